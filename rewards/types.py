@@ -1,0 +1,61 @@
+"""What a reward is given and what it gives back.
+
+    score = Score(total=1.3, components={"accuracy": 1.0, "format": 1.0}, verdict="ok", reason="")
+
+An abstention is not a zero: a sample whose verdict is not "ok" leaves its group and is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from rollout.types import SampleGroup
+
+Verdict = Literal["ok", "abstain", "timeout", "error"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """The verdict on one sample."""
+
+    total: float | None
+    """Weighted sum of the components; None whenever `verdict` is not "ok". Always finite."""
+    components: Mapping[str, float | None] = field(default_factory=dict)
+    """Unweighted value of each reward by name; None where that one abstained or failed."""
+    verdict: Verdict = "ok"
+    reason: str = ""
+    """Why the verdict is not "ok", or what a reward wants a reader of the samples to know."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ScoredGroup:
+    """A group with one `Score` per sample, in order."""
+
+    group: SampleGroup
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True)
+class RewardBatch:
+    """What a native reward function receives: N completions, of one or many prompts. Copies; yours to change."""
+
+    prompts: Sequence[str]
+    completions: Sequence[str]
+    """Reply text with the template's prefill in front."""
+    completion_ids: Sequence[np.ndarray]
+    """(L,) int32 each; empty arrays where only text is known (`grpo reward score`)."""
+    answers: Sequence[Any]
+    columns: Mapping[str, Sequence[Any]]
+    """Other columns of the data set, each of length N."""
+    group_index: Sequence[int]
+    """Equal for completions of the same prompt."""
+    stage: str
+    """"rl", "eval" or "score"."""
+    step: int
+    deadline_s: float
+    """Seconds this call has before its process is ended and every row becomes a `timeout`."""
