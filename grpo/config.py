@@ -140,6 +140,8 @@ class EvalConfig(Settings):
     """R1's evaluations: temperature 0.6, top-p 0.95."""
     max_tokens: int | None = Field(None, ge=1)
     """None: the training limit."""
+    correct: str = "accuracy"
+    """The reward whose value 1 means a right answer; must be among the recipe's rewards."""
 
 
 class CheckpointConfig(Settings):
@@ -186,4 +188,7 @@ class RlConfig(Settings):
             raise ValueError(
                 f"steps = {self.steps} is not a multiple of algorithm.mini_batches = {self.algorithm.mini_batches}"
             )
+        names = [r.name for r in self.rewards]
+        if self.eval.data is not None and self.eval.correct not in names:
+            raise ValueError(f"eval.correct = {self.eval.correct!r} is none of the rewards {names}")
         return self

@@ -1,0 +1,47 @@
+"""What one rollout phase says about itself, from its scored groups. Pure; names and units in grpo/metrics.py."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from rewards.types import ScoredGroup
+
+
+def phase_metrics(scored: Sequence[ScoredGroup], kept: Mapping[str, float]) -> dict[str, float]:
+    """Means over the samples of a phase.
+
+    Args:
+        scored: every group of the phase, abstentions included.
+        kept: counts from `to_train_groups`, passed through.
+
+    Returns:
+        reward/<component>, reward_std/<component>, reward/total, reward/abstained_share, length/*, group/*.
+    """
+    samples = [s for g in scored for s in g.group.samples]
+    scores = [s for g in scored for s in g.scores]
+    lengths = [len(s.token_ids) for s in samples]
+    totals = [s.total for s in scores if s.total is not None]
+    metrics: dict[str, float] = {
+        "reward/total": _mean(totals),
+        "reward/abstained_share": sum(s.verdict != "ok" for s in scores) / len(scores),
+        "length/mean": _mean(lengths),
+        "length/max": float(max(lengths)),
+        "length/truncated_share": sum(s.is_truncated for s in samples) / len(samples),
+        "group/no_spread_share": sum(_spread(g) == 0.0 for g in scored) / len(scored),
+        "tokens/rollout": float(sum(lengths)),
+    }
+    for name in sorted({name for s in scores for name in s.components}):
+        values = [v for s in scores if (v := s.components.get(name)) is not None]
+        metrics[f"reward/{name}"] = _mean(values)
+        metrics[f"reward_std/{name}"] = statistics.pstdev(values) if values else 0.0
+    return metrics | dict(kept)
+
+
+def _spread(scored: ScoredGroup) -> float:
+    totals = [s.total for s in scored.scores if s.total is not None]
+    return max(totals) - min(totals) if totals else 0.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
