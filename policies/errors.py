@@ -1,9 +1,9 @@
 """Errors of this package.
 
-    PolicyError (ValueError)
-    ├── UnsupportedArchitecture    the model folder holds an architecture we do not know
-    ├── MissingTokenizer           the model folder has no tokenizer
-    └── BrokenCheckpoint           a file of it is missing, cut or does not fit the config
+PolicyError (ValueError)
+├── UnsupportedArchitecture    the model folder holds an architecture we do not know
+├── MissingTokenizer           the model folder has no tokenizer
+└── BrokenCheckpoint           a file of it is missing, cut or does not fit the config
 """
 
 

@@ -1,0 +1,185 @@
+"""Attention over a packed row: no padding in the linear layers, a shared prompt's keys and values read in place.
+
+Registered with transformers as `attn_implementation="grpo_packed"`; the forward gets the layout as the keyword
+`packed_layout`, which transformers hands down to here. Each token attends to its own segment (causal) and, if it belongs to a
+completion, to its whole prompt. The two parts run as separate calls of a fused kernel and are joined by their
+log-sum-exps, as ring and cascade attention do: with lse = log(e^lse_own + e^lse_shared),
+
+    out = e^(lse_own - lse) out_own + e^(lse_shared - lse) out_shared
+
+and the backward of either part is the kernel's own backward when it is given the joined `out` and `lse`, for
+dS = P ∘ (dO Vᵀ - rowsum(dO ∘ O)) and P = e^(S - lse) know the softmax only through these two.
+
+The alternative, copying [prompt | own keys] per completion and masking, was measured beside it; see
+`benchmarks/` for both. Legend: T packed tokens, H heads, K head width, n rows of a batch, Q/L queries/keys of a row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from policies.kernels import attend, attend_backward
+from policies.layout import AttentionBatch, AttentionLayout
+
+NAME = "grpo_packed"
+
+
+def register() -> None:
+    """Make `NAME` known to transformers; calling it again changes nothing."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, packed_attention)
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    packed_layout: AttentionLayout | None = None,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention interface: (1, H, T, K) queries, (1, H_kv, T, K) keys and values → (1, T, H, K_v).
+
+    Raises:
+        ValueError: no layout, a mask, dropout, or a window shorter than a sequence: none of them is supported.
+    """
+    if packed_layout is None:
+        raise ValueError(
+            f'attention "{NAME}" needs a packed layout: call policies.logprobs, or '
+            'model.set_attn_implementation("sdpa") for a plain forward'
+        )
+    if attention_mask is not None or dropout:
+        raise ValueError(f'attention "{NAME}" takes neither a mask nor dropout')
+    if sliding_window is not None and packed_layout.max_length > sliding_window:
+        raise ValueError(
+            f"a sequence of {packed_layout.max_length} tokens exceeds the sliding window of {sliding_window}"
+        )
+    q_THK, k_THK, v_THK = (x[0].transpose(0, 1) for x in (query, key, value))
+    repeats = query.shape[1] // key.shape[1]
+    if repeats > 1:
+        k_THK, v_THK = (x.repeat_interleave(repeats, dim=1) for x in (k_THK, v_THK))
+    if torch.is_autocast_enabled(query.device.type):
+        dtype = torch.get_autocast_dtype(query.device.type)
+        q_THK, k_THK, v_THK = (x.to(dtype) for x in (q_THK, k_THK, v_THK))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return _PackedAttention.apply(q_THK, k_THK, v_THK, packed_layout, scale)[None], None
+
+
+class _PackedAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, layout: AttentionLayout, scale: float
+    ) -> Tensor:
+        out_THK, lse_TH = _part(q_THK, k_THK, v_THK, layout.own, layout.own_place, scale, causal=True)
+        if layout.shared:
+            assert layout.shared_query_place is not None
+            shared_out_THK, shared_lse_TH = _part(
+                q_THK, k_THK, v_THK, layout.shared, layout.shared_query_place, scale, causal=False
+            )
+            joined_TH = torch.logaddexp(lse_TH, shared_lse_TH)
+            own_weight, shared_weight = ((x - joined_TH).exp()[..., None] for x in (lse_TH, shared_lse_TH))
+            out_THK = (own_weight * out_THK + shared_weight * shared_out_THK).to(out_THK.dtype)
+            lse_TH = joined_TH
+        ctx.save_for_backward(q_THK, k_THK, v_THK, out_THK, lse_TH)
+        ctx.layout, ctx.scale = layout, scale
+        return out_THK
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_THK: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        layout: AttentionLayout = ctx.layout
+        grads = [
+            [
+                _backward_batch(grad_THK, *ctx.saved_tensors, batch, ctx.scale, causal=causal)
+                for batch in batches
+            ]
+            for batches, causal in ((layout.own, True), (layout.shared, False))
+        ]
+        dq, dk, dv = (_collect([g[i] for g in grads[0]], layout.own_place) for i in range(3))
+        if layout.shared:
+            assert layout.shared_query_place is not None and layout.shared_key_place is not None
+            places = (layout.shared_query_place, layout.shared_key_place, layout.shared_key_place)
+            for i, (total, place) in enumerate(zip((dq, dk, dv), places, strict=True)):
+                total += _collect([g[i] for g in grads[1]], place, fill=0.0)
+        return dq, dk, dv, None, None
+
+
+def _part(
+    q_THK: Tensor,
+    k_THK: Tensor,
+    v_THK: Tensor,
+    batches: tuple[AttentionBatch, ...],
+    places: Tensor,
+    scale: float,
+    *,
+    causal: bool,
+) -> tuple[Tensor, Tensor]:
+    """(T, H, K_v) and (T, H) float32 lse; a token that stands in none of the batches gets 0 and -inf."""
+    outs, lses = [], []
+    for batch in batches:
+        out, lse = attend(
+            *(_rows(x, index) for x, index in zip((q_THK, k_THK, v_THK), _indices(batch), strict=True)),
+            batch.key_mask,
+            causal=causal,
+            scale=scale,
+        )
+        outs.append(out.transpose(1, 2).flatten(0, 1))
+        lses.append(lse.transpose(1, 2).flatten(0, 1))
+    fill = None if causal else (0.0, float("-inf"))
+    return (
+        _collect(outs, places, None if fill is None else fill[0]),
+        _collect(lses, places, None if fill is None else fill[1]),
+    )
+
+
+def _backward_batch(
+    grad_THK: Tensor,
+    q_THK: Tensor,
+    k_THK: Tensor,
+    v_THK: Tensor,
+    out_THK: Tensor,
+    lse_TH: Tensor,
+    batch: AttentionBatch,
+    scale: float,
+    *,
+    causal: bool,
+) -> list[Tensor]:
+    """Gradients of q, k, v as flat rows; a padded query has none because its output's gradient is set to zero."""
+    grad = _rows(grad_THK, batch.queries)
+    if batch.query_padding is not None:
+        grad.transpose(1, 2).flatten(0, 1).index_fill_(0, batch.query_padding, 0.0)
+    grads = attend_backward(
+        grad,
+        *(_rows(x, index) for x, index in zip((q_THK, k_THK, v_THK), _indices(batch), strict=True)),
+        _rows(out_THK, batch.queries),
+        lse_TH.index_select(0, batch.queries.flatten()).view(*batch.queries.shape, -1).transpose(1, 2),
+        batch.key_mask,
+        causal=causal,
+        scale=scale,
+    )
+    return [g.transpose(1, 2).flatten(0, 1) for g in grads]
+
+
+def _indices(batch: AttentionBatch) -> tuple[Tensor, Tensor, Tensor]:
+    return batch.queries, batch.keys, batch.keys
+
+
+def _rows(x_THK: Tensor, index: Tensor) -> Tensor:
+    """(n, H, L, K) view of a fresh (n, L, H, K) copy."""
+    return x_THK.index_select(0, index.flatten()).view(*index.shape, *x_THK.shape[1:]).transpose(1, 2)
+
+
+def _collect(rows: list[Tensor], places: Tensor, fill: float | None = None) -> Tensor:
+    """Flat rows of all batches back in packed order; `fill` is the value for a token that stands in none."""
+    if fill is not None:
+        rows = [*rows, rows[0].new_full((1, *rows[0].shape[1:]), fill)]
+    return (rows[0] if len(rows) == 1 else torch.cat(rows)).index_select(0, places)

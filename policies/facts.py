@@ -1,0 +1,232 @@
+"""What a model folder holds, read from its config.json and the headers of its weights: no torch, no transformers.
+
+    folder = resolve_model("Qwen/Qwen3-0.6B")       a folder, or a hub id that is downloaded
+    facts = read_facts(folder)                      refuses early what could only fail late
+
+Weights are safetensors only: a pickle can run code when it is opened, and so can a repository's own modelling code,
+which is never fetched.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError, UnsupportedArchitecture
+
+FAMILIES: dict[str, str] = {
+    "DeepseekV2ForCausalLM": "deepseek_v2",
+    "DeepseekV3ForCausalLM": "deepseek_v3",
+    "LlamaForCausalLM": "llama",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+}
+"""Architecture as config.json spells it → family (transformers' model_type)."""
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+_DOWNLOAD = (
+    "config.json",
+    "generation_config.json",
+    "*.safetensors",
+    INDEX_FILE,
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+)
+
+
+@dataclass(frozen=True)
+class PolicyFacts:
+    """The few properties that others decide by."""
+
+    folder: Path
+    architecture: str
+    """E.g. "DeepseekV3ForCausalLM"."""
+    family: str
+    """E.g. "deepseek_v3"."""
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    max_positions: int
+    """Longest sequence the positions are made for."""
+    has_tied_head: bool
+    """True if the output head is the embedding."""
+    expert_count: int
+    """Routed experts of a layer; 0 for a dense policy."""
+    weight_files: tuple[str, ...]
+    weight_bytes: int
+    """Size of the tensors on disk."""
+    has_tokenizer: bool
+
+    @property
+    def is_moe(self) -> bool:
+        """True if some layers route tokens to experts."""
+        return self.expert_count > 0
+
+
+def read_facts(folder: Path | str, *, need_weights: bool = True, need_tokenizer: bool = True) -> PolicyFacts:
+    """Facts of a model folder.
+
+    Raises:
+        UnsupportedArchitecture: names the file, the value found and what is supported.
+        MissingTokenizer: no tokenizer.json (unless `need_tokenizer` is False).
+        BrokenCheckpoint: config or weights missing, cut short or contradicting each other.
+    """
+    folder = Path(folder)
+    config = _read_json(folder / "config.json")
+    architecture, family = _architecture(folder / "config.json", config)
+    has_tokenizer = (folder / TOKENIZER_FILE).is_file()
+    if need_tokenizer and not has_tokenizer:
+        raise MissingTokenizer(
+            f"{folder}: no {TOKENIZER_FILE}; copy the tokenizer's files beside the weights "
+            "(a slow tokenizer is converted by AutoTokenizer.from_pretrained(…).save_pretrained(…))"
+        )
+    shapes, files, size = _weights(folder) if need_weights or _has_weights(folder) else ({}, (), 0)
+    facts = PolicyFacts(
+        folder=folder,
+        architecture=architecture,
+        family=family,
+        vocab_size=_number(folder, config, "vocab_size"),
+        hidden_size=_number(folder, config, "hidden_size"),
+        num_layers=_number(folder, config, "num_hidden_layers"),
+        max_positions=_number(folder, config, "max_position_embeddings"),
+        # All supported families leave the head untied unless the config says otherwise.
+        has_tied_head=bool(config.get("tie_word_embeddings", False)),
+        expert_count=int(config.get("n_routed_experts") or 0),
+        weight_files=files,
+        weight_bytes=size,
+        has_tokenizer=has_tokenizer,
+    )
+    found = shapes.get("model.embed_tokens.weight")
+    if found is not None and tuple(found) != (facts.vocab_size, facts.hidden_size):
+        raise BrokenCheckpoint(
+            f"{folder}: model.embed_tokens.weight has shape {tuple(found)}, config.json says vocab_size "
+            f"{facts.vocab_size} and hidden_size {facts.hidden_size}"
+        )
+    return facts
+
+
+def resolve_model(name_or_path: str | Path) -> Path:
+    """The folder itself, or the local copy of a hub model (config, safetensors, tokenizer; nothing else is fetched).
+
+    Raises:
+        PolicyError: neither a folder nor a model that can be had from the hub now.
+    """
+    path = Path(name_or_path)
+    if path.is_dir():
+        return path
+    name = str(name_or_path)
+    if path.exists() or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise PolicyError(f"{name}: no such folder")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_DOWNLOAD)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise PolicyError(
+            f"{name}: no such folder here, and the hub did not give a model of that name ({reason}); "
+            "give a folder, or download the model while online"
+        ) from error
+
+
+def _architecture(file: Path, config: dict[str, Any]) -> tuple[str, str]:
+    found = config.get("architectures")
+    name = found[0] if isinstance(found, list) and found else found
+    if name not in FAMILIES:
+        raise UnsupportedArchitecture(
+            f"{file}: architectures = {found!r} is not supported; supported are {', '.join(FAMILIES)}"
+        )
+    if config.get("quantization_config"):
+        method = config["quantization_config"].get("quant_method")
+        raise UnsupportedArchitecture(
+            f"{file}: quantization_config (quant_method = {method!r}): quantised weights cannot be trained; "
+            "convert them to bfloat16 or float32 first (for GGUF: grpo import-gguf)"
+        )
+    return name, FAMILIES[name]
+
+
+def _has_weights(folder: Path) -> bool:
+    return (folder / SINGLE_FILE).exists() or (folder / INDEX_FILE).exists()
+
+
+def _weights(folder: Path) -> tuple[dict[str, list[int]], tuple[str, ...], int]:
+    """Shapes by tensor name, file names and bytes; checks every file against its own header and the index."""
+    index_file = folder / INDEX_FILE
+    weight_map: dict[str, str] | None = None
+    if index_file.exists():
+        weight_map = _read_json(index_file).get("weight_map")
+        if not weight_map:
+            raise BrokenCheckpoint(f"{index_file}: no weight_map in it")
+        files = tuple(sorted(set(weight_map.values())))
+    elif (folder / SINGLE_FILE).exists():
+        files = (SINGLE_FILE,)
+    else:
+        others = sorted(p.name for p in folder.glob("*.bin"))
+        hint = f"; {others[0]} is a pickle and is not read: convert it to safetensors" if others else ""
+        raise BrokenCheckpoint(f"{folder}: no {SINGLE_FILE} and no {INDEX_FILE}{hint}")
+    shapes: dict[str, list[int]] = {}
+    size = 0
+    for name in files:
+        header, data_bytes = _safetensors_header(folder / name)
+        shapes.update({tensor: entry["shape"] for tensor, entry in header.items()})
+        size += data_bytes
+        missing = [t for t, file in (weight_map or {}).items() if file == name and t not in header]
+        if missing:
+            raise BrokenCheckpoint(f"{folder / name}: {missing[0]} is missing, though {INDEX_FILE} lists it")
+    return shapes, files, size
+
+
+def _safetensors_header(file: Path) -> tuple[dict[str, Any], int]:
+    """Tensor entries and the bytes of data. Format: u64 header length, JSON header, data."""
+    try:
+        total = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if total < 8 or length > total - 8:
+                raise BrokenCheckpoint(f"{file}: cut short ({total} bytes, not even its header is whole)")
+            header = json.loads(stream.read(length))
+    except OSError as error:
+        raise BrokenCheckpoint(f"{file}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        if isinstance(error, BrokenCheckpoint):
+            raise
+        raise BrokenCheckpoint(f"{file}: its header is not JSON; the file is damaged") from error
+    header.pop("__metadata__", None)
+    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if total != 8 + length + end:
+        raise BrokenCheckpoint(
+            f"{file}: {total} bytes where its header promises {8 + length + end}; cut short or damaged, "
+            "copy or download it again"
+        )
+    return header, end
+
+
+def _number(folder: Path, config: dict[str, Any], key: str) -> int:
+    value = config.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 1:
+        raise BrokenCheckpoint(f"{folder / 'config.json'}: {key} = {value!r}, expected a positive number")
+    return int(value)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BrokenCheckpoint(
+            f"{file}: cannot be read ({error.strerror}); is this a model folder?"
+        ) from error
+    except ValueError as error:
+        raise BrokenCheckpoint(f"{file}: not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise BrokenCheckpoint(f"{file}: expected a JSON object")
+    return content

@@ -1,0 +1,74 @@
+"""A policy's tensors under the names of Hugging Face checkpoints: what weight sync and exports speak.
+
+transformers keeps a layer's experts fused in memory; checkpoints and engines want them one by one. Both are views of the
+same storage here, so nothing is copied:
+
+    model.layers.1.mlp.experts.gate_up_proj (E, 2I, D)  →  …experts.0.gate_proj.weight (I, D), …0.up_proj.weight, …
+    model.layers.1.mlp.experts.down_proj    (E, D, I)   →  …experts.0.down_proj.weight (D, I), …
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from policies.errors import BrokenCheckpoint
+
+_GATE_UP = ".experts.gate_up_proj"
+_DOWN = ".experts.down_proj"
+
+
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a checkpoint, in an order that depends on the architecture alone.
+
+    Persistent buffers such as `e_score_correction_bias` are among them, a tied head is not. The tensors are detached
+    views of the live weights: copy what must outlive the next optimizer step.
+    """
+    tied = _tied_names(model)
+    for name, tensor in model.state_dict(keep_vars=False).items():
+        if name in tied:
+            continue
+        if name.endswith(_GATE_UP):
+            prefix = name.removesuffix("gate_up_proj")
+            for expert, fused in enumerate(tensor):
+                gate, up = fused.chunk(2)
+                yield f"{prefix}{expert}.gate_proj.weight", gate
+                yield f"{prefix}{expert}.up_proj.weight", up
+        elif name.endswith(_DOWN):
+            prefix = name.removesuffix("down_proj")
+            for expert, weight in enumerate(tensor):
+                yield f"{prefix}{expert}.down_proj.weight", weight
+        else:
+            yield name, tensor
+
+
+def load_named_tensors(model: nn.Module, mapping: Mapping[str, Tensor]) -> None:
+    """Copy a checkpoint's tensors into the live weights, all of them or none.
+
+    Raises:
+        BrokenCheckpoint: a name is missing, unknown, or its shape differs; nothing is changed then.
+    """
+    own = dict(named_tensors(model))
+    missing = [name for name in own if name not in mapping]
+    unknown = [name for name in mapping if name not in own]
+    if missing or unknown:
+        raise BrokenCheckpoint(
+            f"tensors do not fit the model: {len(missing)} missing {missing[:3]}, "
+            f"{len(unknown)} unknown {unknown[:3]}"
+        )
+    for name, tensor in own.items():
+        if mapping[name].shape != tensor.shape:
+            raise BrokenCheckpoint(
+                f"{name} has shape {tuple(mapping[name].shape)}, the model's is {tuple(tensor.shape)}"
+            )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(mapping[name])
+
+
+def _tied_names(model: nn.Module) -> set[str]:
+    """Parameters that share storage with an earlier one (the head of a policy with a tied embedding)."""
+    first = {name for name, _ in model.named_parameters(remove_duplicate=True)}
+    return {name for name, _ in model.named_parameters(remove_duplicate=False)} - first

@@ -1,0 +1,115 @@
+"""A model folder → a policy in memory, and back. Safetensors only; the modelling code is transformers' own.
+
+model = load_policy(folder)                       float32 master weights, packed attention, eval mode
+save_policy(model, out_dir, tokenizer_from=folder)
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from policies import attention
+from policies.errors import BrokenCheckpoint
+from policies.facts import read_facts
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+)
+
+
+def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.Module:
+    """A float32 model in eval mode with attention "grpo_packed", every tensor taken from the folder's safetensors.
+
+    Raises:
+        UnsupportedArchitecture, BrokenCheckpoint: see `read_facts`; also when a tensor is missing, left over, or of
+            another shape than the config asks for.
+    """
+    facts = read_facts(folder, need_tokenizer=False)
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    attention.register()
+    logging.disable_progress_bar()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            facts.folder,
+            dtype=torch.float32,
+            attn_implementation=attention.NAME,
+            experts_implementation="eager",
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise BrokenCheckpoint(f"{facts.folder}: does not load ({error})") from error
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        names = sorted(map(str, report.get(problem) or ()))
+        if names:
+            raise BrokenCheckpoint(
+                f"{facts.folder}: {problem.removesuffix('_keys')} tensors: {', '.join(names[:3])}"
+                f"{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+            )
+    return model.to(device).eval()
+
+
+def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | str | None) -> Path:
+    """Write weights, config and tokenizer so that transformers and vLLM load them; all or nothing.
+
+    Everything goes into a folder beside `out_dir` first, which takes its place by renaming; what `out_dir` held before
+    is replaced.
+
+    Args:
+        model: a transformers model (merge LoRA adapters first).
+        out_dir: the folder to make.
+        tokenizer_from: folder whose tokenizer files are copied; None writes none.
+    """
+    out_dir = Path(out_dir)
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
+    try:
+        _write(model, building, tokenizer_from)
+        building.chmod(0o755)
+        _replace(building, out_dir)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return out_dir
+
+
+def _write(model: Any, folder: Path, tokenizer_from: Path | str | None) -> None:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    model.save_pretrained(folder)
+    if tokenizer_from is not None:
+        for name in TOKENIZER_FILES:
+            if (source := Path(tokenizer_from) / name).is_file():
+                shutil.copyfile(source, folder / name)
+    for file in folder.iterdir():
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def _replace(new: Path, target: Path) -> None:
+    """`new` becomes `target`; a crash in between leaves either the old or the new folder under some name, whole."""
+    if not target.exists():
+        new.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    target.rename(old / target.name)
+    new.rename(target)
+    shutil.rmtree(old)

@@ -1,0 +1,151 @@
+"""Log-probabilities and entropies of packed tokens; the (C, V) logits never exist, only a chunk of them at a time.
+
+    logprobs, entropy = completion_logprobs(model, pack(groups), temperature=1.0)      # both (C,) float32
+
+Axes: C targets, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from policies.packing import PackedSequences, pack_documents
+
+
+def completion_logprobs(
+    model: nn.Module, packed: PackedSequences, *, temperature: float = 1.0, chunk_tokens: int = 512
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of every target and the entropy of the distribution it comes from.
+
+    Args:
+        model: a policy of `load_policy` (attention "grpo_packed"), possibly under LoRA.
+        packed: on the model's device.
+        temperature: the logits are divided by it; what the engine sampled with.
+        chunk_tokens: rows of logits that exist at one time.
+    Returns:
+        (C,) float32 log-probabilities and (C,) float32 entropies in nats, both differentiable.
+    """
+    states_CD = hidden_states(model, packed).index_select(0, packed.predict_index)
+    head = causal_lm(model).get_output_embeddings()
+    return token_logprobs(
+        states_CD, head.weight, packed.target_ids, temperature=temperature, chunk_tokens=chunk_tokens
+    )
+
+
+def sequence_logprobs(model: nn.Module, token_ids: Sequence[int]) -> Tensor:
+    """(L-1,) float32: log-probability of tokens 1, 2, … of one sequence given those before them; no gradient."""
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        return completion_logprobs(model, pack_documents([token_ids]).to(device))[0]
+
+
+def causal_lm(model: nn.Module) -> Any:
+    """The transformers model inside a LoRA wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def hidden_states(model: nn.Module, packed: PackedSequences) -> Tensor:
+    """(T, D) final hidden states, after the last norm."""
+    output = causal_lm(model).get_decoder()(
+        input_ids=packed.token_ids[None],
+        position_ids=packed.position_ids[None],
+        packed_layout=packed.layout,
+        use_cache=False,
+    )
+    return output.last_hidden_state[0]
+
+
+def token_logprobs(
+    states_CD: Tensor,
+    head_VD: Tensor,
+    target_ids: Tensor,
+    *,
+    temperature: float = 1.0,
+    chunk_tokens: int = 512,
+) -> tuple[Tensor, Tensor]:
+    """Output head, log-softmax and entropy, chunk by chunk; the backward recomputes each chunk's logits.
+
+    Under autocast the matrix products take its type; log-sum-exp, entropy and the head's gradient are float32 always.
+    """
+    device = states_CD.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states_CD.dtype
+    return _TokenLogprobs.apply(states_CD, head_VD, target_ids, temperature, chunk_tokens, dtype)
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states_CD: Tensor,
+        head_VD: Tensor,
+        target_ids: Tensor,
+        temperature: float,
+        chunk_tokens: int,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:
+        states, head = states_CD.to(dtype), head_VD.to(dtype)
+        count = len(target_ids)
+        lse, logprobs, entropy = (
+            torch.empty(count, dtype=torch.float32, device=states.device) for _ in range(3)
+        )
+        for rows in _chunks(count, chunk_tokens):
+            logits = _logits(states[rows], head, temperature)
+            lse[rows] = logits.logsumexp(-1)
+            logprobs[rows] = logits.gather(1, target_ids[rows, None])[:, 0] - lse[rows]
+            probs = (logits - lse[rows, None]).exp_()
+            entropy[rows] = lse[rows] - probs.mul_(logits).sum(-1)
+        ctx.save_for_backward(states_CD, head_VD, target_ids, lse, entropy)
+        ctx.temperature, ctx.chunk_tokens, ctx.dtype = temperature, chunk_tokens, dtype
+        ctx.set_materialize_grads(False)
+        return logprobs, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_logprobs: Tensor | None, grad_entropy: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+        states_CD, head_VD, target_ids, lse, entropy = ctx.saved_tensors
+        states, head = states_CD.to(ctx.dtype), head_VD.to(ctx.dtype)
+        need_states, need_head = ctx.needs_input_grad[:2]
+        grad_states = torch.empty_like(states) if need_states else None
+        grad_head = torch.zeros_like(head_VD, dtype=torch.float32) if need_head else None
+        for rows in _chunks(len(target_ids), ctx.chunk_tokens):
+            log_probs = _logits(states[rows], head, ctx.temperature).sub_(lse[rows, None])
+            # d logp(t) / d z_v = 1[v=t] - p_v;  d H / d z_v = -p_v (log p_v + H)
+            coefficient = torch.zeros_like(lse[rows])[:, None]
+            if grad_logprobs is not None:
+                coefficient = coefficient - grad_logprobs[rows, None]
+            if grad_entropy is not None:
+                coefficient = coefficient - grad_entropy[rows, None] * (log_probs + entropy[rows, None])
+            grad_logits = log_probs.exp_().mul_(coefficient)
+            if grad_logprobs is not None:
+                grad_logits.scatter_add_(1, target_ids[rows, None], grad_logprobs[rows, None])
+            grad_logits = grad_logits.div_(ctx.temperature).to(ctx.dtype)
+            if grad_states is not None:
+                torch.mm(grad_logits, head, out=grad_states[rows])
+            if grad_head is not None:
+                if ctx.dtype == torch.float32:
+                    grad_head.addmm_(grad_logits.T, states[rows])
+                else:
+                    grad_head += grad_logits.T @ states[rows]
+        return (
+            None if grad_states is None else grad_states.to(states_CD.dtype),
+            None if grad_head is None else grad_head.to(head_VD.dtype),
+            None,
+            None,
+            None,
+            None,
+        )
+
+
+def _logits(states: Tensor, head: Tensor, temperature: float) -> Tensor:
+    return (states @ head.T).float().div_(temperature)
+
+
+def _chunks(count: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
