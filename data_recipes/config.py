@@ -1,0 +1,123 @@
+"""The `[data]` section of a recipe. Pydantic alone, so that a config is checked without loading a data set.
+
+[data]
+source = "openai/gsm8k"          # hub name; or a file, "chain", "reasoning-gym:chain_sum"
+subset = "main"
+split = "train"
+answer_pattern = '#### (.+)$'
+template = "r1-zero"
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from policies.settings import Settings
+
+FILE_ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
+"""A source with one of these endings is a local file; the ending says how it is read."""
+GYM_PREFIX = "reasoning-gym:"
+PROCEDURAL_SPLITS = ("train", "held-out")
+
+SourceKind = Literal["chain", "gym", "file", "hub"]
+
+
+def source_kind(source: str) -> SourceKind:
+    """How a source is read: by its name alone, so that the same recipe means the same on every machine."""
+    if source == "chain":
+        return "chain"
+    if source.startswith(GYM_PREFIX):
+        return "gym"
+    return "file" if source.endswith(FILE_ENDINGS) else "hub"
+
+
+class ChainParams(Settings):
+    """`params` of source "chain" (data_recipes/chain.py)."""
+
+    min_ops: int = Field(2, ge=2)
+    """Shortest chain, in operations."""
+    max_ops: int = Field(4, ge=2, le=12)
+    """Longest chain."""
+    count: int = Field(4096, ge=1)
+    """Distinct problems, spread evenly over the lengths."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ChainParams:
+        if self.min_ops > self.max_ops:
+            raise ValueError(f"min_ops = {self.min_ops} is above max_ops = {self.max_ops}")
+        return self
+
+
+class DatasetConfig(Settings):
+    """Where prompts come from and how a row becomes one. Read by `data_recipes.datasets.load_prompts`."""
+
+    source: str = Field(min_length=1)
+    """"chain" (procedural), "reasoning-gym:<task>", a .jsonl, .jsonl.gz or .parquet file, or a Hugging Face hub name."""
+    subset: str | None = None
+    """Config name on the hub, e.g. "main" of openai/gsm8k."""
+    split: str | None = None
+    """Hub: the split, None being "train". Procedural sources: "train" (also None) or "held-out". A file has none."""
+    prompt_field: str = "question"
+    """Field of a row that holds the question."""
+    answer_field: str | None = "answer"
+    """Field that holds the reference answer; None where the rewards need none."""
+    answer_pattern: str | None = None
+    """Regular expression with one group that cuts the reference out of the answer field, e.g. '#### (.+)$' (GSM8K).
+    Thousands separators of a number cut out this way are removed: "1,080" becomes "1080"."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Prompt column = field of the row, for fields that rewards know under another name. The others keep theirs."""
+    constants: dict[str, Any] = Field(default_factory=dict)
+    """Columns that are the same for every row, e.g. { kind = "math", language = "en" }."""
+    template: Literal["r1-zero", "chat", "plain"] = "r1-zero"
+    """R1-Zero's for base models; "chat" is the tokenizer's own chat template; "plain" is the question alone."""
+    system: str | None = None
+    """System message of the chat template (R1 advises none)."""
+    prefill: str = ""
+    """Put at the start of the assistant's turn, e.g. "<think>\\n"; rewards read it as part of the reply."""
+    limit: int | None = Field(None, ge=1)
+    """Use the first N rows only."""
+    max_prompt_tokens: int | None = Field(None, ge=1)
+    """Leave out rows whose prompt is longer (the log counts them). None: keep all."""
+    duplicates: Literal["error", "drop"] = "error"
+    """What to do with a row that renders to the same prompt and answer as an earlier one."""
+    seed: int = 0
+    """Procedural sources: which problems are drawn."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Procedural sources: the task's own settings. "chain": `ChainParams`; reasoning-gym: `count` and the task's."""
+
+    @field_validator("answer_pattern")
+    @classmethod
+    def _one_group(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                groups = re.compile(value).groups
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from None
+            if groups != 1:
+                raise ValueError(f"needs exactly one group, has {groups}; e.g. '#### (.+)$'")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_source(self) -> DatasetConfig:
+        kind = source_kind(self.source)
+        procedural = kind in ("chain", "gym")
+        if procedural and self.split not in (None, *PROCEDURAL_SPLITS):
+            raise ValueError(f'split = {self.split!r}: {self.source} has "train" and "held-out"')
+        if kind == "file" and self.split is not None:
+            raise ValueError(f"split = {self.split!r}: a file has no splits; name the split's own file")
+        if kind != "hub" and self.subset is not None:
+            raise ValueError(
+                f"subset = {self.subset!r} is read for hub data sets only, not for {self.source!r}"
+            )
+        if not procedural and self.params:
+            raise ValueError(f"params are for procedural sources; {self.source!r} has none")
+        if self.system is not None and self.template != "chat":
+            raise ValueError(f'system is read with template = "chat" only, not with {self.template!r}')
+        if self.answer_pattern is not None and self.answer_field is None:
+            raise ValueError("answer_pattern needs an answer_field")
+        if kind == "chain":
+            ChainParams.model_validate(self.params)
+        return self
