@@ -1,0 +1,27 @@
+"""What this machine computes well; asked without importing torch."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+
+def has_gpu() -> bool:
+    """True if the NVIDIA driver reports a device."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return False
+    try:
+        return subprocess.run([tool, "-L"], capture_output=True, timeout=20).stdout.startswith(b"GPU")
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def has_native_bfloat16() -> bool:
+    """True if the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16, AMX, or Arm's bf16)."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return any(flag in text for flag in ("avx512_bf16", "amx_bf16", " bf16"))

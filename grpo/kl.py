@@ -1,0 +1,45 @@
+"""Estimators of KL(π_θ ‖ π_ref) from samples of π_θ (Schulman, "Approximating KL divergence", 2020).
+
+With d = log π_θ − log π_ref of the sampled token (or, added up, of the sampled sequence):
+
+    k1 = d                       unbiased, any sign; its expected gradient is zero, so as a loss it only adds noise
+    k2 = d² / 2                  biased, ≥ 0; its gradient is that of the true KL in expectation
+    k3 = e^(−d) + d − 1          unbiased, ≥ 0; what DeepSeekMath (2402.03300 eq. 4), V2, V3 and R1 print
+
+No clamp: a k3 that overflows is a diverged policy, and the learner stops on it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+KlEstimator = Literal["k1", "k2", "k3"]
+
+
+def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KlEstimator) -> Tensor:
+    """KL estimate per element, differentiable in `logprobs`.
+
+    Args:
+        logprobs: log π_θ, any shape.
+        ref_logprobs: log π_ref, the same shape; a constant.
+        estimator: see the module.
+
+    Returns:
+        The shape of `logprobs`, nats.
+
+    Raises:
+        ValueError: shapes differ or the estimator is unknown.
+    """
+    if logprobs.shape != ref_logprobs.shape:
+        raise ValueError(f"logprobs {tuple(logprobs.shape)} and ref_logprobs {tuple(ref_logprobs.shape)} differ")
+    difference = logprobs - ref_logprobs.detach()
+    if estimator == "k1":
+        return difference
+    if estimator == "k2":
+        return 0.5 * difference.square()
+    if estimator == "k3":
+        # expm1 keeps the value for small d, where e^(−d) − 1 cancels.
+        return (-difference).expm1() + difference
+    raise ValueError(f"unknown KL estimator {estimator!r}")

@@ -1,0 +1,221 @@
+"""`grpo rl`: from a recipe to a trained policy. Checks everything cheap first, then starts the actors and the loop."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from data_recipes.datasets import load_prompts
+from data_recipes.prompt_stream import PromptStream
+from grpo.checkpoint import latest
+from grpo.cluster import Cluster, connect, start_cluster
+from grpo.config import RlConfig
+from grpo.errors import ConfigError
+from grpo.evaluate import EvalResult
+from grpo.guards import Guards
+from grpo.loop import LoopState, PhaseRecord, train
+from grpo.metrics import MetricsWriter, SampleWriter, summary_line
+from grpo.report import write_report
+from grpo.run_dir import facts, hash_prompts, open_run, write_atomic
+from policies.facts import PolicyFacts, read_facts, resolve_model
+from policies.tokenizer import Tokenizer, load_tokenizer
+from rewards.registry import load_reward
+from rewards.types import ScoredGroup
+from rollout.types import Prompt
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that is read and checked before an actor starts."""
+
+    model_dir: Path
+    facts: PolicyFacts
+    tokenizer: Tokenizer
+    prompts: list[Prompt]
+    eval_prompts: list[Prompt]
+    compute_dtype: str
+
+
+def run(config: RlConfig, address: str | None) -> dict[str, Any]:
+    """Train, or go on training, in config.run_dir; returns the summary."""
+    started = time.monotonic()
+    with open_run(config.run_dir, config) as resumed:
+        summary_path = config.run_dir / "summary.json"
+        if resumed and summary_path.exists():
+            console.print(f"{config.run_dir} is complete; nothing to do")
+            return json.loads(summary_path.read_text(encoding="utf-8"))
+        inputs = read_inputs(config)
+        manifest = config.run_dir / "manifest.json"
+        if not manifest.exists():
+            hashes = {"train": hash_prompts(inputs.prompts), "eval": hash_prompts(inputs.eval_prompts)}
+            write_atomic(manifest, json.dumps(facts(config.seed, hashes, inputs.model_dir), indent=2) + "\n")
+        checkpoint = latest(config.run_dir / "checkpoints")
+        state = LoopState(checkpoint.step, checkpoint.extra["cursor"]) if checkpoint else LoopState()
+        console.print(plan(config, inputs, state))
+        with connect(address):
+            cluster = start_cluster(config, inputs.model_dir, inputs.compute_dtype, canaries(inputs.prompts), checkpoint)
+            try:
+                recorder = Recorder(config, state, cluster, inputs.compute_dtype, started)
+                stream = PromptStream(inputs.prompts, config.seed)
+                train(
+                    config, state, stream, inputs.eval_prompts, cluster.rollouts, cluster.rewards, cluster.learners,
+                    tuple(inputs.tokenizer.stop_token_ids), recorder.on_phase, recorder.on_eval,
+                )  # fmt: skip
+                cluster.learners.export(config.run_dir / "policy")
+            finally:
+                cluster.close()
+        summary = recorder.summary()
+        write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
+        report = write_report(config.run_dir, config.run_dir / "report.html")
+        console.print(f"policy: {config.run_dir / 'policy'}   report: {report}")
+        return summary
+
+
+def read_inputs(config: RlConfig) -> Inputs:
+    """Read and check model folder, rewards and data; every fault is one error, before anything is launched.
+
+    Raises:
+        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and mend.
+    """
+    model_dir = resolve_model(config.policy.model)
+    policy = read_facts(model_dir)
+    for reward in config.rewards:
+        load_reward(reward.name, reward.params)
+    tokenizer = load_tokenizer(model_dir)
+    prompts = load_prompts(config.data, tokenizer)
+    eval_prompts = load_prompts(config.eval.data, tokenizer) if config.eval.data else []
+    check_lengths(config, policy, [*prompts, *eval_prompts])
+    overlap = {p.id for p in prompts} & {p.id for p in eval_prompts}
+    if overlap:
+        raise ConfigError(f"{len(overlap)} of {len(eval_prompts)} evaluation prompts are also trained on; use another split")
+    return Inputs(model_dir, policy, tokenizer, prompts, eval_prompts, resolve_compute_dtype(config, policy))
+
+
+def check_lengths(config: RlConfig, policy: PolicyFacts, prompts: Sequence[Prompt]) -> None:
+    """Every prompt must leave room for the longest completion that the recipe allows."""
+    limits = [config.sampling.max_tokens, *(int(s.value) for s in config.sampling.max_tokens_schedule)]
+    limits += [config.eval.max_tokens] if config.eval.max_tokens else []
+    context = config.engine.max_model_len or policy.max_position
+    longest = max(prompts, key=lambda p: len(p.token_ids))
+    if len(longest.token_ids) + max(limits) > context:
+        raise ConfigError(
+            f"prompt {longest.id} has {len(longest.token_ids)} tokens; with {max(limits)} to generate that is over the "
+            f"context of {context}. Lower sampling.max_tokens to {context - len(longest.token_ids)}, or drop long prompts "
+            "(data.max_prompt_tokens)"
+        )
+
+
+def resolve_compute_dtype(config: RlConfig, policy: PolicyFacts) -> str:
+    """What policy.compute_dtype = "auto" means on this machine."""
+    if config.policy.compute_dtype != "auto":
+        return config.policy.compute_dtype
+    from grpo.hardware import has_gpu, has_native_bfloat16
+
+    wide = policy.hidden_size >= 512
+    return "bfloat16" if has_gpu() or (wide and has_native_bfloat16()) else "float32"
+
+
+def canaries(prompts: Sequence[Prompt], count: int = 2, tokens: int = 64) -> list[tuple[int, ...]]:
+    """Token ids whose log-probs both sides compute after each sync: ends of the first prompts, where they differ."""
+    return [p.token_ids[-tokens:] for p in prompts[:count]]
+
+
+def plan(config: RlConfig, inputs: Inputs, state: LoopState) -> str:
+    """What is about to happen, in numbers."""
+    a = config.algorithm
+    per_phase = a.questions_per_step * a.mini_batches
+    lines = [
+        f"[bold]grpo rl[/] {escape(str(inputs.model_dir))} ({inputs.facts.architecture}, {inputs.compute_dtype}) "
+        f"→ {escape(str(config.run_dir))}",
+        f"  {len(inputs.prompts):,} prompts, {len(inputs.eval_prompts):,} held out; a phase: {per_phase} questions × "
+        f"{a.group_size} = {per_phase * a.group_size:,} samples, {a.mini_batches} update(s); {config.steps:,} updates, "
+        f"{config.steps // a.mini_batches * per_phase / len(inputs.prompts):.1f} epochs",
+    ]
+    if state.step:
+        lines.append(f"  resuming after step {state.step:,}")
+    return "\n".join(lines)
+
+
+@dataclass
+class Recorder:
+    """Writes what the loop reports: metrics, samples, evaluations, the live line; and lets the guards judge."""
+
+    config: RlConfig
+    state: LoopState
+    cluster: Cluster
+    compute_dtype: str
+    started: float
+    warned: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.metrics = MetricsWriter(self.config.run_dir, resume_step=self.state.step)
+        self.samples = SampleWriter(self.config.run_dir, resume_step=self.state.step)
+        names = [r.name for r in self.config.rewards]
+        default_gap = 1e-3 if self.compute_dtype == "float32" else 0.1
+        self.guards = Guards(self.config.guards, names, self.config.guards.max_engine_learner_gap or default_gap)
+        self.eta_from = (time.monotonic(), self.state.step)
+
+    def on_phase(self, phase: PhaseRecord) -> None:
+        """One line on screen, one row per update, the phase's samples; then the guards."""
+        for report in phase.reports:
+            shared = phase.metrics if report is phase.reports[-1] else {}
+            row = {**shared, **report.metrics}
+            self.metrics.write(report.step + 1, row)
+        merged = {**phase.metrics, **phase.reports[-1].metrics}
+        done = phase.step + len(phase.reports)
+        self.samples.write(done, phase.scored, phase.advantages)
+        console.print(summary_line(done, self.config.steps, merged, self.eta_s(done)), highlight=False)
+        for warning in self.guards.check(merged):
+            if warning not in self.warned:
+                console.print(f"[yellow]warning[/] {escape(warning)}")
+                self.warned.add(warning)
+
+    def eta_s(self, done: int) -> float:
+        """Seconds that the remaining updates will take at the pace so far."""
+        since, first = self.eta_from
+        return (time.monotonic() - since) / max(done - first, 1) * (self.config.steps - done)
+
+    def on_eval(self, result: EvalResult, scored: Sequence[ScoredGroup]) -> None:
+        """One row of eval.jsonl, the samples, a line on screen."""
+        self.metrics.write_eval(result.row())
+        self.samples.write_eval(result.step, scored)
+        groups = " ".join(f"{name}:{value:.2f}" for name, value in result.by_group.items())
+        console.print(
+            f"[bold cyan]eval[/] step {result.step}: pass@1 [bold]{result.pass1:.3f}[/] "
+            f"[{result.ci_low:.3f}, {result.ci_high:.3f}] pass@{result.k} {result.passk:.3f} cons@{result.k} "
+            f"{result.consk:.3f} length {result.length:.1f} {groups}",
+            highlight=False,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """What summary.json holds: before, after, how long, how exact."""
+        rows = self.metrics.read()
+        evals = self.metrics.read_eval()
+        first, last = (evals[0], evals[-1]) if evals else ({}, {})
+        return {
+            "seed": self.config.seed,
+            "steps": self.config.steps,
+            "base_pass1": first.get("pass1"),
+            "base_ci": [first.get("ci_low"), first.get("ci_high")],
+            "base_format": first.get("format"),
+            "base_length": first.get("length"),
+            "final_pass1": last.get("pass1"),
+            "final_ci": [last.get("ci_low"), last.get("ci_high")],
+            "final_format": last.get("format"),
+            "final_length": last.get("length"),
+            "eval_problems": last.get("n_problems"),
+            "eval_samples": last.get("k"),
+            "engine_learner_gap_max": max((r["gap/max"] for r in rows if "gap/max" in r), default=None),
+            "engine_learner_gap_mean": max((r["gap/mean"] for r in rows if "gap/mean" in r), default=None),
+            "worker_restarts": self.cluster.rollouts.restarts,
+            "minutes": round((time.monotonic() - self.started) / 60, 3),
+        }

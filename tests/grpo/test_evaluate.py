@@ -1,0 +1,84 @@
+"""Evaluation arithmetic against enumeration and worked numbers."""
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grpo.evaluate import interval, majority, pass_at_k, summarize
+from rewards.types import Score, ScoredGroup
+from rollout.types import Prompt, Sample, SampleGroup
+
+
+@given(st.integers(1, 7).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
+def test_pass_at_k_is_the_share_of_subsets_with_a_right_sample(case: tuple[int, int, int]) -> None:
+    n, correct, k = case
+    subsets = list(itertools.combinations([True] * correct + [False] * (n - correct), k))
+    assert pass_at_k(n, correct, k) == pytest.approx(float(Fraction(sum(map(any, subsets)), len(subsets))))
+
+
+@pytest.mark.parametrize("case", [(4, 5, 1), (4, -1, 1), (4, 2, 0), (4, 2, 5)])
+def test_pass_at_k_refuses_nonsense(case: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="pass@k"):
+        pass_at_k(*case)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
+def test_interval_holds_the_mean_and_stays_in_bounds(shares: list[float]) -> None:
+    low, high = interval(shares)
+    assert 0 <= low <= sum(shares) / len(shares) + 1e-9
+    assert sum(shares) / len(shares) - 1e-9 <= high <= 1
+    assert low < high
+
+
+def test_interval_of_bernoulli_problems_is_wilsons() -> None:
+    # Wilson, n = 100, p = 0.5, z = 1.96: 0.4038 … 0.5962 (the spread between problems uses n - 1, hence the tolerance)
+    low, high = interval([1.0] * 50 + [0.0] * 50)
+    assert (low, high) == (pytest.approx(0.4038, abs=1e-3), pytest.approx(0.5962, abs=1e-3))
+
+
+def test_interval_narrows_when_problems_agree() -> None:
+    wide, narrow = interval([1.0, 0.0] * 50), interval([0.5] * 100)
+    assert narrow[1] - narrow[0] <= wide[1] - wide[0]
+
+
+def test_majority_takes_the_first_sample_of_the_most_frequent_answer() -> None:
+    assert majority(["a", "b", None, "b"]) == 1
+    assert majority(["a", "b"]) == 0
+    assert majority([None, None]) is None
+
+
+def group(prompt_id: str, rows: list[tuple[str, float | None]], **columns: object) -> ScoredGroup:
+    samples = tuple(
+        Sample(prompt_id, i, np.arange(4 + i, dtype=np.int32), np.zeros(4 + i, np.float32),
+               f"<think>x</think><answer>{text}</answer>", "stop", i, 0, 0)
+        for i, (text, _) in enumerate(rows)
+    )  # fmt: skip
+    scores = tuple(
+        Score(total=right, components={"accuracy": right}, verdict="ok" if right is not None else "timeout")
+        for _, right in rows
+    )
+    return ScoredGroup(SampleGroup(Prompt(prompt_id, "q", (1,), "a", columns=columns), samples), scores)
+
+
+def test_summary_of_two_problems_by_hand() -> None:
+    groups = [
+        group("p", [("1", 1.0), ("2", 0.0), ("1", 1.0), ("3", 0.0)], k=2),
+        group("q", [("5", 1.0), ("6", 0.0), ("6", 0.0), ("7", None)], k=3),
+    ]
+    result = summarize(7, groups, "accuracy")
+    assert result.pass1 == pytest.approx((0.5 + 0.25) / 2)
+    assert result.passk == 1.0
+    assert result.consk == 0.5
+    assert result.abstained == 1
+    assert result.length == pytest.approx(5.5)
+    assert result.by_group == {"k=2": 0.5, "k=3": 0.25}
+    assert (result.n_problems, result.k, result.step) == (2, 4, 7)
+
+
+def test_no_problems_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        summarize(0, [], "accuracy")

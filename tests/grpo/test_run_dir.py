@@ -1,0 +1,49 @@
+"""A run directory: one driver, one config, atomic files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from grpo.config import OptimizerConfig
+from grpo.errors import BrokenRun, ConfigError
+from grpo.run_dir import facts, open_run, write_atomic
+
+
+def test_second_driver_is_refused(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", OptimizerConfig()) as resumed:
+        assert not resumed
+        with pytest.raises(BrokenRun, match="another driver"), open_run(tmp_path / "run", OptimizerConfig()):
+            pass
+    with open_run(tmp_path / "run", OptimizerConfig()) as resumed:
+        assert resumed
+
+
+def test_another_config_names_the_keys(tmp_path: Path) -> None:
+    with open_run(tmp_path, OptimizerConfig(lr=1e-3)):
+        pass
+    with pytest.raises(ConfigError, match=r"lr: 0.001 there, 0.002 now"), open_run(tmp_path, OptimizerConfig(lr=2e-3)):
+        pass
+
+
+def test_broken_config_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(BrokenRun, match=r"config\.json is not JSON"), open_run(tmp_path, OptimizerConfig()):
+        pass
+
+
+def test_atomic_write_leaves_no_litter_when_it_fails(tmp_path: Path) -> None:
+    target = tmp_path / "summary.json"
+    write_atomic(target, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomic(target, "\ud800")
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_facts_hold_versions_and_hashes(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    found = facts(3, {"train": "ab"}, tmp_path)
+    assert found["versions"]["torch"]
+    assert found["model"]["files"]["config.json"] == "44136fa355b3678a"
+    json.dumps(found)
