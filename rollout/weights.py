@@ -1,0 +1,347 @@
+"""Weights on their way from the learner to the engines, with proof of arrival. No vLLM, no Ray.
+
+    publication = publish(policy.named_tensors(), version=7, directory=shared_memory_dir("run"), canary=[…])
+    tensors     = read_and_verify(publication)           # names every missing, unexpected and corrupted tensor
+    check_canary(publication, engine.prompt_logprobs([c.token_ids for c in publication.canary]))
+
+The bytes are one safetensors file: in shared memory for workers of the same node, or inline (`inline=True`), which the
+object store carries to workers of other nodes. A digest covers raw bytes, dtype and shape, so it proves the transport;
+what goes wrong later, inside an engine that repacks its weights, shows in the canary: log-probs of fixed prompts,
+by the learner and by the engine.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import xxhash
+from torch import Tensor
+
+from rollout.errors import WeightSyncError
+
+DTYPE_NAMES: dict[torch.dtype, str] = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""safetensors' names."""
+DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+
+NEVER_CAST = ("e_score_correction_bias",)
+"""Endings of names that keep their dtype on the wire. The router bias moves by 1e-3 and less a step, below bfloat16's
+resolution near 1, and engines hold it in float32; rounded, it routes tokens to other experts than the learner's."""
+
+SHARED_MEMORY = Path("/dev/shm")
+ALIGNMENT = 64
+"""Tensors start at multiples of it, so that every dtype can be viewed in place."""
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """What must arrive under one name."""
+
+    dtype: str
+    """safetensors' name, e.g. "BF16"."""
+    shape: tuple[int, ...]
+    digest: str
+    """`digest` of the tensor."""
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A fixed prompt and the learner's log-probs of it."""
+
+    token_ids: tuple[int, ...]
+    """n ≥ 2 tokens."""
+    logprobs: np.ndarray
+    """(n-1,) float32, of tokens 1 … n-1 at T = 1."""
+
+
+@dataclass(frozen=True)
+class CanaryTolerance:
+    """How far engine and learner may be apart on a canary, in nats."""
+
+    each: float
+    """Of any one token."""
+    mean: float
+    """Of all canary tokens on average."""
+
+
+CANARY_TOLERANCES = {
+    "float32": CanaryTolerance(each=1e-3, mean=2e-4),
+    # A router that is tied to within bfloat16 may choose other experts; single tokens then differ by much. Stale
+    # experts or a stale head differ by 0.3 and more on average.
+    "bfloat16": CanaryTolerance(each=2.0, mean=0.15),
+}
+"""By the engine's dtype."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One version of the policy, ready to be loaded. Small unless `inline` holds the bytes."""
+
+    version: int
+    manifest: Mapping[str, TensorEntry]
+    """By Hugging Face checkpoint name."""
+    canary: tuple[Canary, ...] = ()
+    path: str | None = None
+    """safetensors file on this node …"""
+    inline: np.ndarray | None = None
+    """… or its bytes, (bytes,) uint8."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file."""
+        return self.inline.nbytes if self.inline is not None else os.path.getsize(str(self.path))
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What an engine answers after a load that is proven."""
+
+    version: int
+    tensors: int
+    seconds: float
+    canary_max_gap: float
+    """Largest |Δ log-prob| over the canary's tokens; nan without a canary."""
+    canary_mean_gap: float
+
+
+def shared_memory_dir(name: str) -> Path:
+    """A folder for `publish`: in shared memory where there is some, else among temporary files."""
+    root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(os.environ.get("TMPDIR", "/tmp"))
+    return root / name
+
+
+def digest(tensor: Tensor) -> str:
+    """xxh3-128 of a tensor's raw bytes, dtype and shape, as 32 hex digits."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return _digest(memoryview(flat.numpy()), DTYPE_NAMES[tensor.dtype], tuple(tensor.shape))
+
+
+def _digest(data: memoryview, dtype: str, shape: tuple[int, ...]) -> str:
+    state = xxhash.xxh3_128(f"{dtype}{list(shape)}".encode())
+    state.update(data)
+    return state.hexdigest()
+
+
+def publish(
+    tensors: Iterable[tuple[str, Tensor]],
+    version: int,
+    directory: Path,
+    wire_dtype: torch.dtype | None = None,
+    canary: Sequence[Canary] = (),
+    inline: bool = False,
+) -> Publication:
+    """Write one version where engines can read it, and take older versions away.
+
+    Args:
+        tensors: by Hugging Face checkpoint name, any device; parameters and the buffers that a checkpoint holds. Only
+            what the engine reads: not an MTP head that it does not run, not the head of a policy that ties it.
+        version: policy version.
+        directory: of this run alone (`shared_memory_dir`); created if missing. Unused with `inline`.
+        wire_dtype: floating tensors are sent in it (`NEVER_CAST` aside); None: as they are.
+        canary: prompts with the learner's log-probs under these very weights.
+        inline: return the bytes instead of writing a file.
+
+    Returns:
+        The publication; its file appears whole or not at all, and stays until the next one.
+    """
+    plan = [(name, t.detach(), _wire_dtype(name, t, wire_dtype)) for name, t in tensors]
+    header, offsets = _header(plan)
+    total = len(header) + (offsets[-1][1] if offsets else 0)
+    if inline:
+        buffer = np.empty(total, dtype=np.uint8)
+        manifest = _fill(memoryview(buffer), header, plan, offsets)
+        return Publication(version, manifest, tuple(canary), inline=buffer)
+
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"weights-{version}.safetensors"
+    partial = directory / f".writing-{version}-{os.getpid()}"
+    try:
+        with open(partial, "w+b") as file:
+            # Reserve first: writing to a mapped file on a full disk would end the process by SIGBUS.
+            os.posix_fallocate(file.fileno(), 0, total)
+            with mmap.mmap(file.fileno(), total) as mapped, memoryview(mapped) as view:
+                manifest = _fill(view, header, plan, offsets)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    for old in directory.glob("weights-*.safetensors"):
+        if old != path:
+            old.unlink(missing_ok=True)
+    return Publication(version, manifest, tuple(canary), path=str(path))
+
+
+def unpublish(directory: Path) -> None:
+    """Remove what `publish` left, at the end of a run."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def to_inline(publication: Publication) -> Publication:
+    """The same with the bytes inside, for a worker that does not share this node's memory."""
+    if publication.inline is not None:
+        return publication
+    return replace(publication, path=None, inline=np.fromfile(str(publication.path), dtype=np.uint8))
+
+
+def _wire_dtype(name: str, tensor: Tensor, wire_dtype: torch.dtype | None) -> torch.dtype:
+    if wire_dtype is None or not tensor.is_floating_point() or name.endswith(NEVER_CAST):
+        return tensor.dtype
+    return wire_dtype
+
+
+_Plan = Sequence[tuple[str, Tensor, torch.dtype]]
+
+
+def _header(plan: _Plan) -> tuple[bytes, list[tuple[int, int]]]:
+    """safetensors' header (length, JSON, padding), and each tensor's byte range behind it."""
+    offsets: list[tuple[int, int]] = []
+    entries: dict[str, object] = {}
+    position = 0
+    for name, tensor, dtype in plan:
+        if name in entries:
+            raise ValueError(f"tensor {name!r} is published twice")
+        end = position + tensor.numel() * dtype.itemsize
+        offsets.append((position, end))
+        entries[name] = {
+            "dtype": DTYPE_NAMES[dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [position, end],
+        }
+        position = end
+    text = json.dumps(entries).encode()
+    text += b" " * (-(len(text) + 8) % ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text, offsets
+
+
+def _fill(
+    view: memoryview, header: bytes, plan: _Plan, offsets: Sequence[tuple[int, int]]
+) -> dict[str, TensorEntry]:
+    """Write header and tensors, converting on the way; returns the manifest."""
+    view[: len(header)] = header
+    manifest = {}
+    for (name, tensor, dtype), (start, end) in zip(plan, offsets, strict=True):
+        shape = tuple(tensor.shape)
+        with view[len(header) + start : len(header) + end] as part:
+            if end > start:
+                _as_tensor(part, dtype, shape).copy_(tensor)
+            manifest[name] = TensorEntry(DTYPE_NAMES[dtype], shape, _digest(part, DTYPE_NAMES[dtype], shape))
+    return manifest
+
+
+def _as_tensor(data: memoryview | np.ndarray, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+    """A view, no copy. Byte order and alignment are the caller's care."""
+    if len(data) == 0:
+        return torch.empty(tuple(shape), dtype=dtype)
+    with warnings.catch_warnings():
+        # The object store hands out read-only memory; nobody writes to these views.
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        return torch.frombuffer(data, dtype=torch.uint8).view(dtype).reshape(tuple(shape))
+
+
+def read_and_verify(publication: Publication) -> dict[str, Tensor]:
+    """The published tensors, each proven by its digest, as views of the published bytes.
+
+    Raises:
+        WeightSyncError: names every tensor that is missing, unexpected, of another dtype or shape, or corrupted.
+    """
+    data, entries, base = _open(publication)
+    wanted = publication.manifest
+    faults = [f"{name} is missing" for name in wanted if name not in entries]
+    faults += [f"{name} is not in the manifest" for name in entries if name not in wanted]
+    tensors: dict[str, Tensor] = {}
+    for name, entry in wanted.items():
+        if name not in entries:
+            continue
+        found = entries[name]
+        shape, (start, end) = tuple(found["shape"]), found["data_offsets"]
+        if (found["dtype"], shape) != (entry.dtype, entry.shape):
+            faults.append(f"{name} is {found['dtype']} {list(shape)}, not {entry.dtype} {list(entry.shape)}")
+            continue
+        part = data[base + start : base + end]
+        if len(part) != end - start:
+            faults.append(f"{name} is cut short")
+        elif _digest(part, entry.dtype, shape) != entry.digest:
+            faults.append(f"{name} is corrupted (its digest differs)")
+        else:
+            tensors[name] = _as_tensor(part, DTYPES[entry.dtype], shape)
+    if faults:
+        raise WeightSyncError(f"weights of version {publication.version}: " + "; ".join(faults))
+    return tensors
+
+
+def _open(publication: Publication) -> tuple[memoryview, dict[str, dict], int]:
+    """(bytes, safetensors header, start of the tensors)."""
+    if publication.inline is not None:
+        data = memoryview(publication.inline)
+    else:
+        try:
+            with open(str(publication.path), "rb") as file:
+                # Private pages: torch wants writable memory. Views keep the mapping alive.
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+        except (OSError, ValueError) as error:
+            raise WeightSyncError(
+                f"weights of version {publication.version}: cannot read {publication.path}: {error}"
+            ) from error
+    try:
+        base = 8 + int.from_bytes(data[:8], "little")
+        entries = json.loads(bytes(data[8:base]))
+        entries.pop("__metadata__", None)
+    except ValueError as error:
+        raise WeightSyncError(f"weights of version {publication.version}: broken header ({error})") from error
+    return data, entries, base
+
+
+def check_canary(
+    publication: Publication, found: Sequence[np.ndarray], tolerance: CanaryTolerance
+) -> tuple[float, float]:
+    """Compare the engine's log-probs of the canary prompts with the learner's.
+
+    Returns:
+        (largest, mean) |Δ| in nats over all canary tokens; nan, nan without a canary.
+
+    Raises:
+        WeightSyncError: names prompt, position and both values of the worst token. A NaN on either side fails.
+    """
+    if not publication.canary:
+        return float("nan"), float("nan")
+    if len(found) != len(publication.canary):
+        raise WeightSyncError(f"{len(publication.canary)} canary prompts, {len(found)} answers")
+    gaps = []
+    for number, (canary, got) in enumerate(zip(publication.canary, found, strict=True)):
+        if got.shape != canary.logprobs.shape:
+            raise WeightSyncError(
+                f"canary prompt {number}: {got.shape} log-probs, expected {canary.logprobs.shape}"
+            )
+        gap = np.abs(got.astype(np.float64) - canary.logprobs.astype(np.float64))
+        gaps.append(np.where(np.isnan(gap), np.inf, gap))
+    largest = max(float(gap.max()) for gap in gaps)
+    mean = float(np.concatenate(gaps).mean())
+    if largest > tolerance.each or mean > tolerance.mean:
+        number = max(range(len(gaps)), key=lambda i: float(gaps[i].max()))
+        place = int(gaps[number].argmax())
+        canary = publication.canary[number]
+        raise WeightSyncError(
+            f"the engine does not compute what the learner does after loading version {publication.version}: "
+            f"canary prompt {number}, position {place + 1} (token {canary.token_ids[place + 1]}): engine "
+            f"{found[number][place]:.6f}, learner {canary.logprobs[place]:.6f}; mean |Δ| over the canary "
+            f"{mean:.2g}, allowed {tolerance.mean:.2g} (each token {tolerance.each:.2g})"
+        )
+    return largest, mean
