@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from rewards.extract import extract_answer
+from rewards.extract import answer_text
 from rewards.types import ScoredGroup
 
 
@@ -99,7 +99,7 @@ def summarize(step: int, groups: Sequence[ScoredGroup], correct: str) -> EvalRes
         shares.append(share)
         any_right += any(right)
         prefill = scored.group.prompt.prefill
-        answers = [extract_answer(prefill + s.text) for s in scored.group.samples]
+        answers = [answer_text(prefill + s.text) for s in scored.group.samples]
         elected = majority([None if a is None else " ".join(a.split()) for a in answers])
         consensus += elected is not None and right[elected]
         lengths += [len(s.token_ids) for s in scored.group.samples]

@@ -54,7 +54,7 @@ def test_a_good_recipe_loads_with_overrides(tmp_path: Path) -> None:
 
 def test_unknown_key_names_file_line_path_and_nearest(tmp_path: Path) -> None:
     message = fault(tmp_path, GOOD + "group_siz = 4\n")
-    assert "recipe.toml, line 22" in message
+    assert "recipe.toml, line 21" in message
     assert "unknown key algorithm.group_siz = 4" in message
     assert "did you mean algorithm.group_size?" in message
 
@@ -73,7 +73,7 @@ def test_unknown_set_key_names_the_override(tmp_path: Path) -> None:
 
 def test_wrong_value_shows_value_and_bound(tmp_path: Path) -> None:
     message = fault(tmp_path, GOOD.replace("mini_batches = 2", "mini_batches = 0"))
-    assert "line 21" in message
+    assert "line 20" in message
     assert "algorithm.mini_batches = 0" in message
     assert "greater than or equal to 1" in message
 
@@ -105,7 +105,7 @@ def test_steps_must_be_whole_phases(tmp_path: Path) -> None:
 def test_broken_toml_names_file_and_line(tmp_path: Path) -> None:
     message = fault(tmp_path, GOOD + "x = = 3\n")
     assert "recipe.toml" in message
-    assert "line 22" in message
+    assert "line 21" in message
 
 
 def test_another_stage_names_its_command(tmp_path: Path) -> None:
