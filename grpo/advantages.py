@@ -4,8 +4,8 @@
     mean           A_i = r_i − mean(r)                 Dr. GRPO (2503.20783)
     leave_one_out  A_i = r_i − mean(r_j, j ≠ i)        RLOO (2402.14740)
 
-The papers print no ε in the denominator and do not say which standard deviation; ours is the population's (÷ n).
-A group without spread has no std: its advantages are exactly 0, not rounding noise over an epsilon.
+The papers print no ε in the denominator and do not say which standard deviation; ours is the population's (÷
+n). A group without spread has no std: its advantages are exactly 0, not rounding noise over an epsilon.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 Scale = Literal["std", "mean", "leave_one_out"]
 
 ROUNDING = 1e-12
-"""Rewards closer than this share of the largest are equal: weighted sums of the same parts in float64, such as
-0.1 + 0.2 and 0.3, differ by about 1e-16, and std would blow that up to ±1."""
+"""Rewards closer than this share of the largest are equal: weighted sums of the same parts in float64, such
+as 0.1 + 0.2 and 0.3, differ by about 1e-16, and std would blow that up to ±1."""
 
 
 def has_spread(rewards: Sequence[float] | np.ndarray) -> bool:
@@ -61,7 +61,8 @@ def group_advantages(rewards: np.ndarray, group_ids: np.ndarray, scale: Scale) -
 
 
 def _of_group(rewards: np.ndarray, scale: Scale) -> np.ndarray:
-    """(n,) of one group with spread. fsum is exact, so the order of the samples does not reach the last bit."""
+    """(n,) of one group with spread. fsum is exact, so the order of the samples does not reach the last
+    bit."""
     n = len(rewards)
     if scale == "std":
         # (r − mean)/std is the same for shifted and scaled rewards; in [0, 1] no square under- or overflows.

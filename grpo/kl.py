@@ -2,9 +2,9 @@
 
 With d = log π_θ − log π_ref of the sampled token (or, added up, of the sampled sequence):
 
-    k1 = d                       unbiased, any sign; its expected gradient is zero, so as a loss it only adds noise
-    k2 = d² / 2                  biased, ≥ 0; its gradient is that of the true KL in expectation
-    k3 = e^(−d) + d − 1          unbiased, ≥ 0; what DeepSeekMath (2402.03300 eq. 4), V2, V3 and R1 print
+    k1 = d                  unbiased, any sign; the mean of its gradient is 0: as a loss it only adds noise
+    k2 = d² / 2             biased, ≥ 0; its gradient is that of the true KL in expectation
+    k3 = e^(−d) + d − 1     unbiased, ≥ 0; as DeepSeekMath (2402.03300 eq. 4), V2, V3 and R1 print it
 
 No clamp: a k3 that overflows is a diverged policy, and the learner stops on it.
 """
@@ -33,7 +33,9 @@ def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KlEstimator) 
         ValueError: shapes differ or the estimator is unknown.
     """
     if logprobs.shape != ref_logprobs.shape:
-        raise ValueError(f"logprobs {tuple(logprobs.shape)} and ref_logprobs {tuple(ref_logprobs.shape)} differ")
+        raise ValueError(
+            f"logprobs {tuple(logprobs.shape)} and ref_logprobs {tuple(ref_logprobs.shape)} differ"
+        )
     difference = logprobs - ref_logprobs.detach()
     if estimator == "k1":
         return difference

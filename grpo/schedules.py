@@ -1,4 +1,5 @@
-"""What changes during a run, as pure functions of the optimizer step (counted from 0: updates already done)."""
+"""What changes during a run, as pure functions of the optimizer step (counted from 0: updates already
+done)."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from grpo.config import OptimizerConfig, SamplingConfig, ScheduleStep
 def learning_rate(step: int, total_steps: int, config: OptimizerConfig) -> float:
     """Learning rate of the update that goes from `step` to `step + 1`.
 
-    Warm-up is linear and never 0: update k of w takes lr · k/w. Then constant, or a line or half a cosine that is at
-    lr · min_lr_ratio in the last update.
+    Warm-up is linear and never 0: update k of w takes lr · k/w. Then constant, or a line or half a cosine
+    that is at lr · min_lr_ratio in the last update.
 
     Raises:
         ValueError: step < 0 or total_steps < 1.
@@ -25,7 +26,11 @@ def learning_rate(step: int, total_steps: int, config: OptimizerConfig) -> float
         return config.lr
     last = total_steps - 1
     # A run no longer than its warm-up has no decay left: progress 1 from the first update after it on.
-    progress = min(1.0, (step - config.warmup_steps) / (last - config.warmup_steps)) if last > config.warmup_steps else 1.0
+    progress = (
+        min(1.0, (step - config.warmup_steps) / (last - config.warmup_steps))
+        if last > config.warmup_steps
+        else 1.0
+    )
     left = 1.0 - progress if config.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
     return config.lr * (config.min_lr_ratio + (1.0 - config.min_lr_ratio) * left)
 
