@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from policies.settings import Settings
 
@@ -55,24 +55,25 @@ class DatasetConfig(Settings):
     """Where prompts come from and how a row becomes one. Read by `data_recipes.datasets.load_prompts`."""
 
     source: str = Field(min_length=1)
-    """"chain" (procedural), "reasoning-gym:<task>", a .jsonl, .jsonl.gz or .parquet file, or a Hugging Face hub name."""
+    """"chain" (procedural), "reasoning-gym:<task>", a .jsonl, .jsonl.gz or .parquet file, or a hub name."""
     subset: str | None = None
     """Config name on the hub, e.g. "main" of openai/gsm8k."""
     split: str | None = None
-    """Hub: the split, None being "train". Procedural sources: "train" (also None) or "held-out". A file has none."""
+    """Hub: its split, None being "train". Procedural: "train" (also None) or "held-out". A file has none."""
     prompt_field: str = "question"
     """Field of a row that holds the question."""
     answer_field: str | None = "answer"
     """Field that holds the reference answer; None where the rewards need none."""
     answer_pattern: str | None = None
-    """Regular expression with one group that cuts the reference out of the answer field, e.g. '#### (.+)$' (GSM8K).
-    Thousands separators of a number cut out this way are removed: "1,080" becomes "1080"."""
+    """Regular expression with one group that cuts the reference out of the answer field: '#### (.+)$'
+    (GSM8K). Thousands separators of a number cut out this way are removed: "1,080" becomes "1080"."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """Prompt column = field of the row, for fields that rewards know under another name. The others keep theirs."""
+    """Prompt column = field of the row, for fields that rewards know under another name; others keep
+    theirs."""
     constants: dict[str, Any] = Field(default_factory=dict)
     """Columns that are the same for every row, e.g. { kind = "math", language = "en" }."""
     template: Literal["r1-zero", "chat", "plain"] = "r1-zero"
-    """R1-Zero's for base models; "chat" is the tokenizer's own chat template; "plain" is the question alone."""
+    """R1-Zero's for base models; "chat": the tokenizer's own chat template; "plain": the question alone."""
     system: str | None = None
     """System message of the chat template (R1 advises none)."""
     prefill: str = ""
@@ -86,7 +87,7 @@ class DatasetConfig(Settings):
     seed: int = 0
     """Procedural sources: which problems are drawn."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """Procedural sources: the task's own settings. "chain": `ChainParams`; reasoning-gym: `count` and the task's."""
+    """Procedural sources: the task's own settings. "chain": `ChainParams`; reasoning-gym: see its module."""
 
     @field_validator("answer_pattern")
     @classmethod
@@ -119,5 +120,10 @@ class DatasetConfig(Settings):
         if self.answer_pattern is not None and self.answer_field is None:
             raise ValueError("answer_pattern needs an answer_field")
         if kind == "chain":
-            ChainParams.model_validate(self.params)
+            try:
+                ChainParams.model_validate(self.params)
+            except ValidationError as error:
+                first = error.errors()[0]
+                key = ".".join(["params", *map(str, first["loc"])])
+                raise ValueError(f"{key} = {first['input']!r}: {first['msg']}") from None
         return self

@@ -1,6 +1,6 @@
 """Errors of this package.
 
-    DataError (ValueError)      a data set or a row of it cannot be used; names file, line, field and mend
+DataError (ValueError)      a data set or a row of it cannot be used; names file, line, field and mend
 """
 
 

@@ -1,0 +1,142 @@
+"""A procedural task: k operations modulo 10, worked from left to right.
+
+    problem = ChainProblem((7, 4, 3), "*+")      "7 * 4 + 3"   k = 2
+    question(problem)      "compute modulo 10 from left to right: 7 * 4 + 3"
+    steps(problem)         "7 * 4 = 8 ; 8 + 3 = 1"
+    problem.answer         1
+
+The split is a property of the text alone. Every pair of neighbouring operations («7 * 4 + 3») is hashed; a
+tenth of these windows is reserved. A problem trains only if none of its windows is reserved, and is held
+out only if its first is. So no held-out question, nor even its first two operations, can stand anywhere in
+a text made of train problems: not as a question, not as the start, middle or end of a longer one."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Literal
+
+OPERATORS = "+-*"
+BASE = 10
+RESERVED_SHARE = 10
+"""One window in this many is reserved for held-out problems."""
+
+Split = Literal["train", "held-out"]
+
+
+@dataclass(frozen=True)
+class ChainProblem:
+    """Operands (k+1 single digits) and operators (k characters of "+-*")."""
+
+    operands: tuple[int, ...]
+    operators: str
+
+    @property
+    def k(self) -> int:
+        """Number of operations."""
+        return len(self.operators)
+
+    @cached_property
+    def text(self) -> str:
+        """The canonical form, e.g. "7 * 4 + 3"."""
+        rest = zip(self.operators, self.operands[1:], strict=True)
+        return " ".join([str(self.operands[0]), *(f"{o} {x}" for o, x in rest)])
+
+    @cached_property
+    def values(self) -> tuple[int, ...]:
+        """Intermediate results after each operation, each in 0…9; the last is the answer."""
+        results, value = [], self.operands[0]
+        for operator, operand in zip(self.operators, self.operands[1:], strict=True):
+            value = apply(value, operator, operand)
+            results.append(value)
+        return tuple(results)
+
+    @property
+    def answer(self) -> int:
+        """The result."""
+        return self.values[-1]
+
+
+def apply(left: int, operator: str, right: int) -> int:
+    """One operation modulo 10; a negative difference wraps round (3 - 5 = 8)."""
+    if operator == "+":
+        return (left + right) % BASE
+    if operator == "-":
+        return (left - right) % BASE
+    return (left * right) % BASE
+
+
+def question(problem: ChainProblem) -> str:
+    """The task in words."""
+    return f"compute modulo 10 from left to right: {problem.text}"
+
+
+def steps(problem: ChainProblem) -> str:
+    """The worked solution: each operation with its result, joined by " ; "."""
+    lines, left = [], problem.operands[0]
+    for operator, right, value in zip(problem.operators, problem.operands[1:], problem.values, strict=True):
+        lines.append(f"{left} {operator} {right} = {value}")
+        left = value
+    return " ; ".join(lines)
+
+
+@cache
+def is_reserved(left: int, first: str, middle: int, second: str, right: int) -> bool:
+    """True if the window "left first middle second right" belongs to held-out problems; there are 9,000
+    windows."""
+    digest = hashlib.sha256(f"chain/{left}{first}{middle}{second}{right}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % RESERVED_SHARE == 0
+
+
+def split_of(problem: ChainProblem) -> Split | None:
+    """The split that a problem belongs to; None for one that meets a reserved window only later."""
+    x, o = problem.operands, problem.operators
+    reserved = [is_reserved(x[i], o[i], x[i + 1], o[i + 1], x[i + 2]) for i in range(problem.k - 1)]
+    if reserved[0]:
+        return "held-out"
+    return None if any(reserved) else "train"
+
+
+def random_problem(rng: random.Random, k: int, split: Split) -> ChainProblem:
+    """A problem of k ≥ 2 operations from a split, uniform over its members."""
+    while True:
+        operands = tuple(rng.randrange(BASE) for _ in range(k + 1))
+        operators = "".join(rng.choice(OPERATORS) for _ in range(k))
+        problem = ChainProblem(operands, operators)
+        if split_of(problem) == split:
+            return problem
+
+
+def distinct_problems(seed: int, split: Split, lengths: range, count: int) -> Iterator[ChainProblem]:
+    """`count` different problems, the lengths in turn, so that each has its equal share.
+
+    Raises:
+        ValueError: a length has fewer problems than asked for.
+    """
+    rng = random.Random(f"chain/{seed}/{split}")
+    share = -(-count // len(lengths))
+    if 2 in lengths and share > (available := _count_k2(split)):
+        raise ValueError(f"{share} problems with k = 2 asked for, split {split!r} has {available}")
+    seen: set[str] = set()
+    for number in range(count):
+        k = lengths[number % len(lengths)]
+        while (problem := random_problem(rng, k, split)).text in seen:
+            pass
+        seen.add(problem.text)
+        yield problem
+
+
+@cache
+def _count_k2(split: Split) -> int:
+    reserved = sum(
+        is_reserved(a, o, b, p, c)
+        for a in range(BASE)
+        for o in OPERATORS
+        for b in range(BASE)
+        for p in OPERATORS
+        for c in range(BASE)
+    )
+    return reserved if split == "held-out" else (BASE * len(OPERATORS)) ** 2 * BASE - reserved
