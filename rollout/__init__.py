@@ -1,0 +1,1 @@
+"""Rollouts: vLLM engines in Ray actors, groups of samples, weights with proof, dead workers replaced."""

@@ -29,7 +29,8 @@ def make_chunks(
         chunk_groups: prompts per chunk.
 
     Returns:
-        The same chunks for the same arguments, in any process: where a chunk runs does not change what it samples.
+        The same chunks for the same arguments, in any process: where a chunk runs does not change what it
+        samples.
     """
     seen: Counter[str] = Counter()
     seeds = []

@@ -1,4 +1,5 @@
-"""What the rest of the toolkit may ask of an engine. `rollout.vllm_engine.VllmEngine` is the one that the product has."""
+"""What the rest of the toolkit may ask of an engine. `rollout.vllm_engine.VllmEngine` is the one that the
+product has."""
 
 from __future__ import annotations
 
@@ -27,13 +28,15 @@ class Engine(Protocol):
         """
 
     def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """For each prompt of n tokens (n-1,) float32: log-probability of every token but the first, at T = 1."""
+        """For each prompt of n tokens (n-1,) float32: log-probability of every token but the first, at T =
+        1."""
 
     def load_weights(self, publication: Publication) -> SyncReport:
         """Replace the weights and prove it.
 
         Raises:
-            WeightSyncError: names the tensors, or the canary prompt and position. The engine then has no version.
+            WeightSyncError: names the tensors, or the canary prompt and position. The engine then has no
+                version.
         """
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
 """Errors of this package.
 
-    RolloutError (RuntimeError)
-    ├── WeightSyncError     the engine does not hold the weights that the learner published
-    ├── StaleEngine         a chunk asks for another policy version than the engine holds
-    └── WorkersLost         no rollout worker is left and none can be restarted
+RolloutError (RuntimeError)
+├── WeightSyncError     the engine does not hold the weights that the learner published
+├── StaleEngine         a chunk asks for another policy version than the engine holds
+└── WorkersLost         no rollout worker is left and none can be restarted
 """
 
 

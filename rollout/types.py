@@ -37,7 +37,8 @@ class Prompt:
     source: str = ""
     """Name of the data set, for reports."""
     prefill: str = ""
-    """Text that the template has already put into the assistant's turn (R1's `<think>`); scored with the reply."""
+    """Text that the template has already put into the assistant's turn (R1's `<think>`); scored with the
+    reply."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Sample:
     token_ids: np.ndarray
     """(L,) int32, the completion with its stop token, if it emitted one."""
     logprobs: np.ndarray
-    """(L,) float32, log-probability of each token under the distribution it was sampled from (temperature applied)."""
+    """(L,) float32, log-probability of each token under the distribution it was sampled from (temperature
+    applied)."""
     text: str
     """Decoded completion without special tokens; what rewards read."""
     finish_reason: FinishReason

@@ -4,9 +4,9 @@
     engine.load_weights(publication)              # sets engine.version, proven
     for group in engine.generate(chunk): …        # as groups finish
 
-Same chunk, same weights, same thread count: the same tokens and log-probs, bit for bit, in any process. That holds
-because a chunk is submitted whole, every sample brings its seed, the prefix cache starts empty, and the scheduler runs
-in this thread, one step after the other.
+Same chunk, same weights, same thread count: the same tokens and log-probs, bit for bit, in any process. That
+holds because a chunk is submitted whole, every sample brings its seed, the prefix cache starts empty, and the
+scheduler runs in this thread, one step after the other.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 
 from rollout.config import EngineConfig
-from rollout.errors import RolloutError, StaleEngine, WeightSyncError
+from rollout.errors import RolloutError, StaleEngine
 from rollout.types import RolloutChunk, Sample, SampleGroup
 from rollout.weights import CANARY_TOLERANCES, Publication, SyncReport, check_canary
 
 CPU_KV_CACHE_GIB = 1.0
 CPU_BLOCK_SIZE = 32
-"""Tokens per block of keys and values. Samples of a group share full blocks of their prompt; vLLM's 128 would leave
-most prompts unshared. The CPU kernel wants a multiple of 32."""
+"""Tokens per block of keys and values. Samples of a group share full blocks of their prompt; vLLM's 128 would
+leave most prompts unshared. The CPU kernel wants a multiple of 32."""
 CPU_COMPILATION = {"custom_ops": ["all", "-rotary_embedding"]}
-"""Trap: vLLM 0.32.0's CPU kernel for rotary embeddings is wrong for the 3-D, strided queries of DeepSeek V2/V3, and in
-eager mode it is the default. Its own PyTorch formula is right and costs little."""
+"""Trap: vLLM 0.32.0's CPU kernel for rotary embeddings is wrong for the 3-D, strided queries of DeepSeek
+V2/V3, and in eager mode it is the default. Its own PyTorch formula is right and costs little."""
 MLA_KERNEL_DIMENSIONS = (512, 64)
 """(kv_lora_rank, qk_rope_head_dim) that vLLM's MLA kernels are built for."""
 
@@ -45,7 +45,8 @@ class VllmEngine:
         Args:
             model_dir: the folder; its weights serve until the first `load_weights`.
             config: `dtype` must be resolved, not "auto".
-            version: policy version of the folder's weights; None refuses to sample before the first `load_weights`.
+            version: policy version of the folder's weights; None refuses to sample before the first
+                `load_weights`.
 
         Raises:
             ValueError: dtype is "auto".
@@ -80,7 +81,8 @@ class VllmEngine:
         """
         if self._version != chunk.policy_version:
             raise StaleEngine(
-                f"chunk {chunk.id} wants policy version {chunk.policy_version}, the engine holds {self._version}"
+                f"chunk {chunk.id} wants policy version {chunk.policy_version}, "
+                f"the engine holds {self._version}"
             )
         self._check_prompts(chunk)
         return self._run(chunk)
@@ -93,8 +95,9 @@ class VllmEngine:
                 raise RolloutError(f"prompt {prompt.id} is empty")
             if length + limit > self.max_model_len:
                 raise RolloutError(
-                    f"prompt {prompt.id} has {length} tokens; with max_tokens = {limit} that exceeds the context of "
-                    f"{self.max_model_len}: shorten the prompt, lower max_tokens or raise engine.max_model_len"
+                    f"prompt {prompt.id} has {length} tokens; with max_tokens = {limit} that exceeds the "
+                    f"context of {self.max_model_len} tokens: drop the prompt, lower max_tokens or raise "
+                    "engine.max_model_len"
                 )
             if not 0 <= min(prompt.token_ids) <= max(prompt.token_ids) < self._vocabulary:
                 raise RolloutError(
@@ -106,8 +109,7 @@ class VllmEngine:
         from vllm.sampling_params import RequestOutputKind
 
         engine = self._engine
-        # Another chunk's blocks would change which tokens are recomputed, and with that the rounding.
-        engine.reset_prefix_cache()
+        self._forget_prompts()
         sampling = chunk.sampling
         for p, prompt in enumerate(chunk.prompts):
             for g, seed in enumerate(chunk.seeds[p]):
@@ -161,12 +163,13 @@ class VllmEngine:
         )
 
     def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """For each prompt of n tokens (n-1,) float32: log-probability of every token but the first, at T = 1."""
+        """For each prompt of n tokens (n-1,) float32: log-probability of every token but the first, at T =
+        1."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         engine = self._engine
-        engine.reset_prefix_cache()
+        self._forget_prompts()
         for number, token_ids in enumerate(prompts):
             params = SamplingParams(
                 max_tokens=1,
@@ -191,17 +194,23 @@ class VllmEngine:
         """Replace the weights and prove it: digests before loading, the canary after.
 
         Raises:
-            WeightSyncError: names the tensors, or the canary prompt and position. The engine then has no version.
+            WeightSyncError: names the tensors, or the canary prompt and position. The engine then has no
+                version.
         """
         started = time.perf_counter()
         self._version = None
         (tensors, *_) = self._engine.collective_rpc("receive_weights", args=(publication,))
-        # Trap: cached keys and values are the old weights'; a prompt seen before would be answered with them.
-        self._engine.reset_prefix_cache()
+        self._forget_prompts()
         found = self.prompt_logprobs([canary.token_ids for canary in publication.canary])
         largest, mean = check_canary(publication, found, self._tolerance)
         self._version = publication.version
         return SyncReport(publication.version, tensors, time.perf_counter() - started, largest, mean)
+
+    def _forget_prompts(self) -> None:
+        """Empty the prefix cache. Trap: it survives a weight update, so that a prompt seen before would be
+        answered with keys and values of the old weights. Within one version, another chunk's blocks would
+        change which tokens are computed together, and with that the rounding."""
+        self._engine.reset_prefix_cache()
 
     def close(self) -> None:
         """Free memory; the engine is of no use afterwards."""
@@ -228,8 +237,8 @@ def prepare_process(model_dir: Path, config: EngineConfig) -> None:
 
 
 def needs_plain_attention(model_dir: Path) -> bool:
-    """True for an MLA policy of other dimensions than vLLM's MLA kernels take. vLLM then expands the latent and runs
-    plain attention: the same function of the same weights, with a larger cache."""
+    """True for an MLA policy of other dimensions than vLLM's MLA kernels take. vLLM then expands the latent
+    and runs plain attention: the same function of the same weights, with a larger cache."""
     try:
         config = json.loads((model_dir / "config.json").read_text())
     except (OSError, ValueError) as error:
@@ -246,7 +255,8 @@ def load_tokenizer(model_dir: Path) -> Any:
 
 
 def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
-    """vLLM's engine with the settings that make it ours. One code path; what only a CPU needs is added for a CPU."""
+    """vLLM's engine with the settings that make it ours. One code path; what only a CPU needs is added for a
+    CPU."""
     from vllm.engine.arg_utils import EngineArgs
     from vllm.platforms import current_platform
     from vllm.v1.engine.llm_engine import LLMEngine
@@ -259,13 +269,14 @@ def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
         device_args = {"block_size": CPU_BLOCK_SIZE, "compilation_config": dict(CPU_COMPILATION)}
     else:
         device_args = {"gpu_memory_utilization": config.gpu_memory_share}
+    if config.max_model_len is not None:
+        device_args["max_model_len"] = config.max_model_len
     return LLMEngine.from_engine_args(
         EngineArgs(
             model=str(model_dir),
             skip_tokenizer_init=True,
             dtype=config.dtype,
             seed=0,
-            max_model_len=config.max_model_len,
             max_num_seqs=config.max_sequences,
             max_num_batched_tokens=config.max_batched_tokens,
             kv_cache_memory_bytes=None if kv_cache_gib is None else int(kv_cache_gib * 2**30),
@@ -279,6 +290,3 @@ def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
             **device_args,
         )
     )
-
-
-__all__ = ["RolloutError", "StaleEngine", "VllmEngine", "WeightSyncError"]

@@ -1,11 +1,13 @@
 """The engine's side of a weight sync: published tensors into a running vLLM model.
 
-vLLM runs `WeightReceiver.receive_weights` in its worker, in one call: nothing may be scheduled while parameters are in
-between. The order below is the whole recipe; each cure stands in a function of its own, with the trap it cures.
+vLLM runs `WeightReceiver.receive_weights` in its worker, in one call: nothing may be scheduled while
+parameters are in between. The order below is the whole recipe; each cure stands in a function of its own,
+with the trap it cures.
 
     read_and_verify → rebuild_moe_kernels → begin_reload → load → finish_reload → refresh_heads
 
-(The prefix cache, which holds keys and values of the old weights, belongs to the scheduler: `VllmEngine.load_weights`.)
+(The prefix cache, which holds keys and values of the old weights, belongs to the scheduler:
+`VllmEngine.load_weights`.)
 """
 
 from __future__ import annotations
@@ -83,19 +85,21 @@ def without_tied_head(model_config: Any, tensors: Mapping[str, Tensor]) -> dict[
 
 
 def rebuild_moe_kernels(model: nn.Module) -> None:
-    """Trap: the CPU's experts keep a prepacked copy of their weights inside the kernel, and vLLM skips packing when a
-    kernel exists, so a reload would leave the old experts in use. Without a kernel it packs anew."""
+    """Trap: the CPU's experts keep a prepacked copy of their weights inside the kernel, and vLLM skips
+    packing when a kernel exists, so a reload would leave the old experts in use. Without a kernel it packs
+    anew."""
     if not _on_cpu(model):  # a GPU kernel reads the parameters themselves, at addresses that CUDA graphs hold
         return
     for module in model.modules():
-        method = getattr(module, "quant_method", None)
+        method: Any = getattr(module, "quant_method", None)
         if getattr(method, "moe_kernel", None) is not None:
             method.moe_kernel = None
 
 
 def begin_reload(model: nn.Module) -> None:
-    """Trap: linear weights were packed into oneDNN handles and the parameters emptied, so `load_weights` has nothing
-    to write to. The layer-wise reload gives each layer its parameters back and packs it once it is complete."""
+    """Trap: linear weights were packed into oneDNN handles and the parameters emptied, so `load_weights` has
+    nothing to write to. The layer-wise reload gives each layer its parameters back and packs it once it is
+    complete."""
     from vllm.model_executor.model_loader.reload import initialize_layerwise_reload
 
     initialize_layerwise_reload(model)
@@ -109,7 +113,8 @@ def finish_reload(model: nn.Module, model_config: Any) -> None:
 
 
 def refresh_heads(model: nn.Module) -> None:
-    """Trap: a tied head owns no parameter, so the reload never visits it, but it did pack a copy of the embedding."""
+    """Trap: a tied head owns no parameter, so the reload never visits it, but it did pack a copy of the
+    embedding."""
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 
     for module in model.modules():
@@ -120,7 +125,8 @@ def refresh_heads(model: nn.Module) -> None:
 def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> set[str]:
     """Feed the model's own `load_weights`; returns the names that reached a parameter.
 
-    vLLM skips names that it does not know without a word, so every parameter's loader notes whose bytes it is given.
+    vLLM skips names that it does not know without a word, so every parameter's loader notes whose bytes it is
+    given.
     """
     consumed: set[str] = set()
     owner = {tensor.data_ptr(): name for name, tensor in tensors.items()}
@@ -128,8 +134,9 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> set[str]:
 
     def stream() -> Iterator[tuple[str, Tensor]]:
         nonlocal current
-        for current, tensor in tensors.items():  # noqa: B020 - the loop's variable is the state
-            yield current, tensor
+        for name, tensor in tensors.items():
+            current = name
+            yield name, tensor
 
     def observed(loader: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(
@@ -161,8 +168,8 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> set[str]:
 
 
 def unfilled_layers(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Layers that got fewer elements than they hold: {name: (got, held)}. To be asked before `finish_reload`, which
-    would fill the gap with old weights."""
+    """Layers that got fewer elements than they hold: {name: (got, held)}. To be asked before `finish_reload`,
+    which would fill the gap with old weights."""
     from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
     from vllm.model_executor.model_loader.reload.layerwise import (
         get_layerwise_info,

@@ -1,13 +1,13 @@
 """Weights on their way from the learner to the engines, with proof of arrival. No vLLM, no Ray.
 
     publication = publish(policy.named_tensors(), version=7, directory=shared_memory_dir("run"), canary=[…])
-    tensors     = read_and_verify(publication)           # names every missing, unexpected and corrupted tensor
-    check_canary(publication, engine.prompt_logprobs([c.token_ids for c in publication.canary]))
+    tensors     = read_and_verify(publication)           # names every missing, unexpected and corrupted
+    tensor check_canary(publication, engine.prompt_logprobs([c.token_ids for c in publication.canary]))
 
-The bytes are one safetensors file: in shared memory for workers of the same node, or inline (`inline=True`), which the
-object store carries to workers of other nodes. A digest covers raw bytes, dtype and shape, so it proves the transport;
-what goes wrong later, inside an engine that repacks its weights, shows in the canary: log-probs of fixed prompts,
-by the learner and by the engine.
+The bytes are one safetensors file: in shared memory for workers of the same node, or inline (`inline=True`),
+which the object store carries to workers of other nodes. A digest covers raw bytes, dtype and shape, so it
+proves the transport; what goes wrong later, inside an engine that repacks its weights, shows in the canary:
+log-probs of fixed prompts, by the learner and by the engine.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ DTYPE_NAMES: dict[torch.dtype, str] = {
 DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 
 NEVER_CAST = ("e_score_correction_bias",)
-"""Endings of names that keep their dtype on the wire. The router bias moves by 1e-3 and less a step, below bfloat16's
-resolution near 1, and engines hold it in float32; rounded, it routes tokens to other experts than the learner's."""
+"""Endings of names that keep their dtype on the wire. The router bias moves by 1e-3 and less a step, below
+bfloat16's resolution near 1, and engines hold it in float32; rounded, it routes tokens to other experts than
+the learner's."""
 
 SHARED_MEMORY = Path("/dev/shm")
 ALIGNMENT = 64
@@ -85,8 +86,8 @@ class CanaryTolerance:
 
 CANARY_TOLERANCES = {
     "float32": CanaryTolerance(each=1e-3, mean=2e-4),
-    # A router that is tied to within bfloat16 may choose other experts; single tokens then differ by much. Stale
-    # experts or a stale head differ by 0.3 and more on average.
+    # A router that is tied to within bfloat16 may choose other experts; single tokens then differ by much.
+    # Stale experts or a stale head differ by 0.3 and more on average.
     "bfloat16": CanaryTolerance(each=2.0, mean=0.15),
 }
 """By the engine's dtype."""
@@ -132,7 +133,7 @@ def shared_memory_dir(name: str) -> Path:
 def digest(tensor: Tensor) -> str:
     """xxh3-128 of a tensor's raw bytes, dtype and shape, as 32 hex digits."""
     flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return _digest(memoryview(flat.numpy()), DTYPE_NAMES[tensor.dtype], tuple(tensor.shape))
+    return _digest(flat.numpy().data, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape))
 
 
 def _digest(data: memoryview, dtype: str, shape: tuple[int, ...]) -> str:
@@ -152,8 +153,10 @@ def publish(
     """Write one version where engines can read it, and take older versions away.
 
     Args:
-        tensors: by Hugging Face checkpoint name, any device; parameters and the buffers that a checkpoint holds. Only
-            what the engine reads: not an MTP head that it does not run, not the head of a policy that ties it.
+        tensors: by Hugging Face checkpoint name, any device; parameters and the buffers that a checkpoint
+            holds. Only
+            what the engine reads: not an MTP head that it does not run, not the head of a policy that ties
+            it.
         version: policy version.
         directory: of this run alone (`shared_memory_dir`); created if missing. Unused with `inline`.
         wire_dtype: floating tensors are sent in it (`NEVER_CAST` aside); None: as they are.
@@ -168,7 +171,7 @@ def publish(
     total = len(header) + (offsets[-1][1] if offsets else 0)
     if inline:
         buffer = np.empty(total, dtype=np.uint8)
-        manifest = _fill(memoryview(buffer), header, plan, offsets)
+        manifest = _fill(buffer.data, header, plan, offsets)
         return Publication(version, manifest, tuple(canary), inline=buffer)
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -260,7 +263,8 @@ def read_and_verify(publication: Publication) -> dict[str, Tensor]:
     """The published tensors, each proven by its digest, as views of the published bytes.
 
     Raises:
-        WeightSyncError: names every tensor that is missing, unexpected, of another dtype or shape, or corrupted.
+        WeightSyncError: names every tensor that is missing, unexpected, of another dtype or shape, or
+            corrupted.
     """
     data, entries, base = _open(publication)
     wanted = publication.manifest
@@ -290,7 +294,7 @@ def read_and_verify(publication: Publication) -> dict[str, Tensor]:
 def _open(publication: Publication) -> tuple[memoryview, dict[str, dict], int]:
     """(bytes, safetensors header, start of the tensors)."""
     if publication.inline is not None:
-        data = memoryview(publication.inline)
+        data = publication.inline.data
     else:
         try:
             with open(str(publication.path), "rb") as file:
@@ -318,7 +322,8 @@ def check_canary(
         (largest, mean) |Δ| in nats over all canary tokens; nan, nan without a canary.
 
     Raises:
-        WeightSyncError: names prompt, position and both values of the worst token. A NaN on either side fails.
+        WeightSyncError: names prompt, position and both values of the worst token. A NaN on either side
+            fails.
     """
     if not publication.canary:
         return float("nan"), float("nan")
