@@ -121,8 +121,11 @@ def grpo_loss(
         terms = terms - form.kl_coef * kl
     with torch.no_grad():
         ratio = log_ratio.exp()
+        low, high, dual = (c.sum().to(logprobs.dtype) for c in clipped)
         metrics = LossMetrics(
-            *(c.sum().to(logprobs.dtype) for c in clipped),
+            clipped_low=low,
+            clipped_high=high,
+            dual_clipped=dual,
             ratio=ratio.sum(),
             ratio_max=ratio.max() if len(ratio) else ratio.new_zeros(()),
             kl=kl.sum(),
@@ -229,8 +232,9 @@ def kl_terms(
     """(C,) KL estimate of each token, or for ratio "sequence" of its whole sample (R1 eq. 2)."""
     if form.ratio != "sequence":
         return kl_estimate(logprobs, ref_logprobs, form.kl_estimator)
-    sums = (_sample_sums(x, sample_ids, samples) for x in (logprobs, ref_logprobs))
-    return kl_estimate(*sums, form.kl_estimator)[sample_ids]
+    current = _sample_sums(logprobs, sample_ids, samples)
+    reference = _sample_sums(ref_logprobs, sample_ids, samples)
+    return kl_estimate(current, reference, form.kl_estimator)[sample_ids]
 
 
 def _sample_sums(values: Tensor, sample_ids: Tensor, samples: int) -> Tensor:
