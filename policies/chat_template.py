@@ -1,4 +1,4 @@
-"""Renders a folder's chat template in the environment that such templates are written for (transformers' own).
+"""Renders a chat template in the environment that such templates are written for (transformers' own).
 
 Sandboxed, because a template is code that came with the weights.
 """
@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 class _GenerationTag(Extension):
-    """`{% generation %}…{% endgeneration %}` marks the assistant's words for loss masks; here it only has to parse."""
+    """`{% generation %}…` marks the assistant's words for loss masks; here it only has to parse."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2 reads it from the class
 

@@ -1,10 +1,10 @@
-"""What a model folder holds, read from its config.json and the headers of its weights: no torch, no transformers.
+"""What a model folder holds, from its config.json and the headers of its weights: no torch, no transformers.
 
     folder = resolve_model("Qwen/Qwen3-0.6B")       a folder, or a hub id that is downloaded
     facts = read_facts(folder)                      refuses early what could only fail late
 
-Weights are safetensors only: a pickle can run code when it is opened, and so can a repository's own modelling code,
-which is never fetched.
+Weights are safetensors only: a pickle can run code when it is opened, and so can a repository's own
+modelling code, which is never fetched.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def read_facts(folder: Path | str, *, need_weights: bool = True, need_tokenizer:
 
 
 def resolve_model(name_or_path: str | Path) -> Path:
-    """The folder itself, or the local copy of a hub model (config, safetensors, tokenizer; nothing else is fetched).
+    """The folder itself, or the local copy of a hub model (config, safetensors and tokenizer only).
 
     Raises:
         PolicyError: neither a folder nor a model that can be had from the hub now.

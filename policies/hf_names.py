@@ -1,10 +1,10 @@
 """A policy's tensors under the names of Hugging Face checkpoints: what weight sync and exports speak.
 
-transformers keeps a layer's experts fused in memory; checkpoints and engines want them one by one. Both are views of the
-same storage here, so nothing is copied:
+transformers keeps a layer's experts fused in memory; checkpoints and engines want them one by one. Both are
+views of the same storage here, so nothing is copied:
 
-    model.layers.1.mlp.experts.gate_up_proj (E, 2I, D)  →  …experts.0.gate_proj.weight (I, D), …0.up_proj.weight, …
-    model.layers.1.mlp.experts.down_proj    (E, D, I)   →  …experts.0.down_proj.weight (D, I), …
+    ….mlp.experts.gate_up_proj (E, 2I, D)  →  ….mlp.experts.0.gate_proj.weight (I, D), ….0.up_proj.weight, …
+    ….mlp.experts.down_proj    (E, D, I)   →  ….mlp.experts.0.down_proj.weight (D, I), …
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _DOWN = ".experts.down_proj"
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a checkpoint, in an order that depends on the architecture alone.
 
-    Persistent buffers such as `e_score_correction_bias` are among them, a tied head is not. The tensors are detached
-    views of the live weights: copy what must outlive the next optimizer step.
+    Persistent buffers such as `e_score_correction_bias` are among them, a tied head is not. The tensors are
+    detached views of the live weights: copy what must outlive the next optimizer step.
     """
     tied = _tied_names(model)
     for name, tensor in model.state_dict(keep_vars=False).items():

@@ -1,9 +1,9 @@
-"""The fused attention kernels that return a log-sum-exp, one pair per device kind, behind one signature.
+"""The fused attention kernels that return a log-sum-exp, one pair per kind of device, behind one signature.
 
-PyTorch's `scaled_dot_product_attention` hides the log-sum-exp which joining two parts needs; these are the operators
-beneath it.
+PyTorch's `scaled_dot_product_attention` hides the log-sum-exp which joining two parts needs; these are the
+operators beneath it.
 
-Shapes: q, out, grad (n, H, Q, K), k, v (n, H, L, K), lse (n, H, Q) float32, mask (n, 1, 1, L) float32 or None.
+Shapes: q, out, grad (n, H, Q, K); k, v (n, H, L, K); lse (n, H, Q) float32; mask (n, 1, 1, L) float32.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def attend_backward(
 
 
 def _same_width(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    # The CPU kernel wants one head width; MLA's keys carry the rotary part besides and are wider than its values.
+    # The CPU kernel wants one head width; MLA's keys carry a rotary part and are wider than its values.
     width = max(q.shape[-1], v.shape[-1])
     return _widen(q, width), _widen(k, width), _widen(v, width), v.shape[-1]
 

@@ -1,11 +1,11 @@
-"""Who attends to whom in a packed row, as batches that attention kernels can take. Built once per pack, not per layer.
+"""Who attends to whom in a packed row, as batches that attention kernels take. Built once per pack.
 
-A packed row is a list of segments. Every token attends to its own segment up to itself (`own` batches, causal);
-a completion's token attends to all of its prompt besides (`shared` batches: one row of queries per prompt, holding the
-tokens of all its completions, so that a prompt's keys are never copied per completion).
+A packed row is a list of segments. Every token attends to its own segment up to itself (`own` batches,
+causal); a completion's token attends to all of its prompt besides (`shared` batches: one row of queries per
+prompt, holding the tokens of all its completions, so that a prompt's keys are never copied per completion).
 
-    prompt a | a0 | a1 | prompt b | b0          own:    [a], [a0], [a1], [b], [b0]      causal
-                                                shared: [a0 a1] → [a],  [b0] → [b]      no mask but for padding
+    prompt a | a0 | a1 | prompt b | b0      own:    [a], [a0], [a1], [b], [b0]    causal
+                                            shared: [a0 a1] → [a],  [b0] → [b]    no mask but for padding
 
 Rows of unequal length are padded inside a batch, at most by a quarter; the linear layers never see padding.
 """
@@ -21,8 +21,8 @@ from torch import Tensor
 
 PAD_SHARE = 0.25
 PAD_TOKENS = 256
-"""A batch takes rows while its padding is below this share of its tokens, or below this many: an extra kernel call
-costs more than a few padded rows."""
+"""A batch takes rows while its padding is below this share of its tokens, or below this many: an extra
+kernel call costs more than a few padded rows."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class AttentionBatch:
 
 @dataclass(frozen=True)
 class AttentionLayout:
-    """Every token stands in exactly one own row as query, and in at most one shared row as query or as key."""
+    """Every token stands in exactly one own row, and in at most one shared row, as query or as key."""
 
     token_count: int
     """T"""
@@ -63,7 +63,7 @@ class AttentionLayout:
     """(T,) where each token stands in the own batches' flattened queries, laid end to end."""
     shared: tuple[AttentionBatch, ...]
     shared_query_place: Tensor | None
-    """(T,) likewise for the queries of the shared batches; their total, one past the end, for a token in none."""
+    """(T,) likewise for the queries of the shared batches; one past the end for a token in none."""
     shared_key_place: Tensor | None
     """(T,) likewise for their keys."""
 
@@ -177,8 +177,8 @@ def _shared_batch(
 def _index(rows: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor | None]:
     """(n, longest) token indices, padded with the row's last token, and the flat places of the padding.
 
-    A repeated query scores real keys no higher than the real query did, so the backward's exp(score - lse) stays
-    within 1 at padded places too.
+    A repeated query scores real keys as the real query did, so the backward's exp(score - lse) stays within
+    1 at padded places too.
     """
     starts = np.array([start for start, _ in rows])[:, None]
     lengths = np.array([length for _, length in rows])[:, None]
@@ -189,7 +189,7 @@ def _index(rows: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor | None]:
 
 
 def _places(indices: Sequence[Tensor], paddings: Sequence[Tensor | None], token_count: int) -> Tensor:
-    """The inverse: for each token its place among the flattened, concatenated rows; their total if it has none."""
+    """The inverse: each token's place among the flattened rows laid end to end; one past the end if none."""
     total = sum(index.numel() for index in indices)
     places = torch.full((token_count,), total, dtype=torch.int64)
     offset = 0

@@ -32,11 +32,11 @@ TOKENIZER_FILES = (
 
 
 def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.Module:
-    """A float32 model in eval mode with attention "grpo_packed", every tensor taken from the folder's safetensors.
+    """A float32 model in eval mode with attention "grpo_packed"; every tensor comes from the folder.
 
     Raises:
-        UnsupportedArchitecture, BrokenCheckpoint: see `read_facts`; also when a tensor is missing, left over, or of
-            another shape than the config asks for.
+        UnsupportedArchitecture, BrokenCheckpoint: see `read_facts`; also when a tensor is missing, left over,
+            or of another shape than the config asks for.
     """
     facts = read_facts(folder, need_tokenizer=False)
     from transformers import AutoModelForCausalLM
@@ -45,7 +45,7 @@ def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn
     attention.register()
     logging.disable_progress_bar()
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             facts.folder,
             dtype=torch.float32,
             attn_implementation=attention.NAME,
@@ -56,6 +56,7 @@ def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn
         )
     except (RuntimeError, KeyError, ValueError) as error:
         raise BrokenCheckpoint(f"{facts.folder}: does not load ({error})") from error
+    model, report = loaded
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         names = sorted(map(str, report.get(problem) or ()))
         if names:
@@ -69,8 +70,8 @@ def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn
 def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | str | None) -> Path:
     """Write weights, config and tokenizer so that transformers and vLLM load them; all or nothing.
 
-    Everything goes into a folder beside `out_dir` first, which takes its place by renaming; what `out_dir` held before
-    is replaced.
+    Everything goes into a folder beside `out_dir` first, which takes its place by renaming; what `out_dir`
+    held before is replaced.
 
     Args:
         model: a transformers model (merge LoRA adapters first).
@@ -102,10 +103,11 @@ def _write(model: Any, folder: Path, tokenizer_from: Path | str | None) -> None:
     for file in folder.iterdir():
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
+        file.chmod(0o644)  # safetensors writes its files for the owner alone
 
 
 def _replace(new: Path, target: Path) -> None:
-    """`new` becomes `target`; a crash in between leaves either the old or the new folder under some name, whole."""
+    """`new` becomes `target`; a crash in between leaves the old or the new folder whole under some name."""
     if not target.exists():
         new.rename(target)
         return

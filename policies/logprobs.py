@@ -1,4 +1,4 @@
-"""Log-probabilities and entropies of packed tokens; the (C, V) logits never exist, only a chunk of them at a time.
+"""Log-probabilities and entropies of packed tokens; of the (C, V) logits only a chunk exists at a time.
 
     logprobs, entropy = completion_logprobs(model, pack(groups), temperature=1.0)      # both (C,) float32
 
@@ -37,14 +37,14 @@ def completion_logprobs(
     )
 
 
-def sequence_logprobs(model: nn.Module, token_ids: Sequence[int]) -> Tensor:
-    """(L-1,) float32: log-probability of tokens 1, 2, … of one sequence given those before them; no gradient."""
-    device = next(model.parameters()).device
+def sequence_logprobs(model: Any, token_ids: Sequence[int]) -> Tensor:
+    """(L-1,) float32: log-probability of tokens 1, 2, … given those before them; no gradient."""
+    device = causal_lm(model).get_input_embeddings().weight.device
     with torch.no_grad():
         return completion_logprobs(model, pack_documents([token_ids]).to(device))[0]
 
 
-def causal_lm(model: nn.Module) -> Any:
+def causal_lm(model: Any) -> Any:
     """The transformers model inside a LoRA wrapper, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
@@ -70,7 +70,8 @@ def token_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Output head, log-softmax and entropy, chunk by chunk; the backward recomputes each chunk's logits.
 
-    Under autocast the matrix products take its type; log-sum-exp, entropy and the head's gradient are float32 always.
+    Under autocast the matrix products take its type; log-sum-exp, entropy and the head's gradient are float32
+    always.
     """
     device = states_CD.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states_CD.dtype

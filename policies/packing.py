@@ -1,13 +1,13 @@
 """Groups and documents laid end to end in one row of tokens: no padding, shared prompts once.
 
-    pack([(prompt, [completion, …]), …])      one group after the other: prompt | completion 0 | completion 1 | …
-    pack_documents([document, …])             isolated sequences: every token after the first is a target
+    pack([(prompt, [completion, …]), …])    group after group: prompt | completion 0 | completion 1 | …
+    pack_documents([document, …])           isolated sequences: every token after the first is a target
 
     packed = pack([([5, 6], [[7, 8], [9]])])
     token_ids      5  6 | 7  8 | 9            T = 5
     position_ids   0  1 | 2  3 | 2            a completion goes on where its prompt ended
     target_ids     7  8   9                   C = 3
-    predict_index  1  2   1                   the last prompt token predicts the first token of every completion
+    predict_index  1  2   1                   the last prompt token predicts every completion's first token
     sample_ids     0  0   1
 
 Axes: T packed tokens, C target tokens, S samples.
@@ -27,7 +27,7 @@ from policies.layout import AttentionLayout, Segment, build_layout
 
 @dataclass(frozen=True)
 class PackedSequences:
-    """What the policy reads in one forward, and which of its predictions count. All index tensors are int64."""
+    """What the policy reads in one forward, and which of its predictions count. All tensors are int64."""
 
     token_ids: Tensor
     """(T,)"""
@@ -56,8 +56,8 @@ class PackedSequences:
 def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> PackedSequences:
     """Lay out groups of (prompt, completions); each prompt stands once, before its completions.
 
-    A completion may be empty (it has no target and still counts as a sample); a prompt may not, for nothing would
-    predict the first token.
+    A completion may be empty (it has no target and still counts as a sample); a prompt may not, for nothing
+    would predict the first token.
 
     Raises:
         ValueError: no token at all, or an empty prompt.

@@ -1,9 +1,10 @@
-"""Tiny policies of every family we know, for tests, the demo and runs on two cores; and a fresh model from any config.
+"""Tiny policies of every family, for tests, the demo and runs on two cores; a fresh model from any config.
 
     tiny_config("tiny-v3", vocab_size=64, eos_token_id=1)     hidden 64, 3 layers, about 0.2 M parameters
     new_policy(config, seed=0, weight_std=0.02)
 
-The V3 shapes follow DeepSeek-V3 (2412.19437 §2.1): MLA, sigmoid router with correction bias, shared and routed experts.
+The V3 shapes follow DeepSeek-V3 (2412.19437 §2.1): MLA, sigmoid router with correction bias, shared and
+routed experts.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ _V3 = {
     **_MOE,
     "norm_topk_prob": True,
     "routed_scaling_factor": 1.0,
-    # Not fields of transformers' config class, but kept in config.json: vLLM makes the correction bias for these alone.
+    # No fields of transformers' config class, but kept in config.json: vLLM makes the correction bias for
+    # these values alone.
     "topk_method": "noaux_tc",
     "scoring_func": "sigmoid",
     # No multi-token-prediction layer is stored.
@@ -98,7 +100,7 @@ def tiny_config(preset: str, vocab_size: int, **special_ids: Any) -> Any:
 
 
 def new_policy(config: Any, seed: int, weight_std: float = 0.02) -> nn.Module:
-    """A float32 model with normal(0, weight_std) weights, drawn from `seed` alone; attention is ours, mode is eval."""
+    """A float32 model in eval mode with normal(0, weight_std) weights that depend on `seed` alone."""
     from transformers import AutoModelForCausalLM
 
     register()

@@ -1,4 +1,4 @@
-"""A policy's tokenizer without torch or transformers, so that the driver stays light: tokenizer.json and the chat template.
+"""A policy's tokenizer without torch or transformers, so that the driver stays light.
 
 tokenizer = load_tokenizer(folder)
 tokenizer.decode(tokenizer.encode("7 * 4 + 3"))
