@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from rollout.canary import CANARY_TOLERANCES, check_canary
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError, StaleEngine
 from rollout.types import RolloutChunk, Sample, SampleGroup
-from rollout.weights import CANARY_TOLERANCES, Publication, SyncReport, check_canary
+from rollout.weights import Publication, SyncReport
 
 CPU_KV_CACHE_GIB = 1.0
 CPU_BLOCK_SIZE = 32
@@ -202,7 +203,7 @@ class VllmEngine:
         (tensors, *_) = self._engine.collective_rpc("receive_weights", args=(publication,))
         self._forget_prompts()
         found = self.prompt_logprobs([canary.token_ids for canary in publication.canary])
-        largest, mean = check_canary(publication, found, self._tolerance)
+        largest, mean = check_canary(publication.canary, found, self._tolerance, publication.version)
         self._version = publication.version
         return SyncReport(publication.version, tensors, time.perf_counter() - started, largest, mean)
 

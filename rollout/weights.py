@@ -26,6 +26,7 @@ import torch
 import xxhash
 from torch import Tensor
 
+from rollout.canary import Canary
 from rollout.errors import WeightSyncError
 
 DTYPE_NAMES: dict[torch.dtype, str] = {
@@ -62,35 +63,6 @@ class TensorEntry:
     shape: tuple[int, ...]
     digest: str
     """`digest` of the tensor."""
-
-
-@dataclass(frozen=True)
-class Canary:
-    """A fixed prompt and the learner's log-probs of it."""
-
-    token_ids: tuple[int, ...]
-    """n ≥ 2 tokens."""
-    logprobs: np.ndarray
-    """(n-1,) float32, of tokens 1 … n-1 at T = 1."""
-
-
-@dataclass(frozen=True)
-class CanaryTolerance:
-    """How far engine and learner may be apart on a canary, in nats."""
-
-    each: float
-    """Of any one token."""
-    mean: float
-    """Of all canary tokens on average."""
-
-
-CANARY_TOLERANCES = {
-    "float32": CanaryTolerance(each=1e-3, mean=2e-4),
-    # A router that is tied to within bfloat16 may choose other experts; single tokens then differ by much.
-    # Stale experts or a stale head differ by 0.3 and more on average.
-    "bfloat16": CanaryTolerance(each=2.0, mean=0.15),
-}
-"""By the engine's dtype."""
 
 
 @dataclass(frozen=True)
@@ -311,42 +283,3 @@ def _open(publication: Publication) -> tuple[memoryview, dict[str, dict], int]:
     except ValueError as error:
         raise WeightSyncError(f"weights of version {publication.version}: broken header ({error})") from error
     return data, entries, base
-
-
-def check_canary(
-    publication: Publication, found: Sequence[np.ndarray], tolerance: CanaryTolerance
-) -> tuple[float, float]:
-    """Compare the engine's log-probs of the canary prompts with the learner's.
-
-    Returns:
-        (largest, mean) |Δ| in nats over all canary tokens; nan, nan without a canary.
-
-    Raises:
-        WeightSyncError: names prompt, position and both values of the worst token. A NaN on either side
-            fails.
-    """
-    if not publication.canary:
-        return float("nan"), float("nan")
-    if len(found) != len(publication.canary):
-        raise WeightSyncError(f"{len(publication.canary)} canary prompts, {len(found)} answers")
-    gaps = []
-    for number, (canary, got) in enumerate(zip(publication.canary, found, strict=True)):
-        if got.shape != canary.logprobs.shape:
-            raise WeightSyncError(
-                f"canary prompt {number}: {got.shape} log-probs, expected {canary.logprobs.shape}"
-            )
-        gap = np.abs(got.astype(np.float64) - canary.logprobs.astype(np.float64))
-        gaps.append(np.where(np.isnan(gap), np.inf, gap))
-    largest = max(float(gap.max()) for gap in gaps)
-    mean = float(np.concatenate(gaps).mean())
-    if largest > tolerance.each or mean > tolerance.mean:
-        number = max(range(len(gaps)), key=lambda i: float(gaps[i].max()))
-        place = int(gaps[number].argmax())
-        canary = publication.canary[number]
-        raise WeightSyncError(
-            f"the engine does not compute what the learner does after loading version {publication.version}: "
-            f"canary prompt {number}, position {place + 1} (token {canary.token_ids[place + 1]}): engine "
-            f"{found[number][place]:.6f}, learner {canary.logprobs[place]:.6f}; mean |Δ| over the canary "
-            f"{mean:.2g}, allowed {tolerance.mean:.2g} (each token {tolerance.each:.2g})"
-        )
-    return largest, mean

@@ -1,0 +1,268 @@
+"""Spreads chunks over rollout workers and keeps account. Knows no Ray: workers are seen through `WorkerPool`.
+
+    dispatcher = Dispatcher(pool, restart_limit=3, chunk_timeout_s=1800)
+    dispatcher.load(publication)                       # every worker holds these weights, proven
+    for chunk_id, group in dispatcher.run(chunks): …   # every group of every chunk exactly once
+    dispatcher.ledger.rows()                           # who had what, and what came of it
+
+A worker that dies or falls silent costs its chunk in flight only. The chunk is redone whole, on a worker that
+holds the current weights; since a chunk's samples do not depend on where it runs, groups that had already
+arrived are the same again and are not delivered twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from rollout.errors import RolloutError, WorkersLost
+from rollout.ledger import Ledger, LedgerRow
+from rollout.types import RolloutChunk, SampleGroup
+from rollout.weights import Publication, SyncReport
+from rollout.worker_pool import Delivered, Died, Event, Failed, Ready, WorkerPool
+
+logger = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 600.0
+"""A worker that is not ready by then, model loading included, counts as dead."""
+
+
+@dataclass
+class _Assignment:
+    """A chunk on a worker."""
+
+    chunk: RolloutChunk
+    ticket: int
+    row: LedgerRow
+    deadline: float
+    open_groups: list[tuple[str, tuple[int, ...]]]
+    """(prompt id, seeds) of the groups that this attempt still owes."""
+
+
+@dataclass
+class _Job:
+    """What one `run` still has to deliver: per chunk id, the groups not yet seen."""
+
+    pending: deque[RolloutChunk]
+    missing: dict[str, set[tuple[str, tuple[int, ...]]]] = field(default_factory=dict)
+
+
+class Dispatcher:
+    """Driver-side owner of the workers; lives as long as the run."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        restart_limit: int,
+        chunk_timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take over a pool whose workers have just been started.
+
+        Args:
+            pool: the workers.
+            restart_limit: restarts in the dispatcher's life, all workers together.
+            chunk_timeout_s: a worker that has delivered nothing for so long is killed.
+            clock: seconds; a test's own.
+        """
+        self.ledger = Ledger()
+        self._pool = pool
+        self._restarts_left = restart_limit
+        self._chunk_timeout_s = chunk_timeout_s
+        self._clock = clock
+        self._publication: Publication | None = None
+        self._starting = dict.fromkeys(range(pool.size), clock() + START_TIMEOUT_S)
+        self._idle: set[int] = set()
+        self._busy: dict[int, _Assignment] = {}
+        self._causes: list[str] = []
+        self._tickets = 0
+
+    def load(self, publication: Publication) -> list[SyncReport]:
+        """Bring every worker to this version; workers that are still starting are waited for.
+
+        Raises:
+            WeightSyncError: a worker does not hold what was published; names tensor or canary position.
+            WorkersLost: no worker is left.
+        """
+        while self._starting or self._busy:  # busy only with chunks whose caller has stopped listening
+            for event in self._next_events():
+                self._handle_abandoned(event)
+        self._publication = publication
+        reports = self._sync(sorted(self._idle))
+        self._require_workers()
+        return reports
+
+    def generate(self, chunks: Sequence[RolloutChunk]) -> Iterator[SampleGroup]:
+        """`run` without the chunk ids."""
+        for _, group in self.run(chunks):
+            yield group
+
+    def run(self, chunks: Sequence[RolloutChunk]) -> Iterator[tuple[str, SampleGroup]]:
+        """Every group of every chunk exactly once, with its chunk's id, in the order in which they finish.
+
+        Raises:
+            WorkersLost: no worker is left and none may be restarted.
+            RolloutError: a chunk raised on its worker (StaleEngine, a prompt that does not fit …), or the
+                engine
+                refuses the model folder.
+        """
+        job = _Job(deque(chunks), {chunk.id: set(_keys(chunk)) for chunk in chunks})
+        if len(job.missing) != len(chunks):
+            raise ValueError("chunk ids are not unique")
+        if any(len(job.missing[chunk.id]) != len(chunk.prompts) for chunk in chunks):
+            raise ValueError("a chunk holds the same prompt with the same seeds twice")
+        try:
+            while any(job.missing.values()):
+                self._assign(job)
+                for event in self._next_events():
+                    yield from self._handle(event, job)
+        finally:
+            for assignment in self._busy.values():
+                # Delivered in full: the end of its stream is still to come, and belongs to this attempt.
+                assignment.row.state = "abandoned" if assignment.open_groups else "done"
+
+    def _assign(self, job: _Job) -> None:
+        while job.pending and self._idle:
+            worker = min(self._idle)
+            chunk = job.pending.popleft()
+            self._tickets += 1
+            self._idle.remove(worker)
+            row = self.ledger.open(chunk.id, worker)
+            deadline = self._clock() + self._chunk_timeout_s
+            self._busy[worker] = _Assignment(chunk, self._tickets, row, deadline, _keys(chunk))
+            self._pool.submit(worker, self._tickets, chunk)
+
+    def _next_events(self) -> Sequence[Event]:
+        """Wait for news; silence beyond a deadline becomes the silent worker's death."""
+        self._require_workers()
+        deadlines = [a.deadline for a in self._busy.values()] + list(self._starting.values())
+        wait_s = min(deadlines) - self._clock() if deadlines else self._chunk_timeout_s
+        events = self._pool.wait(max(0.0, wait_s))
+        for event in events:
+            if isinstance(event, Failed) and event.worker in self._starting:
+                raise event.error  # a folder that does not load would not load the next time either
+        if events:
+            return events
+        now = self._clock()
+        overdue = [w for w, a in self._busy.items() if a.deadline <= now]
+        late = [w for w, deadline in self._starting.items() if deadline <= now]
+        silent = [Died(w, f"delivered nothing for {self._chunk_timeout_s:g} s") for w in overdue]
+        silent += [Died(w, f"did not start within {START_TIMEOUT_S:g} s") for w in late]
+        for death in silent:
+            self._pool.kill(death.worker)
+        return silent
+
+    def _handle(self, event: Event, job: _Job) -> Iterator[tuple[str, SampleGroup]]:
+        if isinstance(event, Ready | Died):
+            lost = self._handle_life(event)
+            if lost is not None and lost.row.state == "lost" and job.missing.get(lost.chunk.id):
+                job.pending.appendleft(lost.chunk)
+            return
+        assignment = self._busy.get(event.worker)
+        if assignment is None or assignment.ticket != event.ticket:
+            return  # the echo of an attempt that has been given up
+        if assignment.row.state != "running":
+            self._handle_abandoned(event)
+            return
+        assignment.deadline = self._clock() + self._chunk_timeout_s
+        missing = job.missing[assignment.chunk.id]
+        if isinstance(event, Delivered):
+            key = _key(event.group)
+            if key not in assignment.open_groups:
+                raise RolloutError(
+                    f"chunk {assignment.chunk.id}: worker {event.worker} sent a group not asked for"
+                )
+            assignment.open_groups.remove(key)
+            if key in missing:
+                missing.remove(key)
+                assignment.row.groups += 1
+                yield assignment.chunk.id, event.group
+            else:
+                assignment.row.repeated += 1
+        elif isinstance(event, Failed):
+            self._release(event.worker)
+            assignment.row.state, assignment.row.cause = "lost", str(event.error)
+            raise event.error
+        elif assignment.open_groups:
+            cause = f"ended chunk {assignment.chunk.id} with {len(assignment.open_groups)} groups missing"
+            self._pool.kill(event.worker)
+            yield from self._handle(Died(event.worker, cause), job)
+        else:
+            self._release(event.worker)
+            assignment.row.state = "done"
+
+    def _handle_abandoned(self, event: Event) -> None:
+        """News of a chunk that nobody waits for any more."""
+        if isinstance(event, Ready | Died):
+            self._handle_life(event)
+        elif event.worker in self._busy and self._busy[event.worker].ticket == event.ticket:
+            if isinstance(event, Delivered):
+                self._busy[event.worker].deadline = self._clock() + self._chunk_timeout_s
+            else:
+                self._release(event.worker)
+
+    def _handle_life(self, event: Ready | Died) -> _Assignment | None:
+        """A worker came or went; returns what it was busy with."""
+        if isinstance(event, Died):
+            return self._bury(event)
+        if self._starting.pop(event.worker, None) is not None:
+            self._idle.add(event.worker)
+            if self._publication is not None:
+                self._sync([event.worker])
+        return None
+
+    def _release(self, worker: int) -> None:
+        del self._busy[worker]
+        self._idle.add(worker)
+
+    def _sync(self, workers: Sequence[int]) -> list[SyncReport]:
+        assert self._publication is not None
+        reports = []
+        for answer in self._pool.load(workers, self._publication).values():
+            if isinstance(answer, Died):
+                self._bury(answer)
+            else:
+                reports.append(answer)
+        return reports
+
+    def _bury(self, death: Died) -> _Assignment | None:
+        """Strike a worker off, restart it if any restart is left; returns what it was busy with."""
+        worker = death.worker
+        assignment = self._busy.pop(worker, None)
+        known = assignment is not None or worker in self._idle or worker in self._starting
+        if not known:
+            return None
+        self._idle.discard(worker)
+        self._starting.pop(worker, None)
+        self._causes.append(f"worker {worker}: {death.cause}")
+        if assignment is not None and assignment.row.state == "running":
+            assignment.row.state = "lost" if assignment.open_groups else "done"
+            assignment.row.cause = death.cause
+        if self._restarts_left > 0:
+            self._restarts_left -= 1
+            logger.warning(
+                "rollout worker %d: %s; restarting it (%d restarts left)",
+                worker,
+                death.cause,
+                self._restarts_left,
+            )
+            self._pool.restart(worker)
+            self._starting[worker] = self._clock() + START_TIMEOUT_S
+        else:
+            logger.warning("rollout worker %d: %s; no restart is left", worker, death.cause)
+        return assignment
+
+    def _require_workers(self) -> None:
+        if not (self._idle or self._busy or self._starting):
+            raise WorkersLost("no rollout worker is left: " + "; ".join(self._causes))
+
+
+def _keys(chunk: RolloutChunk) -> list[tuple[str, tuple[int, ...]]]:
+    return [(prompt.id, tuple(seeds)) for prompt, seeds in zip(chunk.prompts, chunk.seeds, strict=True)]
+
+
+def _key(group: SampleGroup) -> tuple[str, tuple[int, ...]]:
+    return group.prompt.id, tuple(sample.seed for sample in group.samples)
