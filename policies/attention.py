@@ -74,7 +74,7 @@ def packed_attention(
     q_THK, k_THK, v_THK = (x.to(dtype) for x in (q_THK, k_THK, v_THK))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     out_THK = _PackedAttention.apply(q_THK, k_THK, v_THK, packed_layout, scale)
-    return out_THK[None], None
+    return out_THK[None].to(query.dtype), None
 
 
 def _compute_dtype(query: Tensor) -> torch.dtype:

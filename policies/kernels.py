@@ -1,4 +1,4 @@
-"""The fused attention kernels that return a log-sum-exp, one pair per kind of device, behind one signature.
+"""Attention that tells its log-sum-exp: the fused CPU kernel, and plain matrix products for other devices.
 
 PyTorch's `scaled_dot_product_attention` hides the log-sum-exp which joining two parts needs; these are the
 operators beneath it.
@@ -8,9 +8,14 @@ Shapes: q, out, grad (n, H, Q, K); k, v (n, H, L, K); lse (n, H, Q) float32; mas
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+SCORES_AT_ONCE = 2**26
+"""Elements of the score matrix that exist at one time in the plain kernel (256 MiB in float32)."""
 
 _aten = torch.ops.aten
 
@@ -18,14 +23,15 @@ _aten = torch.ops.aten
 def attend(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Softmax attention with its log-sum-exp; `causal` aligns the first query with the first key."""
-    if q.device.type == "cpu":
-        q, k, padded_v, width = _same_width(q, k, v)
-        out, lse = _aten._scaled_dot_product_flash_attention_for_cpu(
-            q, k, padded_v, 0.0, causal, attn_mask=mask, scale=scale
-        )
-        return out[..., :width], lse
-    raise NotImplementedError(f"no attention kernel for device {q.device.type!r}")
+    """Softmax attention and its log-sum-exp; `causal` lets query i see keys 0 … i."""
+    if q.device.type != "cpu":
+        return attend_plain(q, k, v, mask, causal=causal, scale=scale)
+    width = v.shape[-1]
+    q, k, v = _same_width(q, k, v)
+    out, lse = _aten._scaled_dot_product_flash_attention_for_cpu(
+        q, k, v, 0.0, causal, attn_mask=mask, scale=scale
+    )
+    return out[..., :width], lse
 
 
 def attend_backward(
@@ -40,22 +46,95 @@ def attend_backward(
     causal: bool,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v where the softmax that `out` and `lse` come from may span more keys than these."""
-    if q.device.type == "cpu":
-        q_width, v_width = q.shape[-1], v.shape[-1]
-        q, k, v, _ = _same_width(q, k, v)
-        grad, out = (_widen(x, v.shape[-1]) for x in (grad, out))
-        dq, dk, dv = _aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad, q, k, v, out, lse, 0.0, causal, attn_mask=mask, scale=scale
-        )
-        return dq[..., :q_width], dk[..., :q_width], dv[..., :v_width]
-    raise NotImplementedError(f"no attention kernel for device {q.device.type!r}")
+    """Gradients of q, k, v; the softmax that `out` and `lse` come from may span more keys than these."""
+    if q.device.type != "cpu":
+        return attend_plain_backward(grad, q, k, v, out, lse, mask, causal=causal, scale=scale)
+    q_width, v_width = q.shape[-1], v.shape[-1]
+    q, k, v = _same_width(q, k, v)
+    grad, out = (_widen(x, v.shape[-1]) for x in (grad, out))
+    dq, dk, dv = _aten._scaled_dot_product_flash_attention_for_cpu_backward(
+        grad, q, k, v, out, lse, 0.0, causal, attn_mask=mask, scale=scale
+    )
+    return dq[..., :q_width], dk[..., :q_width], dv[..., :v_width]
 
 
-def _same_width(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+def attend_plain(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool, scale: float
+) -> tuple[Tensor, Tensor]:
+    """`attend` for any device, a bounded piece of the scores at a time."""
+    out = q.new_empty(*q.shape[:-1], v.shape[-1])
+    lse = torch.empty(q.shape[:-1], dtype=torch.float32, device=q.device)
+    for rows, queries, keys in _pieces(q, k, causal):
+        scores = _scores(q, k, mask, rows, queries, keys, causal, scale)
+        lse[rows, :, queries] = scores.logsumexp(-1)
+        probs = scores.sub_(lse[rows, :, queries, None]).exp_()
+        out[rows, :, queries] = probs.to(v.dtype) @ v[rows, :, keys]
+    return out, lse
+
+
+def attend_plain_backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    mask: Tensor | None,
+    *,
+    causal: bool,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`attend_backward` for any device: dS = P ∘ (dO Vᵀ - rowsum(dO ∘ O)), P = e^(S - lse)."""
+    dq, dk, dv = (torch.zeros_like(x, dtype=torch.float32) for x in (q, k, v))
+    delta = (grad.float() * out.float()).sum(-1, keepdim=True)
+    for rows, queries, keys in _pieces(q, k, causal):
+        scores = _scores(q, k, mask, rows, queries, keys, causal, scale)
+        probs = scores.sub_(lse[rows, :, queries, None]).exp_()
+        piece = grad[rows, :, queries]
+        dv[rows, :, keys] += probs.to(piece.dtype).transpose(-1, -2) @ piece
+        grad_probs = (piece @ v[rows, :, keys].transpose(-1, -2)).float()
+        grad_scores = grad_probs.sub_(delta[rows, :, queries]).mul_(probs).mul_(scale).to(q.dtype)
+        dq[rows, :, queries] += grad_scores @ k[rows, :, keys]
+        dk[rows, :, keys] += grad_scores.transpose(-1, -2) @ q[rows, :, queries]
+    return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype)
+
+
+def _scores(
+    q: Tensor,
+    k: Tensor,
+    mask: Tensor | None,
+    rows: slice,
+    queries: slice,
+    keys: slice,
+    causal: bool,
+    scale: float,
+) -> Tensor:
+    scores = (q[rows, :, queries] @ k[rows, :, keys].transpose(-1, -2)).float().mul_(scale)
+    if mask is not None:
+        scores += mask[rows, :, :, keys]
+    if causal:
+        query_places = torch.arange(queries.start, queries.stop, device=q.device)
+        key_places = torch.arange(keys.start, keys.stop, device=q.device)
+        scores.masked_fill_(query_places[:, None] < key_places[None, :], float("-inf"))
+    return scores
+
+
+def _pieces(q: Tensor, k: Tensor, causal: bool) -> Iterator[tuple[slice, slice, slice]]:
+    """Rows, queries and the keys these see, so that no piece has more than SCORES_AT_ONCE scores."""
+    count, heads, query_count, _ = q.shape
+    key_count = k.shape[2]
+    query_step = max(1, min(query_count, SCORES_AT_ONCE // (heads * key_count)))
+    row_step = max(1, SCORES_AT_ONCE // (heads * key_count * query_step))
+    for row in range(0, count, row_step):
+        for query in range(0, query_count, query_step):
+            stop = min(query + query_step, query_count)
+            yield slice(row, row + row_step), slice(query, stop), slice(0, stop if causal else key_count)
+
+
+def _same_width(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # The CPU kernel wants one head width; MLA's keys carry a rotary part and are wider than its values.
     width = max(q.shape[-1], v.shape[-1])
-    return _widen(q, width), _widen(k, width), _widen(v, width), v.shape[-1]
+    return _widen(q, width), _widen(k, width), _widen(v, width)
 
 
 def _widen(x: Tensor, width: int) -> Tensor:

@@ -1,0 +1,130 @@
+"""Load of the experts, and the two ways of balancing it that DeepSeek-V3 uses (2412.19437 §2.1.2).
+
+    with ExpertLoads(model) as loads:           hooks on every router; packed rows hold no padding to count
+        … forward and backward …
+    update_router_bias(model, loads.counts, rate=0.001)
+
+Auxiliary-loss-free: after each step an overloaded expert's bias falls by γ and an underloaded one's rises;
+the bias only chooses experts, the gate's values never contain it. Beside it a small sequence-wise loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class ExpertLoads:
+    """Counts the tokens that each expert of each MoE layer gets, from construction until `close`.
+
+    A layer that is recomputed in the backward (gradient checkpointing) counts twice; which loads exceed the
+    mean, all that `update_router_bias` reads, stays the same.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.counts: dict[str, Tensor] = {}
+        """Router name → (E,) int64 routed tokens."""
+        self._hooks = []
+        for name, router in routers(model):
+            self.counts[name] = torch.zeros(
+                router.weight.shape[0], dtype=torch.int64, device=router.weight.device
+            )
+            self._hooks.append(router.register_forward_hook(self._counter(name)))
+
+    def clear(self) -> None:
+        """Start again from zero."""
+        for count in self.counts.values():
+            count.zero_()
+
+    def close(self) -> None:
+        """Take the hooks off."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def __enter__(self) -> ExpertLoads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _counter(self, name: str) -> Any:
+        def count(_module: nn.Module, _inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:
+            total = self.counts[name]
+            total += torch.bincount(output[2].flatten(), minlength=len(total))
+
+        return count
+
+
+def routers(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Name and module of every router of a DeepSeek V2 or V3 policy; nothing for a dense one.
+
+    transformers' routers return (logits (T, E) float32, weights (T, K), chosen experts (T, K)).
+    """
+    for name, module in model.named_modules():
+        if type(module).__name__.endswith("TopkRouter"):
+            yield name, module
+
+
+def update_router_bias(model: nn.Module, loads: Mapping[str, Tensor], rate: float) -> None:
+    """b_i += γ for experts below their layer's mean load, b_i -= γ above it, unchanged at it (V3 §2.1.2).
+
+    Args:
+        model: a policy with correction biases; a router without one (V2) is left alone.
+        loads: `ExpertLoads.counts` of the whole batch, summed over micro-batches and ranks.
+        rate: γ (V3: 0.001 for 14.3T tokens, then 0).
+    """
+    with torch.no_grad():
+        for name, router in routers(model):
+            bias = getattr(router, "e_score_correction_bias", None)
+            if bias is None:
+                continue
+            load = loads[name].to(bias.device, torch.float64)
+            bias += rate * torch.sign(load.mean() - load).to(bias.dtype)
+
+
+def load_violation(loads: Mapping[str, Tensor]) -> float:
+    """Largest load over the layer's mean, minus 1, averaged over layers (MaxVio); 0 is balanced."""
+    shares = [float(load.max() / load.double().mean() - 1) for load in loads.values() if load.sum() > 0]
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+@contextmanager
+def collect_router_logits(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Inside, every forward appends each MoE layer's (T, E) router logits, with their graph."""
+    collected: list[Tensor] = []
+    hooks = [
+        router.register_forward_hook(lambda _module, _inputs, output: collected.append(output[0]))
+        for _, router in routers(model)
+    ]
+    try:
+        yield collected
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def sequence_balance_loss(router_logits: Tensor, position_ids: Tensor, top_k: int, *, alpha: float) -> Tensor:
+    """Complementary sequence-wise balance loss, V3 eq. 17–20, averaged over sequences.
+
+    L = α Σ_i f_i P_i,  f_i = E/(K T) Σ_t 1[i ∈ TopK(s_t)],  P_i = 1/T Σ_t s_it / Σ_j s_jt,  s = sigmoid(logits).
+    As printed, TopK is taken of the affinities without the bias. Only P has a gradient.
+
+    Args:
+        router_logits: (T, E) of one layer.
+        position_ids: (T,) of `pack_documents`; a sequence starts where it is 0.
+        top_k: K.
+        alpha: α (V3: 0.0001).
+    """
+    scores = router_logits.float().sigmoid()
+    expert_count = scores.shape[1]
+    sequence = (position_ids == 0).cumsum(0) - 1
+    lengths = torch.bincount(sequence).to(scores.dtype)[:, None]
+    chosen = torch.zeros_like(scores).scatter_(1, scores.topk(top_k, dim=-1).indices, 1.0)
+    zeros = scores.new_zeros(len(lengths), expert_count)
+    fraction = zeros.index_add(0, sequence, chosen) * expert_count / (top_k * lengths)
+    probability = zeros.index_add(0, sequence, scores / scores.sum(-1, keepdim=True)) / lengths
+    return alpha * (fraction.detach() * probability).sum(-1).mean()
