@@ -1,0 +1,124 @@
+"""Rows of a data set with the place each comes from, so that an error can name it.
+
+for where, row in read_rows(config): …       ("gsm8k_test.jsonl, line 7", {"question": …, "answer": …})
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from data_recipes.chain import distinct_problems, question
+from data_recipes.config import FILE_ENDINGS, GYM_PREFIX, ChainParams, DatasetConfig, source_kind
+from data_recipes.errors import DataError
+
+Row = dict[str, Any]
+
+
+def read_rows(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
+    """All rows of the source, lazily, in its order.
+
+    Raises:
+        DataError: the source cannot be read, or a row of it is no row; names file, line and mend.
+    """
+    kind = source_kind(config.source)
+    if kind == "chain":
+        return _chain(config)
+    if kind == "gym":
+        from data_recipes.reasoning_gym import gym_rows
+
+        task = config.source.removeprefix(GYM_PREFIX)
+        return gym_rows(task, config.split or "train", config.seed, config.params)
+    if kind == "hub":
+        return _hub(config)
+    path = Path(config.source)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give a path from the directory that the command runs in")
+    return _parquet(path) if path.suffix == ".parquet" else _jsonl(path)
+
+
+def _chain(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
+    params = ChainParams.model_validate(config.params)
+    split = "held-out" if config.split == "held-out" else "train"
+    lengths = range(params.min_ops, params.max_ops + 1)
+    try:
+        for number, problem in enumerate(distinct_problems(config.seed, split, lengths, params.count), 1):
+            row = {"question": question(problem), "answer": str(problem.answer), "k": problem.k}
+            yield f"chain, {split} problem {number}", row
+    except ValueError as error:
+        raise DataError(f"chain: {error}; lower params.count") from error
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, Row]]:
+    number = 0
+    try:
+        with _open(path) as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}, line {number}", _parse(path, number, line)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(
+            f"{path}, after line {number}: the gzip stream is broken ({error}); fetch it again"
+        ) from error
+
+
+def _open(path: Path) -> BinaryIO:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _parse(path: Path, number: int, line: bytes) -> Row:
+    where = f"{path}, line {number}"
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
+    except json.JSONDecodeError as error:
+        found = line.decode("utf-8").strip()
+        raise DataError(
+            f"{where}: not JSON at column {error.colno} ({error.msg}): {_short(found)}; mend or delete the line"
+        ) from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: expected an object with fields, found {_short(json.dumps(row))}")
+    return row
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        number = 0
+        for batch in parquet.ParquetFile(path).iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{path}, row {number}", row
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{path}: not a readable Parquet file ({error}); fetch it again") from error
+
+
+def _hub(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
+    import datasets
+
+    split = config.split or "train"
+    datasets.disable_progress_bars()
+    try:
+        table = datasets.load_dataset(config.source, config.subset, split=split)
+    except Exception as error:  # the library lets through errors of a dozen other libraries
+        raise DataError(
+            f"{config.source}: the hub gave no split {split!r}"
+            f"{f' of subset {config.subset!r}' if config.subset else ''} ({_short(str(error))}); "
+            "check name, subset and split, or without network download it elsewhere and set "
+            f"source to the file ({', '.join(FILE_ENDINGS)})"
+        ) from error
+    for number, row in enumerate(table, 1):
+        yield f"{config.source} {split}, row {number}", dict(row)
+
+
+def _short(text: str, limit: int = 120) -> str:
+    """First line of a text, cut for a message."""
+    line = text.splitlines()[0] if text else ""
+    return line if len(line) <= limit else f"{line[:limit]}…"
