@@ -1,9 +1,9 @@
 """How a recipe names a reward. Pydantic alone, so that a config is checked without loading a plug-in.
 
-    [[rewards]]
-    name = "accuracy"            # built in; or an entry point, "package.module:function", "path/file.py:function"
-    weight = 1.0
-    params = { timeout_s = 3 }
+[[rewards]]
+name = "accuracy"            # built in; or an entry point, "package.module:function", "path/file.py:function"
+weight = 1.0
+kinds = ["math"]
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ class RewardConfig(Settings):
 
     name: str = Field(min_length=1)
     """Built-in name, entry point of group `grpo.rewards`, `package.module:function` or `path/file.py:function`."""
-    weight: float = Field(1.0, allow_inf_nan=False)
+    weight: float = Field(default=1.0, allow_inf_nan=False)
     """Factor in the total (R1: accuracy and format weigh the same, Nature eq. 4)."""
-    start_step: int = Field(0, ge=0)
+    start_step: int = Field(default=0, ge=0)
     """First optimizer step at which it counts; before it, it is not applicable (not an abstention)."""
     kinds: tuple[str, ...] = ()
     """Values of the prompt's column `kind` it applies to; empty: all prompts."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments bound to the function, e.g. `max_tokens` of `overlong`."""
-    timeout_s: float = Field(10.0, gt=0, le=3600)
+    timeout_s: float = Field(default=10.0, gt=0, le=3600)
     """Deadline of one call: of one row for functions that take one row, of the whole batch for those that take lists.
     After it the process is killed and the rows still open get the verdict `timeout`."""

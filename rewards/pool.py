@@ -1,0 +1,317 @@
+"""The parent's side of reward hosts: start them, share rows out, hold deadlines, put fresh ones in dead ones' place.
+
+A row-wise reward loses one row to a hang, a crash or a raise: the rows before it keep their verdicts and the rows after it
+go to a fresh host. A list-wise reward is one call for all its rows, so the call is what a fault costs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from rewards.channel import Channel, HostGone, HostLate, HostLies
+from rewards.errors import RewardLoadError
+from rewards.processes import TAG_VARIABLE, end_tree, live_children
+from rewards.rows import RewardRow, dump_line, encode_rows
+from rewards.types import Score
+from rewards.values import failed
+
+_ROOT = str(Path(__file__).resolve().parent.parent)
+_BOOT = "import sys; sys.path.insert(0, {root!r}); from rewards.host import main; main({request}, {result}, {parent})"
+_LOAD_TIMEOUT_S = 120.0
+_TRANSPORT_TIMEOUT_S = 60.0
+_LEAVE_TIMEOUT_S = 2.0
+_MAX_ROWS_PER_CALL = 512
+_MIN_ROWS_PER_CALL = 16
+_MAX_DEATHS_IN_A_ROW = 8
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """Which reward a host runs, and within which limits."""
+
+    name: str
+    params: Mapping[str, Any]
+    timeout_s: float
+    """Deadline of one row (row-wise) or one call (list-wise)."""
+    memory_bytes: int = 0
+    """Limit of its address space; 0: none (a plug-in may load a model)."""
+    log_path: Path | None = None
+    """Where the reward's stdout and stderr go; None: nowhere."""
+    gives_up: bool = True
+    """After 8 hosts died one after the other, judge the remaining rows of the call without trying."""
+
+
+class Host:
+    """One child process with its reward loaded. Used by one thread at a time.
+
+    Raises:
+        RewardLoadError: the reward cannot be loaded; the process is gone.
+    """
+
+    def __init__(self, spec: HostSpec) -> None:
+        self._spec = spec
+        self._tag = secrets.token_hex(16)
+        self._process, self._channel = _spawn(spec, self._tag)
+        try:
+            ready = self._load()
+        except BaseException:
+            self.end()
+            raise
+        self.is_row_wise: bool = ready["row_wise"]
+        self.needs_ids: bool = ready["needs_ids"]
+
+    def _load(self) -> dict[str, Any]:
+        token = secrets.token_hex(16)
+        path = [entry or os.getcwd() for entry in sys.path]
+        message = {
+            "token": token,
+            "name": self._spec.name,
+            "params": dict(self._spec.params),
+            "path": path if _ROOT in path else [*path, _ROOT],
+            "memory_bytes": self._spec.memory_bytes,
+        }
+        try:
+            self._channel.send(dump_line(message), _TRANSPORT_TIMEOUT_S)
+            reply = self._channel.receive(token, _LOAD_TIMEOUT_S)
+        except HostLate:
+            raise RewardLoadError(
+                f"reward {self._spec.name!r}: loading took longer than {_LOAD_TIMEOUT_S:g} s"
+            ) from None
+        except HostGone:
+            raise RewardLoadError(
+                f"reward {self._spec.name!r}: its process ended while loading ({self.fate()})"
+            ) from None
+        except HostLies as error:
+            raise RewardLoadError(f"reward {self._spec.name!r}: {error} while loading") from None
+        if "load_error" in reply:
+            raise RewardLoadError(reply["load_error"])
+        ready: dict[str, Any] = reply["ready"]
+        return ready
+
+    def call(self, rows: Sequence[RewardRow], take: Callable[[int, Score], None]) -> bool:
+        """Score `rows`; `take(i, score)` is called as each verdict arrives. True if the host may be used again.
+
+        Raises:
+            HostGone, HostLate, HostLies: the host is of no more use; rows not taken yet have no verdict.
+        """
+        token = secrets.token_hex(16)
+        message = {"token": token, "deadline_s": self._spec.timeout_s} | encode_rows(rows, self.needs_ids)
+        self._channel.send(dump_line(message), _TRANSPORT_TIMEOUT_S)
+        self._channel.receive(token, _TRANSPORT_TIMEOUT_S)
+        while "done" not in (reply := self._channel.receive(token, self._spec.timeout_s)):
+            take(reply["row"], _score(reply["score"]))
+        return reply["threads"] == 0 and not live_children(self._process.pid)
+
+    def fate(self) -> str:
+        """How the process ended, for a reason a reader understands."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(_LEAVE_TIMEOUT_S)
+            if code < 0:
+                return f"killed by {signal.Signals(-code).name}"
+            return f"exit code {code}"
+        return "closed its result channel"
+
+    def leave(self) -> None:
+        """End politely: the host reads the end of its requests and exits; then make sure nothing is left."""
+        self._channel.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LEAVE_TIMEOUT_S)
+        self.end()
+
+    def end(self) -> None:
+        """Kill the process and everything it started."""
+        self._channel.close()
+        end_tree(self._process.pid, self._tag)
+        self._process.wait()
+
+
+class HostPool:
+    """Up to `workers` hosts of one reward. `start` loads them all; `score` may be called from any one thread."""
+
+    def __init__(self, spec: HostSpec, workers: int) -> None:
+        self._spec, self._workers = spec, workers
+        self._idle: SimpleQueue[Host | None] = SimpleQueue()
+        self._closed = threading.Event()
+        self.is_row_wise = False
+
+    def start(self) -> None:
+        """Start the hosts and load the reward in each. Raises RewardLoadError, with no process left."""
+        first = Host(self._spec)
+        self._idle.put(first)
+        self.is_row_wise = first.is_row_wise
+        if not self.is_row_wise:
+            self._workers = (
+                1  # one call sees all rows, and what the function keeps between calls stays in one place
+            )
+        with ThreadPoolExecutor(self._workers) as threads:
+            more = [threads.submit(Host, self._spec) for _ in range(self._workers - 1)]
+        errors = [future.exception() for future in more]
+        for future, error in zip(more, errors, strict=True):
+            if error is None:
+                self._idle.put(future.result())
+        for error in errors:
+            if error is not None:
+                self.close()
+                raise error
+
+    def score(self, rows: Sequence[RewardRow]) -> list[Score]:
+        """One verdict per row, in order."""
+        scores: list[Score | None] = [None] * len(rows)
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="reward") as threads:
+            for future in [
+                threads.submit(self._score_part, rows, part, scores) for part in self._parts(rows)
+            ]:
+                future.result()
+        return [score or failed("error", "no verdict came back") for score in scores]
+
+    def close(self) -> None:
+        """End all hosts."""
+        self._closed.set()
+        while not self._idle.empty():
+            host = self._idle.get()
+            if host is not None:
+                host.leave()
+
+    def _parts(self, rows: Sequence[RewardRow]) -> list[range]:
+        """Index ranges, one call each; a list-wise reward never sees a group cut in two."""
+        if self.is_row_wise:
+            size = math.ceil(len(rows) / (4 * self._workers))
+            size = min(max(size, _MIN_ROWS_PER_CALL), _MAX_ROWS_PER_CALL)
+            return [range(at, min(at + size, len(rows))) for at in range(0, len(rows), size)]
+        parts: list[range] = []
+        start = 0
+        for at in range(1, len(rows) + 1):
+            is_border = at == len(rows) or rows[at].group_index != rows[at - 1].group_index
+            if is_border and (at == len(rows) or _border_after(rows, at) - start > _MAX_ROWS_PER_CALL):
+                parts.append(range(start, at))
+                start = at
+        return parts
+
+    def _score_part(self, rows: Sequence[RewardRow], part: range, scores: list[Score | None]) -> None:
+        host = self._idle.get()
+        todo = list(part)
+        deaths = 0
+        try:
+            while todo:
+                if self._spec.gives_up and deaths >= _MAX_DEATHS_IN_A_ROW:
+                    reason = f"not tried: the {deaths} rows before it ended their process"
+                    _fill(scores, todo, failed("error", reason))
+                    break
+                host = host or self._restart(scores, todo)
+                if host is None:
+                    break
+                before = len(todo)
+                host = self._call(host, rows, todo, scores)
+                deaths = deaths + 1 if host is None and len(todo) == before - 1 else 0
+        finally:
+            self._idle.put(host)
+
+    def _call(
+        self, host: Host, rows: Sequence[RewardRow], todo: list[int], scores: list[Score | None]
+    ) -> Host | None:
+        """One call for the rows in `todo`, which shrinks by those with a verdict. None if the host had to be ended."""
+        asked = list(todo)
+        expected = iter(asked)
+
+        def take(number: int, score: Score) -> None:
+            if asked[number] != next(expected, None):
+                raise HostLies("results out of order")
+            scores[asked[number]] = score
+            todo.pop(0)
+
+        try:
+            reusable = host.call([rows[at] for at in asked], take)
+        except HostLate:
+            fault = failed("timeout", f"no verdict after {self._spec.timeout_s:g} s", self._spec.timeout_s)
+        except HostGone:
+            fault = failed("error", f"its process ended: {host.fate()}")
+        except (HostLies, LookupError, TypeError, ValueError) as error:
+            fault = failed("error", f"the reward disturbed its result channel: {error}")
+        else:
+            if todo:
+                _fill(scores, todo, failed("error", "no verdict came back"))
+            if not reusable:
+                host.end()
+            return host if reusable else None
+        host.end()
+        _fill(scores, todo[:1] if self.is_row_wise else todo, fault)
+        return None
+
+    def _restart(self, scores: list[Score | None], todo: list[int]) -> Host | None:
+        if self._closed.is_set():
+            _fill(scores, todo, failed("error", "the scorer was closed"))
+            return None
+        try:
+            return Host(self._spec)
+        except RewardLoadError as error:
+            _fill(scores, todo, failed("error", f"could not be loaded again: {error}"))
+            return None
+
+
+def check_reward(name: str, params: Mapping[str, Any] | None = None) -> None:
+    """Load a reward in a process of its own and end it. Raises RewardLoadError."""
+    Host(HostSpec(name, params or {}, timeout_s=1.0)).leave()
+
+
+def _spawn(spec: HostSpec, tag: str) -> tuple[subprocess.Popen[bytes], Channel]:
+    request_read, request_write = os.pipe()
+    result_read, result_write = os.pipe()
+    boot = _BOOT.format(root=_ROOT, request=request_read, result=result_write, parent=os.getpid())
+    log = open(spec.log_path, "ab") if spec.log_path else subprocess.DEVNULL  # noqa: SIM115 (closed below)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", boot],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(request_read, result_write),
+            start_new_session=True,
+            env=os.environ | {TAG_VARIABLE: tag},
+        )
+    except BaseException:
+        os.close(request_write)
+        os.close(result_read)
+        raise
+    finally:
+        os.close(request_read)
+        os.close(result_write)
+        if not isinstance(log, int):
+            log.close()
+    return process, Channel(request_write, result_read)
+
+
+def _score(message: Sequence[Any]) -> Score:
+    total, verdict, reason, seconds = message
+    if verdict == "ok" and not (isinstance(total, float | int) and math.isfinite(total)):
+        raise HostLies("a score that is no finite number")
+    return Score(
+        None if total is None else float(total), verdict=verdict, reason=str(reason), seconds=float(seconds)
+    )
+
+
+def _fill(scores: list[Score | None], todo: list[int], score: Score) -> None:
+    """Give the rows in `todo` this verdict and take them off the list."""
+    for at in list(todo):
+        scores[at] = score
+        todo.remove(at)
+
+
+def _border_after(rows: Sequence[RewardRow], at: int) -> int:
+    """First index behind `at` where another group begins."""
+    end = at + 1
+    while end < len(rows) and rows[end].group_index == rows[at].group_index:
+        end += 1
+    return end

@@ -1,0 +1,187 @@
+"""From the name in a recipe to a callable: built in, entry point, `package.module:function`, `path/file.py:function`."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rewards.errors import RewardLoadError
+from rewards.signatures import RewardFunction, recognise
+
+ENTRY_POINT_GROUP = "grpo.rewards"
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """Where a reward of this package lives."""
+
+    target: str
+    in_process: bool
+    """True if it is linear in its input and cannot hang: it then needs no process of its own."""
+    summary: str
+
+
+BUILTINS: dict[str, Builtin] = {
+    "accuracy": Builtin(
+        "rewards.math_accuracy:accuracy", False, "final answer equals the reference (math-verify)"
+    ),
+    "format": Builtin(
+        "rewards.format:format_reward", True, "<think>…</think><answer>…</answer> and nothing else"
+    ),
+    "format_r1": Builtin("rewards.format:format_r1_reward", True, "<think>…</think> and a summary"),
+    "mcq": Builtin("rewards.choice:mcq", True, "chosen option letters equal the reference"),
+    "language_consistency": Builtin(
+        "rewards.language:language_consistency", True, "share of target-language words in the reasoning"
+    ),
+    "overlong": Builtin("rewards.length:overlong", True, "DAPO's soft length punishment, -1 … 0"),
+    "repetition": Builtin("rewards.repetition:repetition", True, "share of repeated n-grams, -1 … 0"),
+}
+
+
+def load_reward(name: str, params: Mapping[str, Any] | None = None) -> RewardFunction:
+    """Resolve, import and recognise a reward **in this process**. Hosts call it; elsewhere use `pool.check_reward`.
+
+    Raises:
+        RewardLoadError: what was looked for, what was found instead, and the nearest names.
+    """
+    return recognise(name, _resolve(name), params or {})
+
+
+def runs_in_process(name: str) -> bool:
+    """True for built-in rewards that need no host."""
+    return name in BUILTINS and BUILTINS[name].in_process
+
+
+def with_absolute_path(name: str, base: Path) -> str:
+    """`path/file.py:function` relative to `base` made absolute, for workers with another working directory."""
+    path, colon, attribute = name.rpartition(":")
+    if not colon or not _is_path(path):
+        return name
+    return f"{(base / Path(path).expanduser()).resolve()}:{attribute}"
+
+
+def component_label(name: str) -> str:
+    """Short name for metrics and tables: what follows the colon, else the whole name."""
+    return name.rpartition(":")[2] or name
+
+
+def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    """Rewards that installed packages offer, by name."""
+    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _resolve(name: str) -> Any:
+    if name in BUILTINS:
+        return _attribute(name, *_split(name, BUILTINS[name].target))
+    if ":" in name:
+        return _attribute(name, *_split(name, name))
+    points = entry_points()
+    if name in points:
+        try:
+            return points[name].load()
+        except BaseException as error:
+            raise RewardLoadError(
+                f"reward {name!r}: its entry point {points[name].value} failed: {_last(error)}"
+            ) from error
+    known = sorted({*BUILTINS, *points})
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)};"
+    raise RewardLoadError(
+        f"no reward {name!r}: {hint} A function of your own is named package.module:function or path/file.py:function"
+    )
+
+
+def _split(name: str, target: str) -> tuple[ModuleType, str]:
+    place, _, attribute = target.rpartition(":")
+    if not place or not attribute:
+        raise RewardLoadError(f"reward {name!r}: write package.module:function or path/file.py:function")
+    return (_load_file(name, place) if _is_path(place) else _import(name, place)), attribute
+
+
+def _is_path(place: str) -> bool:
+    return place.endswith(".py") or os.sep in place
+
+
+def _import(name: str, module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and (module == error.name or module.startswith(error.name + ".")):
+            hint = (
+                f"; there is a file {module}.py here: name it ./{module}.py:…"
+                if Path(f"{module}.py").exists()
+                else ""
+            )
+            raise RewardLoadError(
+                f"reward {name!r}: no module {error.name!r} on the Python path{hint}"
+            ) from error
+        raise RewardLoadError(f"reward {name!r}: importing {module} failed: {_last(error)}") from error
+    except BaseException as error:
+        raise RewardLoadError(f"reward {name!r}: importing {module} failed: {_last(error)}") from error
+
+
+def _load_file(name: str, place: str) -> ModuleType:
+    path = Path(place).expanduser().resolve()
+    if not path.is_file():
+        siblings = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, siblings, n=3)
+        if near:
+            hint = f"did you mean {' or '.join(near)}?"
+        else:
+            hint = f"Python files there: {', '.join(siblings[:8]) or 'none'}"
+        raise RewardLoadError(f"reward {name!r}: no file {path}; {hint}")
+    unique = f"reward_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if unique in sys.modules:
+        return sys.modules[unique]
+    spec = importlib.util.spec_from_file_location(unique, path)
+    if spec is None or spec.loader is None:
+        raise RewardLoadError(f"reward {name!r}: {path} is not a Python file (expected the ending .py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[unique] = module
+    sys.path.insert(0, str(path.parent))  # files beside it, as when the file is run as a script
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[unique]
+        sys.path.remove(str(path.parent))
+        raise RewardLoadError(f"reward {name!r}: running {path} failed: {_last(error)}") from error
+    return module
+
+
+def _attribute(name: str, module: ModuleType, attribute: str) -> Any:
+    value: Any = module
+    for part in attribute.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            where = getattr(module, "__file__", None) or module.__name__
+            offered = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+            own = [
+                n for n in offered if getattr(vars(module)[n], "__module__", None) == module.__name__
+            ] or offered
+            near = difflib.get_close_matches(part, own, n=3)
+            hint = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else f"found: {', '.join(own[:12]) or 'no function'}"
+            )
+            raise RewardLoadError(f"reward {name!r}: {where} has no {attribute!r}; {hint}") from None
+    return value
+
+
+def _last(error: BaseException) -> str:
+    """The exception with the place it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
