@@ -247,7 +247,7 @@ class HostPool:
                 host.end()
             return host if reusable else None
         host.end()
-        _fill(scores, todo[:1] if self.is_row_wise else todo, fault)
+        _fill(scores, todo, fault, at_most=1 if self.is_row_wise else len(todo))
         return None
 
     def _restart(self, scores: list[Score | None], todo: list[int]) -> Host | None:
@@ -302,11 +302,11 @@ def _score(message: Sequence[Any]) -> Score:
     )
 
 
-def _fill(scores: list[Score | None], todo: list[int], score: Score) -> None:
-    """Give the rows in `todo` this verdict and take them off the list."""
-    for at in list(todo):
+def _fill(scores: list[Score | None], todo: list[int], score: Score, at_most: int | None = None) -> None:
+    """Give the first `at_most` rows in `todo` (all by default) this verdict and take them off the list."""
+    for at in todo[:at_most]:
         scores[at] = score
-        todo.remove(at)
+    del todo[:at_most]
 
 
 def _border_after(rows: Sequence[RewardRow], at: int) -> int:
