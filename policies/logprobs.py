@@ -97,9 +97,10 @@ class _TokenLogprobs(torch.autograd.Function):
         for rows in _chunks(count, chunk_tokens):
             logits = _logits(states[rows], head, temperature)
             lse[rows] = logits.logsumexp(-1)
-            logprobs[rows] = logits.gather(1, target_ids[rows, None])[:, 0] - lse[rows]
-            probs = (logits - lse[rows, None]).exp_()
-            entropy[rows] = lse[rows] - probs.mul_(logits).sum(-1)
+            log_probs = logits.sub_(lse[rows, None])
+            logprobs[rows] = log_probs.gather(1, target_ids[rows, None])[:, 0]
+            # -Σ p log p, not lse - Σ p z: that one cancels where the logits are large and the entropy small.
+            entropy[rows] = log_probs.exp().mul_(log_probs).sum(-1).neg_()
         ctx.save_for_backward(states_CD, head_VD, target_ids, lse, entropy)
         ctx.temperature, ctx.chunk_tokens, ctx.dtype = temperature, chunk_tokens, dtype
         ctx.set_materialize_grads(False)

@@ -110,8 +110,8 @@ def collect_router_logits(model: nn.Module) -> Iterator[list[Tensor]]:
 def sequence_balance_loss(router_logits: Tensor, position_ids: Tensor, top_k: int, *, alpha: float) -> Tensor:
     """Complementary sequence-wise balance loss, V3 eq. 17–20, averaged over sequences.
 
-    L = α Σ_i f_i P_i,  f_i = E/(K T) Σ_t 1[i ∈ TopK(s_t)],  P_i = 1/T Σ_t s_it / Σ_j s_jt,  s = sigmoid(logits).
-    As printed, TopK is taken of the affinities without the bias. Only P has a gradient.
+    L = α Σ_i f_i P_i,  f_i = E/(K T) Σ_t 1[i ∈ TopK(s_t)],  P_i = 1/T Σ_t s_it / Σ_j s_jt,  with
+    s = sigmoid(logits). As printed, TopK is taken of the affinities without the bias. Only P has a gradient.
 
     Args:
         router_logits: (T, E) of one layer.

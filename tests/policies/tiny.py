@@ -1,0 +1,35 @@
+"""Shared by the tests of `policies`: random groups and tiny models whose logits are far from uniform."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+from torch import nn
+
+from policies.presets import new_policy, tiny_config
+from tests.oracles.policies_oracle import Groups
+
+VOCAB = 64
+
+
+def tiny_policy(preset: str, seed: int = 0, weight_std: float = 0.12, **fields: object) -> nn.Module:
+    return new_policy(tiny_config(preset, VOCAB, eos_token_id=1, **fields), seed, weight_std)
+
+
+def random_groups(seed: int, groups: int = 4, samples: int = 4, prompt: int = 30, completion: int = 20) -> Groups:
+    rng = np.random.default_rng(seed)
+
+    def tokens(low: int, high: int) -> list[int]:
+        return rng.integers(0, VOCAB, rng.integers(low, high + 1)).tolist()
+
+    return [(tokens(1, prompt), [tokens(0, completion) for _ in range(samples)]) for _ in range(groups)]
+
+
+def group_shapes(max_groups: int = 4, max_samples: int = 4, longest: int = 12) -> st.SearchStrategy[Groups]:
+    """Groups of every shape: single-token prompts, empty completions, prompts without completions."""
+    token = st.integers(0, VOCAB - 1)
+    completion = st.lists(token, max_size=longest)
+    group = st.tuples(
+        st.lists(token, min_size=1, max_size=longest), st.lists(completion, max_size=max_samples)
+    )
+    return st.lists(group, min_size=1, max_size=max_groups)
