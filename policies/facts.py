@@ -142,7 +142,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
 def _architecture(file: Path, config: dict[str, Any]) -> tuple[str, str]:
     found = config.get("architectures")
     name = found[0] if isinstance(found, list) and found else found
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise UnsupportedArchitecture(
             f"{file}: architectures = {found!r} is not supported; supported are {', '.join(FAMILIES)}"
         )
@@ -165,7 +165,7 @@ def _weights(folder: Path) -> tuple[dict[str, list[int]], tuple[str, ...], int]:
     weight_map: dict[str, str] | None = None
     if index_file.exists():
         weight_map = _read_json(index_file).get("weight_map")
-        if not weight_map:
+        if not isinstance(weight_map, dict) or not weight_map:
             raise BrokenCheckpoint(f"{index_file}: no weight_map in it")
         files = tuple(sorted(set(weight_map.values())))
     elif (folder / SINGLE_FILE).exists():
@@ -177,17 +177,17 @@ def _weights(folder: Path) -> tuple[dict[str, list[int]], tuple[str, ...], int]:
     shapes: dict[str, list[int]] = {}
     size = 0
     for name in files:
-        header, data_bytes = _safetensors_header(folder / name)
-        shapes.update({tensor: entry["shape"] for tensor, entry in header.items()})
+        file_shapes, data_bytes = _safetensors_header(folder / name)
+        shapes.update(file_shapes)
         size += data_bytes
-        missing = [t for t, file in (weight_map or {}).items() if file == name and t not in header]
+        missing = [t for t, file in (weight_map or {}).items() if file == name and t not in file_shapes]
         if missing:
             raise BrokenCheckpoint(f"{folder / name}: {missing[0]} is missing, though {INDEX_FILE} lists it")
     return shapes, files, size
 
 
-def _safetensors_header(file: Path) -> tuple[dict[str, Any], int]:
-    """Tensor entries and the bytes of data. Format: u64 header length, JSON header, data."""
+def _safetensors_header(file: Path) -> tuple[dict[str, list[int]], int]:
+    """Shapes by tensor name and the bytes of data. Format: u64 header length, JSON header, data."""
     try:
         total = file.stat().st_size
         with file.open("rb") as stream:
@@ -201,14 +201,18 @@ def _safetensors_header(file: Path) -> tuple[dict[str, Any], int]:
         if isinstance(error, BrokenCheckpoint):
             raise
         raise BrokenCheckpoint(f"{file}: its header is not JSON; the file is damaged") from error
-    header.pop("__metadata__", None)
-    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    try:
+        header.pop("__metadata__", None)
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        shapes = {name: entry["shape"] for name, entry in header.items()}
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise BrokenCheckpoint(f"{file}: its header lists no tensors; the file is damaged") from error
     if total != 8 + length + end:
         raise BrokenCheckpoint(
             f"{file}: {total} bytes where its header promises {8 + length + end}; cut short or damaged, "
             "copy or download it again"
         )
-    return header, end
+    return shapes, end
 
 
 def _number(folder: Path, config: dict[str, Any], key: str) -> int:

@@ -53,6 +53,8 @@ def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            # Reported with their names below instead of an error that names none.
+            ignore_mismatched_sizes=True,
         )
     except (RuntimeError, KeyError, ValueError) as error:
         raise BrokenCheckpoint(f"{facts.folder}: does not load ({error})") from error

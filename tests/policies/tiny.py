@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from hypothesis import strategies as st
 from torch import nn
@@ -16,7 +18,9 @@ def tiny_policy(preset: str, seed: int = 0, weight_std: float = 0.12, **fields: 
     return new_policy(tiny_config(preset, VOCAB, eos_token_id=1, **fields), seed, weight_std)
 
 
-def random_groups(seed: int, groups: int = 4, samples: int = 4, prompt: int = 30, completion: int = 20) -> Groups:
+def random_groups(
+    seed: int, groups: int = 4, samples: int = 4, prompt: int = 30, completion: int = 20
+) -> Groups:
     rng = np.random.default_rng(seed)
 
     def tokens(low: int, high: int) -> list[int]:
@@ -33,3 +37,35 @@ def group_shapes(max_groups: int = 4, max_samples: int = 4, longest: int = 12) -
         st.lists(token, min_size=1, max_size=longest), st.lists(completion, max_size=max_samples)
     )
     return st.lists(group, min_size=1, max_size=max_groups)
+
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def write_tokenizer(folder: Path, *, chat_template: str | None = CHAT_TEMPLATE) -> Path:
+    """A byte-level BPE tokenizer with special tokens, saved as transformers saves one."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(["the cat sat on the mat, 12 + 34 = 46\n"] * 20, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        chat_template=chat_template,
+    )
+    fast.save_pretrained(folder)
+    return folder
