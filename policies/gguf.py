@@ -10,6 +10,7 @@ The weights are de-quantised by transformers; what remains is an unquantised mod
 from __future__ import annotations
 
 import shutil
+import struct
 import tempfile
 import zipfile
 from importlib import metadata
@@ -47,7 +48,10 @@ def _convert(file: Path, out_dir: Path, scratch: Path, dtype: torch.dtype) -> No
 
     logging.disable_progress_bar()
     options = {"gguf_file": file.name, "local_files_only": True}
-    loaded = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
+    except (OSError, ValueError, KeyError, struct.error) as error:
+        raise PolicyError(f"{file}: not a GGUF file that transformers can read ({error})") from error
     if type(loaded).__name__ not in FAMILIES:
         raise PolicyError(f"{file}: holds a {type(loaded).__name__}; supported are {', '.join(FAMILIES)}")
     # A fresh model without the quantization config, which `save_pretrained` would write down otherwise.

@@ -96,7 +96,7 @@ def test_a_damaged_header(folder: Path):
 def test_no_weights(folder: Path):
     (folder / "model.safetensors").unlink()
     assert read_facts(folder, need_weights=False).weight_files == ()
-    with pytest.raises(BrokenCheckpoint, match="no model.safetensors"):
+    with pytest.raises(BrokenCheckpoint, match=r"no model\.safetensors"):
         read_facts(folder)
     (folder / "pytorch_model.bin").touch()
     with pytest.raises(BrokenCheckpoint, match="is a pickle and is not read"):
