@@ -55,7 +55,10 @@ def load_reward(name: str, params: Mapping[str, Any] | None = None) -> RewardFun
     Raises:
         RewardLoadError: what was looked for, what was found instead, and the nearest names.
     """
-    return recognise(name, _resolve(name), params or {})
+    target = _resolve(name)
+    if name in BUILTINS and (warm_up := getattr(sys.modules[target.__module__], "warm_up", None)):
+        warm_up()
+    return recognise(name, target, params or {})
 
 
 def runs_in_process(name: str) -> bool:

@@ -1,0 +1,236 @@
+"""Reward `accuracy`: 1 if the final answer equals the reference, else 0 (R1's rule-based accuracy for mathematics).
+
+Runs in a reward host: a row that hangs is killed from outside. Inside, three lines of defence keep that rare: size guards before
+any parser, a budget of processor time per comparison, and strictness (what is not understood is compared as text).
+
+A bare reference, `\\boxed{…}` and `$…$` mean the same. A list of numbers or expressions asks for all of them (in any order); a
+list of equal spellings, or one with words in it, for any one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from rewards.extract import Box, after_reasoning, boxes, last_answer_body
+from rewards.math_compare import DIFFERENT, SAME, compare
+from rewards.math_numbers import read_integer
+from rewards.math_symbolic import Refused
+from rewards.math_text import clean, has_hidden_characters, squeezed
+from rewards.math_values import MAX_CHARS, Expression, Group, Quantity, Value, Words, parse
+from rewards.rows import RewardRow
+from rewards.types import Score
+from rewards.values import failed
+
+_CPU_BUDGET_S = 0.8
+_NEGATED = re.compile(
+    r"(?:\bnot|n't|\bnever|\bisn|≠|!=|\\ne(?:q|g)?(?![a-z])|不是|不等于|并非)\s*(?:equal(?:\s+to)?)?\s*[\s$:=]*$", re.IGNORECASE
+)
+_UNSURE = re.compile(
+    r"\b(?:or|not|isn't|wrong|incorrect|maybe|either|perhaps|possibly|alternatively|could|might|unsure|versus|vs)\b"
+    r"|不是|或|可能|也许|错",
+    re.IGNORECASE,
+)
+_JOINS_BOXES = re.compile(r"[\s$,;/|&、，。.:()\[\]*-]*(?:\b(?:or|and|either|maybe)\b|或者|或|和)?[\s$,;/|&、，。.:()\[\]*-]*", re.IGNORECASE)
+_MAX_BOXES = 3
+_ARITHMETIC = re.compile(r"[0-9.,+\-*/()\s{}^]|\\(?:cdot|times|div|frac)(?![A-Za-z])")
+
+
+class OutOfTime(BaseException):
+    """The comparison used up its processor time. No `Exception`, so that SymPy's handlers let it pass."""
+
+
+def accuracy(row: RewardRow, cpu_budget_s: float = _CPU_BUDGET_S) -> Score:
+    """1.0 or 0.0; abstains without a reference; `timeout` if the comparison ran out of processor time."""
+    if row.answer is None or row.answer == "" or row.answer == []:
+        return failed("abstain", "no reference answer")
+    fault = _reference_fault(row.answer)
+    if fault:
+        return failed("error", fault)
+    answer, reason = committed_answer(row.completion)
+    if answer is None:
+        return Score(0.0, reason=reason)
+    try:
+        with _budget(cpu_budget_s):
+            correct, reason = is_correct(row.answer, answer, row.prompt)
+    except OutOfTime:
+        return failed("timeout", f"comparing took more than {cpu_budget_s:g} s of processor time")
+    except Refused as refused:
+        return Score(0.0, reason=f"not compared: {refused}")
+    except (RecursionError, MemoryError) as error:
+        return Score(0.0, reason=f"not compared: {type(error).__name__}")
+    return Score(1.0 if correct else 0.0, reason=reason)
+
+
+def warm_up() -> None:
+    """Load the symbolic parser now: it takes seconds, which no row's budget should pay."""
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its SIGALRM deadline is off: ours holds
+    with contextlib.suppress(Refused):
+        is_correct(r"\frac{x+1}{2}", r"\frac{1}{2} + \frac{x}{2}")
+        is_correct(r"\sqrt{8}", r"2\sqrt{2}")
+
+
+def is_correct(reference: Any, answer: str, prompt: str = "") -> tuple[bool, str]:
+    """Does `answer` (the extracted text) equal `reference`? With a reason if not. Raises Refused, OutOfTime."""
+    if isinstance(reference, int) and not isinstance(reference, bool):
+        plain = read_integer(answer.strip())
+        if plain is not None:
+            return plain == reference, ""
+    if has_hidden_characters(answer.strip().strip("\ufeff\u200b")):
+        return False, "invisible characters in the answer"
+    text = clean(answer)
+    candidate = parse(text)
+    level = DIFFERENT
+    for text_of_reference, value in _references(reference):
+        level = max(level, _compared(text_of_reference, value, text, candidate, prompt))
+        if level == SAME:
+            return True, ""
+    if level == DIFFERENT:
+        return False, ""
+    if _echoes(text, candidate, prompt):
+        return False, "the answer only repeats the question"
+    return True, ""
+
+
+def committed_answer(completion: str) -> tuple[str | None, str]:
+    """The one answer that the completion commits to, or None and why there is none (see `rewards.extract`)."""
+    reply = after_reasoning(completion)
+    body = last_answer_body(reply)
+    if body is None:
+        found = boxes(reply)
+        if not found:
+            return None, "no answer found"
+        return _committed_box(reply, found)
+    if len(body) > MAX_CHARS:
+        return None, f"answer is longer than {MAX_CHARS} characters"
+    found = boxes(body)
+    if not found:
+        return body, ""
+    if len({squeezed(clean(box.body)) for box in found}) > 1:
+        return None, "several different boxes"
+    outside = _outside(body, found)
+    if _UNSURE.search(outside) or _NEGATED.search(body[: found[-1].start]):
+        return None, "the answer is hedged or negated"
+    if isinstance(parse(clean(outside.strip(" $=:.,"))), Quantity) and not outside.rstrip(" $").endswith("="):
+        return None, "another number beside the box"
+    return found[-1].body, ""
+
+
+def _committed_box(reply: str, found: list[Box]) -> tuple[str | None, str]:
+    """Outside of `<answer>` the last box wins, unless boxes are thrown like nets."""
+    last = found[-1]
+    if len(last.body) > MAX_CHARS:
+        return None, f"answer is longer than {MAX_CHARS} characters"
+    if _NEGATED.search(reply[max(0, last.start - 40) : last.start]):
+        return None, "the answer is negated"
+    recent = found[-64:]
+    spelled = [squeezed(clean(box.body[:MAX_CHARS])) for box in recent]
+    if len(set(spelled)) > _MAX_BOXES:
+        return None, "several different boxes"
+    for before, after, left, right in zip(recent, recent[1:], spelled, spelled[1:], strict=False):
+        between = reply[before.end : after.start]
+        if left != right and after is last and (_JOINS_BOXES.fullmatch(between[:200]) or _offers_both(between)):
+            return None, "several different boxes"
+    return last.body, ""
+
+
+def _offers_both(between: str) -> bool:
+    return len(between) < 80 and re.search(r"\b(?:or|either|maybe|alternatively|possibly)\b|或", between) is not None
+
+
+def _outside(body: str, found: list[Box]) -> str:
+    kept, at = [], 0
+    for box in found:
+        kept.append(body[at : box.start])
+        at = box.end
+    return " ".join([*kept, body[at:]])
+
+
+def _reference_fault(reference: Any) -> str:
+    if isinstance(reference, float) and reference != reference or reference in (float("inf"), float("-inf")):
+        return f"reference answer is {reference}"
+    if isinstance(reference, str | int | float):
+        return ""
+    if isinstance(reference, list) and all(isinstance(item, str | int | float) for item in reference):
+        return ""
+    return f"reference answer is {type(reference).__name__}, expected string, number or a list of them"
+
+
+def _references(reference: Any) -> Iterator[tuple[str, Value]]:
+    """The values that count as correct."""
+    if not isinstance(reference, list):
+        text = clean(_spelled(reference))
+        yield text, parse(text)
+        return
+    texts = [clean(_spelled(item)) for item in reference]
+    values = [parse(text) for text in texts]
+    has_words = any(isinstance(value, Words) for value in values)
+    if len(values) == 1 or has_words or all(compare(values[0], value) for value in values[1:]):
+        yield from zip(texts, values, strict=True)
+    else:
+        yield ", ".join(texts), Group("", tuple(values))
+
+
+def _spelled(reference: Any) -> str:
+    if isinstance(reference, bool):
+        return str(reference)
+    if isinstance(reference, float):
+        return repr(int(reference)) if reference.is_integer() and abs(reference) < 1e15 else repr(reference)
+    text = str(reference)
+    found = boxes(text)
+    return found[-1].body if len(found) == 1 else text
+
+
+def _compared(reference_text: str, reference: Value, text: str, candidate: Value, prompt: str) -> int:
+    if text == reference_text and text:
+        return SAME
+    level = compare(reference, candidate, prompt)
+    if not level and ("," in text or "," in reference_text):  # "100,200,300" is a number or a list: take both
+        spaced = [parse(re.sub(r",(?=\S)", ", ", t)) for t in (reference_text, text)]
+        if isinstance(spaced[0], Group) and isinstance(spaced[1], Group) and not isinstance(reference, Quantity):
+            level = compare(spaced[0], spaced[1], prompt)
+    return level
+
+
+def _echoes(text: str, candidate: Value, prompt: str) -> bool:
+    """The answer is a piece of the question, or its numbers put together without doing the sum."""
+    if not prompt:
+        return False
+    copied, question = squeezed(text), squeezed(clean(prompt))
+    if copied and re.search(rf"(?<![\w.]){re.escape(copied)}(?![\w])", question):
+        return True
+    if not isinstance(candidate, Expression) or _ARITHMETIC.sub("", candidate.latex):
+        return False
+    used = re.findall(r"[0-9]+(?:\.[0-9]+)?", candidate.latex)
+    asked = set(re.findall(r"[0-9]+(?:\.[0-9]+)?", prompt))
+    return len(used) > 1 and set(used) <= asked and _is_sum(candidate.latex)
+
+
+def _is_sum(latex: str) -> bool:
+    """True if numbers are joined by an operator, so that something was left to compute."""
+    return re.search(r"[0-9)}]\s*(?:[+*/-]|\\(?:cdot|times|div))", latex) is not None
+
+
+@contextlib.contextmanager
+def _budget(seconds: float) -> Iterator[None]:
+    """Raise OutOfTime in the block after `seconds` of processor time; again and again, should someone swallow it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signals here; the host's deadline still holds
+        return
+
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        raise OutOfTime
+
+    previous = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 0.2)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)

@@ -1,0 +1,185 @@
+"""Numbers as people write them, read exactly: no float, no evaluation, ASCII digits only.
+
+    12  -3.50  1,234,567  1 234  1/2  \\frac{1}{2}  1\\frac{1}{2}  1 1/2  0.\\overline{3}  6.02 \\times 10^{23}  1e-3  5 million
+    二十五  三分之一  百分之五
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+_MAX_DIGITS = 400
+_MAX_EXPONENT = 400
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,3}(?: [0-9]{3})+|[0-9]+)"
+_DECIMAL = re.compile(rf"([+-]?)\s?(?:({_DIGITS})(?:\.([0-9]*))?|\.([0-9]+))")
+_REPEATING = re.compile(r"([+-]?)([0-9]+)\.([0-9]*)\s*\\overline\s*\{\s*([0-9]+)\s*\}")
+_FRACTION = re.compile(
+    r"([+-]?)\s?(?:([0-9]+) ?(?=\\frac)|([0-9]+) (?=[0-9]+ ?/))?(?:\\frac\{\s*(-?\s?[0-9.,]+)\s*\}\{\s*(-?\s?[0-9.,]+)\s*\}|([0-9.,]+) ?/ ?(-?[0-9.,]+))"
+)
+_SCIENTIFIC = re.compile(
+    r"([+-]?[0-9]+(?:\.[0-9]+)?)?\s*(?:[*x]|\\times|\\cdot)?\s*10\s*\^\s*(?:\{\s*([+-]?\s?[0-9]{1,6})\s*\}|\(\s*([+-]?[0-9]{1,6})\s*\)|([+-]?[0-9]{1,6}))"
+)
+_E_NOTATION = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,6})")
+_MAGNITUDE = re.compile(r"(.*[0-9}])\s*(hundred|thousand|million|billion|trillion|万|亿|千|百)", re.IGNORECASE)
+_FACTORS = {
+    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+    "百": 10**2, "千": 10**3, "万": 10**4, "亿": 10**8,
+}  # fmt: skip
+_WORDS = {
+    word: number
+    for number, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen twenty".split()
+    )
+} | {f"{w}ty": n for w, n in zip("thir for fif six seven eigh nine".split(), range(30, 100, 10), strict=True)}
+_ZH_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
+_ZH_UNITS = {"十": 10, "百": 100, "千": 1000}
+
+
+@dataclass(frozen=True)
+class Numeral:
+    """A number as written."""
+
+    value: Fraction
+    form: str
+    """integer, decimal, fraction, mixed or scientific: with `digits`, two equal ones are the same literal."""
+    digits: tuple[int, ...] = ()
+    decimals: int = 0
+    """Digits after the point of a decimal."""
+    significant: int = 0
+    """Significant digits of a decimal."""
+
+
+def read_number(text: str) -> Numeral | None:
+    """The number that `text` is, all of it; None if it is anything else."""
+    text = text.strip()
+    if not text or len(text) > _MAX_DIGITS:
+        return None
+    if text.isascii():
+        return _decimal(text) or _fraction(text) or _scientific(text) or _repeating(text) or _large(text) or _word(text)
+    return _large(text) or _chinese(text)
+
+
+def read_integer(text: str) -> int | None:
+    """The fast path: a plain ASCII integer, else None."""
+    body = text[1:] if text[:1] in "+-" else text
+    if body.isascii() and body.isdigit() and len(body) <= _MAX_DIGITS:
+        return int(text)
+    return None
+
+
+def _decimal(text: str) -> Numeral | None:
+    match = _DECIMAL.fullmatch(text)
+    if match is None:
+        return None
+    sign, whole, after, bare = match.groups()
+    whole = re.sub("[, ]", "", whole or "0")
+    fraction = (after if bare is None else bare) or ""
+    value = Fraction(int(whole + fraction), 10 ** len(fraction))
+    value = -value if sign == "-" else value
+    if not fraction.strip("0"):
+        return Numeral(value, "integer")
+    return Numeral(value, "decimal", (), len(fraction), len((whole + fraction).lstrip("0")))
+
+
+def _fraction(text: str) -> Numeral | None:
+    match = _FRACTION.fullmatch(text)
+    if match is None:
+        return None
+    sign, *rest = match.groups()
+    whole = rest[0] or rest[1]
+    top = _decimal((rest[2] or rest[4] or "").replace(" ", ""))
+    bottom = _decimal((rest[3] or rest[5] or "").replace(" ", ""))
+    if top is None or bottom is None or bottom.value == 0:
+        return None
+    part = top.value / bottom.value
+    if whole is not None:
+        if not 0 < part < 1 or top.form != "integer" or bottom.form != "integer":
+            return None
+        part += int(whole)
+    value = -part if sign == "-" else part
+    if top.form != "integer" or bottom.form != "integer":
+        return Numeral(value, "fraction", (-1,))
+    digits = (int(whole or 0), int(top.value), int(bottom.value))
+    return Numeral(value, "mixed" if whole is not None else "fraction", digits)
+
+
+def _scientific(text: str) -> Numeral | None:
+    if match := _E_NOTATION.fullmatch(text):
+        mantissa, exponent = match.groups()
+    elif match := _SCIENTIFIC.fullmatch(text):
+        mantissa, exponent = match.group(1) or "1", match.group(2) or match.group(3) or match.group(4)
+    else:
+        return None
+    power = int(exponent.replace(" ", ""))
+    if abs(power) > _MAX_EXPONENT:
+        return None
+    return Numeral(Fraction(mantissa) * Fraction(10) ** power, "scientific")
+
+
+def _repeating(text: str) -> Numeral | None:
+    match = _REPEATING.fullmatch(text)
+    if match is None:
+        return None
+    sign, whole, start, cycle = match.groups()
+    scale = 10 ** len(start)
+    value = Fraction(int(whole + start), scale) + Fraction(int(cycle), scale * (10 ** len(cycle) - 1))
+    return Numeral(-value if sign == "-" else value, "decimal", (-1,))
+
+
+def _large(text: str) -> Numeral | None:
+    match = _MAGNITUDE.fullmatch(text)
+    number = read_number(match.group(1)) if match else None
+    if match is None or number is None:
+        return None
+    return Numeral(number.value * _FACTORS[match.group(2).lower()], "scientific")
+
+
+def _word(text: str) -> Numeral | None:
+    total = 0
+    parts = text.lower().replace("-", " ").split()
+    if not 1 <= len(parts) <= 2 or any(part not in _WORDS for part in parts):
+        return None
+    numbers = [_WORDS[part] for part in parts]
+    if len(numbers) == 2 and not (numbers[0] >= 20 and numbers[0] % 10 == 0 and 1 <= numbers[1] <= 9):
+        return None
+    total = sum(numbers)
+    return Numeral(Fraction(total), "integer")
+
+
+def _chinese(text: str) -> Numeral | None:
+    """Chinese numerals below 10^12, fractions (三分之一) and percentages (百分之五)."""
+    if "分之" in text:
+        bottom_text, _, top_text = text.partition("分之")
+        bottom, top = read_number(bottom_text), read_number(top_text)
+        if bottom_text == "百":
+            bottom = Numeral(Fraction(100), "integer")
+        if bottom is None or top is None or bottom.value == 0:
+            return None
+        return Numeral(top.value / bottom.value, "fraction", (0, int(top.value), int(bottom.value)))
+    negative = text.startswith("负")
+    value = _chinese_integer(text[1:] if negative else text)
+    return None if value is None else Numeral(Fraction(-value if negative else value), "integer")
+
+
+def _chinese_integer(text: str) -> int | None:
+    for char, factor in (("亿", 10**8), ("万", 10**4)):
+        if char in text:
+            high_text, _, low_text = text.partition(char)
+            high = _chinese_integer(high_text)
+            low = _chinese_integer(low_text.lstrip("零")) if low_text else 0
+            return None if high is None or low is None else high * factor + low
+    total, digit = 0, None
+    for char in text:
+        if char in _ZH_DIGITS:
+            if digit not in (None, 0):
+                return None
+            digit = _ZH_DIGITS[char]
+        elif char in _ZH_UNITS:
+            total += (1 if digit is None and not total else digit or 1) * _ZH_UNITS[char]
+            digit = None
+        else:
+            return None
+    return total + (digit or 0) if text else None

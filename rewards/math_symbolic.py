@@ -1,0 +1,184 @@
+"""Are two expressions equal? math-verify's LaTeX parser and SymPy, behind guards that cost microseconds.
+
+SymPy can hang or fill the memory on `10^{10^{10}}`, `99999!` or a thousand brackets, so size, depth, exponents and
+factorials are bounded before any parser sees the text. What passes is decided by evaluation at fixed points with 30 digits
+(enough to tell expressions of this size apart) and left to math-verify where that does not decide.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+_MAX_CHARS = 400
+_MAX_DEPTH = 20
+_MAX_EXPONENT_DIGITS = 4
+_MAX_DIGITS = 60
+_FACTORIAL = re.compile(r"([0-9]+|\)|\}|[A-Za-z])\s*!")
+_POINTS = (("0.7310585786300049", "1.2"), ("-1.4142135623730951", "0.37"), ("2.2360679774997896", "-0.81"))
+_DIGITS = 30
+
+
+class Refused(Exception):
+    """The expression is too large or of a kind that is not evaluated."""
+
+
+def check_size(latex: str) -> None:
+    """Raise `Refused` for whatever could make a parser or an evaluator hang."""
+    if len(latex) > _MAX_CHARS:
+        raise Refused(f"longer than {_MAX_CHARS} characters")
+    level = deepest = 0
+    for char in latex:
+        level += (char in "([{") - (char in ")]}")
+        deepest = max(deepest, level)
+    if deepest > _MAX_DEPTH:
+        raise Refused(f"nested deeper than {_MAX_DEPTH}")
+    if re.search(rf"[0-9]{{{_MAX_DIGITS + 1}}}", latex):
+        raise Refused(f"a number of more than {_MAX_DIGITS} digits")
+    for exponent in _exponents(latex):
+        if "^" in exponent:
+            raise Refused("a power in an exponent")
+        if re.search(rf"[0-9]{{{_MAX_EXPONENT_DIGITS + 1}}}", exponent) or _product(exponent) > 10**_MAX_EXPONENT_DIGITS:
+            raise Refused("an exponent above 10000")
+    if latex.count("^") > 24:
+        raise Refused("too many powers")
+    if re.search(r"\^[^{}]*\^|\}\s*\)?\s*\^\s*\{[^{}]*\}\s*\)?\s*\^", latex.replace(" ", "")):
+        powers = [e for e in _exponents(latex) if re.search(r"[0-9]{3}", e)]
+        if powers:
+            raise Refused("large powers of powers")
+    for match in _FACTORIAL.finditer(latex):
+        if not match[1].isdigit() or len(match[1]) > 3:
+            raise Refused("a factorial of something large or unknown")
+    if latex.count("!") > 4 or "!!" in latex.replace(" ", ""):
+        raise Refused("repeated factorials")
+    if re.search(r"\\(?:sum|prod|int|lim|binom)(?![A-Za-z])", latex) and re.search(r"[0-9]{4}", latex):
+        raise Refused("a large sum, product or binomial")
+
+
+def same(reference: str, candidate: str) -> bool:
+    """True if both LaTeX expressions are equal for all values of their variables. Raises `Refused`."""
+    a, b = parsed(reference), parsed(candidate)
+    if a is None or b is None:
+        return False
+    if not (_is_plain(a) and _is_plain(b)):
+        return _verified(a, b)
+    if a.free_symbols != b.free_symbols:
+        return _is_zero_everywhere(a - b, a.free_symbols | b.free_symbols) is True
+    decided = _is_zero_everywhere(a - b, a.free_symbols)
+    return _verified(a, b) if decided is None else decided
+
+
+def near(reference: str, value: Fraction, decimals: int) -> bool:
+    """True if a decimal with `decimals` places is the number `reference` rounded (or cut) there. Raises `Refused`."""
+    expression = parsed(reference)
+    if expression is None or not _is_plain(expression) or expression.free_symbols:
+        return False
+    exact = expression.evalf(_DIGITS)
+    if not exact.is_Float and not exact.is_Integer and not exact.is_Rational:
+        return False
+    difference = abs(Fraction(str(exact)) - value) if "e" not in str(exact) else None
+    return difference is not None and difference * 10**decimals < 1
+
+
+def proportional(a_left: str, a_right: str, b_left: str, b_right: str, positive: bool) -> bool:
+    """True if a_left − a_right is a constant (positive if asked) times b_left − b_right: the same equation or inequality."""
+    sides = [parsed(side) for side in (a_left, a_right, b_left, b_right)]
+    if any(side is None or not _is_plain(side) for side in sides):
+        return False
+    a, b = sides[0] - sides[1], sides[2] - sides[3]
+    if a.free_symbols != b.free_symbols or not a.free_symbols:
+        return False
+    ratios = []
+    for point in _points(a.free_symbols):
+        numerator, denominator = _at(a, point), _at(b, point)
+        if numerator is None or denominator is None or abs(denominator) < 1e-20 or abs(numerator) < 1e-20:
+            return False
+        ratios.append(numerator / denominator)
+    scale = ratios[0]
+    return all(abs(r - scale) < 1e-20 * abs(scale) for r in ratios) and (not positive or complex(scale).real > 0)
+
+
+@lru_cache(maxsize=4096)
+def parsed(latex: str) -> Any:
+    """The SymPy expression, None if the parser does not understand it. Raises `Refused`."""
+    check_size(latex)
+    from math_verify import LatexExtractionConfig, parse
+
+    found = parse(
+        f"${latex}$",
+        extraction_config=[LatexExtractionConfig()],
+        fallback_mode="no_fallback",
+        parsing_timeout=None,  # SIGALRM would not work off the main thread; the deadline is the process's
+    )
+    return found[0] if len(found) == 1 and not isinstance(found[0], str) else None
+
+
+def _verified(a: Any, b: Any) -> bool:
+    from math_verify import verify
+
+    return bool(verify(a, b, float_rounding=12, numeric_precision=_DIGITS, timeout_seconds=None))
+
+
+def _is_plain(expression: Any) -> bool:
+    import sympy
+
+    return isinstance(expression, sympy.Expr) and not expression.has(sympy.nan, sympy.zoo)
+
+
+def _is_zero_everywhere(difference: Any, symbols: set[Any]) -> bool | None:
+    """None if it could not be evaluated."""
+    values = [_at(difference, point) for point in _points(symbols)]
+    known = [value for value in values if value is not None]
+    if len(known) < min(2, len(values)):
+        return None
+    return all(abs(value) < 1e-22 for value in known)
+
+
+def _points(symbols: set[Any]) -> list[dict[Any, Any]]:
+    import sympy
+
+    ordered = sorted(symbols, key=str)
+    if not ordered:
+        return [{}]
+    return [
+        {symbol: sympy.Rational(start) + number * sympy.Rational(shift) for number, symbol in enumerate(ordered)}
+        for start, shift in _POINTS
+    ]
+
+
+def _at(expression: Any, point: dict[Any, Any]) -> Any:
+    """Value with 30 digits relative to the largest term, None if it is no finite number."""
+    try:
+        value = expression.subs(point).doit() if point else expression.doit()
+        value = value.evalf(_DIGITS, maxn=200)
+        return value if value.is_number and value.is_finite else None
+    except (ArithmeticError, TypeError, ValueError, AttributeError, NotImplementedError, RecursionError):
+        return None
+
+
+def _exponents(latex: str) -> list[str]:
+    """Text of every exponent, braces balanced."""
+    found: list[str] = []
+    for match in re.finditer(r"\^\s*", latex):
+        at = match.end()
+        if at < len(latex) and latex[at] in "{(":
+            level, end = 0, at
+            while end < len(latex):
+                level += (latex[end] in "{(") - (latex[end] in "})")
+                end += 1
+                if level == 0:
+                    break
+            found.append(latex[at + 1 : end - 1])
+        else:
+            found.append(latex[at : at + 1])
+    return found
+
+
+def _product(exponent: str) -> int:
+    """Upper bound for an exponent that multiplies or adds numbers."""
+    product = 1
+    for number in re.findall(r"[0-9]+", exponent)[:20]:
+        product *= max(int(number[:12]), 2)
+    return product if len(re.findall(r"[0-9]+", exponent)) > 1 else int((re.findall(r"[0-9]+", exponent) or ["0"])[0][:12])

@@ -1,0 +1,145 @@
+"""One spelling for the many ways of writing the same answer: Unicode, LaTeX, Markdown and lead-in words. Pure text work.
+
+Nothing here changes a value: `½` becomes a fraction, `5²` a power (never 52), `1{,}234` a number with separators.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from rewards.visible import is_invisible
+
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_SYMBOLS = {
+    "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "⋅": r"\cdot ", "∗": "*", "−": "-", "–": "-", "—": "-", "‐": "-",
+    "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ",
+    "∩": r"\cap ", "∅": r"\emptyset ", "∈": r"\in ", "±": r"\pm ", "°": r"^\circ ", "℃": r"^\circ C", "℉": r"^\circ F",
+    "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "μ": r"\mu ", "φ": r"\phi ", "ω": r"\omega ",
+    "，": ",", "。": ".", "：": ":", "；": ";", "、": ",", "％": "%", "‰": r"\permille ", "’": "'", "‘": "'",
+    "“": '"', "”": '"', "￥": "¥", "\u00a0": " ", "\u3000": " ", "\u202f": " ", "\u2009": " ",
+}  # fmt: skip
+_TRANSLATION = str.maketrans(_SYMBOLS)
+_FRACTION_CHARS = {
+    char: unicodedata.normalize("NFKC", char).split("\u2044")
+    for char in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+}
+_SPACING = re.compile(r"\\(?:[,;:! ]|quad\b|qquad\b|displaystyle\b|limits\b|hspace\{[^{}]*\})|~|&nbsp;")
+_SIZING = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?![A-Za-z])\s*")
+_TEXT = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|math(?:rm|bf|it|sf|tt|bb)|operatorname\*?|boldsymbol)\s*\{([^{}]*)\}"
+)
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}")
+_MONEY_SPAN = re.compile(r"^(?:US)?\\?\$\s*[-+]?[\d.]")
+_LEAD = re.compile(
+    r"""^(?:
+        (?:so|thus|hence|therefore|then|finally|in\ conclusion|consequently)\b[,:]?\s+
+      | (?:the|my|our|your|its)?\s*(?:(?:final|correct|exact|numerical|simplified|resulting|desired|required)\s+)*
+        (?:answer|result|solution|value|sum|total|product|difference|quotient|probability|area|volume|perimeter|length
+          |number|remainder|cost|price|expression|ratio|percentage|angle|matrix|set|equation|domain|range)
+        (?:\s+of\s+[A-Za-z]\b)?\s*(?:is|are|equals|=|:|will\ be)(?:\s+(?:equal\ to|exactly|given\ by|simply))?\s*[:=]?\s+
+      | (?:the|my)?\s*(?:final\s+)?(?:answer|result|solution)\s*[:=]\s*
+      | (?:it|that|this)(?:\s+is|'s)\s+
+      | (?:there\s+(?:is|are)|we\s+(?:get|have|obtain|find)|which\s+(?:is|gives)|equals|it\ equals)\s+
+      | (?:所以|因此|故|综上)?,?\s*(?:最终|最后|正确)?(?:的)?(?:答案|结果|解)(?:应该|应)?(?:是|为|等于)?\s*[:：]?\s*
+      | (?:所以|因此|故|综上|即|等于|共|一共|答)\s*[,:：]?\s*
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def clean(text: str) -> str:
+    """Canonical spelling of an answer. Invisible characters inside it are kept: such an answer equals nothing clean."""
+    text = text.strip().strip("\ufeff\u200b")
+    if not text.isascii():
+        text = _ascii_math(text)
+    text = text.replace("\r", " ").replace("\n", " ").replace("\t", " ")
+    text = _unwrapped(text)
+    text = _plain_latex(text)
+    for _ in range(3):
+        shorter = _LEAD.sub("", text, count=1)
+        if shorter == text or not shorter.strip():
+            break
+        text = _unwrapped(shorter)
+    return " ".join(text.split())
+
+
+def has_hidden_characters(text: str) -> bool:
+    """True if a character that no reader sees stands inside the text."""
+    return not text.isascii() and any(map(is_invisible, text))
+
+
+def squeezed(text: str) -> str:
+    """A cleaned text without anything that only arranges it, for telling copies apart from results."""
+    text = text.replace(r"\times", "*").replace(r"\cdot", "*").replace(r"\div", "/")
+    text = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"\1/\2", text)
+    return re.sub(r"[\s{}$\\]", "", text).casefold()
+
+
+def _ascii_math(text: str) -> str:
+    for char, (top, bottom) in _FRACTION_CHARS.items():
+        text = text.replace(char, f"\\frac{{{top}}}{{{bottom}}}")
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^{" + m.group().translate(_SUPERSCRIPTS) + "}", text)
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + m.group().translate(_SUBSCRIPTS) + "}", text)
+    text = text.translate(_TRANSLATION)
+    text = re.sub("√\\s*(?:\\(([^()]*)\\)|(\\d+|[A-Za-z]))", lambda m: f"\\sqrt{{{m.group(1) or m.group(2)}}}", text)
+    return "".join(chr(ord(c) - 0xFEE0) if "！" <= c <= "～" else c for c in text)
+
+
+def _unwrapped(text: str) -> str:
+    """Without Markdown emphasis, math delimiters and final punctuation around the whole."""
+    for _ in range(6):
+        before = text
+        text = text.strip()
+        if text.endswith("\\"):
+            text = text[:-1]
+        if len(text) > 1:
+            text = text.rstrip(".;,").rstrip() or text
+            text = re.sub(r"(?<=[A-Za-z]{2})!+$", "", text)  # after a number it is a factorial
+        for mark in ("**", "__", "`", '"'):
+            if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
+                text = text[len(mark) : -len(mark)]
+        for opening, closing in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
+            inner = text[len(opening) : len(text) - len(closing)]
+            if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing):
+                if opening not in inner and closing not in inner:
+                    text = inner
+                break
+        if text == before:
+            break
+    return text.strip()
+
+
+def _plain_latex(text: str) -> str:
+    text = text.replace("\\\\", "\ue002").replace(r"\{", "\ue000").replace(r"\}", "\ue001")
+    for _ in range(4):
+        text, count = _BOXED.subn(r" \1 ", text)
+        if not count:
+            break
+    if re.search(r"(?<!\\)\$.*\$", text):  # math inside words: "the total is $42$"
+        text = re.sub(r"(?<!\\)\$([^$]*)\$", r" \1 ", text)
+    text = re.sub(r"(?<=\d)\s?\{,\}\s?(?=\d{3})", ",", text)
+    text = re.sub(r"(?<=\d)\\[,;! ](?=\d{3}(?!\d))", ",", text)
+    text = _SPACING.sub(" ", text)
+    text = _SIZING.sub("", text)
+    text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
+    for _ in range(3):
+        text, count = _TEXT.subn(r" \1 ", text)
+        if not count:
+            break
+    text = text.replace(r"\%", "%").replace(r"\$", "$").replace(r"\#", "#").replace(r"\_", "_")
+    text = re.sub(r"\\(?:degree|deg)(?![A-Za-z])", r"^\\circ ", text)
+    text = re.sub(r"\^\s*\{\s*\\circ\s*\}", r"^\\circ ", text)
+    text = re.sub(r"\\(leq|geq|neq)slant?(?![A-Za-z])|\\(le|ge|ne)q(?![A-Za-z])", _short_relation, text)
+    text = re.sub(r"\\varnothing|\\empty(?![A-Za-z])", r"\\emptyset", text)
+    text = re.sub(r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{", text)
+    text = re.sub(r"\\frac\s*\{([^{}]*)\}\s*(\d)", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"\\frac\s*\{([^{}]*)\}\s*\{", r"\\frac{\1}{", text)
+    text = re.sub(r"\\sqrt\s*(\d|[A-Za-z](?![A-Za-z]))", r"\\sqrt{\1}", text)
+    return text.replace("\ue000", r"\{").replace("\ue001", r"\}").replace("\ue002", "\\\\ ")
+
+
+def _short_relation(match: re.Match[str]) -> str:
+    return "\\" + (match.group(1) or match.group(2))[:2] + " "
