@@ -1,0 +1,111 @@
+"""The learner on Ray: `LearnerWorker` is one rank. Everything it does is in grpo/learner.py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from grpo.config import RlConfig
+from grpo.types import StepReport, TrainGroup
+from rollout.weights import Canary, Publication, publish, unpublish
+
+
+@ray.remote(max_restarts=0)
+class LearnerWorker:
+    """One data-parallel rank. Rank 0 publishes and saves; the others only compute."""
+
+    def __init__(
+        self,
+        config: RlConfig,
+        model_dir: str,
+        rank: int,
+        threads: int,
+        rendezvous: str | None,
+        resume_from: str | None,
+        sync_dir: str,
+        wire_dtype: str,
+        inline: bool,
+        canaries: Sequence[tuple[int, ...]],
+    ) -> None:
+        """Args:
+        config: the run's; policy.compute_dtype may be resolved already.
+        model_dir: local model folder.
+        rank: of config.learner.ranks.
+        threads: for torch.
+        rendezvous: "tcp://host:port" where the ranks meet; None with one rank.
+        resume_from: checkpoint folder to go on from.
+        sync_dir: where weights are published (`rollout.weights.shared_memory_dir`).
+        wire_dtype: torch dtype name of the engines.
+        inline: publish the bytes themselves, for engines on other nodes.
+        canaries: prompts whose log-probs prove each sync.
+        """
+        import torch
+
+        from grpo.learner import Learner
+
+        torch.set_num_threads(threads)
+        world = config.learner.ranks
+        has_gpu = torch.cuda.is_available()
+        if world > 1:
+            torch.distributed.init_process_group(
+                "nccl" if has_gpu else "gloo", init_method=rendezvous, rank=rank, world_size=world
+            )
+        self._rank = rank
+        self._sync_dir, self._inline = Path(sync_dir), inline
+        self._wire_dtype: torch.dtype = getattr(torch, wire_dtype)
+        self._canaries = [tuple(c) for c in canaries]
+        self._learner = Learner(
+            config.policy,
+            config.algorithm,
+            config.optimizer,
+            config.learner,
+            model_dir,
+            config.steps,
+            rank,
+            world,
+            "cuda" if has_gpu else "cpu",
+        )
+        if resume_from is not None:
+            self._learner.load(Path(resume_from))
+
+    def ready(self) -> int:
+        """Its process id, once the policy is loaded."""
+        return os.getpid()
+
+    def begin_phase(self, groups: Sequence[TrainGroup], step: int, temperature: float) -> dict[str, float]:
+        """See Learner.begin_phase."""
+        return self._learner.begin_phase(groups, step, temperature)
+
+    def update(self, mini_batch: Sequence[TrainGroup], step: int, max_tokens: int) -> StepReport:
+        """See Learner.update."""
+        return self._learner.update(mini_batch, step, max_tokens)
+
+    def publish(self, version: int) -> Publication:
+        """Weights of this version with digests and canary log-probs."""
+        canary = [Canary(ids, self._learner.canary_logprobs(ids)) for ids in self._canaries]
+        return publish(
+            self._learner.named_tensors(), version, self._sync_dir, self._wire_dtype, canary, self._inline
+        )
+
+    def save(self, root: str, step: int, extra: dict[str, Any], keep: int) -> str:
+        """Write a checkpoint; returns its folder."""
+        from grpo.checkpoint import save_checkpoint
+
+        return str(save_checkpoint(Path(root), step, extra, self._learner.save, keep).path)
+
+    def export(self, folder: str) -> None:
+        """Write the policy for transformers and vLLM."""
+        self._learner.export(Path(folder))
+
+    def close(self) -> None:
+        """Leave the group of ranks and remove what was published."""
+        import torch
+
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        if self._rank == 0 and not self._inline:
+            unpublish(self._sync_dir)

@@ -1,0 +1,76 @@
+"""Sums over the learner ranks; with one rank they do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+BUCKET_ELEMENTS = 1 << 22
+"""Gradients travel in buckets of up to 16 MiB: few messages, and little memory beside the gradients."""
+
+
+def add(tensor: Tensor, world: int) -> None:
+    """In place: the sum over ranks."""
+    if world > 1:
+        dist.all_reduce(tensor, dist.ReduceOp.SUM)
+
+
+def maximum(tensor: Tensor, world: int) -> None:
+    """In place: the maximum over ranks."""
+    if world > 1:
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+
+
+@torch.no_grad()
+def add_gradients(parameters: Iterable[Tensor], world: int) -> None:
+    """Every `.grad` becomes its sum over ranks; a rank without one (an expert it did not use) adds zero."""
+    if world == 1:
+        return
+    bucket: list[Tensor] = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        bucket.append(parameter.grad)
+        if sum(g.numel() for g in bucket) >= BUCKET_ELEMENTS:
+            _add_bucket(bucket)
+            bucket = []
+    if bucket:
+        _add_bucket(bucket)
+
+
+def _add_bucket(gradients: list[Tensor]) -> None:
+    if len(gradients) == 1:
+        dist.all_reduce(gradients[0])
+        return
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    dist.all_reduce(flat)
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def gather_parts(
+    own: Sequence[np.ndarray | None], lengths: Sequence[int], device: torch.device
+) -> list[np.ndarray]:
+    """Arrays of which each rank holds some, on every rank.
+
+    Args:
+        own: what this rank has; None where another rank has it.
+        lengths: of all of them, in the same order on every rank.
+        device: where the backend wants tensors.
+    """
+    flat = np.zeros(sum(lengths), dtype=np.float32)
+    owners = np.zeros(len(lengths), dtype=np.float32)
+    ends = np.cumsum(lengths)
+    for i, (array, length, end) in enumerate(zip(own, lengths, ends, strict=True)):
+        if array is not None:
+            flat[end - length : end], owners[i] = array, 1.0
+    tensor, counts = torch.from_numpy(flat).to(device), torch.from_numpy(owners).to(device)
+    dist.all_reduce(tensor)
+    dist.all_reduce(counts)
+    # Equal completions of a prompt have one key, and then more than one rank may hold it.
+    tensor /= counts.repeat_interleave(torch.tensor(lengths, device=device))
+    return np.split(tensor.cpu().numpy(), ends[:-1])

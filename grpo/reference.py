@@ -1,0 +1,86 @@
+"""π_ref beside π_θ: a frozen copy of the policy's tensors on disk, mapped into memory only while it is used.
+
+Matrices are kept in the compute type, which is what a forward rounds them to anyway: with equal weights
+reference and policy give the same bits. The file has no name (it is unlinked once open), so nothing is left
+behind by any end of the process; its pages leave the resident set after each use and are read back from the
+page cache.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+ALIGNMENT = 64
+"""Bytes; any dtype can be viewed at such an offset."""
+
+
+class FrozenWeights:
+    """A read-only copy of named tensors."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raises: OSError if the folder for temporary files (TMPDIR) has no room."""
+        layout, position = {}, 0
+        for name, tensor in tensors.items():
+            layout[name] = (position, tensor)
+            position += -(-tensor.nbytes // ALIGNMENT) * ALIGNMENT
+        with tempfile.TemporaryFile(prefix="grpo-reference-") as file:
+            # Reserve first: writing to a mapped file on a full disk would end the process by SIGBUS.
+            os.posix_fallocate(file.fileno(), 0, max(position, 1))
+            self._map = mmap.mmap(file.fileno(), max(position, 1))
+        buffer = torch.frombuffer(self._map, dtype=torch.uint8)
+        self.tensors: dict[str, Tensor] = {}
+        for name, (start, tensor) in layout.items():
+            view = buffer[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+            view.copy_(tensor)
+            self.tensors[name] = view
+        self.release()
+
+    def release(self) -> None:
+        """Take the pages out of the resident set; the next read maps them again."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def snapshot(model: nn.Module, compute_dtype: torch.dtype) -> FrozenWeights:
+    """Freeze the model's parameters and persistent buffers as they are now."""
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    tensors = {}
+    for name, tensor in _live(model).items():
+        is_matrix = isinstance(tensor, nn.Parameter) and tensor.ndim >= 2 and id(tensor) not in embeddings
+        tensors[name] = tensor.detach().to(compute_dtype) if is_matrix else tensor.detach()
+    return FrozenWeights(tensors)
+
+
+@contextmanager
+def in_place_of(model: nn.Module, frozen: FrozenWeights) -> Iterator[None]:
+    """The model computes with the frozen weights inside the block; no gradient, no optimizer step there."""
+    live = _live(model)
+    own = {name: tensor.data for name, tensor in live.items()}
+    try:
+        for name, tensor in live.items():
+            tensor.data = frozen.tensors[name].to(tensor.device)
+        with torch.no_grad():
+            yield
+    finally:
+        for name, tensor in live.items():
+            tensor.data = own[name]
+        frozen.release()
+
+
+def _live(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters (a tied one once) and persistent buffers, the very objects."""
+    state = model.state_dict(keep_vars=True)
+    seen: set[int] = set()
+    result = {}
+    for name, tensor in state.items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            result[name] = tensor
+    return result
