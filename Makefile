@@ -1,0 +1,42 @@
+# Few targets; each installs what it needs first. `make install` alone on a bare machine: CPython 3.11+, pip, gcc, git.
+#
+#   make install             everything into .venv, locked; CUDA builds if nvidia-smi lists a GPU
+#   make demo [SEED=1]       DeepSeek-R1-Zero in miniature: pre-train, GRPO, report in runs/demo/
+#   make test [ARGS=…]      the tests, but for those marked slow (ARGS="-m slow")
+#   make check               lint, format, types, layering
+#   make bench               benchmarks/ that need nothing but this machine; results in benchmarks/results/
+#   make lock [UPGRADE=1]    resolve requirements/*.in again
+#   make clean               remove what builds and tests leave; not .venv, not runs/
+
+PYTHON ?= python3
+DEVICE ?= auto
+SEED   ?= 1
+ARGS   ?=
+RUN    := .venv/bin/python
+
+.PHONY: install demo test check bench lock clean
+
+install:
+	@$(PYTHON) scripts/install.py --device $(DEVICE)
+
+demo: install
+	$(RUN) -m grpo.demo --seed $(SEED)
+
+test: install
+	$(RUN) -m pytest $(ARGS)
+
+check: install
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(RUN) -m pytest tests/test_layering.py
+
+bench: install
+	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(RUN) $$script; done
+
+lock:
+	$(PYTHON) scripts/lock.py $(if $(UPGRADE),--upgrade)
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

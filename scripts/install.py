@@ -1,0 +1,315 @@
+"""Install everything into .venv, at locked versions with checked hashes. Standard library only.
+
+    python3 scripts/install.py                # CUDA builds if nvidia-smi lists a GPU, CPU builds otherwise
+    python3 scripts/install.py --device cpu   # say it yourself
+
+Run again it does nothing: .venv/installed.json holds a hash of the lock files, the device and the project's own
+metadata. Interrupted, it goes on: pip skips what is there. Each pip call writes to .venv/install.log.
+
+Every lock is complete, so pip resolves nothing (--no-deps): what is installed is what the file says. That is also how
+torchvision, torchaudio and torchcodec stay out on CPU (scripts/lock.py tells why); `pip check` at the end may miss
+these three and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+VENV_PYTHON = VENV / "bin" / "python"
+LOG = VENV / "install.log"
+STAMP = VENV / "installed.json"
+
+OLDEST, NEWEST = (3, 11), (3, 14)
+"""What torch 2.13 and vLLM 0.32 have wheels for."""
+PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+NEEDED_GB = {"cpu": 5, "cuda": 16}
+"""Installed size plus the largest wheel being unpacked, rounded up."""
+LOCKS = {"cpu": ("torch-cpu.txt", "cpu.txt"), "cuda": ("cuda.txt",)}
+LEFT_OUT = {"cpu": {"torchvision", "torchaudio", "torchcodec"}, "cuda": set()}
+
+
+class InstallError(Exception):
+    """Ends the installation; the message says what to do."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    args = parser.parse_args()
+    try:
+        require_supported_python()
+        install("cuda" if args.device == "auto" and has_nvidia_gpu() else args.device.replace("auto", "cpu"))
+    except InstallError as error:
+        print(f"\ninstall: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninstall: interrupted; run it again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def install(device: str) -> None:
+    """The whole story: environment, torch, the rest, the project itself, a check."""
+    wanted = {"dependencies": dependencies_key(device), "project": project_key(), "device": device}
+    have = read_stamp()
+    if have == wanted and VENV_PYTHON.exists():
+        return
+    started = time.monotonic()
+    fresh = bool(have) and have.get("device") != device
+    if have.get("dependencies") != wanted["dependencies"] or not VENV_PYTHON.exists():
+        require_disk_space(device)
+        print(f"installing the {device} build into {VENV} (log: {LOG})")
+        STAMP.unlink(missing_ok=True)
+        with step("virtual environment"):
+            make_venv(clear=fresh)
+        if device == "cpu":
+            with step("torch"):
+                install_torch_cpu()
+        lock = ROOT / "requirements" / LOCKS[device][-1]
+        # setuptools first: three small dependencies come as source, and are built with the locked one.
+        with step("setuptools"):
+            pip("--require-hashes", "--no-deps", "-r", excerpt(lock, "setuptools"))
+        with step(f"{count(lock)} locked packages"):
+            pip("--require-hashes", "--no-deps", "--no-build-isolation", "--use-pep517", "-r", lock)
+    with step("this project, editable"):
+        pip("--no-deps", "--no-build-isolation", "--editable", ROOT)
+    with step("check"):
+        pip_check(LEFT_OUT[device])
+    temporary = STAMP.with_suffix(".tmp")
+    temporary.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+    temporary.replace(STAMP)
+    print(
+        f"installed in {time.monotonic() - started:.0f} s; `.venv/bin/grpo doctor` says what this machine offers"
+    )
+
+
+# -- what there is ----------------------------------------------------------------------------------------------------
+
+
+def require_supported_python() -> None:
+    """Raise unless this interpreter will do; if another on PATH does, go on under that one."""
+    if OLDEST <= sys.version_info[:2] <= NEWEST:
+        return
+    found = ".".join(map(str, sys.version_info[:3]))
+    for minor in range(OLDEST[1], NEWEST[1] + 1):
+        other = shutil.which(f"python3.{minor}")
+        if other and succeeds([other, "-c", "import venv"]):
+            print(f"install: Python {found} is out of range, going on with {other}", flush=True)
+            os.execv(other, [other, *sys.argv])
+    raise InstallError(
+        f"needs CPython 3.{OLDEST[1]} to 3.{NEWEST[1]}, found {found} ({sys.executable}) and no other on PATH.\n"
+        "Install one, then: make install PYTHON=/path/to/python3.11"
+    )
+
+
+def has_nvidia_gpu() -> bool:
+    """True if nvidia-smi runs and lists a GPU."""
+    smi = shutil.which("nvidia-smi")
+    return smi is not None and succeeds([smi, "-L"], must_print="GPU ")
+
+
+def require_disk_space(device: str) -> None:
+    """Raise unless the disk of .venv has room; a half-unpacked torch is a poor way to learn it."""
+    have = sum(file.stat().st_size for file in VENV.rglob("*") if file.is_file() and not file.is_symlink())
+    free = shutil.disk_usage(ROOT).free
+    needed = NEEDED_GB[device] * 10**9 - have
+    if free < needed:
+        raise InstallError(
+            f"needs {needed / 1e9:.1f} GB of disk at {ROOT}, {free / 1e9:.1f} GB are free. "
+            f"Free some, or put the project on a larger disk."
+        )
+
+
+def dependencies_key(device: str) -> str:
+    """Hash of all that decides which packages are installed."""
+    digest = hashlib.sha256(f"{device} {sys.version_info[:2]}".encode())
+    for name in LOCKS[device]:
+        digest.update((ROOT / "requirements" / name).read_bytes())
+    return digest.hexdigest()
+
+
+def project_key() -> str:
+    """Hash of what the editable install fixes: place, metadata, entry points."""
+    return hashlib.sha256(str(ROOT).encode() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+
+
+def read_stamp() -> dict[str, str]:
+    """What the last finished installation wrote, or nothing."""
+    try:
+        stamp = json.loads(STAMP.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
+# -- doing it ---------------------------------------------------------------------------------------------------------
+
+
+def make_venv(clear: bool) -> None:
+    """.venv with a pip, also where the distribution keeps ensurepip in a package of its own (Debian)."""
+    usable = VENV_PYTHON.exists() and succeeds([str(VENV_PYTHON), "-m", "pip", "--version"])
+    same_python = usable and succeeds(
+        [str(VENV_PYTHON), "-c", f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"]
+    )
+    if same_python and not clear:
+        return
+    fresh = [sys.executable, "-m", "venv", "--clear"]
+    if succeeds([sys.executable, "-c", "import ensurepip"]):
+        run([*fresh, str(VENV)], "python -m venv")
+    elif succeeds([sys.executable, "-m", "pip", "--version"]):
+        run([*fresh, "--without-pip", str(VENV)], "python -m venv")
+        run([sys.executable, "-m", "pip", "--python", str(VENV_PYTHON), "install", "pip"], "pip install pip")
+    else:
+        raise InstallError(
+            f"{sys.executable} has neither ensurepip nor pip. On Debian, Ubuntu: apt install python3-venv python3-pip"
+        )
+
+
+def install_torch_cpu() -> None:
+    """torch's CPU build: by hash where torch-cpu.txt knows this platform, by pinned version elsewhere.
+
+    Without a locked hash, the hash of what came is written to .venv/torch-hash.txt.
+    """
+    lock = ROOT / "requirements" / "torch-cpu.txt"
+    version = re.search(r"^torch==([^\s;]+)", lock.read_text("utf-8"), re.MULTILINE)
+    if version is None:
+        raise InstallError(
+            f"{lock} holds no torch line; `git checkout {lock.relative_to(ROOT)}`, or `make lock`"
+        )
+    is_there = f"import importlib.metadata as m, sys; sys.exit(m.version('torch') != {version[1]!r})"
+    pip_with_pytorch_index("--require-hashes", "--no-deps", "-r", lock)
+    if succeeds([str(VENV_PYTHON), "-c", is_there]):
+        return
+    # No line of the lock is for this platform.
+    report = VENV / "torch-report.json"
+    pip_with_pytorch_index("--no-deps", "--report", report, f"torch=={version[1]}")
+    hashes = json.loads(report.read_text("utf-8"))["install"][0]["download_info"]["archive_info"]["hashes"]
+    (VENV / "torch-hash.txt").write_text(
+        f"torch=={version[1]} --hash=sha256:{hashes['sha256']}\n", encoding="utf-8"
+    )
+    print(
+        f"\n    no locked hash for this platform; got sha256 {hashes['sha256'][:16]}… ({VENV}/torch-hash.txt)",
+        end=" ",
+    )
+
+
+def pip_with_pytorch_index(*arguments: object) -> None:
+    """`pip install` with the indexes pip is configured with; if these lack the build, with PyTorch's as well."""
+    try:
+        pip(*arguments)
+        return
+    except NoSuchPackage:
+        pass
+    try:
+        pip(*arguments, "--extra-index-url", PYTORCH_CPU_INDEX)
+    except NoSuchPackage as error:
+        python = ".".join(map(str, sys.version_info[:2]))
+        raise InstallError(
+            f"no CPU build of torch for Python {python} on {platform.machine()}, neither where pip looks by itself "
+            f"nor at {PYTORCH_CPU_INDEX}.\nIs the network there? "
+            f"Another Python may do: make install PYTHON=python3.11\n{error}"
+        ) from error
+
+
+class NoSuchPackage(InstallError):
+    """pip's indexes do not have the version asked for."""
+
+
+def pip(*arguments: object) -> None:
+    """`pip install` in .venv; raises with pip's own errors."""
+    command = [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
+    run([*command, *map(str, arguments)], "pip install")
+
+
+def run(command: list[str], what: str) -> None:
+    """Run `command`, output to the log; on failure raise with the lines that tell why."""
+    LOG.parent.mkdir(exist_ok=True)
+    with open(LOG, "a+", encoding="utf-8") as log:
+        log.write(f"\n$ {' '.join(command)}\n")
+        log.flush()
+        start = log.tell()
+        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, check=False).returncode
+        log.seek(start)
+        lines = log.read().splitlines()
+    if code == 0:
+        return
+    errors = [line.strip() for line in lines if "ERROR" in line or "error:" in line] or lines[-10:]
+    # A constraint that rules the build out (ResolutionImpossible) counts as not having it.
+    missing = any(
+        "No matching distribution found" in line or "ResolutionImpossible" in line for line in errors
+    )
+    kind = NoSuchPackage if missing else InstallError
+    raise kind(
+        f"{what} failed, exit status {code}; the whole output is in {LOG}\n  " + "\n  ".join(errors[-10:])
+    )
+
+
+def pip_check(left_out: set[str]) -> None:
+    """Raise if a requirement of an installed package is unmet, `left_out` excepted."""
+    done = subprocess.run(
+        [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "check"],
+        capture_output=True,
+        text=True,
+    )
+    unmet = [
+        line
+        for line in done.stdout.splitlines()
+        if "requires" in line or "has requirement" in line
+        if not any(f"requires {name}, which is not installed" in line for name in left_out)
+    ]
+    if unmet:
+        raise InstallError("the installed packages do not fit together:\n  " + "\n  ".join(unmet))
+
+
+def excerpt(lock: Path, name: str) -> Path:
+    """A requirements file with the lines of one package of `lock`."""
+    match = re.search(rf"^{name}==.*(?:\n[ \t].*)*", lock.read_text("utf-8"), re.MULTILINE)
+    if match is None:
+        raise InstallError(f"{lock} does not lock {name}; `make lock`")
+    target = VENV / f"{name}.txt"
+    target.write_text(match[0] + "\n", encoding="utf-8")
+    return target
+
+
+def count(lock: Path) -> int:
+    """Number of packages in a lock."""
+    return len(re.findall(r"^[A-Za-z0-9._-]+==", lock.read_text("utf-8"), re.MULTILINE))
+
+
+def succeeds(command: list[str], must_print: str = "") -> bool:
+    """True if `command` runs, exits 0 and prints `must_print`."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and must_print in done.stdout
+
+
+class step:
+    """Prints what is being done, then how long it took."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        print(f"  {self.what:.<44} ", end="", flush=True)
+        self.started = time.monotonic()
+
+    def __exit__(self, error: object, *_: object) -> None:
+        print("failed" if error else f"{time.monotonic() - self.started:5.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
