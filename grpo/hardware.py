@@ -25,3 +25,11 @@ def has_native_bfloat16() -> bool:
     except OSError:
         return False
     return any(flag in text for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+
+
+def resolve_compute_dtype(setting: str, hidden_size: int) -> str:
+    """What policy.compute_dtype means on this machine: "auto" takes bfloat16 on a GPU, and on a CPU that multiplies it
+    in hardware when the policy is wide enough for it to be faster."""
+    if setting != "auto":
+        return setting
+    return "bfloat16" if has_gpu() or (hidden_size >= 512 and has_native_bfloat16()) else "float32"
