@@ -12,17 +12,31 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
 
+from grpo.actor import LearnerWorker
+from grpo.checkpoint import Checkpoint
 from grpo.config import RlConfig
 from grpo.errors import RunError
+from grpo.types import StepReport, TrainGroup
+from rewards.actor import RewardWorker
+from rewards.types import ScoredGroup
+from rollout.actor import RayWorkers, start_worker
+from rollout.dispatch import Dispatcher
+from rollout.types import SampleGroup
+from rollout.weights import Publication, shared_memory_dir
 
 START_TIMEOUT_S = 600.0
 """An actor that has not answered by then (model loading included) is reported as lost."""
+LEARNER_TIMEOUT_S = 7200.0
+"""Longest update, log-prob pass or save."""
+REWARD_TIMEOUT_S = 7200.0
+"""Longest scoring of a phase; each call inside has the deadline of its recipe, so this one never bites first."""
 
 
 @dataclass(frozen=True)
@@ -132,3 +146,164 @@ def wait(references: Sequence[Any], what: str, timeout_s: float = START_TIMEOUT_
         raise RunError(f"{what}: {error}") from error
     except ray.exceptions.RayError as error:
         raise RunError(f"{what}: the worker died ({str(error).splitlines()[0]})") from error
+
+
+class RewardHandle:
+    """The reward worker, seen from the loop (`grpo.loop.Rewards`)."""
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+
+    def submit(self, groups: Sequence[SampleGroup], stage: str, step: int) -> Any:
+        """Start scoring; returns a ticket."""
+        return self._worker.score.remote(groups, stage, step)
+
+    def collect(self, tickets: Sequence[Any]) -> list[ScoredGroup]:
+        """The scored groups of all tickets. Each row has a deadline of its own inside the worker."""
+        return [scored for groups in wait(tickets, "reward worker", REWARD_TIMEOUT_S) for scored in groups]
+
+    def close(self) -> None:
+        """End the reward processes, then the actor."""
+        with suppress(RunError):
+            wait([self._worker.close.remote()], "reward worker", 20.0)
+        ray.kill(self._worker)
+
+
+class LearnerGroup:
+    """All learner ranks, seen from the loop (`grpo.loop.Learners`): the same call on each, rank 0's answer."""
+
+    def __init__(self, ranks: Sequence[Any], config: RlConfig) -> None:
+        self._ranks = list(ranks)
+        self._root = str((config.run_dir / "checkpoints").absolute())
+        self._keep = config.checkpoint.keep
+
+    def begin_phase(self, groups: Sequence[TrainGroup], step: int, temperature: float) -> dict[str, float]:
+        """Old and reference log-probs of the phase; see `Learner.begin_phase`."""
+        shared = ray.put(list(groups))
+        return self._all([r.begin_phase.remote(shared, step, temperature) for r in self._ranks], "begin_phase")
+
+    def update(self, mini_batch: Sequence[TrainGroup], step: int, max_tokens: int) -> StepReport:
+        """One optimizer update; see `Learner.update`."""
+        shared = ray.put(list(mini_batch))
+        return self._all([r.update.remote(shared, step, max_tokens) for r in self._ranks], "update")
+
+    def publish(self, version: int) -> Publication:
+        """Weights of this version, by rank 0."""
+        return self._all([self._ranks[0].publish.remote(version)], "publish")
+
+    def save(self, step: int, cursor: int) -> None:
+        """Checkpoint, by rank 0."""
+        self._all([self._ranks[0].save.remote(self._root, step, {"cursor": cursor}, self._keep)], "save")
+
+    def export(self, folder: Path) -> None:
+        """Write the policy for transformers and vLLM, by rank 0."""
+        self._all([self._ranks[0].export.remote(str(folder.absolute()))], "export")
+
+    def close(self) -> None:
+        """Remove published weights, end the ranks."""
+        with suppress(RunError):
+            wait([r.close.remote() for r in self._ranks], "learner", 20.0)
+        for rank in self._ranks:
+            ray.kill(rank)
+
+    @staticmethod
+    def _all(references: Sequence[Any], what: str) -> Any:
+        return wait(references, f"learner {what}", LEARNER_TIMEOUT_S)[0]
+
+
+class RolloutHandle:
+    """The rollout workers, seen from the loop (`grpo.loop.Rollouts`)."""
+
+    def __init__(self, pool: RayWorkers, dispatcher: Dispatcher) -> None:
+        self._pool = pool
+        self._dispatcher = dispatcher
+        self.generate = dispatcher.generate
+        self.load = dispatcher.load
+
+    @property
+    def restarts(self) -> int:
+        """How many workers had to be started anew."""
+        return self._dispatcher.restarts
+
+    def ledger_rows(self) -> list[dict[str, Any]]:
+        """Every attempt at every chunk so far."""
+        return [asdict(row) for row in self._dispatcher.ledger.rows()]
+
+    def close(self) -> None:
+        """End the workers."""
+        self._pool.close()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The handles of one run."""
+
+    rollouts: RolloutHandle
+    rewards: RewardHandle
+    learners: LearnerGroup | None
+
+    def close(self) -> None:
+        """End every actor; what was published goes with them."""
+        for handle in (self.learners, self.rewards, self.rollouts):
+            if handle is not None:
+                with suppress(ray.exceptions.RayError):
+                    handle.close()
+
+
+def start_cluster(
+    config: RlConfig,
+    model_dir: Path,
+    compute_dtype: str,
+    canaries: Sequence[tuple[int, ...]],
+    checkpoint: Checkpoint | None,
+    learn: bool = True,
+) -> Cluster:
+    """Start all actors side by side and wait until each has loaded its part.
+
+    Args:
+        config: the recipe.
+        model_dir: as every node sees it.
+        compute_dtype: the learner's, resolved; the engines' too unless engine.dtype names another.
+        canaries: prompts whose log-probs prove each weight sync.
+        checkpoint: to resume from.
+        learn: False starts no learner: the engines serve the folder's own weights as version 0.
+
+    Raises:
+        RunError, RolloutError, PolicyError, RewardError: what an actor could not load.
+    """
+    cores, gpus = resources()
+    placement = plan_placement(config, cores, gpus)
+    engine_dtype = compute_dtype if config.engine.dtype == "auto" else config.engine.dtype
+    engine = config.engine.model_copy(update={"dtype": engine_dtype, "threads": placement.rollout_threads})
+    model_dir = model_dir.absolute()
+
+    def start_rollout(_: int) -> Any:
+        return start_worker(model_dir, engine, None if learn else 0, placement.rollout_gpus)
+
+    pool = RayWorkers(start_rollout, engine.workers, engine.sync_timeout_s)
+    dispatcher = Dispatcher(pool, engine.restart_limit, engine.chunk_timeout_s)
+    rewards = ray.remote(RewardWorker).options(num_cpus=0).remote(config.rewards, config.reward_workers)
+    learners = None
+    if learn:
+        rendezvous = f"tcp://127.0.0.1:{free_port()}" if config.learner.ranks > 1 else None
+        sync_dir = shared_memory_dir(f"grpo-{os.getuid()}-{os.getpid()}")
+        inline = sum(n["Alive"] for n in ray.nodes()) > 1
+        policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
+        ranks = [
+            LearnerWorker.options(num_cpus=0, num_gpus=placement.learner_gpus).remote(
+                config.model_copy(update={"policy": policy}),
+                str(model_dir),
+                rank,
+                placement.learner_threads,
+                rendezvous,
+                str(checkpoint.path.absolute()) if checkpoint else None,
+                str(sync_dir),
+                engine_dtype,
+                inline,
+                canaries,
+            )
+            for rank in range(config.learner.ranks)
+        ]
+        learners = LearnerGroup(ranks, config)
+        wait([r.ready.remote() for r in ranks], "learner start")
+    return Cluster(RolloutHandle(pool, dispatcher), RewardHandle(rewards), learners)

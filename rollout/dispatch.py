@@ -70,6 +70,8 @@ class Dispatcher:
         """
         self.ledger = Ledger()
         self._pool = pool
+        self.restarts = 0
+        """Workers started anew so far."""
         self._restarts_left = restart_limit
         self._chunk_timeout_s = chunk_timeout_s
         self._clock = clock
@@ -243,6 +245,7 @@ class Dispatcher:
             assignment.row.cause = death.cause
         if self._restarts_left > 0:
             self._restarts_left -= 1
+            self.restarts += 1
             logger.warning(
                 "rollout worker %d: %s; restarting it (%d restarts left)",
                 worker,

@@ -20,13 +20,15 @@ from grpo.config import RlConfig
 from grpo.errors import ConfigError
 from grpo.evaluate import EvalResult
 from grpo.guards import Guards
+from grpo.hardware import resolve_compute_dtype
 from grpo.loop import LoopState, PhaseRecord, train
 from grpo.metrics import MetricsWriter, SampleWriter, summary_line
 from grpo.report import write_report
 from grpo.run_dir import facts, hash_prompts, open_run, write_atomic
 from policies.facts import PolicyFacts, read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
-from rewards.registry import load_reward
+from rewards.pool import check_reward
+from rewards.scorer import component_labels
 from rewards.types import ScoredGroup
 from rollout.types import Prompt
 
@@ -89,7 +91,10 @@ def read_inputs(config: RlConfig) -> Inputs:
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     for reward in config.rewards:
-        load_reward(reward.name, reward.params)
+        check_reward(reward.name, reward.params)
+    labels = component_labels(config.rewards)
+    if config.eval.data is not None and config.eval.correct not in labels:
+        raise ConfigError(f"eval.correct = {config.eval.correct!r} is none of the rewards: {', '.join(labels)}")
     tokenizer = load_tokenizer(model_dir)
     prompts = load_prompts(config.data, tokenizer)
     eval_prompts = load_prompts(config.eval.data, tokenizer) if config.eval.data else []
@@ -97,7 +102,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     overlap = {p.id for p in prompts} & {p.id for p in eval_prompts}
     if overlap:
         raise ConfigError(f"{len(overlap)} of {len(eval_prompts)} evaluation prompts are also trained on; use another split")
-    return Inputs(model_dir, policy, tokenizer, prompts, eval_prompts, resolve_compute_dtype(config, policy))
+    return Inputs(model_dir, policy, tokenizer, prompts, eval_prompts, resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size))
 
 
 def check_lengths(config: RlConfig, policy: PolicyFacts, prompts: Sequence[Prompt]) -> None:
@@ -112,16 +117,6 @@ def check_lengths(config: RlConfig, policy: PolicyFacts, prompts: Sequence[Promp
             f"context of {context}. Lower sampling.max_tokens to {context - len(longest.token_ids)}, or drop long prompts "
             "(data.max_prompt_tokens)"
         )
-
-
-def resolve_compute_dtype(config: RlConfig, policy: PolicyFacts) -> str:
-    """What policy.compute_dtype = "auto" means on this machine."""
-    if config.policy.compute_dtype != "auto":
-        return config.policy.compute_dtype
-    from grpo.hardware import has_gpu, has_native_bfloat16
-
-    wide = policy.hidden_size >= 512
-    return "bfloat16" if has_gpu() or (wide and has_native_bfloat16()) else "float32"
 
 
 def canaries(prompts: Sequence[Prompt], count: int = 2, tokens: int = 64) -> list[tuple[int, ...]]:
@@ -159,7 +154,7 @@ class Recorder:
     def __post_init__(self) -> None:
         self.metrics = MetricsWriter(self.config.run_dir, resume_step=self.state.step)
         self.samples = SampleWriter(self.config.run_dir, resume_step=self.state.step)
-        names = [r.name for r in self.config.rewards]
+        names = component_labels(self.config.rewards)
         default_gap = 1e-3 if self.compute_dtype == "float32" else 0.1
         self.guards = Guards(self.config.guards, names, self.config.guards.max_engine_learner_gap or default_gap)
         self.eta_from = (time.monotonic(), self.state.step)
@@ -173,6 +168,8 @@ class Recorder:
         merged = {**phase.metrics, **phase.reports[-1].metrics}
         done = phase.step + len(phase.reports)
         self.samples.write(done, phase.scored, phase.advantages)
+        rows = self.cluster.rollouts.ledger_rows()
+        write_atomic(self.config.run_dir / "ledger.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
         console.print(summary_line(done, self.config.steps, merged, self.eta_s(done)), highlight=False)
         for warning in self.guards.check(merged):
             if warning not in self.warned:

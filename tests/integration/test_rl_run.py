@@ -1,0 +1,132 @@
+"""The real command on real vLLM and real Ray: it runs, it repeats, it survives being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.tiny import command, environment, make_base, outcome, run_grpo, write_recipe
+
+pytestmark = [pytest.mark.engine, pytest.mark.ray]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    run_grpo("rl", write_recipe(folder, base, folder / "run"))
+    return folder / "run"
+
+
+def test_a_run_leaves_what_the_map_says(uninterrupted: Path) -> None:
+    names = {p.name for p in uninterrupted.iterdir()}
+    assert {"config.json", "manifest.json", "metrics.jsonl", "eval.jsonl", "summary.json", "policy", "report.html"} <= names
+    rows = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows] == [1, 2, 3, 4]
+    assert rows[-1]["gap/max"] < 1e-4
+    assert any(r["grad_norm"] > 0 for r in rows)
+    summary = json.loads((uninterrupted / "summary.json").read_text())
+    assert {"base_pass1", "final_pass1", "final_format", "minutes", "seed", "engine_learner_gap_max"} <= summary.keys()
+
+
+def test_export_loads_in_transformers_and_differs_from_the_base(uninterrupted: Path, base: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    trained = AutoModelForCausalLM.from_pretrained(uninterrupted / "policy", dtype=torch.float32).state_dict()
+    untrained = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).state_dict()
+    assert trained.keys() == untrained.keys()
+    assert any(not torch.equal(trained[k], untrained[k]) for k in trained)
+
+
+def test_a_finished_run_does_nothing_again(uninterrupted: Path) -> None:
+    before = outcome(uninterrupted)
+    done = run_grpo("rl", uninterrupted.parent / "run.toml")
+    assert "nothing to do" in done.stdout
+    assert outcome(uninterrupted) == before
+
+
+def _wait_for_rows(run_dir: Path, rows: int, process: subprocess.Popen[bytes], timeout_s: float = 300) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        path = run_dir / "metrics.jsonl"
+        if path.exists() and len(path.read_text().splitlines()) >= rows:
+            return
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    raise AssertionError("the run did not get that far")
+
+
+def _end(process: subprocess.Popen[bytes], number: int) -> None:
+    os.kill(process.pid, number)
+    process.wait(timeout=60)
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_killed_driver_resumes_to_the_same_bits(rows: int, base: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, base, tmp_path / "run")
+    with subprocess.Popen(command("rl", recipe), env=environment(), stdout=subprocess.DEVNULL) as process:
+        if rows:
+            _wait_for_rows(tmp_path / "run", rows, process)
+        else:
+            while not (tmp_path / "run" / "eval.jsonl").exists():
+                assert process.poll() is None
+                time.sleep(0.02)
+        _end(process, signal.SIGKILL)
+    assert not (tmp_path / "run" / "summary.json").exists()
+    run_grpo("rl", recipe)
+    assert outcome(tmp_path / "run") == outcome(uninterrupted)
+
+
+def test_interrupt_ends_cleanly_and_resumes(base: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, base, tmp_path / "run")
+    with subprocess.Popen(command("rl", recipe), env=environment(), stderr=subprocess.PIPE) as process:
+        _wait_for_rows(tmp_path / "run", 2, process)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=90)
+    assert process.returncode == 130
+    assert b"goes on from the last checkpoint" in error
+    assert b"Traceback" not in error
+    run_grpo("rl", recipe)
+    assert outcome(tmp_path / "run") == outcome(uninterrupted)
+
+
+def test_killed_rollout_worker_costs_only_its_chunk(base: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, base, tmp_path / "run")
+    with subprocess.Popen(command("rl", recipe), env=environment(), stdout=subprocess.DEVNULL) as process:
+        _wait_for_rows(tmp_path / "run", 2, process)
+        victims = [
+            p for p in psutil.Process(process.pid).children(recursive=True)
+            if any("RolloutWorker" in word for word in p.cmdline())
+        ]  # fmt: skip
+        assert len(victims) == 1
+        victims[0].kill()
+        assert process.wait(timeout=300) == 0
+    assert outcome(tmp_path / "run") == outcome(uninterrupted)
+    ledger = [json.loads(line) for line in (tmp_path / "run" / "ledger.jsonl").read_text().splitlines()]
+    delivered: dict[str, int] = {}
+    for row in ledger:
+        delivered[row["chunk"]] = delivered.get(row["chunk"], 0) + row["groups"]
+    assert set(delivered.values()) <= {4}
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["worker_restarts"] == 1
+
+
+def test_two_workers_and_two_ranks_learn_the_same_to_rounding(base: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, base, tmp_path / "run")
+    run_grpo("rl", recipe, "--set", "engine.workers=2", "--set", "learner.ranks=2")
+    one, two = outcome(uninterrupted), outcome(tmp_path / "run")
+    first = "samples/step-000002.parquet"
+    assert [r["completion"] for r in two["samples"][first]] == [r["completion"] for r in one["samples"][first]]
+    for key in ("loss", "grad_norm", "policy/kl"):
+        assert two["metrics"][0][key] == pytest.approx(one["metrics"][0][key], rel=1e-4, abs=1e-6)

@@ -1,0 +1,142 @@
+"""A tiny untrained DeepSeek-V3 folder and a recipe over it: what integration tests run the real command on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RECIPE = """
+stage = "rl"
+seed = 5
+steps = 4
+run_dir = "{run_dir}"
+
+[policy]
+model = "{model}"
+compute_dtype = "float32"
+
+[data]
+source = "chain"
+template = "r1-zero"
+params = {{ count = 64 }}
+
+[[rewards]]
+name = "accuracy"
+
+[[rewards]]
+name = "{digits}"
+
+[algorithm]
+group_size = 4
+questions_per_step = 4
+mini_batches = 2
+kl_coef = 0.01
+reference_refresh_steps = 2
+
+[sampling]
+max_tokens = 12
+
+[optimizer]
+lr = 1e-2
+
+[engine]
+chunk_groups = 4
+max_sequences = 32
+max_model_len = 256
+kv_cache_gib = 0.1
+threads = 1
+
+[learner]
+threads = 1
+
+[eval]
+samples = 2
+
+[eval.data]
+source = "chain"
+split = "held-out"
+template = "r1-zero"
+params = {{ count = 8 }}
+
+[checkpoint]
+every_phases = 1
+keep = 10
+
+[guards]
+window = 1000
+"""
+
+DIGITS_REWARD = '''
+"""A dense reward, so that a few steps on random weights have something to learn."""
+
+
+def digits(completions, **kwargs):
+    return [sum(c.isdigit() for c in text) / 12 for text in completions]
+'''
+
+
+def make_base(folder: Path, seed: int = 3) -> Path:
+    """Write an untrained tiny-v3 policy with the tiny tokenizer; logits far from uniform."""
+    from data_recipes.tiny_tokenizer import build_tokenizer, pieces
+    from policies.load import save_policy
+    from policies.presets import new_policy, tiny_config
+    from policies.tokenizer import load_tokenizer
+
+    source = folder / "tokenizer"
+    build_tokenizer(source)
+    tokenizer = load_tokenizer(source)
+    config = tiny_config("tiny-v3", len(pieces()), eos_token_id=tokenizer.stop_token_ids[0])
+    return save_policy(new_policy(config, seed, weight_std=0.15), folder / "base", source)
+
+
+def write_recipe(folder: Path, model: Path, run_dir: Path) -> Path:
+    """A recipe of four steps in two phases, KL and reference refresh on."""
+    plugin = folder / "digits_reward.py"
+    plugin.write_text(DIGITS_REWARD)
+    recipe = folder / f"{run_dir.name}.toml"
+    recipe.write_text(RECIPE.format(model=model, run_dir=run_dir, digits=f"{plugin}:digits"))
+    return recipe
+
+
+def command(*words: str | Path) -> list[str]:
+    """`grpo …` with this interpreter."""
+    return [sys.executable, "-m", "grpo.cli", *map(str, words)]
+
+
+def environment() -> dict[str, str]:
+    """A clean environment for a run of its own."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "OMP_", "VLLM_"))}
+    return env | {"COLUMNS": "160", "NO_COLOR": "1"}
+
+
+def run_grpo(*words: str | Path, timeout_s: float = 400, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    done = subprocess.run(
+        command(*words), capture_output=True, text=True, timeout=timeout_s, env=environment(), check=False
+    )
+    if check and done.returncode:
+        raise AssertionError(f"exit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}")
+    return done
+
+
+def outcome(run_dir: Path, ignore: Sequence[str] = ("time/", "tokens_per_s", "flops")) -> dict[str, Any]:
+    """Everything of a run that must be equal when it is repeated: weights, metrics but for times, samples."""
+    import hashlib
+
+    import pyarrow.parquet as pq
+
+    weights = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((run_dir / "policy").glob("*.safetensors"))}
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    kept = [{k: v for k, v in row.items() if not any(part in k for part in (*ignore, "wall"))} for row in rows]
+    samples = {
+        str(p.relative_to(run_dir)): pq.read_table(p).to_pylist()
+        for folder in ("samples", "eval")
+        for p in sorted((run_dir / folder).glob("*.parquet"))
+    }
+    evals = [json.loads(line) for line in (run_dir / "eval.jsonl").read_text().splitlines()]
+    return {"weights": weights, "metrics": kept, "samples": samples, "evals": evals}
