@@ -22,7 +22,7 @@ from rewards.extract import Box, after_reasoning, boxes, last_answer_body
 from rewards.math_compare import DIFFERENT, SAME, compare
 from rewards.math_numbers import read_integer
 from rewards.math_symbolic import Refused
-from rewards.math_text import clean, has_hidden_characters, squeezed
+from rewards.math_text import clean, has_hidden_characters, occurs_in, squeezed
 from rewards.math_values import MAX_CHARS, Expression, Group, Quantity, Value, Words, parse
 from rewards.rows import RewardRow
 from rewards.types import Score
@@ -39,6 +39,7 @@ _UNSURE = re.compile(
 )
 _JOINS_BOXES = re.compile(r"[\s$,;/|&、，。.:()\[\]*-]*(?:\b(?:or|and|either|maybe)\b|或者|或|和)?[\s$,;/|&、，。.:()\[\]*-]*", re.IGNORECASE)
 _MAX_BOXES = 3
+_PROMPT_CHARS = 20_000
 _ARITHMETIC = re.compile(r"[0-9.,+\-*/()\s{}^]|\\(?:cdot|times|div|frac)(?![A-Za-z])")
 
 
@@ -202,8 +203,7 @@ def _echoes(text: str, candidate: Value, prompt: str) -> bool:
     """The answer is a piece of the question, or its numbers put together without doing the sum."""
     if not prompt:
         return False
-    copied, question = squeezed(text), squeezed(clean(prompt))
-    if copied and re.search(rf"(?<![\w.]){re.escape(copied)}(?![\w])", question):
+    if occurs_in(text, clean(prompt[-_PROMPT_CHARS:])):
         return True
     if not isinstance(candidate, Expression) or _ARITHMETIC.sub("", candidate.latex):
         return False

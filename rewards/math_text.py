@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from rewards.extract import boxes
 from rewards.visible import is_invisible
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
@@ -30,7 +31,6 @@ _SIZING = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?![A-
 _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|math(?:rm|bf|it|sf|tt|bb)|operatorname\*?|boldsymbol)\s*\{([^{}]*)\}"
 )
-_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}")
 _MONEY_SPAN = re.compile(r"^(?:US)?\\?\$\s*[-+]?[\d.]")
 _LEAD = re.compile(
     r"""^(?:
@@ -54,7 +54,7 @@ def clean(text: str) -> str:
     text = text.strip().strip("\ufeff\u200b")
     if not text.isascii():
         text = _ascii_math(text)
-    text = text.replace("\r", " ").replace("\n", " ").replace("\t", " ")
+    text = _unboxed(text).replace("\r", " ").replace("\n", " ").replace("\t", " ")
     text = _unwrapped(text)
     text = _plain_latex(text)
     for _ in range(3):
@@ -72,9 +72,37 @@ def has_hidden_characters(text: str) -> bool:
 
 def squeezed(text: str) -> str:
     """A cleaned text without anything that only arranges it, for telling copies apart from results."""
-    text = text.replace(r"\times", "*").replace(r"\cdot", "*").replace(r"\div", "/")
-    text = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"\1/\2", text)
-    return re.sub(r"[\s{}$\\]", "", text).casefold()
+    return re.sub(r"[\s{}$\\]", "", _plain_operators(text)).casefold()
+
+
+def occurs_in(text: str, question: str) -> bool:
+    """True if the cleaned `text` stands in the cleaned `question` as a whole, however it is spaced and wrapped."""
+    copied = squeezed(text)
+    if not copied:
+        return False
+    pattern = r"[\s{}$\\]*".join(map(re.escape, copied))
+    bounded = rf"(?<![A-Za-z0-9.^_]){pattern}(?![A-Za-z0-9^_]|\.[0-9])"
+    return re.search(bounded, _plain_operators(question).casefold()) is not None
+
+
+def _plain_operators(text: str) -> str:
+    text = re.sub(r"\\(?:times|cdot)(?![A-Za-z])", "*", text)
+    text = re.sub(r"\\div(?![A-Za-z])", "/", text)
+    return re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"\1/\2", text)
+
+
+def _unboxed(text: str) -> str:
+    """Bodies in place of their boxes; nested boxes peel off layer by layer."""
+    for _ in range(4):
+        found = boxes(text)
+        if not found:
+            break
+        pieces, at = [], 0
+        for box in found:
+            pieces += [text[at : box.start], " ", box.body, " "]
+            at = box.end
+        text = "".join([*pieces, text[at:]]).strip()
+    return text
 
 
 def _ascii_math(text: str) -> str:
@@ -113,10 +141,6 @@ def _unwrapped(text: str) -> str:
 
 def _plain_latex(text: str) -> str:
     text = text.replace("\\\\", "\ue002").replace(r"\{", "\ue000").replace(r"\}", "\ue001")
-    for _ in range(4):
-        text, count = _BOXED.subn(r" \1 ", text)
-        if not count:
-            break
     if re.search(r"(?<!\\)\$.*\$", text):  # math inside words: "the total is $42$"
         text = re.sub(r"(?<!\\)\$([^$]*)\$", r" \1 ", text)
     text = re.sub(r"(?<=\d)\s?\{,\}\s?(?=\d{3})", ",", text)
@@ -133,6 +157,7 @@ def _plain_latex(text: str) -> str:
     text = re.sub(r"\^\s*\{\s*\\circ\s*\}", r"^\\circ ", text)
     text = re.sub(r"\\(leq|geq|neq)slant?(?![A-Za-z])|\\(le|ge|ne)q(?![A-Za-z])", _short_relation, text)
     text = re.sub(r"\\varnothing|\\empty(?![A-Za-z])", r"\\emptyset", text)
+    text = re.sub(r"(?<=[a-z])_\s?(\d)(?!\d)", r"_{\1}", text)
     text = re.sub(r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{", text)
     text = re.sub(r"\\frac\s*\{([^{}]*)\}\s*(\d)", r"\\frac{\1}{\2}", text)
