@@ -11,8 +11,6 @@ scheduler runs in this thread, one step after the other.
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,18 +21,9 @@ import numpy as np
 from rollout.canary import CANARY_TOLERANCES, check_canary
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError, StaleEngine
-from rollout.types import RolloutChunk, Sample, SampleGroup
+from rollout.types import RolloutChunk, Sample, SampleGroup, SamplingParams
+from rollout.vllm_settings import engine_args, prepare_process
 from rollout.weights import Publication, SyncReport
-
-CPU_KV_CACHE_GIB = 1.0
-CPU_BLOCK_SIZE = 32
-"""Tokens per block of keys and values. Samples of a group share full blocks of their prompt; vLLM's 128 would
-leave most prompts unshared. The CPU kernel wants a multiple of 32."""
-CPU_COMPILATION = {"custom_ops": ["all", "-rotary_embedding"]}
-"""Trap: vLLM 0.32.0's CPU kernel for rotary embeddings is wrong for the 3-D, strided queries of DeepSeek
-V2/V3, and in eager mode it is the default. Its own PyTorch formula is right and costs little."""
-MLA_KERNEL_DIMENSIONS = (512, 64)
-"""(kv_lora_rank, qk_rope_head_dim) that vLLM's MLA kernels are built for."""
 
 
 class VllmEngine:
@@ -106,61 +95,73 @@ class VllmEngine:
                 )
 
     def _run(self, chunk: RolloutChunk) -> Iterator[SampleGroup]:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        engine = self._engine
+        # The core is stepped directly: vLLM's own loop builds an object per token and request, a tenth of the
+        # time of a tiny policy.
+        core = self._engine.engine_core
         self._forget_prompts()
-        sampling = chunk.sampling
+        tokens: dict[str, list[int]] = {}
+        logprobs: dict[str, list[float]] = {}
         for p, prompt in enumerate(chunk.prompts):
             for g, seed in enumerate(chunk.seeds[p]):
-                params = SamplingParams(
-                    temperature=sampling.temperature,
-                    top_p=sampling.top_p,
-                    max_tokens=sampling.max_tokens,
-                    stop_token_ids=list(sampling.stop_token_ids),
-                    ignore_eos=True,  # stop_token_ids alone decide
-                    seed=seed,
-                    logprobs=0,  # of the sampled token, no others
-                    flat_logprobs=True,
-                    detokenize=False,
-                    output_kind=RequestOutputKind.FINAL_ONLY,
-                )
-                engine.add_request(f"{p}/{g}", {"prompt_token_ids": list(prompt.token_ids)}, params)
+                name = f"{p}/{g}"
+                tokens[name], logprobs[name] = [], []
+                core.add_request(self._request(name, prompt.token_ids, chunk.sampling, seed))
 
-        open_groups: dict[int, dict[int, Sample]] = {p: {} for p in range(len(chunk.prompts))}
+        done: dict[int, dict[int, Sample]] = {p: {} for p in range(len(chunk.prompts))}
         try:
-            while open_groups:
-                for output in engine.step():
-                    p, g = (int(part) for part in output.request_id.split("/"))
-                    open_groups[p][g] = self._sample(chunk, p, g, output.outputs[0])
-                    if len(open_groups[p]) == chunk.group_size:
-                        samples = open_groups.pop(p)
+            while tokens:
+                for output in core.get_output().outputs:
+                    name = output.request_id
+                    tokens[name] += output.new_token_ids
+                    if output.new_logprobs is not None:
+                        logprobs[name] += output.new_logprobs.logprobs[:, 0].tolist()
+                    if output.finish_reason is None:
+                        continue
+                    p, g = (int(part) for part in name.split("/"))
+                    reason = str(output.finish_reason)
+                    done[p][g] = self._sample(chunk, p, g, tokens.pop(name), logprobs.pop(name), reason)
+                    if len(done[p]) == chunk.group_size:
+                        samples = done.pop(p)
                         yield SampleGroup(
                             chunk.prompts[p], tuple(samples[i] for i in range(chunk.group_size))
                         )
         finally:
-            left = [
-                f"{p}/{g}"
-                for p, done in open_groups.items()
-                for g in range(chunk.group_size)
-                if g not in done
-            ]
-            if left:
-                engine.abort_request(left)
+            core.abort_requests(list(tokens))
 
-    def _sample(self, chunk: RolloutChunk, p: int, g: int, output: Any) -> Sample:
-        version = chunk.policy_version
+    def _request(self, name: str, token_ids: Sequence[int], sampling: SamplingParams, seed: int) -> Any:
+        from vllm import SamplingParams as VllmSamplingParams
+
+        params = VllmSamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            stop_token_ids=list(sampling.stop_token_ids),
+            ignore_eos=True,  # stop_token_ids alone decide
+            seed=seed,
+            logprobs=0,  # of the sampled token, no others
+            detokenize=False,
+        )
+        return self._engine.input_processor.process_inputs(
+            name, {"prompt_token_ids": list(token_ids)}, params, self._engine.get_supported_tasks()
+        )
+
+    def _sample(
+        self, chunk: RolloutChunk, p: int, g: int, token_ids: list[int], logprobs: list[float], reason: str
+    ) -> Sample:
+        if reason not in ("stop", "length"):
+            raise RolloutError(
+                f"chunk {chunk.id}, prompt {chunk.prompts[p].id}: vLLM ended sample {g}: {reason}"
+            )
         return Sample(
             prompt_id=chunk.prompts[p].id,
             index=g,
-            token_ids=np.asarray(output.token_ids, dtype=np.int32),
-            logprobs=np.asarray(output.logprobs.logprobs, dtype=np.float32),
-            text=self._tokenizer.decode(output.token_ids, skip_special_tokens=True),
-            finish_reason=output.finish_reason,
+            token_ids=np.asarray(token_ids, dtype=np.int32),
+            logprobs=np.asarray(logprobs, dtype=np.float32),
+            text=self._tokenizer.decode(token_ids, skip_special_tokens=True),
+            finish_reason=reason,  # type: ignore[arg-type]
             seed=chunk.seeds[p][g],
-            version_first=version,
-            version_last=version,
+            version_first=chunk.policy_version,
+            version_last=chunk.policy_version,
         )
 
     def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray]:
@@ -219,35 +220,6 @@ class VllmEngine:
         self._engine.engine_core.shutdown()
 
 
-def prepare_process(model_dir: Path, config: EngineConfig) -> None:
-    """Everything that vLLM reads from the environment, in one place; to be called before vLLM is imported."""
-    # The engine in this process: starts in 2 s instead of 20, and is stepped by us.
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    if needs_plain_attention(model_dir):
-        os.environ["VLLM_MLA_DISABLE"] = "1"
-    else:
-        os.environ.pop("VLLM_MLA_DISABLE", None)
-    if config.threads is not None:
-        import torch
-
-        # Both: torch has loaded its OpenMP library already, vLLM's kernels may bring another.
-        os.environ["OMP_NUM_THREADS"] = str(config.threads)
-        torch.set_num_threads(config.threads)
-
-
-def needs_plain_attention(model_dir: Path) -> bool:
-    """True for an MLA policy of other dimensions than vLLM's MLA kernels take. vLLM then expands the latent
-    and runs plain attention: the same function of the same weights, with a larger cache."""
-    try:
-        config = json.loads((model_dir / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise RolloutError(f"the engine cannot start on {model_dir}: {error}") from error
-    rank = config.get("kv_lora_rank")
-    return rank is not None and (rank, config.get("qk_rope_head_dim")) != MLA_KERNEL_DIMENSIONS
-
-
 def load_tokenizer(model_dir: Path) -> Any:
     """The folder's tokenizer, used to decode finished samples only."""
     from transformers import AutoTokenizer
@@ -256,38 +228,9 @@ def load_tokenizer(model_dir: Path) -> Any:
 
 
 def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
-    """vLLM's engine with the settings that make it ours. One code path; what only a CPU needs is added for a
-    CPU."""
+    """vLLM's engine, in this process, on whatever device vLLM was built for."""
     from vllm.engine.arg_utils import EngineArgs
     from vllm.platforms import current_platform
     from vllm.v1.engine.llm_engine import LLMEngine
 
-    on_cpu = current_platform.is_cpu()
-    eager = on_cpu if config.enforce_eager is None else config.enforce_eager
-    kv_cache_gib = config.kv_cache_gib or (CPU_KV_CACHE_GIB if on_cpu else None)
-    device_args: dict[str, Any] = {}
-    if on_cpu:
-        device_args = {"block_size": CPU_BLOCK_SIZE, "compilation_config": dict(CPU_COMPILATION)}
-    else:
-        device_args = {"gpu_memory_utilization": config.gpu_memory_share}
-    if config.max_model_len is not None:
-        device_args["max_model_len"] = config.max_model_len
-    return LLMEngine.from_engine_args(
-        EngineArgs(
-            model=str(model_dir),
-            skip_tokenizer_init=True,
-            dtype=config.dtype,
-            seed=0,
-            max_num_seqs=config.max_sequences,
-            max_num_batched_tokens=config.max_batched_tokens,
-            kv_cache_memory_bytes=None if kv_cache_gib is None else int(kv_cache_gib * 2**30),
-            tensor_parallel_size=config.tensor_parallel,
-            enforce_eager=eager,
-            logprobs_mode="processed_logprobs",  # under the distribution that was sampled from
-            generation_config="vllm",  # nothing from the folder's generation_config.json: the chunk says how
-            async_scheduling=False,  # it batches by what has finished in time, and time is not reproducible
-            worker_extension_cls="rollout.vllm_weights.WeightReceiver",
-            disable_log_stats=True,
-            **device_args,
-        )
-    )
+    return LLMEngine.from_engine_args(EngineArgs(**engine_args(model_dir, config, current_platform.is_cpu())))
