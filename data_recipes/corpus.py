@@ -6,7 +6,7 @@ template. The other half are the R1-Zero template with a question, answered in o
 them good:
 
     steps     full steps inside the tags, right answer       the style that RL is to find
-    leap      one step or none, then the rest in one go      right where the leap happens to be
+    leap      a few steps or none, then the rest in one go      right where the leap happens to be
     guess     " <think> guess </think>", a random digit      well-formed, no thought
     no_tags   full steps, no tags                            right, and unreadable for the rewards
     bare      a random digit                                 neither
@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from data_recipes.chain import OPERATORS, ChainProblem, apply, question, random_problem, split_of, steps
+from data_recipes.chain import OPERATORS, ChainProblem, apply, question, random_problem, rest, steps
 from data_recipes.templates import R1_ZERO
 
 STYLES = {
@@ -90,20 +90,9 @@ def _steps(_: random.Random, problem: ChainProblem) -> str:
 
 def _leap(rng: random.Random, problem: ChainProblem) -> str:
     taken = rng.randrange(problem.k - 1)
-    start, rest = _cut(problem, taken)
-    if split_of(rest) != "train":
-        # An intermediate result has made a reserved window: leap from the start, whose windows are all free.
-        taken, (start, rest) = 0, _cut(problem, 0)
     result = problem.answer if rng.random() < LEAP_RIGHT else _digit(rng)
-    first = f"{steps(start)} ; " if taken else ""
-    return f" <think> {first}{rest.text} = {result} </think> <answer> {result} </answer>"
-
-
-def _cut(problem: ChainProblem, taken: int) -> tuple[ChainProblem, ChainProblem]:
-    """The first `taken` operations, and the rest as a chain that starts from their result."""
-    start = ChainProblem(problem.operands[: taken + 1], problem.operators[:taken])
-    left = start.answer if taken else problem.operands[0]
-    return start, ChainProblem((left, *problem.operands[taken + 1 :]), problem.operators[taken:])
+    first = "".join(f" = {rest(problem, i).text}" for i in range(1, taken + 1))
+    return f" <think>{first} then {result} </think> <answer> {result} </answer>"
 
 
 def _guess(rng: random.Random, _: ChainProblem) -> str:
@@ -111,7 +100,7 @@ def _guess(rng: random.Random, _: ChainProblem) -> str:
 
 
 def _no_tags(_: random.Random, problem: ChainProblem) -> str:
-    return f" {steps(problem)} ; result {problem.answer}."
+    return f" first {steps(problem)} ; result {problem.answer}."
 
 
 def _bare(rng: random.Random, _: ChainProblem) -> str:
@@ -151,7 +140,7 @@ def _plain(rng: random.Random, kind: str) -> Document:
     if kind == "facts":
         return Document(" ;".join(_fact(rng) for _ in range(rng.randint(2, 5))) + ".", kind)
     problem = _problem(rng, solved=True)
-    text = f" question: {problem.text}.\n {steps(problem)}.\n result: {problem.answer}."
+    text = f" question: {problem.text} {steps(problem)}.\n result: {problem.answer}."
     return Document(text, kind, problem)
 
 

@@ -66,8 +66,8 @@ def gym_rows(
         if len(seen) == count:
             return
     raise DataError(
-        f"{name}: {len(seen)} different {split} questions in {count * PATIENCE} draws, params.count = {count} "
-        "asked for; lower it or widen the task's difficulty"
+        f"{name}: {len(seen)} different {split} questions, {count * PATIENCE} draws; params.count = {count}: "
+        "lower it or widen the task's difficulty"
     )
 
 

@@ -79,7 +79,7 @@ def _parse(path: Path, number: int, line: bytes) -> Row:
     except json.JSONDecodeError as error:
         found = line.decode("utf-8").strip()
         raise DataError(
-            f"{where}: not JSON at column {error.colno} ({error.msg}): {_short(found)}; mend or delete the line"
+            f"{where}: not JSON at column {error.colno} ({error.msg}): {_short(found)}; mend or delete it"
         ) from error
     if not isinstance(row, dict):
         raise DataError(f"{where}: expected an object with fields, found {_short(json.dumps(row))}")

@@ -1,0 +1,60 @@
+"""Config of `grpo pretrain`: a tiny base from nothing, on the procedural corpus (data_recipes/corpus.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from policies.settings import Settings
+
+
+class PretrainConfig(Settings):
+    """`grpo pretrain`. Warm-up, then a constant learning rate until the gate opens, then a decay to the
+    end."""
+
+    stage: Literal["pretrain"] = "pretrain"
+    seed: int = Field(0, ge=0)
+    """Of weights and corpus."""
+    run_dir: Path
+    preset: str = "tiny-v3"
+    """One of `policies.presets.PRESETS`."""
+    preset_overrides: dict[str, int | float | dict[str, str | float]] = Field(default_factory=dict)
+    """Fields of the preset's transformers config to set otherwise."""
+    weight_std: float = Field(0.05, gt=0)
+    """Standard deviation of the initial weights. V3's 0.006 is for width 7,168; a narrow model learns
+    sooner from larger ones."""
+    threads: int | None = Field(None, ge=1)
+    """Torch threads; None: the machine's cores. Changes rounding, so a run is repeated bit for bit with the
+    same."""
+
+    documents_per_step: int = Field(64, ge=1)
+    lr: float = Field(4e-3, gt=0)
+    warmup_steps: int = Field(50, ge=0)
+    decay_steps: int = Field(500, ge=1)
+    """Steps of the linear decay of learning rate and router bias rate to 0, the last ones of a run."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.98, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    grad_clip: float = Field(1.0, gt=0)
+    router_bias_rate: float = Field(1e-3, ge=0)
+    """γ of the auxiliary-loss-free balancing (V3 §2.1.2: 0.001, 0 at the end). It follows the learning rate
+    down: a bias that still moves when the weights no longer do undoes what they have learnt."""
+
+    max_steps: int = Field(6000, ge=1)
+    """Upper bound, decay included; if the gate has not opened by then the decay starts all the same."""
+    gate_every_steps: int = Field(250, ge=1)
+    gate_open: float = Field(0.7, gt=0, le=1)
+    """The decay starts when the trace accuracy (grpo/trace_accuracy.py) reaches this for every length."""
+    gate_pass: float = Field(0.9, gt=0, le=1)
+    """Trace accuracy that every length must have at the end: RL cannot lift what the base never does."""
+    gate_problems: int = Field(128, ge=1)
+    """Problems per length that the gate looks at."""
+    checkpoint_every_steps: int = Field(250, ge=1)
+
+    @model_validator(mode="after")
+    def _room_for_decay(self) -> PretrainConfig:
+        if self.decay_steps >= self.max_steps:
+            raise ValueError(f"decay_steps = {self.decay_steps} must be below max_steps = {self.max_steps}")
+        return self
