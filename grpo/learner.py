@@ -148,7 +148,7 @@ class Learner:
         norm = 0.0
         if total.samples:
             with ExpertLoads(self.model) as loads:
-                self._accumulate(split_by_rank(mini_batch, self._world)[self._rank], total, sums)
+                self._accumulate(split_by_rank(mini_batch, self._world)[self._rank], total, sums, loads)
             collectives.add_gradients(self._parameters.values(), self._world)
             sums.reduce(self._world)
             norm = self._step(sums, lr, step)
@@ -205,13 +205,16 @@ class Learner:
             self._reference = FrozenWeights(state.reference)
         self._old = self._ref = None
 
-    def _accumulate(self, groups: Sequence[TrainGroup], total: Denominators, sums: StepSums) -> None:
+    def _accumulate(
+        self, groups: Sequence[TrainGroup], total: Denominators, sums: StepSums, loads: ExpertLoads
+    ) -> None:
         """Add up the gradient of this rank's share in `.grad`."""
         # One autocast region for all micro-batches: it keeps each weight's cast until its end.
         with self._autocast():
             for part in micro_batches(groups, self._config.tokens_per_micro_batch):
                 samples = [s for g in part for s in g.samples]
                 packed = self._pack(part)
+                loads.token_mask = _completion_mask(part).to(self.device)
                 logprobs, entropy = self._forward(packed)
                 rollout = self._flat([s.rollout_logprobs for s in samples])
                 old = logprobs.detach() if self._old is None else self._flat(_values(part, self._old))
@@ -289,6 +292,12 @@ class Learner:
 
     def _snapshot(self) -> FrozenWeights:
         return snapshot(self.model, torch.bfloat16 if self._dtype == "bfloat16" else torch.float32)
+
+
+def _completion_mask(groups: Sequence[TrainGroup]) -> Tensor:
+    """(T,) bool of a pack: True for completion tokens."""
+    lengths = [(len(g.prompt_ids), sum(len(s.token_ids) for s in g.samples)) for g in groups]
+    return torch.from_numpy(np.repeat([False, True] * len(lengths), np.array(lengths).reshape(-1)))
 
 
 def _key(sample: TrainSample) -> tuple[str, bytes]:

@@ -28,6 +28,9 @@ class ExpertLoads:
     def __init__(self, model: nn.Module):
         self.counts: dict[str, Tensor] = {}
         """Router name → (E,) int64 routed tokens."""
+        self.token_mask: Tensor | None = None
+        """(T,) bool of the next forwards: which tokens count; None: all. A prompt that is computed in several packs
+        would count in each, and the load would depend on the packing."""
         self._hooks = []
         for name, router in routers(model):
             self.counts[name] = torch.zeros(
@@ -54,7 +57,8 @@ class ExpertLoads:
     def _counter(self, name: str) -> Any:
         def count(_module: nn.Module, _inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:
             total = self.counts[name]
-            total += torch.bincount(output[2].flatten(), minlength=len(total))
+            chosen = output[2] if self.token_mask is None else output[2][self.token_mask]
+            total += torch.bincount(chosen.flatten(), minlength=len(total))
 
         return count
 
