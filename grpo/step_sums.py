@@ -69,16 +69,16 @@ class StepSums:
             return {"loss": 0.0}
         result = {
             "loss": sums["loss"],
-            "entropy": sums["entropy"] / tokens,
-            "kl": sums["kl"] / tokens,
-            "clip_frac": (sums["clipped_low"] + sums["clipped_high"] + sums["dual_clipped"]) / tokens,
-            "clip_frac/low": sums["clipped_low"] / tokens,
-            "clip_frac/high": sums["clipped_high"] / tokens,
-            "clip_frac/dual": sums["dual_clipped"] / tokens,
-            "ratio/mean": sums["ratio"] / tokens,
-            "ratio/max": maxima["ratio_max"],
-            "importance/mean": sums["importance"] / tokens,
-            "importance/bound_frac": sums["importance_bound"] / tokens,
+            "policy/entropy": sums["entropy"] / tokens,
+            "policy/kl": sums["kl"] / tokens,
+            "policy/clip_frac": (sums["clipped_low"] + sums["clipped_high"] + sums["dual_clipped"]) / tokens,
+            "policy/clip_frac_low": sums["clipped_low"] / tokens,
+            "policy/clip_frac_high": sums["clipped_high"] / tokens,
+            "policy/clip_frac_dual": sums["dual_clipped"] / tokens,
+            "policy/ratio_mean": sums["ratio"] / tokens,
+            "policy/ratio_max": maxima["ratio_max"],
+            "policy/importance_mean": sums["importance"] / tokens,
+            "policy/importance_bound_frac": sums["importance_bound"] / tokens,
         }
         if with_gap:
             result |= {"gap/mean": sums["gap"] / tokens, "gap/max": maxima["gap_max"]}
