@@ -18,7 +18,7 @@ from rewards.rows import RewardRow
 from rewards.types import Score
 from rewards.visible import has_visible_text, is_invisible, is_white_space
 
-_TAG_LIKE = re.compile(r"<\s{0,8}/?\s{0,8}(?:think|answer)\b", re.IGNORECASE)
+_TAG_LIKE = re.compile(r"<\s{0,8}/?\s{0,8}(think|answer)\b", re.IGNORECASE)
 _FORMAT_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _R1_TAGS = ("<think>", "</think>")
 
@@ -85,7 +85,8 @@ def _cut_at_tags(text: str, tags: tuple[str, ...]) -> list[str] | str:
             return f"{tag} out of order"
         pieces.append(piece)
     pieces.append(rest)
-    if len(_TAG_LIKE.findall(_unmasked(text))) != len(tags):
+    alike = [name for name in _TAG_LIKE.findall(_unmasked(text)) if f"<{name.lower()}>" in tags]
+    if len(alike) != len(tags):
         return "another tag or a disguised one"
     return pieces
 

@@ -79,10 +79,9 @@ def warm_up() -> None:
 
 def is_correct(reference: Any, answer: str, prompt: str = "") -> tuple[bool, str]:
     """Does `answer` (the extracted text) equal `reference`? With a reason if not. Raises Refused, OutOfTime."""
-    if isinstance(reference, int) and not isinstance(reference, bool):
-        plain = read_integer(answer.strip())
-        if plain is not None:
-            return plain == reference, ""
+    plain = read_integer(answer.strip())
+    if plain is not None and (expected := _plain_integer(reference)) is not None:
+        return plain == expected, ""
     if has_hidden_characters(answer.strip().strip("\ufeff\u200b")):
         return False, "invisible characters in the answer"
     text = clean(answer)
@@ -97,6 +96,12 @@ def is_correct(reference: Any, answer: str, prompt: str = "") -> tuple[bool, str
     if _echoes(text, candidate, prompt):
         return False, "the answer only repeats the question"
     return True, ""
+
+
+def _plain_integer(reference: Any) -> int | None:
+    if isinstance(reference, str):
+        return read_integer(reference.strip())
+    return reference if isinstance(reference, int) and not isinstance(reference, bool) else None
 
 
 def committed_answer(completion: str) -> tuple[str | None, str]:

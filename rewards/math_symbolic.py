@@ -110,11 +110,16 @@ def proportional(a_left: str, a_right: str, b_left: str, b_right: str, positive:
 def parsed(latex: str) -> Any:
     """The SymPy expression, None if the parser does not understand it. Raises `Refused`."""
     check_size(latex)
+    from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse
 
+    # its own handling of units would turn "1st" into 1; ours is in math_units
+    spelling = NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False
+    )
     found = parse(
         f"${latex}$",
-        extraction_config=[LatexExtractionConfig()],
+        extraction_config=[LatexExtractionConfig(normalization_config=spelling)],
         fallback_mode="no_fallback",
         parsing_timeout=None,  # SIGALRM would not work off the main thread; the deadline is the process's
     )

@@ -238,6 +238,8 @@ def _based(text: str) -> Based | None:
 def _quantity(text: str) -> Quantity | None:
     if number := read_number(text):
         return Quantity(number)
+    if re.search(r"[0-9][A-Za-z]{4,}", text):
+        return None  # glued to its word it is a name, not a count
     if match := _MONEY.match(text):
         rest = text[match.end() :]
         number = read_number(match[1] + rest)
