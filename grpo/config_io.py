@@ -63,7 +63,9 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
         raise ConfigError(f"{name}: not valid TOML: {error}") from error
     stage = kind.model_fields["stage"].default if "stage" in kind.model_fields else None
     if stage and tree.get("stage", stage) != stage:
-        raise ConfigError(f"{name}: stage = {tree['stage']!r}, but this command runs {stage!r}; use `grpo {tree['stage']}`")
+        raise ConfigError(
+            f"{name}: stage = {tree['stage']!r}, but this command runs {stage!r}; use `grpo {tree['stage']}`"
+        )
     set_from = {}
     for override in overrides:
         key, value = parse_override(override)
@@ -73,7 +75,11 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
 
 
 def check(
-    kind: type[ConfigT], tree: dict[str, Any], name: str, text: str = "", set_from: dict[str, str] | None = None
+    kind: type[ConfigT],
+    tree: dict[str, Any],
+    name: str,
+    text: str = "",
+    set_from: dict[str, str] | None = None,
 ) -> ConfigT:
     """Validate a config tree; a fault becomes one `ConfigError` that lists them all."""
     try:
@@ -134,7 +140,9 @@ def _set(tree: dict[str, Any], key: list[str], value: Any) -> None:
         else:
             node = node.setdefault(part, {})
             if not isinstance(node, dict | list):
-                raise ConfigError(f"--set {'.'.join(key)}: {'.'.join(key[: i + 1])} holds {node!r}, not a section")
+                raise ConfigError(
+                    f"--set {'.'.join(key)}: {'.'.join(key[: i + 1])} holds {node!r}, not a section"
+                )
 
 
 def _explain(kind: type[BaseModel], error: Any, name: str, text: str, set_from: dict[str, str]) -> str:
@@ -191,7 +199,9 @@ def _line_of(text: str, path: Sequence[Any]) -> int | None:
     index = next((p for p in path if isinstance(p, int)), 0)
     for depth in range(len(names), 0, -1):
         section, leaf = names[: depth - 1], names[depth - 1 :]
-        header = re.compile(r"^\s*\[\[?\s*" + r"\s*\.\s*".join(map(re.escape, section)) + r"\s*\]\]?\s*(#.*)?$")
+        header = re.compile(
+            r"^\s*\[\[?\s*" + r"\s*\.\s*".join(map(re.escape, section)) + r"\s*\]\]?\s*(#.*)?$"
+        )
         key = re.compile(r"^\s*" + r"\s*\.\s*".join(map(re.escape, leaf)) + r"\s*=")
         seen, inside = -1, not section
         for number, line in enumerate(text.splitlines(), 1):

@@ -19,7 +19,9 @@ from grpo.run_dir import write_atomic
 console = Console()
 
 
-def run(seed: int, run_dir: Path, base_recipe: str = "tiny-base", rl_recipe: str = "r1-zero-tiny") -> dict[str, Any]:
+def run(
+    seed: int, run_dir: Path, base_recipe: str = "tiny-base", rl_recipe: str = "r1-zero-tiny"
+) -> dict[str, Any]:
     """Pre-train the base, train it by GRPO, print samples before and after; returns and leaves summary.json."""
     base_dir = run_dir.with_name(run_dir.name + "-base")
     base = load_config(PretrainConfig, base_recipe, [f"seed={seed}", f'run_dir="{base_dir}"'])

@@ -41,7 +41,9 @@ class Guards:
             )
         loss = metrics.get("loss", 0.0)
         if not math.isfinite(loss) or not math.isfinite(metrics.get("grad_norm", 0.0)):
-            raise GuardTripped(f"loss {loss} / gradient norm {metrics.get('grad_norm')} is not finite; lower optimizer.lr")
+            raise GuardTripped(
+                f"loss {loss} / gradient norm {metrics.get('grad_norm')} is not finite; lower optimizer.lr"
+            )
         self._window.append(metrics)
         if len(self._window) < self._config.window:
             return []
@@ -74,5 +76,7 @@ class Guards:
             )
         spreads = [m.get(f"reward_std/{name}", 0.0) for m in self._window]
         if max(spreads) == 0.0 and len({v for v in means if v is not None}) == 1:
-            return [f"reward {name!r} is constant at {means[-1]:.3g} over {len(means)} phases: it teaches nothing"]
+            return [
+                f"reward {name!r} is constant at {means[-1]:.3g} over {len(means)} phases: it teaches nothing"
+            ]
         return []

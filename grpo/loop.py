@@ -111,22 +111,18 @@ def train(
 
     def evaluate() -> None:
         if eval_prompts:
-            with clock("eval", spent):
-                result, scored = run_eval(config, state.step, eval_prompts, rollouts, rewards, stop_token_ids)
-            on_eval(result, scored)
+            on_eval(*run_eval(config, state.step, eval_prompts, rollouts, rewards, stop_token_ids))
 
-    spent: dict[str, float] = {}
     rollouts.load(learners.publish(state.step))
     if state.step == 0:
         evaluate()
     while state.step < config.steps:
-        spent = {}
+        spent: dict[str, float] = {}
         temperature = temperature_at(state.step, config.sampling)
         max_tokens = max_tokens_at(state.step, config.sampling)
         sampling = SamplingParams(max_tokens, temperature, 1.0, stop_token_ids)
 
-        with clock("rollout", spent):
-            scored, state = collect_phase(config, state, stream, sampling, rollouts, rewards)
+        scored, state = collect_phase(config, state, stream, sampling, rollouts, rewards, spent)
         groups, kept = to_train_groups(scored, algorithm.advantage, algorithm.no_spread)
         with clock("old_ref", spent):
             gap = learners.begin_phase(groups, state.step, temperature)
@@ -156,6 +152,7 @@ def collect_phase(
     sampling: SamplingParams,
     rollouts: Rollouts,
     rewards: Rewards,
+    spent: dict[str, float],
 ) -> tuple[list[ScoredGroup], LoopState]:
     """Draw, sample and score one phase of groups; with dynamic sampling, until enough have spread (DAPO §3.2)."""
     algorithm = config.algorithm
@@ -166,7 +163,9 @@ def collect_phase(
         prompts = stream.take(state.cursor, wanted - len(kept))
         state = replace(state, cursor=state.cursor + len(prompts))
         name = f"train/{state.step}/{draw}"
-        scored = sample_and_score(config, prompts, sampling, algorithm.group_size, state.step, name, "rl", rollouts, rewards)
+        scored = sample_and_score(
+            config, prompts, sampling, algorithm.group_size, state.step, name, "rl", rollouts, rewards, spent
+        )
         last = draw == rounds - 1
         kept += scored if last else [s for s in scored if has_spread(s)]
         if len(kept) >= wanted:
@@ -184,12 +183,18 @@ def sample_and_score(
     stage: str,
     rollouts: Rollouts,
     rewards: Rewards,
+    spent: dict[str, float],
 ) -> list[ScoredGroup]:
     """Rollout and reward, overlapped: a finished group is scored while others still generate. In prompt order."""
-    chunks = make_chunks(prompts, name, config.seed, version, sampling, group_size, config.engine.chunk_groups)
-    tickets = [rewards.submit([group], stage, version) for group in rollouts.generate(chunks)]
+    chunks = make_chunks(
+        prompts, name, config.seed, version, sampling, group_size, config.engine.chunk_groups
+    )
+    with clock("rollout", spent):
+        tickets = [rewards.submit([group], stage, version) for group in rollouts.generate(chunks)]
+    with clock("reward", spent):
+        scored = rewards.collect(tickets)
     # A prompt may come twice in a phase (epoch border); the seed of its first sample tells the two apart.
-    by_key = {_key(s.group): s for s in rewards.collect(tickets)}
+    by_key = {_key(s.group): s for s in scored}
     return [by_key[(p.id, seeds[0])] for c in chunks for p, seeds in zip(c.prompts, c.seeds, strict=True)]
 
 
@@ -215,7 +220,7 @@ def run_eval(
     limit = config.eval.max_tokens or max_tokens_at(step, config.sampling)
     sampling = SamplingParams(limit, config.eval.temperature, config.eval.top_p, stop_token_ids)
     scored = sample_and_score(
-        config, prompts, sampling, config.eval.samples, step, f"eval/{step}", "eval", rollouts, rewards
+        config, prompts, sampling, config.eval.samples, step, f"eval/{step}", "eval", rollouts, rewards, {}
     )
     return summarize(step, scored, config.eval.correct), scored
 

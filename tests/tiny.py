@@ -114,7 +114,9 @@ def environment() -> dict[str, str]:
     return env | {"COLUMNS": "160", "NO_COLOR": "1"}
 
 
-def run_grpo(*words: str | Path, timeout_s: float = 400, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run_grpo(
+    *words: str | Path, timeout_s: float = 400, check: bool = True
+) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     done = subprocess.run(
         command(*words), capture_output=True, text=True, timeout=timeout_s, env=environment(), check=False
@@ -130,9 +132,14 @@ def outcome(run_dir: Path, ignore: Sequence[str] = ("time/", "tokens_per_s", "fl
 
     import pyarrow.parquet as pq
 
-    weights = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((run_dir / "policy").glob("*.safetensors"))}
+    weights = {
+        p.name: hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted((run_dir / "policy").glob("*.safetensors"))
+    }
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    kept = [{k: v for k, v in row.items() if not any(part in k for part in (*ignore, "wall"))} for row in rows]
+    kept = [
+        {k: v for k, v in row.items() if not any(part in k for part in (*ignore, "wall"))} for row in rows
+    ]
     samples = {
         str(p.relative_to(run_dir)): pq.read_table(p).to_pylist()
         for folder in ("samples", "eval")

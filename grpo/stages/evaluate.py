@@ -20,16 +20,23 @@ def run(config: RlConfig, address: str | None) -> EvalResult:
         raise ConfigError("grpo eval needs data: the recipe has no [eval.data] section")
     inputs = read_inputs(config)
     with connect(address):
-        cluster = start_cluster(config, inputs.model_dir, inputs.compute_dtype, canaries=[], checkpoint=None, learn=False)
+        cluster = start_cluster(
+            config, inputs.model_dir, inputs.compute_dtype, canaries=[], checkpoint=None, learn=False
+        )
         try:
             result, scored = run_eval(
-                config, 0, inputs.eval_prompts, cluster.rollouts, cluster.rewards, tuple(inputs.tokenizer.stop_token_ids)
+                config,
+                0,
+                inputs.eval_prompts,
+                cluster.rollouts,
+                cluster.rewards,
+                tuple(inputs.tokenizer.stop_token_ids),
             )
         finally:
             cluster.close()
     config.run_dir.mkdir(parents=True, exist_ok=True)
-    MetricsWriter(config.run_dir, resume_step=0).write_eval(result.row())
-    SampleWriter(config.run_dir, resume_step=0).write_eval(0, scored)
+    MetricsWriter(config.run_dir, resume_step=-1).write_eval(result.row())
+    SampleWriter(config.run_dir, resume_step=-1).write_eval(0, scored)
     Console().print(table(result, str(inputs.model_dir)))
     return result
 

@@ -64,7 +64,9 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
         state = LoopState(checkpoint.step, checkpoint.extra["cursor"]) if checkpoint else LoopState()
         console.print(plan(config, inputs, state))
         with connect(address):
-            cluster = start_cluster(config, inputs.model_dir, inputs.compute_dtype, canaries(inputs.prompts), checkpoint)
+            cluster = start_cluster(
+                config, inputs.model_dir, inputs.compute_dtype, canaries(inputs.prompts), checkpoint
+            )
             try:
                 recorder = Recorder(config, state, cluster, inputs.compute_dtype, started)
                 stream = PromptStream(inputs.prompts, config.seed)
@@ -94,15 +96,26 @@ def read_inputs(config: RlConfig) -> Inputs:
         check_reward(reward.name, reward.params)
     labels = component_labels(config.rewards)
     if config.eval.data is not None and config.eval.correct not in labels:
-        raise ConfigError(f"eval.correct = {config.eval.correct!r} is none of the rewards: {', '.join(labels)}")
+        raise ConfigError(
+            f"eval.correct = {config.eval.correct!r} is none of the rewards: {', '.join(labels)}"
+        )
     tokenizer = load_tokenizer(model_dir)
     prompts = load_prompts(config.data, tokenizer)
     eval_prompts = load_prompts(config.eval.data, tokenizer) if config.eval.data else []
     check_lengths(config, policy, [*prompts, *eval_prompts])
     overlap = {p.id for p in prompts} & {p.id for p in eval_prompts}
     if overlap:
-        raise ConfigError(f"{len(overlap)} of {len(eval_prompts)} evaluation prompts are also trained on; use another split")
-    return Inputs(model_dir, policy, tokenizer, prompts, eval_prompts, resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size))
+        raise ConfigError(
+            f"{len(overlap)} of {len(eval_prompts)} evaluation prompts are also trained on; use another split"
+        )
+    return Inputs(
+        model_dir,
+        policy,
+        tokenizer,
+        prompts,
+        eval_prompts,
+        resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
+    )
 
 
 def check_lengths(config: RlConfig, policy: PolicyFacts, prompts: Sequence[Prompt]) -> None:
@@ -152,11 +165,15 @@ class Recorder:
     warned: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.metrics = MetricsWriter(self.config.run_dir, resume_step=self.state.step)
-        self.samples = SampleWriter(self.config.run_dir, resume_step=self.state.step)
+        # Without a checkpoint the evaluation of step 0 is done again too.
+        resume_step = self.state.step or -1
+        self.metrics = MetricsWriter(self.config.run_dir, resume_step)
+        self.samples = SampleWriter(self.config.run_dir, resume_step)
         names = component_labels(self.config.rewards)
         default_gap = 1e-3 if self.compute_dtype == "float32" else 0.1
-        self.guards = Guards(self.config.guards, names, self.config.guards.max_engine_learner_gap or default_gap)
+        self.guards = Guards(
+            self.config.guards, names, self.config.guards.max_engine_learner_gap or default_gap
+        )
         self.eta_from = (time.monotonic(), self.state.step)
 
     def on_phase(self, phase: PhaseRecord) -> None:

@@ -44,7 +44,9 @@ def fault(tmp_path: Path, text: str, *overrides: str) -> str:
 
 
 def test_a_good_recipe_loads_with_overrides(tmp_path: Path) -> None:
-    config = load(tmp_path, GOOD, "optimizer.lr=1e-5", "rewards.1.weight=0.25", "policy.model=other/folder", "steps=4")
+    config = load(
+        tmp_path, GOOD, "optimizer.lr=1e-5", "rewards.1.weight=0.25", "policy.model=other/folder", "steps=4"
+    )
     assert config.optimizer.lr == 1e-5
     assert config.rewards[1].weight == 0.25
     assert config.rewards[0].weight == 1.0
@@ -79,7 +81,7 @@ def test_wrong_value_shows_value_and_bound(tmp_path: Path) -> None:
 
 
 def test_a_string_is_not_taken_for_a_number(tmp_path: Path) -> None:
-    assert 'steps = \'8\'' in fault(tmp_path, GOOD.replace("steps = 8", 'steps = "8"'))
+    assert "steps = '8'" in fault(tmp_path, GOOD.replace("steps = 8", 'steps = "8"'))
 
 
 def test_wrong_choice_lists_the_choices(tmp_path: Path) -> None:
@@ -93,7 +95,9 @@ def test_missing_key_says_which(tmp_path: Path) -> None:
 
 
 def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
-    message = fault(tmp_path, GOOD.replace("mini_batches = 2", "mini_batches = 0"), "seeed=3", "optimizer.lr=-1")
+    message = fault(
+        tmp_path, GOOD.replace("mini_batches = 2", "mini_batches = 0"), "seeed=3", "optimizer.lr=-1"
+    )
     assert len(message.splitlines()) == 3
 
 
@@ -123,7 +127,8 @@ def test_override_without_value_teaches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("1", 1), ("1e-3", 1e-3), ("true", True), ("[1, 2]", [1, 2]), ('"a"', "a"), ("a/b", "a/b"), ("", "")]
+    ("text", "value"),
+    [("1", 1), ("1e-3", 1e-3), ("true", True), ("[1, 2]", [1, 2]), ('"a"', "a"), ("a/b", "a/b"), ("", "")],
 )
 def test_override_values_are_toml_literals_or_strings(text: str, value: object) -> None:
     assert parse_override(f"a.b={text}") == (["a", "b"], value)
@@ -134,7 +139,10 @@ def test_set_into_a_missing_list_place_teaches(tmp_path: Path) -> None:
 
 
 def test_differences_are_leaf_paths() -> None:
-    assert list(differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4})) == [("a.c", 2, 3), ("d", None, 4)]
+    assert list(differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4})) == [
+        ("a.c", 2, 3),
+        ("d", None, 4),
+    ]
 
 
 def test_shipped_recipes_name_their_stage() -> None:
@@ -143,4 +151,13 @@ def test_shipped_recipes_name_their_stage() -> None:
 
 def test_a_fault_in_a_default_tree_is_reported_without_a_line() -> None:
     with pytest.raises(ConfigError, match="steps is missing"):
-        check(RlConfig, {"run_dir": "x", "policy": {"model": "m"}, "data": {"source": "chain"}, "rewards": [{"name": "format"}]}, "memory")
+        check(
+            RlConfig,
+            {
+                "run_dir": "x",
+                "policy": {"model": "m"},
+                "data": {"source": "chain"},
+                "rewards": [{"name": "format"}],
+            },
+            "memory",
+        )

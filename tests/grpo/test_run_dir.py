@@ -22,7 +22,10 @@ def test_second_driver_is_refused(tmp_path: Path) -> None:
 def test_another_config_names_the_keys(tmp_path: Path) -> None:
     with open_run(tmp_path, OptimizerConfig(lr=1e-3)):
         pass
-    with pytest.raises(ConfigError, match=r"lr: 0.001 there, 0.002 now"), open_run(tmp_path, OptimizerConfig(lr=2e-3)):
+    with (
+        pytest.raises(ConfigError, match=r"lr: 0.001 there, 0.002 now"),
+        open_run(tmp_path, OptimizerConfig(lr=2e-3)),
+    ):
         pass
 
 

@@ -31,13 +31,28 @@ def uninterrupted(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_what_the_map_says(uninterrupted: Path) -> None:
     names = {p.name for p in uninterrupted.iterdir()}
-    assert {"config.json", "manifest.json", "metrics.jsonl", "eval.jsonl", "summary.json", "policy", "report.html"} <= names
+    assert {
+        "config.json",
+        "manifest.json",
+        "metrics.jsonl",
+        "eval.jsonl",
+        "summary.json",
+        "policy",
+        "report.html",
+    } <= names
     rows = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in rows] == [1, 2, 3, 4]
     assert rows[-1]["gap/max"] < 1e-4
     assert any(r["grad_norm"] > 0 for r in rows)
     summary = json.loads((uninterrupted / "summary.json").read_text())
-    assert {"base_pass1", "final_pass1", "final_format", "minutes", "seed", "engine_learner_gap_max"} <= summary.keys()
+    assert {
+        "base_pass1",
+        "final_pass1",
+        "final_format",
+        "minutes",
+        "seed",
+        "engine_learner_gap_max",
+    } <= summary.keys()
 
 
 def test_export_loads_in_transformers_and_differs_from_the_base(uninterrupted: Path, base: Path) -> None:
@@ -57,7 +72,9 @@ def test_a_finished_run_does_nothing_again(uninterrupted: Path) -> None:
     assert outcome(uninterrupted) == before
 
 
-def _wait_for_rows(run_dir: Path, rows: int, process: subprocess.Popen[bytes], timeout_s: float = 300) -> None:
+def _wait_for_rows(
+    run_dir: Path, rows: int, process: subprocess.Popen[bytes], timeout_s: float = 300
+) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         path = run_dir / "metrics.jsonl"
@@ -74,7 +91,9 @@ def _end(process: subprocess.Popen[bytes], number: int) -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 2])
-def test_killed_driver_resumes_to_the_same_bits(rows: int, base: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_killed_driver_resumes_to_the_same_bits(
+    rows: int, base: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
     recipe = write_recipe(tmp_path, base, tmp_path / "run")
     with subprocess.Popen(command("rl", recipe), env=environment(), stdout=subprocess.DEVNULL) as process:
         if rows:
@@ -122,11 +141,15 @@ def test_killed_rollout_worker_costs_only_its_chunk(base: Path, uninterrupted: P
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["worker_restarts"] == 1
 
 
-def test_two_workers_and_two_ranks_learn_the_same_to_rounding(base: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_two_workers_and_two_ranks_learn_the_same_to_rounding(
+    base: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
     recipe = write_recipe(tmp_path, base, tmp_path / "run")
     run_grpo("rl", recipe, "--set", "engine.workers=2", "--set", "learner.ranks=2")
     one, two = outcome(uninterrupted), outcome(tmp_path / "run")
     first = "samples/step-000002.parquet"
-    assert [r["completion"] for r in two["samples"][first]] == [r["completion"] for r in one["samples"][first]]
+    assert [r["completion"] for r in two["samples"][first]] == [
+        r["completion"] for r in one["samples"][first]
+    ]
     for key in ("loss", "grad_norm", "policy/kl"):
         assert two["metrics"][0][key] == pytest.approx(one["metrics"][0][key], rel=1e-4, abs=1e-6)
