@@ -20,7 +20,7 @@ install:
 	@$(PYTHON) scripts/install.py --device $(DEVICE)
 
 demo: install
-	$(RUN) -m grpo.demo --seed $(SEED)
+	$(RUN) -m grpo.cli demo --seed $(SEED)
 
 test: install
 	$(RUN) -m pytest $(ARGS)
@@ -32,7 +32,8 @@ check: install
 	$(RUN) -m pytest tests/test_layering.py
 
 bench: install
-	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(RUN) $$script; done
+	@set -e; for name in rollout_throughput weight_sync learner_flops; do \
+		echo "== benchmarks/$$name.py"; $(RUN) benchmarks/$$name.py; done
 
 lock:
 	$(PYTHON) scripts/lock.py $(if $(UPGRADE),--upgrade)

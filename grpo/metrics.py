@@ -249,11 +249,11 @@ class _EventFile:
                 writer.write(event.SerializeToString())
 
     def _first_events(self) -> list[Any]:
-        """The format's version and, on resume, word to forget what earlier files say of later steps."""
+        """The format's version, and word to forget what earlier files say of steps that are still to come."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-        events = [Event(wall_time=time.time(), file_version="brain.Event:2")]
-        if self._resume_step:
-            start = SessionLog(status=SessionLog.START)
-            events.append(Event(wall_time=time.time(), step=self._resume_step + 1, session_log=start))
-        return events
+        start = SessionLog(status=SessionLog.START)
+        return [
+            Event(wall_time=time.time(), file_version="brain.Event:2"),
+            Event(wall_time=time.time(), step=self._resume_step + 1, session_log=start),
+        ]

@@ -1,0 +1,236 @@
+"""The rules of ARCHITECTURE.md about who imports whom, read from the source's syntax trees.
+
+Each rule is a function `(root) -> list of violations`; each is shown to find a planted one.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("policies", "rollout", "rewards", "data_recipes", "grpo")
+"""Lowest first: a package may import itself and those before it."""
+CONFINED = {
+    "ray": {"rollout/actor.py", "rewards/actor.py", "grpo/actor.py", "grpo/cluster.py", "grpo/submit.py"},
+    "vllm": {"rollout/vllm_engine.py", "rollout/vllm_weights.py"},
+}
+HEAVY = {
+    "torch",
+    "transformers",
+    "ray",
+    "vllm",
+    "datasets",
+    "peft",
+    "accelerate",
+    "pandas",
+    "sympy",
+    "math_verify",
+}
+"""What `grpo --help` and the reading of a config must not wait for."""
+LIGHT_STEMS = {"cli", "config", "types", "errors", "settings"}
+MATHS = ("grpo/advantages.py", "grpo/kl.py", "grpo/losses.py")
+MATHS_MAY_IMPORT = {"torch", "numpy", "grpo"} | set(sys.stdlib_module_names)
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, where it stands, and whether it runs when the file is imported."""
+
+    module: str
+    line: int
+    at_import: bool
+
+
+def files(root: Path) -> Iterator[tuple[str, Path]]:
+    """("grpo/loop.py", path) of every source file."""
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            yield path.relative_to(root).as_posix(), path
+
+
+def imports(path: Path) -> list[Import]:
+    """Every import of a file: at the top, inside functions, under TYPE_CHECKING, and by importlib with a literal."""
+    found: list[Import] = []
+
+    def visit(node: ast.AST, runs: bool) -> None:
+        if isinstance(node, ast.Import):
+            found.extend(Import(alias.name, node.lineno, runs) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.append(Import(node.module, node.lineno, runs))
+            # `from grpo import kl` imports the module grpo.kl.
+            found.extend(Import(f"{node.module}.{alias.name}", node.lineno, runs) for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            name = ast.unparse(node.func)
+            if name in ("__import__", "import_module", "importlib.import_module"):
+                found.append(Import(str(node.args[0].value), node.lineno, runs))
+        inner = runs and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.body:
+                visit(child, False)
+            for child in node.orelse:
+                visit(child, runs)
+            return
+        for child in ast.iter_child_nodes(node):
+            visit(child, inner)
+
+    visit(ast.parse(path.read_text(encoding="utf-8"), str(path)), True)
+    return found
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def imports_that_go_back(root: Path) -> list[str]:
+    """A lower package imports a higher one, types included."""
+    return sorted(
+        {
+            f"{name}:{found.line} imports {top(found.module)}"
+            for name, path in files(root)
+            for found in imports(path)
+            if top(found.module) in PACKAGES
+            and PACKAGES.index(top(found.module)) > PACKAGES.index(name.partition("/")[0])
+        }
+    )
+
+
+def engines_outside_their_files(root: Path) -> list[str]:
+    """Ray or vLLM is imported by a file that is not on the list."""
+    return sorted(
+        {
+            f"{name}:{found.line} imports {top(found.module)}"
+            for name, path in files(root)
+            for found in imports(path)
+            if name not in CONFINED.get(top(found.module), {name})
+        }
+    )
+
+
+def packages_that_are_not_light(root: Path) -> list[str]:
+    """An `__init__.py` imports something."""
+    return [f"{name} imports" for name, path in files(root) if path.name == "__init__.py" and imports(path)]
+
+
+def relative_imports(root: Path) -> list[str]:
+    """A relative import, which the other rules do not follow."""
+    return [
+        f"{name}:{node.lineno}"
+        for name, path in files(root)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+
+
+def heavy_imports_of_light_modules(root: Path) -> list[str]:
+    """cli, config, types, errors and all that they import at import time must not reach a heavy library."""
+    own = {
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path
+        for name, path in files(root)
+    }
+    seen: set[str] = set()
+    queue = [module for module in own if module.rpartition(".")[2] in LIGHT_STEMS]
+    violations = set()
+    while queue:
+        module = queue.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        for found in imports(own[module]):
+            if found.at_import and top(found.module) in HEAVY:
+                violations.add(f"{module}:{found.line} imports {top(found.module)}")
+            if found.at_import and found.module in own:
+                queue.append(found.module)
+    return sorted(violations)
+
+
+def impure_maths(root: Path) -> list[str]:
+    """Advantages, KL and losses import more than torch, NumPy and themselves."""
+    return sorted(
+        {
+            f"{name}:{found.line} imports {top(found.module)}"
+            for name, path in files(root)
+            if name in MATHS
+            for found in imports(path)
+            if top(found.module) not in MATHS_MAY_IMPORT
+        }
+    )
+
+
+RULES: dict[Callable[[Path], list[str]], list[tuple[str, str]]] = {
+    imports_that_go_back: [
+        ("rollout/router.py", "import rewards.types"),
+        ("policies/load.py", "def f():\n    from rollout.types import Prompt"),
+        (
+            "rewards/a.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from grpo.types import TrainGroup",
+        ),
+    ],
+    engines_outside_their_files: [
+        ("grpo/loop.py", "import ray"),
+        ("rollout/router.py", "def f():\n    from vllm.engine import LLM"),
+        ("grpo/actor.py", "import vllm"),
+        ("grpo/a.py", "import importlib\nimportlib.import_module('ray.util')"),
+    ],
+    packages_that_are_not_light: [("rollout/__init__.py", "from rollout.types import Prompt")],
+    relative_imports: [("grpo/loop.py", "from . import kl")],
+    heavy_imports_of_light_modules: [
+        ("grpo/config.py", "import torch"),
+        ("grpo/cli.py", "from grpo.helpers import f\n"),
+        ("grpo/cli.py", "from grpo import helpers\n"),
+        ("rewards/types.py", "class A:\n    import transformers"),
+    ],
+    impure_maths: [
+        ("grpo/losses.py", "def f():\n    import pydantic"),
+        ("grpo/kl.py", "from rollout.types import Prompt"),
+    ],
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_rule_holds(rule: Callable[[Path], list[str]]) -> None:
+    assert rule(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "source"),
+    [(rule, *planted) for rule, cases in RULES.items() for planted in cases],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_rule_finds_a_planted_violation(
+    rule: Callable[[Path], list[str]], name: str, source: str, tmp_path: Path
+) -> None:
+    for package in PACKAGES:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    # What heavy_imports_of_light_modules must follow, and what none of the rules minds.
+    (tmp_path / "grpo" / "helpers.py").write_text("import transformers\n")
+    (tmp_path / "rollout" / "actor.py").write_text("import ray\nfrom policies import load\n")
+    (tmp_path / "grpo" / "stage.py").write_text("from rollout.types import Prompt\nimport grpo.kl\n")
+    assert rule(tmp_path) == []
+    (tmp_path / name).write_text(source)
+    assert len(rule(tmp_path)) == 1
+
+
+def test_rules_see_the_source() -> None:
+    names = [name for name, _ in files(ROOT)]
+    assert {"grpo/loop.py", "rollout/types.py", "policies/settings.py", *MATHS} <= set(names)
+    assert {name for confined in CONFINED.values() for name in confined} <= set(names)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from grpo.cli import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"print('loaded:', sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "doctor" in done.stdout
+    assert done.stdout.splitlines()[-1] == "loaded: []"
