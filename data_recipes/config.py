@@ -76,6 +76,8 @@ class DatasetConfig(Settings):
     """R1-Zero's for base models; "chat": the tokenizer's own chat template; "plain": the question alone."""
     system: str | None = None
     """System message of the chat template (R1 advises none)."""
+    preamble: str = ""
+    """Text in front of the question with template = "plain": worked examples for a base model."""
     prefill: str = ""
     """Put at the start of the assistant's turn, e.g. "<think>\\n"; rewards read it as part of the reply."""
     limit: int | None = Field(None, ge=1)
@@ -117,6 +119,8 @@ class DatasetConfig(Settings):
             raise ValueError(f"params are for procedural sources; {self.source!r} has none")
         if self.system is not None and self.template != "chat":
             raise ValueError(f'system is read with template = "chat" only, not with {self.template!r}')
+        if self.preamble and self.template != "plain":
+            raise ValueError(f'preamble is read with template = "plain" only, not with {self.template!r}')
         if self.answer_pattern is not None and self.answer_field is None:
             raise ValueError("answer_pattern needs an answer_field")
         if kind == "chain":

@@ -80,7 +80,7 @@ def to_prompt(where: str, row: Row, config: DatasetConfig, tokenizer: Tokenizer)
             "(another field: set prompt_field)"
         )
     answer = None if config.answer_field is None else _answer(where, row, config)
-    rendered = render(config.template, question, tokenizer, config.system, config.prefill)
+    rendered = render(config.template, question, tokenizer, config.system, config.prefill, config.preamble)
     token_ids = tuple(tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens))
     _check_known(where, rendered.text, token_ids, tokenizer)
     source = Path(config.source).name if source_kind(config.source) == "file" else config.source

@@ -32,7 +32,12 @@ class Rendered:
 
 
 def render(
-    template: str, question: str, tokenizer: Tokenizer, system: str | None = None, prefill: str = ""
+    template: str,
+    question: str,
+    tokenizer: Tokenizer,
+    system: str | None = None,
+    prefill: str = "",
+    preamble: str = "",
 ) -> Rendered:
     """Put a question into a template.
 
@@ -42,6 +47,7 @@ def render(
         tokenizer: read by "chat" alone, for its chat template.
         system: system message, "chat" alone.
         prefill: text put at the start of the assistant's turn.
+        preamble: text in front of the question, "plain" alone.
 
     Raises:
         DataError: "chat" with a tokenizer that has no chat template, take another.
@@ -51,7 +57,7 @@ def render(
     if template == "r1-zero":
         return Rendered(R1_ZERO.replace("{prompt}", question) + prefill, True)
     if template == "plain":
-        return Rendered(question + prefill, True)
+        return Rendered(preamble + question + prefill, True)
     if template == "chat":
         return Rendered(_chat(question, tokenizer, system) + prefill, False)
     raise ValueError(f"unknown template {template!r}; there are r1-zero, chat, plain")

@@ -217,13 +217,11 @@ def _guarded(command: Callable[..., object]) -> int:
         errors.print("[yellow]interrupted[/]; the same command goes on from the last checkpoint")
         return 130
     except Exception as error:
-        import click
-
-        if isinstance(error, click.exceptions.Abort):
+        if isinstance(error, typer.Abort):
             return 130
-        if isinstance(error, click.ClickException):
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error; typer keeps its class to itself
             error.show()
-            return error.exit_code
+            return int(error.exit_code)
         if os.environ.get("GRPO_TRACEBACK") or not isinstance(error, (ValueError, OSError, RuntimeError)):
             raise
         errors.print(f"[bold red]error[/] {escape(str(error))}", highlight=False, soft_wrap=True)

@@ -44,9 +44,11 @@ class AlgorithmConfig(Settings):
     advantage: Literal["std", "mean", "leave_one_out"] = "std"
     """"std": (r−mean)/std as printed; "mean": Dr. GRPO; "leave_one_out": r_i − mean of the others."""
     no_spread: Literal["keep", "drop"] = "keep"
-    """A group with equal rewards has advantage 0. "keep": as printed it stays in denominator and KL; "drop": out of both."""
+    """A group with equal rewards has advantage 0. "keep": as printed it stays in denominator and KL; "drop": out of
+    both."""
     ratio: Literal["token", "sequence", "gspo", "cispo"] = "token"
-    """Level of π_θ/π_old: token (DeepSeekMath), sequence (R1, V3 as printed), length-normalised sequence (GSPO), CISPO."""
+    """Level of π_θ/π_old: token (DeepSeekMath), sequence (R1, V3 as printed), length-normalised sequence (GSPO), or
+    CISPO."""
     clip_low: float = Field(0.2, gt=0)
     clip_high: float = Field(0.2, gt=0)
     """ε below and above 1 (R1 stage 1: 10 for both; the ratio's lower bound is then 0 and never binds)."""
@@ -95,6 +97,9 @@ class SamplingConfig(Settings):
     max_tokens: int = Field(1024, ge=1)
     max_tokens_schedule: tuple[ScheduleStep, ...] = ()
     """Changes of the length limit by step (R1-Zero: 32,768, from step 8,200 on 65,536)."""
+    stop_tokens: tuple[str, ...] = ()
+    """Tokens that end a completion besides the tokenizer's EOS, each one token of the vocabulary, e.g. "\n" for a base
+    model that would go on with the next question."""
 
 
 class OptimizerConfig(Settings):

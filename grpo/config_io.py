@@ -129,7 +129,8 @@ def _set(tree: dict[str, Any], key: list[str], value: Any) -> None:
                 node[int(part)]
             except (ValueError, IndexError):
                 raise ConfigError(
-                    f"--set {'.'.join(key)}: {'.'.join(key[:i])} is a list of {len(node)}; use an index 0…{len(node) - 1}"
+                    f"--set {'.'.join(key)}: {'.'.join(key[:i])} is a list of {len(node)}; "
+                    f"use an index 0…{len(node) - 1}"
                 ) from None
             if last:
                 node[int(part)] = value

@@ -47,13 +47,27 @@ class Guards:
         self._window.append(metrics)
         if len(self._window) < self._config.window:
             return []
-        self._stop_if("length/truncated_share", self._config.max_truncated, "completions hit the length limit",
-                      "raise sampling.max_tokens", "guards.max_truncated")  # fmt: skip
-        self._stop_if("group/no_spread_share", self._config.max_no_spread, "groups have no spread in reward, so no advantage",
-                      "use easier or harder prompts, a larger algorithm.group_size or dynamic_sampling",
-                      "guards.max_no_spread")  # fmt: skip
-        self._stop_if("reward/abstained_share", self._config.max_abstained, "samples got no verdict",
-                      "read the reasons in samples/*.parquet", "guards.max_abstained")  # fmt: skip
+        self._stop_if(
+            "length/truncated_share",
+            self._config.max_truncated,
+            "completions hit the length limit",
+            "raise sampling.max_tokens",
+            "guards.max_truncated",
+        )
+        self._stop_if(
+            "group/no_spread_share",
+            self._config.max_no_spread,
+            "groups have no spread in reward, so no advantage",
+            "use easier or harder prompts, a larger algorithm.group_size or dynamic_sampling",
+            "guards.max_no_spread",
+        )
+        self._stop_if(
+            "reward/abstained_share",
+            self._config.max_abstained,
+            "samples got no verdict",
+            "read the reasons in samples/*.parquet",
+            "guards.max_abstained",
+        )
         return [w for name in self._components for w in self._component(name)]
 
     def _mean(self, key: str) -> float:

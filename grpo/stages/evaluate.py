@@ -30,7 +30,7 @@ def run(config: RlConfig, address: str | None) -> EvalResult:
                 inputs.eval_prompts,
                 cluster.rollouts,
                 cluster.rewards,
-                tuple(inputs.tokenizer.stop_token_ids),
+                inputs.stop_token_ids,
             )
         finally:
             cluster.close()

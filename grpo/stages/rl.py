@@ -45,6 +45,7 @@ class Inputs:
     prompts: list[Prompt]
     eval_prompts: list[Prompt]
     compute_dtype: str
+    stop_token_ids: tuple[int, ...]
 
 
 def run(config: RlConfig, address: str | None) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
                 stream = PromptStream(inputs.prompts, config.seed)
                 train(
                     config, state, stream, inputs.eval_prompts, cluster.rollouts, cluster.rewards, cluster.learners,
-                    tuple(inputs.tokenizer.stop_token_ids), recorder.on_phase, recorder.on_eval,
+                    inputs.stop_token_ids, recorder.on_phase, recorder.on_eval,
                 )  # fmt: skip
                 cluster.learners.export(config.run_dir / "policy")
             finally:
@@ -109,13 +110,29 @@ def read_inputs(config: RlConfig) -> Inputs:
             f"{len(overlap)} of {len(eval_prompts)} evaluation prompts are also trained on; use another split"
         )
     return Inputs(
-        model_dir,
-        policy,
-        tokenizer,
-        prompts,
-        eval_prompts,
-        resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
+        model_dir=model_dir,
+        facts=policy,
+        tokenizer=tokenizer,
+        prompts=prompts,
+        eval_prompts=eval_prompts,
+        compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
+        stop_token_ids=stop_tokens(config.sampling.stop_tokens, tokenizer),
     )
+
+
+def stop_tokens(extra: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Ids that end a completion: the tokenizer's own and the recipe's.
+
+    Raises:
+        ConfigError: a stop is not exactly one token.
+    """
+    ids = list(tokenizer.stop_token_ids)
+    for text in extra:
+        encoded = tokenizer.encode(text)
+        if len(encoded) != 1:
+            raise ConfigError(f"sampling.stop_tokens: {text!r} is {len(encoded)} tokens for this tokenizer, not one")
+        ids += encoded
+    return tuple(ids)
 
 
 def check_lengths(config: RlConfig, policy: PolicyFacts, prompts: Sequence[Prompt]) -> None:
@@ -126,9 +143,9 @@ def check_lengths(config: RlConfig, policy: PolicyFacts, prompts: Sequence[Promp
     longest = max(prompts, key=lambda p: len(p.token_ids))
     if len(longest.token_ids) + max(limits) > context:
         raise ConfigError(
-            f"prompt {longest.id} has {len(longest.token_ids)} tokens; with {max(limits)} to generate that is over the "
-            f"context of {context}. Lower sampling.max_tokens to {context - len(longest.token_ids)}, or drop long prompts "
-            "(data.max_prompt_tokens)"
+            f"prompt {longest.id} has {len(longest.token_ids)} tokens; with {max(limits)} to generate that is over "
+            f"the context of {context}. Lower sampling.max_tokens to {context - len(longest.token_ids)}, or drop "
+            "long prompts (data.max_prompt_tokens)"
         )
 
 
