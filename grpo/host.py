@@ -1,0 +1,90 @@
+"""What the kernel gives this process: cores, memory, namespaces, ports. Linux files and probes; no torch."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import psutil
+
+CGROUP = Path("/sys/fs/cgroup")
+_LANDLOCK_CREATE_RULESET = 444
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+_PR_GET_SECCOMP = 21
+
+
+def usable_cores() -> int:
+    """Cores in this process's affinity mask."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_quota(cgroup: Path = CGROUP) -> float | None:
+    """Cores' worth of time that the control group allows; None if it sets no bound (cgroup v2 and v1)."""
+    quota, _, period = (_read(cgroup / "cpu.max") or "").partition(" ")
+    if not quota:
+        quota = _read(cgroup / "cpu" / "cpu.cfs_quota_us") or "-1"
+        period = _read(cgroup / "cpu" / "cpu.cfs_period_us") or "100000"
+    return int(quota) / int(period) if quota not in ("max", "-1") else None
+
+
+def memory_limit(cgroup: Path = CGROUP) -> int:
+    """Bytes: the machine's memory or the control group's limit, whichever is less."""
+    total = psutil.virtual_memory().total
+    for path in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"):
+        text = _read(path)
+        if text and text != "max":
+            return min(total, int(text))
+    return total
+
+
+def memory_available(cgroup: Path = CGROUP) -> int:
+    """Bytes that can still be taken without swapping, under the same limit."""
+    available = psutil.virtual_memory().available
+    for name in ("memory.current", "memory/memory.usage_in_bytes"):
+        used = _read(cgroup / name)
+        if used:
+            return max(0, min(available, memory_limit(cgroup) - int(used)))
+    return available
+
+
+def port_is_free(number: int) -> bool:
+    """True if nothing listens on this TCP port of the loopback interface."""
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex(("127.0.0.1", number)) != 0
+
+
+def has_user_namespaces() -> bool:
+    """True if an unprivileged process may make a user namespace; tried, since sysctls tell half of it."""
+    tool = shutil.which("unshare")
+    if tool is None:
+        return False
+    try:
+        return subprocess.run([tool, "-Urnm", "true"], capture_output=True, timeout=10).returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def has_seccomp() -> bool:
+    """True if the kernel filters system calls."""
+    return _libc().prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0
+
+
+def landlock_abi() -> int:
+    """Version of the landlock interface; 0 or less if there is none."""
+    return int(_libc().syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION))
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
