@@ -30,14 +30,18 @@ from rewards.values import failed
 
 _CPU_BUDGET_S = 0.8
 _NEGATED = re.compile(
-    r"(?:\bnot|n't|\bnever|\bisn|≠|!=|\\ne(?:q|g)?(?![a-z])|不是|不等于|并非)\s*(?:equal(?:\s+to)?)?\s*[\s$:=]*$", re.IGNORECASE
+    r"(?:\bnot|n't|\bnever|\bisn|≠|!=|\\ne(?:q|g)?(?![a-z])|不是|不等于|并非)\s*(?:equal(?:\s+to)?)?\s*[\s$:=]*$",
+    re.IGNORECASE,
 )
 _UNSURE = re.compile(
     r"\b(?:or|not|isn't|wrong|incorrect|maybe|either|perhaps|possibly|alternatively|could|might|unsure|versus|vs)\b"
     r"|不是|或|可能|也许|错",
     re.IGNORECASE,
 )
-_JOINS_BOXES = re.compile(r"[\s$,;/|&、，。.:()\[\]*-]*(?:\b(?:or|and|either|maybe)\b|或者|或|和)?[\s$,;/|&、，。.:()\[\]*-]*", re.IGNORECASE)
+_JOINS_BOXES = re.compile(
+    r"[\s$,;/|&、，。.:()\[\]*-]*(?:\b(?:or|and|either|maybe)\b|或者|或|和)?[\s$,;/|&、，。.:()\[\]*-]*",
+    re.IGNORECASE,
+)
 _MAX_BOXES = 3
 _PROMPT_CHARS = 20_000
 _ARITHMETIC = re.compile(r"[0-9.,+\-*/()\s{}^]|\\(?:cdot|times|div|frac)(?![A-Za-z])")
@@ -71,7 +75,9 @@ def accuracy(row: RewardRow, cpu_budget_s: float = _CPU_BUDGET_S) -> Score:
 
 def warm_up() -> None:
     """Load the symbolic parser now: it takes seconds, which no row's budget should pay."""
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its SIGALRM deadline is off: ours holds
+    logging.getLogger("math_verify").setLevel(
+        logging.ERROR
+    )  # it warns that its SIGALRM deadline is off: ours holds
     with contextlib.suppress(Refused):
         is_correct(r"\frac{x+1}{2}", r"\frac{1}{2} + \frac{x}{2}")
         is_correct(r"\sqrt{8}", r"2\sqrt{2}")
@@ -141,13 +147,20 @@ def _committed_box(reply: str, found: list[Box]) -> tuple[str | None, str]:
         return None, "several different boxes"
     for before, after, left, right in zip(recent, recent[1:], spelled, spelled[1:], strict=False):
         between = reply[before.end : after.start]
-        if left != right and after is last and (_JOINS_BOXES.fullmatch(between[:200]) or _offers_both(between)):
+        if (
+            left != right
+            and after is last
+            and (_JOINS_BOXES.fullmatch(between[:200]) or _offers_both(between))
+        ):
             return None, "several different boxes"
     return last.body, ""
 
 
 def _offers_both(between: str) -> bool:
-    return len(between) < 80 and re.search(r"\b(?:or|either|maybe|alternatively|possibly)\b|或", between) is not None
+    return (
+        len(between) < 80
+        and re.search(r"\b(?:or|either|maybe|alternatively|possibly)\b|或", between) is not None
+    )
 
 
 def _outside(body: str, found: list[Box]) -> str:
@@ -199,7 +212,11 @@ def _compared(reference_text: str, reference: Value, text: str, candidate: Value
     level = compare(reference, candidate, prompt)
     if not level and ("," in text or "," in reference_text):  # "100,200,300" is a number or a list: take both
         spaced = [parse(re.sub(r",(?=\S)", ", ", t)) for t in (reference_text, text)]
-        if isinstance(spaced[0], Group) and isinstance(spaced[1], Group) and not isinstance(reference, Quantity):
+        if (
+            isinstance(spaced[0], Group)
+            and isinstance(spaced[1], Group)
+            and not isinstance(reference, Quantity)
+        ):
             level = compare(spaced[0], spaced[1], prompt)
     return level
 

@@ -101,7 +101,9 @@ def _percentages(reference: Quantity, candidate: Quantity, prompt: str) -> int:
     return EQUAL if b / 100 == a else DIFFERENT
 
 
-def _rounded(exact: Fraction, value: Fraction, decimals: int, significant: int, form: str, exact_form: str) -> bool:
+def _rounded(
+    exact: Fraction, value: Fraction, decimals: int, significant: int, form: str, exact_form: str
+) -> bool:
     """A decimal of six digits or more stands for the fraction that it rounds or cuts."""
     if form != "decimal" or significant < _MIN_SIGNIFICANT or exact_form in ("integer", "decimal"):
         return False
@@ -148,7 +150,11 @@ def _ratios(reference: Ratio, candidate: Ratio, prompt: str) -> int:
     if len(numbers) != 2 * len(a) or 0 in numbers:
         return DIFFERENT
     scale = numbers[0] / numbers[len(a)]
-    return EQUAL if all(x == scale * y for x, y in zip(numbers[: len(a)], numbers[len(a) :], strict=True)) else DIFFERENT
+    return (
+        EQUAL
+        if all(x == scale * y for x, y in zip(numbers[: len(a)], numbers[len(a) :], strict=True))
+        else DIFFERENT
+    )
 
 
 def _matrices(reference: Matrix, candidate: Matrix, prompt: str) -> int:
@@ -166,7 +172,9 @@ def _groups(reference: Group, candidate: Group, prompt: str) -> int:
         return _ordered(reference.items, candidate.items, prompt)
     if {a, b} == {"{}", ""}:
         return _unordered(reference.items, candidate.items, prompt)
-    is_interval = len(reference.items) == 2 and "[" in a + b  # [1, 2] written without brackets lost its meaning
+    is_interval = (
+        len(reference.items) == 2 and "[" in a + b
+    )  # [1, 2] written without brackets lost its meaning
     if "" in (a, b) and {a, b} <= {"", "()", "[]"} and not is_interval:
         return _ordered(reference.items, candidate.items, prompt)
     return DIFFERENT
@@ -200,7 +208,9 @@ def _unordered(a: Sequence[Value], b: Sequence[Value], prompt: str) -> int:
 
 
 def _relations(reference: Relation, candidate: Relation, prompt: str) -> int:
-    if reference.operators == candidate.operators and (level := _ordered(reference.parts, candidate.parts, prompt)):
+    if reference.operators == candidate.operators and (
+        level := _ordered(reference.parts, candidate.parts, prompt)
+    ):
         return level
     if len(reference.operators) != 1 or len(candidate.operators) != 1:
         return DIFFERENT
@@ -263,8 +273,10 @@ def _is_assignment(value: Value) -> bool:
     if isinstance(name, Expression):
         pattern = r"\\?[A-Za-z]+(?:_\{?[A-Za-z0-9]+\}?)?(?:\s?\([A-Za-z](?:,\s?[A-Za-z])*\))?'?"
         return re.fullmatch(pattern, name.latex.strip()) is not None
-    return isinstance(name, Words) and re.fullmatch(r"[A-Za-z]+(?: [A-Za-z]+){0,2}", name.text) is not None and not re.search(
-        r"\b(?:not|no|never|isn|wrong|or)\b", name.text, re.IGNORECASE
+    return (
+        isinstance(name, Words)
+        and re.fullmatch(r"[A-Za-z]+(?: [A-Za-z]+){0,2}", name.text) is not None
+        and not re.search(r"\b(?:not|no|never|isn|wrong|or)\b", name.text, re.IGNORECASE)
     )
 
 
@@ -277,7 +289,9 @@ def _last_of_chain(value: Value) -> Value:
     sums = before[1:] if named else before
     if not sums or any(_latex(part) is None for part in (*sums, last)):
         return value
-    if not named and any(re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", _latex(part) or "")) for part in sums):
+    if not named and any(
+        re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", _latex(part) or "")) for part in sums
+    ):
         return value
     if not all(_expressions(last, part) for part in sums):
         return value
@@ -294,7 +308,12 @@ def _interval(value: Value) -> Value:
     if not set(operators) <= {"<", "<="}:
         return value
     infinity = Expression(r"\infty")
-    if len(parts) == 3 and _is_variable(parts[1]) and not _is_variable(parts[0]) and not _is_variable(parts[2]):
+    if (
+        len(parts) == 3
+        and _is_variable(parts[1])
+        and not _is_variable(parts[0])
+        and not _is_variable(parts[2])
+    ):
         low, high, opening, closing = parts[0], parts[2], operators[0], operators[1]
     elif len(parts) == 2 and _is_variable(parts[0]) and _is_constant(parts[1]):
         low, high, opening, closing = Expression(r"-\infty"), parts[1], "<", operators[0]
@@ -306,7 +325,10 @@ def _interval(value: Value) -> Value:
 
 
 def _is_variable(value: Value) -> bool:
-    return isinstance(value, Expression) and re.fullmatch(r"[A-Za-z]|\\(?:theta|alpha|lambda)", value.latex.strip()) is not None
+    return (
+        isinstance(value, Expression)
+        and re.fullmatch(r"[A-Za-z]|\\(?:theta|alpha|lambda)", value.latex.strip()) is not None
+    )
 
 
 def _is_constant(value: Value) -> bool:

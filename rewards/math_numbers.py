@@ -1,7 +1,7 @@
 """Numbers as people write them, read exactly: no float, no evaluation, ASCII digits only.
 
-    12  -3.50  1,234,567  1 234  1/2  \\frac{1}{2}  1\\frac{1}{2}  1 1/2  0.\\overline{3}  6.02 \\times 10^{23}  1e-3  5 million
-    二十五  三分之一  百分之五
+12  -3.50  1,234,567  1 234  1/2  \\frac{1}{2}  1\\frac{1}{2}  1 1/2  0.\\overline{3}  6.02 \\times 10^{23}  1e-3  5 million
+二十五  三分之一  百分之五
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _SCIENTIFIC = re.compile(
     r"([+-]?[0-9]+(?:\.[0-9]+)?)?\s*(?:[*x]|\\times|\\cdot)?\s*10\s*\^\s*(?:\{\s*([+-]?\s?[0-9]{1,6})\s*\}|\(\s*([+-]?[0-9]{1,6})\s*\)|([+-]?[0-9]{1,6}))"
 )
 _E_NOTATION = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,6})")
-_MAGNITUDE = re.compile(r"(.*[0-9}])\s*(hundred|thousand|million|billion|trillion|万|亿|千|百)", re.IGNORECASE)
+_MAGNITUDE = re.compile(
+    r"(.*[0-9}])\s*(hundred|thousand|million|billion|trillion|万|亿|千|百)", re.IGNORECASE
+)
 _FACTORS = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
     "百": 10**2, "千": 10**3, "万": 10**4, "亿": 10**8,
@@ -58,7 +60,14 @@ def read_number(text: str) -> Numeral | None:
     if not text or len(text) > _MAX_DIGITS:
         return None
     if text.isascii():
-        return _decimal(text) or _fraction(text) or _scientific(text) or _repeating(text) or _large(text) or _word(text)
+        return (
+            _decimal(text)
+            or _fraction(text)
+            or _scientific(text)
+            or _repeating(text)
+            or _large(text)
+            or _word(text)
+        )
     return _large(text) or _chinese(text)
 
 

@@ -59,7 +59,10 @@ def _check_exponent(exponent: str) -> None:
     small = re.sub(r"[A-Za-z]\s*\^\s*(?:\{\s*[0-9]\s*\}|[0-9])", " ", exponent)  # the x^2 of e^{-x^2}
     if "^" in small or r"\exp" in small or (small != exponent and re.search(r"[0-9]{3}", small)):
         raise Refused("a power in an exponent")
-    if re.search(rf"[0-9]{{{_MAX_EXPONENT_DIGITS + 1}}}", small) or _product(small) > 10**_MAX_EXPONENT_DIGITS:
+    if (
+        re.search(rf"[0-9]{{{_MAX_EXPONENT_DIGITS + 1}}}", small)
+        or _product(small) > 10**_MAX_EXPONENT_DIGITS
+    ):
         raise Refused(f"an exponent above {10**_MAX_EXPONENT_DIGITS}")
 
 
@@ -103,7 +106,9 @@ def proportional(a_left: str, a_right: str, b_left: str, b_right: str, positive:
             return False
         ratios.append(numerator / denominator)
     scale = ratios[0]
-    return all(abs(r - scale) < 1e-20 * abs(scale) for r in ratios) and (not positive or complex(scale).real > 0)
+    return all(abs(r - scale) < 1e-20 * abs(scale) for r in ratios) and (
+        not positive or complex(scale).real > 0
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -165,7 +170,10 @@ def _points(symbols: set[Any]) -> list[dict[Any, Any]]:
     if not ordered:
         return [{}]
     return [
-        {symbol: sympy.Float(start, 40) + number * sympy.Float(shift, 40) for number, symbol in enumerate(ordered)}
+        {
+            symbol: sympy.Float(start, 40) + number * sympy.Float(shift, 40)
+            for number, symbol in enumerate(ordered)
+        }
         for start, shift in _POINTS
     ]
 
@@ -202,4 +210,8 @@ def _product(exponent: str) -> int:
     product = 1
     for number in re.findall(r"[0-9]+", exponent)[:20]:
         product *= max(int(number[:12]), 2)
-    return product if len(re.findall(r"[0-9]+", exponent)) > 1 else int((re.findall(r"[0-9]+", exponent) or ["0"])[0][:12])
+    return (
+        product
+        if len(re.findall(r"[0-9]+", exponent)) > 1
+        else int((re.findall(r"[0-9]+", exponent) or ["0"])[0][:12])
+    )

@@ -22,10 +22,7 @@ _SYMBOLS = {
     "“": '"', "”": '"', "￥": "¥", "\u00a0": " ", "\u3000": " ", "\u202f": " ", "\u2009": " ",
 }  # fmt: skip
 _TRANSLATION = str.maketrans(_SYMBOLS)
-_FRACTION_CHARS = {
-    char: unicodedata.normalize("NFKC", char).split("\u2044")
-    for char in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
-}
+_FRACTION_CHARS = {char: unicodedata.normalize("NFKC", char).split("\u2044") for char in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
 _SPACING = re.compile(r"\\(?:[,;:! ]|quad\b|qquad\b|displaystyle\b|limits\b|hspace\{[^{}]*\})|~|&nbsp;")
 _SIZING = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?![A-Za-z])\s*")
 _TEXT = re.compile(
@@ -111,7 +108,9 @@ def _ascii_math(text: str) -> str:
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^{" + m.group().translate(_SUPERSCRIPTS) + "}", text)
     text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + m.group().translate(_SUBSCRIPTS) + "}", text)
     text = text.translate(_TRANSLATION)
-    text = re.sub("√\\s*(?:\\(([^()]*)\\)|(\\d+|[A-Za-z]))", lambda m: f"\\sqrt{{{m.group(1) or m.group(2)}}}", text)
+    text = re.sub(
+        "√\\s*(?:\\(([^()]*)\\)|(\\d+|[A-Za-z]))", lambda m: f"\\sqrt{{{m.group(1) or m.group(2)}}}", text
+    )
     return "".join(chr(ord(c) - 0xFEE0) if "！" <= c <= "～" else c for c in text)
 
 
@@ -130,7 +129,11 @@ def _unwrapped(text: str) -> str:
                 text = text[len(mark) : -len(mark)]
         for opening, closing in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
             inner = text[len(opening) : len(text) - len(closing)]
-            if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing):
+            if (
+                len(text) > len(opening) + len(closing)
+                and text.startswith(opening)
+                and text.endswith(closing)
+            ):
                 if opening not in inner and closing not in inner:
                     text = inner
                 break

@@ -92,7 +92,9 @@ def _table() -> dict[str, tuple[Fraction, str]]:
 
 
 _TABLE = _table()
-_COUNT_WORDS_ZH = frozenset("个 只 条 张 本 人 名 位 次 辆 棵 支 件 种 颗 朵 匹 头 岁 倍 道 题 页 组 班 箱 盒 袋 瓶 杯 块 双 对 套".split())
+_COUNT_WORDS_ZH = frozenset(
+    "个 只 条 张 本 人 名 位 次 辆 棵 支 件 种 颗 朵 匹 头 岁 倍 道 题 页 组 班 箱 盒 袋 瓶 杯 块 双 对 套".split()
+)
 _LOOSE = {name.lower(): value for name, value in _TABLE.items() if len(name) > 2}
 _SHORTHAND = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "m/s²": "m/s^2"}
 _NOT_NOUNS = frozenset(

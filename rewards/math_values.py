@@ -123,14 +123,20 @@ _US_DAY = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})")
 _ZH_DAY = re.compile(r"([0-9]{4})\s*年\s*([0-9]{1,2})\s*月\s*([0-9]{1,2})\s*[日号]")
 _MONTHS = "january february march april may june july august september october november december".split()
 _MONTH = "|".join(f"{m}|{m[:3]}" for m in _MONTHS)
-_DAY_MONTH = re.compile(rf"([0-9]{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?({_MONTH})\.?,?\s+([0-9]{{4}})", re.IGNORECASE)
+_DAY_MONTH = re.compile(
+    rf"([0-9]{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?({_MONTH})\.?,?\s+([0-9]{{4}})", re.IGNORECASE
+)
 _MONTH_DAY = re.compile(rf"({_MONTH})\.?\s+([0-9]{{1,2}})(?:st|nd|rd|th)?,?\s+([0-9]{{4}})", re.IGNORECASE)
-_MATRIX = re.compile(r"\\begin\{([pbBvV]?matrix|smallmatrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
+_MATRIX = re.compile(
+    r"\\begin\{([pbBvV]?matrix|smallmatrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}", re.DOTALL
+)
 _RELATION = re.compile(r"\\(?:le|ge|ne|in|approx|lt|gt|equiv)(?![A-Za-z])|<=|>=|!=|<|>|=")
 _OPERATORS = {
     r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\approx": "=", r"\lt": "<", r"\gt": ">", r"\equiv": "equiv",
 }  # fmt: skip
-_LIST_WORDS = re.compile(r",?\s+(?:and|or)\s+|\s*(?:或者|或|和|以及)\s*|\s*\\(?:vee|lor|wedge|land)(?![A-Za-z])\s*")
+_LIST_WORDS = re.compile(
+    r",?\s+(?:and|or)\s+|\s*(?:或者|或|和|以及)\s*|\s*\\(?:vee|lor|wedge|land)(?![A-Za-z])\s*"
+)
 _UNIT_TAIL = re.compile(r"(.*[0-9}.)])\s*([^0-9\s{}.()].*)", re.DOTALL)
 _FUNCTIONS = (
     "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt pi theta alpha beta gamma delta epsilon "
@@ -138,8 +144,12 @@ _FUNCTIONS = (
     "max min gcd lcm emptyset vert left right Re Im overline bar vec hat dots ldots cdots mod cup cap setminus"
 ).split()
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
-_PLAIN_FUNCTION = re.compile(r"(?<![A-Za-z\\])(sin|cos|tan|cot|sec|csc|ln|log|exp|pi|theta|arcsin|arccos|arctan)(?![A-Za-z])")
-_SHORT_WORDS = frozenset("is or no of to in on an at as by if it we so do up he me my be am us go ok hi oh".split())
+_PLAIN_FUNCTION = re.compile(
+    r"(?<![A-Za-z\\])(sin|cos|tan|cot|sec|csc|ln|log|exp|pi|theta|arcsin|arccos|arctan)(?![A-Za-z])"
+)
+_SHORT_WORDS = frozenset(
+    "is or no of to in on an at as by if it we so do up he me my be am us go ok hi oh".split()
+)
 
 
 def parse(text: str, depth: int = 0) -> Value:
@@ -232,7 +242,11 @@ def _based(text: str) -> Based | None:
         return None
     highest = max((int(char, 16) for char in digits if char != "."), default=0)
     has_digit = any(char.isdigit() for char in digits) or digits.isupper()
-    return Based(digits.upper().lstrip("0") or "0", base) if 2 <= base <= 36 and highest < base and has_digit else None
+    return (
+        Based(digits.upper().lstrip("0") or "0", base)
+        if 2 <= base <= 36 and highest < base and has_digit
+        else None
+    )
 
 
 def _quantity(text: str) -> Quantity | None:
@@ -257,11 +271,15 @@ def _quantity(text: str) -> Quantity | None:
         number = read_number(text[len("百分之") :])
         return Quantity(number, is_percent=True) if number else None
     if (match := _UNIT_TAIL.fullmatch(text)) is None:
-        match = re.fullmatch(r"([零一二两三四五六七八九十百千万亿]+)([^零一二两三四五六七八九十百千万亿].*)", text)
+        match = re.fullmatch(
+            r"([零一二两三四五六七八九十百千万亿]+)([^零一二两三四五六七八九十百千万亿].*)", text
+        )
         match = match or re.fullmatch(r"([A-Za-z]+(?:-[a-z]+)?)\s+([A-Za-z ]+)", text)
     if match:
         number, unit = read_number(match[1].strip()), parse_unit(match[2])
-        if number is None and (cut := re.fullmatch(r"(.*?[0-9}])\s*(\^\\circ.*|[A-Za-z°\u4e00-\u9fff].*)", text)):
+        if number is None and (
+            cut := re.fullmatch(r"(.*?[0-9}])\s*(\^\\circ.*|[A-Za-z°\u4e00-\u9fff].*)", text)
+        ):
             number, unit = read_number(cut[1].strip()), parse_unit(cut[2])
         if number is not None and unit is not None:
             return Quantity(number, unit)
@@ -354,7 +372,13 @@ def _relation(text: str, depth: int) -> Value | None:
 def _plus_minus(text: str, depth: int) -> Group | None:
     if text.count(r"\pm") != 1:
         return None
-    return Group("", (parse(text.replace(r"\pm", "+").lstrip("+ "), depth + 1), parse(text.replace(r"\pm", "-"), depth + 1)))
+    return Group(
+        "",
+        (
+            parse(text.replace(r"\pm", "+").lstrip("+ "), depth + 1),
+            parse(text.replace(r"\pm", "-"), depth + 1),
+        ),
+    )
 
 
 def _ratio(text: str, depth: int) -> Ratio | None:

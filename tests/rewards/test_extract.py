@@ -6,7 +6,10 @@ from rewards.extract import after_reasoning, answer_text, boxes, reasoning_text
 
 TEXT = st.text(alphabet=st.characters(exclude_characters="<>\\{}", exclude_categories=["Cs"]), max_size=20)
 PIECES = st.lists(
-    st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", r"\boxed{", "{", "}", r"\{", "a", "7", " "]), max_size=30
+    st.sampled_from(
+        ["<think>", "</think>", "<answer>", "</answer>", r"\boxed{", "{", "}", r"\{", "a", "7", " "]
+    ),
+    max_size=30,
 )
 
 

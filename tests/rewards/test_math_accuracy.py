@@ -77,7 +77,9 @@ def test_one_committed_answer(completion, answer):
     assert committed_answer(completion)[0] == answer
 
 
-@pytest.mark.parametrize("value", ["(0,1)", "[0,1)", r"\{1,2\}", "1, 2", r"\frac{x}{2}", "5 cm", "x > 3", "10:30", "Paris"])
+@pytest.mark.parametrize(
+    "value", ["(0,1)", "[0,1)", r"\{1,2\}", "1, 2", r"\frac{x}{2}", "5 cm", "x > 3", "10:30", "Paris"]
+)
 def test_values_equal_themselves(value):
     assert compare(parse(clean(value)), parse(clean(value))) > 0
 

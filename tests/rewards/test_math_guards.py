@@ -32,14 +32,25 @@ def test_hostile_answers_score_zero_without_running_away(answer):
 
 @pytest.mark.parametrize(
     "latex",
-    [r"10^{10^{10}}", r"2^{99999}", "99999!", "9!!", r"x^{2^{x}}", r"\exp(\exp(\exp(2)))", "(" * 30 + "x" + ")" * 30, "x" * 500],
+    [
+        r"10^{10^{10}}",
+        r"2^{99999}",
+        "99999!",
+        "9!!",
+        r"x^{2^{x}}",
+        r"\exp(\exp(\exp(2)))",
+        "(" * 30 + "x" + ")" * 30,
+        "x" * 500,
+    ],
 )
 def test_guard_refuses(latex):
     with pytest.raises(Refused):
         check_size(latex)
 
 
-@pytest.mark.parametrize("latex", [r"e^{-x^2}", r"2^{1000}", "5!", r"\frac{1}{1+\frac{1}{x}}", r"x^{n+1}", r"10^{-6}"])
+@pytest.mark.parametrize(
+    "latex", [r"e^{-x^2}", r"2^{1000}", "5!", r"\frac{1}{1+\frac{1}{x}}", r"x^{n+1}", r"10^{-6}"]
+)
 def test_guard_lets_ordinary_mathematics_pass(latex):
     check_size(latex)
 
@@ -59,7 +70,9 @@ def test_equality_holds_on_both_sides_of_zero():
     assert same(r"\sqrt{x^{2}}", r"|x|")
 
 
-@pytest.mark.parametrize("unit", [r"\boxed{", "<answer>", "</answer>", "<think>", "{", "}", "</think>", "<answer></answer>"])
+@pytest.mark.parametrize(
+    "unit", [r"\boxed{", "<answer>", "</answer>", "<think>", "{", "}", "</think>", "<answer></answer>"]
+)
 def test_long_spam_is_linear(unit):
     completion = unit * (400_000 // len(unit))
     assert accuracy(RewardRow(completion, answer="42")).total == 0.0

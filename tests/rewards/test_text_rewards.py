@@ -28,14 +28,26 @@ def test_mcq(answer, reference, value):
 
 @pytest.mark.parametrize(
     ("answer", "reference", "value"),
-    [("Paris", "B", 1), ("B. Paris", "B", 1), ("B. London", "B", 0), ("B", "Paris", 1), ("B", 1, 1), ("Rome", "B", 0), ("D", "B", 0)],
+    [
+        ("Paris", "B", 1),
+        ("B. Paris", "B", 1),
+        ("B. London", "B", 0),
+        ("B", "Paris", 1),
+        ("B", 1, 1),
+        ("Rome", "B", 0),
+        ("D", "B", 0),
+    ],
 )
 def test_mcq_with_choices(answer, reference, value):
-    row = RewardRow(f"<answer>{answer}</answer>", answer=reference, columns={"choices": ["London", "Paris", "Oslo"]})
+    row = RewardRow(
+        f"<answer>{answer}</answer>", answer=reference, columns={"choices": ["London", "Paris", "Oslo"]}
+    )
     assert mcq(row).total == value
 
 
-@pytest.mark.parametrize(("reference", "verdict"), [(None, "abstain"), ("zebra", "error"), (7, "error"), (True, "error")])
+@pytest.mark.parametrize(
+    ("reference", "verdict"), [(None, "abstain"), ("zebra", "error"), (7, "error"), (True, "error")]
+)
 def test_mcq_reference_that_names_no_option(reference, verdict):
     assert mcq(RewardRow("<answer>B</answer>", answer=reference)).verdict == verdict
 
@@ -67,7 +79,9 @@ def _language(text, language):
     ],
 )
 def test_language_share(reasoning, language, share):
-    assert _language(f"<think>{reasoning}</think><answer>无 none</answer>", language).total == pytest.approx(share)
+    assert _language(f"<think>{reasoning}</think><answer>无 none</answer>", language).total == pytest.approx(
+        share
+    )
 
 
 def test_language_reads_only_the_reasoning():
@@ -80,10 +94,16 @@ def test_language_without_target_abstains(language):
 
 
 def test_language_variants_of_the_code_are_understood():
-    assert _language("<think>字</think>", "zh-CN").total == _language("<think>word</think>", "en_US").total == 1.0
+    assert (
+        _language("<think>字</think>", "zh-CN").total
+        == _language("<think>word</think>", "en_US").total
+        == 1.0
+    )
 
 
-@pytest.mark.parametrize("text", ["no tags at all", "<think></think>", "<think>1 + 2 = 3</think>", "<think>$words$</think>"])
+@pytest.mark.parametrize(
+    "text", ["no tags at all", "<think></think>", "<think>1 + 2 = 3</think>", "<think>$words$</think>"]
+)
 def test_language_of_nothing_is_zero(text):
     score = _language(text, "en")
     assert (score.total, score.verdict) == (0.0, "ok")
@@ -93,10 +113,16 @@ def test_language_of_nothing_is_zero(text):
 @given(st.lists(st.sampled_from(["word", "another", "字", "词"]), min_size=1, max_size=30))
 def test_language_counts_agree_with_a_plain_count(words):
     counts = word_counts(" ".join(words))
-    assert counts == {"en": sum(w.isascii() for w in words), "zh": sum(not w.isascii() for w in words), "other": 0}
+    assert counts == {
+        "en": sum(w.isascii() for w in words),
+        "zh": sum(not w.isascii() for w in words),
+        "other": 0,
+    }
 
 
-@pytest.mark.parametrize("unit", ["$", "`", "\\(", "\\[", "\\begin{align}", "```", "\\frac{", "$$", "http://"])
+@pytest.mark.parametrize(
+    "unit", ["$", "`", "\\(", "\\[", "\\begin{align}", "```", "\\frac{", "$$", "http://"]
+)
 def test_language_of_unclosed_markup_is_linear(unit):
     assert _language("<think>" + unit * (200_000 // len(unit)) + "</think>", "en").verdict == "ok"
 
