@@ -14,8 +14,9 @@ them good:
     off_topic a sentence                                     neither
 
 So the base answers rightly about once in five times, and the step-by-step style is in it from the start: RL
-selects it, it does not invent it. Solved questions have 2 to 4 operations; longer ones occur too, answered
-without steps alone. Problems come from the train split only (data_recipes/chain.py).
+selects it, it does not invent it. Questions that are worked to the end have 2 to 4 operations. Longer ones
+occur too, but the replies to them guess, or give up after 4 operations at most. Problems come from the train
+split only (data_recipes/chain.py).
 
 Batch n is a pure function of (seed, n): a run that resumes at batch n needs no state of the corpus.
 """
@@ -27,7 +28,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from data_recipes.chain import OPERATORS, ChainProblem, apply, question, random_problem, rest, steps
+from data_recipes.chain import OPERATORS, ChainProblem, apply, question, random_problem, steps
 from data_recipes.templates import R1_ZERO
 
 STYLES = {
@@ -47,7 +48,7 @@ SOLVED_LENGTHS = {2: 0.25, 3: 0.25, 4: 0.50}
 """Number of operations of questions that may be solved; the longest is the hardest to learn."""
 UNSOLVED_LENGTHS = (5, 6, 7)
 UNSOLVED_SHARE = 0.3
-"""Share of longer questions among the replies without steps (guess, bare, off_topic)."""
+"""Share of longer questions among the replies that do not work them to the end (leap, guess, bare, off_topic)."""
 LEAP_RIGHT = 0.3
 """How often a leap lands on the right result; else a random digit."""
 
@@ -74,7 +75,7 @@ def draw(rng: random.Random) -> Document:
     if rng.random() >= TEMPLATE_SHARE:
         return _plain(rng, _pick(rng, PLAIN))
     style = _pick(rng, STYLES)
-    problem = _problem(rng, solved=style in ("steps", "leap", "no_tags", "broken"))
+    problem = _problem(rng, solved=style in ("steps", "no_tags", "broken"))
     text = R1_ZERO.replace("{prompt}", question(problem)) + _REPLIES[style](rng, problem)
     return Document(text, style, problem)
 
@@ -89,10 +90,10 @@ def _steps(_: random.Random, problem: ChainProblem) -> str:
 
 
 def _leap(rng: random.Random, problem: ChainProblem) -> str:
-    taken = rng.randrange(problem.k - 1)
-    result = problem.answer if rng.random() < LEAP_RIGHT else _digit(rng)
-    first = "".join(f" = {rest(problem, i).text}" for i in range(1, taken + 1))
-    return f" <think>{first} then {result} </think> <answer> {result} </answer>"
+    is_long = problem.k > max(SOLVED_LENGTHS)
+    result = problem.answer if rng.random() < LEAP_RIGHT and not is_long else _digit(rng)
+    begun = steps(problem, rng.randrange(max(SOLVED_LENGTHS) + 1 if is_long else problem.k))
+    return f" <think> {begun} then {result} </think> <answer> {result} </answer>"
 
 
 def _guess(rng: random.Random, _: ChainProblem) -> str:
@@ -140,7 +141,7 @@ def _plain(rng: random.Random, kind: str) -> Document:
     if kind == "facts":
         return Document(" ;".join(_fact(rng) for _ in range(rng.randint(2, 5))) + ".", kind)
     problem = _problem(rng, solved=True)
-    text = f" question: {problem.text} {steps(problem)}.\n result: {problem.answer}."
+    text = f" question: {problem.text}.\n {steps(problem)}.\n result: {problem.answer}."
     return Document(text, kind, problem)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from data_recipes.chain import distinct_problems, question
+from data_recipes.chain import Split, distinct_problems, question
 from data_recipes.config import FILE_ENDINGS, GYM_PREFIX, ChainParams, DatasetConfig, source_kind
 from data_recipes.errors import DataError
 
@@ -43,7 +43,7 @@ def read_rows(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
 
 def _chain(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
     params = ChainParams.model_validate(config.params)
-    split = "held-out" if config.split == "held-out" else "train"
+    split: Split = "held-out" if config.split == "held-out" else "train"
     lengths = range(params.min_ops, params.max_ops + 1)
     try:
         for number, problem in enumerate(distinct_problems(config.seed, split, lengths, params.count), 1):

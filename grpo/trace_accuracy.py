@@ -2,8 +2,9 @@
 
 For a problem the step-by-step reply is one text, so the probability that sampling at temperature 1 yields
 it is the product of its tokens' probabilities: exact where a sampled share is noisy, and one forward pass.
-What is measured is skill, not taste: the tags and the opening of the thought, where the styles part, are left
-out, and where an expression ends anything is right but a further operator.
+What is measured is skill, not taste: the tags and the first digit of the thought, where the styles part, are
+left out, an operator's probability is taken among the replies that do not leap there, and where the tally is
+complete anything is right but a further operator.
 """
 
 from __future__ import annotations
@@ -30,11 +31,15 @@ class TraceProbe:
 
     packed: PackedSequences
     exact: Tensor
-    """(C,) bool: a digit or an operator of the reply; it must come as it is."""
+    """(C,) bool: a digit, operator or equals sign of the reply; it must come as it is."""
+    may_leap: Tensor
+    """(C,) bool: an operator is due, where the corpus leaps to the result in some replies."""
     ends: Tensor
-    """(C,) bool: an expression of the reply is complete here; no operator may come."""
+    """(C,) bool: the tally is complete here; no operator may come."""
     operators: Tensor
     """(3,) int64: token ids of the operators."""
+    leap: int
+    """Token that opens a leap; taking it or not is style."""
 
 
 def make_probe(tokenizer: Tokenizer, k: int, count: int, seed: int, split: Split = "train") -> TraceProbe:
@@ -51,18 +56,20 @@ def make_probe(tokenizer: Tokenizer, k: int, count: int, seed: int, split: Split
         prompt = tokenizer.encode(R1_ZERO.replace("{prompt}", question(problem)), add_special_tokens=True)
         reply = tokenizer.encode(reply_in_steps(problem))
         documents.append([*prompt, *reply])
-        # Targets are a document's tokens but for its first; tag and "=" that open the reply are style.
+        # Targets are a document's tokens but for its first; tag and digit that open the reply are style.
         judged += [False] * (len(prompt) + 1) + [True] * (len(reply) - 2)
     packed = pack_documents(documents)
     mask, targets = torch.tensor(judged), packed.target_ids
     operators = torch.tensor(_known(tokenizer, [f" {o}" for o in OPERATORS]))
-    digits = torch.tensor(_known(tokenizer, [f" {d}" for d in range(10)]))
-    ends = torch.tensor(_known(tokenizer, [" =", " </think>"]))
+    exact = torch.tensor(_known(tokenizer, [" =", *(f" {d}" for d in range(10))]))
+    end = _known(tokenizer, [" </think>"])[0]
     return TraceProbe(
         packed=packed,
-        exact=mask & torch.isin(targets, torch.cat([digits, operators])),
-        ends=mask & torch.isin(targets, ends),
+        exact=mask & torch.isin(targets, torch.cat([exact, operators])),
+        may_leap=mask & torch.isin(targets, operators),
+        ends=mask & (targets == end),
         operators=operators,
+        leap=_known(tokenizer, [" then"])[0],
     )
 
 
@@ -74,6 +81,8 @@ def trace_accuracy(model: nn.Module, probe: TraceProbe) -> float:
         logprobs = (states @ head.weight.T).log_softmax(-1)
     chosen = logprobs.gather(1, probe.packed.target_ids[:, None])[:, 0]
     no_operator = torch.log1p(-logprobs[:, probe.operators].exp().sum(-1).clamp(max=1 - 1e-6))
+    no_leap = torch.log1p(-logprobs[:, probe.leap].exp().clamp(max=1 - 1e-6))
+    chosen = torch.where(probe.may_leap, chosen - no_leap, chosen)
     total = torch.where(probe.exact, chosen, torch.where(probe.ends, no_operator, 0.0))
     per_problem = total.new_zeros(probe.packed.sample_count)
     return float(per_problem.index_add_(0, probe.packed.sample_ids, total).exp().mean())

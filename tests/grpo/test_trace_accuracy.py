@@ -52,23 +52,26 @@ def test_certainty_is_one(accuracy) -> None:
 
 
 def test_every_digit_and_operator_counts(accuracy) -> None:
-    # k = 2: "= 8 + 3 = 1", answer 1: four digits and one operator at 0.5, the rest certain.
+    # k = 2: "7 * 4 = 8 + 3 = 1", answer 1: of six digits the first is style; two operators.
     def half(piece: str) -> dict[str, float]:
         return {piece: 0.5, "?": 0.5} if piece.strip() and piece.strip() in "0123456789+-*" else {piece: 1.0}
 
-    assert accuracy(2, half) == pytest.approx(0.5**5, rel=1e-3)
+    assert accuracy(2, half) == pytest.approx(0.5 ** (5 + 2), rel=1e-3)
 
 
-def test_tags_and_opening_do_not_count(accuracy) -> None:
-    # Of k = 2's "<think> = 8 + 3 = 1 </think>" the second "=" and "</think>" end an expression: only operators are wrong.
+def test_tags_do_not_count(accuracy) -> None:
     def tasteless(piece: str) -> dict[str, float]:
-        return (
-            {" guess": 1.0}
-            if piece.strip() in ("<think>", "</think>", "<answer>", "</answer>", "=")
-            else {piece: 1.0}
-        )
+        tags = (" <think>", " </think>", " <answer>", " </answer>")
+        return {" guess": 1.0} if piece in tags else {piece: 1.0}
 
     assert accuracy(2, tasteless) == pytest.approx(1, abs=1e-4)
+
+
+def test_readiness_to_leap_does_not_count(accuracy) -> None:
+    def leaping(piece: str) -> dict[str, float]:
+        return {" then": 0.9, piece: 0.1} if piece in (" +", " -", " *") else {piece: 1.0}
+
+    assert accuracy(4, leaping) == pytest.approx(1, abs=1e-4)
 
 
 def test_going_on_after_the_end_counts_against_it(accuracy) -> None:
