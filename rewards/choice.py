@@ -1,8 +1,8 @@
 """Reward `mcq`: the chosen option letters equal the reference. Choosing several where one is right is no choice.
 
-The answer part (see `extract`) may be a letter in any usual dress (`B`, `(b)`, `\\text{B}`, `Option B`, `B. Paris`, `答案：B`) or,
-if the data row has a column `choices`, the text of exactly one option. The reference is a letter, several letters
-("AC", ["A", "C"]), an option's text, or with `choices` its index counted from 0.
+The answer part (see `extract`) may be a letter in any usual dress (`B`, `(b)`, `\\text{B}`, `Option B`, `B. Paris`,
+`答案：B`) or, if the data row has a column `choices`, the text of exactly one option. The reference is a letter,
+several letters ("AC", ["A", "C"]), an option's text, or with `choices` its index counted from 0.
 """
 
 from __future__ import annotations

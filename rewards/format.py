@@ -3,9 +3,9 @@
 `format` (R1-Zero):   white space, one <think>…</think>, white space, one <answer>…</answer>, white space.
 `format_r1` (R1):     white space, one <think>…</think>, then a summary.
 
-Tags are exact and case-sensitive. Anything else that reads as one of them, anywhere, is 0: a repeated or nested tag, another
-case, attributes, inner spaces, HTML entities, full-width brackets, zero-width characters inside the name. Bodies must
-show visible text.
+Tags are exact and case-sensitive. Anything else that reads as one of them, anywhere, is 0: a repeated or nested
+tag, another case, attributes, inner spaces, HTML entities, full-width brackets, zero-width characters inside the
+name. Bodies must show visible text.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _cut_at_tags(text: str, tags: tuple[str, ...]) -> list[str] | str:
 
 
 def _unmasked(text: str) -> str:
-    """`text` as a lenient reader would see it: entities resolved (twice), compatibility forms folded, hidden characters gone."""
+    """`text` as a lenient reader sees it: entities resolved (twice), compatibility forms folded, nothing hidden."""
     if "&" in text:
         text = html.unescape(html.unescape(text))
     if text.isascii():

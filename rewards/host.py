@@ -3,9 +3,10 @@
     parent ──requests──▶ fd ──▶ host: load once, then one call after the other ──▶ fd ──results──▶ parent
                                  stdin empty, stdout and stderr to a log: never the result channel
 
-Messages are JSON lines; nothing is pickled. Every request bears a random token that its results repeat, so a line that
-a plug-in writes into some file descriptor is not a result. This stops accidents and cheap tricks: code in this process
-could read the token if it went looking. Plug-ins are the user's own code; programs written by a model belong in the sandbox.
+Messages are JSON lines; nothing is pickled. Every request bears a random token that its results repeat, so a line
+that a plug-in writes into some file descriptor is not a result. This stops accidents and cheap tricks: code in this
+process could read the token if it went looking. Plug-ins are the user's own code; programs written by a model
+belong in the sandbox.
 
 First message: {"token", "name", "params", "path", "memory_bytes"} → {"token", "ready": {"style", "needs_ids"}} or
 {"token", "load_error"}. Then {"token", "deadline_s", "stage", "step", "groups", "rows"} → {"token", "begun"}, one

@@ -1,10 +1,11 @@
 """Reward `accuracy`: 1 if the final answer equals the reference, else 0 (R1's rule-based accuracy for mathematics).
 
-Runs in a reward host: a row that hangs is killed from outside. Inside, three lines of defence keep that rare: size guards before
-any parser, a budget of processor time per comparison, and strictness (what is not understood is compared as text).
+Runs in a reward host: a row that hangs is killed from outside. Inside, three lines of defence keep that rare: size
+guards before any parser, a budget of processor time per comparison, and strictness (what is not understood is
+compared as text).
 
-A bare reference, `\\boxed{…}` and `$…$` mean the same. A list of numbers or expressions asks for all of them (in any order); a
-list of equal spellings, or one with words in it, for any one.
+A bare reference, `\\boxed{…}` and `$…$` mean the same. A list of numbers or expressions asks for all of them (in
+any order); a list of equal spellings, or one with words in it, for any one.
 """
 
 from __future__ import annotations
@@ -172,7 +173,10 @@ def _outside(body: str, found: list[Box]) -> str:
 
 
 def _reference_fault(reference: Any) -> str:
-    if isinstance(reference, float) and reference != reference or reference in (float("inf"), float("-inf")):
+    if (isinstance(reference, float) and reference != reference) or reference in (
+        float("inf"),
+        float("-inf"),
+    ):
         return f"reference answer is {reference}"
     if isinstance(reference, str | int | float):
         return ""

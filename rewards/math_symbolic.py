@@ -1,8 +1,8 @@
 """Are two expressions equal? math-verify's LaTeX parser and SymPy, behind guards that cost microseconds.
 
 SymPy can hang or fill the memory on `10^{10^{10}}`, `99999!` or a thousand brackets, so size, depth, exponents and
-factorials are bounded before any parser sees the text. What passes is decided by evaluation at fixed points with 30 digits
-(enough to tell expressions of this size apart) and left to math-verify where that does not decide.
+factorials are bounded before any parser sees the text. What passes is decided by evaluation at fixed points with 30
+digits (enough to tell expressions of this size apart) and left to math-verify where that does not decide.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def near(reference: str, value: Fraction, decimals: int) -> bool:
 
 
 def proportional(a_left: str, a_right: str, b_left: str, b_right: str, positive: bool) -> bool:
-    """True if a_left − a_right is a constant (positive if asked) times b_left − b_right: the same equation or inequality."""
+    """True if a_left − a_right is a constant (positive if asked) times b_left − b_right: the same relation."""
     sides = [parsed(side) for side in (a_left, a_right, b_left, b_right)]
     if any(side is None or not _is_plain(side) for side in sides):
         return False

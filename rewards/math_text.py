@@ -1,4 +1,5 @@
-"""One spelling for the many ways of writing the same answer: Unicode, LaTeX, Markdown and lead-in words. Pure text work.
+"""One spelling for the many ways of writing the same answer: Unicode, LaTeX, Markdown and lead-in words. Pure text
+work.
 
 Nothing here changes a value: `½` becomes a fraction, `5²` a power (never 52), `1{,}234` a number with separators.
 """
@@ -35,7 +36,8 @@ _LEAD = re.compile(
       | (?:the|my|our|your|its)?\s*(?:(?:final|correct|exact|numerical|simplified|resulting|desired|required)\s+)*
         (?:answer|result|solution|value|sum|total|product|difference|quotient|probability|area|volume|perimeter|length
           |number|remainder|cost|price|expression|ratio|percentage|angle|matrix|set|equation|domain|range)
-        (?:\s+of\s+[A-Za-z]\b)?\s*(?:is|are|equals|=|:|will\ be)(?:\s+(?:equal\ to|exactly|given\ by|simply))?\s*[:=]?\s+
+        (?:\s+of\s+[A-Za-z]\b)?\s*(?:is|are|equals|=|:|will\ be)
+        (?:\s+(?:equal\ to|exactly|given\ by|simply))?\s*[:=]?\s+
       | (?:the|my)?\s*(?:final\s+)?(?:answer|result|solution)\s*[:=]\s*
       | (?:it|that|this)(?:\s+is|'s)\s+
       | (?:there\s+(?:is|are)|we\s+(?:get|have|obtain|find)|which\s+(?:is|gives)|equals|it\ equals)\s+

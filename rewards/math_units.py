@@ -2,7 +2,8 @@
 
     unit("km/h")  ->  Unit(factor=5/18, dims=(("length", 1), ("time", -1)))
 
-Units of the same quantity compare by their factor (100 cm = 1 m). A counted thing ("apples", "个") is a quantity of its own.
+Units of the same quantity compare by their factor (100 cm = 1 m). A counted thing ("apples", "个") is a quantity of
+its own.
 """
 
 from __future__ import annotations
@@ -98,11 +99,12 @@ _COUNT_WORDS_ZH = frozenset(
 _LOOSE = {name.lower(): value for name, value in _TABLE.items() if len(name) > 2}
 _SHORTHAND = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "m/s²": "m/s^2"}
 _NOT_NOUNS = frozenset(
-    """not no or and is are was be wrong incorrect false true right correct maybe perhaps possibly either if else but than
-    less more most least about around nearly almost approximately over under above below to of off plus minus times divided
-    half quarter dozen hundred thousand million billion trillion percent per squared cubed root base mod modulo out from
-    because since therefore so then which that this these those it he she they we you i in on at by for with without only
-    though also however actually wait sorry different exactly yes unless except""".split()
+    """not no or and is are was be wrong incorrect false true right correct maybe perhaps possibly either if else but
+    than less more most least about around nearly almost approximately over under above below to of off plus minus times
+    divided half quarter dozen hundred thousand million billion trillion percent per squared cubed root base mod
+    modulo out
+    because since therefore so then which that this these those it he she they we you i in on at by for with without
+    only though also however actually wait sorry different exactly yes unless except""".split()
 )
 _WORDS = re.compile(r"[A-Za-z]{3,20}(?: [A-Za-z]{3,20})?")
 

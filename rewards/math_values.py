@@ -1,9 +1,10 @@
-"""What an answer is: a number with a unit, a list, an interval, a matrix, an equation, an expression, a date, or words.
+"""What an answer is: a number with a unit, a list, an interval, a matrix, an equation, an expression, a date, or
+words.
 
     parse(clean(r"x = 5\\text{ cm}"))  ->  Relation("=", Expression("x"), Quantity(5, unit cm))
 
-Parsing is recursive over brackets with a depth limit and never evaluates: the only parser of expressions proper is behind
-`rewards.math_symbolic`, after its guards.
+Parsing is recursive over brackets with a depth limit and never evaluates: the only parser of expressions proper is
+behind `rewards.math_symbolic`, after its guards.
 """
 
 from __future__ import annotations
@@ -132,16 +133,18 @@ _MATRIX = re.compile(
 )
 _RELATION = re.compile(r"\\(?:le|ge|ne|in|approx|lt|gt|equiv)(?![A-Za-z])|<=|>=|!=|<|>|=")
 _OPERATORS = {
-    r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\approx": "=", r"\lt": "<", r"\gt": ">", r"\equiv": "equiv",
+    r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\approx": "=", r"\lt": "<", r"\gt": ">",
+    r"\equiv": "equiv",
 }  # fmt: skip
 _LIST_WORDS = re.compile(
     r",?\s+(?:and|or)\s+|\s*(?:或者|或|和|以及)\s*|\s*\\(?:vee|lor|wedge|land)(?![A-Za-z])\s*"
 )
 _UNIT_TAIL = re.compile(r"(.*[0-9}.)])\s*([^0-9\s{}.()].*)", re.DOTALL)
 _FUNCTIONS = (
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt pi theta alpha beta gamma delta epsilon "
-    "lambda mu nu rho sigma tau phi varphi psi omega infty frac cdot times div binom lfloor rfloor lceil rceil circ pm abs "
-    "max min gcd lcm emptyset vert left right Re Im overline bar vec hat dots ldots cdots mod cup cap setminus"
+    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt pi theta alpha beta gamma delta "
+    "epsilon lambda mu nu rho sigma tau phi varphi psi omega infty frac cdot times div binom lfloor rfloor lceil rceil "
+    "circ pm abs max min gcd lcm emptyset vert left right Re Im overline bar vec hat dots ldots cdots mod "
+    "cup cap setminus"
 ).split()
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _PLAIN_FUNCTION = re.compile(
@@ -178,7 +181,7 @@ def parse(text: str, depth: int = 0) -> Value:
 
 
 def split_top(text: str, separators: re.Pattern[str]) -> list[str]:
-    """Pieces of `text` between separators that stand outside of all brackets; the whole alone if brackets do not match."""
+    """Pieces of `text` between separators outside of all brackets; the whole if brackets do not match."""
     pieces: list[str] = []
     start = at = level = 0
     while at < len(text):
@@ -397,7 +400,7 @@ def _expression(text: str) -> Expression | None:
         return None
     bare = _PLAIN_FUNCTION.sub(" ", _COMMAND.sub(" ", text)).replace("sqrt", " ")
     for run in re.findall(r"[A-Za-z]+", bare):
-        if len(run) > 2 and run not in ("xyz", "abc", "abcd") or run.lower() in _SHORT_WORDS:
+        if (len(run) > 2 and run not in ("xyz", "abc", "abcd")) or run.lower() in _SHORT_WORDS:
             return None
     if len(re.findall(r"(?<![A-Za-z])[A-Za-z]\s+(?=[A-Za-z])", bare)) > 2:
         return None

@@ -1,7 +1,8 @@
-"""The parent's side of reward hosts: start them, share rows out, hold deadlines, put fresh ones in dead ones' place.
+"""The parent's side of reward hosts: start them, share rows out, hold deadlines, put fresh ones in dead ones'
+place.
 
-A row-wise reward loses one row to a hang, a crash or a raise: the rows before it keep their verdicts and the rows after it
-go to a fresh host. A list-wise reward is one call for all its rows, so the call is what a fault costs.
+A row-wise reward loses one row to a hang, a crash or a raise: the rows before it keep their verdicts and the rows
+after it go to a fresh host. A list-wise reward is one call for all its rows, so the call is what a fault costs.
 """
 
 from __future__ import annotations

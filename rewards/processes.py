@@ -1,7 +1,7 @@
 """Ending a reward process with everything it started, also what left its session or lost its parent.
 
-Three nets: the host adopts orphans (subreaper), so its descendants stay its children; an environment variable with a
-random tag marks all of them, even after the host died; the process group takes the rest.
+Three nets: the host adopts orphans (subreaper), so its descendants stay its children; an environment variable with
+a random tag marks all of them, even after the host died; the process group takes the rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""From the name in a recipe to a callable: built in, entry point, `package.module:function`, `path/file.py:function`."""
+"""From the name in a recipe to a callable: built in, entry point, `package.module:function`,
+`path/file.py:function`."""
 
 from __future__ import annotations
 

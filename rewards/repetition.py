@@ -1,5 +1,6 @@
-"""Reward `repetition`: −max_penalty · (1 − distinct n-grams / n-grams), as in "Demystifying Long CoT" (2502.03373, App. E)
-in the form that open-r1 uses. Words are runs of letters or digits, each Han character one word, any other sign by itself.
+"""Reward `repetition`: −max_penalty · (1 − distinct n-grams / n-grams), as in "Demystifying Long CoT" (2502.03373),
+in the form that open-r1 uses. Words are runs of letters or digits, each Han character one word, any
+other sign by itself.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 In:  {"completion": "…", "prompt"?: "…", "answer"?: string | number | list | null, further columns}
 Out: {"index": 0, "id": …, "score": 1.0 | null, "verdict": "ok", "reason": "", "seconds": 0.001}
 
-A row that cannot be read gets the verdict `error` and the others are scored. `score` is null whenever the verdict is not ok.
+A row that cannot be read gets the verdict `error` and the others are scored. `score` is null whenever the verdict
+is not ok.
 """
 
 from __future__ import annotations

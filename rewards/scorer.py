@@ -1,9 +1,9 @@
 """Scores groups of samples with several rewards: total = Σ weight · component.
 
-A component that does not apply to a prompt (`start_step`, `kinds`) is left out of `Score.components`. One that applies
-and abstains or fails is None there, and the sample's verdict is that of its worst component (error, timeout, abstain):
-a sum with a term missing would be a wrong number. Components of weight 0 are measured and never decide. A sample to which no
-component applies abstains.
+A component that does not apply to a prompt (`start_step`, `kinds`) is left out of `Score.components`. One that
+applies and abstains or fails is None there, and the sample's verdict is that of its worst component (error,
+timeout, abstain): a sum with a term missing would be a wrong number. Components of weight 0 are measured and never
+decide. A sample to which no component applies abstains.
 """
 
 from __future__ import annotations

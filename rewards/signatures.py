@@ -31,8 +31,8 @@ _TRL_NAMES = frozenset({"prompts", "completions", "completion_ids"})
 _TRL_EXTRAS = frozenset({"trainer_state", "log_extra", "log_metric"})
 _VERL_NAMES = frozenset({"data_source", "solution_str", "ground_truth", "extra_info"})
 _ACCEPTED = (
-    "accepted are reward(batch), reward(row), TRL's reward(prompts, completions, completion_ids, **columns) with any subset "
-    "of its arguments, and verl's compute_score(data_source, solution_str, ground_truth, extra_info=None)"
+    "accepted are reward(batch), reward(row), TRL's reward(prompts, completions, completion_ids, **columns) with "
+    "any subset of its arguments, and verl's compute_score(data_source, solution_str, ground_truth, extra_info=None)"
 )
 
 
@@ -230,5 +230,6 @@ def _check_required(name: str, style: Style, parameters: Mapping[str, inspect.Pa
         missing = [n for n in required if parameters[n].kind is inspect.Parameter.POSITIONAL_ONLY]
     if missing:
         raise RewardLoadError(
-            f"reward {name!r}: nothing to pass for {', '.join(missing)}; set it in params or give it a default ({_ACCEPTED})"
+            f"reward {name!r}: nothing to pass for {', '.join(missing)}; set it in params or give it a default "
+            f"({_ACCEPTED})"
         )

@@ -9,7 +9,7 @@ _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800\u17b4\u17b5\ufffc")
 
 
 def is_visible(char: str) -> bool:
-    """True if `char` alone puts ink on the page: no space, control, format, private, unassigned or bare combining mark."""
+    """True if `char` alone puts ink on the page: no space, control, format, private use or bare mark."""
     if "!" <= char <= "~":
         return True
     return unicodedata.category(char)[0] not in "ZCM" and char not in _BLANK

@@ -1,4 +1,5 @@
-"""Misbehaving plug-ins in real host processes. Deadlines are short here; what counts is which rows keep their verdicts."""
+"""Misbehaving plug-ins in real host processes. Deadlines are short here; what counts is which rows keep their
+verdicts."""
 
 import os
 import signal

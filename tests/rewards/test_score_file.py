@@ -42,7 +42,8 @@ def test_rows_keep_their_order_and_bad_ones_cost_only_themselves(tmp_path):
         workers=1,
     )
     assert [row["verdict"] for row in rows] == [
-        "ok", "error", "ok", "abstain", "abstain", "error", "error", "error", "ok", "error", "error", "ok", "error", "error",
+        "ok", "error", "ok", "abstain", "abstain", "error", "error", "error", "ok", "error", "error", "ok",
+        "error", "error",
     ]  # fmt: skip
     assert [row["score"] for row in rows if row["verdict"] == "ok"] == [1.0, 0.0, 1.0, 1.0]
     assert all((row["score"] is None) == (row["verdict"] != "ok") for row in rows)

@@ -224,9 +224,12 @@ def test_exception_that_cannot_be_printed():
 @pytest.mark.parametrize(
     ("value", "number"),
     [
-        (True, 1.0), (False, 0.0), (3, 3.0), (0.5, 0.5), (np.float32(0.5), 0.5), (np.int64(2), 2.0), (np.bool_(True), 1.0),
-        (np.array(2.0), 2.0), (np.array([2.0]), 2.0), (torch.tensor(2.0), 2.0), (torch.tensor([2]), 2.0), ((0.5, "x"), 0.5),
-        ([1.0, 2.0], 1.0), ({"score": 0.5}, 0.5), ({"score": np.float64(1)}, 1.0), ({"score": (True, 1)}, 1.0), (Decimal("0.5"), None),
+        (True, 1.0), (False, 0.0), (3, 3.0), (0.5, 0.5), (np.float32(0.5), 0.5), (np.int64(2), 2.0),
+        (np.bool_(True), 1.0),
+        (np.array(2.0), 2.0), (np.array([2.0]), 2.0), (torch.tensor(2.0), 2.0), (torch.tensor([2]), 2.0),
+        ((0.5, "x"), 0.5),
+        ([1.0, 2.0], 1.0), ({"score": 0.5}, 0.5), ({"score": np.float64(1)}, 1.0), ({"score": (True, 1)}, 1.0),
+        (Decimal("0.5"), None),
         (Fraction(1, 2), 0.5), (-0.0, 0.0),
     ],
 )  # fmt: skip
@@ -238,7 +241,8 @@ def test_what_counts_as_a_number(value, number):
 
 @pytest.mark.parametrize(
     "value",
-    [math.nan, math.inf, -math.inf, np.nan, np.float32("inf"), "1.0", b"1", {}, {"scores": 1}, [], (), object(), 1j, 10**400,
+    [math.nan, math.inf, -math.inf, np.nan, np.float32("inf"), "1.0", b"1", {}, {"scores": 1}, [], (), object(), 1j,
+     10**400,
      np.array([1.0, 2.0]), {"score": math.nan}, (math.nan, 1), Score(None), Score(math.nan), Score("x")],
 )  # fmt: skip
 def test_what_is_an_error(value):

@@ -15,10 +15,14 @@ from rewards.rows import RewardRow
 @pytest.mark.parametrize(
     ("answer", "reference", "value"),
     [
-        ("B", "B", 1), ("(B)", "B", 1), ("b", "B", 1), ("B.", "(B)", 1), (r"\text{B}", "B", 1), (r"\boxed{B}", "B", 1), ("**B**", "B", 1),
-        ("The answer is B", "B", 1), ("Option B", "B", 1), ("答案：B", "B", 1), ("选B", "B", 1), ("$B$", "B", 1), ("Ｂ", "B", 1),
-        ("B. Paris", "B", 1), ("C", "B", 0), ("A or B", "B", 0), ("A, B", "B", 0), ("AB", "B", 0), ("B. or C.", "B", 0), ("not B", "B", 0),
-        (r"\boxed{A}\boxed{B}", "B", 0), ("A, C", "AC", 1), ("C and A", ["A", "C"], 1), ("A", "AC", 0), ("", "B", 0), ("A B C D", "B", 0),
+        ("B", "B", 1), ("(B)", "B", 1), ("b", "B", 1), ("B.", "(B)", 1), (r"\text{B}", "B", 1), (r"\boxed{B}", "B", 1),
+        ("**B**", "B", 1),
+        ("The answer is B", "B", 1), ("Option B", "B", 1), ("答案：B", "B", 1), ("选B", "B", 1), ("$B$", "B", 1),
+        ("Ｂ", "B", 1),
+        ("B. Paris", "B", 1), ("C", "B", 0), ("A or B", "B", 0), ("A, B", "B", 0), ("AB", "B", 0), ("B. or C.", "B", 0),
+        ("not B", "B", 0),
+        (r"\boxed{A}\boxed{B}", "B", 0), ("A, C", "AC", 1), ("C and A", ["A", "C"], 1), ("A", "AC", 0), ("", "B", 0),
+        ("A B C D", "B", 0),
         ("Because", "B", 0), ("B" * 3000, "B", 0), ("a banana", "A", 0),
     ],
 )  # fmt: skip
