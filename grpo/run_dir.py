@@ -15,12 +15,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from grpo.config_io import differences, dump
 from grpo.errors import BrokenRun, ConfigError
@@ -70,6 +70,8 @@ def _same_config(run_dir: Path, config: BaseModel) -> bool:
         old = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise BrokenRun(f"{path} is not JSON ({error}); delete {run_dir} to start over") from error
+    with suppress(ValidationError):  # a key that was added since has its default in the old run
+        old = json.loads(dump(type(config).model_validate_json(json.dumps(old), strict=True)))
     changed = [d for d in differences(old, json.loads(dump(config))) if d[0] not in MACHINE_KEYS]
     if changed:
         listing = "\n".join(f"  {key}: {a!r} there, {b!r} now" for key, a, b in changed)

@@ -29,6 +29,21 @@ def test_another_config_names_the_keys(tmp_path: Path) -> None:
         pass
 
 
+def test_a_key_added_since_counts_as_its_default(tmp_path: Path) -> None:
+    with open_run(tmp_path, OptimizerConfig()):
+        pass
+    old = json.loads((tmp_path / "config.json").read_text())
+    del old["warmup_steps"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    with open_run(tmp_path, OptimizerConfig()) as resumed:
+        assert resumed
+    with (
+        pytest.raises(ConfigError, match="warmup_steps: 0 there, 3 now"),
+        open_run(tmp_path, OptimizerConfig(warmup_steps=3)),
+    ):
+        pass
+
+
 def test_broken_config_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(BrokenRun, match=r"config\.json is not JSON"), open_run(tmp_path, OptimizerConfig()):
