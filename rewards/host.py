@@ -26,6 +26,8 @@ import threading
 import time
 from typing import Any, BinaryIO
 
+import psutil
+
 from rewards.errors import RewardLoadError
 from rewards.processes import become_subreaper, live_children
 from rewards.registry import load_reward
@@ -70,7 +72,8 @@ def _load(message: dict[str, Any], results: Results) -> RewardFunction | None:
     sys.path[:] = message["path"]
     if message["memory_bytes"]:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (message["memory_bytes"], hard))
+        mapped = psutil.Process().memory_info().vms  # libraries reserve address space by the core
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + message["memory_bytes"], hard))
     try:
         function = load_reward(message["name"], message["params"])
     except RewardLoadError as error:

@@ -19,6 +19,7 @@ from rewards.math_values import (
     Expression,
     Group,
     Matrix,
+    Measured,
     Quantity,
     Ratio,
     Relation,
@@ -64,6 +65,15 @@ def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
             return min(compare(only, candidate, prompt), EQUAL)
         case _, Group(brackets="{}", items=(only,)):
             return min(compare(reference, only, prompt), EQUAL)
+        case Measured(), Measured():
+            same_unit = (
+                reference.unit.dims == candidate.unit.dims and reference.unit.factor == candidate.unit.factor
+            )
+            return compare(reference.value, candidate.value, prompt) if same_unit else DIFFERENT
+        case Measured(), Expression() | Quantity(unit=None):
+            return compare(reference.value, candidate, prompt)
+        case Expression() | Quantity(unit=None), Measured():
+            return compare(reference, candidate.value, prompt)
         case Relation(), Relation():
             return _relations(reference, candidate, prompt)
         case (Expression() | Quantity(), Expression() | Quantity()):
@@ -299,7 +309,19 @@ def _last_of_chain(value: Value) -> Value:
 
 
 def _interval(value: Value) -> Value:
-    """x > 2 as (2, ∞), 1 ≤ x < 3 as [1, 3), |names alike|; x ∈ S as S is done by `_unnamed`."""
+    """Inequalities as intervals, and a list of nothing but inequalities ("x < 1 or x > 2") as their union."""
+    if (
+        isinstance(value, Group)
+        and not value.brackets
+        and all(isinstance(item, Relation) for item in value.items)
+    ):
+        parts = tuple(_one_interval(item) for item in value.items)
+        return Union(parts) if all(isinstance(part, Group) for part in parts) else value
+    return _one_interval(value)
+
+
+def _one_interval(value: Value) -> Value:
+    """x > 2 as (2, ∞), 1 ≤ x < 3 as [1, 3), x ∈ S as S is done by `_unnamed`."""
     if not isinstance(value, Relation) or not set(value.operators) <= set(_FLIPPED):
         return value
     parts, operators = value.parts, value.operators

@@ -113,24 +113,32 @@ def proportional(a_left: str, a_right: str, b_left: str, b_right: str, positive:
 
 @lru_cache(maxsize=4096)
 def parsed(latex: str) -> Any:
-    """The SymPy expression, None if the parser does not understand it. Raises `Refused`."""
-    check_size(latex)
-    from latex2sympy2_extended import NormalizationConfig
-    from math_verify import LatexExtractionConfig, parse
+    """The SymPy expression, None if math-verify's LaTeX parser does not understand it. Raises `Refused`.
 
-    # its own handling of units would turn "1st" into 1; ours is in math_units
-    spelling = NormalizationConfig(
-        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False
-    )
-    found = parse(
-        f"${latex}$",
-        extraction_config=[LatexExtractionConfig(normalization_config=spelling)],
-        fallback_mode="no_fallback",
-        parsing_timeout=None,  # SIGALRM would not work off the main thread; the deadline is the process's
-    )
-    if len(found) != 1 or isinstance(found[0], str):
+    Called below `math_verify.parse`, whose defaults would turn "1st" into 1 and X into x.
+    """
+    check_size(latex)
+    from latex2sympy2_extended import NormalizationConfig, latex2sympy
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+    from math_verify.grader import should_treat_as_complex
+
+    try:
+        found = latex2sympy(
+            latex,
+            is_real=not should_treat_as_complex(latex),
+            normalization_config=NormalizationConfig(
+                basic_latex=True,
+                units=False,
+                malformed_operators=True,
+                nits=True,
+                boxed="none",
+                equations=False,
+            ),
+            conversion_config=ConversionConfig(lowercase_symbols=False),
+        )
+    except Exception:  # the generated parser raises whatever comes up; all of it means "not understood"
         return None
-    return _with_imaginary_unit(found[0])
+    return _with_imaginary_unit(found)
 
 
 def _with_imaginary_unit(expression: Any) -> Any:

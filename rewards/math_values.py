@@ -101,13 +101,23 @@ class Expression:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """An expression with a unit: 4\\pi cm^2."""
+
+    value: Value
+    unit: Unit
+
+
+@dataclass(frozen=True)
 class Words:
     """Anything else: compared as text alone."""
 
     text: str
 
 
-Value = Quantity | Based | Clock | Day | Ratio | Group | Union | Matrix | Relation | Expression | Words
+Value = (
+    Quantity | Based | Clock | Day | Ratio | Group | Union | Matrix | Relation | Expression | Measured | Words
+)
 
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 _MONEY = re.compile(r"^([+-]?)\s*(US\$|USD|\$|€|£|¥|₹|₩|RMB|CNY|EUR|GBP)\s*(?=[-+]?[\d.])")
@@ -175,6 +185,7 @@ def parse(text: str, depth: int = 0) -> Value:
         or _relation(text, depth)
         or _plus_minus(text, depth)
         or _ratio(text, depth)
+        or _measured(text)
         or _expression(text)
         or Words(text)
     )
@@ -244,7 +255,7 @@ def _based(text: str) -> Based | None:
     else:
         return None
     highest = max((int(char, 16) for char in digits if char != "."), default=0)
-    has_digit = any(char.isdigit() for char in digits) or digits.isupper()
+    has_digit = any(char.isdigit() for char in digits) or digits.isupper() or base == 16
     return (
         Based(digits.upper().lstrip("0") or "0", base)
         if 2 <= base <= 36 and highest < base and has_digit
@@ -390,6 +401,15 @@ def _ratio(text: str, depth: int) -> Ratio | None:
         return None
     values = tuple(parse(part, depth + 1) for part in parts)
     return Ratio(values) if all(isinstance(value, Quantity | Expression) for value in values) else None
+
+
+def _measured(text: str) -> Measured | None:
+    """Only units of two letters or more: one letter behind an expression is a variable."""
+    match = re.fullmatch(r"(.*\S)\s+([A-Za-z]{2,}.*|\^\\circ.*|[\u4e00-\u9fff]+)", text, re.DOTALL)
+    if match is None or match[1][-1] in "+-*/=^(":
+        return None
+    unit, value = parse_unit(match[2]), _expression(match[1])
+    return Measured(value, unit) if unit is not None and not unit.noun and value is not None else None
 
 
 def _expression(text: str) -> Expression | None:

@@ -48,7 +48,7 @@ class HostSpec:
     timeout_s: float
     """Deadline of one row (row-wise) or one call (list-wise)."""
     memory_bytes: int = 0
-    """Limit of its address space; 0: none (a plug-in may load a model)."""
+    """Address space it may add to what it has at start; 0: no limit (a plug-in may load a model)."""
     log_path: Path | None = None
     """Where the reward's stdout and stderr go; None: nowhere."""
     gives_up: bool = True

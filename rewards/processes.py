@@ -14,9 +14,12 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 TAG_VARIABLE = "GRPO_REWARD_HOST"
 _PR_SET_CHILD_SUBREAPER = 36
 _PATIENCE_S = 5.0
+_HAS_CHILDREN_FILES = Path(f"/proc/self/task/{os.getpid()}/children").exists()  # some kernels lack them
 
 
 def become_subreaper() -> None:
@@ -27,6 +30,10 @@ def become_subreaper() -> None:
 
 def live_children(pid: int) -> list[int]:
     """Children of `pid` that run (zombies are dead)."""
+    if not _HAS_CHILDREN_FILES:
+        with contextlib.suppress(psutil.Error):
+            return [child.pid for child in psutil.Process(pid).children() if is_running(child.pid)]
+        return []
     pids: list[int] = []
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():

@@ -127,10 +127,10 @@ def describe(error: BaseException) -> str:
 
 def _call_verl(function: RewardFunction, row: RewardRow) -> Any:
     offered: dict[str, Any] = {
-        "data_source": row.columns.get("data_source"),
+        "data_source": row.columns.get("data_source", ""),
         "solution_str": row.completion,
         "ground_truth": row.answer,
-        "extra_info": row.columns.get("extra_info"),
+        "extra_info": row.columns.get("extra_info", {}),
     }
     return function.call(**{n: v for n, v in offered.items() if n in function.accepts or function.takes_any})
 

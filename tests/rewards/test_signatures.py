@@ -151,7 +151,7 @@ def test_verl_gets_ground_truth_from_answer_and_the_rest_from_columns():
         return 0
 
     _totals(compute_score)
-    assert seen == [("gsm", "ab", "1", {"n": 1}), (None, "abc", 2, None)]
+    assert seen == [("gsm", "ab", "1", {"n": 1}), ("", "abc", 2, {})]
 
 
 def test_params_are_bound():
