@@ -16,6 +16,9 @@ from torch.autograd.function import once_differentiable
 
 from policies.packing import PackedSequences, pack_documents
 
+PIECE_ELEMENTS = 2**22
+"""Logits that the elementwise passes over a chunk take at one time (16 MiB in float32)."""
+
 
 def completion_logprobs(
     model: nn.Module, packed: PackedSequences, *, temperature: float = 1.0, chunk_tokens: int = 512
@@ -94,13 +97,15 @@ class _TokenLogprobs(torch.autograd.Function):
         lse, logprobs, entropy = (
             torch.empty(count, dtype=torch.float32, device=states.device) for _ in range(3)
         )
-        for rows in _chunks(count, chunk_tokens):
-            logits = _logits(states[rows], head, temperature)
-            lse[rows] = logits.logsumexp(-1)
-            log_probs = logits.sub_(lse[rows, None])
-            logprobs[rows] = log_probs.gather(1, target_ids[rows, None])[:, 0]
-            # -Σ p log p, not lse - Σ p z: that one cancels where the logits are large and the entropy small.
-            entropy[rows] = log_probs.exp().mul_(log_probs).sum(-1).neg_()
+        for rows in _slices(0, count, chunk_tokens):
+            logits = states[rows] @ head.T
+            for piece in _slices(rows.start, rows.stop, _piece_rows(head)):
+                scaled = logits[_within(piece, rows)].float().div_(temperature)
+                lse[piece] = scaled.logsumexp(-1)
+                log_probs = scaled.sub_(lse[piece, None])
+                logprobs[piece] = log_probs.gather(1, target_ids[piece, None])[:, 0]
+                # -Σ p log p, not lse - Σ p z: that cancels where logits are large and the entropy small.
+                entropy[piece] = log_probs.exp().mul_(log_probs).sum(-1).neg_()
         ctx.save_for_backward(states_CD, head_VD, target_ids, lse, entropy)
         ctx.temperature, ctx.chunk_tokens, ctx.dtype = temperature, chunk_tokens, dtype
         ctx.set_materialize_grads(False)
@@ -116,25 +121,30 @@ class _TokenLogprobs(torch.autograd.Function):
         need_states, need_head = ctx.needs_input_grad[:2]
         grad_states = torch.empty_like(states) if need_states else None
         grad_head = torch.zeros_like(head_VD, dtype=torch.float32) if need_head else None
-        for rows in _chunks(len(target_ids), ctx.chunk_tokens):
-            log_probs = _logits(states[rows], head, ctx.temperature).sub_(lse[rows, None])
-            # d logp(t) / d z_v = 1[v=t] - p_v;  d H / d z_v = -p_v (log p_v + H)
-            coefficient = torch.zeros_like(lse[rows])[:, None]
-            if grad_logprobs is not None:
-                coefficient = coefficient - grad_logprobs[rows, None]
-            if grad_entropy is not None:
-                coefficient = coefficient - grad_entropy[rows, None] * (log_probs + entropy[rows, None])
-            grad_logits = log_probs.exp_().mul_(coefficient)
-            if grad_logprobs is not None:
-                grad_logits.scatter_add_(1, target_ids[rows, None], grad_logprobs[rows, None])
-            grad_logits = grad_logits.div_(ctx.temperature).to(ctx.dtype)
+        for rows in _slices(0, len(target_ids), ctx.chunk_tokens):
+            logits = states[rows] @ head.T
+            for piece in _slices(rows.start, rows.stop, _piece_rows(head)):
+                into = logits[_within(piece, rows)]
+                log_probs = into.float().div_(ctx.temperature).sub_(lse[piece, None])
+                # d logp(t) / d z_v = 1[v=t] - p_v;  d H / d z_v = -p_v (log p_v + H)
+                coefficient = torch.zeros_like(lse[piece])[:, None]
+                if grad_logprobs is not None:
+                    coefficient = coefficient - grad_logprobs[piece, None]
+                if grad_entropy is not None:
+                    coefficient = coefficient - grad_entropy[piece, None] * (log_probs + entropy[piece, None])
+                grad = log_probs.exp_().mul_(coefficient)
+                if grad_logprobs is not None:
+                    grad.scatter_add_(1, target_ids[piece, None], grad_logprobs[piece, None])
+                into.copy_(grad.div_(ctx.temperature))
+            grad_logits = logits
             if grad_states is not None:
                 torch.mm(grad_logits, head, out=grad_states[rows])
-            if grad_head is not None:
-                if ctx.dtype == torch.float32:
-                    grad_head.addmm_(grad_logits.T, states[rows])
-                else:
-                    grad_head += grad_logits.T @ states[rows]
+            if grad_head is None:
+                continue
+            if ctx.dtype == torch.float32:
+                grad_head.addmm_(grad_logits.T, states[rows])
+            else:
+                grad_head += grad_logits.T @ states[rows]
         return (
             None if grad_states is None else grad_states.to(states_CD.dtype),
             None if grad_head is None else grad_head.to(head_VD.dtype),
@@ -145,9 +155,14 @@ class _TokenLogprobs(torch.autograd.Function):
         )
 
 
-def _logits(states: Tensor, head: Tensor, temperature: float) -> Tensor:
-    return (states @ head.T).float().div_(temperature)
+def _slices(start: int, stop: int, size: int) -> list[slice]:
+    return [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
 
 
-def _chunks(count: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+def _within(piece: slice, chunk: slice) -> slice:
+    return slice(piece.start - chunk.start, piece.stop - chunk.start)
+
+
+def _piece_rows(head_VD: Tensor) -> int:
+    """Rows of a chunk whose softmax is worked on at one time, in float32: few enough to stay in cache."""
+    return max(1, PIECE_ELEMENTS // len(head_VD))

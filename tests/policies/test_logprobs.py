@@ -93,8 +93,12 @@ def head_case(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.T
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 37, 512])
+@pytest.mark.parametrize("piece", [1, 300, 2**22])
 @pytest.mark.parametrize("use", ["logprobs", "entropy", "both"])
-def test_chunks_equal_float64_autograd_over_the_whole(chunk: int, use: str):
+def test_chunks_equal_float64_autograd_over_the_whole(
+    chunk: int, use: str, piece: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("policies.logprobs.PIECE_ELEMENTS", piece)
     states, head, targets = head_case()
     logprobs, entropy = token_logprobs(states, head, targets, temperature=1.3, chunk_tokens=chunk)
     log_probs = (states.double() @ head.double().T / 1.3).log_softmax(-1)
