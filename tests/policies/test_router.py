@@ -30,6 +30,18 @@ def test_loads_count_every_packed_token_once_and_as_the_router_chose():
         assert count.sum() == 2 * len(packed.token_ids)
 
 
+def test_only_masked_tokens_count():
+    model = tiny_policy("tiny-v3")
+    packed = pack(random_groups(0))
+    mask = torch.arange(len(packed.token_ids)) % 3 == 0
+    with ExpertLoads(model) as loads, collect_router_logits(model) as logits:
+        loads.token_mask = mask
+        completion_logprobs(model, packed)
+    for count, layer_logits in zip(loads.counts.values(), logits, strict=True):
+        chosen = layer_logits.sigmoid()[mask].topk(2).indices
+        assert count.tolist() == [(chosen == e).sum().item() for e in range(4)]
+
+
 def test_hooks_leave_no_trace():
     model = tiny_policy("tiny-v3")
     packed = pack(random_groups(0))
