@@ -34,6 +34,7 @@ from grpo.schedules import is_reference_refresh, learning_rate
 from grpo.step_sums import StepSums
 from grpo.types import StepReport, TrainGroup, TrainSample
 from policies import hf_names
+from policies.fused import fuse
 from policies.load import load_policy, save_policy
 from policies.logprobs import completion_logprobs, sequence_logprobs
 from policies.packing import PackedSequences, pack
@@ -84,6 +85,7 @@ class Learner:
         )
         self.device = torch.device(device)
         self.model = load_policy(model_path, device=device)
+        fuse(self.model)
         self._parameters = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         config: Any = self.model.config
         self._dtype = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
