@@ -186,6 +186,7 @@ class RayWorkers:
 
 
 def _summary(error: BaseException) -> str:
-    """The last line of Ray's report that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"
+    """One line of Ray's report: an exception's own for a raise, the first for a death."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
+    line = lines[-1] if isinstance(error, ray.exceptions.RayTaskError) else lines[0]
+    return f"{type(error).__name__}: {line.split('. ')[0]}"

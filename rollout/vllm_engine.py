@@ -11,6 +11,7 @@ scheduler runs in this thread, one step after the other.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from policies.tokenizer import load_tokenizer
 from rollout.canary import CANARY_TOLERANCES, check_canary
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError, StaleEngine
@@ -50,7 +52,11 @@ class VllmEngine:
         try:
             self._tokenizer = load_tokenizer(Path(model_dir))
             self._engine: Any = start_vllm(Path(model_dir), config)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except KeyError as error:
+            raise RolloutError(
+                f"the engine cannot start on {model_dir}: it has no place for {error}"
+            ) from error
+        except (OSError, ValueError, RuntimeError) as error:
             raise RolloutError(f"the engine cannot start on {model_dir}: {error}") from error
         model_config = self._engine.model_config
         self.max_model_len: int = model_config.max_model_len
@@ -157,7 +163,7 @@ class VllmEngine:
             index=g,
             token_ids=np.asarray(token_ids, dtype=np.int32),
             logprobs=np.asarray(logprobs, dtype=np.float32),
-            text=self._tokenizer.decode(token_ids, skip_special_tokens=True),
+            text=self._tokenizer.decode(token_ids),
             finish_reason=reason,  # type: ignore[arg-type]
             seed=chunk.seeds[p][g],
             version_first=chunk.policy_version,
@@ -216,15 +222,12 @@ class VllmEngine:
 
     def close(self) -> None:
         """Free memory; the engine is of no use afterwards."""
+        from vllm.distributed import cleanup_dist_env_and_memory
+
         self._version = None
         self._engine.engine_core.shutdown()
-
-
-def load_tokenizer(model_dir: Path) -> Any:
-    """The folder's tokenizer, used to decode finished samples only."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(model_dir)
+        del self._engine
+        cleanup_dist_env_and_memory()
 
 
 def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
@@ -233,4 +236,14 @@ def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
     from vllm.platforms import current_platform
     from vllm.v1.engine.llm_engine import LLMEngine
 
-    return LLMEngine.from_engine_args(EngineArgs(**engine_args(model_dir, config, current_platform.is_cpu())))
+    # On a crash vLLM logs the whole batch, megabytes of it, before it raises.
+    logging.getLogger("vllm.logging_utils.dump_input").setLevel(logging.CRITICAL)
+    on_cpu = current_platform.is_cpu()
+    engine = LLMEngine.from_engine_args(EngineArgs(**engine_args(model_dir, config, on_cpu)))
+    if on_cpu and not engine.model_config.use_mla:
+        from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+        width, widths = engine.model_config.get_head_size(), CPUAttentionBackend.get_supported_head_sizes()
+        if width not in widths:  # vLLM would find out at the first batch
+            raise RolloutError(f"attention heads are {width} wide; vLLM's CPU kernel takes {widths}")
+    return engine

@@ -69,6 +69,7 @@ def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> dict[str
         "async_scheduling": False,
         "worker_extension_cls": "rollout.vllm_weights.WeightReceiver",
         "disable_log_stats": True,
+        "use_tqdm_on_load": False,
     }
     if not on_cpu:
         return common | {"gpu_memory_utilization": config.gpu_memory_share}

@@ -13,6 +13,7 @@ with the trap it cures.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
@@ -57,12 +58,14 @@ def load_into(model: nn.Module, model_config: Any, tensors: Mapping[str, Tensor]
     tensors = without_tied_head(model_config, tensors)
     rebuild_moe_kernels(model)
     begin_reload(model)
-    consumed = load(model, tensors)
-    unfilled = unfilled_layers(model)
-    finish_reload(model, model_config)
+    try:
+        loaded = load(model, tensors)
+        unfilled = unfilled_layers(model, model_config, loaded)
+    finally:
+        finish_reload(model, model_config)  # after an error too: a later publication can then still be loaded
     refresh_heads(model)
 
-    faults = [f"{name} has no place in the model" for name in tensors if name not in consumed]
+    faults = [f"{name} has no place in the model" for name in tensors if name not in loaded.names]
     faults += [f"{layer} got {got:,} of {size:,} elements" for layer, (got, size) in unfilled.items()]
     if faults:
         raise WeightSyncError("the engine did not take the published weights: " + "; ".join(faults))
@@ -75,7 +78,7 @@ def without_tied_head(model_config: Any, tensors: Mapping[str, Tensor]) -> dict[
         WeightSyncError: the head differs: the learner has untied it, and the engine would never see it.
     """
     result = dict(tensors)
-    if not getattr(model_config.hf_text_config, "tie_word_embeddings", False) or HEAD not in result:
+    if not ties_head(model_config) or HEAD not in result:
         return result
     head = result.pop(HEAD)
     embedding = next((t for name, t in result.items() if name.endswith(EMBEDDING)), None)
@@ -122,13 +125,22 @@ def refresh_heads(model: nn.Module) -> None:
             module.quant_method.process_weights_after_loading(module)
 
 
-def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> set[str]:
-    """Feed the model's own `load_weights`; returns the names that reached a parameter.
+@dataclass
+class Loaded:
+    """What reached the model."""
 
-    vLLM skips names that it does not know without a word, so every parameter's loader notes whose bytes it is
-    given.
-    """
-    consumed: set[str] = set()
+    names: set[str] = field(default_factory=set)
+    """Published names that were written to some parameter."""
+    parameters: set[int] = field(default_factory=set)
+    """id() of the parameters that were written to."""
+
+
+def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> Loaded:
+    """Feed the model's own `load_weights`, noting what reaches a parameter: vLLM skips names that it does not
+    know without a word."""
+    from vllm.model_executor.model_loader.weight_utils import default_weight_loader
+
+    loaded = Loaded()
     owner = {tensor.data_ptr(): name for name, tensor in tensors.items()}
     current = ""
 
@@ -143,12 +155,11 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> set[str]:
             loader
         )  # keeps the name, by which the reload knows its own loaders, and __wrapped__, which it follows
         def note(parameter: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Any:
-            consumed.add(owner.get(weight.data_ptr(), current))
+            loaded.names.add(owner.get(weight.data_ptr(), current))
+            loaded.parameters.add(id(parameter))
             return loader(parameter, weight, *args, **kwargs)
 
         return note
-
-    from vllm.model_executor.model_loader.weight_utils import default_weight_loader
 
     plain = []
     for parameter in model.parameters():
@@ -158,36 +169,51 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> set[str]:
         parameter.weight_loader = observed(loader or default_weight_loader)  # type: ignore[attr-defined]
     try:
         model.load_weights(stream())  # type: ignore[operator]
+    except KeyError as error:
+        raise WeightSyncError(f"the engine has no place for {current}") from error
     except Exception as error:
         raise WeightSyncError(f"the engine cannot load {current}: {error}") from error
     finally:
         for parameter in plain:
             if hasattr(parameter, "weight_loader"):
                 del parameter.weight_loader
-    return consumed
+    return loaded
 
 
-def unfilled_layers(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Layers that got fewer elements than they hold: {name: (got, held)}. To be asked before `finish_reload`,
-    which would fill the gap with old weights."""
-    from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
+def unfilled_layers(model: nn.Module, model_config: Any, loaded: Loaded) -> dict[str, tuple[int, int]]:
+    """Layers and buffers that got fewer elements than they hold: {name: (got, held)}. To be asked before
+    `finish_reload`, which would fill the gap with old weights."""
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
     from vllm.model_executor.model_loader.reload.layerwise import (
         get_layerwise_info,
         is_deferred_attention_layer,
     )
+    from vllm.model_executor.model_loader.reload.meta import SKIP_LOAD_TENSORS
+    from vllm.model_executor.model_loader.reload.utils import get_tensor_load_numel
 
     result = {}
-    for name, layer in model.named_modules():
+    for name, parameter in model.named_parameters():
+        # Loaded past the layer-wise count: the router's correction bias.
+        if name.rpartition(".")[2] in SKIP_LOAD_TENSORS and id(parameter) not in loaded.parameters:
+            result[name] = (0, parameter.numel())
+    for layer_name, layer in model.named_modules():
         info = get_layerwise_info(layer)
         if not info.can_load() or is_deferred_attention_layer(layer):
             continue  # complete already; or scales of a quantised cache, which no checkpoint of ours holds
-        size = sum(p.numel() for p in layer.parameters(recurse=False))
+        if isinstance(layer, ParallelLMHead) and ties_head(model_config):
+            continue
+        held = {name: p for name, p in layer.named_parameters(recurse=False) if name not in SKIP_LOAD_TENSORS}
         if isinstance(layer, VocabParallelEmbedding):  # padded to a multiple of 64 rows
-            rows = layer.num_org_embeddings_per_partition
-            size = sum(p[:rows].numel() for p in layer.parameters(recurse=False))
+            held = {name: p[: layer.num_org_embeddings_per_partition] for name, p in held.items()}
+        size = sum(get_tensor_load_numel(p) for p in held.values())
         if info.load_numel < size:
-            result[name] = (info.load_numel, size)
+            result[layer_name] = (info.load_numel, size)
     return result
+
+
+def ties_head(model_config: Any) -> bool:
+    """True if the policy's head is its embedding."""
+    return bool(getattr(model_config.hf_text_config, "tie_word_embeddings", False))
 
 
 def _on_cpu(model: nn.Module) -> bool:

@@ -1,0 +1,420 @@
+"""Everything that needs a real engine, in one process: `python -m tests.rollout.engine_checks FOLDER`.
+
+Importing vLLM takes ten seconds and starting an engine on a tiny policy two, so all families share a process.
+Writes FOLDER/report.json, which the tests read. The reference is a plain transformers forward (eager
+attention, float32, one prompt at a time): it shares no code with the engine or with `policies`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from policies.hf_names import named_tensors
+from policies.presets import new_policy, tiny_config
+from rollout import vllm_settings, vllm_weights
+from rollout.canary import Canary
+from rollout.chunks import make_chunks
+from rollout.config import EngineConfig
+from rollout.errors import RolloutError
+from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
+from rollout.vllm_engine import VllmEngine
+from rollout.weights import Publication, publish, to_inline
+from tests.rollout.families import FAMILIES
+
+VOCABULARY = 96
+STOP = 1
+CONFIG = EngineConfig(dtype="float32", threads=1, kv_cache_gib=0.1, max_sequences=24, max_batched_tokens=1024)
+RNG = np.random.default_rng(0)
+PROMPTS = [tuple(int(i) for i in RNG.integers(2, VOCABULARY, n)) for n in (5, 17, 40, 70, 110)]
+
+
+def policy(preset: str, seed: int, **overrides: Any) -> Any:
+    """A random policy, its router bias (if any) away from zero."""
+    if preset in ("tiny-qwen2", "tiny-llama", "tiny-llama-tied"):
+        # vLLM's CPU attention takes no heads narrower than 32.
+        overrides |= {"num_attention_heads": 2, "num_key_value_heads": 1}
+    config = tiny_config(preset, vocab_size=VOCABULARY, eos_token_id=STOP, **overrides)
+    model = new_policy(config, seed=seed, weight_std=FAMILIES[preset])
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if name.endswith("norm.weight"):
+            parameter.data = 1 + 0.3 * torch.randn(parameter.shape, generator=generator)
+        if name.endswith("proj.bias"):
+            parameter.data = 0.5 * torch.randn(parameter.shape, generator=generator)
+    for name, buffer in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            buffer.copy_(0.2 * torch.randn(buffer.shape, generator=generator))
+    return model
+
+
+def save(model: Any, folder: Path) -> Path:
+    """A model folder with a word-level tokenizer."""
+    model.save_pretrained(folder)
+    words = {f"w{i}": i for i in range(VOCABULARY)}
+    backend = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="w1").save_pretrained(folder)
+    return folder
+
+
+class Reference:
+    """transformers' own forward on a saved folder."""
+
+    def __init__(self, model: Any, folder: Path) -> None:
+        model.save_pretrained(folder)
+        self.model = AutoModelForCausalLM.from_pretrained(
+            folder, attn_implementation="eager", dtype=torch.float32, experts_implementation="eager"
+        ).eval()
+        self.tensors = [(name, tensor.clone()) for name, tensor in named_tensors(model)]
+
+    @torch.no_grad()
+    def logprobs(self, token_ids: tuple[int, ...], temperature: float = 1.0) -> torch.Tensor:
+        """(n-1, V) log-probs after each token but the last."""
+        logits = self.model(torch.tensor([token_ids])).logits[0, :-1].float()
+        return (logits / temperature).log_softmax(-1)
+
+    def of_tokens(self, token_ids: tuple[int, ...], temperature: float = 1.0) -> np.ndarray:
+        """(n-1,) log-probs of tokens 1 …."""
+        index = torch.tensor(token_ids[1:])[:, None]
+        return self.logprobs(token_ids, temperature).gather(1, index)[:, 0].numpy()
+
+    def entropy_share(self) -> float:
+        """Mean entropy over the prompts' positions, as a share of the uniform distribution's."""
+        rows = torch.cat([self.logprobs(p) for p in PROMPTS])
+        return float(-(rows.exp() * rows).sum(-1).mean() / np.log(VOCABULARY))
+
+    def publish(self, version: int, folder: Path, **changes: Any) -> Publication:
+        """Its weights with a canary."""
+        canary = [Canary(p, self.of_tokens(p)) for p in PROMPTS]
+        return publish(changes.pop("tensors", self.tensors), version, folder, canary=canary, **changes)
+
+
+def chunk(version: int, sampling: SamplingParams, group_size: int = 6) -> RolloutChunk:
+    prompts = [Prompt(f"p{i}", "", ids, None) for i, ids in enumerate(PROMPTS)]
+    (result,) = make_chunks(prompts, "test", 0, version, sampling, group_size, len(prompts))
+    return result
+
+
+def prompt_gap(engine: VllmEngine, reference: Reference) -> float:
+    pairs = zip(engine.prompt_logprobs(PROMPTS), PROMPTS, strict=True)
+    return max(float(np.abs(got - reference.of_tokens(p)).max()) for got, p in pairs)
+
+
+def sample_gap(groups: list[SampleGroup], reference: Reference, temperature: float) -> float:
+    worst = 0.0
+    for group in groups:
+        for sample in group.samples:
+            ids = group.prompt.token_ids + tuple(sample.token_ids.tolist())
+            expected = reference.of_tokens(ids, temperature)[len(group.prompt.token_ids) - 1 :]
+            worst = max(worst, float(np.abs(expected - sample.logprobs).max()))
+    return worst
+
+
+def bits(groups: list[SampleGroup]) -> dict[tuple[str, int], tuple[bytes, bytes]]:
+    return {
+        (g.prompt.id, s.index): (s.token_ids.tobytes(), s.logprobs.tobytes())
+        for g in groups
+        for s in g.samples
+    }
+
+
+def refusal(action: Callable[[], Any]) -> str:
+    """Type and text of the error, "" if there was none."""
+    try:
+        action()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+class Suite:
+    """One folder, one report."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.report: dict[str, Any] = {}
+
+    @contextmanager
+    def engine(self, model_dir: Path, config: EngineConfig = CONFIG, version: int | None = 0) -> Any:
+        engine = VllmEngine(model_dir, config, version)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+    def run(self, name: str, check: Callable[[], dict[str, Any]]) -> None:
+        try:
+            self.report[name] = check()
+        except Exception:
+            self.report[name] = {"crash": traceback.format_exc()}
+
+    def family(self, preset: str) -> dict[str, Any]:
+        """Parity before and after a sync of all-new weights, by prompts and by samples at T ≠ 1."""
+        old, new = policy(preset, 1), policy(preset, 2)
+        model_dir = save(old, self.folder / preset)
+        before, after = Reference(old, self.folder / "a"), Reference(new, self.folder / "b")
+        hot = SamplingParams(20, temperature=0.7, stop_token_ids=(STOP,))
+        with self.engine(model_dir) as engine:
+            result: dict[str, Any] = {
+                "entropy_share": max(before.entropy_share(), after.entropy_share()),
+                "prompts_before": prompt_gap(engine, before),
+                "samples_before": sample_gap(list(engine.generate(chunk(0, hot))), before, 0.7),
+            }
+            sync = engine.load_weights(after.publish(1, self.folder / "wire"))
+            result |= {
+                "canary": sync.canary_max_gap,
+                "tensors": sync.tensors,
+                "published": len(after.tensors),
+                "version": engine.version,
+                "prompts_after": prompt_gap(engine, after),
+                "samples_after": sample_gap(list(engine.generate(chunk(1, hot))), after, 0.7),
+                "old_gap_after": prompt_gap(engine, before),
+            }
+        return result
+
+    def determinism(self) -> dict[str, Any]:
+        """Same chunk again, after another chunk, and after a load of other weights and back."""
+        first, second = (Reference(policy("tiny-v3", seed), self.folder / f"d{seed}") for seed in (1, 2))
+        model_dir = self.folder / "tiny-v3"
+        work = chunk(0, SamplingParams(24, temperature=0.9, stop_token_ids=(STOP,)), group_size=8)
+        other = replace(work, id="other", seeds=tuple(tuple(s + 1 for s in row) for row in work.seeds))
+        with self.engine(model_dir) as engine:
+            once = bits(list(engine.generate(work)))
+            again = bits(list(engine.generate(work)))
+            between = bits(list(engine.generate(other)))
+            engine.load_weights(second.publish(7, self.folder / "wire"))
+            changed = bits(list(engine.generate(replace(work, policy_version=7))))
+            engine.load_weights(to_inline(first.publish(0, self.folder / "wire")))
+            back = bits(list(engine.generate(work)))
+            stream = engine.generate(work)
+            next(stream)
+            unfinished = engine._engine.engine_core.engine_core.scheduler.has_unfinished_requests()
+            stream.close()
+            closed = bits(list(engine.generate(work)))
+        return {
+            "again": once == again,
+            "other_seeds_differ": once != between,
+            "other_weights_differ": once != changed,
+            "after_reload": once == back,
+            "first_group_before_the_last": unfinished,
+            "after_closing_early": once == closed,
+        }
+
+    def sampling(self) -> dict[str, Any]:
+        """The first token's distribution is the requested one; stop tokens, limits, top-p, greedy."""
+        model = policy("tiny-llama", 1)
+        reference = Reference(model, self.folder / "s")
+        count = 6000
+        asked = Prompt("p", "", PROMPTS[1], None)
+        rows = reference.logprobs((*PROMPTS[1], 0), 1.3)[-1].exp().numpy()
+        nucleus_rows = reference.logprobs((*PROMPTS[1], 0), 1.0)[-1].exp().numpy()
+
+        def draw(engine: VllmEngine, params: SamplingParams, n: int) -> list[Any]:
+            (work,) = make_chunks([asked], "draw", 0, 0, params, n, 1)
+            (group,) = engine.generate(work)
+            return list(group.samples)
+
+        with self.engine(self.folder / "tiny-llama") as engine:
+            hot = draw(engine, SamplingParams(1, temperature=1.3), count)
+            counts = np.bincount([s.token_ids[0] for s in hot], minlength=VOCABULARY)
+            enough = rows * count >= 5
+            expected = np.append(rows[enough], rows[~enough].sum()) * count
+            seen = np.append(counts[enough], counts[~enough].sum())
+            chi2 = float(((seen - expected) ** 2 / expected).sum())
+            top = draw(engine, SamplingParams(1, top_p=0.6), 300)
+            order = np.argsort(-nucleus_rows)
+            size = int(np.searchsorted(np.cumsum(nucleus_rows[order]), 0.6)) + 1
+            nucleus = {
+                int(i): float(np.log(nucleus_rows[i] / nucleus_rows[order[:size]].sum()))
+                for i in order[:size]
+            }
+            greedy = draw(engine, SamplingParams(8, temperature=0.0), 2)
+            long = draw(engine, SamplingParams(40, temperature=1.3, stop_token_ids=(STOP, 2, 3, 4, 5, 6)), 60)
+        stops = [s for s in long if s.finish_reason == "stop"]
+        return {
+            "chi2": chi2,
+            "cells": int(enough.sum()),
+            "top_p_outside": [int(s.token_ids[0]) for s in top if int(s.token_ids[0]) not in nucleus],
+            "top_p_gap": max(abs(nucleus.get(int(s.token_ids[0]), 0) - float(s.logprobs[0])) for s in top),
+            "nucleus": size,
+            "greedy_equal": bool((greedy[0].token_ids == greedy[1].token_ids).all()),
+            "greedy_first_is_argmax": int(greedy[0].token_ids[0]) == int(order[0]),
+            "stops": len(stops),
+            "stop_token_is_last_and_only": all(
+                s.token_ids[-1] in range(1, 7) and not np.isin(s.token_ids[:-1], range(1, 7)).any()
+                for s in stops
+            ),
+            "truncated_are_full": all(len(s.token_ids) == 40 for s in long if s.finish_reason == "length"),
+            "lengths_agree": all(len(s.token_ids) == len(s.logprobs) for s in long),
+            "text": long[0].text == " ".join(f"w{i}" for i in long[0].token_ids if i != STOP),
+        }
+
+    def refusals(self) -> dict[str, Any]:
+        """Bad chunks are refused before anything runs; the engine goes on."""
+        work = chunk(0, SamplingParams(4), group_size=1)
+
+        def with_prompt(ids: tuple[int, ...]) -> RolloutChunk:
+            return replace(work, prompts=(*work.prompts[:-1], Prompt("bad", "", ids, None)))
+
+        with self.engine(self.folder / "tiny-llama", version=None) as engine:
+            unproven = refusal(lambda: engine.generate(work))
+            model = policy("tiny-llama", 1)
+            engine.load_weights(Reference(model, self.folder / "r").publish(0, self.folder / "wire"))
+            return {
+                "unproven": unproven,
+                "stale": refusal(lambda: engine.generate(replace(work, policy_version=3))),
+                "long": refusal(lambda: engine.generate(with_prompt((5,) * 1022))),
+                "empty": refusal(lambda: engine.generate(with_prompt(()))),
+                "vocabulary": refusal(lambda: engine.generate(with_prompt((5, VOCABULARY)))),
+                "then": len(list(engine.generate(work))),
+            }
+
+    def faults(self) -> dict[str, Any]:
+        """What goes wrong on the way or in the learner, and who names it."""
+        old, new = policy("tiny-v3", 1), policy("tiny-v3", 2)
+        before = Reference(old, self.folder / "f1")
+        after = Reference(new, self.folder / "f2")
+        bias = "model.layers.1.mlp.gate.e_score_correction_bias"
+        expert = "model.layers.2.mlp.experts.3.down_proj.weight"
+        stale = dict(after.tensors) | {bias: dict(before.tensors)[bias]}
+        fewer = [(name, t) for name, t in after.tensors if name != expert]
+        without_bias = [(name, t) for name, t in after.tensors if name != bias]
+        more = [*after.tensors, ("model.layers.1.mlp.gate.surprise", torch.ones(3))]
+        smaller = [(n, t[:, :8] if n == expert else t) for n, t in after.tensors]
+        wire = self.folder / "wire"
+        result: dict[str, Any] = {}
+
+        with self.engine(self.folder / "tiny-v3") as engine:
+
+            def attempt(name: str, publication: Publication) -> None:
+                result[name] = refusal(lambda: engine.load_weights(publication))
+                result[f"{name}_version"] = engine.version
+
+            good = after.publish(1, wire)
+            spoilt = Path(good.path).read_bytes()
+            place = spoilt.index(dict(after.tensors)[expert].numpy().tobytes())
+            Path(good.path).write_bytes(
+                spoilt[: place + 5] + bytes([spoilt[place + 5] ^ 1]) + spoilt[place + 6 :]
+            )
+            attempt("corrupted", good)
+            dropped = after.publish(2, wire, tensors=fewer)
+            attempt("dropped_on_the_way", replace(dropped, manifest=good.manifest))
+            attempt("dropped_by_the_learner", dropped)
+            attempt("no_bias", after.publish(3, wire, tensors=without_bias))
+            attempt("stale_bias", after.publish(4, wire, tensors=list(stale.items())))
+            attempt("unknown", after.publish(5, wire, tensors=more))
+            attempt("smaller", after.publish(6, wire, tensors=smaller))
+            attempt("good", after.publish(7, wire))
+        return result
+
+    def bias_without_noaux(self) -> dict[str, Any]:
+        """A config that does not say noaux_tc: vLLM makes no bias, and must not drop it in silence."""
+        model = policy("tiny-v3", 1)
+        folder = save(model, self.folder / "no-noaux")
+        config = json.loads((folder / "config.json").read_text())
+        del config["topk_method"]
+        (folder / "config.json").write_text(json.dumps(config))
+
+        def attempt() -> None:
+            with self.engine(folder) as engine:
+                engine.load_weights(Reference(model, self.folder / "n").publish(1, self.folder / "wire"))
+
+        return {"error": refusal(attempt)}
+
+    def bfloat16(self) -> dict[str, Any]:
+        """A bfloat16 engine fed over a bfloat16 wire; the router's bias stays float32."""
+        after = Reference(policy("tiny-v3", 2), self.folder / "h")
+        publication = after.publish(1, self.folder / "wire", wire_dtype=torch.bfloat16)
+        config = CONFIG.model_copy(update={"dtype": "bfloat16"})
+        with self.engine(self.folder / "tiny-v3", config) as engine:
+            sync = engine.load_weights(publication)
+        kinds = {entry.dtype for name, entry in publication.manifest.items() if "e_score" not in name}
+        bias = {entry.dtype for name, entry in publication.manifest.items() if "e_score" in name}
+        return {"mean": sync.canary_mean_gap, "kinds": sorted(kinds), "bias": sorted(bias)}
+
+    def traps(self) -> dict[str, Any]:
+        """Each cure taken away in turn; what then happens."""
+        wire = self.folder / "wire"
+        new = {
+            name: Reference(policy(name, 2), self.folder / f"t-{name}")
+            for name in ("tiny-v3", "tiny-llama-tied")
+        }
+        old = Reference(policy("tiny-v3", 1), self.folder / "t-old")
+        result: dict[str, Any] = {}
+
+        def sync(preset: str) -> str:
+            with self.engine(self.folder / preset) as engine:
+                return refusal(lambda: engine.load_weights(new[preset].publish(1, wire)))
+
+        with (
+            mock.patch.object(vllm_settings, "CPU_COMPILATION", {"custom_ops": ["all"]}),
+            self.engine(self.folder / "tiny-v3") as engine,
+        ):
+            result["rope_gap"] = prompt_gap(engine, old)
+            result["rope"] = refusal(lambda: engine.load_weights(new["tiny-v3"].publish(1, wire)))
+        with (
+            mock.patch.object(vllm_weights, "begin_reload", return_value=None),
+            mock.patch.object(vllm_weights, "finish_reload", return_value=None),
+            mock.patch.object(vllm_weights, "unfilled_layers", return_value={}),
+        ):
+            result["packed"] = sync("tiny-llama-tied")
+        with mock.patch.object(vllm_weights, "rebuild_moe_kernels", return_value=None):
+            result["moe"] = sync("tiny-v3")
+        with mock.patch.object(vllm_weights, "refresh_heads", return_value=None):
+            result["head"] = sync("tiny-llama-tied")
+        with mock.patch.object(vllm_settings, "needs_plain_attention", return_value=False):
+            result["mla"] = refusal(lambda: self._start_and_run("tiny-v3"))
+
+        work = chunk(0, SamplingParams(4), group_size=2)
+        with self.engine(self.folder / "tiny-v3") as engine:
+            engine._forget_prompts = lambda: None
+            list(engine.generate(work))
+            engine.load_weights(new["tiny-v3"].publish(1, wire))
+            groups = list(engine.generate(replace(work, policy_version=1)))
+            result["prefix_gap"] = sample_gap(groups, new["tiny-v3"], 1.0)
+
+        prompts = tuple(Prompt(f"c{i}", "", (2 + i, *PROMPTS[-1][1:]), None) for i in range(12))
+        crowd = replace(work, prompts=prompts, seeds=((1,),) * 12, group_size=1)
+        narrow = CONFIG.model_copy(update={"max_model_len": 256, "max_batched_tokens": 256})
+        for name, scheduler in (("chunked_cured", vllm_settings.CPU_SCHEDULER), ("chunked", {})):
+            with mock.patch.object(vllm_settings, "CPU_SCHEDULER", scheduler):
+                result[name] = refusal(lambda: self._run_all(narrow, crowd))
+        return result
+
+    def _run_all(self, config: EngineConfig, work: RolloutChunk) -> None:
+        with self.engine(self.folder / "tiny-v3", config) as engine:
+            if len(list(engine.generate(work))) != len(work.prompts):
+                raise RolloutError("groups are missing")
+
+    def _start_and_run(self, preset: str) -> None:
+        with self.engine(self.folder / preset) as engine:
+            gap = prompt_gap(engine, Reference(policy(preset, 1), self.folder / "m"))
+            if gap > 1e-3:
+                raise RolloutError(f"gap {gap}")
+
+
+def main(folder: Path) -> None:
+    suite = Suite(folder)
+    for preset in FAMILIES:
+        suite.run(preset, lambda p=preset: suite.family(p))
+    for check in (suite.determinism, suite.sampling, suite.refusals, suite.faults, suite.bias_without_noaux):
+        suite.run(check.__name__, check)
+    suite.run("bfloat16", suite.bfloat16)
+    suite.run("traps", suite.traps)
+    (folder / "report.json").write_text(json.dumps(suite.report, indent=1))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
