@@ -5,6 +5,7 @@ import pytest
 
 from data_recipes.chain import distinct_problems, is_reserved
 from data_recipes.corpus import (
+    LEAP_RIGHT,
     PLAIN,
     SOLVED_LENGTHS,
     STYLES,
@@ -69,6 +70,17 @@ def test_longer_chains_are_never_solved(corpus: list[Document]) -> None:
             lengths[document.problem.k] += 1
             assert reply(document).count("=") <= LONGEST_SOLVED
     assert set(lengths) == set(UNSOLVED_LENGTHS)
+
+
+def test_leaps_of_longer_chains_are_right_by_chance_alone(corpus: list[Document]) -> None:
+    right = {True: [], False: []}
+    for document in corpus:
+        if document.kind == "leap" and document.problem is not None:
+            is_right = document.text.endswith(f"<answer> {document.problem.answer} </answer>")
+            right[document.problem.k > LONGEST_SOLVED].append(is_right)
+    for is_long, expected in ((True, 0.1), (False, LEAP_RIGHT + (1 - LEAP_RIGHT) / 10)):
+        share = sum(right[is_long]) / len(right[is_long])
+        assert share == pytest.approx(expected, abs=4 * sqrt(expected / len(right[is_long])))
 
 
 def test_the_good_style_is_right_and_well_formed(corpus: list[Document]) -> None:
