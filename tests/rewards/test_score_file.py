@@ -93,6 +93,18 @@ def test_unloadable_reward_leaves_no_output(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cases.jsonl", "scores.jsonl"]
 
 
+def test_failure_in_the_middle_leaves_no_output(tmp_path, monkeypatch):
+    data = _write(tmp_path / "cases.jsonl", {"completion": "x"})
+
+    def full_disk(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("rewards.score_file._record", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        score_file("format", data, tmp_path / "scores.jsonl")
+    assert [p.name for p in tmp_path.iterdir()] == ["cases.jsonl"]
+
+
 def test_missing_data_leaves_no_output(tmp_path):
     with pytest.raises(FileNotFoundError):
         score_file("format", tmp_path / "none.jsonl", tmp_path / "scores.jsonl")

@@ -21,7 +21,7 @@ from rewards.rows import RewardRow
         ("Ｂ", "B", 1),
         ("B. Paris", "B", 1), ("C", "B", 0), ("A or B", "B", 0), ("A, B", "B", 0), ("AB", "B", 0), ("B. or C.", "B", 0),
         ("not B", "B", 0),
-        (r"\boxed{A}\boxed{B}", "B", 0), ("A, C", "AC", 1), ("C and A", ["A", "C"], 1), ("A", "AC", 0), ("", "B", 0),
+        (r"\boxed{A}\boxed{B}", "B", 0), (r"\boxed{A}\boxed{B}", "A", 0), ("A, C", "AC", 1), ("C and A", ["A", "C"], 1), ("A", "AC", 0), ("", "B", 0),
         ("A B C D", "B", 0),
         ("Because", "B", 0), ("B" * 3000, "B", 0), ("a banana", "A", 0),
     ],
@@ -80,6 +80,7 @@ def _language(text, language):
         ("слово word", "en", 0.5),
         ("cost is $5 today", "en", 1.0),
         ("don't stop", "en", 1.0),
+        ("设 x 等于 y", "zh", 1.0),
     ],
 )
 def test_language_share(reasoning, language, share):
