@@ -123,8 +123,11 @@ class Dispatcher:
                     yield from self._handle(event, job)
         finally:
             for assignment in self._busy.values():
-                # Delivered in full: the end of its stream is still to come, and belongs to this attempt.
-                assignment.row.state = "abandoned" if assignment.open_groups else "done"
+                if assignment.row.state == "running":
+                    # A chunk that is complete may still have the end of its stream to come, or, in a second
+                    # attempt, groups that the first had delivered; nobody waits for them.
+                    is_open = job.missing.get(assignment.chunk.id)
+                    assignment.row.state = "abandoned" if is_open else "done"
 
     def _assign(self, job: _Job) -> None:
         while job.pending and self._idle:

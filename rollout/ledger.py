@@ -16,7 +16,8 @@ class LedgerRow:
     attempt: int
     """1 for the first."""
     state: Literal["running", "done", "lost", "abandoned"] = "running"
-    """lost: the worker died or fell silent; abandoned: the caller stopped listening."""
+    """done: with this attempt the chunk is complete; lost: the worker died or fell silent; abandoned: the caller
+    stopped listening."""
     groups: int = 0
     """Groups that this attempt delivered first."""
     repeated: int = 0

@@ -130,7 +130,7 @@ def test_every_fault_is_named_at_once(publication: Publication) -> None:
 def test_a_file_cut_short_is_named(publication: Publication) -> None:
     path = Path(str(publication.path))
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(WeightSyncError, match="d.e_score_correction_bias is cut short"):
+    with pytest.raises(WeightSyncError, match="e_score_correction_bias is cut short"):
         read_and_verify(publication)
 
 
