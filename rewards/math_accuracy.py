@@ -22,9 +22,10 @@ from typing import Any
 from rewards.extract import Box, after_reasoning, boxes, last_answer_body
 from rewards.math_compare import DIFFERENT, SAME, compare
 from rewards.math_numbers import read_integer
+from rewards.math_parse import MAX_CHARS, parse
 from rewards.math_symbolic import Refused
 from rewards.math_text import clean, has_hidden_characters, occurs_in, squeezed
-from rewards.math_values import MAX_CHARS, Expression, Group, Quantity, Value, Words, parse
+from rewards.math_values import Expression, Group, Quantity, Value, Words
 from rewards.rows import RewardRow
 from rewards.types import Score
 from rewards.values import failed

@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from rewards.math_accuracy import accuracy, committed_answer, is_correct, warm_up
 from rewards.math_compare import compare
+from rewards.math_parse import parse
 from rewards.math_text import clean
-from rewards.math_values import parse
 from rewards.rows import RewardRow
 from tests.rewards.math_cases import TABLE, WITH_CONTEXT
 
