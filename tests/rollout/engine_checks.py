@@ -19,11 +19,9 @@ from unittest import mock
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM
 
 from policies.hf_names import named_tensors
-from policies.presets import new_policy, tiny_config
 from rollout import vllm_settings, vllm_weights
 from rollout.canary import Canary
 from rollout.chunks import make_chunks
@@ -32,41 +30,11 @@ from rollout.errors import RolloutError
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 from rollout.vllm_engine import VllmEngine
 from rollout.weights import Publication, publish, to_inline
-from tests.rollout.families import FAMILIES
+from tests.rollout.families import FAMILIES, STOP, VOCABULARY, policy, save
 
-VOCABULARY = 96
-STOP = 1
 CONFIG = EngineConfig(dtype="float32", threads=1, kv_cache_gib=0.1, max_sequences=24, max_batched_tokens=1024)
 RNG = np.random.default_rng(0)
 PROMPTS = [tuple(int(i) for i in RNG.integers(2, VOCABULARY, n)) for n in (5, 17, 40, 70, 110)]
-
-
-def policy(preset: str, seed: int, **overrides: Any) -> Any:
-    """A random policy, its router bias (if any) away from zero."""
-    if preset in ("tiny-qwen2", "tiny-llama", "tiny-llama-tied"):
-        # vLLM's CPU attention takes no heads narrower than 32.
-        overrides |= {"num_attention_heads": 2, "num_key_value_heads": 1}
-    config = tiny_config(preset, vocab_size=VOCABULARY, eos_token_id=STOP, **overrides)
-    model = new_policy(config, seed=seed, weight_std=FAMILIES[preset])
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in model.named_parameters():
-        if name.endswith("norm.weight"):
-            parameter.data = 1 + 0.3 * torch.randn(parameter.shape, generator=generator)
-        if name.endswith("proj.bias"):
-            parameter.data = 0.5 * torch.randn(parameter.shape, generator=generator)
-    for name, buffer in model.named_buffers():
-        if name.endswith("e_score_correction_bias"):
-            buffer.copy_(0.2 * torch.randn(buffer.shape, generator=generator))
-    return model
-
-
-def save(model: Any, folder: Path) -> Path:
-    """A model folder with a word-level tokenizer."""
-    model.save_pretrained(folder)
-    words = {f"w{i}": i for i in range(VOCABULARY)}
-    backend = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="w1").save_pretrained(folder)
-    return folder
 
 
 class Reference:

@@ -1,4 +1,16 @@
-"""The policy families whose engine is held against a plain transformers forward."""
+"""Random tiny policies of the families whose engine is held against a plain transformers forward."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from policies.presets import new_policy, tiny_config
+
+VOCABULARY = 96
+STOP = 1
 
 FAMILIES = {
     # name: weight std that keeps logits far from uniform without saturating them
@@ -10,3 +22,34 @@ FAMILIES = {
     "tiny-llama": 0.22,
     "tiny-llama-tied": 0.22,
 }
+
+
+def policy(preset: str, seed: int, **overrides: Any) -> Any:
+    """A random policy, its router bias (if any) away from zero."""
+    if preset in ("tiny-qwen2", "tiny-llama", "tiny-llama-tied"):
+        # vLLM's CPU attention takes no heads narrower than 32.
+        overrides |= {"num_attention_heads": 2, "num_key_value_heads": 1}
+    config = tiny_config(preset, vocab_size=VOCABULARY, eos_token_id=STOP, **overrides)
+    model = new_policy(config, seed=seed, weight_std=FAMILIES[preset])
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if name.endswith("norm.weight"):
+            parameter.data = 1 + 0.3 * torch.randn(parameter.shape, generator=generator)
+        if name.endswith("proj.bias"):
+            parameter.data = 0.5 * torch.randn(parameter.shape, generator=generator)
+    for name, buffer in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            buffer.copy_(0.2 * torch.randn(buffer.shape, generator=generator))
+    return model
+
+
+def save(model: Any, folder: Path) -> Path:
+    """A model folder with a word-level tokenizer."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    model.save_pretrained(folder)
+    words = {f"w{i}": i for i in range(VOCABULARY)}
+    backend = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="w1").save_pretrained(folder)
+    return folder
