@@ -192,16 +192,21 @@ def reward_score(
     from rewards.score_file import score_file
 
     params = {".".join(key): value for key, value in map(parse_override, param or [])}
-    typer.echo(score_file(name, data, out, params))
+    done = score_file(name, data, out, params)
+    verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in done.verdicts.items() if count)
+    mean = "-" if done.mean is None else f"{done.mean:.4f}"
+    typer.echo(f"{done.rows:,} rows ({verdicts or 'none'}), mean score {mean}, {done.seconds:.1f} s: {out}")
 
 
 @reward_app.command("list")
 def reward_list() -> None:
     """Built-in rewards and installed plug-ins."""
-    from rewards.registry import describe_rewards
+    from rewards.registry import BUILTINS, entry_points
 
-    for name, line in describe_rewards():
-        typer.echo(f"{name:24} {line}")
+    for name, builtin in BUILTINS.items():
+        typer.echo(f"{name:22} {builtin.summary}")
+    for name, point in sorted(entry_points().items()):
+        typer.echo(f"{name:22} plug-in {point.value}")
 
 
 def main() -> None:

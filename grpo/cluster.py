@@ -25,6 +25,7 @@ from grpo.config import RlConfig
 from grpo.errors import RunError
 from grpo.types import StepReport, TrainGroup
 from rewards.actor import RewardWorker
+from rewards.registry import with_absolute_path
 from rewards.types import ScoredGroup
 from rollout.actor import RayWorkers, start_worker
 from rollout.dispatch import Dispatcher
@@ -289,7 +290,9 @@ def start_cluster(
 
     pool = RayWorkers(start_rollout, engine.workers, engine.sync_timeout_s)
     dispatcher = Dispatcher(pool, engine.restart_limit, engine.chunk_timeout_s)
-    rewards = ray.remote(RewardWorker).options(num_cpus=0).remote(config.rewards, config.reward_workers)
+    # Actors may have another working directory than the driver, whose paths the recipe means.
+    plugins = [r.model_copy(update={"name": with_absolute_path(r.name, Path.cwd())}) for r in config.rewards]
+    rewards = ray.remote(RewardWorker).options(num_cpus=0).remote(plugins, config.reward_workers)
     learners = None
     if learn:
         rendezvous = f"tcp://127.0.0.1:{free_port()}" if config.learner.ranks > 1 else None
