@@ -141,7 +141,8 @@ def _plain(rng: random.Random, kind: str) -> Document:
     if kind == "facts":
         return Document(" ;".join(_fact(rng) for _ in range(rng.randint(2, 5))) + ".", kind)
     problem = _problem(rng, solved=True)
-    text = f" question: {problem.text}.\n {steps(problem)}.\n result: {problem.answer}."
+    # Worded as after the template, so that what is learnt here holds there.
+    text = f" {question(problem)}. Assistant:{_no_tags(rng, problem)}"
     return Document(text, kind, problem)
 
 
