@@ -218,12 +218,10 @@ def main() -> None:
 def _guarded(command: Callable[..., object]) -> int:
     try:
         code = command(standalone_mode=False)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         errors.print("[yellow]interrupted[/]; the same command goes on from the last checkpoint")
         return 130
     except Exception as error:
-        if isinstance(error, typer.Abort):
-            return 130
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error; typer keeps its class to itself
             error.show()
             return int(error.exit_code)
