@@ -130,6 +130,9 @@ class LearnerConfig(Settings):
     """Torch threads per rank; None: the node's cores / ranks."""
     tokens_per_micro_batch: int = Field(4096, ge=1)
     """Packed tokens of one forward/backward: the knob for peak memory."""
+    recompute: bool = False
+    """Keep only each layer's input and compute the layer again in the backward: a third more time, and memory for the
+    activations of one layer instead of all; for long completions or little memory."""
     logit_chunk_tokens: int = Field(512, ge=1)
     """Tokens whose logits exist at one time."""
 

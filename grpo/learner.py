@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grpo import collectives, trainer_state
-from grpo.batching import denominators, micro_batches, split_by_rank
+from grpo import collectives, memory, trainer_state
+from grpo.batching import denominators, micro_batches, packed_tokens, split_by_rank
 from grpo.config import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.errors import RunError
 from grpo.hardware import resolve_compute_dtype
@@ -86,6 +86,8 @@ class Learner:
         self.device = torch.device(device)
         self.model = load_policy(model_path, device=device)
         fuse(self.model)
+        if learner.recompute:
+            _recompute_layers(self.model)
         self._parameters = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         config: Any = self.model.config
         self._dtype = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
@@ -124,11 +126,11 @@ class Learner:
         if self._reference is not None:
             with in_place_of(self.model, self._reference):
                 self._ref = self._logprobs(groups)
-        if self._algorithm.mini_batches == 1:
-            return {}
-        with torch.no_grad():
-            self._old = self._logprobs(groups)
-        return _gap(groups, self._old)
+        if self._algorithm.mini_batches > 1:
+            with torch.no_grad():
+                self._old = self._logprobs(groups)
+        memory.trim()
+        return {} if self._old is None else _gap(groups, self._old)
 
     def update(self, mini_batch: Sequence[TrainGroup], step: int, max_tokens: int) -> StepReport:
         """One optimizer update on a mini-batch.
@@ -159,14 +161,16 @@ class Learner:
             step + 1, self._algorithm.reference_refresh_steps
         ):
             self._reference = self._snapshot()
+        memory.trim()
         seconds = time.perf_counter() - start
+        tokens = sum(packed_tokens(g) for g in mini_batch)
         measured = {
             "grad_norm": norm,
             "zero_gradient": float(norm == 0.0),
             "lr": lr,
-            "tokens/learner": float(total.tokens),
+            "tokens/learner": float(tokens),
             "time/update_s": seconds,
-            "tokens_per_s": total.tokens / seconds,
+            "tokens_per_s": tokens / seconds,
         }
         # The gap of a phase with several updates is measured before the first; later π_θ has moved on.
         return StepReport(step, sums.metrics(with_gap=self._old is None) | measured)
@@ -294,6 +298,12 @@ class Learner:
 
     def _snapshot(self) -> FrozenWeights:
         return snapshot(self.model, torch.bfloat16 if self._dtype == "bfloat16" else torch.float32)
+
+
+def _recompute_layers(model: Any) -> None:
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    # transformers recomputes in training mode only. Nothing else depends on the mode: the attention refuses dropout.
+    model.train()
 
 
 def _completion_mask(groups: Sequence[TrainGroup]) -> Tensor:

@@ -24,12 +24,23 @@ def folder(tmp_path_factory):
     return make_policy(tmp_path_factory.mktemp("policy") / "v3")
 
 
-def make(folder, rank=0, world=1, *, budget=4096, dtype="float32", gamma=0.0, optimizer=None, **algorithm):
+def make(
+    folder,
+    rank=0,
+    world=1,
+    *,
+    budget=4096,
+    dtype="float32",
+    gamma=0.0,
+    optimizer=None,
+    recompute=False,
+    **algorithm,
+):
     return Learner(
         PolicyConfig(model=str(folder), compute_dtype=dtype, router_bias_rate=gamma),
         AlgorithmConfig(**{"kl_coef": 0.0, **algorithm}),
         OptimizerConfig(**{"lr": LR, "grad_clip": 1e9, **(optimizer or {})}),
-        LearnerConfig(ranks=world, tokens_per_micro_batch=budget, logit_chunk_tokens=16),
+        LearnerConfig(ranks=world, tokens_per_micro_batch=budget, logit_chunk_tokens=16, recompute=recompute),
         folder,
         total_steps=20,
         rank=rank,
@@ -93,6 +104,22 @@ def test_micro_batches_change_the_gradient_by_rounding_only(folder, monkeypatch,
     assert a["loss"] == pytest.approx(b["loss"], rel=1e-4, abs=1e-6)
     for name in whole:
         torch.testing.assert_close(parts[name], whole[name], rtol=1e-3, atol=1e-5 * a["grad_norm"], msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_recomputing_layers_changes_nothing_but_memory(folder, dtype):
+    results, sizes = [], []
+    for recompute in (False, True):
+        learner = make(folder, dtype=dtype, gamma=0.01, recompute=recompute)
+        kept = {}
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, k=kept: k.setdefault(t.untyped_storage().data_ptr(), t), lambda t: t
+        ):
+            phase(learner, make_groups())
+        results.append(weights(learner))
+        sizes.append(sum(t.untyped_storage().nbytes() for t in kept.values()))
+    assert same(*results)
+    assert sizes[1] < 0.5 * sizes[0]
 
 
 def test_the_same_inputs_give_the_same_bits(folder):
