@@ -112,9 +112,12 @@ def test_recomputing_layers_changes_nothing_but_memory(folder, dtype):
     for recompute in (False, True):
         learner = make(folder, dtype=dtype, gamma=0.01, recompute=recompute)
         kept = {}
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda t, k=kept: k.setdefault(t.untyped_storage().data_ptr(), t), lambda t: t
-        ):
+
+        def keep(tensor, kept=kept):
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
             phase(learner, make_groups())
         results.append(weights(learner))
         sizes.append(sum(t.untyped_storage().nbytes() for t in kept.values()))
