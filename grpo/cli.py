@@ -212,6 +212,9 @@ def reward_list() -> None:
 def main() -> None:
     """Entry point: an expected error is one message on stderr, not a traceback (GRPO_TRACEBACK=1 shows it)."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if (Path.home() / ".ray" / "auth_token").is_file():
+        # `ray start` demands the token as soon as there is one; a driver that joins must be told before it imports Ray.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     sys.exit(_guarded(app))
 
 

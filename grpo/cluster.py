@@ -97,7 +97,7 @@ def connect(address: str | None) -> Iterator[None]:
     """
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {
-        "logging_level": "warning",
+        "logging_level": "error",
         "log_to_driver": bool(os.environ.get("GRPO_ACTOR_LOGS")),
     }
     if target == "local":
