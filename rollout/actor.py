@@ -16,8 +16,8 @@ import ray
 
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError, WeightSyncError
+from rollout.publication import Publication, SyncReport
 from rollout.types import RolloutChunk, SampleGroup
-from rollout.weights import Publication, SyncReport
 from rollout.worker_pool import Delivered, Died, Event, Failed, Finished, Ready
 
 MINIMAL_WAIT_S = 0.05

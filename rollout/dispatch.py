@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 
 from rollout.errors import RolloutError, WorkersLost
 from rollout.ledger import Ledger, LedgerRow
+from rollout.publication import Publication, SyncReport
 from rollout.types import RolloutChunk, SampleGroup
-from rollout.weights import Publication, SyncReport
 from rollout.worker_pool import Delivered, Died, Event, Failed, Ready, WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -124,10 +124,7 @@ class Dispatcher:
         finally:
             for assignment in self._busy.values():
                 if assignment.row.state == "running":
-                    # A chunk that is complete may still have the end of its stream to come, or, in a second
-                    # attempt, groups that the first had delivered; nobody waits for them.
-                    is_open = job.missing.get(assignment.chunk.id)
-                    assignment.row.state = "abandoned" if is_open else "done"
+                    assignment.row.state = "abandoned"
 
     def _assign(self, job: _Job) -> None:
         while job.pending and self._idle:
@@ -163,7 +160,7 @@ class Dispatcher:
     def _handle(self, event: Event, job: _Job) -> Iterator[tuple[str, SampleGroup]]:
         if isinstance(event, Ready | Died):
             lost = self._handle_life(event)
-            if lost is not None and lost.row.state == "lost" and job.missing.get(lost.chunk.id):
+            if lost is not None and lost.row.state == "lost":
                 job.pending.appendleft(lost.chunk)
             return
         assignment = self._busy.get(event.worker)
@@ -184,6 +181,10 @@ class Dispatcher:
             if key in missing:
                 missing.remove(key)
                 assignment.row.groups += 1
+                if not missing:
+                    # The end of the stream is still to come and, in a second attempt, groups that the first
+                    # had delivered; nobody waits for them.
+                    assignment.row.state = "done"
                 yield assignment.chunk.id, event.group
             else:
                 assignment.row.repeated += 1
@@ -191,16 +192,13 @@ class Dispatcher:
             self._release(event.worker)
             assignment.row.state, assignment.row.cause = "lost", str(event.error)
             raise event.error
-        elif assignment.open_groups:
-            cause = f"ended chunk {assignment.chunk.id} with {len(assignment.open_groups)} groups missing"
+        else:
+            cause = f"ended chunk {assignment.chunk.id} with {len(missing)} groups missing"
             self._pool.kill(event.worker)
             yield from self._handle(Died(event.worker, cause), job)
-        else:
-            self._release(event.worker)
-            assignment.row.state = "done"
 
     def _handle_abandoned(self, event: Event) -> None:
-        """News of a chunk that nobody waits for any more."""
+        """News of a chunk that is complete, or that nobody waits for any more."""
         if isinstance(event, Ready | Died):
             self._handle_life(event)
         elif event.worker in self._busy and self._busy[event.worker].ticket == event.ticket:
@@ -244,8 +242,7 @@ class Dispatcher:
         self._starting.pop(worker, None)
         self._causes.append(f"worker {worker}: {death.cause}")
         if assignment is not None and assignment.row.state == "running":
-            assignment.row.state = "lost" if assignment.open_groups else "done"
-            assignment.row.cause = death.cause
+            assignment.row.state, assignment.row.cause = "lost", death.cause
         if self._restarts_left > 0:
             self._restarts_left -= 1
             self.restarts += 1

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from rollout.publication import Publication, SyncReport
 from rollout.types import RolloutChunk, SampleGroup
-from rollout.weights import Publication, SyncReport
 
 
 class Engine(Protocol):

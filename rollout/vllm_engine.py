@@ -23,9 +23,9 @@ from policies.tokenizer import load_tokenizer
 from rollout.canary import CANARY_TOLERANCES, check_canary
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError, StaleEngine
+from rollout.publication import Publication, SyncReport
 from rollout.types import RolloutChunk, Sample, SampleGroup, SamplingParams
 from rollout.vllm_settings import engine_args, prepare_process
-from rollout.weights import Publication, SyncReport
 
 
 class VllmEngine:

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from rollout.errors import WeightSyncError
-from rollout.weights import Publication, read_and_verify
+from rollout.publication import Publication
+from rollout.weights import read_and_verify
 
 EMBEDDING = "embed_tokens.weight"
 HEAD = "lm_head.weight"

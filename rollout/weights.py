@@ -1,8 +1,8 @@
 """Weights on their way from the learner to the engines, with proof of arrival. No vLLM, no Ray.
 
-    publication = publish(policy.named_tensors(), version=7, directory=shared_memory_dir("run"), canary=[…])
-    tensors     = read_and_verify(publication)           # names every missing, unexpected and corrupted
-    tensor check_canary(publication, engine.prompt_logprobs([c.token_ids for c in publication.canary]))
+    publication = publish(named_tensors(policy), version=7, directory=shared_memory_dir("run"), canary=[…])
+    tensors     = read_and_verify(publication)      # or an error that names every tensor at fault
+    check_canary(publication.canary, engine.prompt_logprobs(…), tolerance, version=7)     # rollout.canary
 
 The bytes are one safetensors file: in shared memory for workers of the same node, or inline (`inline=True`),
 which the object store carries to workers of other nodes. A digest covers raw bytes, dtype and shape, so it
@@ -17,8 +17,8 @@ import mmap
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from rollout.canary import Canary
 from rollout.errors import WeightSyncError
+from rollout.publication import Publication, TensorEntry
 
 DTYPE_NAMES: dict[torch.dtype, str] = {
     torch.float64: "F64",
@@ -52,48 +53,6 @@ the learner's."""
 SHARED_MEMORY = Path("/dev/shm")
 ALIGNMENT = 64
 """Tensors start at multiples of it, so that every dtype can be viewed in place."""
-
-
-@dataclass(frozen=True)
-class TensorEntry:
-    """What must arrive under one name."""
-
-    dtype: str
-    """safetensors' name, e.g. "BF16"."""
-    shape: tuple[int, ...]
-    digest: str
-    """`digest` of the tensor."""
-
-
-@dataclass(frozen=True)
-class Publication:
-    """One version of the policy, ready to be loaded. Small unless `inline` holds the bytes."""
-
-    version: int
-    manifest: Mapping[str, TensorEntry]
-    """By Hugging Face checkpoint name."""
-    canary: tuple[Canary, ...] = ()
-    path: str | None = None
-    """safetensors file on this node …"""
-    inline: np.ndarray | None = None
-    """… or its bytes, (bytes,) uint8."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of the file."""
-        return self.inline.nbytes if self.inline is not None else os.path.getsize(str(self.path))
-
-
-@dataclass(frozen=True)
-class SyncReport:
-    """What an engine answers after a load that is proven."""
-
-    version: int
-    tensors: int
-    seconds: float
-    canary_max_gap: float
-    """Largest |Δ log-prob| over the canary's tokens; nan without a canary."""
-    canary_mean_gap: float
 
 
 def shared_memory_dir(name: str) -> Path:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from rollout.publication import Publication, SyncReport
 from rollout.types import RolloutChunk, SampleGroup
-from rollout.weights import Publication, SyncReport
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,10 @@ from rollout.canary import Canary
 from rollout.chunks import make_chunks
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError
+from rollout.publication import Publication
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 from rollout.vllm_engine import VllmEngine
-from rollout.weights import Publication, publish, to_inline
+from rollout.weights import publish, to_inline
 from tests.rollout.families import FAMILIES, STOP, VOCABULARY, policy, save
 
 CONFIG = EngineConfig(dtype="float32", threads=1, kv_cache_gib=0.1, max_sequences=24, max_batched_tokens=1024)

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from rollout.publication import Publication, SyncReport
 from rollout.types import Prompt, RolloutChunk, Sample, SampleGroup, SamplingParams
-from rollout.weights import Publication, SyncReport
 from rollout.worker_pool import Delivered, Died, Event, Failed, Finished, Ready
 
 PUBLICATION = Publication(version=5, manifest={})

@@ -1,0 +1,53 @@
+"""What learner, driver and engines tell each other about weights. Light: no torch, for the driver has none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from rollout.canary import Canary
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """What must arrive under one name."""
+
+    dtype: str
+    """safetensors' name, e.g. "BF16"."""
+    shape: tuple[int, ...]
+    digest: str
+    """`digest` of the tensor."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One version of the policy, ready to be loaded. Small unless `inline` holds the bytes."""
+
+    version: int
+    manifest: Mapping[str, TensorEntry]
+    """By Hugging Face checkpoint name."""
+    canary: tuple[Canary, ...] = ()
+    path: str | None = None
+    """safetensors file on this node …"""
+    inline: np.ndarray | None = None
+    """… or its bytes, (bytes,) uint8."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file."""
+        return self.inline.nbytes if self.inline is not None else os.path.getsize(str(self.path))
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What an engine answers after a load that is proven."""
+
+    version: int
+    tensors: int
+    seconds: float
+    canary_max_gap: float
+    """Largest |Δ log-prob| over the canary's tokens; nan without a canary."""
+    canary_mean_gap: float
