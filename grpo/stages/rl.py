@@ -139,7 +139,7 @@ def check_lengths(config: RlConfig, policy: PolicyFacts, prompts: Sequence[Promp
     """Every prompt must leave room for the longest completion that the recipe allows."""
     limits = [config.sampling.max_tokens, *(int(s.value) for s in config.sampling.max_tokens_schedule)]
     limits += [config.eval.max_tokens] if config.eval.max_tokens else []
-    context = config.engine.max_model_len or policy.max_position
+    context = config.engine.max_model_len or policy.max_positions
     longest = max(prompts, key=lambda p: len(p.token_ids))
     if len(longest.token_ids) + max(limits) > context:
         raise ConfigError(
