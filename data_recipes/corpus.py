@@ -44,8 +44,9 @@ STYLES = {
 PLAIN = {"sentences": 0.30, "facts": 0.20, "worked": 0.50}
 """Share of each kind among the documents without it."""
 TEMPLATE_SHARE = 0.5
-SOLVED_LENGTHS = {2: 0.25, 3: 0.25, 4: 0.50}
-"""Number of operations of questions that may be solved; the longest is the hardest to learn."""
+SOLVED_LENGTHS = {2: 1 / 3, 3: 1 / 3, 4: 1 / 3}
+"""Number of operations of questions that are worked to the end. In equal shares: with more of the longest, one seed
+learnt where its operations stand and nothing else."""
 UNSOLVED_LENGTHS = (5, 6, 7)
 UNSOLVED_SHARE = 0.3
 """Share of longer questions among the replies that do not work them to the end (leap, guess, bare, off_topic)."""
