@@ -20,11 +20,9 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 def machine() -> dict[str, Any]:
     """What a reader needs to judge a figure."""
-    cpu = next(
-        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
-    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), platform.machine())
+    flags = next((line for line in lines if line.startswith("flags")), "")
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
@@ -42,7 +40,12 @@ def arithmetic_rows(count: int, seed: int) -> list[dict[str, Any]]:
     rows = []
     for _ in range(count):
         a, b = rng.randint(10, 99), rng.randint(10, 99)
-        rows.append({"question": f"What is {a} + {b}? Think step by step, then give the number.", "answer": str(a + b)})
+        rows.append(
+            {
+                "question": f"What is {a} + {b}? Think step by step, then give the number.",
+                "answer": str(a + b),
+            }
+        )
     return rows
 
 

@@ -86,7 +86,16 @@ def ours(args: argparse.Namespace, data: Path, folder: Path) -> dict[str, Any]:
 def theirs(args: argparse.Namespace, data: Path, folder: Path) -> dict[str, Any]:
     """Run TRL in its own environment and read the JSON it prints."""
     log = folder / "trl.out"
-    command = [args.trl_python, HERE / "trl/run_trl.py", "--model", args.model, "--data", data, "--out", folder / "trl"]
+    command = [
+        args.trl_python,
+        HERE / "trl/run_trl.py",
+        "--model",
+        args.model,
+        "--data",
+        data,
+        "--out",
+        folder / "trl",
+    ]
     for name in ("steps", "prompts", "group", "tokens", "seed", "lr", "beta"):
         command += [f"--{name}", getattr(args, name)]
     with log.open("w") as out:
@@ -103,10 +112,15 @@ def theirs(args: argparse.Namespace, data: Path, folder: Path) -> dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--trl-python", help="python of the rival's environment; without it only our side runs")
-    for name, default in (("steps", 6), ("prompts", 4), ("group", 8), ("tokens", 96), ("seed", 1), ("micro_tokens", 1024)):
+    parser.add_argument(
+        "--trl-python", help="python of the rival's environment; without it only our side runs"
+    )
+    sizes = {"steps": 6, "prompts": 4, "group": 8, "tokens": 96, "seed": 1, "micro_tokens": 1024}
+    for name, default in sizes.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
     parser.add_argument("--lr", type=float, default=1e-5)
     parser.add_argument("--beta", type=float, default=0.001)
@@ -132,7 +146,9 @@ def main() -> None:
     print(json.dumps({k: v for k, v in result.items() if k in ("speedup", "memory_ratio")}))
     for side in ("ours", "trl"):
         if side in result:
-            print(f"{side}: {result[side]['median_seconds']:.1f} s a step, {result[side]['peak_pss_gib']} GiB")
+            print(
+                f"{side}: {result[side]['median_seconds']:.1f} s a step, {result[side]['peak_pss_gib']} GiB"
+            )
     print(path)
 
 

@@ -1,4 +1,5 @@
-"""The learner on Ray: `LearnerWorker` is one rank. Everything it does is in grpo/learner.py."""
+"""The learner on Ray: `LearnerWorker` is one rank; `ray.remote` is applied where it is started. What it does is in
+grpo/learner.py."""
 
 from __future__ import annotations
 
@@ -7,14 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
 
 from grpo.config import RlConfig
 from grpo.types import StepReport, TrainGroup
 from rollout.weights import Canary, Publication, publish, unpublish
 
 
-@ray.remote(max_restarts=0)
 class LearnerWorker:
     """One data-parallel rank. Rank 0 publishes and saves; the others only compute."""
 

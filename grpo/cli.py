@@ -225,7 +225,9 @@ def _guarded(command: Callable[..., object]) -> int:
         errors.print("[yellow]interrupted[/]; the same command goes on from the last checkpoint")
         return 130
     except Exception as error:
-        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error; typer keeps its class to itself
+        if hasattr(error, "show") and hasattr(
+            error, "exit_code"
+        ):  # a usage error; typer keeps its class to itself
             error.show()
             return int(error.exit_code)
         if os.environ.get("GRPO_TRACEBACK") or not isinstance(error, (ValueError, OSError, RuntimeError)):

@@ -29,7 +29,7 @@ from rewards.registry import with_absolute_path
 from rewards.types import ScoredGroup
 from rollout.actor import RayWorkers, start_worker
 from rollout.dispatch import Dispatcher
-from rollout.types import SampleGroup
+from rollout.types import RolloutChunk, SampleGroup
 from rollout.weights import Publication, shared_memory_dir
 
 START_TIMEOUT_S = 600.0
@@ -225,8 +225,14 @@ class RolloutHandle:
     def __init__(self, pool: RayWorkers, dispatcher: Dispatcher) -> None:
         self._pool = pool
         self._dispatcher = dispatcher
-        self.generate = dispatcher.generate
-        self.load = dispatcher.load
+
+    def generate(self, chunks: Sequence[RolloutChunk]) -> Iterator[SampleGroup]:
+        """See `Dispatcher.generate`."""
+        return self._dispatcher.generate(chunks)
+
+    def load(self, publication: Publication) -> None:
+        """See `Dispatcher.load`."""
+        self._dispatcher.load(publication)
 
     @property
     def restarts(self) -> int:
@@ -243,19 +249,59 @@ class RolloutHandle:
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """The handles of one run."""
+class Samplers:
+    """What an evaluation needs: rollout workers and the reward worker."""
 
     rollouts: RolloutHandle
     rewards: RewardHandle
-    learners: LearnerGroup | None
+
+    def close(self) -> None:
+        """End the actors."""
+        _close(self.rewards, self.rollouts)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The handles of a training run."""
+
+    samplers: Samplers
+    learners: LearnerGroup
 
     def close(self) -> None:
         """End every actor; what was published goes with them."""
-        for handle in (self.learners, self.rewards, self.rollouts):
-            if handle is not None:
-                with suppress(ray.exceptions.RayError):
-                    handle.close()
+        _close(self.learners)
+        self.samplers.close()
+
+
+def _close(*handles: Any) -> None:
+    for handle in handles:
+        with suppress(ray.exceptions.RayError):
+            handle.close()
+
+
+def start_samplers(config: RlConfig, model_dir: Path, compute_dtype: str, version: int | None) -> Samplers:
+    """Start rollout and reward workers, without waiting for them.
+
+    Args:
+        config: the recipe.
+        model_dir: as every node sees it.
+        compute_dtype: the learner's, resolved; the engines' too unless engine.dtype names another.
+        version: policy version of the folder's weights; None if a weight sync will come first.
+    """
+    placement = plan_placement(config, *resources())
+    engine = config.engine.model_copy(
+        update={"dtype": engine_dtype(config, compute_dtype), "threads": placement.rollout_threads}
+    )
+
+    def start_rollout(_: int) -> Any:
+        return start_worker(model_dir.absolute(), engine, version, placement.rollout_gpus)
+
+    pool = RayWorkers(start_rollout, engine.workers, engine.sync_timeout_s)
+    dispatcher = Dispatcher(pool, engine.restart_limit, engine.chunk_timeout_s)
+    # Actors may have another working directory than the driver, whose paths the recipe means.
+    plugins = [r.model_copy(update={"name": with_absolute_path(r.name, Path.cwd())}) for r in config.rewards]
+    rewards = ray.remote(RewardWorker).options(num_cpus=0).remote(plugins, config.reward_workers)
+    return Samplers(RolloutHandle(pool, dispatcher), RewardHandle(rewards))
 
 
 def start_cluster(
@@ -264,56 +310,47 @@ def start_cluster(
     compute_dtype: str,
     canaries: Sequence[tuple[int, ...]],
     checkpoint: Checkpoint | None,
-    learn: bool = True,
 ) -> Cluster:
-    """Start all actors side by side and wait until each has loaded its part.
+    """Start all actors of a training run side by side and wait until each learner has loaded the policy.
 
     Args:
-        config: the recipe.
-        model_dir: as every node sees it.
-        compute_dtype: the learner's, resolved; the engines' too unless engine.dtype names another.
+        config, model_dir, compute_dtype: see `start_samplers`.
         canaries: prompts whose log-probs prove each weight sync.
         checkpoint: to resume from.
-        learn: False starts no learner: the engines serve the folder's own weights as version 0.
 
     Raises:
-        RunError, RolloutError, PolicyError, RewardError: what an actor could not load.
+        RunError, PolicyError: what a learner could not load.
     """
-    cores, gpus = resources()
-    placement = plan_placement(config, cores, gpus)
-    engine_dtype = compute_dtype if config.engine.dtype == "auto" else config.engine.dtype
-    engine = config.engine.model_copy(update={"dtype": engine_dtype, "threads": placement.rollout_threads})
-    model_dir = model_dir.absolute()
-
-    def start_rollout(_: int) -> Any:
-        return start_worker(model_dir, engine, None if learn else 0, placement.rollout_gpus)
-
-    pool = RayWorkers(start_rollout, engine.workers, engine.sync_timeout_s)
-    dispatcher = Dispatcher(pool, engine.restart_limit, engine.chunk_timeout_s)
-    # Actors may have another working directory than the driver, whose paths the recipe means.
-    plugins = [r.model_copy(update={"name": with_absolute_path(r.name, Path.cwd())}) for r in config.rewards]
-    rewards = ray.remote(RewardWorker).options(num_cpus=0).remote(plugins, config.reward_workers)
-    learners = None
-    if learn:
-        rendezvous = f"tcp://127.0.0.1:{free_port()}" if config.learner.ranks > 1 else None
-        sync_dir = shared_memory_dir(f"grpo-{os.getuid()}-{os.getpid()}")
-        inline = sum(n["Alive"] for n in ray.nodes()) > 1
-        policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
-        ranks = [
-            LearnerWorker.options(num_cpus=0, num_gpus=placement.learner_gpus).remote(
-                config.model_copy(update={"policy": policy}),
-                str(model_dir),
-                rank,
-                placement.learner_threads,
-                rendezvous,
-                str(checkpoint.path.absolute()) if checkpoint else None,
-                str(sync_dir),
-                engine_dtype,
-                inline,
-                canaries,
-            )
-            for rank in range(config.learner.ranks)
-        ]
-        learners = LearnerGroup(ranks, config)
+    samplers = start_samplers(config, model_dir, compute_dtype, version=None)
+    placement = plan_placement(config, *resources())
+    rendezvous = f"tcp://127.0.0.1:{free_port()}" if config.learner.ranks > 1 else None
+    policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
+    ranks = [
+        ray.remote(LearnerWorker)
+        .options(num_cpus=0, num_gpus=placement.learner_gpus, max_restarts=0)
+        .remote(
+            config.model_copy(update={"policy": policy}),
+            str(model_dir.absolute()),
+            rank,
+            placement.learner_threads,
+            rendezvous,
+            str(checkpoint.path.absolute()) if checkpoint else None,
+            str(shared_memory_dir(f"grpo-{os.getuid()}-{os.getpid()}")),
+            engine_dtype(config, compute_dtype),
+            sum(node["Alive"] for node in ray.nodes()) > 1,
+            canaries,
+        )
+        for rank in range(config.learner.ranks)
+    ]
+    learners = LearnerGroup(ranks, config)
+    try:
         wait([r.ready.remote() for r in ranks], "learner start")
-    return Cluster(RolloutHandle(pool, dispatcher), RewardHandle(rewards), learners)
+    except BaseException:
+        Cluster(samplers, learners).close()
+        raise
+    return Cluster(samplers, learners)
+
+
+def engine_dtype(config: RlConfig, compute_dtype: str) -> str:
+    """engine.dtype, "auto" being the learner's."""
+    return compute_dtype if config.engine.dtype == "auto" else config.engine.dtype

@@ -1,9 +1,9 @@
 """Errors of this package.
 
-    ConfigError (ValueError)        file, key path, value found, mend
-    RunError (RuntimeError)
-    ├── GuardTripped                the signal is dead; training on would burn time (grpo/guards.py)
-    └── BrokenRun                   a run directory cannot be resumed; says which file and why
+ConfigError (ValueError)        file, key path, value found, mend
+RunError (RuntimeError)
+├── GuardTripped                the signal is dead; training on would burn time (grpo/guards.py)
+└── BrokenRun                   a run directory cannot be resumed; says which file and why
 """
 
 

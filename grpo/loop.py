@@ -126,7 +126,7 @@ def train(
         groups, kept = to_train_groups(scored, algorithm.advantage, algorithm.no_spread)
         with clock("old_ref", spent):
             gap = learners.begin_phase(groups, state.step, temperature)
-        reports = []
+        reports: list[StepReport] = []
         with clock("learn", spent):
             for batch in phase_mini_batches(groups, algorithm.mini_batches, seed=(config.seed, state.step)):
                 reports.append(learners.update(batch, state.step + len(reports), max_tokens))

@@ -1,7 +1,7 @@
 """What travels from the scored groups to the optimizer. NumPy only: these cross process borders.
 
-    train = TrainGroup(prompt_ids=…, samples=(TrainSample(…), …))     one prompt, its kept samples
-    phase = [TrainGroup, …]  ──split──▶  mini-batches of (group, sample) ──pack──▶ micro-batches
+train = TrainGroup(prompt_ids=…, samples=(TrainSample(…), …))     one prompt, its kept samples
+phase = [TrainGroup, …]  ──split──▶  mini-batches of (group, sample) ──pack──▶ micro-batches
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def main():
     parser.add_argument("--beta", type=float, default=0.001)
     parser.add_argument("--micro-batch", type=int, default=8)
     args = parser.parse_args()
-    rows = [json.loads(line) for line in open(args.data)]
+    rows = [json.loads(line) for line in Path(args.data).read_text().splitlines()]
     dataset = Dataset.from_list(
         [{"prompt": [{"role": "user", "content": r["question"]}], "answer": r["answer"]} for r in rows]
     )
@@ -85,7 +85,11 @@ def main():
     ]
     import trl
 
-    print(json.dumps({"seconds": clock.times, "steps": steps, "trl": trl.__version__, "torch": torch.__version__}))
+    print(
+        json.dumps(
+            {"seconds": clock.times, "steps": steps, "trl": trl.__version__, "torch": torch.__version__}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from grpo.cluster import connect, start_cluster
+from grpo.cluster import connect, start_samplers
 from grpo.config import RlConfig
 from grpo.errors import ConfigError
 from grpo.evaluate import EvalResult
@@ -20,20 +20,18 @@ def run(config: RlConfig, address: str | None) -> EvalResult:
         raise ConfigError("grpo eval needs data: the recipe has no [eval.data] section")
     inputs = read_inputs(config)
     with connect(address):
-        cluster = start_cluster(
-            config, inputs.model_dir, inputs.compute_dtype, canaries=[], checkpoint=None, learn=False
-        )
+        samplers = start_samplers(config, inputs.model_dir, inputs.compute_dtype, version=0)
         try:
             result, scored = run_eval(
                 config,
                 0,
                 inputs.eval_prompts,
-                cluster.rollouts,
-                cluster.rewards,
+                samplers.rollouts,
+                samplers.rewards,
                 inputs.stop_token_ids,
             )
         finally:
-            cluster.close()
+            samplers.close()
     config.run_dir.mkdir(parents=True, exist_ok=True)
     MetricsWriter(config.run_dir, resume_step=-1).write_eval(result.row())
     SampleWriter(config.run_dir, resume_step=-1).write_eval(0, scored)

@@ -72,9 +72,17 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
                 recorder = Recorder(config, state, cluster, inputs.compute_dtype, started)
                 stream = PromptStream(inputs.prompts, config.seed)
                 train(
-                    config, state, stream, inputs.eval_prompts, cluster.rollouts, cluster.rewards, cluster.learners,
-                    inputs.stop_token_ids, recorder.on_phase, recorder.on_eval,
-                )  # fmt: skip
+                    config,
+                    state,
+                    stream,
+                    inputs.eval_prompts,
+                    cluster.samplers.rollouts,
+                    cluster.samplers.rewards,
+                    cluster.learners,
+                    inputs.stop_token_ids,
+                    recorder.on_phase,
+                    recorder.on_eval,
+                )
                 cluster.learners.export(config.run_dir / "policy")
             finally:
                 cluster.close()
@@ -130,7 +138,9 @@ def stop_tokens(extra: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
     for text in extra:
         encoded = tokenizer.encode(text)
         if len(encoded) != 1:
-            raise ConfigError(f"sampling.stop_tokens: {text!r} is {len(encoded)} tokens for this tokenizer, not one")
+            raise ConfigError(
+                f"sampling.stop_tokens: {text!r} is {len(encoded)} tokens for this tokenizer, not one"
+            )
         ids += encoded
     return tuple(ids)
 
@@ -202,7 +212,7 @@ class Recorder:
         merged = {**phase.metrics, **phase.reports[-1].metrics}
         done = phase.step + len(phase.reports)
         self.samples.write(done, phase.scored, phase.advantages)
-        rows = self.cluster.rollouts.ledger_rows()
+        rows = self.cluster.samplers.rollouts.ledger_rows()
         write_atomic(self.config.run_dir / "ledger.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
         console.print(summary_line(done, self.config.steps, merged, self.eta_s(done)), highlight=False)
         for warning in self.guards.check(merged):
@@ -247,6 +257,6 @@ class Recorder:
             "eval_samples": last.get("k"),
             "engine_learner_gap_max": max((r["gap/max"] for r in rows if "gap/max" in r), default=None),
             "engine_learner_gap_mean": max((r["gap/mean"] for r in rows if "gap/mean" in r), default=None),
-            "worker_restarts": self.cluster.rollouts.restarts,
+            "worker_restarts": self.cluster.samplers.rollouts.restarts,
             "minutes": round((time.monotonic() - self.started) / 60, 3),
         }

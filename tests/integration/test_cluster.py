@@ -53,7 +53,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_submitted_job_returns_its_exit_code_and_the_same_bits(cluster: tuple[str, str], tmp_path: Path) -> None:
+def test_submitted_job_returns_its_exit_code_and_the_same_bits(
+    cluster: tuple[str, str], tmp_path: Path
+) -> None:
     gcs, jobs = cluster
     base = make_base(tmp_path)
     joined = write_recipe(tmp_path, base, tmp_path / "joined")
