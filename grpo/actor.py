@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-
 from grpo.config import RlConfig
 from grpo.types import StepReport, TrainGroup
 from rollout.weights import Canary, Publication, publish, unpublish

@@ -325,7 +325,7 @@ def start_cluster(
     placement = plan_placement(config, *resources())
     rendezvous = f"tcp://127.0.0.1:{free_port()}" if config.learner.ranks > 1 else None
     policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
-    ranks = [
+    ranks: list[Any] = [
         ray.remote(LearnerWorker)
         .options(num_cpus=0, num_gpus=placement.learner_gpus, max_restarts=0)
         .remote(

@@ -38,6 +38,9 @@ from policies.presets import new_policy, tiny_config
 from policies.router import ExpertLoads, load_violation, update_router_bias
 from policies.tokenizer import Tokenizer, load_tokenizer
 
+ATTEMPT_STRIDE = 1_000_003
+"""Between the weight seeds of two attempts of a run, so that neighbouring run seeds do not share any."""
+
 console = Console()
 logger = logging.getLogger(__name__)
 
@@ -86,6 +89,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
         summary = {
             "seed": config.seed,
             "steps": state.step,
+            "attempts": state.attempt + 1,
             "tokens": state.tokens,
             "minutes": round(state.seconds / 60, 3),
             "tokens_per_s": round(state.tokens / state.seconds, 1),
@@ -100,9 +104,7 @@ def start(config: PretrainConfig) -> tuple[Trainer, PretrainState]:
     """Build tokenizer, model and optimizer, and restore the last checkpoint if there is one."""
     build_tokenizer(config.run_dir / "tokenizer")
     tokenizer = load_tokenizer(config.run_dir / "tokenizer")
-    special = {f"{n}_token_id": getattr(tokenizer, f"{n}_id") for n in ("bos", "eos", "pad")}
-    shape = tiny_config(config.preset, len(pieces()), **special, **config.preset_overrides)
-    model = new_policy(shape, config.seed, config.weight_std)
+    model = new_weights(config, tokenizer, attempt=0)
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=config.lr,
@@ -116,6 +118,28 @@ def start(config: PretrainConfig) -> tuple[Trainer, PretrainState]:
     checkpoint = _checkpoint(config)
     state = load_state(checkpoint, model, optimizer) if checkpoint.exists() else PretrainState()
     return trainer, state
+
+
+def new_weights(config: PretrainConfig, tokenizer: Tokenizer, attempt: int) -> nn.Module:
+    """Untrained policy of an attempt; its weights depend on seed and attempt alone."""
+    special = {f"{n}_token_id": getattr(tokenizer, f"{n}_id") for n in ("bos", "eos", "pad")}
+    shape = tiny_config(config.preset, len(pieces()), **special, **config.preset_overrides)
+    return new_policy(shape, config.seed + ATTEMPT_STRIDE * attempt, config.weight_std)
+
+
+def start_over(trainer: Trainer, state: PretrainState) -> PretrainState:
+    """Give up an attempt: new weights, no moments; the corpus goes on where it is."""
+    attempt = state.attempt + 1
+    fresh = new_weights(trainer.config, trainer.tokenizer, attempt)
+    trainer.model.load_state_dict(fresh.state_dict())
+    trainer.optimizer.state.clear()
+    return replace(state, attempt=attempt, attempt_from=state.step)
+
+
+def is_stuck(config: PretrainConfig, state: PretrainState, accuracy: Mapping[int, float]) -> bool:
+    """True if the attempt has had its steps, cannot do the shortest chains, and another one is allowed."""
+    had = state.step - state.attempt_from == config.restart_after_steps
+    return had and state.attempt < config.restarts and accuracy[min(accuracy)] < config.restart_below
 
 
 def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[int, float]]:
@@ -144,6 +168,12 @@ def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[i
                 row |= {f"gate/trace_accuracy_k{k}": v for k, v in accuracy.items()}
                 if state.decay_from is None and min(accuracy.values()) >= config.gate_open:
                     state = replace(state, decay_from=state.step)
+                if not done and is_stuck(config, state, accuracy):
+                    state = start_over(trainer, state)
+                    console.print(
+                        f"step {state.step}: trace accuracy {_show(accuracy)}, stuck in a shortcut; "
+                        f"starting over from new weights (attempt {state.attempt + 1})"
+                    )
             metrics.write({"step": state.step, "time/total_s": state.seconds, **row})
             if done or state.step % config.checkpoint_every_steps == 0:
                 save_state(_checkpoint(config), state, trainer.model, trainer.optimizer)
@@ -196,7 +226,9 @@ def last_step(config: PretrainConfig, state: PretrainState) -> int:
 
 def rate_share(config: PretrainConfig, state: PretrainState) -> float:
     """Learning rate of the next update, as a share of config.lr: linear warm-up, constant, linear decay."""
-    warm = min(1.0, (state.step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    warm = (
+        min(1.0, (state.step - state.attempt_from + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    )
     decayed = max(0, state.step - _decay_from(config, state))
     return warm * (1 - decayed / config.decay_steps)
 

@@ -30,6 +30,10 @@ class PretrainState:
     """Corpus tokens read."""
     seconds: float = 0.0
     """Wall time of all calls so far."""
+    attempt: int = 0
+    """Starts from new weights before this one."""
+    attempt_from: int = 0
+    """Step at which this attempt began."""
 
 
 def save_state(path: Path, state: PretrainState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
