@@ -26,9 +26,6 @@ FAMILIES = {
 
 def policy(preset: str, seed: int, **overrides: Any) -> Any:
     """A random policy, its router bias (if any) away from zero."""
-    if preset in ("tiny-qwen2", "tiny-llama", "tiny-llama-tied"):
-        # vLLM's CPU attention takes no heads narrower than 32.
-        overrides |= {"num_attention_heads": 2, "num_key_value_heads": 1}
     config = tiny_config(preset, vocab_size=VOCABULARY, eos_token_id=STOP, **overrides)
     model = new_policy(config, seed=seed, weight_std=FAMILIES[preset])
     generator = torch.Generator().manual_seed(seed)
