@@ -32,7 +32,7 @@ def prompts(args: argparse.Namespace) -> list[tuple[int, ...]]:
     ]
 
 
-def engine_config(args: argparse.Namespace):  # noqa: ANN201
+def engine_config(args: argparse.Namespace):
     from rollout.config import EngineConfig
 
     return EngineConfig(
