@@ -101,6 +101,18 @@ class SamplingConfig(Settings):
     """Tokens that end a completion besides the tokenizer's EOS, each one token of the vocabulary, e.g. "\n" for a base
     model that would go on with the next question."""
 
+    @model_validator(mode="after")
+    def _sane_schedules(self) -> SamplingConfig:
+        for change in self.max_tokens_schedule:
+            if change.value < 1 or change.value != int(change.value):
+                raise ValueError(
+                    f"max_tokens_schedule: {change.value} is not a whole number of tokens, 1 or more"
+                )
+        for change in self.temperature_schedule:
+            if change.value <= 0:
+                raise ValueError(f"temperature_schedule: {change.value} is not above 0")
+        return self
+
 
 class OptimizerConfig(Settings):
     """AdamW on float32 master weights."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from data_recipes.prompt_stream import PromptStream
+from grpo.advantages import has_spread
 from grpo.batching import phase_mini_batches, to_train_groups
 from grpo.config import RlConfig
 from grpo.evaluate import EvalResult, summarize
@@ -167,7 +168,7 @@ def collect_phase(
             config, prompts, sampling, algorithm.group_size, state.step, name, "rl", rollouts, rewards, spent
         )
         last = draw == rounds - 1
-        kept += scored if last else [s for s in scored if has_spread(s)]
+        kept += scored if last else [s for s in scored if group_has_spread(s)]
         if len(kept) >= wanted:
             break
     return kept, state
@@ -202,10 +203,9 @@ def _key(group: SampleGroup) -> tuple[str, int]:
     return group.prompt.id, group.samples[0].seed
 
 
-def has_spread(scored: ScoredGroup) -> bool:
+def group_has_spread(scored: ScoredGroup) -> bool:
     """True if the group's verdicts differ in reward, so that its advantages are not all zero."""
-    totals = {s.total for s in scored.scores if s.total is not None}
-    return len(totals) > 1
+    return has_spread([s.total for s in scored.scores if s.total is not None])
 
 
 def run_eval(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
+from grpo.advantages import has_spread
 from rewards.types import ScoredGroup
 
 
@@ -28,7 +29,10 @@ def phase_metrics(scored: Sequence[ScoredGroup], kept: Mapping[str, float]) -> d
         "length/mean": _mean(lengths),
         "length/max": float(max(lengths)),
         "length/truncated_share": sum(s.is_truncated for s in samples) / len(samples),
-        "group/no_spread_share": sum(_spread(g) == 0.0 for g in scored) / len(scored),
+        "group/no_spread_share": sum(
+            not has_spread([s.total for s in g.scores if s.total is not None]) for g in scored
+        )
+        / len(scored),
         "tokens/rollout": float(sum(lengths)),
     }
     for name in sorted({name for s in scores for name in s.components}):
@@ -36,11 +40,6 @@ def phase_metrics(scored: Sequence[ScoredGroup], kept: Mapping[str, float]) -> d
         metrics[f"reward/{name}"] = _mean(values)
         metrics[f"reward_std/{name}"] = statistics.pstdev(values) if values else 0.0
     return metrics | dict(kept)
-
-
-def _spread(scored: ScoredGroup) -> float:
-    totals = [s.total for s in scored.scores if s.total is not None]
-    return max(totals) - min(totals) if totals else 0.0
 
 
 def _mean(values: Sequence[float]) -> float:
