@@ -44,6 +44,7 @@ kl_coef = {beta}
 max_tokens = {tokens}
 [optimizer]
 lr = {lr}
+moments = "bfloat16"
 [engine]
 chunk_groups = {prompts}
 max_sequences = {samples}
@@ -51,6 +52,7 @@ max_model_len = 512
 kv_cache_gib = 0.25
 [learner]
 tokens_per_micro_batch = {micro_tokens}
+recompute = true
 [checkpoint]
 every_phases = 1000000
 [guards]
