@@ -30,7 +30,7 @@ class PretrainConfig(Settings):
     same."""
 
     documents_per_step: int = Field(64, ge=1)
-    lr: float = Field(4e-3, gt=0)
+    lr: float = Field(2e-3, gt=0)
     warmup_steps: int = Field(50, ge=0)
     decay_steps: int = Field(500, ge=1)
     """Steps of the linear decay of learning rate and router bias rate to 0, the last ones of a run."""

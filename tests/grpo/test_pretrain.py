@@ -138,7 +138,7 @@ def test_a_cut_checkpoint_is_named(tmp_path: Path, monkeypatch) -> None:
 
 def test_another_config_does_not_resume(tmp_path: Path) -> None:
     run(config(tmp_path))
-    with pytest.raises(ConfigError, match=r"lr: 0\.004 there, 0\.001 now"):
+    with pytest.raises(ConfigError, match=r"lr: 0\.002 there, 0\.001 now"):
         run(config(tmp_path, lr=1e-3))
 
 
