@@ -110,7 +110,9 @@ def test_killed_driver_resumes_to_the_same_bits(
 
 def test_interrupt_ends_cleanly_and_resumes(base: Path, uninterrupted: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, base, tmp_path / "run")
-    with subprocess.Popen(command("rl", recipe), env=environment(), stderr=subprocess.PIPE) as process:
+    # A test runner in the background ignores SIGINT, and what it starts would too.
+    listening = ["env", "--default-signal=INT", *command("rl", recipe)]
+    with subprocess.Popen(listening, env=environment(), stderr=subprocess.PIPE) as process:
         _wait_for_rows(tmp_path / "run", 2, process)
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=90)
