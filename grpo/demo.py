@@ -28,6 +28,8 @@ def run(
     rl = load_config(
         RlConfig, rl_recipe, [f"seed={seed}", f'run_dir="{run_dir}"', f'policy.model="{base_dir / "policy"}"']
     )
+    for folder in (base_dir, run_dir):
+        put_aside(folder, seed)
     started = time.monotonic()
     from grpo import pretrain
     from grpo.stages import rl as rl_stage
@@ -51,6 +53,23 @@ def run(
         f"({(between - started) / 60:.1f} of them pre-training)"
     )
     return summary
+
+
+def put_aside(folder: Path, seed: int) -> None:
+    """Rename the folder of a demo with another seed, so that `make demo SEED=2` may follow `make demo`."""
+    try:
+        other = json.loads((folder / "config.json").read_text(encoding="utf-8"))["seed"]
+    except (OSError, ValueError, KeyError):
+        return
+    if other == seed:
+        return
+    kept = folder.with_name(f"{folder.name}-seed{other}")
+    number = 2
+    while kept.exists():
+        kept = folder.with_name(f"{folder.name}-seed{other}-{number}")
+        number += 1
+    folder.rename(kept)
+    console.print(f"{folder} held a run with seed {other}: moved to {kept}")
 
 
 def before_and_after(run_dir: Path, last_step: int, problems: int = 6) -> Table:
