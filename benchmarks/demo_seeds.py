@@ -1,0 +1,60 @@
+"""`grpo demo` over fixed seeds, from nothing: base and final held-out pass@1, format, minutes, engine/learner gap.
+
+.venv/bin/python benchmarks/demo_seeds.py --seeds 1 2 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from common import save
+
+BOUNDS = "base_pass1 ≤ 0.30, final_pass1 ≥ 0.95, final_format ≥ 0.98, minutes ≤ 12"
+
+
+def holds(row: dict[str, float]) -> bool:
+    """True if a run is within `BOUNDS`."""
+    good = row["base_pass1"] <= 0.30 and row["final_pass1"] >= 0.95 and row["final_format"] >= 0.98
+    return good and row["minutes"] <= 12
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--folder", type=Path, default=Path("runs/demo-seeds"))
+    parser.add_argument("--name", default="demo_seeds")
+    args = parser.parse_args()
+    rows = []
+    for seed in args.seeds:
+        run_dir = args.folder / f"seed{seed}"
+        for old in (run_dir, run_dir.with_name(run_dir.name + "-base")):
+            shutil.rmtree(old, ignore_errors=True)
+        command = [sys.executable, "-m", "grpo.cli", "demo", "--seed", str(seed), "--run-dir", str(run_dir)]
+        subprocess.run(command, check=True)
+        summary = json.loads((run_dir / "summary.json").read_text())
+        evals = [json.loads(line) for line in (run_dir / "eval.jsonl").read_text().splitlines()]
+        pretrained = json.loads((run_dir.with_name(run_dir.name + "-base") / "summary.json").read_text())
+        curve = [
+            {k: e[k] for k in ("step", "pass1", "ci_low", "ci_high", "format", "length", "by_group")}
+            for e in evals
+        ]
+        rows.append(summary | {"pretrain": pretrained, "evals": curve, "within_bounds": holds(summary)})
+    path = save(args.name, {"bounds": BOUNDS, "runs": rows})
+    for row in rows:
+        print(
+            f"seed {row['seed']}: pass@1 {row['base_pass1']:.3f} → {row['final_pass1']:.3f}, format "
+            f"{row['final_format']:.3f}, {row['minutes']:.1f} min, gap ≤ {row['engine_learner_gap_max']:.1e}, "
+            f"{'within' if row['within_bounds'] else 'OUTSIDE'} bounds"
+        )
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
