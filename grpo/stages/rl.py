@@ -152,10 +152,11 @@ def check_lengths(config: RlConfig, policy: PolicyFacts, prompts: Sequence[Promp
     context = config.engine.max_model_len or policy.max_positions
     longest = max(prompts, key=lambda p: len(p.token_ids))
     if len(longest.token_ids) + max(limits) > context:
+        room = context - len(longest.token_ids)
+        lower = f"Lower sampling.max_tokens to {room}, or leave" if room > 0 else "Leave"
         raise ConfigError(
             f"prompt {longest.id} has {len(longest.token_ids)} tokens; with {max(limits)} to generate that is over "
-            f"the context of {context}. Lower sampling.max_tokens to {context - len(longest.token_ids)}, or drop "
-            "long prompts (data.max_prompt_tokens)"
+            f"the context of {context}. {lower} long prompts out (data.max_prompt_tokens)"
         )
 
 
