@@ -17,11 +17,11 @@ from grpo.pretrain_config import PretrainConfig
 from grpo.report import write_report
 from grpo.run_dir import write_atomic
 
-NOTES = """What this shows, and what not. The rise is partly built in: a sixth of the template documents in the base's
-corpus work the problem step by step with the tags, the others guess, skip, answer bare or break the tags, and reinforcement
-learning selects among what the base already does. It does not teach arithmetic that the base lacks. Held-out problems
-share no window of two operations with anything in pre-training or RL. Minutes include pre-training; entropy and the share
-of groups without spread show that little is left to learn at the end."""
+NOTES = """What this shows, and what not. The rise is partly built in: a sixth of the template documents in the
+base's corpus work the problem step by step with the tags, the others guess, skip, answer bare or break the tags, and
+reinforcement learning selects among what the base already does. It does not teach arithmetic that the base lacks.
+Held-out problems share no window of two operations with anything in pre-training or RL. Minutes include pre-training;
+entropy and the share of groups without spread show that little is left to learn at the end."""
 
 console = Console()
 
