@@ -30,6 +30,9 @@ app.add_typer(reward_app, name="reward")
 
 errors = Console(stderr=True)
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT."""
+
 Recipe = Annotated[str, typer.Argument(help="TOML file or shipped recipe name (`grpo recipes` lists them).")]
 Set = Annotated[
     list[str] | None,
@@ -222,8 +225,7 @@ def _guarded(command: Callable[..., object]) -> int:
     try:
         code = command(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        errors.print("[yellow]interrupted[/]; the same command goes on from the last checkpoint")
-        return 130
+        code = INTERRUPTED
     except Exception as error:
         if hasattr(error, "show") and hasattr(
             error, "exit_code"
@@ -234,6 +236,8 @@ def _guarded(command: Callable[..., object]) -> int:
             raise
         errors.print(f"[bold red]error[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
+    if code == INTERRUPTED:  # typer turns Ctrl-C into this code
+        errors.print("[yellow]interrupted[/]; the same command goes on from the last checkpoint")
     return code if isinstance(code, int) else 0
 
 
