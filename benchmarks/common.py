@@ -84,7 +84,9 @@ class TreeMemory:
                 try:
                     kib = _pss_kib(process.pid)
                     rss += process.memory_info().rss
-                    name = " ".join(process.cmdline()[:3])[-60:] or process.name()
+                    name = (
+                        " ".join(process.cmdline()[:3]).replace(f"{Path.cwd()}/", "")[-60:] or process.name()
+                    )
                 except (psutil.Error, OSError):
                     continue
                 pss += kib * 1024
