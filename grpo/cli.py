@@ -15,6 +15,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from grpo.commands.options import Address, Model, Recipe, Set, overrides
+from grpo.commands.reward import reward_app
+
 app = typer.Typer(
     name="grpo",
     no_args_is_help=True,
@@ -25,36 +28,12 @@ app = typer.Typer(
     help="Teach language models to reason by reinforcement learning: DeepSeek-R1's post-training on vLLM and Ray.\n\n"
     "First steps: `grpo doctor`, then `grpo demo`, then `grpo rl r1-zero-tiny --set steps=20`.",
 )
-reward_app = typer.Typer(no_args_is_help=True, help="Rewards: list them, score a file with one.")
 app.add_typer(reward_app, name="reward")
 
 errors = Console(stderr=True)
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT."""
-
-Recipe = Annotated[str, typer.Argument(help="TOML file or shipped recipe name (`grpo recipes` lists them).")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override a config key, e.g. `--set optimizer.lr=1e-6`. Repeatable.",
-    ),
-]
-Model = Annotated[str | None, typer.Option(help="Hugging Face id or folder; same as `--set policy.model=…`.")]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        help="Ray cluster: `auto`, `host:port`, or `local` for an own one. Default: RAY_ADDRESS, else local."
-    ),
-]
-
-
-def _overrides(pairs: list[str] | None, **named: str | Path | None) -> list[str]:
-    """`--set` pairs, followed by dedicated options under their config keys (these win)."""
-    keys = {"model": "policy.model", "run_dir": "run_dir", "out": "out"}
-    return [*(pairs or []), *(f'{keys[k]}="{v}"' for k, v in named.items() if v is not None)]
 
 
 @app.command(epilog="Example: `grpo rl r1-zero-tiny --model runs/base/policy --set steps=20`")
@@ -63,7 +42,7 @@ def rl(recipe: Recipe, set_: Set = None, model: Model = None, address: Address =
     from grpo.config import RlConfig
     from grpo.config_io import load_config
 
-    config = load_config(RlConfig, recipe, _overrides(set_, model=model))
+    config = load_config(RlConfig, recipe, overrides(set_, model=model))
     from grpo.stages.rl import run
 
     run(config, address)
@@ -85,7 +64,7 @@ def evaluate(
     from grpo.config import RlConfig
     from grpo.config_io import load_config
 
-    pairs = _overrides(set_, model=model, run_dir=out)
+    pairs = overrides(set_, model=model, run_dir=out)
     if samples is not None:
         pairs.append(f"eval.samples={samples}")
     config = load_config(RlConfig, recipe, pairs)
@@ -170,46 +149,7 @@ def submit(
     """Run a stage as a Ray job: follows its log and returns its exit code."""
     from grpo.submit import run
 
-    raise typer.Exit(run(command, recipe, _overrides(set_, model=model), address))
-
-
-@reward_app.command(
-    "score", epilog="Example: `grpo reward score accuracy --data cases.jsonl --out scores.jsonl`"
-)
-def reward_score(
-    name: Annotated[
-        str, typer.Argument(help="Built-in, entry point, `package.module:function` or `path.py:function`.")
-    ],
-    data: Annotated[
-        Path, typer.Option(help="JSONL with `completion`, optionally `prompt`, `answer` and more columns.")
-    ],
-    out: Annotated[
-        Path, typer.Option(help="JSONL with `score`, `verdict`, `reason`, `seconds`, in the same order.")
-    ],
-    param: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Parameter of the reward. Repeatable.")
-    ] = None,
-) -> None:
-    """Score the rows of a file with one reward. A bad row gets its own verdict; the others are scored."""
-    from grpo.config_io import parse_override
-    from rewards.score_file import score_file
-
-    params = {".".join(key): value for key, value in map(parse_override, param or [])}
-    done = score_file(name, data, out, params)
-    verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in done.verdicts.items() if count)
-    mean = "-" if done.mean is None else f"{done.mean:.4f}"
-    typer.echo(f"{done.rows:,} rows ({verdicts or 'none'}), mean score {mean}, {done.seconds:.1f} s: {out}")
-
-
-@reward_app.command("list")
-def reward_list() -> None:
-    """Built-in rewards and installed plug-ins."""
-    from rewards.registry import BUILTINS, entry_points
-
-    for name, builtin in BUILTINS.items():
-        typer.echo(f"{name:22} {builtin.summary}")
-    for name, point in sorted(entry_points().items()):
-        typer.echo(f"{name:22} plug-in {point.value}")
+    raise typer.Exit(run(command, recipe, overrides(set_, model=model), address))
 
 
 def main() -> None:
