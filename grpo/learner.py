@@ -12,9 +12,8 @@ pass. Ranks each hold the whole policy, take their share of every mini-batch and
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +21,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grpo import collectives, memory, trainer_state
+from grpo import collectives, memory
 from grpo.batching import denominators, micro_batches, packed_tokens, split_by_rank
 from grpo.config import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
-from grpo.errors import RunError
-from grpo.hardware import resolve_compute_dtype
 from grpo.losses import Denominators, LossForm, grpo_loss
-from grpo.optimizer import AdamW, gradient_norm
 from grpo.reference import FrozenWeights, in_place_of, snapshot
 from grpo.schedules import is_reference_refresh, learning_rate
 from grpo.step_sums import StepSums
+from grpo.trained_policy import TrainedPolicy
 from grpo.types import StepReport, TrainGroup, TrainSample
-from policies import hf_names
-from policies.fused import fuse
-from policies.load import load_policy, save_policy
 from policies.logprobs import completion_logprobs, sequence_logprobs
 from policies.packing import PackedSequences, pack
-from policies.router import ExpertLoads, update_router_bias
+from policies.router import ExpertLoads
 
+MEND = "Lower optimizer.lr or raise algorithm.kl_coef; a ratio of whole sequences overflows first"
 Logprobs = dict[tuple[str, bytes], np.ndarray]
 """(L,) float32 by (prompt id, bytes of the completion's tokens): what they are a function of."""
 
@@ -71,27 +66,10 @@ class Learner:
         Raises:
             PolicyError: the folder cannot be loaded.
         """
-        self._policy, self._algorithm, self._optimizer_config, self._config = (
-            policy,
-            algorithm,
-            optimizer,
-            learner,
-        )
-        self._model_path, self._total_steps, self._rank, self._world = (
-            Path(model_path),
-            total_steps,
-            rank,
-            world,
-        )
-        self.device = torch.device(device)
-        self.model = load_policy(model_path, device=device)
-        fuse(self.model)
-        if learner.recompute:
-            _recompute_layers(self.model)
-        self._parameters = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
-        config: Any = self.model.config
-        self._dtype = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
-        self._optimizer = AdamW(self._parameters, optimizer)
+        self._algorithm, self._optimizer_config, self._config = algorithm, optimizer, learner
+        self._total_steps, self._rank, self._world = total_steps, rank, world
+        self.trained = TrainedPolicy(policy, optimizer, learner, model_path, world, device)
+        self.model, self.device = self.trained.model, self.trained.device
         self._form = LossForm(
             ratio=algorithm.ratio,
             clip_low=algorithm.clip_low,
@@ -153,10 +131,10 @@ class Learner:
         if total.samples:
             with ExpertLoads(self.model) as loads:
                 self._accumulate(split_by_rank(mini_batch, self._world)[self._rank], total, sums, loads)
-            collectives.add_gradients(self._parameters.values(), self._world)
+            self.trained.add_gradients()
             sums.reduce(self._world)
-            norm = self._step(sums, lr, step)
-            self._balance_experts(loads.counts)
+            norm = self.trained.step(sums.loss, lr, step, MEND)
+            self.trained.balance_experts(loads.counts)
         if self._reference is not None and is_reference_refresh(
             step + 1, self._algorithm.reference_refresh_steps
         ):
@@ -177,23 +155,20 @@ class Learner:
 
     def canary_logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
         """(n-1,) float32: log-probability of tokens 1 … n-1 at T = 1, as the engine's prompt_logprobs."""
-        with self._autocast():
+        with self.trained.autocast():
             return sequence_logprobs(self.model, token_ids).cpu().numpy()
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Live float32 weights and buffers under Hugging Face checkpoint names."""
-        return hf_names.named_tensors(self.model)
+        return self.trained.named_tensors()
 
     def export(self, folder: Path) -> None:
         """Write the policy for transformers and vLLM: config, float32 safetensors, tokenizer."""
-        save_policy(self.model, folder, tokenizer_from=self._model_path)
+        self.trained.export(folder)
 
     def save(self, folder: Path) -> None:
-        """Write everything that a continuation needs: the export in policy/, moments and reference beside
-        it."""
-        self.export(folder / "policy")
-        reference = None if self._reference is None else self._reference.tensors
-        trainer_state.save(folder, dict(self._optimizer.state()), self._optimizer.steps, reference)
+        """Write everything that a continuation needs: see `TrainedPolicy.save`."""
+        self.trained.save(folder, None if self._reference is None else self._reference.tensors)
 
     def load(self, folder: Path) -> None:
         """Go on from `save`; the next update has the bits it would have had without the break.
@@ -201,14 +176,9 @@ class Learner:
         Raises:
             BrokenRun: a file is missing or does not fit the policy or the recipe.
         """
-        weights, state = trainer_state.load(folder, with_reference=self._reference is not None)
-        try:
-            hf_names.load_named_tensors(self.model, weights)
-            self._optimizer.load_state(state.moments, state.optimizer_steps)
-        except ValueError as error:
-            raise trainer_state.broken(folder, error) from error
-        if state.reference is not None:
-            self._reference = FrozenWeights(state.reference)
+        reference = self.trained.load(folder, with_reference=self._reference is not None)
+        if reference is not None:
+            self._reference = FrozenWeights(reference)
         self._old = self._ref = None
 
     def _accumulate(
@@ -216,7 +186,7 @@ class Learner:
     ) -> None:
         """Add up the gradient of this rank's share in `.grad`."""
         # One autocast region for all micro-batches: it keeps each weight's cast until its end.
-        with self._autocast():
+        with self.trained.autocast():
             for part in micro_batches(groups, self._config.tokens_per_micro_batch):
                 samples = [s for g in part for s in g.samples]
                 packed = self._pack(part)
@@ -238,35 +208,11 @@ class Learner:
                     loss.backward()
                 sums.add(loss, metrics, entropy, logprobs, rollout)
 
-    def _step(self, sums: StepSums, lr: float, step: int) -> float:
-        """Clip and apply the gradient; returns its norm before clipping."""
-        norm = gradient_norm(self._parameters)
-        if not (math.isfinite(norm) and math.isfinite(sums.loss)):
-            self._drop_gradients()
-            raise RunError(
-                f"step {step}: loss {sums.loss} and gradient norm {norm}; the update was not applied. Lower "
-                "optimizer.lr or raise algorithm.kl_coef; a ratio of whole sequences overflows first"
-            )
-        self._optimizer.step(lr, min(1.0, self._optimizer_config.grad_clip / norm) if norm else 1.0)
-        self._drop_gradients()
-        return norm
-
-    def _drop_gradients(self) -> None:
-        for parameter in self._parameters.values():
-            parameter.grad = None
-
-    def _balance_experts(self, counts: Mapping[str, Tensor]) -> None:
-        if not (self._policy.router_bias_rate and counts):
-            return
-        for count in counts.values():
-            collectives.add(count, self._world)
-        update_router_bias(self.model, counts, self._policy.router_bias_rate)
-
     def _logprobs(self, groups: Sequence[TrainGroup]) -> Logprobs:
         """Log-probs of every sample under the weights now in the model; ranks share the work and the
         result."""
         found: Logprobs = {}
-        with self._autocast():
+        with self.trained.autocast():
             for part in micro_batches(
                 split_by_rank(groups, self._world)[self._rank], self._config.tokens_per_micro_batch
             ):
@@ -293,17 +239,8 @@ class Learner:
     def _flat(self, arrays: Sequence[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.concatenate(arrays).astype(np.float32)).to(self.device)
 
-    def _autocast(self) -> Any:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._dtype == "bfloat16")
-
     def _snapshot(self) -> FrozenWeights:
-        return snapshot(self.model, torch.bfloat16 if self._dtype == "bfloat16" else torch.float32)
-
-
-def _recompute_layers(model: Any) -> None:
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    # transformers recomputes in training mode only. Nothing else depends on the mode: the attention refuses dropout.
-    model.train()
+        return snapshot(self.model, torch.bfloat16 if self.trained.dtype == "bfloat16" else torch.float32)
 
 
 def _completion_mask(groups: Sequence[TrainGroup]) -> Tensor:

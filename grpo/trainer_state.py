@@ -4,6 +4,7 @@ policy/                  config, float32 weights, tokenizer: loads in transforme
 optimizer.safetensors    AdamW's moments
 reference.safetensors    π_ref, if the recipe has one
 trainer.json             AdamW's step count
+head.safetensors         what is trained beside the policy, such as a scalar head, if there is such
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from torch import Tensor
 
 from grpo.errors import BrokenRun
 
-POLICY, OPTIMIZER, REFERENCE, TRAINER = (
+POLICY, OPTIMIZER, REFERENCE, TRAINER, HEAD = (
     "policy",
     "optimizer.safetensors",
     "reference.safetensors",
     "trainer.json",
+    "head.safetensors",
 )
 
 
@@ -62,6 +64,23 @@ def load(folder: Path, with_reference: bool) -> tuple[dict[str, Tensor], Trainer
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise broken(folder, error) from error
     return weights, TrainerState(moments, steps, reference)
+
+
+def save_head(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a head's tensors into an existing folder."""
+    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, folder / HEAD)
+
+
+def load_head(folder: Path) -> dict[str, Tensor]:
+    """What `save_head` wrote.
+
+    Raises:
+        BrokenRun: names the file.
+    """
+    try:
+        return load_file(folder / HEAD)
+    except (OSError, SafetensorError) as error:
+        raise broken(folder, error) from error
 
 
 def broken(folder: Path, error: Exception) -> BrokenRun:

@@ -67,9 +67,9 @@ def gradients_of(learner, groups, monkeypatch, **options):
     seen = {}
 
     def spy(lr, gradient_scale):
-        seen.update({n: p.grad.clone() for n, p in learner._parameters.items() if p.grad is not None})
+        seen.update({n: p.grad.clone() for n, p in learner.trained.parameters.items() if p.grad is not None})
 
-    monkeypatch.setattr(learner._optimizer, "step", spy)
+    monkeypatch.setattr(learner.trained.optimizer, "step", spy)
     _, (metrics,) = phase(learner, groups, **options)
     return seen, metrics
 
@@ -339,14 +339,14 @@ def test_the_gradient_is_clipped_to_its_norm(folder):
     _, (metrics,) = phase(learner, make_groups())
     phase(free, make_groups())
     first = {
-        n: dict(x._optimizer.state())[n]
+        n: dict(x.trained.optimizer.state())[n]
         for x in (learner,)
-        for n in dict(x._optimizer.state())
+        for n in dict(x.trained.optimizer.state())
         if "first" in n
     }
     scale = 0.01 / metrics["grad_norm"]
     for name, moment in first.items():
-        torch.testing.assert_close(moment, dict(free._optimizer.state())[name] * scale)
+        torch.testing.assert_close(moment, dict(free.trained.optimizer.state())[name] * scale)
 
 
 def rank_main(rank, world, port, folder, out):
