@@ -31,6 +31,8 @@ class Builtin:
     in_process: bool
     """True if it is linear in its input and cannot hang: it then needs no process of its own."""
     summary: str
+    loads_model: bool = False
+    """True if it holds a model, whose size sets its memory: its process then has no memory limit."""
 
 
 BUILTINS: dict[str, Builtin] = {
@@ -47,6 +49,9 @@ BUILTINS: dict[str, Builtin] = {
     ),
     "overlong": Builtin("rewards.length:overlong", True, "DAPO's soft length punishment, -1 … 0"),
     "repetition": Builtin("rewards.repetition:repetition", True, "share of repeated n-grams, -1 … 0"),
+    "reward_model": Builtin(
+        "rewards.reward_model:RewardModel", False, "a trained reward model's judgement (params: model)", True
+    ),
 }
 
 
@@ -60,6 +65,15 @@ def load_reward(name: str, params: Mapping[str, Any] | None = None) -> RewardFun
     if name in BUILTINS and (warm_up := getattr(sys.modules[target.__module__], "warm_up", None)):
         warm_up()
     return recognise(name, target, params or {})
+
+
+def load_function(name: str) -> Any:
+    """The object that a name means, imported in this process, whatever its signature.
+
+    Raises:
+        RewardLoadError: as `load_reward`.
+    """
+    return _resolve(name)
 
 
 def runs_in_process(name: str) -> bool:

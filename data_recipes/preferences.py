@@ -1,0 +1,135 @@
+"""Judged completions → preference pairs. Pure; the judge is a function.
+
+    compare ─▶ votes, both orders ─▶ agree? ─▶ margin > Δ ? ─▶ length balance ─▶ pairs
+
+Source: R1 v2 §3.1: several judgements of each pair, order of the two swapped, mean gap Δ > 1, and chosen and rejected
+of comparable length over the data set, so that the reward model does not learn length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Compare = Callable[[str, str, str, int, Mapping[str, Any]], float]
+"""(prompt, first, second, seed, columns) → how much better the first is; negative: the second is."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled reply."""
+
+    prompt_id: str
+    prompt: str
+    text: str
+    kind: str | None
+    columns: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Preference:
+    """A pair with its judgement; a row of the file."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    margin: float
+    """Mean of the votes, > 0."""
+    votes: tuple[float, ...]
+    """From the chosen one's side."""
+    kind: str | None
+
+
+def draw_pairs(
+    completions: Sequence[Completion], per_prompt: int, seed: int
+) -> list[tuple[Completion, Completion]]:
+    """Up to `per_prompt` pairs of different texts a prompt, in random order inside a pair (judges favour places).
+
+    Depends on the prompt's id and texts and the seed alone, not on the other prompts.
+    """
+    by_prompt: dict[str, dict[str, Completion]] = {}
+    for completion in completions:
+        by_prompt.setdefault(completion.prompt_id, {}).setdefault(completion.text, completion)
+    drawn: list[tuple[Completion, Completion]] = []
+    for prompt_id, texts in by_prompt.items():
+        replies = [texts[t] for t in sorted(texts)]
+        every = [(a, b) for i, a in enumerate(replies) for b in replies[i + 1 :]]
+        rng = np.random.default_rng([seed, _number(prompt_id)])
+        for at in rng.permutation(len(every))[:per_prompt]:
+            a, b = every[at]
+            drawn.append((a, b) if rng.random() < 0.5 else (b, a))
+    return drawn
+
+
+def judge_pair(
+    compare: Compare, first: Completion, second: Completion, votes: int, swap: bool, seed: int
+) -> tuple[float, ...] | None:
+    """Votes from `first`'s side; None if the two orders name different winners.
+
+    Raises:
+        ValueError: the judge gave something that is no finite number.
+    """
+    place = _number(f"{first.prompt_id}\0{first.text}\0{second.text}")
+
+    def ask(a: Completion, b: Completion, order: int) -> list[float]:
+        found = []
+        for vote in range(votes):
+            vote_seed = int(np.random.SeedSequence((seed, place, order, vote)).generate_state(1)[0])
+            value = float(compare(a.prompt, a.text, b.text, vote_seed, a.columns))
+            if not math.isfinite(value):
+                raise ValueError(f"the judge gave {value} for prompt {a.prompt_id}; expected a finite number")
+            found.append(value)
+        return found
+
+    straight = ask(first, second, 0)
+    if not swap:
+        return tuple(straight)
+    swapped = [-v for v in ask(second, first, 1)]
+    if sum(straight) * sum(swapped) < 0:
+        return None
+    return tuple(straight + swapped)
+
+
+def to_preference(
+    first: Completion, second: Completion, votes: Sequence[float], min_margin: float
+) -> Preference | None:
+    """The pair with its winner in front; None if the mean gap is not above the margin, or there is no winner."""
+    mean = math.fsum(votes) / len(votes)
+    if mean == 0 or abs(mean) <= min_margin:
+        return None
+    sign = 1 if mean > 0 else -1
+    chosen, rejected = (first, second) if mean > 0 else (second, first)
+    return Preference(
+        first.prompt, chosen.text, rejected.text, abs(mean), tuple(sign * v for v in votes), first.kind
+    )
+
+
+def balance_lengths(
+    pairs: Sequence[Preference], max_ratio: float, length: Callable[[str], int] = len
+) -> list[Preference]:
+    """Leave out pairs until mean length of chosen / rejected lies within [1/max_ratio, max_ratio]; order is kept.
+
+    Greedy: the pair whose length difference pulls furthest to the heavy side goes first; of equal ones the one with
+    the smaller margin. The paper says that lengths are kept comparable, not how.
+    """
+    differences = [length(p.chosen) - length(p.rejected) for p in pairs]
+    chosen, rejected = sum(length(p.chosen) for p in pairs), sum(length(p.rejected) for p in pairs)
+    sign = 1 if chosen > rejected else -1
+    gone: set[int] = set()
+    for i in sorted(range(len(pairs)), key=lambda i: (-sign * differences[i], pairs[i].margin, i)):
+        high, low = (chosen, rejected) if sign > 0 else (rejected, chosen)
+        if high <= max_ratio * low or sign * differences[i] <= 0:
+            break
+        gone.add(i)
+        chosen -= length(pairs[i].chosen)
+        rejected -= length(pairs[i].rejected)
+    return [p for i, p in enumerate(pairs) if i not in gone]
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -1,0 +1,72 @@
+"""`grpo pairs`: the config. Defaults are R1's (arXiv 2501.12948 v2 §3.1), sources beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from policies.settings import Settings
+
+
+class JudgeConfig(Settings):
+    """Who decides between two completions."""
+
+    name: str = Field(min_length=1)
+    """A reward (its values are compared), or with compares = true a function of yours,
+    `package.module:function` or `path/file.py:function`, that is shown two completions and returns who is better."""
+    compares: bool = False
+    """True: `judge(prompt, first, second, seed, columns) -> float`, from −2 (second much better, [[B>>A]]) to 2."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the judge."""
+    timeout_s: float = Field(60.0, gt=0, le=3600)
+    """Deadline of a call of a reward."""
+    votes: int = Field(4, ge=1)
+    """Judgements of each order (R1: 4 judgements a pair with random order)."""
+    swap: bool = True
+    """Ask both orders and leave out a pair on whose winner they disagree: a judge that favours a place says nothing."""
+
+    @model_validator(mode="after")
+    def _reward_votes(self) -> JudgeConfig:
+        if not self.compares and "votes" in self.model_fields_set and self.votes != 1:
+            raise ValueError("votes is read with compares = true only: a reward gives one value")
+        return self
+
+
+class PairsConfig(Settings):
+    """`grpo pairs`."""
+
+    stage: Literal["pairs"] = "pairs"
+    seed: int = Field(0, ge=0)
+    source: str = Field(min_length=1)
+    """Sampled completions: .jsonl, .jsonl.gz or .parquet with the columns prompt_id, prompt_text, completion_text."""
+    out: Path
+    """Parquet to write; the counts go beside it as <out>.json."""
+    judge: JudgeConfig
+    objective: Literal["pairwise", "pointwise"] = "pairwise"
+    """"pairwise": pairs with a winner. "pointwise": every completion with label 1 or 0, from a judge that is a
+    reward: the safety model's rows, or a program with its compiler's verdict (Coder-V2)."""
+    label_above: float = 0.5
+    """Point-wise: label 1 if the reward is above it."""
+    kinds: tuple[str, ...] = ()
+    """Values of the column `kind` to use; empty: all."""
+    pairs_per_prompt: int = Field(1, ge=1)
+    """Pairs drawn at most from a prompt's completions."""
+    min_margin: float = Field(1.0, ge=0)
+    """Keep a pair if the judge's mean gap is above it (R1: 1)."""
+    max_length_ratio: float | None = Field(1.1, ge=1)
+    """Bound on mean length of the chosen / of the rejected over the data set, and its inverse; None: no balancing."""
+
+    @model_validator(mode="after")
+    def _labels_from_reward(self) -> PairsConfig:
+        if self.objective == "pointwise" and self.judge.compares:
+            raise ValueError("a point-wise judge is a reward; set judge.compares = false")
+        return self
+
+    @field_validator("out")
+    @classmethod
+    def _parquet(cls, value: Path) -> Path:
+        if value.suffix != ".parquet":
+            raise ValueError("expected a name that ends in .parquet")
+        return value

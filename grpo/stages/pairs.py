@@ -1,0 +1,203 @@
+"""`grpo pairs`: sampled completions and a judge → a Parquet of preference pairs, with counts per filter beside it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from data_recipes.config import DatasetConfig
+from data_recipes.errors import DataError
+from data_recipes.preferences import (
+    Compare,
+    Completion,
+    Preference,
+    balance_lengths,
+    draw_pairs,
+    judge_pair,
+    to_preference,
+)
+from data_recipes.preferences_config import JudgeConfig, PairsConfig
+from data_recipes.rows import read_rows
+from grpo.run_dir import write_atomic
+from rewards.config import RewardConfig
+from rewards.errors import RewardLoadError
+from rewards.registry import load_function
+from rewards.rows import RewardRow
+from rewards.scorer import Scorer
+
+console = Console()
+
+
+def run(config: PairsConfig) -> dict[str, Any]:
+    """Write the pairs and return the counts; a pure function of the file, the judge and the seed."""
+    completions = read_completions(config)
+    if config.objective == "pointwise":
+        return _labels(config, completions)
+    drawn = draw_pairs(completions, config.pairs_per_prompt, config.seed)
+    prompts = len({c.prompt_id for c in completions})
+    counts: dict[str, Any] = {"completions": len(completions), "prompts": prompts, "pairs": len(drawn)}
+    kept, filtered = judge(config, drawn)
+    counts |= filtered
+    if config.max_length_ratio is not None:
+        balanced = balance_lengths(kept, config.max_length_ratio)
+        counts["length"], kept = len(kept) - len(balanced), balanced
+    counts["kept"] = len(kept)
+    if not kept:
+        raise DataError(f"{config.source}: no pair is left of {counts}; lower min_margin or sample more")
+    counts["mean_characters"] = {
+        side: round(sum(len(getattr(p, side)) for p in kept) / len(kept), 1)
+        for side in ("chosen", "rejected")
+    }
+    write_pairs(config.out, kept)
+    write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
+    console.print(f"{counts} → {config.out}", highlight=False)
+    return counts
+
+
+def read_completions(config: PairsConfig) -> list[Completion]:
+    """Rows of the file whose kind is asked for.
+
+    Raises:
+        DataError: a row without its columns, by file and line; or none of these kinds.
+    """
+    found: list[Completion] = []
+    own = ("prompt_id", "prompt_text", "completion_text")
+    for where, row in read_rows(DatasetConfig(source=config.source)):
+        for name in own:
+            if not isinstance(row.get(name), str):
+                raise DataError(
+                    f"{where}: {name} = {row.get(name)!r}; expected text, as `grpo sample` writes"
+                )
+        if not config.kinds or row.get("kind") in config.kinds:
+            rest = {name: value for name, value in row.items() if name not in own}
+            found.append(Completion(*(row[name] for name in own), kind=row.get("kind"), columns=rest))
+    if not found:
+        raise DataError(f"{config.source}: no completion of kinds {', '.join(config.kinds) or '(any)'}")
+    return found
+
+
+def judge(
+    config: PairsConfig, drawn: Sequence[tuple[Completion, Completion]]
+) -> tuple[list[Preference], dict[str, int]]:
+    """Pairs with a winner, and how many fell to "unjudged", "order" (the orders disagree) and "margin"."""
+    counts = {"unjudged": 0, "order": 0, "margin": 0}
+    kept: list[Preference] = []
+    values = {} if config.judge.compares else _values(config.judge, [c for pair in drawn for c in pair])
+    compare = load_judge(config.judge) if config.judge.compares else None
+    for first, second in drawn:
+        if compare is not None:
+            votes = judge_pair(compare, first, second, config.judge.votes, config.judge.swap, config.seed)
+            if votes is None:
+                counts["order"] += 1
+                continue
+        else:
+            pair = [values[(c.prompt_id, c.text)] for c in (first, second)]
+            if pair[0] is None or pair[1] is None:
+                counts["unjudged"] += 1
+                continue
+            votes = (pair[0] - pair[1],)
+        preference = to_preference(first, second, votes, config.min_margin)
+        if preference is None:
+            counts["margin"] += 1
+        else:
+            kept.append(preference)
+    return kept, counts
+
+
+def load_judge(config: JudgeConfig) -> Compare:
+    """The comparing function, imported here.
+
+    Raises:
+        RewardLoadError: it is not found, or does not take (prompt, first, second, seed, columns).
+    """
+    function = load_function(config.name)
+    bound = partial(function, **config.params)
+    try:
+        inspect.signature(bound).bind("", "", "", 0, {})
+    except TypeError as error:
+        raise RewardLoadError(
+            f"judge {config.name!r}: {error}; write judge(prompt, first, second, seed, columns) -> float"
+        ) from error
+    return bound
+
+
+def write_pairs(path: Path, pairs: Sequence[Preference]) -> None:
+    """Parquet with prompt, chosen, rejected, margin, votes, kind; all or nothing."""
+    rows = [
+        {
+            "prompt": p.prompt,
+            "chosen": p.chosen,
+            "rejected": p.rejected,
+            "margin": p.margin,
+            "votes": list(p.votes),
+            "kind": p.kind,
+        }
+        for p in pairs
+    ]
+    write_parquet(path, rows)
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows to a Parquet file, all or nothing."""
+    import pyarrow
+    from pyarrow import parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        parquet.write_table(pyarrow.Table.from_pylist([dict(r) for r in rows]), building)
+        building.replace(path)
+    finally:
+        building.unlink(missing_ok=True)
+
+
+def _labels(config: PairsConfig, completions: Sequence[Completion]) -> dict[str, Any]:
+    values = _values(config.judge, completions)
+    rows = [
+        {
+            "prompt": c.prompt,
+            "completion": c.text,
+            "label": int(value > config.label_above),
+            "kind": c.kind,
+        }
+        for c in completions
+        if (value := values[(c.prompt_id, c.text)]) is not None
+    ]
+    good = sum(row["label"] for row in rows)
+    counts = {
+        "completions": len(completions),
+        "unjudged": len(completions) - len(rows),
+        "label_1": good,
+        "label_0": len(rows) - good,
+    }
+    if not rows:
+        raise DataError(
+            f"{config.source}: the judge gave no verdict on any of {len(completions)} completions"
+        )
+    write_parquet(config.out, rows)
+    write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
+    console.print(f"{counts} → {config.out}", highlight=False)
+    return counts
+
+
+def _values(config: JudgeConfig, completions: Sequence[Completion]) -> dict[tuple[str, str], float | None]:
+    """Value of each completion; None where the reward gave no verdict."""
+    every = list({(c.prompt_id, c.text): c for c in completions}.items())
+    reward = RewardConfig(name=config.name, params=config.params, timeout_s=config.timeout_s)
+    with Scorer([reward]) as scorer:
+        scores = scorer.score_rows(
+            [
+                RewardRow(
+                    completion=c.text, prompt=c.prompt, answer=c.columns.get("answer"), columns=c.columns
+                )
+                for _, c in every
+            ]
+        )
+    return {key: score.total for (key, _), score in zip(every, scores, strict=True)}

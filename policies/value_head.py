@@ -1,0 +1,48 @@
+"""A scalar for a whole sequence: a linear head on the hidden state of its last token.
+
+    head = scalar_head(hidden_size=64, seed=1)
+    values = sequence_values(model, head, [[5, 6, 7], [8, 9]])      (N,) float32, differentiable
+
+What reward models are made of (R1 §B.2: the policy's architecture with a scalar reward head). Sequences are packed and
+do not see each other. Axes: N sequences, T packed tokens, D model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from policies.logprobs import causal_lm, hidden_states
+from policies.packing import pack_documents
+
+
+def scalar_head(hidden_size: int, seed: int) -> nn.Linear:
+    """A float32 head D → 1 whose weights depend on `seed` alone: normal with std 1/√(D+1), bias 0."""
+    head = nn.Linear(hidden_size, 1)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        head.weight.normal_(0.0, (hidden_size + 1) ** -0.5, generator=generator)
+        head.bias.zero_()
+    return head
+
+
+def sequence_values(model: nn.Module, head: nn.Linear, documents: Sequence[Sequence[int]]) -> Tensor:
+    """(N,) float32: the head on each document's last token, in one packed forward.
+
+    Args:
+        model: a policy of `load_policy`.
+        head: on the model's device.
+        documents: token ids, none empty.
+
+    Raises:
+        ValueError: nothing to read, or an empty document.
+    """
+    device = causal_lm(model).get_input_embeddings().weight.device
+    states_TD = hidden_states(model, pack_documents(documents).to(device))
+    ends = torch.from_numpy(np.cumsum([len(d) for d in documents]) - 1).to(device)
+    # Differences of rewards are what is learnt: they are taken in float32, whatever the policy computes in.
+    with torch.autocast(device.type, enabled=False):
+        return head(states_TD.index_select(0, ends).float())[:, 0]
