@@ -131,3 +131,12 @@ class DatasetConfig(Settings):
                 key = ".".join(["params", *map(str, first["loc"])])
                 raise ValueError(f"{key} = {first['input']!r}: {first['msg']}") from None
         return self
+
+
+class MixSource(DatasetConfig):
+    """A further source that RL draws prompts from: `[[mix]]`."""
+
+    share: int = Field(1, ge=1)
+    """Questions of this source beside `data_share` of `[data]`."""
+    start_step: int = Field(0, ge=0)
+    """First optimizer step that draws from it (R1's second RL stage: general prompts in the last 400 of 1,700)."""

@@ -31,7 +31,9 @@ app = typer.Typer(
 )
 app.add_typer(reward_app, name="reward")
 app.command(epilog="Example: `grpo pairs pairs.toml --set judge.votes=4`")(pairs)
-app.command(name="reward-model", epilog="Example: `grpo reward-model helpful.toml --set seed=2`")(reward_model)
+app.command(name="reward-model", epilog="Example: `grpo reward-model helpful.toml --set seed=2`")(
+    reward_model
+)
 
 errors = Console(stderr=True)
 

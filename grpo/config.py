@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_recipes.config import DatasetConfig
+from data_recipes.config import DatasetConfig, MixSource
 from policies.settings import Settings
 from rewards.config import RewardConfig
 from rollout.config import EngineConfig
@@ -194,6 +194,10 @@ class RlConfig(Settings):
     run_dir: Path
     policy: PolicyConfig
     data: DatasetConfig
+    data_share: int = Field(1, ge=1)
+    """Questions of `data` beside `share` of each source in `mix`; read with a mix only."""
+    mix: tuple[MixSource, ...] = ()
+    """Further sources, e.g. general prompts with constants = { kind = "general" } beside maths."""
     rewards: tuple[RewardConfig, ...] = Field(min_length=1)
     reward_workers: int = Field(1, ge=1)
     """Processes per reward that runs in processes."""

@@ -1,6 +1,6 @@
 """The RL loop, synchronous: the file to read first. One phase, one direction:
 
-    PromptStream.take          [Prompt]         which questions, a pure function of seed and cursor
+    MixedStream.draw           [Prompt]         which questions, a pure function of seed, cursor and step
     Rollouts.generate          [SampleGroup]    vLLM samples G completions each          rollout/vllm_engine.py
     Rewards.score              [ScoredGroup]    while the others still generate           rewards/scorer.py
     to_train_groups            [TrainGroup]     group-relative advantages                 grpo/advantages.py
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from data_recipes.prompt_stream import PromptStream
+from data_recipes.mixed_stream import MixedStream
 from grpo.advantages import has_spread
 from grpo.batching import phase_mini_batches, to_train_groups
 from grpo.config import RlConfig
@@ -75,7 +75,7 @@ class LoopState:
     step: int = 0
     """Optimizer updates done; the policy version."""
     cursor: int = 0
-    """Questions drawn from the stream."""
+    """Positions of the stream that are done."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class PhaseRecord:
 def train(
     config: RlConfig,
     state: LoopState,
-    stream: PromptStream,
+    stream: MixedStream,
     eval_prompts: Sequence[Prompt],
     rollouts: Rollouts,
     rewards: Rewards,
@@ -149,7 +149,7 @@ def train(
 def collect_phase(
     config: RlConfig,
     state: LoopState,
-    stream: PromptStream,
+    stream: MixedStream,
     sampling: SamplingParams,
     rollouts: Rollouts,
     rewards: Rewards,
@@ -161,8 +161,8 @@ def collect_phase(
     kept: list[ScoredGroup] = []
     rounds = algorithm.dynamic_sampling_max_rounds if algorithm.dynamic_sampling else 1
     for draw in range(rounds):
-        prompts = stream.take(state.cursor, wanted - len(kept))
-        state = replace(state, cursor=state.cursor + len(prompts))
+        prompts, cursor = stream.draw(state.cursor, wanted - len(kept), state.step)
+        state = replace(state, cursor=cursor)
         name = f"train/{state.step}/{draw}"
         scored = sample_and_score(
             config, prompts, sampling, algorithm.group_size, state.step, name, "rl", rollouts, rewards, spent

@@ -39,6 +39,9 @@ METRICS: dict[str, Metric] = {
     "reward/total": Metric("reward", "mean weighted sum of the components, over samples with a verdict"),
     "reward/<component>": Metric("reward", "mean unweighted value of one reward, over samples it judged"),
     "reward_std/<component>": Metric("reward", "standard deviation of the same"),
+    "reward_by_kind/<kind>": Metric(
+        "reward", "mean total over the prompts whose column `kind` has the value"
+    ),
     "reward/abstained_share": Metric("share", "samples without a verdict (abstain, timeout, error)"),
     "length/mean": Metric("tokens", "completion length, the stop token included"),
     "length/max": Metric("tokens", "longest completion of the phase"),

@@ -17,7 +17,8 @@ def phase_metrics(scored: Sequence[ScoredGroup], kept: Mapping[str, float]) -> d
         kept: counts from `to_train_groups`, passed through.
 
     Returns:
-        reward/<component>, reward_std/<component>, reward/total, reward/abstained_share, length/*, group/*.
+        reward/<component>, reward_std/<component>, reward_by_kind/<kind>, reward/total,
+        reward/abstained_share, length/*, group/*.
     """
     samples = [s for g in scored for s in g.group.samples]
     scores = [s for g in scored for s in g.scores]
@@ -39,6 +40,12 @@ def phase_metrics(scored: Sequence[ScoredGroup], kept: Mapping[str, float]) -> d
         values = [v for s in scores if (v := s.components.get(name)) is not None]
         metrics[f"reward/{name}"] = _mean(values)
         metrics[f"reward_std/{name}"] = statistics.pstdev(values) if values else 0.0
+    by_kind: dict[str, list[float]] = {}
+    for group in scored:
+        if (kind := group.group.prompt.columns.get("kind")) is not None:
+            totals = by_kind.setdefault(str(kind), [])
+            totals += [s.total for s in group.scores if s.total is not None]
+    metrics |= {f"reward_by_kind/{kind}": _mean(by_kind[kind]) for kind in sorted(by_kind)}
     return metrics | dict(kept)
 
 

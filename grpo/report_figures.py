@@ -87,6 +87,8 @@ def charts(rows: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]]
         curve(rows, "reward/total", "total"),
         *(curve(rows, key, key.removeprefix("reward/")) for key in components),
     ]
+    kinds = sorted({key for row in rows for key in row if key.startswith("reward_by_kind/")})
+    by_kind = [curve(rows, key, key.removeprefix("reward_by_kind/")) for key in kinds]
     times = [
         stretch
         for name in PHASE_TIMES
@@ -95,6 +97,7 @@ def charts(rows: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]]
     return [
         chart("Held-out accuracy", "share; band: 95% interval", held_out, unit_range=True, points=True),
         chart("Reward", "mean per sample", rewards),
+        chart("Reward by kind of prompt", "mean total per sample", by_kind),
         chart("Response length", "tokens", [*lines(training="length/mean"), curve(evals, "length", "held out")]),
         chart("Entropy", "nats per token", lines(entropy="policy/entropy")),
         chart("KL to the reference", "nats per token", lines(kl="policy/kl")),

@@ -20,11 +20,12 @@ from policies.value_head import scalar_head, sequence_values
 class PairwiseObjective:
     """Bradley–Terry on pairs; "accuracy" is the share of pairs ranked right, "margin" the mean r_c − r_r."""
 
-    names = ("loss", "accuracy", "margin")
+    names: tuple[str, ...] = ("loss", "accuracy", "margin")
 
     def __init__(self, policy: nn.Module, learner: LearnerConfig, seed: int) -> None:
         self._policy = policy
-        self.head = _head(policy, seed)
+        self._values = _head(policy, seed)
+        self.head: nn.Module | None = self._values
 
     def tokens(self, item: Pair) -> int:
         """Packed tokens: both sides."""
@@ -37,7 +38,7 @@ class PairwiseObjective:
     def loss(self, items: Sequence[Pair]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Sums over the pairs of one pack."""
         documents = [side for item in items for side in (item.chosen, item.rejected)]
-        chosen, rejected = sequence_values(self._policy, self.head, documents).view(-1, 2).unbind(1)
+        chosen, rejected = sequence_values(self._policy, self._values, documents).view(-1, 2).unbind(1)
         margin = (chosen - rejected).detach()
         return pairwise(chosen, rejected), {"accuracy": (margin > 0).sum(), "margin": margin.sum()}
 
@@ -45,11 +46,12 @@ class PairwiseObjective:
 class PointwiseObjective:
     """Binary cross entropy on labelled responses; "accuracy" at the threshold of probability one half."""
 
-    names = ("loss", "accuracy")
+    names: tuple[str, ...] = ("loss", "accuracy")
 
     def __init__(self, policy: nn.Module, learner: LearnerConfig, seed: int) -> None:
         self._policy = policy
-        self.head = _head(policy, seed)
+        self._values = _head(policy, seed)
+        self.head: nn.Module | None = self._values
 
     def tokens(self, item: Labelled) -> int:
         """Packed tokens."""
@@ -61,7 +63,7 @@ class PointwiseObjective:
 
     def loss(self, items: Sequence[Labelled]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Sums over the responses of one pack."""
-        logits = sequence_values(self._policy, self.head, [item.token_ids for item in items])
+        logits = sequence_values(self._policy, self._values, [item.token_ids for item in items])
         labels = torch.tensor([item.label for item in items], device=logits.device, dtype=logits.dtype)
         return pointwise(logits, labels), {"accuracy": ((logits > 0) == (labels > 0.5)).sum().detach()}
 

@@ -10,6 +10,7 @@ do not see each other. Axes: N sequences, T packed tokens, D model width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,13 +30,13 @@ def scalar_head(hidden_size: int, seed: int) -> nn.Linear:
     return head
 
 
-def sequence_values(model: nn.Module, head: nn.Linear, documents: Sequence[Sequence[int]]) -> Tensor:
+def sequence_values(model: nn.Module, head: nn.Linear, documents: Sequence[Any]) -> Tensor:
     """(N,) float32: the head on each document's last token, in one packed forward.
 
     Args:
         model: a policy of `load_policy`.
         head: on the model's device.
-        documents: token ids, none empty.
+        documents: token ids, sequences or (L,) arrays, none empty.
 
     Raises:
         ValueError: nothing to read, or an empty document.

@@ -124,9 +124,7 @@ class Scorer:
             name=config.name,
             params=config.params,
             timeout_s=config.timeout_s,
-            memory_bytes=_BUILTIN_MEMORY_BYTES
-            if is_builtin and not BUILTINS[config.name].loads_model
-            else 0,
+            memory_bytes=_BUILTIN_MEMORY_BYTES if is_builtin and not BUILTINS[config.name].loads_model else 0,
             log_path=self._log_dir / f"reward_{label.replace('/', '_')}.log" if self._log_dir else None,
             gives_up=not is_builtin,
         )

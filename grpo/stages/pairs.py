@@ -77,7 +77,8 @@ def read_completions(config: PairsConfig) -> list[Completion]:
                 )
         if not config.kinds or row.get("kind") in config.kinds:
             rest = {name: value for name, value in row.items() if name not in own}
-            found.append(Completion(*(row[name] for name in own), kind=row.get("kind"), columns=rest))
+            prompt_id, prompt, text = (row[name] for name in own)
+            found.append(Completion(prompt_id, prompt, text, row.get("kind"), rest))
     if not found:
         raise DataError(f"{config.source}: no completion of kinds {', '.join(config.kinds) or '(any)'}")
     return found
@@ -160,7 +161,7 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _labels(config: PairsConfig, completions: Sequence[Completion]) -> dict[str, Any]:
     values = _values(config.judge, completions)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "prompt": c.prompt,
             "completion": c.text,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grpo.hardware import resolve_compute_dtype
 from grpo.reward_model_config import RewardModelConfig
@@ -14,6 +14,9 @@ from grpo.supervised import Job, hash_items, run_supervised, take_holdout
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
 from rewards.reward_model_text import CARD
+
+if TYPE_CHECKING:
+    from grpo.supervised_learner import ObjectiveFactory
 
 
 def run(config: RewardModelConfig, address: str | None) -> dict[str, Any]:
@@ -46,11 +49,12 @@ def read_job(config: RewardModelConfig) -> Job:
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     items, counts = read_judgements(config, load_tokenizer(model_dir))
+    objective: ObjectiveFactory = PairwiseObjective if config.objective == "pairwise" else PointwiseObjective
     kept, held = take_holdout(len(items), config.eval.holdout, config.seed)
     return Job(
         model_dir=model_dir,
         compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
-        objective=PairwiseObjective if config.objective == "pairwise" else PointwiseObjective,
+        objective=objective,
         items=[items[i] for i in kept],
         held_out=[items[i] for i in held],
         data_hashes={"train": hash_items([_digest(items[i]) for i in kept])},

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from data_recipes.datasets import load_prompts
-from data_recipes.prompt_stream import PromptStream
+from data_recipes.mixed_stream import MixedStream, Source
 from grpo.checkpoint import latest
 from grpo.cluster import Cluster, connect, start_cluster
 from grpo.config import RlConfig
@@ -43,6 +43,9 @@ class Inputs:
     facts: PolicyFacts
     tokenizer: Tokenizer
     prompts: list[Prompt]
+    """To train on, of all sources."""
+    sources: list[Source]
+    """The same, by source."""
     eval_prompts: list[Prompt]
     compute_dtype: str
     stop_token_ids: tuple[int, ...]
@@ -70,7 +73,7 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
             )
             try:
                 recorder = Recorder(config, state, cluster, inputs.compute_dtype, started)
-                stream = PromptStream(inputs.prompts, config.seed)
+                stream = MixedStream(inputs.sources, config.seed)
                 train(
                     config,
                     state,
@@ -109,7 +112,9 @@ def read_inputs(config: RlConfig) -> Inputs:
             f"eval.correct = {config.eval.correct!r} is none of the rewards: {', '.join(labels)}"
         )
     tokenizer = load_tokenizer(model_dir)
-    prompts = load_prompts(config.data, tokenizer)
+    sources = [Source(load_prompts(config.data, tokenizer), config.data_share)]
+    sources += [Source(load_prompts(m, tokenizer), m.share, m.start_step) for m in config.mix]
+    prompts = [p for source in sources for p in source.prompts]
     eval_prompts = load_prompts(config.eval.data, tokenizer) if config.eval.data else []
     check_lengths(config, policy, [*prompts, *eval_prompts])
     overlap = {p.id for p in prompts} & {p.id for p in eval_prompts}
@@ -122,6 +127,7 @@ def read_inputs(config: RlConfig) -> Inputs:
         facts=policy,
         tokenizer=tokenizer,
         prompts=prompts,
+        sources=sources,
         eval_prompts=eval_prompts,
         compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
         stop_token_ids=stop_tokens(config.sampling.stop_tokens, tokenizer),

@@ -66,13 +66,15 @@ def test_the_winner_stands_in_front_above_the_margin(votes: list[int], margin: f
     else:
         assert found is not None
         assert (found.chosen, found.rejected) == (("a", "b") if mean > 0 else ("b", "a"))
-        assert found.margin == pytest.approx(abs(mean)) and sum(found.votes) > 0
+        assert found.margin == pytest.approx(abs(mean))
+        assert sum(found.votes) > 0
 
 
 def test_drawn_pairs_differ_and_depend_on_the_prompt_alone() -> None:
     some = [completion(t, p) for p in ("p", "q", "r") for t in ("a", "b", "c", "a")]
     drawn = draw_pairs(some, 2, seed=1)
-    assert len(drawn) == 6 and all(x.text != y.text and x.prompt == y.prompt for x, y in drawn)
+    assert len(drawn) == 6
+    assert all(x.text != y.text and x.prompt == y.prompt for x, y in drawn)
     assert draw_pairs(some[4:8], 2, seed=1) == drawn[2:4]
     assert draw_pairs(some[::-1], 2, seed=1)[-2:] == drawn[:2]
 

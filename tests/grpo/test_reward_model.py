@@ -22,7 +22,7 @@ from grpo.reward_model_data import read_judgements
 from grpo.reward_model_losses import pairwise, pointwise
 from grpo.reward_model_objective import PairwiseObjective, PointwiseObjective
 from grpo.stages.reward_model import auc
-from grpo.supervised_learner import SupervisedLearner
+from grpo.supervised_learner import ObjectiveFactory, SupervisedLearner
 from policies.load import load_policy, save_policy
 from policies.presets import new_policy, tiny_config
 from policies.tokenizer import load_tokenizer
@@ -161,7 +161,7 @@ def train(base: Path, settings: RewardModelConfig, steps: int, out: Path) -> tup
     """Trains without Ray; held-out accuracy before and after, and the folder as the stage leaves it."""
     items, _ = read_judgements(settings, load_tokenizer(base))
     held, kept = items[:100], items[100:]
-    factory = PairwiseObjective if settings.objective == "pairwise" else PointwiseObjective
+    factory: ObjectiveFactory = PairwiseObjective if settings.objective == "pairwise" else PointwiseObjective
     learner = SupervisedLearner(
         PolicyConfig(model=str(base), compute_dtype="float32"),
         OptimizerConfig(lr=3e-3),
@@ -208,7 +208,8 @@ def test_the_reward_ranks_and_is_blind_to_reasoning(trained: tuple[float, Path])
             ["<think>1</think>777 77", "<think>1</think>111 11", "<think>7777</think>777 77"],
         )
     )
-    assert good.total is not None and bad.total is not None
+    assert good.total is not None
+    assert bad.total is not None
     assert good.total > bad.total
     assert good.total == pytest.approx(other.total, abs=1e-5)
     assert reward(batch(["12"], ["<think>1</think>777 77"]))[0].total == pytest.approx(good.total, abs=1e-5)
@@ -217,7 +218,8 @@ def test_the_reward_ranks_and_is_blind_to_reasoning(trained: tuple[float, Path])
 def test_a_reply_over_the_context_is_an_error_of_its_own(trained: tuple[float, Path]) -> None:
     short, long = RewardModel(str(trained[1]))(batch(["1", "1"], ["7", "7" * 2000]))
     assert short.verdict == "ok"
-    assert long.verdict == "error" and "1024" in long.reason
+    assert long.verdict == "error"
+    assert "1024" in long.reason
 
 
 def test_the_reward_runs_in_a_process(trained: tuple[float, Path]) -> None:
@@ -242,12 +244,13 @@ def test_labels_are_learnt_from_the_whole_response(base: Path, tmp_path: Path) -
     unsafe, safe = RewardModel(str(tmp_path / "policy"))(
         batch(["5", "5"], ["<think>128</think>1", "<think>127</think>1"])
     )
-    assert unsafe.total is not None and safe.total is not None
+    assert unsafe.total is not None
+    assert safe.total is not None
     assert 0 <= unsafe.total < 0.5 < safe.total <= 1
 
 
 def test_a_bad_row_is_named(base: Path, tmp_path: Path) -> None:
-    rows = planted(0, 2) + [{"prompt": "1", "chosen": "2"}]
+    rows: list[dict[str, object]] = [*planted(0, 2), {"prompt": "1", "chosen": "2"}]
     source = write_rows(tmp_path / "rows.jsonl", rows)
     with pytest.raises(DataError, match=r"line 3: rejected = None"):
         read_judgements(config(base, source), load_tokenizer(base))
@@ -269,6 +272,7 @@ def test_what_is_left_out_is_counted(base: Path, tmp_path: Path) -> None:
 def test_defaults_are_the_papers(tmp_path: Path) -> None:
     settings = config(tmp_path, tmp_path / "x.jsonl")
     assert (settings.batch_size, settings.optimizer.lr, settings.epochs) == (256, 6e-6, 1)
-    assert settings.data.max_tokens == 8192 and settings.reads == "summary"
+    assert settings.data.max_tokens == 8192
+    assert settings.reads == "summary"
     with pytest.raises(ValidationError):
         config(tmp_path, tmp_path / "x.csv")
