@@ -82,14 +82,19 @@ class Guards:
             )
 
     def _component(self, name: str) -> list[str]:
-        means = [m.get(f"reward/{name}") for m in self._window]
-        if all(v is None or math.isnan(v) for v in means):
+        # A reward that applies to no prompt of a phase leaves no metric; one that applies and fails leaves NaN.
+        means = [v for m in self._window if (v := m.get(f"reward/{name}")) is not None]
+        if not means:
+            return [
+                f"reward {name!r} applies to no prompt (start_step, kinds) over {len(self._window)} phases"
+            ]
+        if all(math.isnan(v) for v in means):
             raise GuardTripped(
                 f"reward {name!r} gave no verdict at all in the last {len(means)} phases; "
                 "read the reasons in samples/*.parquet"
             )
         spreads = [m.get(f"reward_std/{name}", 0.0) for m in self._window]
-        if max(spreads) == 0.0 and len({v for v in means if v is not None}) == 1:
+        if max(spreads) == 0.0 and len(set(means)) == 1:
             return [
                 f"reward {name!r} is constant at {means[-1]:.3g} over {len(means)} phases: it teaches nothing"
             ]
