@@ -1,0 +1,62 @@
+"""Drops training texts that share an n-gram of words with an evaluation set. Pure.
+
+The paper's rule (R1, Nature supplement: 10-gram match against evaluation questions and solutions). It catches
+copies, not paraphrases.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+|[-+*/=<>^×÷−]")
+
+
+@dataclass(frozen=True)
+class EvaluationGrams:
+    """What training texts must not share with the evaluation sets."""
+
+    n: int
+    grams: frozenset[tuple[str, ...]]
+    """n-grams of evaluation texts of at least n words."""
+    short: frozenset[tuple[str, ...]]
+    """Evaluation texts of fewer than n words, whole: they match equal texts only."""
+
+
+def words(text: str) -> list[str]:
+    """Words in lower case, a Han character each one word. Arithmetic signs stay (x+1 is not x−1); other marks go."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def evaluation_grams(texts: Iterable[str], n: int = 10) -> EvaluationGrams:
+    """Index of evaluation questions and solutions.
+
+    Raises:
+        ValueError: n < 1.
+    """
+    if n < 1:
+        raise ValueError(f"n = {n} must be 1 or more")
+    grams: set[tuple[str, ...]] = set()
+    short: set[tuple[str, ...]] = set()
+    for text in texts:
+        found = words(text)
+        if len(found) >= n:
+            grams.update(_grams(found, n))
+        elif found:
+            short.add(tuple(found))
+    return EvaluationGrams(n, frozenset(grams), frozenset(short))
+
+
+def is_contaminated(text: str, evaluation: EvaluationGrams) -> bool:
+    """True if `text` shares an n-gram with an evaluation text, or equals one that is shorter than n words."""
+    found = words(text)
+    if len(found) < evaluation.n:
+        return tuple(found) in evaluation.short
+    return any(gram in evaluation.grams for gram in _grams(found, evaluation.n))
+
+
+def _grams(found: list[str], n: int) -> Iterable[tuple[str, ...]]:
+    return (tuple(found[start : start + n]) for start in range(len(found) - n + 1))
