@@ -1,0 +1,66 @@
+"""`grpo curate`: the config. R1 prints which filters there are and no thresholds; the defaults are this project's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from policies.settings import Settings
+
+
+class MixFile(Settings):
+    """Ready training samples that are added, e.g. R1's non-reasoning data."""
+
+    source: str = Field(min_length=1)
+    """.jsonl, .jsonl.gz or .parquet with the columns prompt and completion; kind and language are kept."""
+    limit: int | None = Field(None, ge=1)
+    """Rows taken, from the front."""
+
+
+class EvaluationText(Settings):
+    """An evaluation set that training samples must not share a run of words with."""
+
+    source: str = Field(min_length=1)
+    """.jsonl, .jsonl.gz or .parquet."""
+    fields: tuple[str, ...] = Field(("question",), min_length=1)
+    """Columns with questions and solutions."""
+
+
+class CurateConfig(Settings):
+    """`grpo curate`: scored samples to an SFT Parquet."""
+
+    stage: Literal["curate"] = "curate"
+    seed: int = Field(0, ge=0)
+    sources: tuple[str, ...] = Field(min_length=1)
+    """Scored samples with the columns id, prompt_id, prompt_text, completion_text and the component `correct`."""
+    out: Path
+    """Parquet to write; the counts go beside it as <out>.json."""
+    correct: str = "accuracy"
+    """Reward component that decides. A judge stands in for a rule here: name its component."""
+    min_score: float = 1.0
+    min_language_share: float | None = Field(0.9, ge=0, le=1)
+    """Least share of reasoning words in the prompt's language; None: filter off."""
+    max_paragraph_words: int | None = Field(300, ge=1)
+    """Longest paragraph of the reasoning; None: filter off."""
+    allow_code: bool = False
+    max_repeated_share: float | None = Field(0.5, ge=0, le=1)
+    """Largest share of repeated 4-grams; None: filter off."""
+    per_prompt: int | None = Field(1, ge=1)
+    """Samples kept of a prompt; None: all."""
+    choose: Literal["first", "shortest", "random"] = "first"
+    rewrite: str | None = None
+    """"r1-format", or `package.module:function` / `path.py:function`, a function (prompt, completion) -> str that
+    raises ValueError where it cannot."""
+    mix: tuple[MixFile, ...] = ()
+    decontaminate: tuple[EvaluationText, ...] = ()
+    ngram: int = Field(10, ge=1)
+    """Words of the run that counts as copied (R1: 10)."""
+
+    @field_validator("out")
+    @classmethod
+    def _parquet(cls, value: Path) -> Path:
+        if value.suffix != ".parquet":
+            raise ValueError("expected a name that ends in .parquet")
+        return value

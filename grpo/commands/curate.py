@@ -1,0 +1,16 @@
+"""`grpo curate`."""
+
+from __future__ import annotations
+
+from grpo.commands.options import Recipe, Set
+
+
+def curate(recipe: Recipe, set_: Set = None) -> None:
+    """Keep the correct, readable samples, rewrite them and write a Parquet for SFT."""
+    from data_recipes.curate_config import CurateConfig
+    from grpo.config_io import load_config
+
+    config = load_config(CurateConfig, recipe, set_ or [])
+    from grpo.stages.curate import run
+
+    run(config)

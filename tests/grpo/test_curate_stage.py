@@ -1,0 +1,105 @@
+"""`grpo curate`: files in, files out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import parquet
+
+from data_recipes.curate_config import CurateConfig
+from data_recipes.errors import DataError
+from grpo.stages.curate import run
+
+GOOD = "<think>we add the two numbers</think><answer>7</answer>"
+
+
+def row(name: str, **changes: Any) -> dict[str, Any]:
+    base = {"id": f"{name}#0", "prompt_id": name, "prompt_text": f"{name}?", "completion_text": GOOD,
+            "accuracy": 1.0, "language": "en", "kind": "reasoning", "model": "abc"}  # fmt: skip
+    return base | changes
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return str(path)
+
+
+def config(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> CurateConfig:
+    source = write(folder / "samples.jsonl", rows)
+    return CurateConfig.model_validate({"sources": (source,), "out": folder / "sft.parquet"} | changes)
+
+
+def test_from_samples_to_training_rows(tmp_path: Path) -> None:
+    mix = write(
+        tmp_path / "mix.jsonl",
+        [{"prompt": "hello", "completion": "hi", "kind": "general"}, {"prompt": "eval item", "completion": "x"},
+         {"prompt": "over the limit", "completion": "x"}],
+    )  # fmt: skip
+    held_out = write(tmp_path / "eval.jsonl", [{"question": "eval item"}])
+    rows = [
+        row("a"),
+        row("b", accuracy=0.0),
+        row("c", completion_text="<think>we add the two numbers</think> 7"),
+        row("d", finish_reason="length"),
+    ]
+    settings = config(
+        tmp_path, rows, rewrite="r1-format",
+        mix=[{"source": mix, "limit": 2}], decontaminate=[{"source": held_out}],
+    )  # fmt: skip
+    counts = run(settings)
+    assert counts == {
+        "samples": 4, "dropped": {"incorrect": 1, "not_rewritten": 1, "truncated": 1},
+        "kept": 1, "mixed": 1, "mix_contaminated": 1,
+    }  # fmt: skip
+    assert json.loads((tmp_path / "sft.json").read_text()) == counts
+    kept, mixed = parquet.read_table(tmp_path / "sft.parquet").to_pylist()
+    assert kept == {
+        "id": "a#0", "prompt": "a?", "completion": "<think>\nwe add the two numbers\n</think>\n\n7",
+        "kind": "reasoning", "language": "en", "source": None, "score": 1.0,
+        "origin": str(tmp_path / "samples.jsonl"), "model": "abc",
+    }  # fmt: skip
+    assert (mixed["prompt"], mixed["completion"], mixed["kind"], mixed["score"]) == (
+        "hello",
+        "hi",
+        "general",
+        None,
+    )
+    first = (tmp_path / "sft.parquet").read_bytes()
+    run(settings)
+    assert (tmp_path / "sft.parquet").read_bytes() == first
+
+
+def test_a_rewriter_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "def shout(prompt, completion):\n    return prompt + completion.upper()\n"
+    )
+    run(config(tmp_path, [row("a")], rewrite=f"{tmp_path / 'own.py'}:shout"))
+    assert parquet.read_table(tmp_path / "sft.parquet").to_pylist()[0]["completion"] == f"a?{GOOD.upper()}"
+
+
+def test_what_a_rewriter_brings_in_is_checked_too(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def leak(prompt, completion):\n    return 'the held out item'\n")
+    held_out = write(tmp_path / "eval.jsonl", [{"question": "the held out item"}])
+    settings = config(
+        tmp_path, [row("a")], rewrite=f"{tmp_path / 'own.py'}:leak", decontaminate=[{"source": held_out}]
+    )
+    with pytest.raises(DataError, match="'contaminated': 1"):
+        run(settings)
+    assert not (tmp_path / "sft.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([row("a"), row("a")], r"line 2: id 'a#0' comes twice"),
+        ([row("a"), row("b", prompt_text=None)], r"line 2: prompt_text = None"),
+        ([row("a", accuracy="yes")], r"line 1: accuracy = 'yes'"),
+        ([row("a", accuracy=0.0)], r"'incorrect': 1"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        run(config(tmp_path, rows))
