@@ -35,7 +35,8 @@ def unreadable(completion: str, language: str | None, limits: ReadabilityLimits)
 
     Args:
         completion: prefill and generated text, `<think>…</think>…`.
-        language: en or zh; None leaves the language filter out. Reasoning without any word is no mixture.
+        language: en or zh (also en-US, …); None or another one leaves the
+            language filter out. Reasoning without any word is no mixture.
         limits: thresholds.
     """
     reasoning = reasoning_text(completion)
@@ -43,7 +44,8 @@ def unreadable(completion: str, language: str | None, limits: ReadabilityLimits)
         return "no_reasoning"
     counts = word_counts(reasoning)
     total = sum(counts.values())
-    share = counts.get(language, 0) / total if language is not None and total else 1.0
+    target = (language or "").lower().replace("_", "-").split("-")[0]  # en-US is en, as in the reward
+    share = counts[target] / total if target in ("en", "zh") and total else 1.0
     if limits.min_language_share is not None and share < limits.min_language_share:
         return "mixed_language"
     if limits.max_paragraph_words is not None and longest_paragraph(reasoning) > limits.max_paragraph_words:

@@ -132,6 +132,11 @@ def test_paragraphs_end_at_an_empty_line():
     assert longest_paragraph("") == 0
 
 
+@pytest.mark.parametrize("language", ["en-US", "EN", "fr", "", None])
+def test_other_names_of_a_language_and_languages_that_are_not_told_apart(language):
+    assert unreadable(GOOD, language, ReadabilityLimits()) is None
+
+
 def test_filters_can_be_switched_off():
     free = ReadabilityLimits(None, None, True, None)
     for text in ("word " * 400, "```code```", "也 and this"):
