@@ -1,16 +1,20 @@
-"""The learner on Ray: `LearnerWorker` is one rank; `ray.remote` is applied where it is started. What it does is in
-grpo/learner.py."""
+"""The trainers on Ray: one rank each; `ray.remote` is applied where they are started. What they do is in
+grpo/learner.py and grpo/supervised_learner.py."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grpo.config import RlConfig
+from grpo.supervised_config import SupervisedConfig
 from grpo.types import StepReport, TrainGroup
 from rollout.weights import Canary, Publication, publish, unpublish
+
+if TYPE_CHECKING:
+    from grpo.supervised_learner import ObjectiveFactory
 
 
 class LearnerWorker:
@@ -45,13 +49,7 @@ class LearnerWorker:
 
         from grpo.learner import Learner
 
-        torch.set_num_threads(threads)
-        world = config.learner.ranks
-        has_gpu = torch.cuda.is_available()
-        if world > 1:
-            torch.distributed.init_process_group(
-                "nccl" if has_gpu else "gloo", init_method=rendezvous, rank=rank, world_size=world
-            )
+        device = join_ranks(rank, config.learner.ranks, threads, rendezvous)
         self._rank = rank
         self._sync_dir, self._inline = Path(sync_dir), inline
         self._wire_dtype: torch.dtype = getattr(torch, wire_dtype)
@@ -64,8 +62,8 @@ class LearnerWorker:
             model_dir,
             config.steps,
             rank,
-            world,
-            "cuda" if has_gpu else "cpu",
+            config.learner.ranks,
+            device,
         )
         if resume_from is not None:
             self._learner.load(Path(resume_from))
@@ -101,9 +99,93 @@ class LearnerWorker:
 
     def close(self) -> None:
         """Leave the group of ranks and remove what was published."""
-        import torch
-
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        leave_ranks()
         if self._rank == 0 and not self._inline:
             unpublish(self._sync_dir)
+
+
+class SupervisedWorker:
+    """One data-parallel rank of a supervised stage. Rank 0 saves; the others only compute."""
+
+    def __init__(
+        self,
+        config: SupervisedConfig,
+        objective: ObjectiveFactory,
+        model_dir: str,
+        total_steps: int,
+        rank: int,
+        threads: int,
+        rendezvous: str | None,
+        resume_from: str | None,
+    ) -> None:
+        """Args:
+        config: the run's; policy.compute_dtype may be resolved already.
+        objective: makes what is learnt.
+        model_dir: local model folder.
+        total_steps: updates of the whole run.
+        rank, threads, rendezvous, resume_from: see `LearnerWorker`.
+        """
+        device = join_ranks(rank, config.learner.ranks, threads, rendezvous)
+        from grpo.supervised_learner import SupervisedLearner
+
+        self._learner = SupervisedLearner(
+            config.policy,
+            config.optimizer,
+            config.learner,
+            objective,
+            model_dir,
+            total_steps,
+            config.seed,
+            rank,
+            config.learner.ranks,
+            device,
+        )
+        if resume_from is not None:
+            self._learner.load(Path(resume_from))
+
+    def ready(self) -> int:
+        """Its process id, once the policy is loaded."""
+        return os.getpid()
+
+    def update(self, batch: Sequence[Any], step: int) -> dict[str, float]:
+        """See SupervisedLearner.update."""
+        return self._learner.update(batch, step)
+
+    def evaluate(self, items: Sequence[Any]) -> dict[str, float]:
+        """See SupervisedLearner.evaluate."""
+        return self._learner.evaluate(items)
+
+    def save(self, root: str, step: int, extra: dict[str, Any], keep: int) -> str:
+        """Write a checkpoint; returns its folder."""
+        from grpo.checkpoint import save_checkpoint
+
+        return str(save_checkpoint(Path(root), step, extra, self._learner.save, keep).path)
+
+    def export(self, folder: str) -> None:
+        """Write the policy for transformers and vLLM."""
+        self._learner.export(Path(folder))
+
+    def close(self) -> None:
+        """Leave the group of ranks."""
+        leave_ranks()
+
+
+def join_ranks(rank: int, world: int, threads: int, rendezvous: str | None) -> str:
+    """Set torch's threads, meet the other ranks if there are any; returns the device to compute on."""
+    import torch
+
+    torch.set_num_threads(threads)
+    has_gpu = torch.cuda.is_available()
+    if world > 1:
+        torch.distributed.init_process_group(
+            "nccl" if has_gpu else "gloo", init_method=rendezvous, rank=rank, world_size=world
+        )
+    return "cuda" if has_gpu else "cpu"
+
+
+def leave_ranks() -> None:
+    """End what `join_ranks` began."""
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -18,6 +18,7 @@ import numpy as np
 
 from grpo.advantages import Scale, group_advantages, has_spread
 from grpo.losses import Denominators
+from grpo.packing_plan import balance, best_fit
 from grpo.types import TrainGroup, TrainSample
 from rewards.types import ScoredGroup
 
@@ -100,13 +101,8 @@ def split_by_rank(mini_batch: Sequence[TrainGroup], world: int) -> list[list[Tra
         return [list(mini_batch)]
     share = sum(packed_tokens(g) for g in mini_batch) / world
     pieces = [p for g, group in enumerate(mini_batch) for p in _pieces(g, group, max(1, int(share / 2)))]
-    bins: list[list[_Piece]] = [[] for _ in range(world)]
-    loads = [0] * world
-    for piece in sorted(pieces, key=_largest_first):
-        rank = loads.index(min(loads))
-        bins[rank].append(piece)
-        loads[rank] += piece.tokens
-    return [_select(mini_batch, _places(pieces)) for pieces in bins]
+    plan = balance([p.tokens for p in pieces], world)
+    return [_select(mini_batch, _places([pieces[i] for i in chosen])) for chosen in plan]
 
 
 def micro_batches(groups: Sequence[TrainGroup], budget: int) -> list[list[TrainGroup]]:
@@ -116,18 +112,8 @@ def micro_batches(groups: Sequence[TrainGroup], budget: int) -> list[list[TrainG
     micro-batch of its own.
     """
     pieces = [p for g, group in enumerate(groups) for p in _pieces(g, group, budget)]
-    bins: list[list[_Piece]] = []
-    rooms: list[int] = []
-    for piece in sorted(pieces, key=_largest_first):
-        fitting = [(room, i) for i, room in enumerate(rooms) if room >= piece.tokens]
-        if fitting:
-            _, best = min(fitting)
-            bins[best].append(piece)
-            rooms[best] -= piece.tokens
-        else:
-            bins.append([piece])
-            rooms.append(budget - piece.tokens)
-    return [_select(groups, _places(pieces)) for pieces in bins]
+    plan = best_fit([p.tokens for p in pieces], budget)
+    return [_select(groups, _places([pieces[i] for i in chosen])) for chosen in plan]
 
 
 def packed_tokens(group: TrainGroup) -> int:
@@ -142,10 +128,6 @@ class _Piece:
     group: int
     samples: range
     tokens: int
-
-
-def _largest_first(piece: _Piece) -> tuple[int, int, int]:
-    return (-piece.tokens, piece.group, piece.samples.start)
 
 
 def _pieces(number: int, group: TrainGroup, limit: int) -> list[_Piece]:

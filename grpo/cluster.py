@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -154,6 +154,28 @@ def wait(references: Sequence[Any], what: str, timeout_s: float = START_TIMEOUT_
         raise RunError(f"{what}: the worker died ({str(error).splitlines()[0]})") from error
 
 
+def start_ranks(
+    worker: type, ranks: int, gpus: float, arguments: Callable[[int, str | None], tuple[Any, ...]]
+) -> list[Any]:
+    """One actor per rank, not waited for; `arguments(rank, rendezvous)` are its constructor's."""
+    rendezvous = f"tcp://127.0.0.1:{free_port()}" if ranks > 1 else None
+    remote: Any = ray.remote(worker).options(num_cpus=0, num_gpus=gpus, max_restarts=0)
+    return [remote.remote(*arguments(rank, rendezvous)) for rank in range(ranks)]
+
+
+def share(value: Any) -> Any:
+    """Put a value into the object store once, for all ranks."""
+    return ray.put(value)
+
+
+def end_ranks(ranks: Sequence[Any]) -> None:
+    """Close the ranks, then end their processes."""
+    with suppress(RunError):
+        wait([r.close.remote() for r in ranks], "learner", 20.0)
+    for rank in ranks:
+        ray.kill(rank)
+
+
 class RewardHandle:
     """The reward worker, seen from the loop (`grpo.loop.Rewards`)."""
 
@@ -209,10 +231,7 @@ class LearnerGroup:
 
     def close(self) -> None:
         """Remove published weights, end the ranks."""
-        with suppress(RunError):
-            wait([r.close.remote() for r in self._ranks], "learner", 20.0)
-        for rank in self._ranks:
-            ray.kill(rank)
+        end_ranks(self._ranks)
 
     @staticmethod
     def _all(references: Sequence[Any], what: str) -> Any:
@@ -323,12 +342,10 @@ def start_cluster(
     """
     samplers = start_samplers(config, model_dir, compute_dtype, version=None)
     placement = plan_placement(config, *resources())
-    rendezvous = f"tcp://127.0.0.1:{free_port()}" if config.learner.ranks > 1 else None
     policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
-    ranks: list[Any] = [
-        ray.remote(LearnerWorker)
-        .options(num_cpus=0, num_gpus=placement.learner_gpus, max_restarts=0)
-        .remote(
+
+    def arguments(rank: int, rendezvous: str | None) -> tuple[Any, ...]:
+        return (
             config.model_copy(update={"policy": policy}),
             str(model_dir.absolute()),
             rank,
@@ -340,8 +357,8 @@ def start_cluster(
             sum(node["Alive"] for node in ray.nodes()) > 1,
             canaries,
         )
-        for rank in range(config.learner.ranks)
-    ]
+
+    ranks = start_ranks(LearnerWorker, config.learner.ranks, placement.learner_gpus, arguments)
     learners = LearnerGroup(ranks, config)
     try:
         wait([r.ready.remote() for r in ranks], "learner start")

@@ -57,7 +57,7 @@ class TrainedPolicy:
             _recompute_layers(self.model)
         config: Any = self.model.config
         self.dtype: str = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
-        """ "float32" or "bfloat16"."""
+        """Type of the matrix work: float32 or bfloat16."""
         self.head: nn.Module | None = None
         """What is trained beside the policy, such as a reward model's scalar head."""
         self.parameters: dict[str, nn.Parameter] = {}
