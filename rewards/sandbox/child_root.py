@@ -1,0 +1,97 @@
+"""The file system that sandboxed programs see. Built once per launcher; each run adds its own /tmp, /dev/shm, /proc."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from rewards.sandbox.child_system import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_REC,
+    mount,
+    pivot_root,
+    set_mount_flags,
+    unmount,
+)
+
+_OLD = "/.host"
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_SHM_BYTES = 16 * 1024 * 1024
+_INODES = 16384
+
+
+def build_root(binds: Sequence[tuple[str, str]]) -> None:
+    """Replace the root by a small read-only one. Needs a mount and a pid namespace of its own and CAP_SYS_ADMIN there.
+
+    Args:
+        binds: (real path on the host, path inside), read-only with all that is mounted below.
+
+    Raises:
+        OSError: the host refuses a step; the process is of no more use.
+    """
+    base = next(path for path in ("/tmp", "/mnt", "/var", "/usr") if os.path.isdir(path))
+    mount("none", "/", flags=MS_REC | MS_PRIVATE)
+    mount("tmpfs", base, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m,nr_inodes=4096")
+    os.mkdir(base + _OLD)
+    pivot_root(base, base + _OLD)
+    os.chdir("/")
+    for name in ("proc", "dev", "dev/shm", "tmp", "etc"):
+        os.mkdir(f"/{name}", 0o755)
+    # Before the old root goes: the kernel allows a new proc only where a whole one can be seen.
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    for source, target in [("/usr", "/usr"), *_system_directories(), *binds]:
+        _bind(source, target)
+    for name in _DEVICES:
+        _bind_file(f"/dev/{name}", f"/dev/{name}")
+    for name, link in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        os.symlink(f"/proc/self/fd{link}", f"/dev/{name}")
+    unmount(_OLD)
+    os.rmdir(_OLD)
+    set_mount_flags("/", MOUNT_ATTR_RDONLY, recursive=False)
+
+
+def mount_private(tmp_bytes: int) -> None:
+    """In the namespaces of one run: its own /proc, /tmp and /dev/shm, bounded in bytes and inodes."""
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    for path, size in (("/tmp", tmp_bytes), ("/dev/shm", min(tmp_bytes, _SHM_BYTES))):
+        options = f"mode=0755,size={size},nr_inodes={_INODES}"
+        mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options)
+
+
+def _system_directories() -> list[tuple[str, str]]:
+    """/bin, /lib …: links into /usr on most hosts, which are made again here; else directories to bind."""
+    binds = []
+    for name in _SYSTEM_LINKS:
+        path = f"{_OLD}/{name}"
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), f"/{name}")
+        elif os.path.isdir(path):
+            binds.append((f"/{name}", f"/{name}"))
+    return binds
+
+
+def _bind(source: str, target: str) -> None:
+    source = _OLD + source
+    if not os.path.exists(source):
+        return
+    if not os.path.isdir(source):
+        _bind_file(source.removeprefix(_OLD), target)
+        set_mount_flags(target, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, recursive=False)
+        return
+    os.makedirs(target, 0o755, exist_ok=True)
+    mount(source, target, flags=MS_BIND | MS_REC)
+    set_mount_flags(target, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, recursive=True)
+
+
+def _bind_file(source: str, target: str) -> None:
+    os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
+    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    mount(_OLD + source, target, flags=MS_BIND)

@@ -1,0 +1,226 @@
+"""One run seen from outside: hand over the program, read its output up to the cap, take the report, judge."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rewards.sandbox.launcher import ENVIRONMENT, Launcher
+from rewards.sandbox.memory_files import SandboxFile, collector, read_parts, sealed
+
+_PREPARE_TIMEOUT_S = 30.0
+_END_TIMEOUT_S = 10.0
+_OWN_GRACE_S = 2.0
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one sandbox is to do."""
+
+    files: Sequence[SandboxFile]
+    """Written to the work directory first; the first one is the Python program if `argv` is empty."""
+    argv: Sequence[str] = ()
+    """Command; empty: run files[0] in the warm Python."""
+    env: Mapping[str, str] | None = None
+    """Added to PATH, HOME and LANG."""
+    stdin: bytes = b""
+    wall_s: float = 10.0
+    memory_bytes: int = 1 << 29
+    tasks: int = 256
+    output_bytes: int = 1 << 20
+    tmp_bytes: int = 1 << 26
+    open_files: int = 256
+    collect_bytes: int = 0
+    """More than 0: after a run that ended with exit code 0, bring back new files of the work directory."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How it went. `fault` is a failure of the sandbox; then nothing else counts."""
+
+    fault: str = ""
+    flag: str | None = None
+    """"time", "memory", "tasks" or "output": the limit that ended the run."""
+    status: int | None = None
+    """Wait status of the program."""
+    stdout: bytes = b""
+    stderr: bytes = b""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    max_rss_bytes: int = 0
+    files: Sequence[SandboxFile] | None = ()
+    """Collected files; None: larger than allowed."""
+
+
+def do(launcher: Launcher, work: Work) -> Report:
+    """Run it. Always returns in time: within the wall limit and seconds of grace.
+
+    Raises:
+        LauncherGone: there is no launcher to run it.
+    """
+    with contextlib.ExitStack() as stack:
+        channel, handle = launcher.open_job()
+        stack.callback(os.close, handle)
+        stack.callback(channel.close)
+        stack.callback(_kill, handle)  # first of these three to run; a run that ended does not mind
+        pipes = [os.pipe(), os.pipe()]
+        for read_end, _ in pipes:
+            os.set_blocking(read_end, False)
+            stack.callback(os.close, read_end)
+        collected = None
+        with contextlib.ExitStack() as handed_over:
+            for _, write_end in pipes:
+                handed_over.callback(os.close, write_end)
+            fds = [sealed(work.stdin), pipes[0][1], pipes[1][1]]
+            handed_over.callback(os.close, fds[0])
+            fds.append(sealed([file.content for file in work.files]))
+            handed_over.callback(os.close, fds[3])
+            if work.collect_bytes:
+                collected = collector()
+                stack.callback(os.close, collected)
+                fds.append(collected)
+            try:
+                socket.send_fds(channel, [json.dumps(_request(work)).encode()], fds)
+            except OSError as error:
+                return Report(fault=f"the sandbox ended before it began: {error}")
+        exchange = _Exchange(channel, handle, [pipes[0][0], pipes[1][0]], work)
+        message = exchange.run()
+        if message is None or message.get("error"):
+            return Report(fault=message["error"] if message else exchange.fault)
+        files = message["files"]
+        if files:
+            assert collected is not None
+            contents = read_parts(collected, [size for _, size, _ in files])
+            files = [
+                SandboxFile(name, content, mode)
+                for (name, _, mode), content in zip(files, contents, strict=True)
+            ]
+        stdout, stderr = (bytes(output[: work.output_bytes]) for output in exchange.outputs)
+        return Report(
+            flag="output" if exchange.flooded else message["flag"],
+            status=message["status"],
+            stdout=stdout,
+            stderr=stderr,
+            wall_s=message["wall_s"],
+            cpu_s=message["cpu_s"],
+            max_rss_bytes=message["max_rss_bytes"],
+            files=files,
+        )
+
+
+def _request(work: Work) -> dict[str, Any]:
+    cores = os.cpu_count() or 1
+    return {
+        "work": "/tmp",
+        "argv": list(work.argv),
+        "env": {**ENVIRONMENT, **(work.env or {})},
+        "files": [(file.name, len(file.content), file.mode) for file in work.files],
+        "wall_s": work.wall_s,
+        "memory_bytes": work.memory_bytes,
+        "tasks": work.tasks,
+        "tmp_bytes": work.tmp_bytes,
+        "collect_bytes": work.collect_bytes,
+        "rlimits": {
+            # Above the bound, at which process 1 ends the run: a program that was merely refused a fork could not be
+            # told from one that never tried. This is what holds between two looks.
+            "NPROC": work.tasks + max(16, work.tasks // 2),
+            "NOFILE": work.open_files,
+            "FSIZE": work.tmp_bytes,
+            "CORE": 0,
+            "MEMLOCK": 1 << 16,
+            # Wall time ends the run first; this is for what wall time might not see.
+            "CPU": math.ceil(work.wall_s * cores) + 2,
+        },
+    }
+
+
+class _Exchange:
+    """The conversation with a running sandbox."""
+
+    def __init__(self, channel: socket.socket, handle: int, pipes: Sequence[int], work: Work) -> None:
+        self._channel, self._handle, self._pipes, self._work = channel, handle, pipes, work
+        self.outputs = [bytearray(), bytearray()]
+        self.flooded = False
+        self.fault = ""
+
+    def run(self) -> dict[str, Any] | None:
+        """The report, or None and `fault`. All output that counts is in `outputs`."""
+        poller = select.poll()
+        for fd in (self._channel.fileno(), *self._pipes):
+            poller.register(fd, select.POLLIN)
+        deadline = time.monotonic() + _PREPARE_TIMEOUT_S
+        asked_to_stop = False
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                if asked_to_stop:
+                    _kill(self._handle)
+                    self.fault = "the sandbox did not end when told to"
+                    return None
+                self._stop()
+                asked_to_stop, deadline = True, time.monotonic() + _END_TIMEOUT_S
+                continue
+            for fd, _ in poller.poll(max(1, left * 1000)):
+                if fd == self._channel.fileno():
+                    message = self._hear()
+                    if message is None or "started" not in message:
+                        self._drain()
+                        return message
+                    deadline = time.monotonic() + self._work.wall_s + _OWN_GRACE_S
+                elif not self._read(self._pipes.index(fd)):
+                    poller.unregister(fd)
+            if self.flooded and not asked_to_stop:
+                self._stop()
+                asked_to_stop, deadline = True, time.monotonic() + _END_TIMEOUT_S
+
+    def _stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._channel.send(b"stop")
+
+    def _hear(self) -> dict[str, Any] | None:
+        try:
+            data = self._channel.recv(1 << 18)
+        except OSError as error:
+            self.fault = str(error)
+            return None
+        if not data:
+            self.fault = "the sandbox was killed"
+            return None
+        message: dict[str, Any] = json.loads(data)
+        return message
+
+    def _read(self, which: int) -> bool:
+        """Take what is there; False at the end of the stream, or past the cap."""
+        output = self.outputs[which]
+        try:
+            part = os.read(self._pipes[which], _CHUNK)
+        except BlockingIOError:
+            return True
+        output += part[: self._work.output_bytes + 1 - len(output)]
+        if len(output) > self._work.output_bytes:
+            self.flooded = True
+            return False
+        return bool(part)
+
+    def _drain(self) -> None:
+        """All writers are gone: take what the pipes still hold (they may lag behind the report)."""
+        for which in range(len(self._pipes)):
+            while len(self.outputs[which]) <= self._work.output_bytes:
+                before = len(self.outputs[which])
+                if not self._read(which) or len(self.outputs[which]) == before:
+                    break
+
+
+def _kill(handle: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(handle, signal.SIGKILL)

@@ -1,0 +1,264 @@
+"""Run untrusted programs. `Sandbox.open()` once, then `run` from any thread.
+
+    with Sandbox.open() as sandbox:
+        outcome = sandbox.run("python", "print(input()[::-1])", b"abc")
+
+The verdict is computed here, outside, from bytes read and flags set by the harness; exit codes and messages that
+imitate a limit stay "runtime_error". Expected outputs never enter.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from types import TracebackType
+
+from rewards.sandbox.errors import SandboxUnavailable
+from rewards.sandbox.job import Report, Work, do
+from rewards.sandbox.languages import MissingToolchain, Toolchain, find_toolchain
+from rewards.sandbox.launcher import Launcher, LauncherGone
+from rewards.sandbox.memory_files import SandboxFile
+from rewards.sandbox.settings import SandboxSettings
+from rewards.sandbox.tiers import Tier, describe
+from rewards.sandbox.types import MIB, Limits, Outcome, Verdict
+
+_TRIES = 2
+_PYTHON = Toolchain(name="python", source_name="main.py", compile=None, run=(), env={}, binds=())
+"""Programs run in the launcher's own interpreter, forked while warm."""
+_MAX_PROGRAM_BYTES = 64 * MIB
+_COMPILER = {"memory_bytes": 2048 * MIB, "tasks": 256, "tmp_bytes": 512 * MIB, "open_files": 1024}
+"""Least limits of a compile step: what compilers need has nothing to do with what the program may use."""
+_REASONS = {
+    "time": "ran longer than {wall_s:g} s",
+    "memory": "held more than {memory_bytes} bytes of memory",
+    "tasks": "had more than {tasks} processes and threads at once",
+    "output": "wrote more than {output_bytes} bytes to one stream",
+    "stopped": "was stopped",
+}
+_VERDICTS: dict[str, Verdict] = {
+    "time": "time_limit",
+    "memory": "memory_limit",
+    "tasks": "process_limit",
+    "output": "output_limit",
+}
+
+
+class Sandbox:
+    """Isolated runs of programs. Thread-safe; `close` ends all of them.
+
+    Made by `Sandbox.open`.
+    """
+
+    def __init__(self, settings: SandboxSettings, tier: Tier) -> None:
+        self.tier = tier
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._launchers: dict[tuple[str, ...], Launcher] = {}
+        self._closed = False
+
+    @classmethod
+    def open(cls, settings: SandboxSettings | None = None) -> Sandbox:
+        """Probe the host by a real run and take the tier that the settings name.
+
+        Raises:
+            SandboxUnavailable: the host refuses it; the message names the mend.
+        """
+        settings = settings or SandboxSettings()
+        if settings.tier not in ("auto", "namespaces"):
+            raise SandboxUnavailable(f'tier = "{settings.tier}" is not there')
+        sandbox = cls(settings, describe("namespaces", False))
+        try:
+            report = sandbox._do((), Work([SandboxFile("main.py", b"print(6 * 7)")]))
+            if report.stdout != b"42\n":
+                raise SandboxUnavailable(f"a first program did not run: {report.fault or report}")
+        except (SandboxUnavailable, LauncherGone) as error:
+            sandbox.close()
+            raise SandboxUnavailable(
+                f"programs cannot be isolated on this host: {error}. Mends: allow unprivileged user namespaces "
+                "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone=1, "
+                "kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile that allows them "
+                'and unmasked /proc), or accept less by naming it: sandbox tier = "landlock"'
+            ) from error
+        return sandbox
+
+    def run(
+        self, language: str, source: str | bytes, stdin: bytes = b"", limits: Limits | None = None
+    ) -> Outcome:
+        """Compile if the language needs it, and run once. Never raises for what the program does."""
+        return self.run_many(language, source, [stdin], limits)[0]
+
+    def run_many(
+        self,
+        language: str,
+        source: str | bytes,
+        stdins: Sequence[bytes],
+        limits: Limits | None = None,
+        total_wall_s: float | None = None,
+    ) -> list[Outcome]:
+        """Compile once and run once per input, each in a fresh sandbox.
+
+        Args:
+            total_wall_s: wall time of all runs together (not of compiling); what it leaves no time for is a
+                "time_limit" too.
+        """
+        limits = limits or Limits()
+        code = source.encode(errors="surrogatepass") if isinstance(source, str) else source
+        try:
+            toolchain = _PYTHON if language == "python" else find_toolchain(language)
+        except MissingToolchain as error:
+            return [self._unstarted("unsupported_language", str(error))] * len(stdins)
+        if toolchain is None:
+            return [self._unstarted("unsupported_language", f"unknown language {language!r}")] * len(stdins)
+        files: Sequence[SandboxFile] = [SandboxFile(toolchain.source_name, code)]
+        if toolchain.compile:
+            compiled = self._compile(toolchain, files, limits)
+            if isinstance(compiled, Outcome):
+                return [compiled] * len(stdins)
+            files = compiled
+        outcomes = []
+        end = None if total_wall_s is None else time.monotonic() + total_wall_s
+        for stdin in stdins:
+            left = limits.wall_s if end is None else min(limits.wall_s, end - time.monotonic())
+            if left <= 0:
+                outcomes.append(
+                    self._unstarted("time_limit", f"no time left of {total_wall_s:g} s for all runs")
+                )
+                continue
+            work = _work(toolchain, toolchain.run, files, stdin, replace(limits, wall_s=left))
+            outcomes.append(self._outcome(self._try(toolchain, work), work))
+        return outcomes
+
+    def close(self) -> None:
+        """End every launcher, and with it every run. Further runs are "sandbox_error"."""
+        with self._lock:
+            self._closed = True
+            launchers = list(self._launchers.values())
+            self._launchers.clear()
+        for launcher in launchers:
+            launcher.close()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _compile(
+        self, toolchain: Toolchain, files: Sequence[SandboxFile], limits: Limits
+    ) -> Sequence[SandboxFile] | Outcome:
+        assert toolchain.compile is not None
+        least = {name: max(value, getattr(limits, name)) for name, value in _COMPILER.items()}
+        work = _work(
+            toolchain,
+            toolchain.compile,
+            files,
+            b"",
+            replace(limits, wall_s=limits.compile_wall_s, **least),
+            collect_bytes=_MAX_PROGRAM_BYTES,
+        )
+        report = self._try(toolchain, work)
+        outcome = self._outcome(report, work)
+        if outcome.verdict == "sandbox_error":
+            return outcome
+        if outcome.verdict != "ok":
+            return replace(outcome, verdict="compile_error", reason=f"compiler: {outcome.reason}")
+        if not report.files:
+            reason = "no program came out" if report.files is not None else "the program is too large"
+            return replace(outcome, verdict="compile_error", reason=f"compiler: {reason}")
+        return report.files
+
+    def _try(self, toolchain: Toolchain, work: Work) -> Report:
+        """Run; after a fault of the sandbox itself, once more with a new launcher if the old one is gone."""
+        report = Report(fault="closed")
+        for _ in range(_TRIES):
+            try:
+                report = self._do(toolchain.binds, work)
+            except (LauncherGone, SandboxUnavailable, OSError) as error:
+                report = Report(fault=f"{type(error).__name__}: {error}")
+            if not report.fault or self._closed:
+                break
+        return report
+
+    def _do(self, binds: tuple[str, ...], work: Work) -> Report:
+        if not self._settings.zygote:
+            launcher = Launcher(binds)
+            try:
+                return do(launcher, work)
+            finally:
+                launcher.close()
+        launcher = self._launcher(binds)
+        try:
+            return do(launcher, work)
+        except LauncherGone:
+            self._forget(binds, launcher)
+            raise
+
+    def _launcher(self, binds: tuple[str, ...]) -> Launcher:
+        with self._lock:
+            if self._closed:
+                raise LauncherGone("the sandbox was closed")
+            if binds not in self._launchers:
+                self._launchers[binds] = Launcher(binds)
+            return self._launchers[binds]
+
+    def _forget(self, binds: tuple[str, ...], launcher: Launcher) -> None:
+        """Only a dead launcher goes: one that was refused a namespace for a moment serves other threads."""
+        with self._lock:
+            if launcher.is_alive() or self._launchers.get(binds) is not launcher:
+                return
+            del self._launchers[binds]
+        launcher.close()
+
+    def _unstarted(self, verdict: Verdict, reason: str) -> Outcome:
+        return Outcome(verdict, reason, None, b"", b"", 0.0, 0.0, 0, self.tier.name)
+
+    def _outcome(self, report: Report, work: Work) -> Outcome:
+        if report.fault:
+            return self._unstarted("sandbox_error", report.fault)
+        code = None if report.status is None else os.waitstatus_to_exitcode(report.status)
+        if code is not None and code < 0:
+            code = 128 - code
+        verdict: Verdict = "ok" if code == 0 else "runtime_error"
+        reason = "" if code == 0 else f"exit code {code}"
+        if report.flag:
+            verdict = _VERDICTS.get(report.flag, "sandbox_error")
+            reason = _REASONS[report.flag].format(**vars(work))
+        return Outcome(
+            verdict,
+            reason,
+            code,
+            report.stdout,
+            report.stderr,
+            report.wall_s,
+            report.cpu_s,
+            report.max_rss_bytes,
+            self.tier.name,
+        )
+
+
+def _work(
+    toolchain: Toolchain,
+    command: Sequence[str],
+    files: Sequence[SandboxFile],
+    stdin: bytes,
+    limits: Limits,
+    collect_bytes: int = 0,
+) -> Work:
+    return Work(
+        files=files,
+        argv=command,
+        env=toolchain.env,
+        stdin=stdin,
+        wall_s=limits.wall_s,
+        memory_bytes=limits.memory_bytes,
+        tasks=limits.tasks,
+        output_bytes=limits.output_bytes,
+        tmp_bytes=limits.tmp_bytes,
+        open_files=limits.open_files,
+        collect_bytes=collect_bytes,
+    )

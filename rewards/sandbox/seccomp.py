@@ -1,0 +1,203 @@
+"""The system-call filter of sandboxed programs, packed by hand as classic BPF (no library needed).
+
+A deny list: what only escapes, kernel attack surface or resources outside the other limits need. Compilers, threads,
+asyncio, multiprocessing, node, Java, Go and Rust run under it. The filter is a pure function of the architecture.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_NR, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
+_X32_BIT = 0x40000000
+_AF_UNIX = 1
+_NEW_NAMESPACES = (
+    0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; NEWTIME exists for clone3 and unshare only
+)
+_TERMINAL_IOCTLS = (0x5412, 0x541C, 0x5423)  # TIOCSTI, TIOCLINUX, TIOCSETD
+
+
+@dataclass(frozen=True)
+class _Machine:
+    audit_arch: int
+    """AUDIT_ARCH_*: what seccomp_data.arch holds for native calls."""
+    numbers: dict[str, int]
+
+
+# name: (x86_64, aarch64); None: the machine has no such call.
+_DENIED: dict[str, tuple[int | None, int | None]] = {
+    # other processes' memory and descriptors
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440),
+    "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438),
+    # kernel attack surface
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "fanotify_init": (300, 262),
+    "personality": (135, 92),
+    "modify_ldt": (154, None),
+    "lookup_dcookie": (212, 18),
+    "move_pages": (279, 239),
+    "migrate_pages": (256, 238),
+    # mounts, roots, namespaces
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "mount_setattr": (442, 442),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "statmount": (457, 457),
+    "listmount": (458, 458),
+    "open_tree_attr": (467, 467),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    # memory that neither /tmp's size nor resident memory bounds, and objects that outlive a process
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "shmget": (29, 194),
+    "shmctl": (31, 195),
+    "shmat": (30, 196),
+    "semget": (64, 190),
+    "semctl": (66, 191),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
+    "msgget": (68, 186),
+    "msgctl": (71, 187),
+    "msgrcv": (70, 188),
+    "msgsnd": (69, 189),
+    "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+    # the host itself (no capability either)
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "reboot": (169, 142),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "syslog": (103, 116),
+    "acct": (163, 89),
+    "quotactl": (179, 60),
+    "quotactl_fd": (443, 443),
+    "settimeofday": (164, 170),
+    "clock_settime": (227, 112),
+    "clock_adjtime": (305, 266),
+    "adjtimex": (159, 171),
+    "sethostname": (170, 161),
+    "setdomainname": (171, 162),
+    "iopl": (172, None),
+    "ioperm": (173, None),
+    "vhangup": (153, 58),
+    # network (the namespace holds no interface either)
+    "connect": (42, 203),
+    "bind": (49, 200),
+    "listen": (50, 201),
+    "accept": (43, 202),
+    "accept4": (288, 242),
+}
+_SPECIAL = {
+    "socket": (41, 198),
+    "socketpair": (53, 199),
+    "clone": (56, 220),
+    "clone3": (435, 435),
+    "ioctl": (16, 29),
+}
+_AUDIT_ARCHS = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+MACHINES = tuple(_AUDIT_ARCHS)
+
+
+def _machine(name: str) -> _Machine:
+    column = MACHINES.index(name)
+    numbers = {call: row[column] for call, row in {**_DENIED, **_SPECIAL}.items()}
+    return _Machine(
+        _AUDIT_ARCHS[name], {call: number for call, number in numbers.items() if number is not None}
+    )
+
+
+def _op(code: int, k: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, if_true, if_false, k)
+
+
+def _refuse(error: int) -> bytes:
+    return _op(_RETURN, _ERRNO | error)
+
+
+def _on(number: int, body: Sequence[bytes]) -> list[bytes]:
+    """`body` for this call; it must end in a return. The number stays loaded for what follows."""
+    return [_op(_JUMP_EQUAL, number, 0, len(body)), *body]
+
+
+def build_filter(machine: str) -> bytes:
+    """The filter as an array of struct sock_filter (8 bytes each).
+
+    Calls of another architecture (int 0x80) end the process; x32 calls get ENOSYS; clone3, whose flags a filter
+    cannot read, gets ENOSYS so that libc falls back to clone.
+
+    Raises:
+        KeyError: no call table for this machine.
+    """
+    if machine not in _AUDIT_ARCHS:
+        raise KeyError(machine)
+    target = _machine(machine)
+    numbers = dict(target.numbers)
+    socket, socketpair = numbers.pop("socket"), numbers.pop("socketpair")
+    clone, clone3, ioctl = numbers.pop("clone"), numbers.pop("clone3"), numbers.pop("ioctl")
+    program = [
+        _op(_LOAD, _ARCH),
+        _op(_JUMP_EQUAL, target.audit_arch, 1, 0),
+        _op(_RETURN, _KILL_PROCESS),
+        _op(_LOAD, _NR),
+        _op(_JUMP_GREATER_EQUAL, _X32_BIT, 0, 1),
+        _refuse(errno.ENOSYS),
+    ]
+    program += _on(
+        clone,
+        [
+            _op(_LOAD, _ARGUMENTS),
+            _op(_JUMP_SET, _NEW_NAMESPACES, 0, 1),
+            _refuse(errno.EPERM),
+            _op(_RETURN, _ALLOW),
+        ],
+    )
+    program += _on(clone3, [_refuse(errno.ENOSYS)])
+    program += _on(socket, [_refuse(errno.EAFNOSUPPORT)])
+    program += _on(
+        socketpair,
+        [
+            _op(_LOAD, _ARGUMENTS),
+            _op(_JUMP_EQUAL, _AF_UNIX, 1, 0),
+            _refuse(errno.EAFNOSUPPORT),
+            _op(_RETURN, _ALLOW),
+        ],
+    )
+    terminal = [_op(_LOAD, _ARGUMENTS + 8)]
+    for request in _TERMINAL_IOCTLS:
+        terminal += _on(request, [_refuse(errno.EPERM)])
+    program += _on(ioctl, [*terminal, _op(_RETURN, _ALLOW)])
+    for number in numbers.values():
+        program += _on(number, [_refuse(errno.EPERM)])
+    program.append(_op(_RETURN, _ALLOW))
+    return b"".join(program)
