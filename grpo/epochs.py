@@ -20,12 +20,14 @@ class BatchPlan:
     def __init__(
         self, repeats: Sequence[float], batch_size: int, epochs: int, max_steps: int | None, seed: int
     ) -> None:
-        """Args:
-        repeats: how often each example comes in an epoch; see `epoch_order`.
-        batch_size: examples of an update.
-        epochs: passes.
-        max_steps: None for all of them.
-        seed: ≥ 0.
+        """Lay out the run.
+
+        Args:
+            repeats: how often each example comes in an epoch; see `epoch_order`.
+            batch_size: examples of an update.
+            epochs: passes.
+            max_steps: stop after so many updates; None for all of them.
+            seed: ≥ 0.
 
         Raises:
             ValueError: an epoch has no example.

@@ -1,13 +1,12 @@
 """The learner: log-probs, gradient, optimizer step. A plain class; grpo/actor.py puts it on Ray.
 
-    learner.begin_phase(groups, step, temperature)       fixes π_old and π_ref log-probs for the phase
-    learner.update(mini_batch, step, max_tokens)         micro-batches → loss → gradient → AdamW, one policy
-    update learner.named_tensors(), .canary_logprobs(ids)       what a weight sync publishes and proves
-    itself with learner.save(folder), .load(folder)                  weights, moments, reference: goes on bit
-    for bit
+    learner.begin_phase(groups, step, temperature)         fixes π_old and π_ref log-probs for the phase
+    learner.update(mini_batch, step, max_tokens)           micro-batches → loss → gradient → AdamW, one policy update
+    learner.named_tensors(), .canary_logprobs(ids)         what a weight sync publishes and proves itself with
+    learner.save(folder), .load(folder)                    weights, moments, reference: goes on bit for bit
 
-With one update per phase π_old is π_θ itself, so its log-probs are the detached current ones and cost no
-pass. Ranks each hold the whole policy, take their share of every mini-batch and add up their gradients.
+With one update per phase π_old is π_θ itself, so its log-probs are the detached current ones and cost no pass.
+Ranks each hold the whole policy, take their share of every mini-batch and add up their gradients.
 """
 
 from __future__ import annotations
@@ -60,8 +59,8 @@ class Learner:
             policy, algorithm, optimizer, learner: sections of the recipe.
             model_path: folder with config and safetensors.
             total_steps: updates of the whole run, for the learning rate's schedule.
-            rank, world: place among the learner ranks; with world > 1 torch.distributed is already
-            initialised. device: where the policy is.
+            rank, world: place among the learner ranks; with world > 1 torch.distributed is already initialised.
+            device: where the policy is.
 
         Raises:
             PolicyError: the folder cannot be loaded.
@@ -92,12 +91,11 @@ class Learner:
         Args:
             groups: everything that trains in the phase, the same on every rank.
             step: updates done; the policy version that sampled.
-            temperature: of the sampling; log-probs are of the distribution at this temperature, like the
-            engine's.
+            temperature: of the sampling; log-probs are of the distribution at this temperature, like the engine's.
 
         Returns:
-            gap/mean and gap/max: |log π_old − log π_engine| over the sampled tokens, nats. Empty with one
-            update per phase, where `update` reports them at no cost.
+            gap/mean and gap/max: |log π_old − log π_engine| over the sampled tokens, nats. Empty with one update per
+            phase, where `update` reports them at no cost.
         """
         self._temperature = temperature
         self._old = self._ref = None
@@ -114,8 +112,7 @@ class Learner:
         """One optimizer update on a mini-batch.
 
         Args:
-            mini_batch: the same on every rank; its samples were in `begin_phase`. An empty one (everything
-            abstained)
+            mini_batch: the same on every rank; its samples were in `begin_phase`. An empty one (everything abstained)
                 leaves the weights alone.
             step: updates done before this one.
             max_tokens: the step's length limit; divisor of aggregation "fixed_length" unless that is set.
@@ -209,8 +206,7 @@ class Learner:
                 sums.add(loss, metrics, entropy, logprobs, rollout)
 
     def _logprobs(self, groups: Sequence[TrainGroup]) -> Logprobs:
-        """Log-probs of every sample under the weights now in the model; ranks share the work and the
-        result."""
+        """Log-probs of every sample under the weights now in the model; ranks share the work and the result."""
         found: Logprobs = {}
         with self.trained.autocast():
             for part in micro_batches(

@@ -26,7 +26,10 @@ from policies.router import update_router_bias
 
 
 class TrainedPolicy:
-    """Weights in float32, AdamW, and the compute type of the forward."""
+    """Weights in float32, AdamW, and the compute type of the forward.
+
+    One update: `loss.backward()` inside `autocast()`, then `add_gradients()`, then `step(…)`.
+    """
 
     def __init__(
         self,
@@ -113,15 +116,19 @@ class TrainedPolicy:
         return hf_names.named_tensors(self.model)
 
     def export(self, folder: Path) -> None:
-        """Write the policy for transformers and vLLM: config, float32 safetensors, tokenizer; a head beside it in
-        head.safetensors."""
+        """Write the policy for transformers and vLLM: config, float32 safetensors, tokenizer.
+
+        A head goes beside the weights, in head.safetensors.
+        """
         save_policy(self.model, folder, tokenizer_from=self._model_path)
         if self.head is not None:
             trainer_state.save_head(folder, self.head.state_dict())
 
     def save(self, folder: Path, reference: Mapping[str, Tensor] | None) -> None:
-        """Write everything that a continuation needs into an existing folder: the export in policy/, moments and
-        reference beside it."""
+        """Write everything that a continuation needs into an existing folder.
+
+        The policy stands in policy/, moments, reference and head beside it (grpo/trainer_state.py).
+        """
         save_policy(self.model, folder / trainer_state.POLICY, tokenizer_from=self._model_path)
         if self.head is not None:
             trainer_state.save_head(folder, self.head.state_dict())
