@@ -343,13 +343,18 @@ class Killed(BaseException):
 
 
 class OneRank:
-    """`grpo.supervised.Ranks` in this process; dies before an update or in the middle of a save, if told so."""
+    """`grpo.supervised.Ranks` in this process; dies before an update, in a save or after it, if told so."""
 
     def __init__(
-        self, learner: SupervisedLearner, root: Path, die_at: int = -1, die_saving: int = -1
+        self,
+        learner: SupervisedLearner,
+        root: Path,
+        die_at: int = -1,
+        die_saving: int = -1,
+        die_saved: int = -1,
     ) -> None:
         self._learner, self._root = learner, root
-        self._die_at, self._die_saving = die_at, die_saving
+        self._die_at, self._die_saving, self._die_saved = die_at, die_saving, die_saved
 
     def update(self, batch: Any, step: int) -> dict[str, float]:
         if step == self._die_at:
