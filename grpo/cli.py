@@ -19,6 +19,7 @@ from grpo.commands.curate import curate
 from grpo.commands.options import Address, Model, Recipe, Set, overrides
 from grpo.commands.reward import reward_app
 from grpo.commands.reward_model import pairs, reward_model
+from grpo.commands.sample import sample
 
 app = typer.Typer(
     name="grpo",
@@ -31,6 +32,7 @@ app = typer.Typer(
     "First steps: `grpo doctor`, then `grpo demo`, then `grpo rl r1-zero-tiny --set steps=20`.",
 )
 app.add_typer(reward_app, name="reward")
+app.command(epilog="Example: `grpo sample sample.toml --model runs/dev2/policy --set samples=8`")(sample)
 app.command(epilog="Example: `grpo curate curate.toml --set per_prompt=2`")(curate)
 app.command(epilog="Example: `grpo pairs pairs.toml --set judge.votes=4`")(pairs)
 app.command(name="reward-model", epilog="Example: `grpo reward-model helpful.toml --set seed=2`")(

@@ -15,19 +15,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 
 from grpo.actor import LearnerWorker
 from grpo.checkpoint import Checkpoint
-from grpo.config import RlConfig
+from grpo.config import LearnerConfig, RlConfig
 from grpo.errors import RunError
 from grpo.types import StepReport, TrainGroup
 from rewards.actor import RewardWorker
+from rewards.config import RewardConfig
 from rewards.registry import with_absolute_path
 from rewards.types import ScoredGroup
 from rollout.actor import RayWorkers, start_worker
+from rollout.config import EngineConfig
 from rollout.dispatch import Dispatcher
 from rollout.types import RolloutChunk, SampleGroup
 from rollout.weights import Publication, shared_memory_dir
@@ -50,11 +52,28 @@ class Placement:
     learner_threads: int
 
 
-def plan_placement(config: RlConfig, cores: int, gpus: int) -> Placement:
+class SamplerConfig(Protocol):
+    """What sampling reads of a stage's config."""
+
+    @property
+    def engine(self) -> EngineConfig:
+        """Workers."""
+
+    @property
+    def rewards(self) -> tuple[RewardConfig, ...]:
+        """Components of the score."""
+
+    @property
+    def reward_workers(self) -> int:
+        """Processes per reward."""
+
+
+def plan_placement(engine: EngineConfig, learner: LearnerConfig | None, cores: int, gpus: int) -> Placement:
     """Divide cores and GPUs between rollout workers and learner ranks.
 
     Args:
-        config: engine.workers, engine.tensor_parallel, learner.ranks and thread overrides.
+        engine: workers, tensor_parallel and threads.
+        learner: ranks and threads; None where nothing is trained.
         cores: cores of one node.
         gpus: GPUs of the whole cluster.
 
@@ -65,23 +84,24 @@ def plan_placement(config: RlConfig, cores: int, gpus: int) -> Placement:
     Raises:
         RunError: GPUs exist but not enough for the tensor-parallel size.
     """
-    wanted = config.engine.workers * config.engine.tensor_parallel
-    if gpus and config.engine.tensor_parallel > gpus:
+    ranks = learner.ranks if learner else 0
+    wanted = engine.workers * engine.tensor_parallel
+    if gpus and engine.tensor_parallel > gpus:
         raise RunError(
-            f"engine.tensor_parallel = {config.engine.tensor_parallel}, but the cluster has {gpus} GPU(s)"
+            f"engine.tensor_parallel = {engine.tensor_parallel}, but the cluster has {gpus} GPU(s)"
         )
     if not gpus:
         rollout_gpus = learner_gpus = 0.0
-    elif gpus >= wanted + config.learner.ranks:
-        rollout_gpus, learner_gpus = float(config.engine.tensor_parallel), 1.0
+    elif gpus >= wanted + ranks:
+        rollout_gpus, learner_gpus = float(engine.tensor_parallel), 1.0
     else:
-        share = gpus / (wanted + config.learner.ranks)
+        share = gpus / (wanted + ranks)
         rollout_gpus = learner_gpus = round(min(share, 0.5), 4)
     return Placement(
         rollout_gpus=rollout_gpus,
         learner_gpus=learner_gpus,
-        rollout_threads=config.engine.threads or max(1, cores // config.engine.workers),
-        learner_threads=config.learner.threads or max(1, cores // config.learner.ranks),
+        rollout_threads=engine.threads or max(1, cores // engine.workers),
+        learner_threads=(learner.threads if learner else None) or max(1, cores // max(ranks, 1)),
     )
 
 
@@ -249,6 +269,14 @@ class RolloutHandle:
         """See `Dispatcher.generate`."""
         return self._dispatcher.generate(chunks)
 
+    def run(self, chunks: Sequence[RolloutChunk]) -> Iterator[tuple[str, SampleGroup]]:
+        """See `Dispatcher.run`."""
+        return self._dispatcher.run(chunks)
+
+    def wait_started(self) -> None:
+        """See `Dispatcher.wait_started`."""
+        self._dispatcher.wait_started()
+
     def load(self, publication: Publication) -> None:
         """See `Dispatcher.load`."""
         self._dispatcher.load(publication)
@@ -269,7 +297,7 @@ class RolloutHandle:
 
 @dataclass(frozen=True)
 class Samplers:
-    """What an evaluation needs: rollout workers and the reward worker."""
+    """What sampling and evaluation need: rollout workers and the reward worker."""
 
     rollouts: RolloutHandle
     rewards: RewardHandle
@@ -298,7 +326,13 @@ def _close(*handles: Any) -> None:
             handle.close()
 
 
-def start_samplers(config: RlConfig, model_dir: Path, compute_dtype: str, version: int | None) -> Samplers:
+def start_samplers(
+    config: SamplerConfig,
+    model_dir: Path,
+    compute_dtype: str,
+    version: int | None,
+    learner: LearnerConfig | None = None,
+) -> Samplers:
     """Start rollout and reward workers, without waiting for them.
 
     Args:
@@ -306,10 +340,11 @@ def start_samplers(config: RlConfig, model_dir: Path, compute_dtype: str, versio
         model_dir: as every node sees it.
         compute_dtype: the learner's, resolved; the engines' too unless engine.dtype names another.
         version: policy version of the folder's weights; None if a weight sync will come first.
+        learner: what is trained beside them on the same machines; None: nothing.
     """
-    placement = plan_placement(config, *resources())
+    placement = plan_placement(config.engine, learner, *resources())
     engine = config.engine.model_copy(
-        update={"dtype": engine_dtype(config, compute_dtype), "threads": placement.rollout_threads}
+        update={"dtype": engine_dtype(config.engine, compute_dtype), "threads": placement.rollout_threads}
     )
 
     def start_rollout(_: int) -> Any:
@@ -340,8 +375,8 @@ def start_cluster(
     Raises:
         RunError, PolicyError: what a learner could not load.
     """
-    samplers = start_samplers(config, model_dir, compute_dtype, version=None)
-    placement = plan_placement(config, *resources())
+    samplers = start_samplers(config, model_dir, compute_dtype, version=None, learner=config.learner)
+    placement = plan_placement(config.engine, config.learner, *resources())
     policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
 
     def arguments(rank: int, rendezvous: str | None) -> tuple[Any, ...]:
@@ -353,7 +388,7 @@ def start_cluster(
             rendezvous,
             str(checkpoint.path.absolute()) if checkpoint else None,
             str(shared_memory_dir(f"grpo-{os.getuid()}-{os.getpid()}")),
-            engine_dtype(config, compute_dtype),
+            engine_dtype(config.engine, compute_dtype),
             sum(node["Alive"] for node in ray.nodes()) > 1,
             canaries,
         )
@@ -368,6 +403,6 @@ def start_cluster(
     return Cluster(samplers, learners)
 
 
-def engine_dtype(config: RlConfig, compute_dtype: str) -> str:
+def engine_dtype(engine: EngineConfig, compute_dtype: str) -> str:
     """engine.dtype, "auto" being the learner's."""
-    return compute_dtype if config.engine.dtype == "auto" else config.engine.dtype
+    return compute_dtype if engine.dtype == "auto" else engine.dtype

@@ -55,7 +55,7 @@ class RewardBatch:
     group_index: Sequence[int]
     """Equal for completions of the same prompt."""
     stage: str
-    """"rl", "eval" or "score"."""
+    """"rl", "eval", "sample" or "score"."""
     step: int
     deadline_s: float
     """Seconds this call has before its process is ended and every row becomes a `timeout`."""

@@ -82,6 +82,17 @@ class Dispatcher:
         self._causes: list[str] = []
         self._tickets = 0
 
+    def wait_started(self) -> None:
+        """Return when every worker that is starting has started, or has been given up.
+
+        Raises:
+            WorkersLost: no worker is left.
+            RolloutError: the engine refuses the model folder.
+        """
+        while self._starting:
+            for event in self._next_events():
+                self._handle_abandoned(event)
+
     def load(self, publication: Publication) -> list[SyncReport]:
         """Bring every worker to this version; workers that are still starting are waited for.
 

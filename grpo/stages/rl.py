@@ -155,13 +155,21 @@ def check_lengths(config: RlConfig, policy: PolicyFacts, prompts: Sequence[Promp
     """Every prompt must leave room for the longest completion that the recipe allows."""
     limits = [config.sampling.max_tokens, *(int(s.value) for s in config.sampling.max_tokens_schedule)]
     limits += [config.eval.max_tokens] if config.eval.max_tokens else []
-    context = config.engine.max_model_len or policy.max_positions
+    check_room(prompts, max(limits), config.engine.max_model_len or policy.max_positions)
+
+
+def check_room(prompts: Sequence[Prompt], completion: int, context: int) -> None:
+    """Every prompt must leave room in the context for a completion of so many tokens.
+
+    Raises:
+        ConfigError: names the longest prompt and what to lower.
+    """
     longest = max(prompts, key=lambda p: len(p.token_ids))
-    if len(longest.token_ids) + max(limits) > context:
+    if len(longest.token_ids) + completion > context:
         room = context - len(longest.token_ids)
         lower = f"Lower sampling.max_tokens to {room}, or leave" if room > 0 else "Leave"
         raise ConfigError(
-            f"prompt {longest.id} has {len(longest.token_ids)} tokens; with {max(limits)} to generate that is over "
+            f"prompt {longest.id} has {len(longest.token_ids)} tokens; with {completion} to generate that is over "
             f"the context of {context}. {lower} long prompts out (data.max_prompt_tokens)"
         )
 

@@ -1,0 +1,284 @@
+"""`grpo sample`: prompts → scored completions in run_dir/samples.parquet, through the rollout workers of `grpo rl`.
+
+    prompts ─▶ chunks ─▶ vLLM workers ─▶ groups ─▶ rewards, while others generate ─▶ a part for each chunk ─▶ one file
+
+The unit of redoing is the chunk: a call that goes on after a crash samples the chunks that have no part, each to the
+same tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from data_recipes.datasets import load_prompts
+from grpo.cluster import Samplers, connect, start_samplers
+from grpo.errors import BrokenRun, ConfigError
+from grpo.hardware import resolve_compute_dtype
+from grpo.run_dir import facts, hash_prompts, open_run, write_atomic
+from grpo.sample_config import SampleConfig
+from grpo.sample_parts import SampleParts, sample_rows
+from grpo.stages.rl import check_room, stop_tokens
+from policies.facts import read_facts, resolve_model
+from policies.tokenizer import load_tokenizer
+from rewards.pool import check_reward
+from rewards.scorer import component_labels
+from rewards.types import Score
+from rollout.chunks import make_chunks
+from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that is read and checked before an actor starts."""
+
+    chunks: list[RolloutChunk]
+    compute_dtype: str
+    model: str
+    """Hash of the policy's files."""
+
+
+def run(config: SampleConfig, address: str | None) -> dict[str, Any]:
+    """Sample, or go on sampling, in config.run_dir; returns the summary."""
+    with open_run(config.run_dir, config) as resumed:
+        summary_path = config.run_dir / "summary.json"
+        if resumed and summary_path.exists():
+            console.print(f"{config.run_dir} is complete; nothing to do")
+            return json.loads(summary_path.read_text(encoding="utf-8"))
+        inputs = read_inputs(config)
+        labels = component_labels(config.rewards)
+        parts = SampleParts(config.run_dir, labels, config.keep_columns)
+        missing = [n for n in range(len(inputs.chunks)) if not parts.is_written(n)]
+        console.print(plan(config, inputs, len(missing)), highlight=False)
+        progress = Progress(labels, sum(len(inputs.chunks[n].prompts) for n in missing) * config.samples)
+        if missing:
+            with connect(address):
+                samplers = start_samplers(
+                    config, resolve_model(config.policy.model), inputs.compute_dtype, version=0
+                )
+                try:
+                    sample(config, inputs, missing, samplers, parts, progress)
+                finally:
+                    samplers.close()
+        parts.merge(len(inputs.chunks))
+        summary = summarize(parts, config, labels) | progress.speed()
+        write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
+        parts.remove()
+        console.print(f"samples: {parts.path}   {show(summary, labels)}", highlight=False)
+        return summary
+
+
+def read_inputs(config: SampleConfig) -> Inputs:
+    """Read and check model folder, rewards and data; every fault is one error, before anything is launched.
+
+    Raises:
+        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and mend.
+        BrokenRun: the model or the prompts have changed since the run began.
+    """
+    model_dir = resolve_model(config.policy.model)
+    policy = read_facts(model_dir)
+    for reward in config.rewards:
+        check_reward(reward.name, reward.params)
+    tokenizer = load_tokenizer(model_dir)
+    prompts = [p for source in (config.data, *config.mix) for p in load_prompts(source, tokenizer)]
+    if len({p.id for p in prompts}) < len(prompts):
+        raise ConfigError(
+            f"{len(prompts) - len({p.id for p in prompts})} prompts stand in two sources of the mix"
+        )
+    check_room(prompts, config.sampling.max_tokens, config.engine.max_model_len or policy.max_positions)
+    check_kept(config.keep_columns, prompts)
+    manifest = facts(config.seed, {"prompts": hash_prompts(prompts)}, model_dir)
+    path = config.run_dir / "manifest.json"
+    if path.exists():
+        check_unchanged(config, json.loads(path.read_text(encoding="utf-8")), manifest)
+    else:
+        write_atomic(path, json.dumps(manifest, indent=2) + "\n")
+    params = SamplingParams(
+        config.sampling.max_tokens,
+        config.sampling.temperature,
+        config.sampling.top_p,
+        stop_tokens(config.sampling.stop_tokens, tokenizer),
+    )
+    chunks = make_chunks(
+        prompts, "sample", config.seed, 0, params, config.samples, config.engine.chunk_groups
+    )
+    return Inputs(
+        chunks=chunks,
+        compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
+        model=model_hash(manifest["model"]["files"]),
+    )
+
+
+def check_unchanged(config: SampleConfig, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """A run that goes on must read the policy and the prompts that it began with."""
+    for what, before, now in (
+        ("policy", old["model"]["files"], new["model"]["files"]),
+        ("data", old["data"], new["data"]),
+    ):
+        if before != now:
+            raise BrokenRun(
+                f"{config.run_dir}: its {what} has changed since it began; delete the folder or choose another run_dir"
+            )
+
+
+def check_kept(columns: Sequence[str], prompts: Sequence[Prompt]) -> None:
+    """Every prompt must have the columns that are to be kept."""
+    for name in columns:
+        without = next((p for p in prompts if name not in p.columns), None)
+        if without is not None:
+            raise ConfigError(
+                f"keep_columns: prompts of {without.source} have no column {name!r}; they have "
+                f"{', '.join(without.columns)}"
+            )
+
+
+def model_hash(files: dict[str, str]) -> str:
+    """One hash (16 digits) of a policy folder, of its files' names and hashes."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def sample(
+    config: SampleConfig,
+    inputs: Inputs,
+    missing: Sequence[int],
+    samplers: Samplers,
+    parts: SampleParts,
+    progress: Progress,
+) -> None:
+    """Sample and score the chunks of these numbers; each becomes a part as soon as it is complete."""
+    numbers = {inputs.chunks[n].id: n for n in missing}
+    waiting: dict[int, list[tuple[SampleGroup, Any]]] = {n: [] for n in missing}
+    complete: list[int] = []
+
+    def write_complete() -> None:
+        while complete:
+            number = complete.pop(0)
+            rows = chunk_rows(inputs.chunks[number], waiting.pop(number), samplers, inputs.model, config)
+            parts.write(number, rows)
+            console.print(progress.line(rows), highlight=False)
+
+    samplers.rollouts.wait_started()
+    progress.start()
+    for chunk_id, group in samplers.rollouts.run([inputs.chunks[n] for n in missing]):
+        # Another chunk is being sampled now, so waiting for the last rewards of the one before holds nobody up.
+        write_complete()
+        number = numbers[chunk_id]
+        ticket = samplers.rewards.submit([group], "sample", 0) if config.rewards else None
+        waiting[number].append((group, ticket))
+        if len(waiting[number]) == len(inputs.chunks[number].prompts):
+            complete.append(number)
+    write_complete()
+
+
+def chunk_rows(
+    chunk: RolloutChunk,
+    groups: Sequence[tuple[SampleGroup, Any]],
+    samplers: Samplers,
+    model: str,
+    config: SampleConfig,
+) -> list[dict[str, Any]]:
+    """Rows of a complete chunk, in prompt order."""
+    scores: dict[str, tuple[Score, ...]] = {}
+    if config.rewards:
+        for scored in samplers.rewards.collect([ticket for _, ticket in groups]):
+            scores[scored.group.prompt.id] = scored.scores
+    by_id = {group.prompt.id: group for group, _ in groups}
+    unscored = (Score(None, verdict="abstain"),) * config.samples
+    return [
+        row
+        for prompt in chunk.prompts
+        for row in sample_rows(by_id[prompt.id], scores.get(prompt.id, unscored), model, config.keep_columns)
+    ]
+
+
+@dataclass
+class Progress:
+    """What is said while it runs, and how fast it was."""
+
+    labels: Sequence[str]
+    total: int
+    """Samples to come in this call."""
+    started: float | None = None
+    samples: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    """From the first chunk's start to the last part."""
+    called: float = field(default_factory=time.monotonic)
+
+    def start(self) -> None:
+        """The engines are up."""
+        self.started = time.monotonic()
+
+    def line(self, rows: Sequence[dict[str, Any]]) -> str:
+        """Account for a chunk that has been written."""
+        assert self.started is not None
+        self.samples += len(rows)
+        self.tokens += sum(len(row["completion_ids"]) for row in rows)
+        self.seconds = time.monotonic() - self.started
+        left = self.seconds / self.samples * (self.total - self.samples)
+        means = {name: mean([row.get(name) for row in rows]) for name in self.labels}
+        shown = "".join(f"  {name} {value:.2f}" for name, value in means.items() if value is not None)
+        minutes, seconds = divmod(round(left), 60)
+        return (
+            f"{self.samples:,}/{self.total:,} samples  {self.tokens / self.seconds:,.0f} tokens/s{shown}  "
+            f"ETA {minutes}:{seconds:02d}"
+        )
+
+    def speed(self) -> dict[str, float | None]:
+        """For the summary: of this call."""
+        return {
+            "tokens_per_s": round(self.tokens / self.seconds, 1) if self.seconds else None,
+            "minutes": round((time.monotonic() - self.called) / 60, 3),
+        }
+
+
+def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -> dict[str, Any]:
+    """What the samples are, all calls together."""
+    rows = list(parts.rows(["prompt_id", "completion_ids", "finish_reason", "score", *labels]))
+    tokens = sum(len(row["completion_ids"]) for row in rows)
+    return {
+        "seed": config.seed,
+        "prompts": len({row["prompt_id"] for row in rows}),
+        "samples": len(rows),
+        "tokens": tokens,
+        "mean_length": round(tokens / len(rows), 3),
+        "truncated": sum(row["finish_reason"] == "length" for row in rows) / len(rows),
+        "without_score": sum(row["score"] is None for row in rows),
+        "mean_score": mean([row["score"] for row in rows]),
+        "components": {name: mean([row[name] for row in rows]) for name in labels},
+    }
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Mean of those that are there; None without any."""
+    there = [value for value in values if value is not None]
+    return math.fsum(there) / len(there) if there else None
+
+
+def show(summary: dict[str, Any], labels: Sequence[str]) -> str:
+    """The summary in a line."""
+    means = summary["components"]
+    shown = "  ".join(f"{name} {means[name]:.3f}" for name in labels if means[name] is not None)
+    return f"{summary['samples']:,} samples, {summary['tokens']:,} tokens  {shown}"
+
+
+def plan(config: SampleConfig, inputs: Inputs, missing: int) -> str:
+    """What is about to happen, in numbers."""
+    prompts = sum(len(c.prompts) for c in inputs.chunks)
+    head = (
+        f"[bold]grpo sample[/] {escape(config.policy.model)} ({inputs.compute_dtype}) → {escape(str(config.run_dir))}"
+        f"\n  {prompts:,} prompts × {config.samples} = {prompts * config.samples:,} samples in "
+        f"{len(inputs.chunks)} chunks"
+    )
+    done = len(inputs.chunks) - missing
+    return head + (f"; {done} are there already" if done else "")
