@@ -71,6 +71,7 @@ class Host:
         except BaseException:
             self.end()
             raise
+        self.style: str = ready["style"]
         self.is_row_wise: bool = ready["row_wise"]
         self.needs_ids: bool = ready["needs_ids"]
 
@@ -146,13 +147,14 @@ class HostPool:
         self._spec, self._workers = spec, workers
         self._idle: SimpleQueue[Host | None] = SimpleQueue()
         self._closed = threading.Event()
+        self.style = ""
         self.is_row_wise = False
 
     def start(self) -> None:
         """Start the hosts and load the reward in each. Raises RewardLoadError, with no process left."""
         first = Host(self._spec)
         self._idle.put(first)
-        self.is_row_wise = first.is_row_wise
+        self.style, self.is_row_wise = first.style, first.is_row_wise
         if not self.is_row_wise:
             self._workers = (
                 1  # one call sees all rows, and what the function keeps between calls stays in one place

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from rewards.errors import RewardLoadError
 from rewards.signatures import RewardFunction, recognise
@@ -33,6 +33,8 @@ class Builtin:
     summary: str
     loads_model: bool = False
     """True if it holds a model, whose size sets its memory: its process then has no memory limit."""
+    judges: Literal["answer", "format", "value"] = "answer"
+    """What it judges, for `grpo reward try`: right answers, the shape alone, or something graded."""
 
 
 BUILTINS: dict[str, Builtin] = {
@@ -40,17 +42,33 @@ BUILTINS: dict[str, Builtin] = {
         "rewards.math_accuracy:accuracy", False, "final answer equals the reference (math-verify)"
     ),
     "format": Builtin(
-        "rewards.format:format_reward", True, "<think>…</think><answer>…</answer> and nothing else"
+        "rewards.format:format_reward",
+        True,
+        "<think>…</think><answer>…</answer> and nothing else",
+        judges="format",
     ),
-    "format_r1": Builtin("rewards.format:format_r1_reward", True, "<think>…</think> and a summary"),
+    "format_r1": Builtin(
+        "rewards.format:format_r1_reward", True, "<think>…</think> and a summary", judges="format"
+    ),
     "mcq": Builtin("rewards.choice:mcq", True, "chosen option letters equal the reference"),
     "language_consistency": Builtin(
-        "rewards.language:language_consistency", True, "share of target-language words in the reasoning"
+        "rewards.language:language_consistency",
+        True,
+        "share of target-language words in the reasoning",
+        judges="value",
     ),
-    "overlong": Builtin("rewards.length:overlong", True, "DAPO's soft length punishment, -1 … 0"),
-    "repetition": Builtin("rewards.repetition:repetition", True, "share of repeated n-grams, -1 … 0"),
+    "overlong": Builtin(
+        "rewards.length:overlong", True, "DAPO's soft length punishment, -1 … 0", judges="value"
+    ),
+    "repetition": Builtin(
+        "rewards.repetition:repetition", True, "share of repeated n-grams, -1 … 0", judges="value"
+    ),
     "reward_model": Builtin(
-        "rewards.reward_model:RewardModel", False, "a trained reward model's judgement (params: model)", True
+        "rewards.reward_model:RewardModel",
+        False,
+        "a trained reward model's judgement (params: model)",
+        True,
+        "value",
     ),
 }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-reward_app = typer.Typer(no_args_is_help=True, help="Rewards: list them, score a file with one.")
+reward_app = typer.Typer(no_args_is_help=True, help="Rewards: list them, try one, score a file with one.")
 
 
 @reward_app.command(
@@ -36,6 +37,67 @@ def reward_score(
     verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in done.verdicts.items() if count)
     mean = "-" if done.mean is None else f"{done.mean:.4f}"
     typer.echo(f"{done.rows:,} rows ({verdicts or 'none'}), mean score {mean}, {done.seconds:.1f} s: {out}")
+
+
+@reward_app.command("try", epilog="Example: `grpo reward try my_rewards.py:exact --data cases.jsonl`")
+def reward_try(
+    name: Annotated[
+        str, typer.Argument(help="Built-in, entry point, `package.module:function` or `path.py:function`.")
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(help="JSONL with `prompt` and `answer`, or a right completion (`gold`, `solution`)."),
+    ],
+    param: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Parameter of the reward. Repeatable.")
+    ] = None,
+    judges: Annotated[
+        str | None,
+        typer.Option(
+            help="What it judges: `answer` (plug-ins), `format` or `value` (graded: stability alone)."
+        ),
+    ] = None,
+    template: Annotated[
+        str,
+        typer.Option(help="How a right completion is written: a name, or a text with `{answer}`."),
+    ] = "auto",
+    timeout: Annotated[
+        float, typer.Option(help="Deadline of a row, or of a list-wise call, in seconds.")
+    ] = 10.0,
+    rows: Annotated[int, typer.Option(help="Rows of the file to use at most.")] = 32,
+    right: Annotated[float, typer.Option(help="Score of a right answer.")] = 1.0,
+    wrong: Annotated[float, typer.Option(help="Score of a wrong one.")] = 0.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Is a reward fit to train with? Right, wrong, broken and deceptive completions; exit code 1 if a check fails."""
+    from typing import cast
+
+    from rich.console import Console
+
+    from grpo.config_io import parse_override
+    from rewards.lab import Options, try_reward
+    from rewards.lab_cases import Judges, Scores
+    from rewards.lab_checks import all_pass
+    from rewards.lab_report import lines
+
+    if judges not in (None, "answer", "format", "value"):
+        raise typer.BadParameter("answer, format or value", param_hint="--judges")
+    if timeout <= 0 or rows < 1:
+        raise typer.BadParameter("must be above 0", param_hint="--timeout, --rows")
+    params = {".".join(key): value for key, value in map(parse_override, param or [])}
+    report = try_reward(
+        name,
+        data,
+        Options(params, cast(Judges | None, judges), template, timeout, rows, Scores(right, wrong)),
+    )
+    if json_:
+        typer.echo(json.dumps(report.as_json(), ensure_ascii=True, allow_nan=False))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for line in lines(report):
+            console.print(line)
+    raise typer.Exit(0 if all_pass(report.checks, strict) else 1)
 
 
 @reward_app.command("list")

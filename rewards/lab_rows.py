@@ -1,0 +1,167 @@
+"""The data of `grpo reward try`: rows with a reference answer, and how a completion that is right is made of them.
+
+In, one JSON object a line; further keys are columns for the reward:
+
+    {"prompt": "What is 17 + 25?", "answer": "42"}                       the completion is written by a template
+    {"prompt": "…", "answer": "42", "solution": "17 + 25 = \\boxed{42}"}   the row brings its own (`GOLD_KEYS`)
+    {"prompt": "…", "answer": "42", "wrong": ["24", "42.5"]}              answers that must not pass, beside ours
+    {"completion": "…", "answer": "42", "expected": 0}                    a case with its score; nothing is made of it
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROMPT_KEYS = ("prompt", "question", "problem")
+ANSWER_KEYS = ("answer", "ground_truth")
+GOLD_KEYS = ("gold", "solution", "completion")
+"""Columns that hold a whole completion which is right; the first one present counts."""
+_NOT_COLUMNS = frozenset({"wrong", "expected", "completion", "gold"})
+
+SLOT = "{answer}"
+REASONING = "I work through the question step by step, write every step down and check the result once more."
+TEMPLATES: dict[str, str] = {
+    "think_answer": f"<think>\n{REASONING}\n</think>\n<answer>{SLOT}</answer>",
+    "think_boxed": f"<think>\n{REASONING}\n</think>\n\nThe answer is \\boxed{{{SLOT}}}.",
+    "answer_boxed": f"<think>\n{REASONING}\n</think>\n<answer>\\boxed{{{SLOT}}}</answer>",
+    "fenced": f"<think>\n{REASONING}\n</think>\n<answer>\n```python\n{SLOT}\n```\n</answer>",
+    "hashes": f"{REASONING}\n#### {SLOT}",
+    "sentence": f"{REASONING}\nThe answer is {SLOT}.",
+    "bare": SLOT,
+}
+"""Ways to write a right completion around an answer (or around the row's own one)."""
+FOR_ANSWERS = ("think_answer", "think_boxed", "answer_boxed", "hashes", "sentence", "bare", "fenced")
+FOR_OWN = ("bare", "think_answer", "fenced", "think_boxed")
+
+
+@dataclass(frozen=True)
+class LabRow:
+    """One question of the file."""
+
+    line: int
+    """Counted from 1."""
+    prompt: str
+    answer: Any
+    columns: Mapping[str, Any]
+    gold: str
+    """The answer as text; or, if `slot` is False, a whole completion that holds no copy of it."""
+    around: str
+    """What stands around the answer: `SLOT`, or the row's own completion with `SLOT` in it."""
+    is_own: bool
+    """True if the row brought its own completion."""
+    wrong: tuple[str, ...] = ()
+
+    @property
+    def has_slot(self) -> bool:
+        """False if the answer's text does not occur in the row's own completion."""
+        return SLOT in self.around
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A completion with the score that it must get."""
+
+    line: int
+    prompt: str
+    answer: Any
+    columns: Mapping[str, Any]
+    completion: str
+    expected: float
+
+
+@dataclass(frozen=True)
+class LabData:
+    """What a file holds."""
+
+    rows: tuple[LabRow, ...]
+    labelled: tuple[Labelled, ...]
+    faults: tuple[str, ...]
+    """Lines that cannot be used, with the reason."""
+
+
+def read_data(path: Path, max_rows: int) -> LabData:
+    """At most `max_rows` of each kind, drawn by a fixed seed, in the file's order. Raises OSError."""
+    rows: list[LabRow] = []
+    labelled: list[Labelled] = []
+    faults: list[str] = []
+    for line, raw in enumerate(path.read_bytes().splitlines(), 1):
+        if not raw.strip():
+            continue
+        found = _read(line, raw)
+        if isinstance(found, str):
+            faults.append(f"line {line}: {found}")
+        elif isinstance(found, LabRow):
+            rows.append(found)
+        else:
+            labelled.append(found)
+    return LabData(tuple(_some(rows, max_rows)), tuple(_some(labelled, max_rows)), tuple(faults))
+
+
+def _some(items: list[Any], count: int) -> list[Any]:
+    if len(items) <= count:
+        return items
+    chosen = sorted(random.Random(0).sample(range(len(items)), count))
+    return [items[at] for at in chosen]
+
+
+def _read(line: int, raw: bytes) -> LabRow | Labelled | str:
+    try:
+        record = json.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        return f"no JSON: {error}"
+    if not isinstance(record, dict):
+        return f"holds {type(record).__name__}, expected an object"
+    prompt = next((record[key] for key in PROMPT_KEYS if record.get(key) is not None), "")
+    if not isinstance(prompt, str):
+        return f"the prompt is {type(prompt).__name__}, expected a string"
+    answer = next((record[key] for key in ANSWER_KEYS if record.get(key) is not None), None)
+    columns = {
+        key: value
+        for key, value in record.items()
+        if key not in _NOT_COLUMNS and key not in ("prompt", "answer")
+    }
+    if record.get("expected") is not None:
+        return _labelled(line, prompt, answer, columns, record)
+    gold = next((record[key] for key in GOLD_KEYS if isinstance(record.get(key), str)), None)
+    if answer in (None, "", []) and gold is None:
+        return "neither an answer nor a completion that is right (gold, solution, completion)"
+    wrong = record.get("wrong") or []
+    if not isinstance(wrong, list):
+        return "'wrong' must be a list of answers"
+    text = answer_text(answer)
+    if gold is None:
+        around = SLOT
+    elif text and (at := gold.rfind(text)) >= 0:
+        around = gold[:at] + SLOT + gold[at + len(text) :]
+    else:
+        around, text = gold, gold
+    return LabRow(line, prompt, answer, columns, text, around, gold is not None, tuple(map(str, wrong)))
+
+
+def _labelled(
+    line: int, prompt: str, answer: Any, columns: Mapping[str, Any], record: Mapping[str, Any]
+) -> Labelled | str:
+    completion, expected = record.get("completion"), record["expected"]
+    if not isinstance(completion, str):
+        return "'expected' needs a 'completion' that is a string"
+    if isinstance(expected, bool) or not isinstance(expected, int | float):
+        return f"'expected' is {type(expected).__name__}, expected a number"
+    return Labelled(line, prompt, answer, columns, completion, float(expected))
+
+
+def answer_text(answer: Any) -> str:
+    """A reference as a person would write it: numbers plainly, several values with commas, spellings as the first."""
+    if answer is None:
+        return ""
+    if isinstance(answer, list):
+        items = [answer_text(item) for item in answer]
+        is_all = all(isinstance(item, int | float) and not isinstance(item, bool) for item in answer)
+        return ", ".join(items) if is_all else items[0]
+    if isinstance(answer, float) and answer.is_integer() and abs(answer) < 1e15:
+        return str(int(answer))
+    return str(answer)
