@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument(
         "--trl-python", help="python of the rival's environment; without it only our side runs"
     )
-    sizes = {"steps": 6, "prompts": 4, "group": 8, "tokens": 96, "seed": 1, "micro_tokens": 1024}
+    sizes = {"steps": 6, "prompts": 4, "group": 8, "tokens": 96, "seed": 1, "micro_tokens": 2048}
     for name, default in sizes.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
     parser.add_argument("--lr", type=float, default=1e-5)

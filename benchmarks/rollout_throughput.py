@@ -134,9 +134,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         model = args.model or demo_policy(Path(scratch))
         rates: dict[str, list[float]] = {"bare": [], "ours": []}
-        words = [w for w in sys.argv[1:] if w != "--model"]
         for side in ("bare", "ours", "bare", "ours"):
-            command = [sys.executable, __file__, *words, "--model", str(model), "--side", side]
+            # The last --model counts.
+            command = [sys.executable, __file__, *sys.argv[1:], "--model", str(model), "--side", side]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             rates[side] += json.loads(done.stdout.splitlines()[-1])
     median = {side: statistics.median(values) for side, values in rates.items()}

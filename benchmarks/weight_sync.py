@@ -18,6 +18,10 @@ from pathlib import Path
 from common import save
 from rollout_throughput import demo_policy
 
+TEXT = "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May."
+CHAIN = "7 * 4 + 3"
+"""What the canary reads: text that the model expects. Of tokens at −20 nats bfloat16 tells nothing."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -36,6 +40,7 @@ def main() -> None:
     from policies.hf_names import named_tensors
     from policies.load import load_policy
     from policies.logprobs import sequence_logprobs
+    from policies.tokenizer import load_tokenizer
     from rollout.canary import Canary
     from rollout.config import EngineConfig
     from rollout.vllm_engine import VllmEngine
@@ -46,7 +51,7 @@ def main() -> None:
         config = EngineConfig(dtype=args.dtype, threads=args.threads, max_model_len=512, kv_cache_gib=0.25)
         engine = VllmEngine(folder, config)
         model = load_policy(folder)
-        ids = tuple(range(5, 37))
+        ids = tuple(load_tokenizer(folder).encode(TEXT if args.model else CHAIN))
         directory = shared_memory_dir("grpo-benchmark")
         rows = []
         for version in range(args.repeats + 1):
