@@ -22,10 +22,10 @@ from rewards.sandbox.child_system import (
 )
 
 _OLD = "/.host"
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "zero", "full", "random", "urandom")
 _SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _SHM_BYTES = 16 * 1024 * 1024
-_INODES = 16384
+MAX_FILES = 16384
 
 
 def build_root(binds: Sequence[tuple[str, str]]) -> None:
@@ -46,10 +46,10 @@ def build_root(binds: Sequence[tuple[str, str]]) -> None:
     for name in ("proc", "dev", "dev/shm", "tmp", "etc"):
         os.mkdir(f"/{name}", 0o755)
     # Before the old root goes: the kernel allows a new proc only where a whole one can be seen.
-    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    mount_proc()
     for source, target in [("/usr", "/usr"), *_system_directories(), *binds]:
         _bind(source, target)
-    for name in _DEVICES:
+    for name in DEVICES:
         _bind_file(f"/dev/{name}", f"/dev/{name}")
     for name, link in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink(f"/proc/self/fd{link}", f"/dev/{name}")
@@ -58,12 +58,53 @@ def build_root(binds: Sequence[tuple[str, str]]) -> None:
     set_mount_flags("/", MOUNT_ATTR_RDONLY, recursive=False)
 
 
-def mount_private(tmp_bytes: int) -> None:
-    """In the namespaces of one run: its own /proc, /tmp and /dev/shm, bounded in bytes and inodes."""
+def mount_proc() -> None:
+    """In a new pid namespace: a /proc that shows it."""
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def mount_private(tmp_bytes: int, uid: int | None) -> None:
+    """In the mount namespace of one run: its own /tmp and /dev/shm, bounded in bytes and inodes.
+
+    Args:
+        uid: whose they are; None: this process's.
+    """
     for path, size in (("/tmp", tmp_bytes), ("/dev/shm", min(tmp_bytes, _SHM_BYTES))):
-        options = f"mode=0755,size={size},nr_inodes={_INODES}"
+        options = f"mode=0755,size={size},nr_inodes={MAX_FILES}"
+        if uid is not None:
+            options += f",uid={uid},gid={uid}"
         mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options)
+
+
+def make_reachable(paths: Sequence[str]) -> None:
+    """Open a way for other users to paths below directories that they may not enter (a toolchain in root's home).
+
+    Each such directory is covered, in this mount namespace alone, by an empty one in which only `paths` appear,
+    read-only. Needs a mount namespace of its own and CAP_SYS_ADMIN.
+    """
+    hidden: dict[str, list[str]] = {}
+    for path in paths:
+        if (closed := first_closed(path)) is not None:
+            hidden.setdefault(closed, []).append(path)
+    for closed, wanted in hidden.items():
+        sources = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in wanted}
+        mount("tmpfs", closed, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m,nr_inodes=4096")
+        for path, source in sources.items():
+            os.makedirs(path, 0o755, exist_ok=True)
+            mount(f"/proc/self/fd/{source}", path, flags=MS_BIND | MS_REC)
+            os.close(source)
+            set_mount_flags(path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, recursive=True)
+        set_mount_flags(closed, MOUNT_ATTR_RDONLY, recursive=False)
+
+
+def first_closed(path: str) -> str | None:
+    """The first directory on the way to `path` that users other than its owner may not enter."""
+    parts = path.split("/")
+    for end in range(2, len(parts)):
+        folder = "/".join(parts[:end])
+        if not os.stat(folder).st_mode & 0o001:
+            return folder
+    return None
 
 
 def _system_directories() -> list[tuple[str, str]]:

@@ -11,9 +11,10 @@ import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from rewards.sandbox.cgroups import Slot
 from rewards.sandbox.launcher import ENVIRONMENT, Launcher
 from rewards.sandbox.memory_files import SandboxFile, collector, read_parts, sealed
 
@@ -42,6 +43,8 @@ class Work:
     open_files: int = 256
     collect_bytes: int = 0
     """More than 0: after a run that ended with exit code 0, bring back new files of the work directory."""
+    compiles: bool = False
+    """It is a compiler: it may change the modes of files by name on every tier."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Report:
 
     fault: str = ""
     flag: str | None = None
-    """"time", "memory", "tasks" or "output": the limit that ended the run."""
+    """"time", "memory", "tasks", "output" or "disk": the limit that ended the run."""
     status: int | None = None
     """Wait status of the program."""
     stdout: bytes = b""
@@ -62,17 +65,41 @@ class Report:
     """Collected files; None: larger than allowed."""
 
 
-def do(launcher: Launcher, work: Work) -> Report:
+def do(launcher: Launcher, work: Work, slot: Slot | None = None) -> tuple[Report, int]:
     """Run it. Always returns in time: within the wall limit and seconds of grace.
+
+    Args:
+        slot: the control group it is to run in.
+
+    Returns:
+        What happened, and a pidfd of process 1, which may still be ending. The caller closes it.
 
     Raises:
         LauncherGone: there is no launcher to run it.
     """
+    channel, handle = launcher.open_job(slot.birth if slot else None)
+    try:
+        with channel:
+            report = _converse(channel, handle, work, slot)
+    except BaseException:
+        _kill(handle)
+        os.close(handle)
+        raise
+    if report.fault:
+        _kill(handle)
+    return (_with_kernel_verdict(report, slot) if slot else report), handle
+
+
+def _with_kernel_verdict(report: Report, slot: Slot) -> Report:
+    """The kernel's counts have the last word: a program can imitate an exit code, not them."""
+    flag = slot.verdict()
+    if flag == "host":
+        return Report(fault="the host ran out of memory and killed a process of the run")
+    return replace(report, flag=flag, fault="") if flag else report
+
+
+def _converse(channel: socket.socket, handle: int, work: Work, slot: Slot | None) -> Report:
     with contextlib.ExitStack() as stack:
-        channel, handle = launcher.open_job()
-        stack.callback(os.close, handle)
-        stack.callback(channel.close)
-        stack.callback(_kill, handle)  # first of these three to run; a run that ended does not mind
         pipes = [os.pipe(), os.pipe()]
         for read_end, _ in pipes:
             os.set_blocking(read_end, False)
@@ -81,16 +108,18 @@ def do(launcher: Launcher, work: Work) -> Report:
         with contextlib.ExitStack() as handed_over:
             for _, write_end in pipes:
                 handed_over.callback(os.close, write_end)
-            fds = [sealed(work.stdin), pipes[0][1], pipes[1][1]]
-            handed_over.callback(os.close, fds[0])
-            fds.append(sealed([file.content for file in work.files]))
-            handed_over.callback(os.close, fds[3])
+            fds = {"stdin": sealed(work.stdin), "stdout": pipes[0][1], "stderr": pipes[1][1]}
+            handed_over.callback(os.close, fds["stdin"])
+            fds["files"] = sealed([file.content for file in work.files])
+            handed_over.callback(os.close, fds["files"])
             if work.collect_bytes:
-                collected = collector()
+                collected = fds["collect"] = collector()
                 stack.callback(os.close, collected)
-                fds.append(collected)
+            if slot:
+                fds |= {**slot.join, "oom": slot.oom, "pids": slot.pids}
+            request = _request(work) | {"fds": list(fds), "counted": slot.counted if slot else {}}
             try:
-                socket.send_fds(channel, [json.dumps(_request(work)).encode()], fds)
+                socket.send_fds(channel, [json.dumps(request).encode()], list(fds.values()))
             except OSError as error:
                 return Report(fault=f"the sandbox ended before it began: {error}")
         exchange = _Exchange(channel, handle, [pipes[0][0], pipes[1][0]], work)
@@ -121,7 +150,7 @@ def do(launcher: Launcher, work: Work) -> Report:
 def _request(work: Work) -> dict[str, Any]:
     cores = os.cpu_count() or 1
     return {
-        "work": "/tmp",
+        "filter": "compile" if work.compiles else "run",
         "argv": list(work.argv),
         "env": {**ENVIRONMENT, **(work.env or {})},
         "files": [(file.name, len(file.content), file.mode) for file in work.files],

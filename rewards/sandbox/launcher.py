@@ -12,106 +12,171 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from rewards.sandbox.cgroups import Groups
 from rewards.sandbox.errors import SandboxUnavailable
 from rewards.sandbox.seccomp import MACHINES, build_filter
+from rewards.sandbox.settings import TierName
 
 _SCRIPT = Path(__file__).with_name("zygote_child.py")
 _START_TIMEOUT_S = 30.0
 _ANSWER_TIMEOUT_S = 10.0
-_LEAVE_TIMEOUT_S = 5.0
+_LEAVE_TIMEOUT_S = 10.0
+_SLOT_USERS = 256
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
+_HASH_SEED = {"PYTHONHASHSEED": "0"}
+"""Fixed: one zygote's programs share a seed anyway, and so a program that prints a set prints the same every time."""
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_PUBLIC_FILES = ("/etc/ssl/openssl.cnf", "/etc/localtime")
+"""What node and others stop at if it is there but cannot be read."""
 
 
 class LauncherGone(Exception):
-    """The launcher died or does not answer; a new one may be started."""
+    """The launcher died or does not answer; a new one may be started. Nothing was run."""
+
+
+class LauncherRefused(LauncherGone):
+    """The launcher lives, but the kernel refused it this run."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a launcher is started with."""
+
+    tier: TierName
+    uids: Sequence[int] = ()
+    """Root only: users that programs may run as."""
+    groups: Groups | None = None
+    base: Path | None = None
+    """Weak tiers: where work directories are made if the launcher may not mount."""
 
 
 class Launcher:
     """One launcher. `open_job` may be called by several threads at once.
 
+    Args:
+        binds: host paths that programs need besides /usr.
+
     Raises:
         SandboxUnavailable: the host refuses what the launcher needs; the message says what.
     """
 
-    def __init__(self, binds: Sequence[str]) -> None:
+    def __init__(self, start: Start, binds: Sequence[str]) -> None:
         machine = os.uname().machine
         if machine not in MACHINES:
             raise SandboxUnavailable(
                 f"no system-call filter for {machine} (there is one for {', '.join(MACHINES)})"
             )
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(_ANSWER_TIMEOUT_S)
         self._lock = threading.Lock()
+        self._broken = False
+        groups = start.groups.parent_fds if start.groups else []
         try:
             self._process = subprocess.Popen(
-                [python_path(), "-I", "-S", str(_SCRIPT), str(theirs.fileno()), str(os.getpid())],
+                [python_path(), "-s", "-P", "-S", str(_SCRIPT), str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), *(fd for fd, _ in groups)),
                 start_new_session=True,
                 cwd="/",
-                env=ENVIRONMENT,
+                env=ENVIRONMENT | _HASH_SEED,
             )
         except OSError as error:
             self._control.close()
             raise SandboxUnavailable(f"the launcher cannot be started: {error}") from error
         finally:
             theirs.close()
-        config = {
-            "binds": _resolve([*_python_binds(), *binds]),
-            "uid": free_uid() if os.getuid() == 0 else os.getuid(),
-            "seccomp": build_filter(machine).hex(),
-        }
         try:
-            self._control.send(json.dumps(config).encode())
-            answer = _receive(self._control, _START_TIMEOUT_S)
+            if start.groups:
+                start.groups.adopt_launcher(self._process.pid)
+            self._control.send(json.dumps(_config(start, machine, binds)).encode())
+            self.facts = _receive(self._control, _START_TIMEOUT_S)
         except (OSError, LauncherGone) as error:
             self.close()
             raise SandboxUnavailable(f"the launcher did not start: {error}") from error
-        if "error" in answer:
+        if "error" in self.facts:
             self.close()
-            raise SandboxUnavailable(f"namespaces are refused here: {answer['error']}")
+            raise SandboxUnavailable(self.facts["error"])
 
-    def open_job(self) -> tuple[socket.socket, int]:
+    def open_job(self, birth_cgroup: int | None = None) -> tuple[socket.socket, int]:
         """A new sandbox, not yet told what to run: its job socket and a pidfd of its process 1.
 
+        Args:
+            birth_cgroup: descriptor of the cgroup v2 folder that process 1 is born in.
+
         Raises:
-            LauncherGone: the launcher is dead, or the kernel refused the namespaces.
+            LauncherGone: the launcher is dead.
+            LauncherRefused: the kernel refused it the new process.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        fds = [theirs.fileno()] if birth_cgroup is None else [theirs.fileno(), birth_cgroup]
         try:
             try:
-                socket.send_fds(self._control, [b"run"], [theirs.fileno()])
+                with self._lock:
+                    socket.send_fds(self._control, [b"run"], fds)
             finally:
                 theirs.close()
             if not _is_readable(ours, _ANSWER_TIMEOUT_S):
-                raise LauncherGone("no answer")
+                raise LauncherGone("the launcher does not answer")
             data, handles, _, _ = socket.recv_fds(ours, 4096, 1)
+            if not data:
+                raise LauncherGone("the launcher died")
         except (OSError, LauncherGone) as error:
             ours.close()
+            self._broken = True
             raise LauncherGone(str(error)) from error
         if not handles:
             ours.close()
-            raise LauncherGone(json.loads(data)["error"] if data else "the launcher died")
+            raise LauncherRefused(json.loads(data).get("error", "no handle came"))
         return ours, handles[0]
 
-    def is_alive(self) -> bool:
-        """The process runs, as far as can be seen."""
-        return self._process.poll() is None
+    def is_usable(self) -> bool:
+        """It runs, as far as can be seen."""
+        return not self._broken and self._process.poll() is None
 
     def close(self) -> None:
-        """End it and every run in it."""
+        """End it and every run in it. Safe to call twice."""
         with self._lock:
+            with contextlib.suppress(OSError):
+                self._control.shutdown(
+                    socket.SHUT_RDWR
+                )  # a fork of this process may hold a copy of the socket
             self._control.close()
-            try:
-                self._process.wait(_LEAVE_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._process.pid, signal.SIGKILL)  # process 1 inside dies with it
-                self._process.wait()
+        try:
+            self._process.wait(_LEAVE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)  # process 1 inside dies with it
+            self._process.wait()
+
+    def disown(self) -> None:
+        """In a fork of the owner: let go of the copy, and leave the launcher to the owner."""
+        self._control.close()
+        self._process.returncode = 0  # not this process's child: nothing to wait for
+
+
+def _config(start: Start, machine: str, binds: Sequence[str]) -> dict[str, Any]:
+    shares_host = start.tier != "namespaces"
+    same_user = shares_host and os.getuid() != 0
+    resolved = _resolve([*_python_binds(), *binds])
+    return {
+        "tier": start.tier,
+        "binds": resolved,
+        "uids": list(start.uids),
+        "filters": {
+            "run": build_filter(machine, shares_host, denies_metadata=same_user).hex(),
+            "compile": build_filter(machine, shares_host).hex(),
+        },
+        "readable": [*_SYSTEM, *_PUBLIC_FILES, *dict.fromkeys(path for bind in resolved for path in bind)],
+        "base": str(start.base) if start.base else "",
+        "groups": start.groups.parent_fds if start.groups else [],
+    }
 
 
 def python_path() -> str:
@@ -119,15 +184,20 @@ def python_path() -> str:
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
-def free_uid() -> int:
-    """A user id for programs started by root: mapped in this user namespace, and nobody's."""
-    for candidate in (2_113_929_216, 64_917, 60_917):
-        if _is_mapped(candidate):
-            with contextlib.suppress(KeyError):
-                pwd.getpwuid(candidate)
-                continue
-            return candidate
+def free_uids() -> list[int]:
+    """User ids for programs started by root: mapped in this user namespace, and nobody's."""
+    for first in (2_113_929_216, 64_512, 60_000):
+        uids = [uid for uid in range(first, first + _SLOT_USERS) if _is_mapped(uid) and not _is_known(uid)]
+        if uids:
+            return uids
     raise SandboxUnavailable("no free user id is mapped here; start as an ordinary user")
+
+
+def _is_known(uid: int) -> bool:
+    with contextlib.suppress(KeyError):
+        pwd.getpwuid(uid)
+        return True
+    return False
 
 
 def _is_mapped(uid: int) -> bool:
@@ -162,11 +232,11 @@ def _is_readable(channel: socket.socket, timeout_s: float) -> bool:
     return bool(poller.poll(timeout_s * 1000))
 
 
-def _receive(channel: socket.socket, timeout_s: float) -> Mapping[str, str]:
+def _receive(channel: socket.socket, timeout_s: float) -> dict[str, Any]:
     if not _is_readable(channel, timeout_s):
         raise LauncherGone(f"no answer in {timeout_s:g} s")
     data = channel.recv(1 << 18)
     if not data:
         raise LauncherGone("it died")
-    answer: Mapping[str, str] = json.loads(data)
+    answer: dict[str, Any] = json.loads(data)
     return answer

@@ -12,17 +12,23 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from rewards.sandbox.cgroups import Groups, Slot
+from rewards.sandbox.child_tree import remove_tree
 from rewards.sandbox.errors import SandboxUnavailable
 from rewards.sandbox.job import Report, Work, do
 from rewards.sandbox.languages import MissingToolchain, Toolchain, find_toolchain
-from rewards.sandbox.launcher import Launcher, LauncherGone
+from rewards.sandbox.launcher import Launcher, LauncherGone, LauncherRefused, Start, free_uids
+from rewards.sandbox.leases import work_base
 from rewards.sandbox.memory_files import SandboxFile
-from rewards.sandbox.settings import SandboxSettings
-from rewards.sandbox.tiers import Tier, describe
+from rewards.sandbox.settings import SandboxSettings, TierName
+from rewards.sandbox.tiers import Tier, describe, unavailable
 from rewards.sandbox.types import MIB, Limits, Outcome, Verdict
 
 _TRIES = 2
@@ -36,6 +42,7 @@ _REASONS = {
     "memory": "held more than {memory_bytes} bytes of memory",
     "tasks": "had more than {tasks} processes and threads at once",
     "output": "wrote more than {output_bytes} bytes to one stream",
+    "disk": "filled its work directory",
     "stopped": "was stopped",
 }
 _VERDICTS: dict[str, Verdict] = {
@@ -43,6 +50,7 @@ _VERDICTS: dict[str, Verdict] = {
     "memory": "memory_limit",
     "tasks": "process_limit",
     "output": "output_limit",
+    "disk": "runtime_error",  # as where the kernel bounds it, and the program meets "no space left"
 }
 
 
@@ -52,12 +60,18 @@ class Sandbox:
     Made by `Sandbox.open`.
     """
 
-    def __init__(self, settings: SandboxSettings, tier: Tier) -> None:
-        self.tier = tier
+    def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
+        self._tier_name: TierName = "namespaces" if settings.tier == "auto" else settings.tier
         self._lock = threading.Lock()
         self._launchers: dict[tuple[str, ...], Launcher] = {}
         self._closed = False
+        self._prepared = False
+        self._facts: Mapping[str, Any] = {}
+        self._base: tuple[Path, int] | None = None
+        self._groups: Groups | None = None
+        self._uids = tuple(free_uids()) if os.getuid() == 0 else ()
+        _OPEN.add(self)
 
     @classmethod
     def open(cls, settings: SandboxSettings | None = None) -> Sandbox:
@@ -67,22 +81,20 @@ class Sandbox:
             SandboxUnavailable: the host refuses it; the message names the mend.
         """
         settings = settings or SandboxSettings()
-        if settings.tier not in ("auto", "namespaces"):
-            raise SandboxUnavailable(f'tier = "{settings.tier}" is not there')
-        sandbox = cls(settings, describe("namespaces", False))
+        sandbox = cls(settings)
         try:
             report = sandbox._do((), Work([SandboxFile("main.py", b"print(6 * 7)")]))
             if report.stdout != b"42\n":
                 raise SandboxUnavailable(f"a first program did not run: {report.fault or report}")
-        except (SandboxUnavailable, LauncherGone) as error:
+        except (SandboxUnavailable, LauncherGone, OSError) as error:
             sandbox.close()
-            raise SandboxUnavailable(
-                f"programs cannot be isolated on this host: {error}. Mends: allow unprivileged user namespaces "
-                "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone=1, "
-                "kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile that allows them "
-                'and unmasked /proc), or accept less by naming it: sandbox tier = "landlock"'
-            ) from error
+            raise SandboxUnavailable(unavailable(sandbox._tier_name, str(error))) from error
         return sandbox
+
+    @property
+    def tier(self) -> Tier:
+        """What programs run under, as found on this host."""
+        return describe(self._tier_name, self._groups is not None, self._facts)
 
     def run(
         self, language: str, source: str | bytes, stdin: bytes = b"", limits: Limits | None = None
@@ -139,6 +151,7 @@ class Sandbox:
             self._launchers.clear()
         for launcher in launchers:
             launcher.close()
+        self._clear()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -160,6 +173,7 @@ class Sandbox:
             b"",
             replace(limits, wall_s=limits.compile_wall_s, **least),
             collect_bytes=_MAX_PROGRAM_BYTES,
+            compiles=True,
         )
         report = self._try(toolchain, work)
         outcome = self._outcome(report, work)
@@ -173,7 +187,7 @@ class Sandbox:
         return report.files
 
     def _try(self, toolchain: Toolchain, work: Work) -> Report:
-        """Run; after a fault of the sandbox itself, once more with a new launcher if the old one is gone."""
+        """Run; after a fault of the sandbox itself, once more."""
         report = Report(fault="closed")
         for _ in range(_TRIES):
             try:
@@ -185,37 +199,83 @@ class Sandbox:
         return report
 
     def _do(self, binds: tuple[str, ...], work: Work) -> Report:
+        slot, handle = self._slot(work), None
+        try:
+            report, handle = self._with_launcher(binds, work, slot)
+            return report
+        finally:
+            if slot and self._groups:
+                self._groups.release(slot, handle)
+            elif handle is not None:
+                os.close(handle)
+
+    def _slot(self, work: Work) -> Slot | None:
+        with self._lock:
+            if self._closed:
+                raise LauncherGone("the sandbox was closed")
+            if not self._prepared:
+                self._prepare()
+                self._prepared = True
+            groups = self._groups
+        return groups.acquire(work.memory_bytes + work.tmp_bytes, work.tasks) if groups else None
+
+    def _with_launcher(self, binds: tuple[str, ...], work: Work, slot: Slot | None) -> tuple[Report, int]:
         if not self._settings.zygote:
-            launcher = Launcher(binds)
+            launcher = self._start(binds)
             try:
-                return do(launcher, work)
+                return do(launcher, work, slot)
             finally:
                 launcher.close()
-        launcher = self._launcher(binds)
         try:
-            return do(launcher, work)
-        except LauncherGone:
-            self._forget(binds, launcher)
+            return do(self._launcher(binds), work, slot)
+        except LauncherRefused:
             raise
+        except LauncherGone:  # it died since the last run, so that nothing of this one was done
+            return do(self._launcher(binds), work, slot)
 
     def _launcher(self, binds: tuple[str, ...]) -> Launcher:
         with self._lock:
             if self._closed:
                 raise LauncherGone("the sandbox was closed")
-            if binds not in self._launchers:
-                self._launchers[binds] = Launcher(binds)
-            return self._launchers[binds]
+            launcher = self._launchers.get(binds)
+            if launcher is None or not launcher.is_usable():
+                if launcher:
+                    launcher.close()
+                self._launchers[binds] = launcher = self._start(binds)
+            return launcher
 
-    def _forget(self, binds: tuple[str, ...], launcher: Launcher) -> None:
-        """Only a dead launcher goes: one that was refused a namespace for a moment serves other threads."""
-        with self._lock:
-            if launcher.is_alive() or self._launchers.get(binds) is not launcher:
-                return
-            del self._launchers[binds]
-        launcher.close()
+    def _start(self, binds: tuple[str, ...]) -> Launcher:
+        base = self._base[0] if self._base else None
+        launcher = Launcher(Start(self._tier_name, self._uids, self._groups, base), binds)
+        self._facts = launcher.facts
+        return launcher
+
+    def _prepare(self) -> None:
+        """What all launchers share: control groups, and a folder for work directories where there is no mount."""
+        if self._settings.cgroups:
+            self._groups = Groups.find(self._uids[0] if self._uids else os.getuid())
+        if self._tier_name != "namespaces":
+            self._base = work_base()
+
+    def _clear(self) -> None:
+        if self._base:
+            remove_tree(str(self._base[0]))
+            os.close(self._base[1])
+        if self._groups:
+            self._groups.close()
+        self._base = self._groups = None
+
+    def disown(self) -> None:
+        """In a fork of the owner: all is the owner's, and a thread that is not here may hold the lock. Begin anew."""
+        self._lock = threading.Lock()
+        for launcher in self._launchers.values():
+            launcher.disown()
+        self._launchers = {}
+        self._base = self._groups = None
+        self._prepared = False
 
     def _unstarted(self, verdict: Verdict, reason: str) -> Outcome:
-        return Outcome(verdict, reason, None, b"", b"", 0.0, 0.0, 0, self.tier.name)
+        return Outcome(verdict, reason, None, b"", b"", 0.0, 0.0, 0, self._tier_name)
 
     def _outcome(self, report: Report, work: Work) -> Outcome:
         if report.fault:
@@ -237,8 +297,19 @@ class Sandbox:
             report.wall_s,
             report.cpu_s,
             report.max_rss_bytes,
-            self.tier.name,
+            self._tier_name,
         )
+
+
+_OPEN: weakref.WeakSet[Sandbox] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for sandbox in list(_OPEN):
+        sandbox.disown()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _work(
@@ -248,6 +319,7 @@ def _work(
     stdin: bytes,
     limits: Limits,
     collect_bytes: int = 0,
+    compiles: bool = False,
 ) -> Work:
     return Work(
         files=files,
@@ -261,4 +333,5 @@ def _work(
         tmp_bytes=limits.tmp_bytes,
         open_files=limits.open_files,
         collect_bytes=collect_bytes,
+        compiles=compiles,
     )

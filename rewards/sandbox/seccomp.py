@@ -118,20 +118,50 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "accept": (43, 202),
     "accept4": (288, 242),
 }
+_DENIED_ON_SHARED_HOST: dict[str, tuple[int | None, int | None]] = {
+    # what processes of one user may do to each other, whatever Landlock says
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+}
+_DENIED_METADATA: dict[str, tuple[int | None, int | None]] = {
+    # changes to files by path, which Landlock does not see; those by descriptor are left: it was opened under Landlock
+    "chmod": (90, None),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "setxattrat": (463, 463),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+}
 _SPECIAL = {
     "socket": (41, 198),
     "socketpair": (53, 199),
     "clone": (56, 220),
     "clone3": (435, 435),
     "ioctl": (16, 29),
+    "prlimit64": (302, 261),
 }
 _AUDIT_ARCHS = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 MACHINES = tuple(_AUDIT_ARCHS)
 
 
-def _machine(name: str) -> _Machine:
+def _machine(name: str, denied: dict[str, tuple[int | None, int | None]]) -> _Machine:
     column = MACHINES.index(name)
-    numbers = {call: row[column] for call, row in {**_DENIED, **_SPECIAL}.items()}
+    numbers = {call: row[column] for call, row in {**denied, **_SPECIAL}.items()}
     return _Machine(
         _AUDIT_ARCHS[name], {call: number for call, number in numbers.items() if number is not None}
     )
@@ -150,8 +180,12 @@ def _on(number: int, body: Sequence[bytes]) -> list[bytes]:
     return [_op(_JUMP_EQUAL, number, 0, len(body)), *body]
 
 
-def build_filter(machine: str) -> bytes:
+def build_filter(machine: str, shares_host: bool = False, denies_metadata: bool = False) -> bytes:
     """The filter as an array of struct sock_filter (8 bytes each).
+
+    Args:
+        shares_host: there is no pid namespace; refuse to touch limits and priorities of other processes.
+        denies_metadata: refuse chmod, chown, utime and setxattr by path.
 
     Calls of another architecture (int 0x80) end the process; x32 calls get ENOSYS; clone3, whose flags a filter
     cannot read, gets ENOSYS so that libc falls back to clone.
@@ -161,9 +195,15 @@ def build_filter(machine: str) -> bytes:
     """
     if machine not in _AUDIT_ARCHS:
         raise KeyError(machine)
-    target = _machine(machine)
+    denied = {
+        **_DENIED,
+        **(_DENIED_ON_SHARED_HOST if shares_host else {}),
+        **(_DENIED_METADATA if denies_metadata else {}),
+    }
+    target = _machine(machine, denied)
     numbers = dict(target.numbers)
     socket, socketpair = numbers.pop("socket"), numbers.pop("socketpair")
+    prlimit = numbers.pop("prlimit64")
     clone, clone3, ioctl = numbers.pop("clone"), numbers.pop("clone3"), numbers.pop("ioctl")
     program = [
         _op(_LOAD, _ARCH),
@@ -193,6 +233,9 @@ def build_filter(machine: str) -> bytes:
             _op(_RETURN, _ALLOW),
         ],
     )
+    if shares_host:
+        own = [_op(_LOAD, _ARGUMENTS), _op(_JUMP_EQUAL, 0, 1, 0), _refuse(errno.EPERM), _op(_RETURN, _ALLOW)]
+        program += _on(prlimit, own)
     terminal = [_op(_LOAD, _ARGUMENTS + 8)]
     for request in _TERMINAL_IOCTLS:
         terminal += _on(request, [_refuse(errno.EPERM)])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from rewards.sandbox.child_landlock import SCOPES_SIGNALS
 from rewards.sandbox.settings import TierName
 
 
@@ -39,10 +42,77 @@ _NO_CGROUP_GAPS = (
     "memory may pass its limit for the 10 ms between two looks, and socket buffers are not counted (no cgroup)",
     "a task limit passed and left again between two looks is not seen (no cgroup)",
 )
+_CGROUP = "memory and tasks: bounded by the kernel as well (cgroup), whose counts decide the verdict"
+
+_SHARED_HOST = (
+    "resident memory and number of tasks of the whole process tree: watched, the run is ended past the limit",
+    "wall time: the whole tree is killed, whatever it ignores, stops or detaches; orphans are found and ended",
+    "no capabilities; no_new_privs; never the host's root",
+)
+_LANDLOCK = (
+    "host files: none can be opened or changed but /usr, the toolchains (both read-only) and the work directory",
+    "network: none (socket and connect refused; TCP also by Landlock)",
+    "system calls: deny list by seccomp, which covers SysV IPC, ptrace and what changes other processes",
+)
+_LANDLOCK_GAPS = (
+    "names, sizes and owners of host files can be seen (stat), their content cannot",
+    "the process table is shared: no /proc, but a program can learn whether a process id exists",
+    "what needs /proc or /dev/stdin fails; so do, without a private /dev/shm, locks of multiprocessing",
+)
+_UNISOLATED_GAPS = (
+    "NOT ISOLATED: programs read and write every file, and signal and trace every process, that their user may",
+    "the network is open, and so is every system call",
+    "SysV IPC objects, files outside the work directory and scheduled jobs outlive a run",
+)
 
 
-def describe(name: TierName, cgroup: bool) -> Tier:
-    """The tier as it is on this host."""
-    user = "started as root, runs as a user of its own" if os.getuid() == 0 else f"as user {os.getuid()}"
-    gaps = _ALWAYS_GAPS if cgroup else _NO_CGROUP_GAPS + _ALWAYS_GAPS
-    return Tier(name, _NAMESPACES, gaps, f"built in ({user})", cgroup)
+def describe(name: TierName, cgroup: bool, facts: Mapping[str, Any]) -> Tier:
+    """The tier as it is on this host.
+
+    Args:
+        facts: what the launcher found: "landlock" (ABI), "is_private" (it could mount).
+    """
+    is_root = os.getuid() == 0
+    user = "started as root, runs as a user of its own" if is_root else f"as user {os.getuid()}"
+    gaps: tuple[str, ...] = _ALWAYS_GAPS if cgroup else _NO_CGROUP_GAPS + _ALWAYS_GAPS
+    guarantees: tuple[str, ...] = {
+        "namespaces": _NAMESPACES,
+        "landlock": _LANDLOCK + _SHARED_HOST,
+        "unisolated": _SHARED_HOST,
+    }[name]
+    if name != "namespaces":
+        gaps = _weak_gaps(name, is_root, facts) + gaps
+        if facts.get("is_private"):
+            guarantees += ("/tmp and /dev/shm: private, bounded in bytes and in files, gone after the run",)
+    if cgroup:
+        guarantees += (_CGROUP,)
+    return Tier(name, guarantees, gaps, f"built in ({user})", cgroup)
+
+
+def _weak_gaps(name: TierName, is_root: bool, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    gaps: tuple[str, ...] = _LANDLOCK_GAPS if name == "landlock" else _UNISOLATED_GAPS
+    if not facts.get("is_private"):
+        gaps += (
+            "the work directory is bounded per file, and by looking every 0.1 s: open files without a name are not "
+            "seen",
+        )
+    if not is_root and name == "landlock":
+        if facts.get("landlock", 0) < SCOPES_SIGNALS:
+            gaps += ("programs can signal this user's other processes (Landlock older than ABI 6)",)
+        gaps += (
+            "a compiler, though not a program, may change modes, owners and times of this user's files",
+            "tasks are counted with this user's others by the kernel, so that its bound is loose",
+        )
+    return gaps
+
+
+def unavailable(name: TierName, found: str) -> str:
+    """What to tell a user whose host refuses a tier: what was found, and the mends."""
+    if name != "namespaces":
+        return f'sandbox tier "{name}" does not work on this host: {found}'
+    return (
+        f"programs cannot be isolated on this host: {found}. Mends: allow unprivileged user namespaces "
+        "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone=1, "
+        "kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile that allows them "
+        'and unmasked /proc), or accept less by naming it: sandbox tier = "landlock"'
+    )

@@ -1,0 +1,286 @@
+"""Control groups for runs, where this user may make them: the kernel bounds memory and tasks, and counts refusals.
+
+    Groups.find() -> one group per Sandbox, a slot below it per concurrent run, used again and again
+
+cgroup v1 (memory and pids mounted apart) and v2. Moving a process costs ~10 ms of waiting for other cores, so that none
+is moved: in v1 the run's process 1 moves its own single thread, in v2 it is born in its slot (`child_system.clone`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rewards.sandbox import leases
+from rewards.sandbox.child_tree import remove_groups
+from rewards.sandbox.child_watch import counter
+from rewards.sandbox.types import MIB
+
+_CONTROLLERS = ("memory", "pids")
+_NEEDED_BESIDE_BYTES = 48 * MIB
+"""Above the run's memory and its /tmp, which are charged together: /dev/shm, page tables, process 1. What the limit
+means to the last byte is decided by looking (`child_watch`); the kernel's bound is for what is quicker than that."""
+
+
+@dataclass
+class Slot:
+    """The group of one run at a time."""
+
+    folders: Mapping[str, Path]
+    """By controller."""
+    join: Mapping[str, int]
+    """v1: descriptors of `tasks` by role, to be written by the run's process 1."""
+    birth: int | None
+    """v2: descriptor of the folder, to be born in."""
+    oom: int
+    pids: int
+    bounds: tuple[int, int] = (0, 0)
+    counted: dict[str, int] = field(default_factory=dict)
+    """Counts when the run began."""
+    handle: int | None = None
+    """pidfd of the last run's process 1: while that is ending, the slot is not free."""
+
+    def counts(self) -> dict[str, int]:
+        """What the kernel refused so far: kills for want of memory, forks."""
+        return {
+            "oom": counter(os.pread(self.oom, 4096, 0), b"oom_kill"),
+            "pids": counter(os.pread(self.pids, 4096, 0), b"max"),
+        }
+
+    def verdict(self) -> str | None:
+        """ "memory" or "tasks" if the kernel refused it to this run; "host" if the whole host ran out of memory."""
+        now = self.counts()
+        if now["oom"] > self.counted["oom"]:
+            return "memory" if self._hits() > self.counted["hits"] else "host"
+        return "tasks" if now["pids"] > self.counted["pids"] else None
+
+    def begin(self, memory_bytes: int, tasks: int) -> None:
+        """Set the bounds and remember the counts. Raises OSError."""
+        if self.bounds != (memory_bytes, tasks):
+            self._bound(memory_bytes, tasks)
+            self.bounds = memory_bytes, tasks
+        self.counted = self.counts() | {"hits": self._hits()}
+
+    def _hits(self) -> int:
+        memory = self.folders["memory"]
+        if self.birth is None:
+            return int((memory / "memory.failcnt").read_bytes())
+        return counter((memory / "memory.events").read_bytes(), b"oom")
+
+    def _bound(self, memory_bytes: int, tasks: int) -> None:
+        memory, pids = self.folders["memory"], self.folders["pids"]
+        if self.birth is None:
+            both = memory / "memory.memsw.limit_in_bytes"
+            if both.exists():
+                both.write_text("-1")
+            (memory / "memory.limit_in_bytes").write_text(str(memory_bytes))
+            if both.exists():
+                both.write_text(str(memory_bytes))
+        else:
+            (memory / "memory.max").write_text(str(memory_bytes))
+            if (memory / "memory.swap.max").exists():
+                (memory / "memory.swap.max").write_text("0")
+        (pids / "pids.max").write_text(str(tasks + 1))  # and process 1
+
+
+class Groups:
+    """The groups of one Sandbox. Thread-safe."""
+
+    def __init__(self, parents: Mapping[str, Path], is_v2: bool) -> None:
+        self._v2 = is_v2
+        self._lock = threading.Lock()
+        self._count = 0
+        self._closed = False
+        self._run_uid = os.getuid()
+        self._free: deque[Slot] = deque()
+        self._parents = parents
+        self._folders: dict[str, Path] = {}
+        self._leases: list[int] = []
+        self.parent_fds: list[tuple[int, str]] = []
+        """(descriptor of the parent, name) of each: what a launcher needs to remove them if this process is killed."""
+
+    @classmethod
+    def find(cls, run_uid: int) -> Groups | None:
+        """Make the groups; None if this user may not, or the controllers are not there.
+
+        Args:
+            run_uid: user that launchers turn into.
+        """
+        for parents, is_v2 in _candidates():
+            groups = cls(parents, is_v2)
+            try:
+                groups._make(run_uid)
+                groups._free.append(groups._new_slot())
+                return groups
+            except OSError:
+                groups.close()
+        return None
+
+    def adopt_launcher(self, pid: int) -> None:
+        """v2: a process in a group of its own may be the parent of processes born in a slot. Raises OSError."""
+        if self._v2:
+            (self._folders["memory"] / "launcher/cgroup.procs").write_text(str(pid))
+
+    def acquire(self, memory_bytes: int, tasks: int) -> Slot:
+        """A slot that is empty and bounded. Raises OSError."""
+        while slot := self._pop():
+            try:
+                slot.begin(memory_bytes + _NEEDED_BESIDE_BYTES, tasks)
+                return slot
+            except OSError:  # what the last run left charged is more than this one may have
+                self._drop(slot)
+        slot = self._new_slot()
+        try:
+            slot.begin(memory_bytes + _NEEDED_BESIDE_BYTES, tasks)
+        except OSError:
+            self._drop(slot)
+            raise
+        return slot
+
+    def release(self, slot: Slot, handle: int | None) -> None:
+        """Give it back; `handle` (a pidfd, taken over) tells when its last process is gone."""
+        slot.handle = handle
+        with self._lock:
+            if self._closed:
+                self._drop(slot)
+            else:
+                self._free.append(slot)
+
+    def close(self) -> None:
+        """Remove everything. No run may be going on."""
+        with self._lock:
+            self._closed = True
+            while self._free:
+                self._drop(self._free.popleft())
+            for parent, name in self.parent_fds:
+                remove_groups(parent, name)
+                os.close(parent)
+            self.parent_fds = []
+            for fd in self._leases:
+                os.close(fd)
+            self._leases = []
+
+    def _make(self, run_uid: int) -> None:
+        for parent in dict.fromkeys(self._parents.values()):
+            parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            for left in leases.abandoned(parent):
+                remove_groups(parent_fd, left.name)
+            try:
+                path, lease = leases.take(parent)
+            except OSError:
+                os.close(parent_fd)
+                raise
+            self._leases.append(lease)
+            self.parent_fds.append((parent_fd, path.name))
+            self._folders |= {name: path for name, folder in self._parents.items() if folder == parent}
+            if self._v2:
+                (path / "cgroup.subtree_control").write_text("+memory +pids")
+                (path / "launcher").mkdir()
+                self._run_uid = run_uid
+                self._give(path)
+
+    def _give(self, folder: Path) -> None:
+        """Let the launcher's user move processes of its own between the groups here, and change no bound."""
+        if self._run_uid != os.getuid():
+            os.chown(folder / "cgroup.procs", self._run_uid, -1)
+
+    def _pop(self) -> Slot | None:
+        with self._lock:
+            for _ in range(len(self._free)):
+                slot = self._free.popleft()
+                if slot.handle is None:
+                    return slot
+                if select.select([slot.handle], [], [], 0)[0]:
+                    os.close(slot.handle)
+                    slot.handle = None
+                    return slot
+                self._free.append(slot)
+        return None
+
+    def _new_slot(self) -> Slot:
+        with self._lock:
+            self._count += 1
+            name = f"run-{self._count}"
+        folders = {controller: folder / name for controller, folder in self._folders.items()}
+        with contextlib.ExitStack() as undo:
+            for folder in set(folders.values()):
+                folder.mkdir()
+                undo.callback(folder.rmdir)
+
+            def opened(path: Path, flags: int) -> int:
+                fd = os.open(path, flags | os.O_CLOEXEC)
+                undo.callback(os.close, fd)
+                return fd
+
+            memory, pids = folders["memory"], folders["pids"]
+            oom_file = "memory.events" if self._v2 else "memory.oom_control"
+            join = {}
+            if self._v2:
+                self._give(memory)
+            else:
+                join = {f"join_{name}": opened(path / "tasks", os.O_WRONLY) for name, path in folders.items()}
+            slot = Slot(
+                folders,
+                join,
+                opened(memory, os.O_RDONLY | os.O_DIRECTORY) if self._v2 else None,
+                opened(memory / oom_file, os.O_RDONLY),
+                opened(pids / "pids.events", os.O_RDONLY),
+            )
+            undo.pop_all()
+        return slot
+
+    def _drop(self, slot: Slot) -> None:
+        for fd in (slot.birth, slot.oom, slot.pids, slot.handle, *slot.join.values()):
+            if fd is not None:
+                os.close(fd)
+        for folder in set(slot.folders.values()):
+            with contextlib.suppress(OSError):  # still busy: close() removes it
+                folder.rmdir()
+
+
+def _candidates() -> Iterator[tuple[Mapping[str, Path], bool]]:
+    """Groups below which new ones may be made: this process's own, in v2 the nearest that hands both on."""
+    own: dict[str, str] = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        own |= dict.fromkeys(controllers.split(","), path)
+    mounts = _mounts()
+    if all(name in mounts and name in own for name in _CONTROLLERS):
+        yield {name: _below(mounts[name], own[name]) for name in _CONTROLLERS}, False
+    if "" in mounts and "" in own:
+        start = _below(mounts[""], own[""])
+        for folder in (start, *start.parents):
+            with contextlib.suppress(OSError):
+                if set(_CONTROLLERS) <= set((folder / "cgroup.subtree_control").read_text().split()):
+                    yield dict.fromkeys(_CONTROLLERS, folder), True
+                    return
+
+
+def _mounts() -> dict[str, tuple[Path, str]]:
+    """Controller ("" for v2) to (mount point, which group is mounted there)."""
+    found: dict[str, tuple[Path, str]] = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        _, _, _, root, point = before.split()[:5]
+        kind, _, options = after.split()[:3]
+        if kind == "cgroup2":
+            found.setdefault("", (Path(point), root))
+        elif kind == "cgroup":
+            for name in options.split(","):
+                found.setdefault(name, (Path(point), root))
+    return found
+
+
+def _below(mount: tuple[Path, str], group: str) -> Path:
+    """Where the group is; a container may show its own part alone, as the mount's root."""
+    point, root = mount
+    if root != "/" and (group == root or group.startswith(f"{root}/")):
+        group = group.removeprefix(root)
+    path = point / group.lstrip("/")
+    return path if path.is_dir() else point

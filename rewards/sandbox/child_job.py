@@ -1,0 +1,89 @@
+"""One run as its process 1 sees it: the request, the files that go in and come out, the messages to the owner.
+
+Messages on the job socket (SOCK_SEQPACKET, JSON): owner → request with descriptors → "started" → report. Anything
+else from the owner, or its end, stops the run. Runs inside the launcher: standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from typing import Any
+
+_MAX_COLLECTED = 256
+_MAX_FDS = 16
+
+
+class Job:
+    """A request received. `fds` holds its descriptors by role: stdin, stdout, stderr, files; if the request names
+    them, also collect (what to copy new files into), join (cgroup v1 files to write "0" to), oom and pids (the
+    kernel's counts of what the cgroup was refused).
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        data, fds, flags, _ = socket.recv_fds(channel, 1 << 18, _MAX_FDS)
+        if not data or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            os._exit(0)  # the owner went away
+        self.request: dict[str, Any] = json.loads(data)
+        self.fds: dict[str, int] = dict(zip(self.request["fds"], fds, strict=True))
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Tell the owner; if it is gone, so is the reason to run."""
+        try:
+            self.channel.send(json.dumps(message).encode())
+        except OSError:
+            os._exit(0)
+
+    def join_cgroups(self) -> None:
+        """Move this single-threaded process; "0" in v1's `tasks` needs no wait for other cores, a pid would."""
+        for role in [role for role in self.fds if role.startswith("join")]:
+            os.write(self.fds[role], b"0")
+            os.close(self.fds.pop(role))
+
+    def write_files(self, work: str, uid: int | None) -> None:
+        """Put the program's files into its work directory, as their owner if `uid` is given."""
+        offset = 0
+        for name, size, mode in self.request["files"]:
+            if "/" in name or name in ("", ".", ".."):
+                raise ValueError(f"bad file name {name!r}")
+            path = f"{work}/{name}"
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+            try:
+                _copy(fd, self.fds["files"], offset, size)
+                if uid is not None:
+                    os.fchown(fd, uid, uid)
+            finally:
+                os.close(fd)
+            offset += size
+
+    def collect(self, work: str) -> list[tuple[str, int, int]] | None:
+        """After the end of all processes: copy the work directory's top-level files out. None: too large."""
+        files: list[tuple[str, int, int]] = []
+        left = int(self.request["collect_bytes"])
+        given = {name for name, _, _ in self.request["files"]}
+        for entry in sorted(os.scandir(work), key=lambda entry: entry.name):
+            if entry.name in given or not entry.is_file(follow_symlinks=False):
+                continue
+            fd = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                found = os.fstat(fd)
+                left -= found.st_size
+                if not stat.S_ISREG(found.st_mode) or left < 0 or len(files) == _MAX_COLLECTED:
+                    return None
+                _copy(self.fds["collect"], fd, 0, found.st_size)
+            finally:
+                os.close(fd)
+            files.append((entry.name, found.st_size, found.st_mode & 0o755))
+        return files
+
+
+def _copy(target: int, source: int, offset: int, size: int) -> None:
+    while size > 0:
+        sent = os.sendfile(target, source, offset, min(size, 1 << 24))
+        if sent == 0:
+            raise OSError("a file is shorter than announced")
+        offset, size = offset + sent, size - sent

@@ -1,0 +1,56 @@
+"""Directories that live as long as their owner: a lock on each tells whether it is still there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from rewards.sandbox.child_tree import remove_tree
+from rewards.sandbox.errors import SandboxUnavailable
+
+PREFIX = "grpo-sandbox-"
+
+
+def take(parent: Path) -> tuple[Path, int]:
+    """A new directory and the descriptor whose lock keeps others from removing it. Raises OSError."""
+    while True:
+        path = parent / f"{PREFIX}{secrets.token_hex(6)}"
+        path.mkdir(mode=0o711)
+        with contextlib.suppress(FileNotFoundError):  # removed as abandoned before it was locked
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            with contextlib.suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.exists():
+                    return path, fd
+            os.close(fd)
+
+
+def abandoned(parent: Path) -> list[Path]:
+    """Such directories of this user in `parent` whose owner was killed."""
+    found = []
+    for path in parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if os.fstat(fd).st_uid == os.getuid():
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    found.append(path)
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(fd)
+    return found
+
+
+def work_base() -> tuple[Path, int]:
+    """A directory for work directories, in memory if the host has a /dev/shm for this user, and its lease."""
+    for parent in (Path("/dev/shm"), Path(tempfile.gettempdir())):
+        if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
+            for path in abandoned(parent):
+                remove_tree(str(path))
+            return take(parent)
+    raise SandboxUnavailable("neither /dev/shm nor the temporary directory can be written to")
