@@ -10,7 +10,8 @@ belong in the sandbox.
 
 First message: {"token", "name", "params", "path", "memory_bytes"} → {"token", "ready": {"style", "needs_ids"}} or
 {"token", "load_error"}. Then {"token", "deadline_s", "stage", "step", "groups", "rows"} → {"token", "begun"}, one
-{"token", "row", "score"} each, and {"token", "done", "threads"}: Python threads the call left behind.
+{"token", "row", "score"} each, and {"token", "done", "threads", "kept"}: Python threads the call left behind, and
+children that are to stay (`rewards.processes.keep`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any, BinaryIO
 import psutil
 
 from rewards.errors import RewardLoadError
-from rewards.processes import become_subreaper, live_children
+from rewards.processes import become_subreaper, kept, live_children
 from rewards.registry import load_reward
 from rewards.rows import decode_rows, dump_line
 from rewards.signatures import RewardFunction, call_batch, call_row, describe
@@ -101,7 +102,8 @@ def _serve(
     else:
         for number, score in enumerate(call_batch(function, rows, message["deadline_s"])):
             results.send({"token": token, "row": number, "score": _plain(score)})
-    results.send({"token": token, "done": True, "threads": len(set(sys._current_frames()) - own_threads)})
+    threads = len(set(sys._current_frames()) - own_threads)
+    results.send({"token": token, "done": True, "threads": threads, "kept": kept()})
 
 
 def _plain(score: Score) -> list[Any]:

@@ -115,7 +115,7 @@ class Host:
         self._channel.receive(token, _TRANSPORT_TIMEOUT_S)
         while "done" not in (reply := self._channel.receive(token, self._spec.timeout_s)):
             take(reply["row"], _score(reply["score"]))
-        return reply["threads"] == 0 and not live_children(self._process.pid)
+        return reply["threads"] == 0 and set(live_children(self._process.pid)) <= set(reply["kept"])
 
     def fate(self) -> str:
         """How the process ended, for a reason a reader understands."""

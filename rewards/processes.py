@@ -19,6 +19,7 @@ import psutil
 TAG_VARIABLE = "GRPO_REWARD_HOST"
 _PR_SET_CHILD_SUBREAPER = 36
 _PATIENCE_S = 5.0
+_kept: set[int] = set()
 _HAS_CHILDREN_FILES = Path(f"/proc/self/task/{os.getpid()}/children").exists()  # some kernels lack them
 
 
@@ -49,6 +50,17 @@ def is_running(pid: int) -> bool:
     except (OSError, IndexError):
         return False
     return state not in "ZX"
+
+
+def keep(pid: int) -> None:
+    """Say that this child of a reward host is to outlive the call that started it (a warm sandbox launcher)."""
+    _kept.add(pid)
+
+
+def kept() -> list[int]:
+    """Children named by `keep` that still run."""
+    _kept.intersection_update([pid for pid in _kept if is_running(pid)])
+    return sorted(_kept)
 
 
 def descendants(pid: int) -> set[int]:

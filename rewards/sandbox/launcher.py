@@ -104,6 +104,11 @@ class Launcher:
             self.close()
             raise SandboxUnavailable(self.facts["error"])
 
+    @property
+    def pid(self) -> int:
+        """Of the process that this one started."""
+        return self._process.pid
+
     def open_job(self, birth_cgroup: int | None = None) -> tuple[socket.socket, int]:
         """A new sandbox, not yet told what to run: its job socket and a pidfd of its process 1.
 

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -60,8 +60,8 @@ class Sandbox:
     Made by `Sandbox.open`.
     """
 
-    def __init__(self, settings: SandboxSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: SandboxSettings, on_launcher: Callable[[int], None] | None = None) -> None:
+        self._settings, self._on_launcher = settings, on_launcher
         self._tier_name: TierName = "namespaces" if settings.tier == "auto" else settings.tier
         self._lock = threading.Lock()
         self._launchers: dict[tuple[str, ...], Launcher] = {}
@@ -74,14 +74,19 @@ class Sandbox:
         _OPEN.add(self)
 
     @classmethod
-    def open(cls, settings: SandboxSettings | None = None) -> Sandbox:
+    def open(
+        cls, settings: SandboxSettings | None = None, on_launcher: Callable[[int], None] | None = None
+    ) -> Sandbox:
         """Probe the host by a real run and take the tier that the settings name.
+
+        Args:
+            on_launcher: called with the process id of every launcher that is started.
 
         Raises:
             SandboxUnavailable: the host refuses it; the message names the mend.
         """
         settings = settings or SandboxSettings()
-        sandbox = cls(settings)
+        sandbox = cls(settings, on_launcher)
         try:
             report = sandbox._do((), Work([SandboxFile("main.py", b"print(6 * 7)")]))
             if report.stdout != b"42\n":
@@ -248,6 +253,8 @@ class Sandbox:
         base = self._base[0] if self._base else None
         launcher = Launcher(Start(self._tier_name, self._uids, self._groups, base), binds)
         self._facts = launcher.facts
+        if self._on_launcher:
+            self._on_launcher(launcher.pid)
         return launcher
 
     def _prepare(self) -> None:
