@@ -69,8 +69,9 @@ class Slot:
 
     def _hits(self) -> int:
         memory = self.folders["memory"]
-        if self.birth is None:
-            return int((memory / "memory.failcnt").read_bytes())
+        if self.birth is None:  # where swap is accounted, that bound is met first, and counts for itself
+            counts = [memory / "memory.failcnt", memory / "memory.memsw.failcnt"]
+            return sum(int(count.read_bytes()) for count in counts if count.exists())
         return counter((memory / "memory.events").read_bytes(), b"oom")
 
     def _bound(self, memory_bytes: int, tasks: int) -> None:

@@ -29,6 +29,8 @@ class Place(Protocol):
     """Owner of the program's files, if process 1 has another id."""
     bounds_files: bool
     """The kernel bounds the work directory; else process 1 watches it."""
+    end_signals: tuple[signal.Signals, ...]
+    """What the launcher tells process 1 to end the run with, other than by ending process 1."""
 
     def prepare(self, request: Mapping[str, Any]) -> None:
         """In process 1: make the work directory."""
@@ -55,6 +57,7 @@ class Namespaces:
     work = "/tmp"
     uid: int | None = None
     bounds_files = True
+    end_signals: tuple[signal.Signals, ...] = ()
 
     def __init__(self, config: Mapping[str, Any], outside_id: tuple[int, int]) -> None:
         self._filters = config["filters"]
@@ -93,6 +96,8 @@ class SharedHost:
         slot: user id that no other run has; None: the launcher's own.
         is_private: this process is in a mount namespace of its own and may mount.
     """
+
+    end_signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)
 
     def __init__(self, config: Mapping[str, Any], slot: int | None, is_private: bool) -> None:
         self._config, self._private = config, is_private

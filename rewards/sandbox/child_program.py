@@ -64,6 +64,7 @@ def become_program(job: Job, place: Place, limits: Mapping[str, int], ready: int
                 signal.signal(number, signal.SIG_DFL)
             os.execvpe(command[0], command, env)
         os.environ.update(env)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.close(ready)
     except BaseException as error:
         os.write(ready, f"{type(error).__name__}: {error}".encode())

@@ -184,7 +184,7 @@ def build_filter(machine: str, shares_host: bool = False, denies_metadata: bool 
     """The filter as an array of struct sock_filter (8 bytes each).
 
     Args:
-        shares_host: there is no pid namespace; refuse to touch limits and priorities of other processes.
+        shares_host: there is no pid namespace; refuse to touch priorities of other processes.
         denies_metadata: refuse chmod, chown, utime and setxattr by path.
 
     Calls of another architecture (int 0x80) end the process; x32 calls get ENOSYS; clone3, whose flags a filter
@@ -233,9 +233,9 @@ def build_filter(machine: str, shares_host: bool = False, denies_metadata: bool 
             _op(_RETURN, _ALLOW),
         ],
     )
-    if shares_host:
-        own = [_op(_LOAD, _ARGUMENTS), _op(_JUMP_EQUAL, 0, 1, 0), _refuse(errno.EPERM), _op(_RETURN, _ALLOW)]
-        program += _on(prlimit, own)
+    # Process 1 has the program's user id, so that the kernel would let the program set its limits (and so end it).
+    own = [_op(_LOAD, _ARGUMENTS), _op(_JUMP_EQUAL, 0, 1, 0), _refuse(errno.EPERM), _op(_RETURN, _ALLOW)]
+    program += _on(prlimit, own)
     terminal = [_op(_LOAD, _ARGUMENTS + 8)]
     for request in _TERMINAL_IOCTLS:
         terminal += _on(request, [_refuse(errno.EPERM)])

@@ -41,6 +41,10 @@ sys.path.pop(0)
 def main(control_fd: int, owner: int) -> str:
     """Run as launcher. Returns, in the process that is to become a Python program and nowhere else, the program."""
     os.umask(0o022)
+    # Whatever the caller ignores or blocks, and Python's handler: with one, programs could interrupt their process 1.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     child_system.raise_soft_limits()
     control = socket.socket(fileno=control_fd)
     owner_fd = os.pidfd_open(owner)
