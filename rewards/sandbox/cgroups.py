@@ -57,7 +57,7 @@ class Slot:
         """ "memory" or "tasks" if the kernel refused it to this run; "host" if the whole host ran out of memory."""
         now = self.counts()
         if now["oom"] > self.counted["oom"]:
-            return "memory" if self._hits() > self.counted["hits"] else "host"
+            return "memory" if self._met_bound() else "host"
         return "tasks" if now["pids"] > self.counted["pids"] else None
 
     def begin(self, memory_bytes: int, tasks: int) -> None:
@@ -65,13 +65,21 @@ class Slot:
         if self.bounds != (memory_bytes, tasks):
             self._bound(memory_bytes, tasks)
             self.bounds = memory_bytes, tasks
-        self.counted = self.counts() | {"hits": self._hits()}
+        self.counted = self.counts() | {"refusals": self._refusals()}
 
-    def _hits(self) -> int:
+    def _met_bound(self) -> bool:
+        """Whether it was this group that ran out of memory. v1: newer kernels leave its count of failures at 0."""
         memory = self.folders["memory"]
-        if self.birth is None:  # where swap is accounted, that bound is met first, and counts for itself
-            counts = [memory / "memory.failcnt", memory / "memory.memsw.failcnt"]
-            return sum(int(count.read_bytes()) for count in counts if count.exists())
+        if self.birth is None:
+            return int((memory / "memory.max_usage_in_bytes").read_bytes()) >= self.bounds[0] - MIB
+        return self._refusals() > self.counted["refusals"]
+
+    def _refusals(self) -> int:
+        """v2: how often memory was refused. v1: set the high-water mark back."""
+        memory = self.folders["memory"]
+        if self.birth is None:
+            (memory / "memory.max_usage_in_bytes").write_bytes(b"0")
+            return 0
         return counter((memory / "memory.events").read_bytes(), b"oom")
 
     def _bound(self, memory_bytes: int, tasks: int) -> None:

@@ -44,7 +44,7 @@ def run(job: Job, place: Place) -> bool:
     prctl(PR_SET_DUMPABLE, 0)
     for fd in (ready_write, *(job.fds[role] for role in ("stdin", "stdout", "stderr", "files"))):
         os.close(fd)
-    # A handler lets a signal from inside through to process 1: in namespaces, none but SIGCHLD's, which changes nothing.
+    # A handler lets signals from inside through to process 1: in namespaces SIGCHLD alone, which changes nothing.
     for number in (signal.SIGCHLD, *place.end_signals):
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
