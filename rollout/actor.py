@@ -7,6 +7,7 @@ dispatcher = Dispatcher(pool, restart_limit=3, chunk_timeout_s=1800)
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from rollout.worker_pool import Delivered, Died, Event, Failed, Finished, Ready
 
 MINIMAL_WAIT_S = 0.05
 """`ray.wait` with less may overlook what has arrived."""
+
+SEND_EVERY_S = 0.1
+"""A message costs both sides some milliseconds, which the engine would rather use; a reward can wait that long."""
 
 
 class RolloutWorker:
@@ -44,9 +48,17 @@ class RolloutWorker:
             self._engine = VllmEngine(*self._arguments)
         return {"pid": os.getpid(), "max_model_len": self._engine.max_model_len}
 
-    def generate(self, chunk: RolloutChunk) -> Iterator[SampleGroup]:
-        """A stream of groups, see `VllmEngine.generate`."""
-        yield from self._engine.generate(chunk)
+    def generate(self, chunk: RolloutChunk) -> Iterator[list[SampleGroup]]:
+        """A stream of groups, see `VllmEngine.generate`; those that end close together travel together."""
+        ended: list[SampleGroup] = []
+        sent = time.monotonic()
+        for groups in self._engine.generate(chunk):
+            ended += groups
+            if ended and time.monotonic() - sent > SEND_EVERY_S:
+                yield ended
+                ended, sent = [], time.monotonic()
+        if ended:
+            yield ended
 
     def load_weights(self, publication: Publication) -> SyncReport:
         """See `VllmEngine.load_weights`."""
@@ -109,12 +121,15 @@ class RayWorkers:
         self._streams[stream] = (worker, ticket)
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """At most one event per worker; empty after `timeout_s` without news."""
+        """What has happened, in order per worker; empty after `timeout_s` without news."""
         watched = [*self._starting, *self._streams]
         done, _ = ray.wait(watched, num_returns=1, timeout=max(timeout_s, MINIMAL_WAIT_S))
         if done and len(watched) > 1:
             done, _ = ray.wait(watched, num_returns=len(watched), timeout=MINIMAL_WAIT_S / 10)
-        return [self._started(ref) if ref in self._starting else self._streamed(ref) for ref in done]
+        events: list[Event] = []
+        for ref in done:
+            events += [self._started(ref)] if ref in self._starting else self._streamed(ref)
+        return events
 
     def _started(self, ref: Any) -> Event:
         worker = self._starting.pop(ref)
@@ -124,16 +139,16 @@ class RayWorkers:
             return self._fault(worker, 0, error)
         return Ready(worker)
 
-    def _streamed(self, stream: Any) -> Event:
+    def _streamed(self, stream: Any) -> list[Event]:
         worker, ticket = self._streams[stream]
         try:
-            return Delivered(worker, ticket, ray.get(next(stream)))
+            return [Delivered(worker, ticket, group) for group in ray.get(next(stream))]
         except StopIteration:
             del self._streams[stream]
-            return Finished(worker, ticket)
+            return [Finished(worker, ticket)]
         except ray.exceptions.RayError as error:
             del self._streams[stream]
-            return self._fault(worker, ticket, error)
+            return [self._fault(worker, ticket, error)]
 
     def _fault(self, worker: int, ticket: int, error: ray.exceptions.RayError) -> Event:
         """Ours come back as they are; anything else may have left the engine in pieces, so the worker

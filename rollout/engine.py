@@ -19,8 +19,8 @@ class Engine(Protocol):
     def version(self) -> int | None:
         """Policy version of the weights; None before the first proven load and after a failed one."""
 
-    def generate(self, chunk: RolloutChunk) -> Iterator[SampleGroup]:
-        """Every group of the chunk once, as soon as its last sample has ended.
+    def generate(self, chunk: RolloutChunk) -> Iterator[list[SampleGroup]]:
+        """One item per engine step: the groups whose last sample ended in it. Every group comes once.
 
         Raises:
             StaleEngine: the chunk asks for another version.

@@ -2,7 +2,7 @@
 
     engine = VllmEngine("runs/demo/base", EngineConfig(dtype="float32"))
     engine.load_weights(publication)              # sets engine.version, proven
-    for group in engine.generate(chunk): …        # as groups finish
+    for groups in engine.generate(chunk): …       # those that ended in an engine step
 
 Same chunk, same weights, same thread count: the same tokens and log-probs, bit for bit, in any process. That
 holds because a chunk is submitted whole, every sample brings its seed, the prefix cache starts empty, and the
@@ -22,13 +22,14 @@ import numpy as np
 from policies.tokenizer import load_tokenizer
 from rollout.canary import CANARY_TOLERANCES, check_canary
 from rollout.config import EngineConfig
+from rollout.engine import Engine
 from rollout.errors import RolloutError, StaleEngine
 from rollout.publication import Publication, SyncReport
 from rollout.types import RolloutChunk, Sample, SampleGroup, SamplingParams
 from rollout.vllm_settings import engine_args, prepare_process
 
 
-class VllmEngine:
+class VllmEngine(Engine):
     """The engine of one rollout worker. One per process: vLLM keeps global state."""
 
     def __init__(self, model_dir: str | Path, config: EngineConfig, version: int | None = None) -> None:
@@ -68,8 +69,9 @@ class VllmEngine:
         """Policy version of the weights; None before the first proven load and after a failed one."""
         return self._version
 
-    def generate(self, chunk: RolloutChunk) -> Iterator[SampleGroup]:
-        """Every group of the chunk once, as soon as its last sample has ended; closing early aborts the rest.
+    def generate(self, chunk: RolloutChunk) -> Iterator[list[SampleGroup]]:
+        """One item per engine step: the groups whose last sample ended in it, often none. Every group of the chunk
+        comes once; closing early aborts the rest.
 
         Raises:
             StaleEngine: the engine's version is not the chunk's.
@@ -100,7 +102,7 @@ class VllmEngine:
                     f"prompt {prompt.id} has a token outside the vocabulary of {self._vocabulary}"
                 )
 
-    def _run(self, chunk: RolloutChunk) -> Iterator[SampleGroup]:
+    def _run(self, chunk: RolloutChunk) -> Iterator[list[SampleGroup]]:
         # The core is stepped directly: vLLM's own loop builds an object per token and request, a tenth of the
         # time of a tiny policy.
         core = self._engine.engine_core
@@ -116,6 +118,7 @@ class VllmEngine:
         done: dict[int, dict[int, Sample]] = {p: {} for p in range(len(chunk.prompts))}
         try:
             while tokens:
+                ended: list[SampleGroup] = []
                 for output in core.get_output().outputs:
                     name = output.request_id
                     tokens[name] += output.new_token_ids
@@ -128,9 +131,10 @@ class VllmEngine:
                     done[p][g] = self._sample(chunk, p, g, tokens.pop(name), logprobs.pop(name), reason)
                     if len(done[p]) == chunk.group_size:
                         samples = done.pop(p)
-                        yield SampleGroup(
-                            chunk.prompts[p], tuple(samples[i] for i in range(chunk.group_size))
+                        ended.append(
+                            SampleGroup(chunk.prompts[p], tuple(samples[i] for i in range(chunk.group_size)))
                         )
+                yield ended
         finally:
             core.abort_requests(list(tokens))
 

@@ -99,6 +99,11 @@ def bits(groups: list[SampleGroup]) -> dict[tuple[str, int], tuple[bytes, bytes]
     }
 
 
+def drawn(engine: VllmEngine, work: RolloutChunk) -> list[SampleGroup]:
+    """All groups of a chunk, in the order in which they ended."""
+    return [group for groups in engine.generate(work) for group in groups]
+
+
 def refusal(action: Callable[[], Any]) -> str:
     """Type and text of the error, "" if there was none."""
     try:
@@ -139,7 +144,7 @@ class Suite:
             result: dict[str, Any] = {
                 "entropy_share": max(before.entropy_share(), after.entropy_share()),
                 "prompts_before": prompt_gap(engine, before),
-                "samples_before": sample_gap(list(engine.generate(chunk(0, hot))), before, 0.7),
+                "samples_before": sample_gap(drawn(engine, chunk(0, hot)), before, 0.7),
             }
             sync = engine.load_weights(after.publish(1, self.folder / "wire"))
             result |= {
@@ -148,7 +153,7 @@ class Suite:
                 "published": len(after.tensors),
                 "version": engine.version,
                 "prompts_after": prompt_gap(engine, after),
-                "samples_after": sample_gap(list(engine.generate(chunk(1, hot))), after, 0.7),
+                "samples_after": sample_gap(drawn(engine, chunk(1, hot)), after, 0.7),
                 "old_gap_after": prompt_gap(engine, before),
             }
         return result
@@ -160,18 +165,18 @@ class Suite:
         work = chunk(0, SamplingParams(24, temperature=0.9, stop_token_ids=(STOP,)), group_size=8)
         other = replace(work, id="other", seeds=tuple(tuple(s + 1 for s in row) for row in work.seeds))
         with self.engine(model_dir) as engine:
-            once = bits(list(engine.generate(work)))
-            again = bits(list(engine.generate(work)))
-            between = bits(list(engine.generate(other)))
+            once = bits(drawn(engine, work))
+            again = bits(drawn(engine, work))
+            between = bits(drawn(engine, other))
             engine.load_weights(second.publish(7, self.folder / "wire"))
-            changed = bits(list(engine.generate(replace(work, policy_version=7))))
+            changed = bits(drawn(engine, replace(work, policy_version=7)))
             engine.load_weights(to_inline(first.publish(0, self.folder / "wire")))
-            back = bits(list(engine.generate(work)))
+            back = bits(drawn(engine, work))
             stream = engine.generate(work)
-            next(stream)
+            next(groups for groups in stream if groups)
             unfinished = engine._engine.engine_core.engine_core.scheduler.has_unfinished_requests()
             stream.close()
-            closed = bits(list(engine.generate(work)))
+            closed = bits(drawn(engine, work))
         return {
             "again": once == again,
             "other_seeds_differ": once != between,
@@ -192,7 +197,7 @@ class Suite:
 
         def draw(engine: VllmEngine, params: SamplingParams, n: int) -> list[Any]:
             (work,) = make_chunks([asked], "draw", 0, 0, params, n, 1)
-            (group,) = engine.generate(work)
+            (group,) = drawn(engine, work)
             return list(group.samples)
 
         with self.engine(self.folder / "tiny-llama") as engine:
@@ -247,7 +252,7 @@ class Suite:
                 "long": refusal(lambda: engine.generate(with_prompt((5,) * 1022))),
                 "empty": refusal(lambda: engine.generate(with_prompt(()))),
                 "vocabulary": refusal(lambda: engine.generate(with_prompt((5, VOCABULARY)))),
-                "then": len(list(engine.generate(work))),
+                "then": len(drawn(engine, work)),
             }
 
     def faults(self) -> dict[str, Any]:
@@ -349,9 +354,9 @@ class Suite:
         work = chunk(0, SamplingParams(4), group_size=2)
         with self.engine(self.folder / "tiny-v3") as engine:
             engine._forget_prompts = lambda: None
-            list(engine.generate(work))
+            drawn(engine, work)
             engine.load_weights(new["tiny-v3"].publish(1, wire))
-            groups = list(engine.generate(replace(work, policy_version=1)))
+            groups = drawn(engine, replace(work, policy_version=1))
             result["prefix_gap"] = sample_gap(groups, new["tiny-v3"], 1.0)
 
         prompts = tuple(Prompt(f"c{i}", "", (2 + i, *PROMPTS[-1][1:]), None) for i in range(12))
@@ -364,7 +369,7 @@ class Suite:
 
     def _run_all(self, config: EngineConfig, work: RolloutChunk) -> None:
         with self.engine(self.folder / "tiny-v3", config) as engine:
-            if len(list(engine.generate(work))) != len(work.prompts):
+            if len(drawn(engine, work)) != len(work.prompts):
                 raise RolloutError("groups are missing")
 
     def _start_and_run(self, preset: str) -> None:
