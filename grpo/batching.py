@@ -42,7 +42,7 @@ def to_train_groups(
     """
     groups: list[TrainGroup] = []
     counts = dict.fromkeys(("groups", "samples", "abstained", "small_groups", "no_spread_groups"), 0)
-    for item in scored:
+    for place, item in enumerate(scored):
         kept = [
             (s, c.total) for s, c in zip(item.group.samples, item.scores, strict=True) if c.total is not None
         ]
@@ -59,7 +59,7 @@ def to_train_groups(
             TrainSample(s.token_ids, s.logprobs, float(a), s.prompt_id, s.index)
             for (s, _), a in zip(kept, advantages, strict=True)
         )
-        groups.append(TrainGroup(np.asarray(item.group.prompt.token_ids, dtype=np.int32), samples))
+        groups.append(TrainGroup(np.asarray(item.group.prompt.token_ids, dtype=np.int32), samples, place))
         counts["groups"] += 1
         counts["samples"] += len(samples)
     return groups, {f"train/{name}": float(count) for name, count in counts.items()}

@@ -25,7 +25,7 @@ from grpo.config import LearnerConfig, RlConfig
 from grpo.errors import RunError
 from grpo.types import StepReport, TrainGroup
 from rewards.actor import RewardWorker
-from rewards.config import RewardConfig
+from rewards.config import AuditConfig, RewardConfig
 from rewards.registry import with_absolute_path
 from rewards.types import ScoredGroup
 from rollout.actor import RayWorkers, start_worker
@@ -332,6 +332,7 @@ def start_samplers(
     compute_dtype: str,
     version: int | None,
     learner: LearnerConfig | None = None,
+    audit: AuditConfig | None = None,
 ) -> Samplers:
     """Start rollout and reward workers, without waiting for them.
 
@@ -341,6 +342,7 @@ def start_samplers(
         compute_dtype: the learner's, resolved; the engines' too unless engine.dtype names another.
         version: policy version of the folder's weights; None if a weight sync will come first.
         learner: what is trained beside them on the same machines; None: nothing.
+        audit: the rewards' second verifier.
     """
     placement = plan_placement(config.engine, learner, *resources())
     engine = config.engine.model_copy(
@@ -354,7 +356,10 @@ def start_samplers(
     dispatcher = Dispatcher(pool, engine.restart_limit, engine.chunk_timeout_s)
     # Actors may have another working directory than the driver, whose paths the recipe means.
     plugins = [r.model_copy(update={"name": with_absolute_path(r.name, Path.cwd())}) for r in config.rewards]
-    rewards = ray.remote(RewardWorker).options(num_cpus=0).remote(plugins, config.reward_workers)
+    if audit is not None and audit.verifier is not None:
+        audit = audit.model_copy(update={"verifier": with_absolute_path(audit.verifier, Path.cwd())})
+    worker = ray.remote(RewardWorker).options(num_cpus=0)
+    rewards = worker.remote(plugins, config.reward_workers, audit=audit)
     return Samplers(RolloutHandle(pool, dispatcher), RewardHandle(rewards))
 
 
@@ -375,7 +380,9 @@ def start_cluster(
     Raises:
         RunError, PolicyError: what a learner could not load.
     """
-    samplers = start_samplers(config, model_dir, compute_dtype, version=None, learner=config.learner)
+    samplers = start_samplers(
+        config, model_dir, compute_dtype, version=None, learner=config.learner, audit=config.audit
+    )
     placement = plan_placement(config.engine, config.learner, *resources())
     policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
 

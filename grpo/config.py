@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from data_recipes.config import DatasetConfig, MixSource
 from policies.settings import Settings
-from rewards.config import RewardConfig
+from rewards.config import AuditConfig, RewardConfig
 from rollout.config import EngineConfig
 
 
@@ -201,6 +201,8 @@ class RlConfig(Settings):
     rewards: tuple[RewardConfig, ...] = Field(min_length=1)
     reward_workers: int = Field(1, ge=1)
     """Processes per reward that runs in processes."""
+    audit: AuditConfig = AuditConfig()
+    """What is watched in the rewards while the run trains."""
     algorithm: AlgorithmConfig = AlgorithmConfig()
     sampling: SamplingConfig = SamplingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

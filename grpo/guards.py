@@ -1,6 +1,7 @@
 """Guards against the silent zero: a run that goes on and looks fine while its signal is dead.
 
 Each guard reads the metrics of the last `window` phases and names cause and knob. Fatal ones raise, the others warn.
+What is said of the rewards is judged in rewards/lab_findings.py, for the report too.
 """
 
 from __future__ import annotations
@@ -11,23 +12,36 @@ from collections.abc import Mapping, Sequence
 
 from grpo.config import GuardConfig
 from grpo.errors import GuardTripped
+from rewards.config import AuditConfig
+from rewards.lab_findings import AUDIT_PHASES, Finding, findings, verifier_finding
 
 
 class Guards:
     """Judges each phase; keeps the last `window` phases."""
 
-    def __init__(self, config: GuardConfig, components: Sequence[str], gap_limit: float) -> None:
-        """Args: the guards' bounds; names of the reward components; the engine/learner gap that stops the run."""
-        self._config = config
-        self._components = tuple(components)
+    def __init__(
+        self, config: GuardConfig, components: Sequence[str], gap_limit: float, audit: AuditConfig, main: str
+    ) -> None:
+        """Keep the bounds.
+
+        Args:
+            config: the guards' own.
+            components: names of the rewards.
+            gap_limit: engine/learner gap that stops the run.
+            audit: bounds on the rewards.
+            main: the component that is to decide, `eval.correct`.
+        """
+        self._config, self._audit = config, audit
+        self._components, self._main = tuple(components), main
         self._gap_limit = gap_limit
         self._window: deque[Mapping[str, float]] = deque(maxlen=config.window)
+        self._audited: deque[Mapping[str, float]] = deque(maxlen=AUDIT_PHASES)
 
-    def check(self, metrics: Mapping[str, float]) -> list[str]:
+    def check(self, metrics: Mapping[str, float]) -> list[Finding]:
         """Judge one phase's metrics.
 
         Returns:
-            Warnings, for a person to act on.
+            Faults of the rewards that do not stop the run, for a person to act on.
 
         Raises:
             GuardTripped: the signal is dead.
@@ -45,8 +59,12 @@ class Guards:
                 f"loss {loss} / gradient norm {metrics.get('grad_norm')} is not finite; lower optimizer.lr"
             )
         self._window.append(metrics)
+        if "audit/agree" in metrics:
+            self._audited.append(metrics)
+        second = verifier_finding(list(self._audited), self._audit)
+        found = [second] if second else []
         if len(self._window) < self._config.window:
-            return []
+            return found
         self._stop_if(
             "length/truncated_share",
             self._config.max_truncated,
@@ -68,7 +86,11 @@ class Guards:
             "read the reasons in samples/*.parquet",
             "guards.max_abstained",
         )
-        return [w for name in self._components for w in self._component(name)]
+        found += findings(list(self._window), self._components, self._audit, self._main)
+        for finding in found:
+            if finding.is_fatal:
+                raise GuardTripped(finding.text)
+        return found
 
     def _mean(self, key: str) -> float:
         values = [m[key] for m in self._window if key in m]
@@ -80,22 +102,3 @@ class Guards:
             raise GuardTripped(
                 f"{share:.0%} of {what} over the last {len(self._window)} phases (bound {bound:.0%}, {knob}); {mend}"
             )
-
-    def _component(self, name: str) -> list[str]:
-        # A reward that applies to no prompt of a phase leaves no metric; one that applies and fails leaves NaN.
-        means = [v for m in self._window if (v := m.get(f"reward/{name}")) is not None]
-        if not means:
-            return [
-                f"reward {name!r} applies to no prompt (start_step, kinds) over {len(self._window)} phases"
-            ]
-        if all(math.isnan(v) for v in means):
-            raise GuardTripped(
-                f"reward {name!r} gave no verdict at all in the last {len(means)} phases; "
-                "read the reasons in samples/*.parquet"
-            )
-        spreads = [m.get(f"reward_std/{name}", 0.0) for m in self._window]
-        if max(spreads) == 0.0 and len(set(means)) == 1:
-            return [
-                f"reward {name!r} is constant at {means[-1]:.3g} over {len(means)} phases: it teaches nothing"
-            ]
-        return []

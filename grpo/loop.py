@@ -27,6 +27,7 @@ from grpo.evaluate import EvalResult, summarize
 from grpo.phase_metrics import phase_metrics
 from grpo.schedules import max_tokens_at, temperature_at
 from grpo.types import StepReport, TrainGroup
+from rewards.scorer import component_weights
 from rewards.types import ScoredGroup
 from rollout.chunks import make_chunks
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
@@ -87,8 +88,8 @@ class PhaseRecord:
     metrics: dict[str, float]
     reports: tuple[StepReport, ...]
     scored: tuple[ScoredGroup, ...]
-    advantages: dict[tuple[str, int], float]
-    """By (prompt id, index); samples that did not train are missing."""
+    advantages: dict[tuple[int, int], float]
+    """By (place of the group in `scored`, index of the sample); samples that did not train are missing."""
 
 
 def train(
@@ -109,6 +110,7 @@ def train(
     and the same command redoes that work with the same bits.
     """
     algorithm = config.algorithm
+    weights = component_weights(config.rewards)
 
     def evaluate() -> None:
         if eval_prompts:
@@ -136,8 +138,8 @@ def train(
             rollouts.load(learners.publish(state.step))
 
         times = {f"time/{name}_s": seconds for name, seconds in spent.items()}
-        metrics = phase_metrics(scored, kept) | gap | times
-        advantages = {(s.prompt_id, s.index): s.advantage for g in groups for s in g.samples}
+        metrics = phase_metrics(scored, kept, weights, config.audit.of) | gap | times
+        advantages = {(g.place, s.index): s.advantage for g in groups for s in g.samples}
         on_phase(PhaseRecord(started, metrics, tuple(reports), tuple(scored), advantages))
         if is_due(state.step, config.eval.every_steps, config):
             evaluate()

@@ -39,6 +39,16 @@ METRICS: dict[str, Metric] = {
     "reward/total": Metric("reward", "mean weighted sum of the components, over samples with a verdict"),
     "reward/<component>": Metric("reward", "mean unweighted value of one reward, over samples it judged"),
     "reward_std/<component>": Metric("reward", "standard deviation of the same"),
+    "reward_abstained/<component>": Metric("share", "samples it applied to and gave no value for"),
+    "reward_share/<component>": Metric(
+        "share", "of the total's variance inside groups that it makes; below 0 if it pulls against the others"
+    ),
+    "length_corr/<component>": Metric(
+        "1", "Pearson correlation inside groups with the completion's tokens, truncated ones left out"
+    ),
+    "audit/<count>": Metric(
+        "count", "samples the second verifier judged: agree, only_reward, only_verifier, unjudged"
+    ),
     "reward_by_kind/<kind>": Metric(
         "reward", "mean total over the prompts whose column `kind` has the value"
     ),
@@ -48,7 +58,13 @@ METRICS: dict[str, Metric] = {
     "length/truncated_share": Metric("share", "completions that the length limit ended"),
     "group/no_spread_share": Metric("share", "groups whose rewards are all equal: no advantage, no signal"),
     "train/<count>": Metric("count", "groups, samples and what was left out on the way to the learner"),
-    "loss": Metric("loss", "of the mini-batch: the negated GRPO objective"),
+    "loss": Metric(
+        "loss", "of the mini-batch: the negated GRPO objective; supervised: of the batch, see the stage"
+    ),
+    "heldout/<name>": Metric(
+        "as in training", "a supervised stage's loss and its parts on the held-out examples"
+    ),
+    "epoch": Metric("1", "passes over the data of a supervised stage so far"),
     "grad_norm": Metric("norm", "global gradient norm before clipping"),
     "zero_gradient": Metric("0 or 1", "1 if the gradient is exactly zero: the update taught nothing"),
     "lr": Metric("1", "learning rate of the update"),

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 
 from grpo.advantages import has_spread
+from rewards.stats import phase_figures, verdict_shares
 from rewards.types import ScoredGroup
 
 
-def phase_metrics(scored: Sequence[ScoredGroup], kept: Mapping[str, float]) -> dict[str, float]:
+def phase_metrics(
+    scored: Sequence[ScoredGroup], kept: Mapping[str, float], weights: Mapping[str, float], audited: str
+) -> dict[str, float]:
     """Means over the samples of a phase.
 
     Args:
         scored: every group of the phase, abstentions included.
         kept: counts from `to_train_groups`, passed through.
+        weights: of the reward components in the total.
+        audited: component that the second verifier, if there is one, is compared with.
 
     Returns:
-        reward/<component>, reward_std/<component>, reward_by_kind/<kind>, reward/total,
+        What `rewards.stats.phase_figures` says of the components; reward_by_kind/<kind>, reward/total,
         reward/abstained_share, length/*, group/*.
     """
     samples = [s for g in scored for s in g.group.samples]
@@ -26,7 +30,7 @@ def phase_metrics(scored: Sequence[ScoredGroup], kept: Mapping[str, float]) -> d
     totals = [s.total for s in scores if s.total is not None]
     metrics: dict[str, float] = {
         "reward/total": _mean(totals),
-        "reward/abstained_share": sum(s.verdict != "ok" for s in scores) / len(scores),
+        "reward/abstained_share": 1.0 - verdict_shares(scored)["ok"],
         "length/mean": _mean(lengths),
         "length/max": float(max(lengths)),
         "length/truncated_share": sum(s.is_truncated for s in samples) / len(samples),
@@ -36,10 +40,7 @@ def phase_metrics(scored: Sequence[ScoredGroup], kept: Mapping[str, float]) -> d
         / len(scored),
         "tokens/rollout": float(sum(lengths)),
     }
-    for name in sorted({name for s in scores for name in s.components}):
-        values = [v for s in scores if (v := s.components.get(name)) is not None]
-        metrics[f"reward/{name}"] = _mean(values)
-        metrics[f"reward_std/{name}"] = statistics.pstdev(values) if values else 0.0
+    metrics |= phase_figures(scored, weights, audited)
     by_kind: dict[str, list[float]] = {}
     for group in scored:
         if (kind := group.group.prompt.columns.get("kind")) is not None:

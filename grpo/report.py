@@ -17,6 +17,7 @@ from typing import Any
 from grpo.errors import BrokenRun
 from grpo.metrics import read_rows
 from grpo.report_figures import charts, compared, headline, samples, status
+from grpo.report_rewards import reward_lines
 from grpo.run_dir import write_atomic
 
 
@@ -63,6 +64,7 @@ def collect(run_dir: Path, notes: str = "") -> dict[str, Any]:
     return {
         "status": status(config, rows, summary),
         "headline": headline(rows, evals, summary),
+        "rewards": reward_lines(config, rows),
         "charts": [chart for chart in charts(rows, evals) if chart["series"]],
         "compared": compared(run_dir, correct),
         "samples": samples(run_dir),

@@ -50,6 +50,10 @@ def headline(
             below = f"95% interval {last['ci_low']:.3f} … {last['ci_high']:.3f}" if key == "pass1" else ""
             tiles.append({"label": label, "value": value, "below": below})
         tiles[0]["below"] += f", {last.get('n_problems', '?')} problems × {last.get('k', '?')}"
+    held_out = [row["heldout/loss"] for row in rows if row.get("heldout/loss") is not None]
+    if held_out:
+        value = " → ".join(f"{loss:.3f}" for loss in (held_out[0], held_out[-1])[: len(held_out)])
+        tiles.append({"label": "held-out loss", "value": value, "below": "before the first update → now"})
     gaps = [row["gap/max"] for row in rows if row.get("gap/max") is not None]
     if gaps:
         tiles.append(
@@ -87,17 +91,24 @@ def charts(rows: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]]
         curve(rows, "reward/total", "total"),
         *(curve(rows, key, key.removeprefix("reward/")) for key in components),
     ]
-    kinds = sorted({key for row in rows for key in row if key.startswith("reward_by_kind/")})
-    by_kind = [curve(rows, key, key.removeprefix("reward_by_kind/")) for key in kinds]
+    by_kind, shares, correlations = (
+        family(rows, prefix) for prefix in ("reward_by_kind/", "reward_share/", "length_corr/")
+    )
+    # RL's loss is no measure of progress; a supervised run's is.
+    is_rl = any("reward/total" in row for row in rows)
+    losses = [] if is_rl else lines(training="loss", **{"held out": "heldout/loss"})
     times = [
         stretch
         for name in PHASE_TIMES
         if (stretch := curve(rows, f"time/{name}_s", TIME_LABELS.get(name, name), MAX_BARS))["x"]
     ]
     return [
+        chart("Loss", "mean of the batch", losses),
         chart("Held-out accuracy", "share; band: 95% interval", held_out, unit_range=True, points=True),
         chart("Reward", "mean per sample", rewards),
         chart("Reward by kind of prompt", "mean total per sample", by_kind),
+        chart("Which reward decides", "share of the differences inside groups", shares),
+        chart("Reward and length", "correlation inside groups", correlations),
         chart("Response length", "tokens", [*lines(training="length/mean"), curve(evals, "length", "held out")]),
         chart("Entropy", "nats per token", lines(entropy="policy/entropy")),
         chart("KL to the reference", "nats per token", lines(kl="policy/kl")),
@@ -121,6 +132,12 @@ def curve(
         parts = [points[a:b] for a, b in pairwise(bounds)]
         points = [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
     return {"name": label, "x": [x for x, _ in points], "y": [y for _, y in points]}
+
+
+def family(rows: Sequence[Mapping[str, Any]], prefix: str) -> list[dict[str, Any]]:
+    """One curve per metric whose name begins so, called by the rest of its name."""
+    keys = sorted({key for row in rows for key in row if key.startswith(prefix)})
+    return [curve(rows, key, key.removeprefix(prefix)) for key in keys]
 
 
 def compared(run_dir: Path, correct: str) -> list[dict[str, Any]]:

@@ -54,9 +54,9 @@ class SampleWriter:
                     path.unlink()
 
     def write(
-        self, step: int, scored: Sequence[ScoredGroup], advantages: Mapping[tuple[str, int], float]
+        self, step: int, scored: Sequence[ScoredGroup], advantages: Mapping[tuple[int, int], float]
     ) -> Path:
-        """Write a phase that ended with update `step`; `advantages` by (prompt id, index), absent if untrained."""
+        """Write a phase that ended with update `step`; `advantages` by (place of group, index), absent if untrained."""
         return write_samples(self._train / file_name(step), sample_rows(step, "rl", scored, advantages))
 
     def write_eval(self, step: int, scored: Sequence[ScoredGroup]) -> Path:
@@ -78,11 +78,11 @@ def sample_files(folder: Path) -> list[tuple[int, Path]]:
 
 
 def sample_rows(
-    step: int, stage: str, scored: Sequence[ScoredGroup], advantages: Mapping[tuple[str, int], float]
+    step: int, stage: str, scored: Sequence[ScoredGroup], advantages: Mapping[tuple[int, int], float]
 ) -> list[dict[str, Any]]:
     """One dict per sample, components under their own names (`component_column`)."""
     rows = []
-    for item in scored:
+    for place, item in enumerate(scored):
         prompt = item.group.prompt
         for sample, score in zip(item.group.samples, item.scores, strict=True):
             row: dict[str, Any] = {
@@ -96,7 +96,7 @@ def sample_rows(
                 "total": score.total,
                 "verdict": score.verdict,
                 "reason": score.reason,
-                "advantage": advantages.get((sample.prompt_id, sample.index)),
+                "advantage": advantages.get((place, sample.index)),
                 "finish_reason": sample.finish_reason,
                 "tokens": len(sample.token_ids),
                 "version_first": sample.version_first,

@@ -31,6 +31,8 @@ class TrainGroup:
     prompt_ids: np.ndarray
     """(P,) int32."""
     samples: tuple[TrainSample, ...]
+    place: int = 0
+    """Of the scored group in its phase: a prompt may come twice at the border of two epochs."""
 
 
 @dataclass(frozen=True)

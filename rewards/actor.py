@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rewards.config import RewardConfig
+from rewards.config import AuditConfig, RewardConfig
 from rewards.scorer import Scorer
 from rewards.types import ScoredGroup
 from rollout.types import SampleGroup
@@ -15,9 +15,13 @@ class RewardWorker:
     """A started `Scorer` behind actor calls. Raises RewardLoadError when made."""
 
     def __init__(
-        self, rewards: Sequence[RewardConfig], workers: int = 1, log_dir: Path | None = None
+        self,
+        rewards: Sequence[RewardConfig],
+        workers: int = 1,
+        log_dir: Path | None = None,
+        audit: AuditConfig | None = None,
     ) -> None:
-        self._scorer = Scorer(rewards, workers, log_dir)
+        self._scorer = Scorer(rewards, workers, log_dir, audit)
         self._scorer.start()
 
     def score(self, groups: Sequence[SampleGroup], stage: str, step: int) -> list[ScoredGroup]:

@@ -31,3 +31,30 @@ class RewardConfig(Settings):
     timeout_s: float = Field(default=10.0, gt=0, le=3600)
     """Deadline of one call: of one row for functions that take one row, of the whole batch for those that take lists.
     After it the process is killed and the rows still open get the verdict `timeout`."""
+
+
+class AuditConfig(Settings):
+    """What is watched in the rewards while a run trains. It warns and never changes a reward.
+
+    [audit]
+    verifier = "math_verify"     # a second opinion on 1 group in 20
+    """
+
+    verifier: str | None = Field(default=None, min_length=1)
+    """A reward, named as in `rewards`, that judges a sample of the training groups beside `of`. None: none."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments bound to it."""
+    timeout_s: float = Field(default=10.0, gt=0, le=3600)
+    """Its deadline, as a reward's."""
+    of: str = "accuracy"
+    """The component it is compared with. Both accept an answer from 0.5 on."""
+    share: float = Field(default=0.05, gt=0, le=1)
+    """Share of the groups it judges, drawn by prompt and step."""
+    max_disagreement: float = Field(default=0.1, ge=0, le=1)
+    """Share of the judged samples on which the two may differ."""
+    max_component_share: float = Field(default=0.95, ge=0)
+    """Share of the differences inside groups that one component other than eval.correct may make."""
+    max_length_correlation: float = Field(default=0.8, ge=0, le=1)
+    """|Pearson correlation| inside groups of a component with the completion's length."""
+    max_component_abstained: float = Field(default=0.1, ge=0, le=1)
+    """Share of the samples on which a component may give no verdict."""

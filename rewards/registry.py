@@ -39,7 +39,10 @@ class Builtin:
 
 BUILTINS: dict[str, Builtin] = {
     "accuracy": Builtin(
-        "rewards.math_accuracy:accuracy", False, "final answer equals the reference (math-verify)"
+        "rewards.math_accuracy:accuracy", False, "final answer equals the reference, by value"
+    ),
+    "math_verify": Builtin(
+        "rewards.math_second:math_verify", False, "the same by the package math-verify alone: a second opinion"
     ),
     "format": Builtin(
         "rewards.format:format_reward",

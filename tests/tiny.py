@@ -67,6 +67,11 @@ params = {{ count = 8 }}
 every_phases = 1
 keep = 10
 
+[audit]
+verifier = "format"
+share = 1.0
+max_disagreement = 0.0
+
 [guards]
 window = 1000
 """
@@ -147,3 +152,10 @@ def outcome(run_dir: Path, ignore: Sequence[str] = ("time/", "tokens_per_s", "fl
     }
     evals = [json.loads(line) for line in (run_dir / "eval.jsonl").read_text().splitlines()]
     return {"weights": weights, "metrics": kept, "samples": samples, "evals": evals}
+
+
+def free_port() -> int:
+    """A TCP port on localhost that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

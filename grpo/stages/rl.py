@@ -28,7 +28,7 @@ from grpo.run_dir import facts, hash_prompts, open_run, write_atomic
 from policies.facts import PolicyFacts, read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
 from rewards.pool import check_reward
-from rewards.scorer import component_labels
+from rewards.scorer import component_labels, second_verifier
 from rewards.types import ScoredGroup
 from rollout.types import Prompt
 
@@ -106,6 +106,8 @@ def read_inputs(config: RlConfig) -> Inputs:
     policy = read_facts(model_dir)
     for reward in config.rewards:
         check_reward(reward.name, reward.params)
+    if (second := second_verifier(config.audit, config.rewards)) is not None:
+        check_reward(second.name, second.params)
     labels = component_labels(config.rewards)
     if config.eval.data is not None and config.eval.correct not in labels:
         raise ConfigError(
@@ -204,7 +206,7 @@ class Recorder:
     cluster: Cluster
     compute_dtype: str
     started: float
-    warned: set[str] = field(default_factory=set)
+    warned: set[tuple[str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         # Without a checkpoint the evaluation of step 0 is done again too.
@@ -213,9 +215,9 @@ class Recorder:
         self.samples = SampleWriter(self.config.run_dir, resume_step)
         names = component_labels(self.config.rewards)
         default_gap = 1e-3 if self.compute_dtype == "float32" else 0.1
-        self.guards = Guards(
-            self.config.guards, names, self.config.guards.max_engine_learner_gap or default_gap
-        )
+        bounds = self.config.guards
+        gap = bounds.max_engine_learner_gap or default_gap
+        self.guards = Guards(bounds, names, gap, self.config.audit, self.config.eval.correct)
         self.eta_from = (time.monotonic(), self.state.step)
 
     def on_phase(self, phase: PhaseRecord) -> None:
@@ -230,10 +232,10 @@ class Recorder:
         rows = self.cluster.samplers.rollouts.ledger_rows()
         write_atomic(self.config.run_dir / "ledger.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
         console.print(summary_line(done, self.config.steps, merged, self.eta_s(done)), highlight=False)
-        for warning in self.guards.check(merged):
-            if warning not in self.warned:
-                console.print(f"[yellow]warning[/] {escape(warning)}")
-                self.warned.add(warning)
+        for finding in self.guards.check(merged):
+            if (finding.kind, finding.component) not in self.warned:
+                console.print(f"[yellow]warning[/] {escape(finding.text)}")
+                self.warned.add((finding.kind, finding.component))
 
     def eta_s(self, done: int) -> float:
         """Seconds that the remaining updates will take at the pace so far."""

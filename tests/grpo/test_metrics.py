@@ -17,6 +17,7 @@ from grpo.metrics import MetricsWriter, describe, read_rows, summary_line
 from grpo.phase_metrics import phase_metrics
 from grpo.samples import SCHEMA, SampleWriter, component_columns
 from grpo.step_sums import StepSums
+from rewards.stats import AUDIT
 from rewards.types import Score, ScoredGroup
 from rollout.types import Prompt, Sample, SampleGroup
 
@@ -125,9 +126,14 @@ def test_writing_metrics_does_not_load_torch() -> None:
 
 
 def test_every_name_the_code_writes_is_documented() -> None:
+    spread = tuple(Score(x, {"accuracy": x, AUDIT: 1.0}) for x in (0.0, 1.0))
     sums = StepSums(torch.device("cpu"))
     sums._sums += 1.0
-    names = {*sums.metrics(with_gap=True), *phase_metrics([scored_group()], {"train/samples": 2.0})}
+    scored = [scored_group(), scored_group(scores=spread)]
+    names = {
+        *sums.metrics(with_gap=True),
+        *phase_metrics(scored, {"train/samples": 2.0}, {"accuracy": 1.0}, "accuracy"),
+    }
     names |= {"grad_norm", "zero_gradient", "lr", "tokens/learner", "time/update_s", "tokens_per_s"}
     assert {name for name in names if describe(name) is None} == set()
 
@@ -160,7 +166,7 @@ def test_summary_line_survives_missing_figures() -> None:
 
 
 def test_samples_keep_everything_a_reader_needs(tmp_path: Path) -> None:
-    path = SampleWriter(tmp_path, resume_step=0).write(12, [scored_group()], {("p0", 0): -0.75})
+    path = SampleWriter(tmp_path, resume_step=0).write(12, [scored_group()], {(0, 0): -0.75})
     assert path == tmp_path / "samples" / "step-000012.parquet"
     table = pq.read_table(path)
     assert table.column_names == [*SCHEMA, "accuracy", "format"]

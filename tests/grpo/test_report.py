@@ -39,7 +39,7 @@ def run_dir(tmp_path: Path) -> Path:
         samples.write_eval(step, [scored_group("p0", scores), scored_group("p1", scores)])
         metrics.write_eval(evaluation(step, 0.2 + 0.35 * step))
     for step in (1, 2):
-        samples.write(step, [scored_group("q0", wrong), scored_group("q1", right)], {("q1", 0): 0.5})
+        samples.write(step, [scored_group("q0", wrong), scored_group("q1", right)], {(1, 0): 0.5})
         row = {"reward/total": 0.5 * step, "reward/accuracy": 0.25, "reward/abstained_share": 0.1}
         row |= {"gap/mean": 1e-7, "gap/max": 2e-6, "time/rollout_s": 3.0, "time/learn_s": 1.0}
         metrics.write(step, row)
@@ -67,6 +67,33 @@ def test_curves_are_the_rows(run_dir: Path) -> None:
     assert held_out["low"] == pytest.approx([0.15, 0.85])
     assert set(charts["Seconds per phase"]) == {"rollout", "learn"}
     assert "KL to the reference" not in charts
+
+
+def test_rewards_have_a_line_each_and_their_faults_are_dated(run_dir: Path) -> None:
+    assert collect(run_dir)["rewards"] == []  # a run that names no reward
+    config = json.loads((run_dir / "config.json").read_text())
+    config |= {"rewards": [{"name": "accuracy"}, {"name": "plug.py:long"}], "guards": {"window": 2}}
+    config |= {"audit": {"verifier": "math_verify"}}
+    (run_dir / "config.json").write_text(json.dumps(config))
+    metrics = MetricsWriter(run_dir, resume_step=0)
+    for step in (1, 2, 3):
+        row = {"reward/total": 1.0, "reward/accuracy": 0.25, "reward_std/accuracy": 0.4, "reward/long": 0.75}
+        row |= {
+            "reward_std/long": 0.2,
+            "length_corr/long": 0.99,
+            "reward_share/long": 0.5,
+            "audit/agree": 9.0,
+        }
+        row |= {"audit/only_reward": 3.0, "audit/only_verifier": 0.0, "audit/unjudged": 0.0}
+        metrics.write(2 * step - 1, {"loss": 0.0})  # the first update of each phase
+        metrics.write(2 * step, row)
+    lines = collect(run_dir)["rewards"]
+    assert [line["kind"] for line in lines] == ["line"] * 3 + ["fault"] * 2
+    assert lines[1]["text"].startswith("long: mean 0.75, std 0.2, 50% of the differences")
+    assert "agrees on 75.0% of 36 samples; 9 only the reward accepts" in lines[2]["text"]
+    faults = sorted(line["text"] for line in lines[3:])
+    assert faults[0].startswith("after updates 4 to 6: reward 'long' follows the length")
+    assert faults[1].startswith("after updates 4 to 6: the second verifier contradicts 'accuracy' on 25%")
 
 
 def test_headline_says_before_and_after(run_dir: Path) -> None:

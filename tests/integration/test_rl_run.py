@@ -55,6 +55,18 @@ def test_a_run_leaves_what_the_map_says(uninterrupted: Path) -> None:
     } <= summary.keys()
 
 
+def test_rewards_are_watched_by_metrics_guards_and_report(uninterrupted: Path) -> None:
+    rows = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    phases = [row for row in rows if "reward/total" in row]
+    for row in phases:
+        assert row["reward_share/accuracy"] + row["reward_share/digits"] == pytest.approx(1.0)
+        assert -1.0 <= row["length_corr/digits"] <= 1.0
+        assert sum(value for name, value in row.items() if name.startswith("audit/")) == 32
+    page = (uninterrupted / "report.html").read_text()
+    assert "digits: mean" in page
+    assert "second verifier of accuracy: agrees on" in page
+
+
 def test_export_loads_in_transformers_and_differs_from_the_base(uninterrupted: Path, base: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM

@@ -5,10 +5,11 @@ import pytest
 from pydantic import ValidationError
 
 from rewards.actor import RewardWorker
-from rewards.config import RewardConfig
+from rewards.config import AuditConfig, RewardConfig
 from rewards.errors import RewardLoadError
-from rewards.scorer import Scorer, component_labels
-from rewards.stats import component_stats, verdict_shares
+from rewards.rows import RewardRow
+from rewards.scorer import Scorer, component_labels, is_audited
+from rewards.stats import AUDIT, component_stats, verdict_shares
 from rewards.types import Score, ScoredGroup
 from rollout.types import Prompt, Sample, SampleGroup
 
@@ -173,3 +174,50 @@ def test_component_stats_by_hand():
     assert stats["c"].is_constant
     assert not stats["a"].is_constant
     assert verdict_shares([ScoredGroup(_group("x", "y", "z"), scores)])["error"] == pytest.approx(1 / 3)
+
+
+def _audited(plugin, *groups, stage="rl", **audit):
+    rewards = [RewardConfig(name="accuracy", kinds=("math",)), RewardConfig(name="format")]
+    with Scorer(rewards, audit=AuditConfig(verifier=f"{plugin}:length", **audit)) as scorer:
+        return scorer.score(groups, stage, 7)
+
+
+def test_second_verifier_measures_and_never_decides(plugin):
+    math_group = _group(GOOD, "x", columns={"kind": "math"})
+    (scored,) = _audited(plugin, math_group, share=1.0)
+    assert [s.components[AUDIT] for s in scored.scores] == [len(GOOD), 1.0]
+    assert [s.total for s in scored.scores] == [2.0, 0.0]
+
+
+def test_second_verifier_that_fails_costs_nothing(plugin):
+    with Scorer(
+        [RewardConfig(name="format")], audit=AuditConfig(verifier=f"{plugin}:fails", of="format", share=1.0)
+    ) as s:
+        score = s.score([_group(GOOD)], "rl", 7)[0].scores[0]
+    assert (score.total, score.verdict, score.components[AUDIT]) == (1.0, "ok", None)
+
+
+def test_second_verifier_judges_where_its_reward_applies_and_never_an_evaluation(plugin):
+    (scored,) = _audited(plugin, _group(GOOD, columns={"kind": "code"}), share=1.0)
+    assert AUDIT not in scored.scores[0].components
+    (held_out,) = _audited(plugin, _group(GOOD, columns={"kind": "math"}), stage="eval", share=1.0)
+    assert AUDIT not in held_out.scores[0].components
+
+
+def test_the_sample_of_groups_has_its_share_and_is_the_same_each_time():
+    rows = [RewardRow("c", f"prompt {n}", step=n % 7) for n in range(4000)]
+    chosen = [is_audited(row, 0.25) for row in rows]
+    assert sum(chosen) == pytest.approx(1000, abs=120)  # four standard deviations
+    assert chosen == [is_audited(row, 0.25) for row in rows]
+    assert {is_audited(RewardRow(f"c{n}", "prompt 1", step=3), 0.5) for n in range(20)} in ({True}, {False})
+
+
+@pytest.mark.parametrize(("audit", "message"), [
+    ({"of": "acuracy"}, "none of the rewards: format"),
+    ({"of": "format", "verifier": "nothing"}, "no reward 'nothing'"),
+])  # fmt: skip
+def test_audit_that_cannot_work_stops_before_anything_is_scored(audit, message):
+    with pytest.raises(RewardLoadError, match=message):
+        Scorer(
+            [RewardConfig(name="format")], audit=AuditConfig(**({"verifier": "math_verify"} | audit))
+        ).start()
