@@ -4,9 +4,12 @@ grpo/learner.py and grpo/supervised_learner.py."""
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import ray
 
 from grpo.config import RlConfig
 from grpo.supervised_config import SupervisedConfig
@@ -26,50 +29,57 @@ class LearnerWorker:
         model_dir: str,
         rank: int,
         threads: int,
-        rendezvous: str | None,
         resume_from: str | None,
         sync_dir: str,
         wire_dtype: str,
         inline: bool,
         canaries: Sequence[tuple[int, ...]],
     ) -> None:
-        """Args:
-        config: the run's; policy.compute_dtype may be resolved already.
-        model_dir: local model folder.
-        rank: of config.learner.ranks.
-        threads: for torch.
-        rendezvous: "tcp://host:port" where the ranks meet; None with one rank.
-        resume_from: checkpoint folder to go on from.
-        sync_dir: where weights are published (`rollout.weights.shared_memory_dir`).
-        wire_dtype: torch dtype name of the engines.
-        inline: publish the bytes themselves, for engines on other nodes.
-        canaries: prompts whose log-probs prove each sync.
-        """
-        import torch
+        """Remember what to load; `start` loads it.
 
+        Args:
+            config: the run's; policy.compute_dtype may be resolved already.
+            model_dir: local model folder.
+            rank: of config.learner.ranks.
+            threads: for torch.
+            resume_from: checkpoint folder to go on from.
+            sync_dir: where weights are published (`rollout.weights.shared_memory_dir`).
+            wire_dtype: torch dtype name of the engines.
+            inline: publish the bytes themselves, for engines on other nodes.
+            canaries: prompts whose log-probs prove each sync.
+        """
+        self._config, self._model_dir, self._resume_from = config, model_dir, resume_from
+        self._rank, self._threads = rank, threads
+        self._sync_dir, self._inline, self._wire_dtype = Path(sync_dir), inline, wire_dtype
+        self._canaries = [tuple(c) for c in canaries]
+
+    def meeting_point(self) -> str:
+        """Where the ranks meet this one; see `meeting_point`."""
+        return meeting_point()
+
+    def start(self, rendezvous: str | None) -> int:
+        """Meet the other ranks and load the policy; returns the process id.
+
+        Args:
+            rendezvous: rank 0's `meeting_point`; None with one rank.
+        """
         from grpo.learner import Learner
 
-        device = join_ranks(rank, config.learner.ranks, threads, rendezvous)
-        self._rank = rank
-        self._sync_dir, self._inline = Path(sync_dir), inline
-        self._wire_dtype: torch.dtype = getattr(torch, wire_dtype)
-        self._canaries = [tuple(c) for c in canaries]
+        config = self._config
+        device = join_ranks(self._rank, config.learner.ranks, self._threads, rendezvous)
         self._learner = Learner(
             config.policy,
             config.algorithm,
             config.optimizer,
             config.learner,
-            model_dir,
+            self._model_dir,
             config.steps,
-            rank,
+            self._rank,
             config.learner.ranks,
             device,
         )
-        if resume_from is not None:
-            self._learner.load(Path(resume_from))
-
-    def ready(self) -> int:
-        """Its process id, once the policy is loaded."""
+        if self._resume_from is not None:
+            self._learner.load(Path(self._resume_from))
         return os.getpid()
 
     def begin_phase(self, groups: Sequence[TrainGroup], step: int, temperature: float) -> dict[str, float]:
@@ -82,10 +92,11 @@ class LearnerWorker:
 
     def publish(self, version: int) -> Publication:
         """Weights of this version with digests and canary log-probs."""
+        import torch
+
         canary = [Canary(ids, self._learner.canary_logprobs(ids)) for ids in self._canaries]
-        return publish(
-            self._learner.named_tensors(), version, self._sync_dir, self._wire_dtype, canary, self._inline
-        )
+        dtype = getattr(torch, self._wire_dtype)
+        return publish(self._learner.named_tensors(), version, self._sync_dir, dtype, canary, self._inline)
 
     def save(self, root: str, step: int, extra: dict[str, Any], keep: int) -> str:
         """Write a checkpoint; returns its folder."""
@@ -115,36 +126,45 @@ class SupervisedWorker:
         total_steps: int,
         rank: int,
         threads: int,
-        rendezvous: str | None,
         resume_from: str | None,
     ) -> None:
-        """Args:
-        config: the run's; policy.compute_dtype may be resolved already.
-        objective: makes what is learnt.
-        model_dir: local model folder.
-        total_steps: updates of the whole run.
-        rank, threads, rendezvous, resume_from: see `LearnerWorker`.
+        """Remember what to load; `start` loads it.
+
+        Args:
+            config: the run's; policy.compute_dtype may be resolved already.
+            objective: makes what is learnt.
+            model_dir: local model folder.
+            total_steps: updates of the whole run.
+            rank, threads, resume_from: see `LearnerWorker`.
         """
-        device = join_ranks(rank, config.learner.ranks, threads, rendezvous)
+        self._config, self._objective = config, objective
+        self._model_dir, self._resume_from = model_dir, resume_from
+        self._total_steps, self._rank, self._threads = total_steps, rank, threads
+
+    def meeting_point(self) -> str:
+        """Where the ranks meet this one; see `meeting_point`."""
+        return meeting_point()
+
+    def start(self, rendezvous: str | None) -> int:
+        """See LearnerWorker.start."""
         from grpo.supervised_learner import SupervisedLearner
 
+        config = self._config
+        device = join_ranks(self._rank, config.learner.ranks, self._threads, rendezvous)
         self._learner = SupervisedLearner(
             config.policy,
             config.optimizer,
             config.learner,
-            objective,
-            model_dir,
-            total_steps,
+            self._objective,
+            self._model_dir,
+            self._total_steps,
             config.seed,
-            rank,
+            self._rank,
             config.learner.ranks,
             device,
         )
-        if resume_from is not None:
-            self._learner.load(Path(resume_from))
-
-    def ready(self) -> int:
-        """Its process id, once the policy is loaded."""
+        if self._resume_from is not None:
+            self._learner.load(Path(self._resume_from))
         return os.getpid()
 
     def update(self, batch: Sequence[Any], step: int) -> dict[str, float]:
@@ -168,6 +188,15 @@ class SupervisedWorker:
     def close(self) -> None:
         """Leave the group of ranks."""
         leave_ranks()
+
+
+def meeting_point() -> str:
+    """ "tcp://host:port", free now, by which the ranks on all nodes reach this actor; localhost on a cluster that is
+    this machine's alone."""
+    host = ray.util.get_node_ip_address()
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return f"tcp://{host}:{probe.getsockname()[1]}"
 
 
 def join_ranks(rank: int, world: int, threads: int, rendezvous: str | None) -> str:

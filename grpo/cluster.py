@@ -10,7 +10,6 @@ With one device they share it and take turns; the driver moves token ids, scores
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -141,13 +140,6 @@ def connect(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def free_port() -> int:
-    """A TCP port on localhost that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def resources() -> tuple[int, int]:
     """(cores of the smallest node, GPUs of the cluster)."""
     nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
@@ -175,12 +167,22 @@ def wait(references: Sequence[Any], what: str, timeout_s: float = START_TIMEOUT_
 
 
 def start_ranks(
-    worker: type, ranks: int, gpus: float, arguments: Callable[[int, str | None], tuple[Any, ...]]
+    worker: type, ranks: int, gpus: float, arguments: Callable[[int], tuple[Any, ...]]
 ) -> list[Any]:
-    """One actor per rank, not waited for; `arguments(rank, rendezvous)` are its constructor's."""
-    rendezvous = f"tcp://127.0.0.1:{free_port()}" if ranks > 1 else None
+    """One actor per rank, not waited for; `arguments(rank)` are its constructor's. `open_ranks` has them load."""
     remote: Any = ray.remote(worker).options(num_cpus=0, num_gpus=gpus, max_restarts=0)
-    return [remote.remote(*arguments(rank, rendezvous)) for rank in range(ranks)]
+    return [remote.remote(*arguments(rank)) for rank in range(ranks)]
+
+
+def open_ranks(ranks: Sequence[Any]) -> None:
+    """Let the ranks meet, on whichever nodes they are, and load the policy.
+
+    Raises:
+        RunError, PolicyError: what a rank could not load.
+    """
+    several = len(ranks) > 1
+    rendezvous = wait([ranks[0].meeting_point.remote()], "learner start")[0] if several else None
+    wait([r.start.remote(rendezvous) for r in ranks], "learner start")
 
 
 def share(value: Any) -> Any:
@@ -386,13 +388,12 @@ def start_cluster(
     placement = plan_placement(config.engine, config.learner, *resources())
     policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
 
-    def arguments(rank: int, rendezvous: str | None) -> tuple[Any, ...]:
+    def arguments(rank: int) -> tuple[Any, ...]:
         return (
             config.model_copy(update={"policy": policy}),
             str(model_dir.absolute()),
             rank,
             placement.learner_threads,
-            rendezvous,
             str(checkpoint.path.absolute()) if checkpoint else None,
             str(shared_memory_dir(f"grpo-{os.getuid()}-{os.getpid()}")),
             engine_dtype(config.engine, compute_dtype),
@@ -403,7 +404,7 @@ def start_cluster(
     ranks = start_ranks(LearnerWorker, config.learner.ranks, placement.learner_gpus, arguments)
     learners = LearnerGroup(ranks, config)
     try:
-        wait([r.ready.remote() for r in ranks], "learner start")
+        open_ranks(ranks)
     except BaseException:
         Cluster(samplers, learners).close()
         raise

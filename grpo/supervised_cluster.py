@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from grpo.actor import SupervisedWorker
 from grpo.checkpoint import Checkpoint
-from grpo.cluster import LEARNER_TIMEOUT_S, end_ranks, resources, share, start_ranks, wait
+from grpo.cluster import LEARNER_TIMEOUT_S, end_ranks, open_ranks, resources, share, start_ranks, wait
 from grpo.supervised_config import SupervisedConfig
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def start_supervised(
     ranks = config.learner.ranks
     policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
 
-    def arguments(rank: int, rendezvous: str | None) -> tuple[Any, ...]:
+    def arguments(rank: int) -> tuple[Any, ...]:
         return (
             config.model_copy(update={"policy": policy}),
             objective,
@@ -70,14 +70,13 @@ def start_supervised(
             total_steps,
             rank,
             config.learner.threads or max(1, cores // ranks),
-            rendezvous,
             str(checkpoint.path.absolute()) if checkpoint else None,
         )
 
     actors = start_ranks(SupervisedWorker, ranks, min(1.0, gpus / ranks), arguments)
     group = SupervisedRanks(actors, config)
     try:
-        wait([a.ready.remote() for a in actors], "learner start")
+        open_ranks(actors)
     except BaseException:
         group.close()
         raise

@@ -8,13 +8,13 @@ import torch
 import torch.multiprocessing as mp
 
 from grpo.batching import phase_mini_batches
-from grpo.cluster import free_port
 from grpo.config import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.errors import BrokenRun, RunError
 from grpo.learner import Learner
 from policies.load import load_policy
 from tests.grpo.tiny_phase import make_groups, make_policy
 from tests.oracles import learner_oracle
+from tests.tiny import free_port
 
 LR = 1e-3
 

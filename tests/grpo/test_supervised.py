@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from grpo.checkpoint import latest, save_checkpoint
-from grpo.cluster import free_port
 from grpo.config import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.epochs import BatchPlan, epoch_order
 from grpo.errors import BrokenRun, RunError
@@ -33,6 +32,7 @@ from policies.load import load_policy
 from policies.logprobs import completion_logprobs, hidden_states
 from policies.packing import pack_documents
 from tests.grpo.tiny_phase import VOCAB, make_policy
+from tests.tiny import free_port
 
 SIZES = st.lists(st.integers(1, 40), max_size=30)
 

@@ -13,21 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import environment, make_base, outcome, run_grpo, write_recipe
+from tests.tiny import environment, free_port, make_base, outcome, run_grpo, write_recipe
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """(GCS address, job server) of a cluster of one node."""
-    port, dashboard = _free_port(), _free_port()
+    port, dashboard = free_port(), free_port()
     words = ["start", "--head", "--block", "--node-ip-address", "127.0.0.1", "--port", str(port)]
     words += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard), "--num-cpus", "2"]
     command = [str(Path(sys.executable).parent / "ray"), *words]
