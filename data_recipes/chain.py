@@ -18,7 +18,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Literal
+from typing import Any, Literal
+
+from data_recipes.procedural import ChainParams
 
 OPERATORS = "+-*"
 BASE = 10
@@ -117,8 +119,12 @@ def random_problem(rng: random.Random, k: int, split: Split) -> ChainProblem:
             return problem
 
 
-def distinct_problems(seed: int, split: Split, lengths: range, count: int) -> Iterator[ChainProblem]:
+def distinct_problems(
+    seed: int, split: Split, lengths: range, count: int, key: str = "count"
+) -> Iterator[ChainProblem]:
     """`count` different problems, the lengths in turn, so that each has its equal share.
+
+    `key` is what an error calls the count.
 
     Raises:
         ValueError: a length has fewer problems than asked for.
@@ -126,7 +132,9 @@ def distinct_problems(seed: int, split: Split, lengths: range, count: int) -> It
     rng = random.Random(f"chain/{seed}/{split}")
     share = -(-count // len(lengths))
     if 2 in lengths and share > (available := _count_k2(split)):
-        raise ValueError(f"{share} problems with k = 2 asked for, split {split!r} has {available}")
+        raise ValueError(
+            f"lower {key}: {share} problems with k = 2 asked for, split {split!r} has {available}"
+        )
     seen: set[str] = set()
     for number in range(count):
         k = lengths[number % len(lengths)]
@@ -134,6 +142,19 @@ def distinct_problems(seed: int, split: Split, lengths: range, count: int) -> It
             pass
         seen.add(problem.text)
         yield problem
+
+
+def rows(seed: int, split: Split, params: ChainParams) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of the source "chain": (place, row) with question, answer and k.
+
+    Raises:
+        ValueError: there are not so many problems.
+    """
+    lengths = range(params.min_ops, params.max_ops + 1)
+    problems = distinct_problems(seed, split, lengths, params.count, "params.count")
+    for number, problem in enumerate(problems, 1):
+        row = {"question": question(problem), "answer": str(problem.answer), "k": problem.k}
+        yield f"chain, {split} problem {number}", row
 
 
 @cache

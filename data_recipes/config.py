@@ -1,7 +1,7 @@
 """The `[data]` section of a recipe. Pydantic alone, so that a config is checked without loading a data set.
 
 [data]
-source = "openai/gsm8k"          # hub name; or a file, "chain", "reasoning-gym:chain_sum"
+source = "openai/gsm8k"          # hub name; or a file, "chain", "r1-world", "reasoning-gym:chain_sum"
 subset = "main"
 split = "train"
 answer_pattern = '#### (.+)$'
@@ -15,47 +15,31 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from data_recipes.procedural import PROCEDURAL, PROCEDURAL_SPLITS
 from policies.settings import Settings
 
 FILE_ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
 """A source with one of these endings is a local file; the ending says how it is read."""
 GYM_PREFIX = "reasoning-gym:"
-PROCEDURAL_SPLITS = ("train", "held-out")
 
-SourceKind = Literal["chain", "gym", "file", "hub"]
+SourceKind = Literal["procedural", "gym", "file", "hub"]
 
 
 def source_kind(source: str) -> SourceKind:
     """How a source is read: by its name alone, so that the same recipe means the same on every machine."""
-    if source == "chain":
-        return "chain"
+    if source in PROCEDURAL:
+        return "procedural"
     if source.startswith(GYM_PREFIX):
         return "gym"
     return "file" if source.endswith(FILE_ENDINGS) else "hub"
-
-
-class ChainParams(Settings):
-    """`params` of source "chain" (data_recipes/chain.py)."""
-
-    min_ops: int = Field(2, ge=2)
-    """Shortest chain, in operations."""
-    max_ops: int = Field(4, ge=2, le=12)
-    """Longest chain."""
-    count: int = Field(4096, ge=1)
-    """Distinct problems, spread evenly over the lengths."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> ChainParams:
-        if self.min_ops > self.max_ops:
-            raise ValueError(f"min_ops = {self.min_ops} is above max_ops = {self.max_ops}")
-        return self
 
 
 class DatasetConfig(Settings):
     """Where prompts come from and how a row becomes one. Read by `data_recipes.datasets.load_prompts`."""
 
     source: str = Field(min_length=1)
-    """"chain" (procedural), "reasoning-gym:<task>", a .jsonl, .jsonl.gz or .parquet file, or a hub name."""
+    """A procedural source ("chain", "r1-world": data_recipes/procedural.py), "reasoning-gym:<task>", a .jsonl,
+    .jsonl.gz or .parquet file, or a hub name."""
     subset: str | None = None
     """Config name on the hub, e.g. "main" of openai/gsm8k."""
     split: str | None = None
@@ -89,7 +73,7 @@ class DatasetConfig(Settings):
     seed: int = 0
     """Procedural sources: which problems are drawn."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """Procedural sources: the task's own settings. "chain": `ChainParams`; reasoning-gym: see its module."""
+    """Procedural sources: the task's own settings, see data_recipes/procedural.py; reasoning-gym: see its module."""
 
     @field_validator("answer_pattern")
     @classmethod
@@ -106,7 +90,7 @@ class DatasetConfig(Settings):
     @model_validator(mode="after")
     def _fits_source(self) -> DatasetConfig:
         kind = source_kind(self.source)
-        procedural = kind in ("chain", "gym")
+        procedural = kind in ("procedural", "gym")
         if procedural and self.split not in (None, *PROCEDURAL_SPLITS):
             raise ValueError(f'split = {self.split!r}: {self.source} has "train" and "held-out"')
         if kind == "file" and self.split is not None:
@@ -123,9 +107,9 @@ class DatasetConfig(Settings):
             raise ValueError(f'preamble is read with template = "plain" only, not with {self.template!r}')
         if self.answer_pattern is not None and self.answer_field is None:
             raise ValueError("answer_pattern needs an answer_field")
-        if kind == "chain":
+        if kind == "procedural":
             try:
-                ChainParams.model_validate(self.params)
+                PROCEDURAL[self.source].params.model_validate(self.params)
             except ValidationError as error:
                 first = error.errors()[0]
                 key = ".".join(["params", *map(str, first["loc"])])

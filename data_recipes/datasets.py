@@ -82,7 +82,7 @@ def to_prompt(where: str, row: Row, config: DatasetConfig, tokenizer: Tokenizer)
     answer = None if config.answer_field is None else _answer(where, row, config)
     rendered = render(config.template, question, tokenizer, config.system, config.prefill, config.preamble)
     token_ids = tuple(tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens))
-    _check_known(where, rendered.text, token_ids, tokenizer)
+    check_known(where, rendered.text, token_ids, tokenizer)
     source = Path(config.source).name if source_kind(config.source) == "file" else config.source
     return Prompt(
         id=prompt_id(source, rendered.text, answer),
@@ -142,7 +142,12 @@ def _field(where: str, row: Row, key: str, name: str) -> Any:
     return row[name]
 
 
-def _check_known(where: str, text: str, token_ids: tuple[int, ...], tokenizer: Tokenizer) -> None:
+def check_known(where: str, text: str, token_ids: tuple[int, ...], tokenizer: Tokenizer) -> None:
+    """Refuse a text that the tokenizer does not know.
+
+    Raises:
+        DataError: no tokens, or the unknown token among them.
+    """
     if not token_ids:
         raise DataError(f"{where}: the prompt has no tokens")
     unknown = tokenizer.special_tokens.get("unk_token")

@@ -8,26 +8,32 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from data_recipes.chain import Split, distinct_problems, question
-from data_recipes.config import FILE_ENDINGS, GYM_PREFIX, ChainParams, DatasetConfig, source_kind
+from data_recipes.config import FILE_ENDINGS, GYM_PREFIX, DatasetConfig, source_kind
 from data_recipes.errors import DataError
+from data_recipes.procedural import PROCEDURAL
 
 Row = dict[str, Any]
 
 
-def read_rows(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
+def read_rows(
+    config: DatasetConfig, on_bad: Callable[[DataError], None] | None = None
+) -> Iterator[tuple[str, Row]]:
     """All rows of the source, lazily, in its order.
+
+    Args:
+        config: the source.
+        on_bad: gets the error of a line of JSONL that is no row, and reading goes on; None: it is raised.
 
     Raises:
         DataError: the source cannot be read, or a row of it is no row; names file, line and mend.
     """
     kind = source_kind(config.source)
-    if kind == "chain":
-        return _chain(config)
+    if kind == "procedural":
+        return _procedural(config)
     if kind == "gym":
         from data_recipes.reasoning_gym import gym_rows
 
@@ -38,28 +44,31 @@ def read_rows(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
     path = Path(config.source)
     if not path.is_file():
         raise DataError(f"{path}: no such file; give a path from the directory that the command runs in")
-    return _parquet(path) if path.suffix == ".parquet" else _jsonl(path)
+    return _parquet(path) if path.suffix == ".parquet" else _jsonl(path, on_bad)
 
 
-def _chain(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
-    params = ChainParams.model_validate(config.params)
-    split: Split = "held-out" if config.split == "held-out" else "train"
-    lengths = range(params.min_ops, params.max_ops + 1)
+def _procedural(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
     try:
-        for number, problem in enumerate(distinct_problems(config.seed, split, lengths, params.count), 1):
-            row = {"question": question(problem), "answer": str(problem.answer), "k": problem.k}
-            yield f"chain, {split} problem {number}", row
+        yield from PROCEDURAL[config.source].rows(config.seed, config.split or "train", config.params)
     except ValueError as error:
-        raise DataError(f"chain: {error}; lower params.count") from error
+        raise DataError(f"{config.source}: {error}") from error
 
 
-def _jsonl(path: Path) -> Iterator[tuple[str, Row]]:
+def _jsonl(path: Path, on_bad: Callable[[DataError], None] | None) -> Iterator[tuple[str, Row]]:
     number = 0
     try:
         with _open(path) as file:
             for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield f"{path}, line {number}", _parse(path, number, line)
+                if not line.strip():
+                    continue
+                try:
+                    row = _parse(path, number, line)
+                except DataError as error:
+                    if on_bad is None:
+                        raise
+                    on_bad(error)
+                    continue
+                yield f"{path}, line {number}", row
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DataError(
             f"{path}, after line {number}: the gzip stream is broken ({error}); fetch it again"

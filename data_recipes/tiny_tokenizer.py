@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from data_recipes.templates import R1_ZERO
@@ -45,9 +46,14 @@ def _template_phrases() -> list[str]:
 
 def build_tokenizer(folder: Path) -> None:
     """Write the tokenizer's files into a policy folder; `AutoTokenizer` and vLLM load them."""
+    write_tokenizer(folder, pieces())
+
+
+def write_tokenizer(folder: Path, vocabulary_pieces: Sequence[str], chat_template: str | None = None) -> None:
+    """Write the files of a tokenizer with these pieces, the special tokens first among them."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
-    vocabulary = {piece: number for number, piece in enumerate(pieces())}
+    vocabulary = {piece: number for number, piece in enumerate(vocabulary_pieces)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
     special = [PAD, BOS, EOS, UNK]
     # The longest piece wins; what no piece matches becomes <unk>, one for each stretch.
@@ -70,4 +76,6 @@ def build_tokenizer(folder: Path) -> None:
         "clean_up_tokenization_spaces": False,
         "model_max_length": 1024,
     }
+    if chat_template is not None:
+        config["chat_template"] = chat_template
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from data_recipes.corpus import SOLVED_LENGTHS, documents
-from data_recipes.tiny_tokenizer import build_tokenizer, pieces
 from grpo.errors import BrokenRun, RunError
 from grpo.pretrain_config import PretrainConfig
+from grpo.pretrain_corpora import PretrainCorpus, corpus_of
 from grpo.pretrain_state import PretrainState, load_state, save_state
 from grpo.run_dir import facts, open_run, write_atomic
-from grpo.trace_accuracy import TraceProbe, make_probe, trace_accuracy
 from policies.load import save_policy
 from policies.logprobs import completion_logprobs
 from policies.packing import pack_documents
@@ -50,11 +48,12 @@ class Trainer:
     """What lives through a run."""
 
     config: PretrainConfig
+    corpus: PretrainCorpus
     model: nn.Module
     tokenizer: Tokenizer
     optimizer: torch.optim.Optimizer
-    probes: Mapping[int, TraceProbe]
-    """Gate problems by number of operations."""
+    probes: Mapping[int, Callable[[nn.Module], float]]
+    """Trace accuracy on the gate's problems, by number of operations."""
 
 
 def run(config: PretrainConfig) -> dict[str, Any]:
@@ -102,7 +101,8 @@ def run(config: PretrainConfig) -> dict[str, Any]:
 
 def start(config: PretrainConfig) -> tuple[Trainer, PretrainState]:
     """Build tokenizer, model and optimizer, and restore the last checkpoint if there is one."""
-    build_tokenizer(config.run_dir / "tokenizer")
+    corpus = corpus_of(config.corpus)
+    corpus.build_tokenizer(config.run_dir / "tokenizer")
     tokenizer = load_tokenizer(config.run_dir / "tokenizer")
     model = new_weights(config, tokenizer, attempt=0)
     optimizer = torch.optim.AdamW(
@@ -113,8 +113,8 @@ def start(config: PretrainConfig) -> tuple[Trainer, PretrainState]:
         fused=True,
     )
     # The gate's problems are train problems of a stream of their own: no decision looks at held-out ones.
-    probes = {k: make_probe(tokenizer, k, config.gate_problems, config.seed) for k in SOLVED_LENGTHS}
-    trainer = Trainer(config, model, tokenizer, optimizer, probes)
+    probes = corpus.probes(tokenizer, config.gate_problems, config.seed)
+    trainer = Trainer(config, corpus, model, tokenizer, optimizer, probes)
     checkpoint = _checkpoint(config)
     state = load_state(checkpoint, model, optimizer) if checkpoint.exists() else PretrainState()
     return trainer, state
@@ -123,7 +123,7 @@ def start(config: PretrainConfig) -> tuple[Trainer, PretrainState]:
 def new_weights(config: PretrainConfig, tokenizer: Tokenizer, attempt: int) -> nn.Module:
     """Untrained policy of an attempt; its weights depend on seed and attempt alone."""
     special = {f"{n}_token_id": getattr(tokenizer, f"{n}_id") for n in ("bos", "eos", "pad")}
-    shape = tiny_config(config.preset, len(pieces()), **special, **config.preset_overrides)
+    shape = tiny_config(config.preset, len(tokenizer), **special, **config.preset_overrides)
     return new_policy(shape, config.seed + ATTEMPT_STRIDE * attempt, config.weight_std)
 
 
@@ -195,7 +195,7 @@ def update(trainer: Trainer, state: PretrainState, loads: ExpertLoads) -> dict[s
         group["lr"] = config.lr * share
     eos = trainer.tokenizer.eos_id
     assert eos is not None
-    texts = (d.text for d in documents(config.seed, state.step, config.documents_per_step))
+    texts = trainer.corpus.texts(config.seed, state.step, config.documents_per_step)
     packed = pack_documents([[*trainer.tokenizer.encode(t, add_special_tokens=True), eos] for t in texts])
     loads.clear()
     logprobs, _ = completion_logprobs(model, packed)
@@ -216,7 +216,7 @@ def update(trainer: Trainer, state: PretrainState, loads: ExpertLoads) -> dict[s
 
 def measure(trainer: Trainer) -> dict[int, float]:
     """Trace accuracy by number of operations."""
-    return {k: trace_accuracy(trainer.model, p) for k, p in trainer.probes.items()}
+    return {k: probe(trainer.model) for k, probe in trainer.probes.items()}
 
 
 def last_step(config: PretrainConfig, state: PretrainState) -> int:

@@ -1,4 +1,4 @@
-"""Config of `grpo pretrain`: a tiny base from nothing, on the procedural corpus (data_recipes/corpus.py)."""
+"""Config of `grpo pretrain`: a tiny base from nothing, on a procedural corpus."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class PretrainConfig(Settings):
     seed: int = Field(0, ge=0)
     """Of weights and corpus."""
     run_dir: Path
+    corpus: Literal["chain", "r1-world"] = "chain"
+    """What is read, and with whose words: data_recipes/corpus.py or data_recipes/r1_world_corpus.py."""
     preset: str = "tiny-v3"
     """One of `policies.presets.PRESETS`."""
     preset_overrides: dict[str, int | float | dict[str, str | float]] = Field(default_factory=dict)
@@ -47,8 +49,9 @@ class PretrainConfig(Settings):
     gate_every_steps: int = Field(250, ge=1)
     gate_open: float = Field(0.7, gt=0, le=1)
     """The decay starts when the trace accuracy (grpo/trace_accuracy.py) reaches this for every length."""
-    gate_pass: float = Field(0.9, gt=0, le=1)
-    """Trace accuracy that every length must have at the end: RL cannot lift what the base never does."""
+    gate_pass: float = Field(0.9, ge=0, le=1)
+    """Trace accuracy that every length must have at the end: RL cannot lift what the base never does. 0 for a student
+    that is meant not to have learnt it."""
     restart_after_steps: int = Field(750, ge=1)
     """Steps after which an attempt is judged, a multiple of gate_every_steps."""
     restart_below: float = Field(0.25, ge=0, le=1)

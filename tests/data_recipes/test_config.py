@@ -7,7 +7,8 @@ from data_recipes.config import DatasetConfig, source_kind
 @pytest.mark.parametrize(
     ("source", "kind"),
     [
-        ("chain", "chain"),
+        ("chain", "procedural"),
+        ("r1-world", "procedural"),
         ("reasoning-gym:chain_sum", "gym"),
         ("a/b.jsonl", "file"),
         ("b.jsonl.gz", "file"),
@@ -32,6 +33,8 @@ def test_the_name_alone_says_how_a_source_is_read(source: str, kind: str) -> Non
         ({"source": "a.jsonl", "answer_pattern": "(x"}, "not a regular expression"),
         ({"source": "chain", "params": {"min_opz": 3}}, r"params\.min_opz = 3"),
         ({"source": "chain", "params": {"min_ops": 5}}, "min_ops = 5 is above max_ops = 4"),
+        ({"source": "r1-world"}, "asks for nothing"),
+        ({"source": "r1-world", "params": {"math": 1, "languages": ["fr"]}}, r"params\.languages\.0 = 'fr'"),
         ({"source": ""}, "at least 1 character"),
     ],
 )

@@ -1,0 +1,83 @@
+"""Procedural sources by name: what a recipe calls `source`, the settings it takes as `params`, and who makes the rows.
+
+    [data]
+    source = "r1-world"
+    split = "held-out"
+    params = { math = 256, max_ops = 5 }
+
+A source is a module with `rows(seed, split, params)`, which yields (place, row) and raises ValueError if `params` ask
+for more than there is, naming the key to lower. Here stand pydantic models alone: the module is imported when its rows
+are read.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from policies.settings import Settings
+
+PROCEDURAL_SPLITS = ("train", "held-out")
+
+
+class ChainParams(Settings):
+    """`params` of source "chain" (data_recipes/chain.py)."""
+
+    min_ops: int = Field(2, ge=2)
+    """Shortest chain, in operations."""
+    max_ops: int = Field(4, ge=2, le=12)
+    """Longest chain."""
+    count: int = Field(4096, ge=1)
+    """Distinct problems, spread evenly over the lengths."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ChainParams:
+        if self.min_ops > self.max_ops:
+            raise ValueError(f"min_ops = {self.min_ops} is above max_ops = {self.max_ops}")
+        return self
+
+
+class R1WorldParams(Settings):
+    """`params` of source "r1-world" (data_recipes/r1_world.py): how many prompts of each kind."""
+
+    math: int = Field(0, ge=0)
+    """Distinct chains of operations, spread evenly over lengths and languages."""
+    general: int = Field(0, ge=0)
+    """Requests for a list, a shorter wording or a way to do something."""
+    safety: int = Field(0, ge=0)
+    """Requests that must be refused."""
+    min_ops: int = Field(2, ge=2)
+    max_ops: int = Field(4, ge=2, le=12)
+    """Lengths of the chains."""
+    languages: tuple[Literal["en", "zh"], ...] = Field(("en", "zh"), min_length=1)
+
+    @model_validator(mode="after")
+    def _something(self) -> R1WorldParams:
+        if self.min_ops > self.max_ops:
+            raise ValueError(f"min_ops = {self.min_ops} is above max_ops = {self.max_ops}")
+        if not self.math + self.general + self.safety:
+            raise ValueError("asks for nothing; give math, general or safety a count")
+        return self
+
+
+@dataclass(frozen=True)
+class ProceduralSource:
+    """One source."""
+
+    module: str
+    params: type[Settings]
+
+    def rows(self, seed: int, split: str, params: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(place, row) of a split."""
+        return importlib.import_module(self.module).rows(seed, split, self.params.model_validate(params))
+
+
+PROCEDURAL: dict[str, ProceduralSource] = {
+    "chain": ProceduralSource("data_recipes.chain", ChainParams),
+    "r1-world": ProceduralSource("data_recipes.r1_world", R1WorldParams),
+}
+"""By name. A name here is no hub name."""

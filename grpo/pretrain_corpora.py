@@ -1,0 +1,59 @@
+"""The corpora of `grpo pretrain` by name: texts, tokenizer, and the gate's problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from data_recipes import corpus, r1_world_corpus, r1_world_tokenizer, tiny_tokenizer
+from data_recipes.r1_world_probe import probe_replies
+from grpo.reply_probe import reply_probability, reply_probe
+from grpo.trace_accuracy import make_probe, trace_accuracy
+from policies.tokenizer import Tokenizer
+
+Probes = dict[int, Callable[[nn.Module], float]]
+
+
+@dataclass(frozen=True)
+class PretrainCorpus:
+    """What pre-training reads and is judged by."""
+
+    texts: Callable[[int, int, int], Iterable[str]]
+    """(seed, batch, count) → documents; a pure function."""
+    build_tokenizer: Callable[[Path], None]
+    probes: Callable[[Tokenizer, int, int], Probes]
+    """(tokenizer, problems, seed) → trace accuracy by number of operations."""
+
+
+def corpus_of(name: str) -> PretrainCorpus:
+    """The corpus that `corpus` in a recipe names."""
+    return _CORPORA[name]
+
+
+def _chain_texts(seed: int, batch: int, count: int) -> Iterable[str]:
+    return (d.text for d in corpus.documents(seed, batch, count))
+
+
+def _chain_probes(tokenizer: Tokenizer, count: int, seed: int) -> Probes:
+    made = {k: make_probe(tokenizer, k, count, seed) for k in corpus.SOLVED_LENGTHS}
+    return {k: partial(trace_accuracy, probe=probe) for k, probe in made.items()}
+
+
+def _world_texts(seed: int, batch: int, count: int) -> Iterable[str]:
+    return (d.text for d in r1_world_corpus.documents(seed, batch, count))
+
+
+def _world_probes(tokenizer: Tokenizer, count: int, seed: int) -> Probes:
+    lengths = r1_world_corpus.SOLVED_LENGTHS
+    made = {k: reply_probe(tokenizer, probe_replies(k, count, seed)) for k in lengths}
+    return {k: partial(reply_probability, probe=probe) for k, probe in made.items()}
+
+
+_CORPORA = {
+    "chain": PretrainCorpus(_chain_texts, tiny_tokenizer.build_tokenizer, _chain_probes),
+    "r1-world": PretrainCorpus(_world_texts, r1_world_tokenizer.build_tokenizer, _world_probes),
+}
