@@ -112,15 +112,18 @@ def train(
     algorithm = config.algorithm
     weights = component_weights(config.rewards)
 
+    spent: dict[str, float] = {}
+
     def evaluate() -> None:
         if eval_prompts:
-            on_eval(*run_eval(config, state.step, eval_prompts, rollouts, rewards, stop_token_ids))
+            with clock("eval", spent):
+                result = run_eval(config, state.step, eval_prompts, rollouts, rewards, stop_token_ids)
+            on_eval(*result)
 
     rollouts.load(learners.publish(state.step))
     if state.step == 0:
         evaluate()
     while state.step < config.steps:
-        spent: dict[str, float] = {}
         temperature = temperature_at(state.step, config.sampling)
         max_tokens = max_tokens_at(state.step, config.sampling)
         sampling = SamplingParams(max_tokens, temperature, 1.0, stop_token_ids)
@@ -141,6 +144,7 @@ def train(
         metrics = phase_metrics(scored, kept, weights, config.audit.of) | gap | times
         advantages = {(g.place, s.index): s.advantage for g in groups for s in g.samples}
         on_phase(PhaseRecord(started, metrics, tuple(reports), tuple(scored), advantages))
+        spent.clear()
         if is_due(state.step, config.eval.every_steps, config):
             evaluate()
         if is_due(state.step, config.checkpoint.every_phases * algorithm.mini_batches, config):

@@ -89,7 +89,7 @@ METRICS: dict[str, Metric] = {
     "time/learn_s": Metric("s", "all updates of the phase"),
     "time/update_s": Metric("s", "one update"),
     "time/sync_s": Metric("s", "weights to the engines, digests and canary included"),
-    "time/eval_s": Metric("s", "held-out evaluation"),
+    "time/eval_s": Metric("s", "held-out evaluation that came before the phase"),
     "eval/pass@1": Metric("share", "mean over held-out problems of the share of correct samples"),
     "eval/pass@k": Metric("share", "problems with a correct sample among k"),
     "eval/cons@k": Metric("share", "problems whose majority answer is correct"),
