@@ -83,6 +83,11 @@ METRICS: dict[str, Metric] = {
     "tokens/rollout": Metric("tokens", "generated in the phase"),
     "tokens/learner": Metric("tokens", "computed by the learner in the update, prompts counted once"),
     "tokens_per_s": Metric("tokens/s", "tokens/learner over time/update_s"),
+    "router/max_violation": Metric(
+        "1", "pre-training: heaviest expert over the mean load, less 1; mean over layers (MaxVio)"
+    ),
+    "gate/<name>": Metric("share", "pre-training: trace accuracy on the gate's problems, by operations"),
+    "time/total_s": Metric("s", "pre-training so far"),
     "time/rollout_s": Metric("s", "sampling, with the scoring that overlaps it"),
     "time/reward_s": Metric("s", "scoring that was left when sampling had ended"),
     "time/old_ref_s": Metric("s", "old and reference log-probs"),

@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from grpo.errors import BrokenRun, RunError
+from grpo.errors import RunError
+from grpo.metrics import MetricsWriter
 from grpo.pretrain_config import PretrainConfig
 from grpo.pretrain_corpora import PretrainCorpus, corpus_of
 from grpo.pretrain_state import PretrainState, load_state, save_state
@@ -147,11 +148,11 @@ def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[i
     config = trainer.config
     began, before = time.perf_counter(), state.seconds
     accuracy: dict[int, float] = {}
+    metrics = MetricsWriter(config.run_dir, state.step)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with (
         Progress(*columns, console=console, transient=True) as progress,
         ExpertLoads(trainer.model) as loads,
-        _MetricsFile(config.run_dir / "metrics.jsonl", state.step) as metrics,
     ):
         task = progress.add_task("pre-training", total=last_step(config, state), completed=state.step)
         while state.step < last_step(config, state):
@@ -159,7 +160,7 @@ def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[i
             state = replace(
                 state,
                 step=state.step + 1,
-                tokens=state.tokens + int(row["data/tokens"]),
+                tokens=state.tokens + int(row["tokens/learner"]),
                 seconds=before + time.perf_counter() - began,
             )
             done = state.step == last_step(config, state)
@@ -174,7 +175,7 @@ def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[i
                         f"step {state.step}: trace accuracy {_show(accuracy)}, stuck in a shortcut; "
                         f"starting over from new weights (attempt {state.attempt + 1})"
                     )
-            metrics.write({"step": state.step, "time/total_s": state.seconds, **row})
+            metrics.write(state.step, {"time/total_s": state.seconds, **row})
             if done or state.step % config.checkpoint_every_steps == 0:
                 save_state(_checkpoint(config), state, trainer.model, trainer.optimizer)
             note = f"  trace accuracy {_show(accuracy)}" if accuracy else ""
@@ -182,7 +183,7 @@ def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[i
                 task,
                 completed=state.step,
                 total=last_step(config, state),
-                description=f"pre-training  loss {row['loss/nll']:.3f}{note}",
+                description=f"pre-training  loss {row['loss']:.3f}{note}",
             )
     return state, accuracy or measure(trainer)
 
@@ -206,11 +207,11 @@ def update(trainer: Trainer, state: PretrainState, loads: ExpertLoads) -> dict[s
     trainer.optimizer.step()
     update_router_bias(model, loads.counts, config.router_bias_rate * min(share, 1.0))
     return {
-        "loss/nll": loss.item(),
-        "optimizer/lr": config.lr * share,
-        "optimizer/grad_norm": norm.item(),
+        "loss": loss.item(),
+        "lr": config.lr * share,
+        "grad_norm": norm.item(),
         "router/max_violation": load_violation(loads.counts),
-        "data/tokens": float(len(packed.token_ids)),
+        "tokens/learner": float(len(packed.token_ids)),
     }
 
 
@@ -244,31 +245,3 @@ def _checkpoint(config: PretrainConfig) -> Path:
 
 def _show(accuracy: Mapping[int, float]) -> str:
     return "  ".join(f"k={k} {v:.2f}" for k, v in accuracy.items())
-
-
-class _MetricsFile:
-    """metrics.jsonl: rows of steps that a resumed run will do again are dropped when it is opened."""
-
-    def __init__(self, path: Path, step: int):
-        rows = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = []
-        for number, row in enumerate(rows, 1):
-            try:
-                if json.loads(row)["step"] <= step:
-                    kept.append(row)
-            except (json.JSONDecodeError, KeyError) as error:
-                if number < len(rows):
-                    raise BrokenRun(f"{path}, line {number}: not a row of metrics ({error})") from error
-                # The last row was cut by a crash; its step is done again.
-        write_atomic(path, "".join(f"{row}\n" for row in kept))
-        self._file = path.open("a", encoding="utf-8")
-
-    def write(self, row: Mapping[str, float]) -> None:
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
-
-    def __enter__(self) -> _MetricsFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()

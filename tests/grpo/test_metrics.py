@@ -135,6 +135,7 @@ def test_every_name_the_code_writes_is_documented() -> None:
         *phase_metrics(scored, {"train/samples": 2.0}, {"accuracy": 1.0}, "accuracy"),
     }
     names |= {"grad_norm", "zero_gradient", "lr", "tokens/learner", "time/update_s", "tokens_per_s"}
+    names |= {"router/max_violation", "gate/trace_accuracy_k2", "time/total_s"}
     assert {name for name in names if describe(name) is None} == set()
 
 

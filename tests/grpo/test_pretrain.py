@@ -96,7 +96,7 @@ def test_the_decay_begins_when_the_gate_opens(tmp_path: Path, monkeypatch) -> No
     monkeypatch.setattr(pretrain, "measure", lambda trainer: {2: 0.8, 3: 0.75})
     summary = run(config(tmp_path, gate_open=0.75, max_steps=50))
     assert summary["steps"] == 3 + 2
-    assert rows(tmp_path)[-1]["optimizer/lr"] == pytest.approx(config(tmp_path).lr / 2)
+    assert rows(tmp_path)[-1]["lr"] == pytest.approx(config(tmp_path).lr / 2)
 
 
 def test_the_gate_judges_the_weakest_length(tmp_path: Path, monkeypatch) -> None:
