@@ -3,7 +3,8 @@
     Groups.find() -> one group per Sandbox, a slot below it per concurrent run, used again and again
 
 cgroup v1 (memory and pids mounted apart) and v2. Moving a process costs ~10 ms of waiting for other cores, so that none
-is moved: in v1 the run's process 1 moves its own single thread, in v2 it is born in its slot (`child_system.clone`).
+is moved: in v1 the program's process moves its own single thread; in v2 the run's process 1 is born in its slot
+(`child_system.clone`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Slot:
     folders: Mapping[str, Path]
     """By controller."""
     join: Mapping[str, int]
-    """v1: descriptors of `tasks` by role, to be written by the run's process 1."""
+    """v1: descriptors of `tasks` by role, to be written by the program's process."""
     birth: int | None
     """v2: descriptor of the folder, to be born in."""
     oom: int
@@ -56,9 +57,11 @@ class Slot:
     def verdict(self) -> str | None:
         """ "memory" or "tasks" if the kernel refused it to this run; "host" if the whole host ran out of memory."""
         now = self.counts()
+        if now["pids"] > self.counted["pids"]:
+            return "tasks"  # first: where both were refused, it is many processes that wanted memory
         if now["oom"] > self.counted["oom"]:
             return "memory" if self._met_bound() else "host"
-        return "tasks" if now["pids"] > self.counted["pids"] else None
+        return None
 
     def begin(self, memory_bytes: int, tasks: int) -> None:
         """Set the bounds and remember the counts. Raises OSError."""
@@ -95,7 +98,8 @@ class Slot:
             (memory / "memory.max").write_text(str(memory_bytes))
             if (memory / "memory.swap.max").exists():
                 (memory / "memory.swap.max").write_text("0")
-        (pids / "pids.max").write_text(str(tasks + 1))  # and process 1
+        beside = 0 if self.birth is None else 2  # v2: process 1, which may have a second thread
+        (pids / "pids.max").write_text(str(tasks + beside))
 
 
 class Groups:

@@ -120,7 +120,8 @@ class SharedHost:
 
     def kill_all(self) -> None:  # noqa: D102
         if self.uid is not None:
-            child_tree.kill_user(self.uid)
+            with contextlib.suppress(OSError):  # the run has used up all processes: the next line makes room
+                child_tree.kill_user(self.uid)
         child_tree.kill_below(self._keeper)
 
     def task_limit(self, limit: int) -> int:

@@ -42,6 +42,7 @@ def become_program(job: Job, place: Place, limits: Mapping[str, int], ready: int
     `ready` gets "+" when all is set, and a message after it if exec fails; it is closed when the program starts.
     """
     try:
+        job.join_cgroups()
         os.setsid()
         for target, role in enumerate(("stdin", "stdout", "stderr")):
             os.dup2(job.fds[role], target)

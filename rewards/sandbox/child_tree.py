@@ -93,7 +93,11 @@ def kill_below(root: int) -> None:
 
 
 def kill_user(uid: int) -> None:
-    """SIGKILL every process of a user id, in one sweep that no fork outruns. Needs root."""
+    """SIGKILL every process of a user id, in one sweep that no fork outruns. Needs root.
+
+    Raises:
+        OSError: no process can be had for that now.
+    """
     helper = os.fork()
     if helper == 0:
         with contextlib.suppress(OSError):

@@ -16,6 +16,7 @@ from typing import Any
 
 from rewards.sandbox import child_tree
 from rewards.sandbox.child_job import Job
+from rewards.sandbox.child_memory import MemoryLook
 from rewards.sandbox.child_places import Place
 from rewards.sandbox.child_program import become_program
 from rewards.sandbox.child_root import MAX_FILES
@@ -31,7 +32,6 @@ _DISK_POLL_S = 0.1
 def run(job: Job, place: Place) -> bool:
     """Do the job. True in the program's process, if that is to run Python; process 1 never returns."""
     request = job.request
-    job.join_cgroups()
     place.prepare(request)
     job.write_files(place.work, place.uid)
     limits = request["rlimits"] | {"NPROC": place.task_limit(request["rlimits"]["NPROC"])}
@@ -44,6 +44,7 @@ def run(job: Job, place: Place) -> bool:
     prctl(PR_SET_DUMPABLE, 0)
     for fd in (ready_write, *(job.fds[role] for role in ("stdin", "stdout", "stderr", "files"))):
         os.close(fd)
+    job.leave_cgroups()
     # A handler lets signals from inside through to process 1: in namespaces SIGCHLD alone, which changes nothing.
     for number in (signal.SIGCHLD, *place.end_signals):
         signal.signal(number, lambda *_: None)
@@ -91,18 +92,23 @@ def _watch(
     poller.register(job.channel.fileno(), select.POLLIN)
     poller.register(wake, select.POLLIN)
     pause, peak = _FASTEST_POLL_S, 0
+    memory_look = MemoryLook(memory)
     next_disk = start + _DISK_POLL_S
     while True:
         status = _reap(program)
         now = time.monotonic()
         if now - start > wall:
             return status, "time", now, peak
-        resident, count = _measure(place, memory)
-        peak = max(peak, resident)
         if flag := _counted(job):
             return status, flag, now, peak
-        if count > tasks:
+        found = place.processes()
+        count = sum(process.tasks for process in found)
+        if (
+            count > tasks
+        ):  # before the closer look at memory, which waits for each process that is just forking
             return status, "tasks", now, peak
+        resident = memory_look.resident(found)
+        peak = max(peak, resident)
         if resident > memory:
             return status, "memory", now, peak
         if status is not None:
@@ -115,7 +121,8 @@ def _watch(
         rest = max(pause, (time.monotonic() - now) / _SHARE_OF_LOOKING)
         for fd, _ in poller.poll(max(1.0, min(rest, wall - (now - start)) * 1000)):
             if fd != wake or signal.SIGTERM in os.read(wake, 4096):
-                return _reap(program), "stopped", time.monotonic(), peak
+                now = time.monotonic()
+                return _reap(program), "time" if now - start > wall else "stopped", now, peak
 
 
 def _reap(program: int) -> int | None:
@@ -144,21 +151,9 @@ def _end_all(place: Place, program: int, status: int | None) -> int | None:
             return status
 
 
-def _measure(place: Place, limit: int) -> tuple[int, int]:
-    """(resident bytes, tasks) of the run.
-
-    Pages shared between processes count once each in the sum, so past the limit the proportional sizes decide.
-    """
-    found = place.processes()
-    resident = sum(process.resident for process in found)
-    if resident > limit and len(found) > 1:
-        resident = sum(child_tree.proportional(process.pid, process.resident) for process in found)
-    return resident, sum(process.tasks for process in found)
-
-
 def _counted(job: Job) -> str | None:
     """What the kernel refused the cgroup since the run began, if there is one."""
-    for role, line, flag in (("oom", b"oom_kill", "memory"), ("pids", b"max", "tasks")):
+    for role, line, flag in (("pids", b"max", "tasks"), ("oom", b"oom_kill", "memory")):
         if role in job.fds and counter(os.pread(job.fds[role], 4096, 0), line) > job.request["counted"][role]:
             return flag
     return None

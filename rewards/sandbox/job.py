@@ -92,6 +92,8 @@ def do(launcher: Launcher, work: Work, slot: Slot | None = None) -> tuple[Report
 
 def _with_kernel_verdict(report: Report, slot: Slot) -> Report:
     """The kernel's counts have the last word: a program can imitate an exit code, not them."""
+    if report.flag in ("tasks", "memory"):
+        return report  # whichever came first
     flag = slot.verdict()
     if flag == "host":
         return Report(fault="the host ran out of memory and killed a process of the run")

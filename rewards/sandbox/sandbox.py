@@ -67,6 +67,7 @@ class Sandbox:
         self._launchers: dict[tuple[str, ...], Launcher] = {}
         self._closed = False
         self._prepared = False
+        self._with_groups = settings.cgroups
         self._facts: Mapping[str, Any] = {}
         self._base: tuple[Path, int] | None = None
         self._groups: Groups | None = None
@@ -87,13 +88,14 @@ class Sandbox:
         """
         settings = settings or SandboxSettings()
         sandbox = cls(settings, on_launcher)
-        try:
-            report = sandbox._do((), Work([SandboxFile("main.py", b"print(6 * 7)")]))
-            if report.stdout != b"42\n":
-                raise SandboxUnavailable(f"a first program did not run: {report.fault or report}")
-        except (SandboxUnavailable, LauncherGone, OSError) as error:
+        fault = sandbox._probe()
+        if fault and sandbox._groups:  # limits that look as if they could be set, and cannot
+            sandbox._end_all()
+            sandbox._with_groups = False
+            fault = sandbox._probe()
+        if fault:
             sandbox.close()
-            raise SandboxUnavailable(unavailable(sandbox._tier_name, str(error))) from error
+            raise SandboxUnavailable(unavailable(sandbox._tier_name, fault))
         return sandbox
 
     @property
@@ -150,13 +152,8 @@ class Sandbox:
 
     def close(self) -> None:
         """End every launcher, and with it every run. Further runs are "sandbox_error"."""
-        with self._lock:
-            self._closed = True
-            launchers = list(self._launchers.values())
-            self._launchers.clear()
-        for launcher in launchers:
-            launcher.close()
-        self._clear()
+        self._closed = True
+        self._end_all()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -259,18 +256,32 @@ class Sandbox:
 
     def _prepare(self) -> None:
         """What all launchers share: control groups, and a folder for work directories where there is no mount."""
-        if self._settings.cgroups:
+        if self._with_groups:
             self._groups = Groups.find(self._uids[0] if self._uids else os.getuid())
         if self._tier_name != "namespaces":
             self._base = work_base()
 
-    def _clear(self) -> None:
+    def _probe(self) -> str:
+        """Run a first program. What went wrong, or nothing."""
+        try:
+            report = self._do((), Work([SandboxFile("main.py", b"print(6 * 7)")]))
+        except (SandboxUnavailable, LauncherGone, OSError) as error:
+            return str(error)
+        return "" if report.stdout == b"42\n" else f"a first program did not run: {report.fault or report}"
+
+    def _end_all(self) -> None:
+        with self._lock:
+            launchers = list(self._launchers.values())
+            self._launchers.clear()
+        for launcher in launchers:
+            launcher.close()
         if self._base:
             remove_tree(str(self._base[0]))
             os.close(self._base[1])
         if self._groups:
             self._groups.close()
         self._base = self._groups = None
+        self._prepared = False
 
     def disown(self) -> None:
         """In a fork of the owner: all is the owner's, and a thread that is not here may hold the lock. Begin anew."""

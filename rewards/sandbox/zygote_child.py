@@ -99,7 +99,8 @@ def _shared_host(
 ) -> tuple[Keepers, dict[str, Any]]:
     """Stay on the host. Root gives every run a user of its own and, if it may mount, private /tmp and /dev/shm."""
     child_system.prctl(child_system.PR_SET_CHILD_SUBREAPER, 1)
-    uids = config["uids"] if os.getuid() == 0 else ()
+    # Not the first: launchers of the tier "namespaces" are its, and a user that is given out is cleared of processes.
+    uids = config["uids"][1:] if os.getuid() == 0 else ()
     toolchains = [path for path, _ in config["binds"]]
     is_private = bool(uids) and _own_mounts(toolchains)
     if config["tier"] == "landlock":
