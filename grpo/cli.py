@@ -20,6 +20,7 @@ from grpo.commands.options import Address, Model, Recipe, Set, overrides
 from grpo.commands.reward import reward_app
 from grpo.commands.reward_model import pairs, reward_model
 from grpo.commands.sample import sample
+from grpo.commands.sandbox import sandbox_app
 
 app = typer.Typer(
     name="grpo",
@@ -32,6 +33,7 @@ app = typer.Typer(
     "First steps: `grpo doctor`, then `grpo demo`, then `grpo rl r1-zero-tiny --set steps=20`.",
 )
 app.add_typer(reward_app, name="reward")
+app.add_typer(sandbox_app, name="sandbox")
 app.command(epilog="Example: `grpo sample sample.toml --model runs/dev2/policy --set samples=8`")(sample)
 app.command(epilog="Example: `grpo curate curate.toml --set per_prompt=2`")(curate)
 app.command(epilog="Example: `grpo pairs pairs.toml --set judge.votes=4`")(pairs)
@@ -164,7 +166,7 @@ def submit(
 def main() -> None:
     """Entry point: an expected error is one message on stderr, not a traceback (GRPO_TRACEBACK=1 shows it)."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if (Path.home() / ".ray" / "auth_token").is_file():
+    if os.path.isfile(os.path.expanduser("~/.ray/auth_token")):  # which, unlike Path.home(), may find no home
         # `ray start` demands the token as soon as there is one; a driver that joins must be told before it imports Ray.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     sys.exit(_guarded(app))
@@ -186,7 +188,7 @@ def _guarded(command: Callable[..., object]) -> int:
         errors.print(f"[bold red]error[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
     if code == INTERRUPTED:  # typer turns Ctrl-C into this code
-        errors.print("[yellow]interrupted[/]; the same command goes on from the last checkpoint")
+        errors.print("[yellow]interrupted[/]; a run goes on from its last checkpoint by the same command")
     return code if isinstance(code, int) else 0
 
 

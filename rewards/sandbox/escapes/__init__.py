@@ -1,0 +1,1 @@
+"""Hostile programs, and what must be true after each of them: `escapes.suite.run_suite`."""

@@ -1,0 +1,326 @@
+"""Run the hostile programs and look, from outside, at what they did.
+
+    report = run_suite(SandboxSettings())
+    report.failed        an escape, a hang, a verdict of the wrong kind, or a fault of the sandbox
+
+Every program has a deadline in which the call must come back. After every program: its verdict is right, nothing of
+what it must not know is in its output, no canary of the host was touched, no process of it is left, and the next
+program runs in a clean place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rewards.sandbox import leases
+from rewards.sandbox.child_landlock import SCOPES_SIGNALS, abi
+from rewards.sandbox.child_tree import below, processes
+from rewards.sandbox.escapes.canaries import Canaries
+from rewards.sandbox.escapes.case import ROOMY, Case, Category
+from rewards.sandbox.escapes.compilers import COMPILERS
+from rewards.sandbox.escapes.files import FILES
+from rewards.sandbox.escapes.kernel import KERNEL
+from rewards.sandbox.escapes.network import NETWORK
+from rewards.sandbox.escapes.poison import POISON
+from rewards.sandbox.escapes.preludes import PRELUDES
+from rewards.sandbox.escapes.processes import BOMBS, LINGERING, PROCESSES
+from rewards.sandbox.escapes.resources import DISK, MEMORY, OUTPUT
+from rewards.sandbox.escapes.secrets_of_host import IMITATIONS, SECRETS
+from rewards.sandbox.languages import MissingToolchain, find_toolchain
+from rewards.sandbox.sandbox import Sandbox
+from rewards.sandbox.settings import SandboxSettings
+from rewards.sandbox.types import Outcome
+
+CATEGORIES = (
+    FILES,
+    SECRETS,
+    IMITATIONS,
+    NETWORK,
+    KERNEL,
+    PROCESSES,
+    BOMBS,
+    LINGERING,
+    MEMORY,
+    DISK,
+    OUTPUT,
+    POISON,
+    COMPILERS,
+)
+AFTERWARDS = "afterwards"
+"""Category of what is looked at once, when the sandbox is closed."""
+
+Status = Literal["passed", "failed", "gap", "skipped"]
+"""A "gap" got through, as the tier says that it would."""
+
+_GRACE_S = 30.0
+"""What a call may take beyond its limits on a busy host."""
+_SETTLE_S = 5.0
+_ESCAPED = re.compile(rb"^ESCAPED.*|error: #error ESCAPED.*", re.MULTILINE)
+_PROBES = {
+    "python": "import builtins, json, math, os, sys\n"
+    "here = set(os.listdir('.')) - {'main.py'}\n"
+    "shared = set()\n"
+    "try:\n    shared = {n for n in os.listdir('/dev/shm') if n in ('poison', 'all', 'fill', 'e0')}\n"
+    "except OSError:\n    pass\n"
+    "evil = [n for m in (os, sys, json, builtins) for n in vars(m) if n == 'evil']\n"
+    "told = sys.stdin.read()\n"
+    "right = json.loads(json.dumps([1])) == [1] and math.floor(2.5) == 2 and sys.getrecursionlimit() == 1000\n"
+    "print(told, 'clean' if right and not (here or shared or evil) else (right, here, shared, evil))\n",
+    "bash": 'read -r told; [ "$(ls -A)" = main.sh ] && echo "$told clean"',
+    "javascript": "const fs = require('fs'); const told = fs.readFileSync(0, 'utf8');"
+    "console.log(told, fs.readdirSync('.').join() == 'main.js' && ({}).evil === undefined ? 'clean' : 'evil')",
+}
+"""What the next program sees of the sandbox, by language; Python's is run after every case."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one program."""
+
+    name: str
+    category: str
+    language: str
+    status: Status
+    problems: tuple[str, ...] = ()
+    """Why it failed, or what got through; why it was skipped."""
+    verdict: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole suite."""
+
+    results: tuple[Result, ...]
+    seconds: float
+
+    def count(self, status: Status) -> int:
+        """How many ended so."""
+        return sum(result.status == status for result in self.results)
+
+    @property
+    def failed(self) -> tuple[Result, ...]:
+        """Those that got out, or were not judged as they must be."""
+        return tuple(result for result in self.results if result.status == "failed")
+
+
+def run_suite(
+    settings: SandboxSettings,
+    categories: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    on_result: Callable[[Result], None] | None = None,
+) -> Report:
+    """Run them one after the other.
+
+    Args:
+        categories: these alone; None: all.
+        names: these cases alone; None: all.
+        on_result: called after each.
+
+    Raises:
+        SandboxUnavailable: there is no sandbox to test.
+    """
+    start = time.monotonic()
+    results = []
+    for result in _results(settings, categories, names):
+        results.append(result)
+        if on_result:
+            on_result(result)
+    return Report(tuple(results), time.monotonic() - start)
+
+
+def _results(
+    settings: SandboxSettings, categories: Sequence[str] | None, names: Sequence[str] | None
+) -> Iterator[Result]:
+    before = _traces()
+    with Canaries() as canaries:
+        arena = Arena(settings, canaries)
+        try:
+            for category in CATEGORIES:
+                for case in category.cases:
+                    if (categories is None or category.name in categories) and (
+                        names is None or case.name in names
+                    ):
+                        yield arena.run(category, case)
+        finally:
+            arena.close()
+        yield _afterwards(before, arena, canaries)
+
+
+class Arena:
+    """A sandbox under attack, and what the suite watches around it."""
+
+    def __init__(self, settings: SandboxSettings, canaries: Canaries) -> None:
+        self._settings, self._canaries = settings, canaries
+        self.launchers: dict[int, set[int]] = {}
+        """By process id: the processes that belong to it from the start."""
+        self._sandbox = Sandbox.open(settings, self._on_launcher)
+        self._signals_held = True
+
+    def _on_launcher(self, pid: int) -> None:
+        self.launchers[pid] = {process.pid for process in below(pid, processes())}
+
+    def close(self) -> None:
+        """End the sandbox."""
+        self._sandbox.close()
+
+    def run(self, category: Category, case: Case) -> Result:
+        """One program, judged."""
+        if reason := self._reason_to_skip(case):
+            return Result(case.name, category.name, case.language, "skipped", (reason,))
+        start = time.monotonic()
+        outcome = self._call(lambda: self._sandbox.run(
+            case.language, self._text(case), case.stdin, case.limits
+        ), case)  # fmt: skip
+        problems = [*self._judge(case, outcome), *self._canaries.disturbed(), *self._leftovers()]
+        if outcome is None:
+            self._reopen()
+        problems += self._next_program("python")
+        if category.name == "poison" and case.language in ("bash", "javascript"):
+            problems += self._next_program(case.language)
+        status: Status = "passed"
+        if problems:
+            status = "gap" if self._sandbox.tier.name in case.gaps else "failed"
+        if status == "failed" and category.name == "signals":
+            self._signals_held = False
+        return Result(
+            case.name,
+            category.name,
+            case.language,
+            status,
+            tuple(dict.fromkeys(problems)),
+            outcome.verdict if outcome else "",
+            time.monotonic() - start,
+        )
+
+    def _reason_to_skip(self, case: Case) -> str:
+        try:
+            find_toolchain(case.language)
+        except MissingToolchain as error:
+            return str(error)
+        machine, tier = os.uname().machine, self._sandbox.tier.name
+        if case.machine not in (None, machine):
+            return f"its system calls are those of {case.machine}, this is {machine}"
+        if tier == "unisolated" and case.danger != "none":
+            return "nothing would keep it from harming this host"
+        if case.danger == "signals" and not (self._signals_held and _holds_signals(tier)):
+            return "signals are not held here, so that it would end processes of this user"
+        return ""
+
+    def _text(self, case: Case) -> str:
+        text = PRELUDES.get(case.language, "") + case.source
+        for token, value in self._canaries.tokens().items():
+            text = text.replace(f"@{token}@", value)
+        return text
+
+    def _call(self, run: Callable[[], Outcome], case: Case) -> Outcome | None:
+        """The outcome, or None if it did not come in time."""
+        outcomes: list[Outcome] = []
+        thread = threading.Thread(target=lambda: outcomes.append(run()), daemon=True)
+        thread.start()
+        thread.join(case.limits.compile_wall_s + case.limits.wall_s + _GRACE_S)
+        return outcomes[0] if outcomes else None
+
+    def _judge(self, case: Case, outcome: Outcome | None) -> Iterator[str]:
+        if outcome is None:
+            yield "the call did not come back, or raised"
+            return
+        said = outcome.stdout + b"\n" + outcome.stderr
+        if outcome.verdict not in case.verdicts:
+            wanted = " or ".join(sorted(case.verdicts))
+            yield f"verdict {outcome.verdict} ({outcome.reason}) instead of {wanted}: {_end(said)}"
+        yield from (found.decode(errors="replace") for found in _ESCAPED.findall(said)[:20])
+        for name, secret in self._canaries.secrets.items():
+            if secret in said:
+                yield f"a secret came out: {name}"
+        if case.tries and not re.search(rb"^tried$", outcome.stdout, re.MULTILINE):
+            yield f"it did not get to the end of its attack: {_end(said)}"
+        if case.within_s is not None and outcome.wall_s > case.within_s:
+            yield f"it took {outcome.wall_s:.1f} s"
+        if case.check and (problem := case.check(outcome)):
+            yield problem
+
+    def _leftovers(self) -> Iterator[str]:
+        """Processes that outlive the run, after the moment that the kernel needs to end them."""
+        give_up = time.monotonic() + _SETTLE_S
+        while (found := self._remaining()) and time.monotonic() < give_up:
+            time.sleep(0.01)
+        yield from (f"process {pid} of it is left" for pid in sorted(found))
+
+    def _remaining(self) -> set[int]:
+        among = processes()
+        found = {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._is_named(pid)}
+        for launcher, own in self.launchers.items():
+            found |= {process.pid for process in below(launcher, among)} - own - set(self.launchers)
+        return found
+
+    def _is_named(self, pid: int) -> bool:
+        nonce = self._canaries.nonce.encode()
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{pid}/comm").read_bytes().strip() == nonce or Path(
+                f"/proc/{pid}/cmdline"
+            ).read_bytes().startswith(nonce)
+        return False
+
+    def _next_program(self, language: str) -> Iterator[str]:
+        told = self._canaries.nonce
+        outcome = self._sandbox.run(language, _PROBES[language], told.encode(), ROOMY)
+        if outcome.verdict != "ok" or outcome.stdout != f"{told} clean\n".encode():
+            said = _end(outcome.stdout + outcome.stderr)
+            yield f"the next {language} program: {outcome.verdict}, {outcome.reason}: {said}"
+
+    def _reopen(self) -> None:
+        ending = threading.Thread(target=self._sandbox.close, daemon=True)
+        ending.start()
+        ending.join(_GRACE_S)
+        self._sandbox = Sandbox.open(self._settings, self._on_launcher)
+
+
+def _holds_signals(tier: str) -> bool:
+    """Where programs run as this user and see its processes, Landlock alone keeps signals from them."""
+    return tier != "landlock" or os.getuid() == 0 or abi() >= SCOPES_SIGNALS
+
+
+def _end(output: bytes) -> str:
+    return output[-300:].decode(errors="replace").strip()
+
+
+@dataclass(frozen=True)
+class _Traces:
+    mounts: frozenset[str]
+    folders: frozenset[str]
+    descriptors: int
+
+
+def _traces() -> _Traces:
+    """What a sandbox may have on the host while it is open."""
+    folders: set[str] = set()
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if " - cgroup" in line:
+            top = line.split()[4]
+            folders |= {str(path) for path in Path(top).glob(f"**/{leases.PREFIX}*")}
+    for parent in (Path("/dev/shm"), Path(os.environ.get("TMPDIR", "/tmp"))):
+        folders |= {str(path) for path in parent.glob(f"{leases.PREFIX}*")}
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return _Traces(frozenset(mounts), frozenset(folders), len(os.listdir("/proc/self/fd")))
+
+
+def _afterwards(before: _Traces, arena: Arena, canaries: Canaries) -> Result:
+    """When the sandbox is closed: no process, mount, control group, folder or descriptor of it."""
+    now = _traces()
+    problems = [f"mount left: {line}" for line in now.mounts - before.mounts]
+    # Other sandboxes come and go meanwhile; one whose owner still lives holds a lock.
+    for path in map(Path, now.folders - before.folders):
+        if path in leases.abandoned(path.parent):
+            problems.append(f"folder left: {path}")
+    problems += [f"launcher {pid} is left" for pid in arena.launchers if os.path.exists(f"/proc/{pid}")]
+    problems += canaries.disturbed()
+    return Result("nothing is left", AFTERWARDS, "", "failed" if problems else "passed", tuple(problems))
