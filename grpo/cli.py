@@ -188,7 +188,7 @@ def _guarded(command: Callable[..., object]) -> int:
         errors.print(f"[bold red]error[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
     if code == INTERRUPTED:  # typer turns Ctrl-C into this code
-        errors.print("[yellow]interrupted[/]; a run goes on from its last checkpoint by the same command")
+        errors.print("[yellow]interrupted[/]; a run goes on from the last checkpoint by the same command")
     return code if isinstance(code, int) else 0
 
 
