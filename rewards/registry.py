@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -35,6 +35,8 @@ class Builtin:
     """True if it holds a model, whose size sets its memory: its process then has no memory limit."""
     judges: Literal["answer", "format", "value"] = "answer"
     """What it judges, for `grpo reward try`: right answers, the shape alone, or something graded."""
+    bounds_s: Mapping[str, float] = field(default_factory=dict)
+    """Parameters that bound a call's time from inside, with their defaults; see `own_seconds`."""
 
 
 BUILTINS: dict[str, Builtin] = {
@@ -42,7 +44,9 @@ BUILTINS: dict[str, Builtin] = {
         "rewards.math_accuracy:accuracy", False, "final answer equals the reference, by value"
     ),
     "math_verify": Builtin(
-        "rewards.math_second:math_verify", False, "the same by the package math-verify alone: a second opinion"
+        "rewards.math_second:math_verify",
+        False,
+        "the same by the package math-verify alone: a second opinion",
     ),
     "format": Builtin(
         "rewards.format:format_reward",
@@ -52,6 +56,12 @@ BUILTINS: dict[str, Builtin] = {
     ),
     "format_r1": Builtin(
         "rewards.format:format_r1_reward", True, "<think>…</think> and a summary", judges="format"
+    ),
+    "code": Builtin(
+        "rewards.code:Code",
+        False,
+        "the answer's program passes the row's tests, in the sandbox",
+        bounds_s={"total_s": 8.0, "compile_s": 30.0},
     ),
     "mcq": Builtin("rewards.choice:mcq", True, "chosen option letters equal the reference"),
     "language_consistency": Builtin(
@@ -100,6 +110,15 @@ def load_function(name: str) -> Any:
 def runs_in_process(name: str) -> bool:
     """True for built-in rewards that need no host."""
     return name in BUILTINS and BUILTINS[name].in_process
+
+
+def own_seconds(name: str, params: Mapping[str, Any]) -> float:
+    """Time that a call of a built-in reward may take by its own bounds, in seconds; 0 if it has none.
+
+    The deadline of its process is never below: what the reward itself ends gets a value, what a deadline ends is lost.
+    """
+    bounds = BUILTINS[name].bounds_s if name in BUILTINS else {}
+    return sum(float(params.get(key, default)) for key, default in bounds.items()) + 5.0 if bounds else 0.0
 
 
 def with_absolute_path(name: str, base: Path) -> str:

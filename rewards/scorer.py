@@ -22,7 +22,7 @@ from pathlib import Path
 from rewards.config import AuditConfig, RewardConfig
 from rewards.errors import RewardLoadError
 from rewards.pool import HostPool, HostSpec
-from rewards.registry import BUILTINS, component_label, load_reward, runs_in_process
+from rewards.registry import BUILTINS, component_label, load_reward, own_seconds, runs_in_process
 from rewards.rows import RewardRow
 from rewards.signatures import RewardFunction, call_row
 from rewards.stats import AUDIT
@@ -134,7 +134,7 @@ class Scorer:
         spec = HostSpec(
             name=config.name,
             params=config.params,
-            timeout_s=config.timeout_s,
+            timeout_s=max(config.timeout_s, own_seconds(config.name, config.params)),
             memory_bytes=_BUILTIN_MEMORY_BYTES if is_builtin and not BUILTINS[config.name].loads_model else 0,
             log_path=self._log_dir / f"reward_{label.replace('/', '_')}.log" if self._log_dir else None,
             gives_up=not is_builtin,
