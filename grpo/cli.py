@@ -21,6 +21,7 @@ from grpo.commands.reward import reward_app
 from grpo.commands.reward_model import pairs, reward_model
 from grpo.commands.sample import sample
 from grpo.commands.sandbox import sandbox_app
+from grpo.commands.sft import sft
 
 app = typer.Typer(
     name="grpo",
@@ -40,6 +41,7 @@ app.command(epilog="Example: `grpo pairs pairs.toml --set judge.votes=4`")(pairs
 app.command(name="reward-model", epilog="Example: `grpo reward-model helpful.toml --set seed=2`")(
     reward_model
 )
+app.command(epilog="Example: `grpo sft smollm2-gsm8k-sft --set epochs=1 --set run_dir=runs/try`")(sft)
 
 errors = Console(stderr=True)
 

@@ -1,0 +1,16 @@
+"""`grpo sft`."""
+
+from __future__ import annotations
+
+from grpo.commands.options import Address, Model, Recipe, Set, overrides
+
+
+def sft(recipe: Recipe, set_: Set = None, model: Model = None, address: Address = None) -> None:
+    """Supervised fine-tuning on replies, chats or distilled traces. Run it again to resume where it stopped."""
+    from grpo.config_io import load_config
+    from grpo.sft_config import SftConfig
+
+    config = load_config(SftConfig, recipe, overrides(set_, model=model))
+    from grpo.stages.sft import run
+
+    run(config, address)

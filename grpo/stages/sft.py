@@ -1,0 +1,117 @@
+"""`grpo sft`: supervised fine-tuning of a policy on replies; leaves run_dir/policy.
+
+data, mix ─▶ examples (prompt masked) ─▶ epochs of packed batches ─▶ policy/, summary.json, report.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data_recipes.errors import DataError
+from data_recipes.sft import Example, ReadCounts, read_examples
+from grpo.hardware import resolve_compute_dtype
+from grpo.run_dir import write_atomic
+from grpo.samples import file_name, write_samples
+from grpo.sft_config import SftConfig
+from grpo.supervised import Job, hash_items, run_supervised, take_holdout
+from policies.facts import read_facts, resolve_model
+from policies.tokenizer import Tokenizer, load_tokenizer
+
+SHOWN_EXAMPLES = 16
+"""Training examples that the report shows, from the front of the data."""
+
+
+def run(config: SftConfig, address: str | None) -> dict[str, Any]:
+    """Train, or go on training, in config.run_dir; returns the summary.
+
+    Raises:
+        DataError: rows that cannot be used, by file and line.
+        PolicyError: no such policy, or one that cannot be trained.
+        RunError: a loss that is not finite, or a rank that was lost.
+    """
+
+    def read() -> Job:
+        job, bad_rows = read_job(config)
+        if bad_rows:
+            write_atomic(config.run_dir / "bad_rows.txt", "".join(f"{row}\n" for row in bad_rows))
+        show_examples(config.run_dir, job.items[:SHOWN_EXAMPLES], load_tokenizer(job.model_dir))
+        return job
+
+    return run_supervised(config, "grpo sft", read, address)
+
+
+def read_job(config: SftConfig) -> tuple[Job, list[str]]:
+    """Read and check model folder and data; every fault is one error, before anything is launched.
+
+    Returns:
+        What to train on, and what is wrong with each row that was left out (bad_rows = "skip").
+    """
+    from grpo.sft_objective import SftObjective
+
+    model_dir = resolve_model(config.policy.model)
+    policy = read_facts(model_dir)
+    tokenizer = load_tokenizer(model_dir)
+    counts = ReadCounts()
+    examples: list[Example] = []
+    repeats: list[float] = []
+    for source in (config.data, *config.mix):
+        found, counts = read_examples(source, tokenizer, min(config.max_tokens, policy.max_positions), counts)
+        if not found:
+            raise DataError(
+                f"{source.source}: no example left of {counts.rows:,} rows so far "
+                f"({len(counts.bad_rows):,} bad, {counts.too_long:,} too long)"
+            )
+        examples += found
+        repeats += [source.repeats] * len(found)
+    kept, held = take_holdout(len(examples), config.eval.holdout, config.seed)
+    job = Job(
+        model_dir=model_dir,
+        compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
+        objective=SftObjective,
+        items=[examples[i] for i in kept],
+        held_out=[examples[i] for i in held],
+        repeats=[repeats[i] for i in kept],
+        data_hashes={
+            "train": hash_items([_digest(examples[i]) for i in kept]),
+            "held-out": hash_items([_digest(examples[i]) for i in held]),
+        },
+        counts={
+            "rows": counts.rows,
+            "bad_rows": len(counts.bad_rows),
+            "too_long": counts.too_long,
+            "tokens": sum(len(e.token_ids) for e in examples),
+            "reply_tokens": sum(e.target_count for e in examples),
+        },
+    )
+    return job, counts.bad_rows
+
+
+def show_examples(run_dir: Path, examples: Sequence[Example], tokenizer: Tokenizer) -> None:
+    """Write examples where the report looks for samples: what is read as prompt, what is learnt as completion.
+
+    Of a conversation in one sequence, the prompt reaches to the first learnt token.
+    """
+    rows = []
+    for index, example in enumerate(examples):
+        first = int(example.is_target.argmax())
+        rows.append(
+            {
+                "step": 0,
+                "stage": "sft",
+                "prompt_id": example.id,
+                "index": index,
+                "prompt": tokenizer.decode(example.token_ids[:first].tolist(), skip_special=False),
+                "completion": tokenizer.decode(example.token_ids[first:].tolist(), skip_special=False),
+                "tokens": example.target_count,
+            }
+        )
+    write_samples(run_dir / "samples" / file_name(0), rows)
+
+
+def _digest(example: Example) -> str:
+    state = hashlib.sha256(example.token_ids.tobytes())
+    state.update(example.is_target.tobytes())
+    return state.hexdigest()

@@ -1,0 +1,134 @@
+"""The real `grpo sft` on real Ray: it survives kill -9, and its policy loads where it must."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny import command, environment, make_base, run_grpo
+
+pytestmark = [pytest.mark.ray]
+
+RECIPE = """
+stage = "sft"
+seed = 3
+run_dir = "{run_dir}"
+epochs = 2
+batch_size = 4
+
+[policy]
+model = "{model}"
+compute_dtype = "float32"
+{policy}
+
+[data]
+source = "{data}"
+
+[optimizer]
+lr = 5e-3
+
+[learner]
+ranks = 2
+threads = 1
+
+[eval]
+holdout = 4
+every_steps = 5
+
+[checkpoint]
+every_steps = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+def write_inputs(folder: Path, model: Path, policy: str = "") -> Path:
+    rows = [
+        {"prompt": f" {a} * {b}", "completion": f" {a} * {b} = {a * b % 10}."}
+        for a in range(8)
+        for b in range(6)
+    ]
+    data = folder / "rows.jsonl"
+    data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    recipe = folder / "run.toml"
+    recipe.write_text(RECIPE.format(run_dir=folder / "run", model=model, data=data, policy=policy))
+    return recipe
+
+
+def outcome(run_dir: Path) -> tuple[bytes, list[dict[str, Any]], dict[str, Any]]:
+    """All that must be equal however often a run was killed."""
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    summary = json.loads((run_dir / "summary.json").read_text())
+    times = ("time/update_s", "tokens_per_s", "minutes")
+    return (
+        (run_dir / "policy" / "model.safetensors").read_bytes(),
+        [{k: v for k, v in row.items() if k not in times} for row in rows],
+        {k: v for k, v in summary.items() if k not in times},
+    )
+
+
+def kill_after_rows(recipe: Path, rows: int) -> None:
+    """Start the command and end it with SIGKILL once so many rows are written."""
+    metrics = recipe.parent / "run" / "metrics.jsonl"
+    with subprocess.Popen(command("sft", recipe), env=environment(), stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (metrics.exists() and len(metrics.read_text().splitlines()) >= rows):
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline, "the run did not get that far"
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    run_grpo("sft", write_inputs(folder, base))
+    return folder / "run"
+
+
+def test_a_run_leaves_a_policy_that_learnt(uninterrupted: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    summary = json.loads((uninterrupted / "summary.json").read_text())
+    assert summary["steps"] == 22
+    assert (summary["examples"], summary["held_out"]) == (44, 4)
+    assert summary["final_heldout_loss"] < 0.5 * summary["first_heldout_loss"]
+    assert summary["data"] == {"rows": 48, "bad_rows": 0, "too_long": 0} | {
+        k: summary["data"][k] for k in ("tokens", "reply_tokens")
+    }
+    AutoModelForCausalLM.from_pretrained(uninterrupted / "policy")
+    names = {p.name for p in uninterrupted.iterdir()}
+    assert {"config.json", "manifest.json", "report.html", "samples", "checkpoints"} <= names
+
+
+def test_killed_it_goes_on_to_the_same_bits(base: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    recipe = write_inputs(tmp_path, base)
+    kill_after_rows(recipe, 6)
+    kill_after_rows(recipe, 15)
+    assert not (tmp_path / "run" / "summary.json").exists()
+    run_grpo("sft", recipe)
+    assert outcome(tmp_path / "run") == outcome(uninterrupted)
+
+
+def test_a_finished_run_does_nothing_and_changed_data_does_not_pass(
+    base: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    assert "nothing to do" in run_grpo("sft", uninterrupted.parent / "run.toml").stdout
+    recipe = write_inputs(tmp_path, base)
+    kill_after_rows(recipe, 4)
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write('{"prompt": " 1", "completion": " 1."}\n')
+    done = run_grpo("sft", recipe, check=False)
+    assert done.returncode == 1
+    assert "the data is not what the run began with" in " ".join(done.stderr.split())
