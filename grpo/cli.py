@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from grpo.commands.code_tests import tests_app
 from grpo.commands.curate import curate
 from grpo.commands.options import Address, Model, Recipe, Set, overrides
 from grpo.commands.reward import reward_app
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(reward_app, name="reward")
 app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(tests_app, name="tests")
 app.command(epilog="Example: `grpo sample sample.toml --model runs/dev2/policy --set samples=8`")(sample)
 app.command(epilog="Example: `grpo curate curate.toml --set per_prompt=2`")(curate)
 app.command(epilog="Example: `grpo pairs pairs.toml --set judge.votes=4`")(pairs)

@@ -107,6 +107,28 @@ class Judge:
                 break
         return found
 
+    def outputs(self, problem: Problem, program: str) -> list[str | bytes | None]:
+        """What a program gives on the inputs of the tests, whatever they expect: its stdout, or the encoded result of
+        a call; None where it fails, and for checks.
+
+        Raises:
+            NoVerdict: as `results`.
+        """
+        end = time.monotonic() + self._bounds.total_s
+        found: list[str | bytes | None] = []
+        for tests in _runs(problem.tests):
+            if isinstance(tests[0], StdioTest):
+                inputs = [test.stdin for test in tests if isinstance(test, StdioTest)]
+                outcomes = self._sandbox.run_many(problem.language, program, inputs, self._limits())
+                found += [None if _trouble(o) else o.stdout.decode(errors="replace") for o in outcomes]
+            elif isinstance(tests[0], CallTest):
+                calls = [test.call for test in tests if isinstance(test, CallTest)]
+                answers = self._answers(program, problem.entry_point, calls, end, False, True)
+                found += [a.parts[0] if a.kind == "value" else None for a in answers]
+            else:
+                found += [None] * len(tests)
+        return found
+
     def _stdio(
         self, language: str, program: str, tests: Sequence[StdioTest], end: float, stop: bool
     ) -> list[Result]:
