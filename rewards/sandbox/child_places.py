@@ -145,7 +145,9 @@ class SharedHost:
         child_system.prctl(child_system.PR_SET_DUMPABLE, 1)
         if self._config["landlock"]:
             writable = ["/tmp", "/dev/shm"] if self._private else [self.work]
-            devices = [f"/dev/{name}" for name in child_root.DEVICES]
+            devices = [
+                f"/dev/{name}" for name in child_root.DEVICES if name != "zero" or self._config["is_counted"]
+            ]
             child_landlock.restrict(self._config["landlock"], self._config["readable"], writable, devices)
             child_system.install_filter(bytes.fromhex(self._config["filters"][request["filter"]]))
 

@@ -26,13 +26,16 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 _SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _SHM_BYTES = 16 * 1024 * 1024
 MAX_FILES = 16384
+_ENDLESS = 1 << 62
 
 
-def build_root(binds: Sequence[tuple[str, str]]) -> None:
+def build_root(binds: Sequence[tuple[str, str]], is_counted: bool) -> None:
     """Replace the root by a small read-only one. Needs a mount and a pid namespace of its own and CAP_SYS_ADMIN there.
 
     Args:
         binds: (real path on the host, path inside), read-only with all that is mounted below.
+        is_counted: a control group counts all memory. If not, /dev/zero is an endless file of zeros and no device: a
+            shared mapping of the device is memory that no process shows.
 
     Raises:
         OSError: the host refuses a step; the process is of no more use.
@@ -50,7 +53,11 @@ def build_root(binds: Sequence[tuple[str, str]]) -> None:
     for source, target in [("/usr", "/usr"), *_system_directories(), *binds]:
         _bind(source, target)
     for name in DEVICES:
-        _bind_file(f"/dev/{name}", f"/dev/{name}")
+        if name == "zero" and not is_counted:
+            with open("/dev/zero", "wb") as zeros:
+                zeros.truncate(_ENDLESS)
+        else:
+            _bind_file(f"/dev/{name}", f"/dev/{name}")
     for name, link in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink(f"/proc/self/fd{link}", f"/dev/{name}")
     unmount(_OLD)

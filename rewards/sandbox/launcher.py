@@ -169,16 +169,18 @@ class Launcher:
 def _config(start: Start, machine: str, binds: Sequence[str]) -> dict[str, Any]:
     shares_host = start.tier != "namespaces"
     same_user = shares_host and os.getuid() != 0
+    is_counted = start.groups is not None
     resolved = _resolve([*_python_binds(), *binds])
     return {
         "tier": start.tier,
         "binds": resolved,
         "uids": list(start.uids),
         "filters": {
-            "run": build_filter(machine, shares_host, denies_metadata=same_user).hex(),
-            "compile": build_filter(machine, shares_host).hex(),
+            "run": build_filter(machine, shares_host, same_user, is_counted).hex(),
+            "compile": build_filter(machine, shares_host, is_counted=is_counted).hex(),
         },
         "readable": [*_SYSTEM, *_PUBLIC_FILES, *dict.fromkeys(path for bind in resolved for path in bind)],
+        "is_counted": is_counted,
         "base": str(start.base) if start.base else "",
         "groups": start.groups.parent_fds if start.groups else [],
     }

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_AND = 0x54
 _ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _NR, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 _X32_BIT = 0x40000000
@@ -19,6 +20,7 @@ _AF_UNIX = 1
 _NEW_NAMESPACES = (
     0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; NEWTIME exists for clone3 and unshare only
 )
+_MAP_TYPE, _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x0F, 0x01, 0x20, 0x40000
 _TERMINAL_IOCTLS = (0x5412, 0x541C, 0x5423)  # TIOCSTI, TIOCLINUX, TIOCSETD
 
 
@@ -76,6 +78,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     # memory that neither /tmp's size nor resident memory bounds, and objects that outlive a process
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
+    "vmsplice": (278, 75),
     "shmget": (29, 194),
     "shmctl": (31, 195),
     "shmat": (30, 196),
@@ -154,6 +157,7 @@ _SPECIAL = {
     "clone3": (435, 435),
     "ioctl": (16, 29),
     "prlimit64": (302, 261),
+    "mmap": (9, 222),
 }
 _AUDIT_ARCHS = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 MACHINES = tuple(_AUDIT_ARCHS)
@@ -180,12 +184,16 @@ def _on(number: int, body: Sequence[bytes]) -> list[bytes]:
     return [_op(_JUMP_EQUAL, number, 0, len(body)), *body]
 
 
-def build_filter(machine: str, shares_host: bool = False, denies_metadata: bool = False) -> bytes:
+def build_filter(
+    machine: str, shares_host: bool = False, denies_metadata: bool = False, is_counted: bool = True
+) -> bytes:
     """The filter as an array of struct sock_filter (8 bytes each).
 
     Args:
         shares_host: there is no pid namespace; refuse to touch priorities of other processes.
         denies_metadata: refuse chmod, chown, utime and setxattr by path.
+        is_counted: a control group counts all memory. If not, refuse shared anonymous mappings: their pages stay when
+            they are unmapped, and no process shows them. Huge pages, which nothing counts, are always refused.
 
     Calls of another architecture (int 0x80) end the process; x32 calls get ENOSYS; clone3, whose flags a filter
     cannot read, gets ENOSYS so that libc falls back to clone.
@@ -203,7 +211,7 @@ def build_filter(machine: str, shares_host: bool = False, denies_metadata: bool 
     target = _machine(machine, denied)
     numbers = dict(target.numbers)
     socket, socketpair = numbers.pop("socket"), numbers.pop("socketpair")
-    prlimit = numbers.pop("prlimit64")
+    prlimit, mmap = numbers.pop("prlimit64"), numbers.pop("mmap")
     clone, clone3, ioctl = numbers.pop("clone"), numbers.pop("clone3"), numbers.pop("ioctl")
     program = [
         _op(_LOAD, _ARCH),
@@ -236,6 +244,11 @@ def build_filter(machine: str, shares_host: bool = False, denies_metadata: bool 
     # Process 1 has the program's user id, so that the kernel would let the program set its limits (and so end it).
     own = [_op(_LOAD, _ARGUMENTS), _op(_JUMP_EQUAL, 0, 1, 0), _refuse(errno.EPERM), _op(_RETURN, _ALLOW)]
     program += _on(prlimit, own)
+    flags = [_op(_LOAD, _ARGUMENTS + 24), _op(_JUMP_SET, _MAP_HUGETLB, 0, 1), _refuse(errno.ENOMEM)]
+    if not is_counted:
+        shared = [_op(_AND, _MAP_TYPE), _op(_JUMP_EQUAL, _MAP_SHARED, 0, 1), _refuse(errno.EPERM)]
+        flags += [_op(_JUMP_SET, _MAP_ANONYMOUS, 0, len(shared)), *shared]
+    program += _on(mmap, [*flags, _op(_RETURN, _ALLOW)])
     terminal = [_op(_LOAD, _ARGUMENTS + 8)]
     for request in _TERMINAL_IOCTLS:
         terminal += _on(request, [_refuse(errno.EPERM)])

@@ -85,7 +85,7 @@ def _own_namespaces(
         _leave(owner_fd, config)
     for parent, _ in config["groups"]:
         os.close(parent)
-    child_root.build_root(config["binds"])
+    child_root.build_root(config["binds"], config["is_counted"])
     if os.getuid() == 0:
         child_system.become(config["uids"][0], config["uids"][0])
     child_system.prctl(child_system.PR_SET_PDEATHSIG, signal.SIGKILL)

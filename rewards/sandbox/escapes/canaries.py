@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -42,7 +43,9 @@ class Canaries:
             raise
 
     def _make(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="grpo-canaries-"))
+        # Not in /tmp, which a sandbox replaces: what it does about other folders is the question.
+        parent = "/var/tmp" if os.access("/var/tmp", os.W_OK | os.X_OK) else None
+        self._folder = Path(tempfile.mkdtemp(prefix="grpo-canaries-", dir=parent))
         self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         self._folder.chmod(0o755)
         self._sockets = _Sockets(self._folder / "socket", self.nonce)
@@ -127,7 +130,7 @@ class _Files:
             for name in (*folders, *files):
                 path = os.path.join(folder, name)
                 facts = os.lstat(path)
-                content = Path(path).read_bytes() if name in files and os.path.isfile(path) else None
+                content = Path(path).read_bytes() if stat.S_ISREG(facts.st_mode) else None
                 attributes = [] if os.path.islink(path) else os.listxattr(path)
                 times = None if name in folders else facts.st_mtime_ns
                 found[os.path.relpath(path, self._top)] = (

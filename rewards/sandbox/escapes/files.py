@@ -27,7 +27,7 @@ def names(path):
         raise OSError("nothing in it")
     return found
 for path in ["/etc/shadow", "/etc/passwd", "/etc/hostname", "/etc/machine-id", "/etc/ssh", "/root", "/home", "/var/log",
-             "/var/lib", "/srv", "/boot", "/run", "/opt", "/mnt", "/media", "/sys", "/.host", "@CWD@", "@PROJECT@"]:
+             "/var/lib", "/srv", "/boot", "/run", "/opt", "/mnt", "/media", "/sys", "/.host", *({"@CWD@", "@PROJECT@"} - {"/"})]:
     if os.path.isfile(path):
         attempt("read " + path, lambda: open(path).read())
     else:
@@ -52,7 +52,6 @@ attempt("mkdir", lambda: os.mkdir(folder + "/planted.d"))
 attempt("symlink", lambda: os.symlink("/etc/shadow", folder + "/planted.l"))
 attempt("fifo", lambda: os.mkfifo(folder + "/planted.p"))
 attempt("link in", lambda: (open("mine", "w").write("x"), os.link("mine", folder + "/planted.h")))
-attempt("chdir", lambda: os.chdir(folder))
 attempt("lock", lambda: __import__("fcntl").flock(open(target), 2))
 tried()
 """
@@ -114,6 +113,7 @@ tried()
 
 _STAT = r"""
 attempt("size of a host file", lambda: os.stat("@SECRET_FILE@").st_size)
+attempt("go to a folder of the host", lambda: os.chdir("@OPEN_FOLDER@"))
 tried()
 """
 

@@ -139,7 +139,7 @@ subprocess.run(["/usr/bin/env", "true"], check=True)
 import threading, multiprocessing
 thread = threading.Thread(target=lambda: None)
 thread.start(); thread.join()
-mapped = mmap.mmap(-1, 1 << 20)
+mapped = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 mapped[:4] = b"good"
 ours, theirs = __import__("socket").socketpair()
 ours.send(b"x"); theirs.recv(1)

@@ -173,6 +173,7 @@ echo tried
 _NODE_NETWORK = r"""
 const net = require("net"), dgram = require("dgram"), http = require("http"), dns = require("dns");
 let open = 0;
+setTimeout(() => { console.log("tried"); process.exit(0); }, 3000);
 function watch(what, thing) {
     open++;
     const end = (word, error) => { console.log(word, what, error ? error.code || error.message : ""); if (--open == 0) { console.log("tried"); process.exit(0); } };
@@ -205,7 +206,11 @@ public class Main {
         attempt("unix", () -> SocketChannel.open(UnixDomainSocketAddress.of("@UNIX@")));
         attempt("udp", () -> new DatagramSocket().send(new DatagramPacket(text, text.length, InetAddress.getByName("127.0.0.1"), @UDP@)));
         attempt("serve", () -> new ServerSocket(0));
-        attempt("http", () -> new URL("http://127.0.0.1:@TCP@/").openStream().read());
+        attempt("http", () -> {
+            URLConnection page = new URL("http://127.0.0.1:@TCP@/").openConnection();
+            page.setConnectTimeout(1000); page.setReadTimeout(1000);
+            page.getInputStream().read();
+        });
         attempt("name", () -> InetAddress.getByName("example.com"));
         System.out.println("tried");
     }

@@ -98,7 +98,7 @@ os._exit(0)
 """
 _DEEP = r"""
 int main(void) {
-    for (int i = 0; i < 15000; i++) if (mkdir("d", 0700) || chdir("d")) break;
+    for (int i = 0; i < 5000; i++) if (mkdir("d", 0700) || chdir("d")) break;
     tried();
 }
 """
@@ -107,16 +107,21 @@ import socket
 for name in (b"-rf", b"--", b"a\nb", b"\xff\xfe", b"\x1b[2J", b" ", b"'; rm -rf ~", b"$(id)", b"*", b"\\", b"x" * 255, "\u202e".encode()):
     with open(name, "w"):
         pass
+def close(path, mode):
+    try:
+        os.chmod(path, mode)
+    except OSError:  # a tier that refuses it by name
+        os.fchmod(os.open(path, os.O_RDONLY), mode)
 os.mkdir("closed"); open("closed/inside", "w").close()
-os.mkdir("closed/more"); os.chmod("closed/more", 0); os.chmod("closed", 0)
-os.mkdir("sticky"); os.chmod("sticky", 0o1777)
+os.mkdir("closed/more"); close("closed/more", 0); close("closed", 0)
+os.mkdir("sticky"); close("sticky", 0o1777)
 os.mkfifo("fifo"); os.mkfifo("main.py.fifo")
 try:
     with socket.socket(socket.AF_UNIX) as channel:
         channel.bind("sock")
 except OSError as error:
     print("refused", error)
-os.chmod(".", 0) if os.getcwd() == "/tmp" else None
+close(".", 0)
 print("tried", flush=True)
 """
 _OPEN_AT_END = r"""
@@ -143,7 +148,7 @@ POISON = Category(
         Case("shell: profiles, commands, cron", "bash", _BASH, danger="host"),
         Case("node: modules and prototypes", "javascript", _NODE),
         Case("links for a cleaner to follow", "python", _LINKS, ENDED),
-        Case("c: 15,000 folders deep", "c", _DEEP, ENDED, tries=False),
+        Case("c: 5,000 folders deep", "c", _DEEP, ENDED, tries=False),
         Case("hostile names and closed folders", "python", _NAMES, ENDED),
         Case("held open at the end", "python", _OPEN_AT_END, ENDED),
     ),

@@ -138,7 +138,7 @@ int main(void) {
 }
 """
 _ORPHAN = r"""
-open("/proc/self/comm", "w").write("@NONCE@") if os.path.exists("/proc/self/comm") else None
+libc.prctl(15, b"@NONCE@")
 for _ in range(5):
     if os.fork() == 0:
         os.setsid()
