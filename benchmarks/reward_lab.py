@@ -1,9 +1,9 @@
 """Does the reward laboratory find faults, and only faults? Recall and false alarms, before launch and during a run.
 
-    python benchmarks/reward_lab.py [--only bad_coin,good_exact] [--repeat 3]
+    python benchmarks/reward_lab.py [--only bad_coin,good_exact] [--repeat 3] [--seeds 20] [--runs FOLDER …]
 
 Before launch: `try_reward` on the rewards of reward_lab_plugins.py, each with sums, and with answers of many kinds.
-A fault is found if a check fails (exit code 1); a warning does not count. During a run: see `in_run`.
+A fault is found if a check fails (exit code 1); a warning does not count. During a run: see reward_lab_runs.py.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import reward_lab_plugins
+from benchmarks import reward_lab_plugins, reward_lab_runs
 from benchmarks.common import save
 from rewards.lab import Options, try_reward
 
 PLUGINS = Path(reward_lab_plugins.__file__)
 TIMEOUT_S = 1.0
+FOR_SUMS = frozenset({"good_last_number"})
+"""Honest on numbers alone: on other answers it is the wrong reward, and the laboratory says so."""
 MIXED = [
     ("What is 17 + 25?", "42"), ("What is 12 - 20?", "-8"), ("Simplify 4/8.", "1/2"), ("A tenth of 5?", "0.5"),
     ("How many metres are 3 kilometres?", "3000"), ("The capital of France?", "Paris"),
@@ -57,6 +59,8 @@ def before_launch(only: list[str], repeat: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         for name in only:
             for data, pairs in (("sums", sums(16, 1)), ("mixed", MIXED)):
+                if data != "sums" and name in FOR_SUMS:
+                    continue
                 path = Path(folder) / f"{data}.jsonl"
                 path.write_text("".join(json.dumps({"prompt": p, "answer": a}) + "\n" for p, a in pairs))
                 for turn in range(repeat):
@@ -100,11 +104,17 @@ def main() -> None:
     )
     parser.add_argument("--only", default="")
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of real runs")
     args = parser.parse_args()
     chosen = args.only.split(",") if args.only else names()
     result = {"before_launch": before_launch(chosen, args.repeat)}
-    shown = {key: value for key, value in result["before_launch"].items() if key != "runs"}
-    print(json.dumps(shown, indent=2))
+    if not args.only:
+        result["during_a_run"] = reward_lab_runs.planted(args.seeds) | {
+            "real_runs": reward_lab_runs.real(args.runs)
+        }
+    for part in result.values():
+        print(json.dumps({key: value for key, value in part.items() if key != "runs"}, indent=2))
     if not args.only:
         print(save("reward_lab", result))
 

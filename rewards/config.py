@@ -54,7 +54,8 @@ class AuditConfig(Settings):
     """Share of the judged samples on which the two may differ."""
     max_component_share: float = Field(default=0.95, ge=0)
     """Share of the differences inside groups that one component other than eval.correct may make."""
-    max_length_correlation: float = Field(default=0.8, ge=0, le=1)
-    """|Pearson correlation| inside groups of a component with the completion's length."""
+    max_length_correlation: float = Field(default=0.65, ge=0, le=1)
+    """|Pearson correlation| inside groups of a component with the completion's length. A reward of 0 and 1 that pays
+    for nothing but length reaches about 0.75; honest runs were seen at 0.6, where short replies skipped steps."""
     max_component_abstained: float = Field(default=0.1, ge=0, le=1)
     """Share of the samples on which a component may give no verdict."""

@@ -20,7 +20,10 @@ AUDIT_PHASES = 50
 """Phases whose audited samples are counted together: a sample of the groups needs time to tell."""
 _MIN_AUDITED = 20
 _BY_DESIGN = frozenset({"overlong", "repetition"})
-"""Rewards that are functions of length, so that their correlation with it says nothing."""
+"""Punishments that follow length and are 0 while all is well."""
+_MIN_SHARE = 0.2
+"""Of the differences inside groups: a reward that makes less is not what the policy follows, and its correlations hang
+on a few odd samples."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ def _of_component(rows: Sequence[Row], name: str, audit: AuditConfig) -> Iterato
         )
         yield Finding("abstains", name, text)
     spreads = [row.get(f"reward_std/{name}") or 0.0 for row in rows]
-    if max(spreads) == 0.0 and len(set(means)) == 1:
+    if max(spreads) == 0.0 and len(set(means)) == 1 and name.partition("#")[0] not in _BY_DESIGN:
         text = f"reward {name!r} is constant at {means[-1]:.3g} over {len(means)} phases: it teaches nothing"
         yield Finding("constant", name, text)
 
@@ -185,14 +188,14 @@ def _dominance(
 
 def _length(rows: Sequence[Row], components: Sequence[str], audit: AuditConfig) -> Iterator[Finding]:
     for name in components:
-        correlation = _mean(rows, f"length_corr/{name}")
-        if name.partition("#")[0] in _BY_DESIGN or correlation is None:
+        correlation, share = _mean(rows, f"length_corr/{name}"), _mean(rows, f"reward_share/{name}")
+        if name.partition("#")[0] in _BY_DESIGN or correlation is None or (share or 0.0) < _MIN_SHARE:
             continue
         if abs(correlation) > audit.max_length_correlation:
             text = (
                 f"reward {name!r} follows the length of the completion (correlation {correlation:+.2f} inside groups "
                 f"over {len(rows)} phases, bound {audit.max_length_correlation:g}, audit.max_length_correlation): "
-                f"the policy learns to write {'more' if correlation > 0 else 'less'}"
+                f"the policy learns to write {'more' if correlation > 0 else 'less'}, whether or not that helps"
             )
             yield Finding("length", name, text)
 

@@ -215,6 +215,14 @@ def _compared(reference_text: str, reference: Value, text: str, candidate: Value
     if text == reference_text and text:
         return SAME
     level = compare(reference, candidate, prompt)
+    if (
+        not level
+        and isinstance(reference, Quantity)
+        and re.fullmatch(r"\(-?[0-9]{1,3}(?:,[0-9]{3})+\)", text)
+    ):
+        level = compare(
+            reference, parse(text[1:-1]), prompt
+        )  # "(1,234)" is a pair, unless a number is asked for
     if not level and ("," in text or "," in reference_text):  # "100,200,300" is a number or a list: take both
         spaced = [parse(re.sub(r",(?=\S)", ", ", t)) for t in (reference_text, text)]
         if (

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from rewards import math_symbolic
-from rewards.math_units import singular
+from rewards.math_numbers import Numeral
+from rewards.math_relations import FLIPPED, interval, letter_of, unnamed
+from rewards.math_scalars import DIFFERENT, EQUAL, SAME, expressions, latex_of, quantities
 from rewards.math_values import (
     Based,
     Clock,
@@ -28,35 +30,46 @@ from rewards.math_values import (
     Words,
 )
 
-DIFFERENT, EQUAL, SAME = 0, 1, 2
-_MIN_SIGNIFICANT = 6
-_PERCENT_WORDS = re.compile(r"percent|per cent|%|百分", re.IGNORECASE)
+__all__ = ["DIFFERENT", "EQUAL", "SAME", "compare"]
+
 _BASE_WORDS = re.compile(r"\bbase\b|binary|octal|hexadecimal|进制", re.IGNORECASE)
-_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_RATIO_WORDS = re.compile(r"\bratios?\b|\bproportion|比", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(?:the|a|an)\s+", re.IGNORECASE)
 _MAX_ITEMS = 64
 
 
 def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
     """DIFFERENT, EQUAL or SAME. Raises `math_symbolic.Refused` if an expression is too large to compare."""
-    reference, candidate = _unnamed(reference, candidate)
-    reference, candidate = _interval(reference), _interval(candidate)
+    letters = letter_of(reference), letter_of(candidate)
+    if None not in letters and letters[0] != letters[1]:
+        return DIFFERENT
+    reference, candidate = unnamed(interval(reference), interval(candidate))
+    reference, candidate = interval(reference), interval(candidate)
     match reference, candidate:
         case Quantity(), Quantity():
-            return _quantities(reference, candidate, prompt)
+            return quantities(reference, candidate, prompt)
         case Based(), Based():
             return SAME if reference == candidate else DIFFERENT
         case Based(), Quantity():
             plain = str(candidate.number.value) == reference.digits and candidate.unit is None
             return SAME if plain and _BASE_WORDS.search(prompt) else DIFFERENT
         case Clock(), Clock():
-            return _clocks(reference, candidate)
+            level = _clocks(reference, candidate)
+            if not level and _RATIO_WORDS.search(prompt):  # 10:15 is 20:30 as a ratio alone
+                return _ratios(_as_ratio(reference), _as_ratio(candidate), prompt)
+            return level
         case Day(), Day():
             return SAME if reference == candidate else DIFFERENT
         case Ratio(), Ratio():
             return _ratios(reference, candidate, prompt)
+        case Ratio(), Clock():
+            return _ratios(reference, _as_ratio(candidate), prompt)
+        case Clock(), Ratio() if _RATIO_WORDS.search(prompt):
+            return _ratios(_as_ratio(reference), candidate, prompt)
         case Matrix(), Matrix():
             return _matrices(reference, candidate, prompt)
+        case (Matrix(), Group()) | (Group(), Matrix()):
+            return _matrices(_as_matrix(reference), _as_matrix(candidate), prompt)
         case Union(), Union():
             return _unordered(reference.parts, candidate.parts, prompt)
         case Group(), Group():
@@ -77,62 +90,10 @@ def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
         case Relation(), Relation():
             return _relations(reference, candidate, prompt)
         case (Expression() | Quantity(), Expression() | Quantity()):
-            return _expressions(reference, candidate)
+            return expressions(reference, candidate)
         case Words(), Words():
             return SAME if _folded(reference.text) == _folded(candidate.text) != "" else DIFFERENT
     return DIFFERENT
-
-
-def _quantities(reference: Quantity, candidate: Quantity, prompt: str) -> int:
-    a, b = reference.number, candidate.number
-    level = SAME
-    if reference.unit is not None and candidate.unit is not None:
-        if not _same_quantity(reference, candidate):
-            return DIFFERENT
-        if reference.unit.factor != candidate.unit.factor:
-            return EQUAL if a.value * reference.unit.factor == b.value * candidate.unit.factor else DIFFERENT
-    elif candidate.unit is not None and candidate.unit.noun and not _mentions(prompt, candidate.unit.noun):
-        return DIFFERENT
-    if reference.is_percent != candidate.is_percent:
-        return _percentages(reference, candidate, prompt)
-    if a.value == b.value:
-        literal = {"integer", "decimal"} >= {a.form, b.form} or (a.form, a.digits) == (b.form, b.digits)
-        return level if literal else EQUAL
-    return EQUAL if _rounded(a.value, b.value, b.decimals, b.significant, b.form, a.form) else DIFFERENT
-
-
-def _percentages(reference: Quantity, candidate: Quantity, prompt: str) -> int:
-    """25% is 1/4; the sign may be left out; it may be added where the question asks for a percentage."""
-    a, b = reference.number.value, candidate.number.value
-    if reference.is_percent:
-        return SAME if a == b else EQUAL if a / 100 == b else DIFFERENT
-    if a == b and _PERCENT_WORDS.search(prompt):
-        return SAME
-    return EQUAL if b / 100 == a else DIFFERENT
-
-
-def _rounded(
-    exact: Fraction, value: Fraction, decimals: int, significant: int, form: str, exact_form: str
-) -> bool:
-    """A decimal of six digits or more stands for the fraction that it rounds or cuts."""
-    if form != "decimal" or significant < _MIN_SIGNIFICANT or exact_form in ("integer", "decimal"):
-        return False
-    return abs(exact - value) * 10**decimals < 1
-
-
-def _same_quantity(reference: Quantity, candidate: Quantity) -> bool:
-    a, b = reference.unit, candidate.unit
-    if a is None or b is None:
-        return True
-    return a.dims == b.dims
-
-
-def _mentions(prompt: str, noun: str) -> bool:
-    """The counted thing occurs in the question: "5 apples" answers "how many apples"."""
-    if not noun.isascii():
-        return True  # Chinese measure words are a closed list
-    words = {singular(word) for word in re.findall(r"[a-z]+", prompt.lower())}
-    return all(singular(part) in words for part in noun.split())
 
 
 def _clocks(reference: Clock, candidate: Clock) -> int:
@@ -149,9 +110,17 @@ def _hour(clock: Clock) -> int:
     return clock.hour % 12 + (12 if clock.half == "pm" else 0)
 
 
+def _as_ratio(value: Clock) -> Ratio:
+    """10:15 read as a time is also a ratio; with am or pm or seconds it is none, and equals no ratio."""
+    if value.half or value.second:
+        return Ratio(())
+    numbers = (Numeral(Fraction(n), "integer") for n in (value.hour, value.minute))
+    return Ratio(tuple(Quantity(number) for number in numbers))
+
+
 def _ratios(reference: Ratio, candidate: Ratio, prompt: str) -> int:
     a, b = reference.parts, candidate.parts
-    if len(a) != len(b):
+    if len(a) != len(b) or not a:
         return DIFFERENT
     level = _ordered(a, b, prompt)
     if level:
@@ -167,8 +136,23 @@ def _ratios(reference: Ratio, candidate: Ratio, prompt: str) -> int:
     )
 
 
+def _as_matrix(value: Value) -> Matrix:
+    """(1, 2) is the column of 1 and 2, [[1, 2], [3, 4]] is a matrix by rows; anything else is none."""
+    if isinstance(value, Matrix):
+        return Matrix(tuple(zip(*value.rows, strict=True))) if len(value.rows) == 1 else value
+    if not isinstance(value, Group) or value.brackets not in ("()", "[]"):
+        return Matrix(())
+    rows = [item.items for item in value.items if isinstance(item, Group) and item.brackets in ("()", "[]")]
+    if not rows:
+        return Matrix(tuple((item,) for item in value.items))
+    is_matrix = (
+        value.brackets == "[]" and len(rows) == len(value.items) and len({len(row) for row in rows}) == 1
+    )
+    return Matrix(tuple(rows)) if is_matrix else Matrix(())
+
+
 def _matrices(reference: Matrix, candidate: Matrix, prompt: str) -> int:
-    if [len(row) for row in reference.rows] != [len(row) for row in candidate.rows]:
+    if not reference.rows or [len(row) for row in reference.rows] != [len(row) for row in candidate.rows]:
         return DIFFERENT
     flat = [[cell for row in matrix.rows for cell in row] for matrix in (reference, candidate)]
     return _ordered(flat[0], flat[1], prompt)
@@ -177,7 +161,10 @@ def _matrices(reference: Matrix, candidate: Matrix, prompt: str) -> int:
 def _groups(reference: Group, candidate: Group, prompt: str) -> int:
     a, b = reference.brackets, candidate.brackets
     if a == b:
-        if a in ("{}", ""):
+        if a == "{}":  # what a set names twice it holds once
+            a_items, b_items = (tuple(dict.fromkeys(g.items)) for g in (reference, candidate))
+            return _unordered(a_items, b_items, prompt)
+        if a in ("", "&"):
             return _unordered(reference.items, candidate.items, prompt)
         return _ordered(reference.items, candidate.items, prompt)
     if {a, b} == {"{}", ""}:
@@ -224,138 +211,16 @@ def _relations(reference: Relation, candidate: Relation, prompt: str) -> int:
         return level
     if len(reference.operators) != 1 or len(candidate.operators) != 1:
         return DIFFERENT
-    sides = [_latex(side) for side in (*reference.parts, *candidate.parts)]
+    sides = [latex_of(side) for side in (*reference.parts, *candidate.parts)]
     if any(side is None for side in sides):
         return DIFFERENT
     a, b, c, d = (side or "" for side in sides)
     first, second = reference.operators[0], candidate.operators[0]
-    if first == second and first in ("=", "!=", *_FLIPPED):
-        return EQUAL if math_symbolic.proportional(a, b, c, d, positive=first in _FLIPPED) else DIFFERENT
-    if _FLIPPED.get(first) == second:
+    if first == second and first in ("=", "!=", *FLIPPED):
+        return EQUAL if math_symbolic.proportional(a, b, c, d, positive=first in FLIPPED) else DIFFERENT
+    if FLIPPED.get(first) == second:
         return EQUAL if math_symbolic.proportional(a, b, d, c, positive=True) else DIFFERENT
     return DIFFERENT
-
-
-def _expressions(reference: Value, candidate: Value) -> int:
-    a, b = _latex(reference), _latex(candidate)
-    if a is None or b is None:
-        return DIFFERENT
-    if a.replace(" ", "") == b.replace(" ", ""):
-        return SAME
-    for exact, decimal in ((a, candidate), (b, reference)):
-        if isinstance(decimal, Quantity) and decimal.number.form == "decimal":
-            number = decimal.number
-            enough = number.significant >= _MIN_SIGNIFICANT
-            return EQUAL if enough and math_symbolic.near(exact, number.value, number.decimals) else DIFFERENT
-    return EQUAL if math_symbolic.same(a, b) else DIFFERENT
-
-
-def _latex(value: Value) -> str | None:
-    """LaTeX of a scalar; a number with a unit or a percent sign is none (its fraction would be another value)."""
-    if isinstance(value, Expression):
-        return value.latex
-    if isinstance(value, Quantity) and value.unit is None and not value.is_percent:
-        number = value.number.value
-        if number.denominator == 1:
-            return str(number.numerator)
-        sign = "-" if number < 0 else ""
-        return f"{sign}\\frac{{{abs(number.numerator)}}}{{{number.denominator}}}"
-    return None
-
-
-def _unnamed(reference: Value, candidate: Value) -> tuple[Value, Value]:
-    """x = 5 against 5: the name may be left out or added, but x = 5 is not y = 5. A chain gives its last part."""
-    candidate = _last_of_chain(candidate)
-    if _is_assignment(reference) and _is_assignment(candidate):
-        return reference, candidate
-    if _is_assignment(candidate) and not isinstance(reference, Relation):
-        return reference, candidate.parts[1]  # type: ignore[union-attr]
-    if _is_assignment(reference) and not isinstance(candidate, Relation):
-        return reference.parts[1], candidate  # type: ignore[union-attr]
-    return reference, candidate
-
-
-def _is_assignment(value: Value) -> bool:
-    """name = value, f(x) = value, x ∈ set, Area = value."""
-    if not isinstance(value, Relation) or value.operators not in (("=",), ("in",)):
-        return False
-    name = value.parts[0]
-    if isinstance(name, Expression):
-        pattern = r"\\?[A-Za-z]+(?:_\{?[A-Za-z0-9]+\}?)?(?:\s?\([A-Za-z](?:,\s?[A-Za-z])*\))?'?"
-        return re.fullmatch(pattern, name.latex.strip()) is not None
-    return (
-        isinstance(name, Words)
-        and re.fullmatch(r"[A-Za-z]+(?: [A-Za-z]+){0,2}", name.text) is not None
-        and not re.search(r"\b(?:not|no|never|isn|wrong|or)\b", name.text, re.IGNORECASE)
-    )
-
-
-def _last_of_chain(value: Value) -> Value:
-    """2 + 3 = 5 is 5 if it holds, and x = 2 + 3 = 5 is x = 5; a chain that does not hold stays what it is."""
-    if not isinstance(value, Relation) or set(value.operators) != {"="}:
-        return value
-    *before, last = value.parts
-    named = _is_assignment(Relation(("=",), (before[0], last)))
-    sums = before[1:] if named else before
-    if not sums or any(_latex(part) is None for part in (*sums, last)):
-        return value
-    if not named and any(
-        re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", _latex(part) or "")) for part in sums
-    ):
-        return value
-    if not all(_expressions(last, part) for part in sums):
-        return value
-    return Relation(("=",), (before[0], last)) if named else last
-
-
-def _interval(value: Value) -> Value:
-    """Inequalities as intervals, and a list of nothing but inequalities ("x < 1 or x > 2") as their union."""
-    if (
-        isinstance(value, Group)
-        and not value.brackets
-        and all(isinstance(item, Relation) for item in value.items)
-    ):
-        parts = tuple(_one_interval(item) for item in value.items)
-        return Union(parts) if all(isinstance(part, Group) for part in parts) else value
-    return _one_interval(value)
-
-
-def _one_interval(value: Value) -> Value:
-    """x > 2 as (2, ∞), 1 ≤ x < 3 as [1, 3), x ∈ S as S is done by `_unnamed`."""
-    if not isinstance(value, Relation) or not set(value.operators) <= set(_FLIPPED):
-        return value
-    parts, operators = value.parts, value.operators
-    if set(operators) <= {">", ">="}:
-        parts, operators = parts[::-1], tuple(_FLIPPED[o] for o in operators[::-1])
-    if not set(operators) <= {"<", "<="}:
-        return value
-    infinity = Expression(r"\infty")
-    if (
-        len(parts) == 3
-        and _is_variable(parts[1])
-        and not _is_variable(parts[0])
-        and not _is_variable(parts[2])
-    ):
-        low, high, opening, closing = parts[0], parts[2], operators[0], operators[1]
-    elif len(parts) == 2 and _is_variable(parts[0]) and _is_constant(parts[1]):
-        low, high, opening, closing = Expression(r"-\infty"), parts[1], "<", operators[0]
-    elif len(parts) == 2 and _is_variable(parts[1]) and _is_constant(parts[0]):
-        low, high, opening, closing = parts[0], infinity, operators[0], "<"
-    else:
-        return value
-    return Group(("(" if opening == "<" else "[") + (")" if closing == "<" else "]"), (low, high))
-
-
-def _is_variable(value: Value) -> bool:
-    return (
-        isinstance(value, Expression)
-        and re.fullmatch(r"[A-Za-z]|\\(?:theta|alpha|lambda)", value.latex.strip()) is not None
-    )
-
-
-def _is_constant(value: Value) -> bool:
-    latex = _latex(value)
-    return latex is not None and not re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", latex))
 
 
 def _folded(text: str) -> str:

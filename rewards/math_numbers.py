@@ -37,6 +37,7 @@ _WORDS = {
         "seventeen eighteen nineteen twenty".split()
     )
 } | {f"{w}ty": n for w, n in zip("thir for fif six seven eigh nine".split(), range(30, 100, 10), strict=True)}
+_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _ZH_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 _ZH_UNITS = {"十": 10, "百": 100, "千": 1000}
 
@@ -148,15 +149,42 @@ def _large(text: str) -> Numeral | None:
 
 
 def _word(text: str) -> Numeral | None:
-    total = 0
+    """English numerals below 10^15: forty-two, one hundred and five, two million three thousand."""
     parts = text.lower().replace("-", " ").split()
-    if not 1 <= len(parts) <= 2 or any(part not in _WORDS for part in parts):
+    if not parts or not all(
+        part in _WORDS or part in _SCALES or part in ("hundred", "and") for part in parts
+    ):
         return None
-    numbers = [_WORDS[part] for part in parts]
-    if len(numbers) == 2 and not (numbers[0] >= 20 and numbers[0] % 10 == 0 and 1 <= numbers[1] <= 9):
-        return None
-    total = sum(numbers)
+    total, last = 0, 10**15
+    while parts:
+        chunk, used = _below_thousand(parts)
+        parts = parts[used:]
+        scale = _SCALES.get(parts[0], 1) if parts else 1
+        if chunk is None or scale >= last or (chunk == 0 and (total or parts)):
+            return None
+        total, last = total + chunk * scale, scale
+        parts = parts[1:] if scale > 1 else parts
+        if parts and scale == 1:
+            return None
+        parts = parts[1:] if parts[:1] == ["and"] and len(parts) > 1 else parts
     return Numeral(Fraction(total), "integer")
+
+
+def _below_thousand(parts: list[str]) -> tuple[int | None, int]:
+    """Value of the words at the front and how many they are; (None, 0) if they are no number."""
+    numbers: list[int] = []
+    at, hundreds = 0, 0
+    if len(parts) > 1 and parts[1] == "hundred" and 1 <= _WORDS.get(parts[0], 0) <= 99:
+        hundreds, at = _WORDS[parts[0]] * 100, 2
+        if parts[2:3] == ["and"] and parts[3:4] and parts[3] in _WORDS:
+            at = 3
+    while at < len(parts) and parts[at] in _WORDS and len(numbers) < 2:
+        numbers.append(_WORDS[parts[at]])
+        at += 1
+    is_pair = len(numbers) == 2 and numbers[0] >= 20 and numbers[0] % 10 == 0 and 1 <= numbers[1] <= 9
+    if (len(numbers) == 2 and not is_pair) or (not numbers and not hundreds):
+        return None, 0
+    return hundreds + sum(numbers), at
 
 
 def _chinese(text: str) -> Numeral | None:

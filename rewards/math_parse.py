@@ -10,15 +10,14 @@ behind `rewards.math_symbolic`, after its guards.
 from __future__ import annotations
 
 import re
-from datetime import date
 from fractions import Fraction
 
-from rewards.math_numbers import Numeral, read_integer, read_number
+from rewards.math_calendar import read_clock, read_day
+from rewards.math_numbers import Numeral, read_integer
+from rewards.math_quantity import read_based, read_quantity
+from rewards.math_relations import FLIPPED
 from rewards.math_units import parse_unit
 from rewards.math_values import (
-    Based,
-    Clock,
-    Day,
     Expression,
     Group,
     Matrix,
@@ -36,24 +35,6 @@ MAX_CHARS = 2000
 _MAX_DEPTH = 12
 
 _OPENING = {"(": ")", "[": "]", "{": "}"}
-_MONEY = re.compile(r"^([+-]?)\s*(US\$|USD|\$|€|£|¥|₹|₩|RMB|CNY|EUR|GBP)\s*(?=[-+]?[\d.])")
-_BASE_SUBSCRIPT = re.compile(
-    r"\(?\s*([0-9A-Fa-f]{1,200}(?:\.[0-9A-Fa-f]+)?)\s*\)?\s*_\s*\{?\s*\(?\s*([0-9]{1,2})\s*\)?\s*\}?"
-)
-_BASE_WORDS = re.compile(r"([0-9A-Fa-f]{1,200})\s*\(?\s*(?:in )?base[- ]?([0-9]{1,2})\s*\)?")
-_BASE_PREFIX = re.compile(r"0([bxo])([0-9A-Fa-f]{1,200})")
-_CLOCK = re.compile(r"([0-9]{1,2}):([0-5][0-9])(?::([0-5][0-9]))?\s*([AaPp])?(?(4)\.?\s?[Mm]\.?)")
-_CLOCK_HOUR = re.compile(r"([0-9]{1,2})\s*([AaPp])\.?\s?[Mm]\.?")
-_CLOCK_ZH = re.compile(r"(上午|下午|早上|晚上)?\s*([0-9]{1,2})\s*[点时]\s*(?:([0-9]{1,2})\s*分?)?")
-_ISO_DAY = re.compile(r"([0-9]{4})[-/.]([0-9]{1,2})[-/.]([0-9]{1,2})")
-_US_DAY = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})")
-_ZH_DAY = re.compile(r"([0-9]{4})\s*年\s*([0-9]{1,2})\s*月\s*([0-9]{1,2})\s*[日号]")
-_MONTHS = "january february march april may june july august september october november december".split()
-_MONTH = "|".join(f"{m}|{m[:3]}" for m in _MONTHS)
-_DAY_MONTH = re.compile(
-    rf"([0-9]{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?({_MONTH})\.?,?\s+([0-9]{{4}})", re.IGNORECASE
-)
-_MONTH_DAY = re.compile(rf"({_MONTH})\.?\s+([0-9]{{1,2}})(?:st|nd|rd|th)?,?\s+([0-9]{{4}})", re.IGNORECASE)
 _MATRIX = re.compile(
     r"\\begin\{([pbBvV]?matrix|smallmatrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}", re.DOTALL
 )
@@ -62,10 +43,19 @@ _OPERATORS = {
     r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\approx": "=", r"\lt": "<", r"\gt": ">",
     r"\equiv": "equiv",
 }  # fmt: skip
-_LIST_WORDS = re.compile(
-    r",?\s+(?:and|or)\s+|\s*(?:或者|或|和|以及)\s*|\s*\\(?:vee|lor|wedge|land)(?![A-Za-z])\s*"
+_COMMA = re.compile(r"\s*[,;]\s*")
+_LOOSE_COMMA = re.compile(r"\s*;\s*|\s*,(?!(?<=[0-9],)[0-9]{3}(?![0-9]))\s*")
+"""A comma that does not group digits."""
+_TURNED = re.compile(r"(?=\]|.*\[$)([\[\](])([^\[\]()]*,[^\[\]()]*)([\[\])])")
+_STRAIGHT, _STRAIGHT_END = {"]": "("}, {"[": ")"}
+_SET_BUILDER = re.compile(
+    r"\s*[A-Za-z]\s*(?:\\in\s*\(-\\infty,\s*\\infty\)\s*)?(?:\\mid(?![A-Za-z])|\||:)\s*(.*[<>=\\].*)",
+    re.DOTALL,
 )
-_UNIT_TAIL = re.compile(r"(.*[0-9}.)])\s*([^0-9\s{}.()].*)", re.DOTALL)
+_AND = re.compile(r"\sand\s|\\(?:land|wedge)(?![A-Za-z])|且|和|以及")
+_LIST_WORDS = re.compile(
+    r",?\s+(?:and|or)\s+|\s*(?:或者|或|和|且|以及)\s*|\s*\\(?:vee|lor|wedge|land)(?![A-Za-z])\s*"
+)
 _FUNCTIONS = (
     "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt pi theta alpha beta gamma delta "
     "epsilon lambda mu nu rho sigma tau phi varphi psi omega infty frac cdot times div binom lfloor rfloor lceil rceil "
@@ -90,10 +80,10 @@ def parse(text: str, depth: int = 0) -> Value:
     if integer is not None:
         return Quantity(Numeral(Fraction(integer), "integer"))
     return (
-        _day(text)
-        or _clock(text)
-        or _based(text)
-        or _quantity(text)
+        read_day(text)
+        or read_clock(text)
+        or read_based(text)
+        or read_quantity(text)
         or _matrix(text, depth)
         or _union(text, depth)
         or _bracketed(text, depth)
@@ -128,97 +118,6 @@ def split_top(text: str, separators: re.Pattern[str]) -> list[str]:
     return pieces if level == 0 else [text]
 
 
-def _day(text: str) -> Day | None:
-    if match := _ISO_DAY.fullmatch(text) or _ZH_DAY.fullmatch(text):
-        year, month, day = map(int, match.groups())
-    elif match := _DAY_MONTH.fullmatch(text):
-        day, month, year = int(match[1]), _month(match[2]), int(match[3])
-    elif match := _MONTH_DAY.fullmatch(text):
-        month, day, year = _month(match[1]), int(match[2]), int(match[3])
-    elif match := _US_DAY.fullmatch(text):
-        month, day, year = map(int, match.groups())
-    else:
-        return None
-    try:
-        return Day(date(year, month, day))
-    except ValueError:
-        return None
-
-
-def _month(name: str) -> int:
-    return next(number for number, month in enumerate(_MONTHS, 1) if month.startswith(name.lower()))
-
-
-def _clock(text: str) -> Clock | None:
-    if match := _CLOCK.fullmatch(text):
-        hour, minute, second = int(match[1]), int(match[2]), int(match[3] or 0)
-        half = f"{match[4].lower()}m" if match[4] else ""
-    elif match := _CLOCK_HOUR.fullmatch(text):
-        hour, minute, second, half = int(match[1]), 0, 0, f"{match[2].lower()}m"
-    elif (match := _CLOCK_ZH.fullmatch(text)) and "时" not in text.replace("小时", ""):
-        half = {"上午": "am", "早上": "am", "下午": "pm", "晚上": "pm"}.get(match[1] or "", "")
-        hour, minute, second = int(match[2]), int(match[3] or 0), 0
-    else:
-        return None
-    return Clock(hour, minute, second, half)
-
-
-def _based(text: str) -> Based | None:
-    if match := _BASE_PREFIX.fullmatch(text):
-        digits, base = match[2], {"b": 2, "o": 8, "x": 16}[match[1]]
-    elif match := _BASE_SUBSCRIPT.fullmatch(text) or _BASE_WORDS.fullmatch(text):
-        digits, base = match[1], int(match[2])
-    else:
-        return None
-    highest = max((int(char, 16) for char in digits if char != "."), default=0)
-    has_digit = any(char.isdigit() for char in digits) or digits.isupper() or base == 16
-    return (
-        Based(digits.upper().lstrip("0") or "0", base)
-        if 2 <= base <= 36 and highest < base and has_digit
-        else None
-    )
-
-
-def _quantity(text: str) -> Quantity | None:
-    if number := read_number(text):
-        return Quantity(number)
-    if re.search(r"[0-9][A-Za-z]{4,}", text):
-        return None  # glued to its word it is a name, not a count
-    if match := _MONEY.match(text):
-        rest = text[match.end() :]
-        number = read_number(match[1] + rest)
-        unit = parse_unit(match[2].replace("US$", "$"))
-        if number is None:  # "$5 dollars", "$5 per hour"
-            inner = _quantity(rest)
-            if inner is None or inner.unit is None or unit is None or inner.is_percent:
-                return None
-            return inner if inner.unit.dims == unit.dims else None
-        return Quantity(number, unit)
-    if match := re.fullmatch(r"(.*?)\s*(?:%|(?i:percent|per cent|percentage)|个百分点)", text):
-        number = read_number(match[1])
-        return Quantity(number, is_percent=True) if number else None
-    if text.startswith("百分之"):
-        number = read_number(text[len("百分之") :])
-        return Quantity(number, is_percent=True) if number else None
-    if (match := _UNIT_TAIL.fullmatch(text)) is None:
-        match = re.fullmatch(
-            r"([零一二两三四五六七八九十百千万亿]+)([^零一二两三四五六七八九十百千万亿].*)", text
-        )
-        match = match or re.fullmatch(r"([A-Za-z]+(?:-[a-z]+)?)\s+([A-Za-z ]+)", text)
-    if match:
-        number, unit = read_number(match[1].strip()), parse_unit(match[2])
-        if number is None and (
-            cut := re.fullmatch(r"(.*?[0-9}])\s*(\^\\circ.*|[A-Za-z°\u4e00-\u9fff].*)", text)
-        ):
-            number, unit = read_number(cut[1].strip()), parse_unit(cut[2])
-        if number is not None and unit is not None:
-            return Quantity(number, unit)
-    cut = re.fullmatch(r"(.*?[0-9}])\s*(\^\\circ.*|[A-Za-z\u4e00-\u9fff].*)", text, re.DOTALL)
-    if cut and (number := read_number(cut[1])) and (unit := parse_unit(cut[2])):
-        return Quantity(number, unit) if len(cut[2]) > 1 or unit.dims else None
-    return None
-
-
 def _matrix(text: str, depth: int) -> Matrix | None:
     match = _MATRIX.fullmatch(text.strip("()[] ") if text.startswith(("(\\begin", "[\\begin")) else text)
     if match is None or match[2].count(r"\begin") or match[1] in ("vmatrix", "Vmatrix"):
@@ -236,6 +135,8 @@ def _union(text: str, depth: int) -> Union | None:
 def _bracketed(text: str, depth: int) -> Value | None:
     if text == r"\emptyset":
         return Group("{}", ())
+    if match := _TURNED.fullmatch(text):  # ]2, 3] is written for (2, 3]
+        text = f"{_STRAIGHT.get(match[1], match[1])}{match[2]}{_STRAIGHT_END.get(match[3], match[3])}"
     if text.startswith(r"\{") and text.endswith(r"\}"):
         opening, inner, closing = "{", text[2:-2], "}"
     elif text[0] in _OPENING and text[-1] in ")]}" and len(text) > 1:
@@ -248,7 +149,10 @@ def _bracketed(text: str, depth: int) -> Value | None:
         return None
     if opening == "{" and not inner.strip():
         return Group("{}", ())
-    pieces = split_top(inner, re.compile(r"\s*[,;]\s*"))
+    if opening == "{" and (match := _SET_BUILDER.fullmatch(inner)):
+        condition = parse(match[1], depth + 1)
+        return condition if isinstance(condition, Relation | Group) else None
+    pieces = split_top(inner, _commas(inner))
     if len(pieces) == 1:
         value = parse(inner, depth + 1)
         if opening == "{" and text.startswith("\\"):
@@ -274,12 +178,20 @@ def _closes_at_end(text: str) -> bool:
 
 
 def _listed(text: str, depth: int) -> Group | None:
-    pieces = [p for part in split_top(text, re.compile(r"\s*[,;]\s*")) for p in split_top(part, _LIST_WORDS)]
+    pieces = [p for part in split_top(text, _commas(text)) for p in split_top(part, _LIST_WORDS)]
     pieces = [re.sub(r"^(?:and|or)\s+", "", piece.strip()) for piece in pieces]
     if len(pieces) < 2 or not all(pieces):
         return None
     values = tuple(parse(piece, depth + 1) for piece in pieces)
-    return Group("", values)
+    hold_together = _AND.search(text) and all(
+        isinstance(value, Relation) and set(value.operators) <= set(FLIPPED) for value in values
+    )
+    return Group("&" if hold_together else "", values)
+
+
+def _commas(text: str) -> re.Pattern[str]:
+    """What parts the items of a list. In "1,200, 3,400" or "x = 1,200" the tight commas group digits."""
+    return _LOOSE_COMMA if re.search(r", |;|=|\sand\s|\sor\s", text) else _COMMA
 
 
 def _relation(text: str, depth: int) -> Value | None:
@@ -312,7 +224,7 @@ def _plus_minus(text: str, depth: int) -> Group | None:
 
 
 def _ratio(text: str, depth: int) -> Ratio | None:
-    parts = split_top(text, re.compile(r"\s*:\s*"))
+    parts = split_top(text, re.compile(r"\s*:\s*|(?<=[0-9])\s+to\s+(?=[0-9])"))
     if not 2 <= len(parts) <= 6:
         return None
     values = tuple(parse(part, depth + 1) for part in parts)
@@ -332,9 +244,11 @@ def _expression(text: str) -> Expression | None:
     """Passes only what is mathematics by its words: known commands, known functions, one-letter names."""
     if not text.isascii() or any(name not in _FUNCTIONS for name in _COMMAND.findall(text)):
         return None
-    if re.search(r"[?!@#&\"'`~$%]", text.replace("!", "", 1)) or re.search(r"[0-9]\s+[0-9]", text):
+    if re.search(r"[?!@#&\"'`~$%]", text.replace("!", "", 1)) or re.search(r"[0-9]\s+[0-9]|[0-9)]\s*_", text):
         return None
     bare = _PLAIN_FUNCTION.sub(" ", _COMMAND.sub(" ", text)).replace("sqrt", " ")
+    if re.search(r"(?<![A-Za-z])[A-Za-z][0-9]", bare):
+        return None  # x3: a product, a power or an index
     for run in re.findall(r"[A-Za-z]+", bare):
         if (len(run) > 2 and run not in ("xyz", "abc", "abcd")) or run.lower() in _SHORT_WORDS:
             return None

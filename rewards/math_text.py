@@ -27,8 +27,13 @@ _FRACTION_CHARS = {char: unicodedata.normalize("NFKC", char).split("\u2044") for
 _SPACING = re.compile(r"\\(?:[,;:! ]|quad\b|qquad\b|displaystyle\b|limits\b|hspace\{[^{}]*\})|~|&nbsp;")
 _SIZING = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?![A-Za-z])\s*")
 _TEXT = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|math(?:rm|bf|it|sf|tt|bb)|operatorname\*?|boldsymbol)\s*\{([^{}]*)\}"
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|math(?:rm|bf|it|sf|tt|bb)|operatorname\*?|boldsymbol|bm|fbox)\s*"
+    r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
 )
+_BOLD_LEAD = re.compile(
+    r"^(?:#{1,6}\s+)?(?:\*\*|__)([A-Za-z\u4e00-\u9fff ]{1,40})(?::(?:\*\*|__)|(?:\*\*|__)\s?:)\s*"
+)
+_ABOUT = re.compile(r"^\$?\s*~\s*(?=[\d.\\$+-])")
 _MONEY_SPAN = re.compile(r"^(?:US)?\\?\$\s*[-+]?[\d.]")
 _LEAD = re.compile(
     r"""^(?:
@@ -54,8 +59,11 @@ def clean(text: str) -> str:
     if not text.isascii():
         text = _ascii_math(text)
     text = _unboxed(text).replace("\r", " ").replace("\n", " ").replace("\t", " ")
+    text = _ABOUT.sub("about ", text)  # elsewhere a tilde is LaTeX's space
+    text = _BOLD_LEAD.sub(r"\1: ", text.strip())
+    text = re.sub(r"^人民币\s*(?=[\d.])", "¥", text)
     text = _unwrapped(text)
-    text = _plain_latex(text)
+    text = _plain_latex(text).strip()
     for _ in range(3):
         shorter = _LEAD.sub("", text, count=1)
         if shorter == text or not shorter.strip():
@@ -148,12 +156,14 @@ def _plain_latex(text: str) -> str:
     text = text.replace("\\\\", "\ue002").replace(r"\{", "\ue000").replace(r"\}", "\ue001")
     if re.search(r"(?<!\\)\$.*\$", text):  # math inside words: "the total is $42$"
         text = re.sub(r"(?<!\\)\$([^$]*)\$", r" \1 ", text)
-    text = re.sub(r"(?<=\d)\s?\{,\}\s?(?=\d{3})", ",", text)
-    text = re.sub(r"(?<=\d)\\[,;! ](?=\d{3}(?!\d))", ",", text)
+    text = re.sub(r"(?<=\d)\s?\{,\}\s?(?=\d{3}(?!\d))", "", text)
+    text = re.sub(r"(?<=\d)\\[,;! ](?=\d{3}(?!\d))", "", text)
     text = _SPACING.sub(" ", text)
     text = _SIZING.sub("", text)
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
     text = re.sub(r"\\mathbb\s?\{?\s?R\s?\}?|^all real numbers$", r"(-\\infty,\\infty)", text.strip())
+    text = re.sub(r"^([+-]?)infinity$", r"\1\\infty", text, flags=re.IGNORECASE)
+    text = re.sub(r"\\langle(?![A-Za-z])", "(", re.sub(r"\\rangle(?![A-Za-z])", ")", text))
     for _ in range(3):
         text, count = _TEXT.subn(r" \1 ", text)
         if not count:

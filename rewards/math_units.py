@@ -21,6 +21,8 @@ class Unit:
     dims: tuple[tuple[str, int], ...]
     noun: str = ""
     """The word, if it is no known unit but a counted thing."""
+    also: str = ""
+    """Another base quantity that the word names, with factor 1: pounds weigh and pay."""
 
 
 def _table() -> dict[str, tuple[Fraction, str]]:
@@ -53,7 +55,7 @@ def _table() -> dict[str, tuple[Fraction, str]]:
         ("volume", "1", "L l liter liters litre litres 升"),
         ("volume", "1/1000", "mL ml milliliter milliliters 毫升"),
         ("volume", "3785411784/1000000000", "gal gallon gallons 加仑"),
-        ("dollar", "1", "$ usd dollar dollars 美元"),
+        ("dollar", "1", "$ usd dollar dollars buck bucks 美元"),
         ("dollar", "1/100", "cent cents ¢"),
         ("yuan", "1", "¥ cny rmb yuan 元 块 圆 人民币"),
         ("yuan", "1/10", "角 毛"),
@@ -97,7 +99,18 @@ _COUNT_WORDS_ZH = frozenset(
     "个 只 条 张 本 人 名 位 次 辆 棵 支 件 种 颗 朵 匹 头 岁 倍 道 题 页 组 班 箱 盒 袋 瓶 杯 块 双 对 套".split()
 )
 _LOOSE = {name.lower(): value for name, value in _TABLE.items() if len(name) > 2}
-_SHORTHAND = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "m/s²": "m/s^2"}
+_SHORTHAND = {
+    "degrees celsius": r"^\circc",
+    "degree celsius": r"^\circc",
+    "celsius": r"^\circc",
+    "degrees fahrenheit": r"^\circf",
+    "degree fahrenheit": r"^\circf",
+    "fahrenheit": r"^\circf",
+    "mph": "mi/h",
+    "kph": "km/h",
+    "kmh": "km/h",
+    "m/s²": "m/s^2",
+}
 _NOT_NOUNS = frozenset(
     """not no or and is are was be wrong incorrect false true right correct maybe perhaps possibly either if else but
     than less more most least about around nearly almost approximately over under above below to of off plus minus times
@@ -119,7 +132,8 @@ def parse_unit(text: str) -> Unit | None:
     if known is not None:
         return known
     if text in _COUNT_WORDS_ZH:
-        return Unit(Fraction(1), ((text, 1),), noun=text)
+        noun = "人" if text in "名位" else text
+        return Unit(Fraction(1), ((noun, 1),), noun=noun)
     if _WORDS.fullmatch(text) and not _NOT_NOUNS & set(text.lower().split()):
         noun = singular(text.lower())
         return Unit(Fraction(1), ((noun, 1),), noun=noun)
@@ -150,7 +164,8 @@ def _known(text: str) -> Unit | None:
             if base.startswith("length") and base != "length":
                 base, power = "length", int(base[-1])
             dims[base] = dims.get(base, 0) + sign * power
-    return Unit(factor, tuple(sorted((base, power) for base, power in dims.items() if power)))
+    also = "pound" if text.lower() in ("pound", "pounds") else ""
+    return Unit(factor, tuple(sorted((base, power) for base, power in dims.items() if power)), also=also)
 
 
 def _single(text: str) -> tuple[Fraction, str, int] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 
 from rewards.math_numbers import Numeral
 from rewards.math_units import Unit
@@ -38,9 +37,11 @@ class Clock:
 
 @dataclass(frozen=True)
 class Day:
-    """A calendar date."""
+    """A calendar date, perhaps without its year."""
 
-    day: date
+    year: int | None
+    month: int
+    day: int
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Group:
-    """Items in brackets: "()", "[]", "(]", "[)", "{}" or "" for a bare list."""
+    """Items in brackets: "()", "[]", "(]", "[)", "{}", "" for a bare list, "&" for inequalities that hold together."""
 
     brackets: str
     items: tuple[Value, ...]

@@ -173,7 +173,9 @@ x+y=3 ¦ x+y=4 ¦ 0
 \begin{pmatrix}1\\2\end{pmatrix} ¦ \begin{pmatrix}1&2\end{pmatrix} ¦ 0
 1:2 ¦ 1:2 ¦ 1
 12:30 ¦ 12:30 PM ¦ 1
-12:00 ¦ noon ¦ 0
+12:00 ¦ noon ¦ 1
+12:00 AM ¦ noon ¦ 0
+0:00 ¦ midnight ¦ 1
 f(x)=x^2 ¦ x^2 ¦ 1
 2x ¦ 2y ¦ 0
 \frac{a}{b} ¦ a/b ¦ 1

@@ -33,6 +33,7 @@ def kinds(change: dict, **options: object) -> list[tuple[str, str]]:
         ({"reward_share/format": 0.99, "reward_share/accuracy": 0.01}, [("dominates", "format")]),
         ({"reward_share/format": 0.01, "reward_share/accuracy": 0.99}, []),
         ({"length_corr/format": 0.95}, [("length", "format")]),
+        ({"length_corr/format": 0.95, "reward_share/format": 0.1}, []),  # not what the policy follows
         ({"length_corr/accuracy": -0.95}, [("length", "accuracy")]),
         ({"reward_abstained/format": 0.2}, [("abstains", "format")]),
         ({"reward_abstained/format": 0.05}, []),
@@ -66,7 +67,8 @@ def test_a_reward_alone_cannot_dominate() -> None:
 
 def test_rewards_that_are_functions_of_length_may_follow_it() -> None:
     row = {"reward/overlong": -0.5, "reward_std/overlong": 0.2, "length_corr/overlong": -1.0}
-    assert kinds(row, names=(*BOTH, "overlong")) == []
+    assert kinds(row | {"reward_share/overlong": 0.5}, names=(*BOTH, "overlong")) == []
+    assert kinds({"reward/overlong": 0.0, "reward_std/overlong": 0.0}, names=(*BOTH, "overlong")) == []
 
 
 def test_bounds_come_from_the_config() -> None:
