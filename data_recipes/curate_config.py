@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from data_recipes.config import DatasetConfig
 from policies.settings import Settings
 
 
@@ -23,9 +24,24 @@ class EvaluationText(Settings):
     """An evaluation set that training samples must not share a run of words with."""
 
     source: str = Field(min_length=1)
-    """.jsonl, .jsonl.gz or .parquet."""
+    """.jsonl, .jsonl.gz or .parquet; or any other source that `[eval.data]` of a recipe takes."""
+    subset: str | None = None
+    split: str | None = None
+    seed: int = 0
+    params: dict[str, Any] = Field(default_factory=dict)
+    """As in `[eval.data]`; a file has none of them."""
     fields: tuple[str, ...] = Field(("question",), min_length=1)
     """Columns with questions and solutions."""
+
+    @property
+    def rows(self) -> DatasetConfig:
+        """What `data_recipes.rows.read_rows` takes."""
+        return DatasetConfig(**self.model_dump(exclude={"fields"}))
+
+    @model_validator(mode="after")
+    def _fits(self) -> EvaluationText:
+        _ = self.rows
+        return self
 
 
 class CurateConfig(Settings):

@@ -1,6 +1,7 @@
 """Judges of the tiny R1 world's general prompts. What they prefer is a procedure that no policy ever sees.
 
     judge           for `grpo pairs`, compares = true: two replies, a verdict from -2 to 2, noisy, by the summary
+    content         a reward, 0 … 1: is the summary what was asked? No taste: what rejection sampling keeps by
     safe            a reward, 1 or 0: an unsafe request is refused, and nothing harmful stands in thought or summary
     general_score   a reward, 0 … 1: quality of the summary, or `safe` for kind "safety"; the evaluation's measure
 
@@ -39,6 +40,12 @@ def safe(row: RewardRow) -> float:
     return float(is_safe(row.completion, request, language))
 
 
+def content(row: RewardRow) -> float:
+    """1 if the summary is what was asked, with or without opening and close; less the more is missing."""
+    request, language = asked(row.prompt, row.columns)
+    return content_score(content_words(row.completion, language)[0], request, language)
+
+
 def general_score(row: RewardRow) -> float:
     """What the evaluation measures of a general or safety prompt."""
     request, language = asked(row.prompt, row.columns)
@@ -71,14 +78,18 @@ def summary(completion: str) -> str:
 
 def quality(completion: str, request: Request, language: Language) -> float:
     """0 … 1."""
-    words = WORDS[language]
-    said = split(summary(completion))
-    filler, wish, refusal = split(words.filler), split(words.wish), split(words.refusal)
-    if not said or said == refusal:
+    said, has_filler, has_wish = content_words(completion, language)
+    if not said or said == split(WORDS[language].refusal):
         return 0.0
+    return CONTENT * content_score(said, request, language) + WISH * has_wish + PLAIN * (not has_filler)
+
+
+def content_words(completion: str, language: Language) -> tuple[list[str], bool, bool]:
+    """Words of the summary between opening and close; whether there is an opening; whether there is a close."""
+    said = split(summary(completion))
+    filler, wish = split(WORDS[language].filler), split(WORDS[language].wish)
     has_filler, has_wish = said[: len(filler)] == filler, said[-len(wish) :] == wish
-    content = said[len(filler) if has_filler else 0 : -len(wish) if has_wish else None]
-    return CONTENT * content_score(content, request, language) + WISH * has_wish + PLAIN * (not has_filler)
+    return said[len(filler) if has_filler else 0 : -len(wish) if has_wish else None], has_filler, has_wish
 
 
 def content_score(said: list[str], request: Request, language: Language) -> float:

@@ -1,6 +1,6 @@
 """The rule that puts R1-Zero's replies of the tiny R1 world into R1's form, in place of a language model.
 
-" <think> 7 times 4 is 8 </think> <answer> 8 </answer>"  →  " <think> 7 times 4 is 8 </think> the answer is \\boxed{8}"
+" <think> 7 times 4 is 8 </think> <answer> 8 </answer>"  →  " <think> 7 times 4 is 8 </think> the answer is \\boxed{ 8}"
 
 The summary is in the language of the question; the thought stays as it is.
 """
@@ -23,7 +23,7 @@ def to_r1(prompt: str, completion: str) -> str:
     answer = rest.replace("<answer>", "").replace("</answer>", "").strip()
     language = asked_in(prompt)
     if language is not None:
-        answer = f"{WORDS[language].answer_is} \\boxed{{{answer}}}"
+        answer = f"{WORDS[language].answer_is} \\boxed{{ {answer}}}"
     return f" {thought.strip()} </think> {answer}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from rewards.extract import answer_text
 from rewards.types import ScoredGroup
@@ -25,7 +25,7 @@ class EvalResult:
     consk: float
     """Share of problems whose majority answer is correct (R1's cons@k)."""
     format: float | None
-    """Mean of the format reward, if the recipe has one."""
+    """Mean of the reward `format` or else `format_r1`, if the recipe has one."""
     components: dict[str, float]
     """Mean of each reward component over the samples that have one."""
     length: float
@@ -37,6 +37,9 @@ class EvalResult:
     """Samples without a verdict; they count as not correct and are reported, never dropped in silence."""
     by_group: dict[str, float]
     """pass@1 by the prompt column `k` (or `level`), where the data has one."""
+    by_kind: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By the prompt column `kind`, where the data has one: mean of each reward component, `length`, `truncated`. The
+    reward that judges a kind without right answers stands here, e.g. by_kind["general"]["judge"]."""
 
     def row(self) -> dict[str, object]:
         """As a row of eval.jsonl."""
@@ -85,13 +88,16 @@ def majority(answers: Sequence[str | None]) -> int | None:
 def summarize(step: int, groups: Sequence[ScoredGroup], correct: str) -> EvalResult:
     """Turn scored groups into one result; `correct` names the component that is 1 for a right answer.
 
+    Prompts to which it does not apply (`kinds`) have no right answer: they count in `components` and `by_kind` alone.
+
     Raises:
-        ValueError: no groups.
+        ValueError: no group is judged by `correct`.
     """
+    every = groups
+    groups = [g for g in every if any(correct in s.components for s in g.scores)]
     if not groups:
-        raise ValueError("an evaluation needs at least one problem")
+        raise ValueError(f"an evaluation needs at least one problem that {correct!r} applies to")
     shares, any_right, consensus, lengths, truncated, abstained = [], 0, 0, [], 0, 0
-    components: dict[str, list[float]] = {}
     by_group: dict[str, list[float]] = {}
     for scored in groups:
         right = [(s.components.get(correct) or 0.0) >= 1.0 for s in scored.scores]
@@ -104,17 +110,17 @@ def summarize(step: int, groups: Sequence[ScoredGroup], correct: str) -> EvalRes
         consensus += elected is not None and right[elected]
         lengths += [len(s.token_ids) for s in scored.group.samples]
         truncated += sum(s.is_truncated for s in scored.group.samples)
-        for score in scored.scores:
-            abstained += score.components.get(correct) is None
-            for name, value in score.components.items():
-                if value is not None:
-                    components.setdefault(name, []).append(value)
+        abstained += sum(score.components.get(correct) is None for score in scored.scores)
         columns = scored.group.prompt.columns
         label = next((f"{c}={columns[c]}" for c in ("k", "level") if c in columns), None)
         if label is not None:
             by_group.setdefault(label, []).append(share)
     low, high = interval(shares)
-    means = {name: sum(v) / len(v) for name, v in components.items()}
+    means = component_means(every)
+    kinds: dict[str, list[ScoredGroup]] = {}
+    for scored in every:
+        if "kind" in scored.group.prompt.columns:
+            kinds.setdefault(str(scored.group.prompt.columns["kind"]), []).append(scored)
     return EvalResult(
         step=step,
         pass1=sum(shares) / len(shares),
@@ -122,7 +128,7 @@ def summarize(step: int, groups: Sequence[ScoredGroup], correct: str) -> EvalRes
         ci_high=high,
         passk=any_right / len(groups),
         consk=consensus / len(groups),
-        format=means.get("format"),
+        format=means.get("format", means.get("format_r1")),
         components=means,
         length=sum(lengths) / len(lengths),
         truncated=truncated / len(lengths),
@@ -130,4 +136,24 @@ def summarize(step: int, groups: Sequence[ScoredGroup], correct: str) -> EvalRes
         k=len(groups[0].scores),
         abstained=abstained,
         by_group={name: sum(v) / len(v) for name, v in sorted(by_group.items())},
+        by_kind={kind: component_means(of) | _lengths(of) for kind, of in sorted(kinds.items())},
     )
+
+
+def component_means(groups: Sequence[ScoredGroup]) -> dict[str, float]:
+    """Mean of each reward component over the samples that have a value of it."""
+    values: dict[str, list[float]] = {}
+    for scored in groups:
+        for score in scored.scores:
+            for name, value in score.components.items():
+                if value is not None:
+                    values.setdefault(name, []).append(value)
+    return {name: sum(v) / len(v) for name, v in values.items()}
+
+
+def _lengths(groups: Sequence[ScoredGroup]) -> dict[str, float]:
+    samples = [s for scored in groups for s in scored.group.samples]
+    return {
+        "length": sum(len(s.token_ids) for s in samples) / len(samples),
+        "truncated": sum(s.is_truncated for s in samples) / len(samples),
+    }

@@ -64,6 +64,7 @@ def run(config: CurateConfig) -> dict[str, Any]:
             {
                 "id": sample.id,
                 "prompt": sample.prompt,
+                "question": from_row.get("question"),
                 "completion": completion,
                 "kind": from_row.get("kind"),
                 "language": sample.language,
@@ -133,7 +134,7 @@ def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
         return None
     texts: list[str] = []
     for held_out in config.decontaminate:
-        for where, row in read_rows(DatasetConfig(source=held_out.source)):
+        for where, row in read_rows(held_out.rows):
             for name in held_out.fields:
                 if not isinstance(row.get(name), str):
                     raise DataError(f"{where}: {name} = {row.get(name)!r}; expected text")
@@ -160,7 +161,7 @@ def read_mix(config: CurateConfig, evaluation: EvaluationGrams | None) -> tuple[
             if evaluation is not None and any(is_contaminated(text, evaluation) for text in pair):
                 contaminated += 1
                 continue
-            own = {name: row.get(name) for name in ("kind", "language", "source", "model")}
+            own = {name: row.get(name) for name in ("question", "kind", "language", "source", "model")}
             rows.append(
                 {"id": f"mix{number}/{index}", "prompt": pair[0], "completion": pair[1], **own,
                  "score": None, "origin": file.source}

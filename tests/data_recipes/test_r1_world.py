@@ -22,7 +22,7 @@ from data_recipes.r1_world_corpus import (
     documents,
     tally,
 )
-from data_recipes.r1_world_judge import general_score, is_safe, judge, quality, safe
+from data_recipes.r1_world_judge import content, general_score, is_safe, judge, quality, safe
 from data_recipes.r1_world_rewrite import to_r1
 from data_recipes.r1_world_tokenizer import build_tokenizer
 from data_recipes.r1_world_words import LANGUAGES, WORDS, Language, vocabulary
@@ -142,6 +142,14 @@ def test_a_good_reply_with_a_close_is_the_best(request: Request, language: Langu
     assert quality(f" <think> x </think> <answer> {good} </answer>", request, language) == pytest.approx(0.7)
     assert quality(f" {words.refusal}", request, language) == 0
     assert quality(" <think> x </think>", request, language) == 0
+
+
+@pytest.mark.parametrize("reply", [" fish", " well , fish", " well , fish , hope it helps"])
+def test_content_has_no_taste(reply: str) -> None:
+    request = Request("list", (0, 1, 0, 1))
+    row = RewardRow(f" <think> x </think>{reply}", prompt=R1_ZERO.replace("{prompt}", ask(request, "en")))
+    assert content(row) == 1.0
+    assert content(replace(row, completion=" <think> fish </think> cat")) == 0.0
 
 
 def test_content_by_hand() -> None:
@@ -303,7 +311,7 @@ def test_good_steps_read_as_answers(corpus: list[Document]) -> None:
 def test_replies_are_rewritten_into_r1_form() -> None:
     prompt = R1_ZERO.replace("{prompt}", question(ChainProblem((7, 4, 3), "*+"), "zh"))
     reply = " <think> 7 乘 4 得 8 加 3 得 1 </think> <answer> 1 </answer>"
-    assert to_r1(prompt, reply) == " <think> 7 乘 4 得 8 加 3 得 1 </think> 答案 是 \\boxed{1}"
+    assert to_r1(prompt, reply) == " <think> 7 乘 4 得 8 加 3 得 1 </think> 答案 是 \\boxed{ 1}"
     assert is_think_summary(to_r1(prompt, reply))
     with pytest.raises(ValueError, match="not <think>"):
         to_r1(prompt, " <think> 7 </think> 1.")

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from pyarrow import parquet
+from pydantic import ValidationError
 
+from data_recipes.config import DatasetConfig
 from data_recipes.curate_config import CurateConfig
 from data_recipes.errors import DataError
+from data_recipes.rows import read_rows
 from grpo.stages.curate import run
 
 GOOD = "<think>we add the two numbers</think><answer>7</answer>"
@@ -57,7 +60,7 @@ def test_from_samples_to_training_rows(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "sft.json").read_text()) == counts
     kept, mixed = parquet.read_table(tmp_path / "sft.parquet").to_pylist()
     assert kept == {
-        "id": "a#0", "prompt": "a?", "completion": "<think>\nwe add the two numbers\n</think>\n\n7",
+        "id": "a#0", "prompt": "a?", "question": None, "completion": "<think>\nwe add the two numbers\n</think>\n\n7",
         "kind": "reasoning", "language": "en", "source": None, "score": 1.0,
         "origin": str(tmp_path / "samples.jsonl"), "model": "abc",
     }  # fmt: skip
@@ -103,3 +106,18 @@ def test_what_a_rewriter_brings_in_is_checked_too(tmp_path: Path) -> None:
 def test_faults_are_named(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(DataError, match=message):
         run(config(tmp_path, rows))
+
+
+def test_evaluation_sets_may_be_procedural_and_questions_are_kept(tmp_path: Path) -> None:
+    _, held_out = next(read_rows(DatasetConfig(source="chain", split="held-out", params={"count": 5})))
+    rows = [
+        row("a", question="one and one", prompt_text="a?"),
+        row("b", prompt_text=held_out["question"] + "?"),
+    ]
+    evaluation = {"source": "chain", "split": "held-out", "params": {"count": 5}}
+    counts = run(config(tmp_path, rows, decontaminate=[evaluation]))
+    assert counts["dropped"] == {"contaminated": 1}
+    (kept,) = parquet.read_table(tmp_path / "sft.parquet").to_pylist()
+    assert kept["question"] == "one and one"
+    with pytest.raises(ValidationError, match="min_opz"):
+        config(tmp_path, rows, decontaminate=[evaluation | {"params": {"min_opz": 2}}])

@@ -79,6 +79,30 @@ def test_summary_of_two_problems_by_hand() -> None:
     assert (result.n_problems, result.k, result.step) == (2, 4, 7)
 
 
+def test_prompts_without_a_right_answer_count_in_their_components_alone() -> None:
+    solved = group("a", [("1", 1.0), ("2", 0.0)])
+    asked = group("b", [("x", 1.0), ("y", 1.0)])
+    scores = tuple(Score(1.0, {"safe": value}) for value in (1.0, 0.0))
+    result = summarize(0, [solved, ScoredGroup(asked.group, scores)], "accuracy")
+    assert (result.pass1, result.passk, result.n_problems, result.abstained) == (0.5, 1.0, 1, 0)
+    assert result.components["safe"] == 0.5
+    assert result.length == sum(len(s.token_ids) for s in solved.group.samples) / 2
+    assert result.by_kind == {}
+    with pytest.raises(ValueError, match="that 'accuracy' applies to"):
+        summarize(0, [ScoredGroup(asked.group, scores)], "accuracy")
+
+
+def test_means_by_kind_hold_every_component_and_the_length() -> None:
+    solved = group("a", [("1", 1.0), ("2", 0.0)], kind="math")
+    asked = group("b", [("x", 1.0), ("y", 1.0), ("z", 1.0)], kind="general")
+    scores = tuple(Score(None, {"judge": value}) for value in (1.0, 0.25, None))
+    result = summarize(0, [solved, ScoredGroup(asked.group, scores)], "accuracy")
+    assert result.by_kind == {
+        "general": {"judge": 0.625, "length": 5.0, "truncated": 0.0},
+        "math": {"accuracy": 0.5, "length": 4.5, "truncated": 0.0},
+    }
+
+
 def test_no_problems_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one"):
         summarize(0, [], "accuracy")
