@@ -76,13 +76,12 @@ def evaluate(
     address: Address = None,
 ) -> None:
     """Held-out pass@1 over k samples, pass@k and cons@k of a model, with the recipe's `[eval]` data and rewards."""
-    from grpo.config import RlConfig
-    from grpo.config_io import load_config
+    from grpo.eval_config import load_eval_config
 
     pairs = overrides(set_, model=model, run_dir=out)
     if samples is not None:
         pairs.append(f"eval.samples={samples}")
-    config = load_config(RlConfig, recipe, pairs)
+    config = load_eval_config(recipe, pairs)
     from grpo.stages.evaluate import run
 
     run(config, address)

@@ -41,7 +41,7 @@ def find_recipe(recipe: str) -> tuple[str, str]:
     if recipe in names:
         text = resources.files("data_recipes.recipes").joinpath(f"{recipe}.toml").read_text(encoding="utf-8")
         return f"{recipe}.toml", text
-    hint = _did_you_mean(recipe, names)
+    hint = did_you_mean(recipe, names)
     raise ConfigError(f"no recipe {recipe!r}: neither a file nor one of {', '.join(names) or '(none)'}{hint}")
 
 
@@ -57,10 +57,7 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
         ConfigError: names file, line, key path, the value found and the mend; every fault in one message.
     """
     name, text = find_recipe(recipe)
-    try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: not valid TOML: {error}") from error
+    tree = read_toml(name, text)
     stage = kind.model_fields["stage"].default if "stage" in kind.model_fields else None
     if stage and tree.get("stage", stage) != stage:
         raise ConfigError(
@@ -69,9 +66,21 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
     set_from = {}
     for override in overrides:
         key, value = parse_override(override)
-        _set(tree, key, value)
+        set_key(tree, key, value)
         set_from[".".join(key)] = override
     return check(kind, tree, name, text, set_from)
+
+
+def read_toml(name: str, text: str) -> dict[str, Any]:
+    """The tree of a TOML text; `name` is for the message.
+
+    Raises:
+        ConfigError: not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: not valid TOML: {error}") from error
 
 
 def check(
@@ -120,7 +129,12 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> I
             yield f"{prefix}{key}", a, b
 
 
-def _set(tree: dict[str, Any], key: list[str], value: Any) -> None:
+def set_key(tree: dict[str, Any], key: Sequence[str], value: Any) -> None:
+    """Put a value into a config tree at a key path; a part that meets a list is an index.
+
+    Raises:
+        ConfigError: the path leads through something that is no section.
+    """
     node: Any = tree
     for i, part in enumerate(key):
         last = i == len(key) - 1
@@ -151,12 +165,12 @@ def _explain(kind: type[BaseModel], error: Any, name: str, text: str, set_from: 
     key = ".".join(str(p) for p in path)
     where = next((f"--set {o!r}" for k, o in set_from.items() if k == key or key.startswith(k + ".")), "")
     if not where:
-        line = _line_of(text, path)
+        line = line_of(text, path)
         where = f"{name}, line {line}" if line else name
     found = error.get("input")
     if error["type"] == "extra_forbidden":
         known = _fields_at(kind, path[:-1])
-        hint = _did_you_mean(str(path[-1]), known, prefix=".".join(map(str, path[:-1])))
+        hint = did_you_mean(str(path[-1]), known, prefix=".".join(map(str, path[:-1])))
         listing = f" Known keys here: {', '.join(known)}." if known and not hint else ""
         return f"{where}: unknown key {key} = {found!r}{hint}{listing}"
     if error["type"] == "missing":
@@ -189,12 +203,13 @@ def _model_in(annotation: Any) -> Any:
     return None
 
 
-def _did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
+def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
+    """ " (did you mean …?)", or "" if nothing known is near."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f" (did you mean {prefix + '.' if prefix else ''}{near[0]}?)" if near else ""
 
 
-def _line_of(text: str, path: Sequence[Any]) -> int | None:
+def line_of(text: str, path: Sequence[Any]) -> int | None:
     """Line of a key in the TOML text, by section header then key; None if it stands nowhere (a default, --set)."""
     names = [str(p) for p in path if not isinstance(p, int)]
     index = next((p for p in path if isinstance(p, int)), 0)

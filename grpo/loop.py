@@ -23,6 +23,7 @@ from data_recipes.mixed_stream import MixedStream
 from grpo.advantages import has_spread
 from grpo.batching import phase_mini_batches, to_train_groups
 from grpo.config import RlConfig
+from grpo.eval_config import EvalStageConfig
 from grpo.evaluate import EvalResult, summarize
 from grpo.phase_metrics import phase_metrics
 from grpo.schedules import max_tokens_at, temperature_at
@@ -181,7 +182,7 @@ def collect_phase(
 
 
 def sample_and_score(
-    config: RlConfig,
+    config: RlConfig | EvalStageConfig,
     prompts: Sequence[Prompt],
     sampling: SamplingParams,
     group_size: int,
@@ -215,7 +216,7 @@ def group_has_spread(scored: ScoredGroup) -> bool:
 
 
 def run_eval(
-    config: RlConfig,
+    config: RlConfig | EvalStageConfig,
     step: int,
     prompts: Sequence[Prompt],
     rollouts: Rollouts,

@@ -1,41 +1,67 @@
-"""`grpo eval`: held-out pass@1, pass@k and cons@k of one model."""
+"""`grpo eval`: held-out pass@1, pass@k and cons@k of one model, by kind of prompt."""
 
 from __future__ import annotations
+
+import json
+import time
 
 from rich.console import Console
 from rich.table import Table
 
+from data_recipes.datasets import load_prompts
 from grpo.cluster import connect, start_samplers
-from grpo.config import RlConfig
 from grpo.errors import ConfigError
+from grpo.eval_config import EvalStageConfig
 from grpo.evaluate import EvalResult
+from grpo.hardware import resolve_compute_dtype
 from grpo.loop import run_eval
 from grpo.metrics import MetricsWriter, SampleWriter
-from grpo.stages.rl import read_inputs
+from grpo.run_dir import facts, hash_prompts, write_atomic
+from grpo.schedules import max_tokens_at
+from grpo.stages.rl import check_room, stop_tokens
+from policies.facts import read_facts, resolve_model
+from policies.tokenizer import load_tokenizer
+from rewards.pool import check_reward
+from rewards.scorer import component_labels
 
 
-def run(config: RlConfig, address: str | None) -> EvalResult:
-    """Evaluate policy.model on eval.data; writes eval.jsonl and the samples into config.run_dir."""
-    if config.eval.data is None:
-        raise ConfigError("grpo eval needs data: the recipe has no [eval.data] section")
-    inputs = read_inputs(config)
+def run(config: EvalStageConfig, address: str | None) -> EvalResult:
+    """Evaluate policy.model on eval.data; writes eval.jsonl, the samples and summary.json into config.run_dir.
+
+    Raises:
+        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and mend.
+    """
+    assert config.eval.data is not None
+    started = time.monotonic()
+    model_dir = resolve_model(config.policy.model)
+    policy = read_facts(model_dir)
+    for reward in config.rewards:
+        check_reward(reward.name, reward.params)
+    labels = component_labels(config.rewards)
+    if config.eval.correct not in labels:
+        raise ConfigError(
+            f"eval.correct = {config.eval.correct!r} is none of the rewards: {', '.join(labels)}"
+        )
+    tokenizer = load_tokenizer(model_dir)
+    prompts = load_prompts(config.eval.data, tokenizer)
+    limit = config.eval.max_tokens or max_tokens_at(0, config.sampling)
+    check_room(prompts, limit, config.engine.max_model_len or policy.max_positions)
+    stops = stop_tokens(config.sampling.stop_tokens, tokenizer)
+    dtype = resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size)
     with connect(address):
-        samplers = start_samplers(config, inputs.model_dir, inputs.compute_dtype, version=0)
+        samplers = start_samplers(config, model_dir, dtype, version=0)
         try:
-            result, scored = run_eval(
-                config,
-                0,
-                inputs.eval_prompts,
-                samplers.rollouts,
-                samplers.rewards,
-                inputs.stop_token_ids,
-            )
+            result, scored = run_eval(config, 0, prompts, samplers.rollouts, samplers.rewards, stops)
         finally:
             samplers.close()
     config.run_dir.mkdir(parents=True, exist_ok=True)
+    manifest = facts(config.seed, {"eval": hash_prompts(prompts)}, model_dir)
+    write_atomic(config.run_dir / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     MetricsWriter(config.run_dir, resume_step=-1).write_eval(result.row())
     SampleWriter(config.run_dir, resume_step=-1).write_eval(0, scored)
-    Console().print(table(result, str(inputs.model_dir)))
+    summary = {"seed": config.seed, **result.row(), "minutes": round((time.monotonic() - started) / 60, 3)}
+    write_atomic(config.run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+    Console().print(table(result, str(model_dir)))
     return result
 
 
@@ -49,6 +75,9 @@ def table(result: EvalResult, title: str) -> Table:
         out.add_row(f"reward {name}", f"{value:.3f}")
     for name, value in result.by_group.items():
         out.add_row(f"pass@1, {name}", f"{value:.3f}")
+    if len(result.by_kind) > 1:
+        for kind, means in result.by_kind.items():
+            out.add_row(kind, "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
     out.add_row("length", f"{result.length:.1f} tokens, {result.truncated:.1%} truncated")
     out.add_row("problems", f"{result.n_problems} ({result.abstained} samples without a verdict)")
     return out

@@ -1,0 +1,39 @@
+"""`grpo eval` reads its own recipes, and RL recipes without what only training reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from grpo.errors import ConfigError
+from grpo.eval_config import load_eval_config
+
+OWN = """
+stage = "eval"
+run_dir = "out"
+policy = { model = "m" }
+rewards = [{ name = "accuracy" }]
+"""
+
+
+def test_an_rl_recipe_gives_its_evaluation(tmp_path: Path) -> None:
+    config = load_eval_config("r1-zero-tiny", ['run_dir="out"', "eval.samples=3"])
+    assert (config.stage, str(config.run_dir), config.eval.samples) == ("eval", "out", 3)
+    assert config.eval.data is not None
+    assert config.eval.data.split == "held-out"
+    assert [r.name for r in config.rewards] == ["accuracy", "format"]
+
+
+def test_without_data_it_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(OWN + "eval = { samples = 2 }\n")
+    with pytest.raises(ConfigError, match=r"needs data: add a section \[eval.data\]"):
+        load_eval_config(str(path), [])
+
+
+def test_a_key_of_training_is_unknown_in_its_own_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(OWN + 'steps = 3\neval = { data = { source = "chain" } }\n')
+    with pytest.raises(ConfigError, match="unknown key steps"):
+        load_eval_config(str(path), [])
