@@ -2,9 +2,9 @@
 
     mutants("def add(a, b):\\n    return a + b\\n", 3, seed=0)     → "… return a - b", "… return None", …
 
-They serve as wrong programs where a data set brings none (code_tests_build.py), and to measure how many of them a reward
-lets pass (benchmarks/humaneval_checker.py). An edit may leave the meaning as it was: a mutant is a candidate for a wrong
-program, no more.
+They serve as wrong programs where a data set brings none (code_tests_build.py), and to measure how many of them a
+reward lets pass (benchmarks/humaneval_checker.py). An edit may leave the meaning as it was: a mutant is a candidate for
+a wrong program, no more.
 """
 
 from __future__ import annotations

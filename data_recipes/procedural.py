@@ -64,6 +64,22 @@ class R1WorldParams(Settings):
         return self
 
 
+class CodeTinyParams(Settings):
+    """`params` of source "code-tiny" (data_recipes/code_tiny.py)."""
+
+    count: int = Field(800, ge=1)
+    """Distinct problems, spread evenly over the lengths."""
+    min_steps: int = Field(2, ge=1)
+    """Least number of steps before the return."""
+    max_steps: int = Field(3, ge=1, le=6)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CodeTinyParams:
+        if self.min_steps > self.max_steps:
+            raise ValueError(f"min_steps = {self.min_steps} is above max_steps = {self.max_steps}")
+        return self
+
+
 @dataclass(frozen=True)
 class ProceduralSource:
     """One source."""
@@ -79,5 +95,6 @@ class ProceduralSource:
 PROCEDURAL: dict[str, ProceduralSource] = {
     "chain": ProceduralSource("data_recipes.chain", ChainParams),
     "r1-world": ProceduralSource("data_recipes.r1_world", R1WorldParams),
+    "code-tiny": ProceduralSource("data_recipes.code_tiny", CodeTinyParams),
 }
 """By name. A name here is no hub name."""

@@ -18,8 +18,8 @@ class PretrainConfig(Settings):
     seed: int = Field(0, ge=0)
     """Of weights and corpus."""
     run_dir: Path
-    corpus: Literal["chain", "r1-world"] = "chain"
-    """What is read, and with whose words: data_recipes/corpus.py or data_recipes/r1_world_corpus.py."""
+    corpus: Literal["chain", "r1-world", "code-tiny"] = "chain"
+    """What is read, and with whose words: corpus.py, r1_world_corpus.py or code_tiny_corpus.py of data_recipes/."""
     preset: str = "tiny-v3"
     """One of `policies.presets.PRESETS`."""
     preset_overrides: dict[str, int | float | dict[str, str | float]] = Field(default_factory=dict)

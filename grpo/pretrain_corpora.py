@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -9,8 +10,17 @@ from pathlib import Path
 
 from torch import nn
 
-from data_recipes import corpus, r1_world_corpus, r1_world_tokenizer, tiny_tokenizer
+from data_recipes import (
+    code_tiny,
+    code_tiny_corpus,
+    code_tiny_tokenizer,
+    corpus,
+    r1_world_corpus,
+    r1_world_tokenizer,
+    tiny_tokenizer,
+)
 from data_recipes.r1_world_probe import probe_replies
+from grpo.greedy_probe import GreedyProbe, greedy_accuracy, greedy_probe
 from grpo.reply_probe import reply_probability, reply_probe
 from grpo.trace_accuracy import make_probe, trace_accuracy
 from policies.tokenizer import Tokenizer
@@ -53,7 +63,29 @@ def _world_probes(tokenizer: Tokenizer, count: int, seed: int) -> Probes:
     return {k: partial(reply_probability, probe=probe) for k, probe in made.items()}
 
 
+def _code_texts(seed: int, batch: int, count: int) -> Iterable[str]:
+    return (d.text for d in code_tiny_corpus.documents(seed, batch, count))
+
+
+def _code_probes(tokenizer: Tokenizer, count: int, seed: int) -> Probes:
+    return {
+        k: partial(greedy_accuracy, probe=_code_probe(tokenizer, k, count, seed))
+        for k in code_tiny_corpus.LENGTHS
+    }
+
+
+def _code_probe(tokenizer: Tokenizer, k: int, count: int, seed: int) -> GreedyProbe:
+    """Right programs behind their opening fence."""
+    rng = random.Random(f"code-tiny-probe/{seed}/{k}")
+    problems = [code_tiny.random_problem(rng, k, "train") for _ in range(count)]
+    opening = "```python\n"
+    return greedy_probe(
+        tokenizer, [(code_tiny.question(p) + opening, f"{code_tiny.program(p)}```") for p in problems]
+    )
+
+
 _CORPORA = {
     "chain": PretrainCorpus(_chain_texts, tiny_tokenizer.build_tokenizer, _chain_probes),
+    "code-tiny": PretrainCorpus(_code_texts, code_tiny_tokenizer.build_tokenizer, _code_probes),
     "r1-world": PretrainCorpus(_world_texts, r1_world_tokenizer.build_tokenizer, _world_probes),
 }

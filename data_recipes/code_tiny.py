@@ -1,0 +1,176 @@
+"""A procedural task for code: a function over a list of integers, described in words.
+
+    problem = ListProblem(("keep_even", "double"), "sum")
+    question(problem)      Write f: keep the even numbers, double each number, return the sum.
+    program(problem)       def f(xs):
+                               xs = [x for x in xs if x % 2 == 0]
+                               xs = [x * 2 for x in xs]
+                               return sum(xs)
+
+What the tests expect comes from Python functions of this file, not from the program text. A hash of the problem puts
+one in five into the held-out split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise, product
+from typing import Any, Literal
+
+from data_recipes.procedural import CodeTinyParams
+
+Split = Literal["train", "held-out"]
+ENTRY_POINT = "f"
+_HELD_OUT_OF_10 = 2
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do with the list."""
+
+    words: str
+    code: str
+    """The right-hand side of `xs = …`, or what is returned."""
+    apply: Callable[[list[int]], Any]
+
+
+STEPS: dict[str, Step] = {
+    "keep_even": Step(
+        "keep the even numbers", "[x for x in xs if x % 2 == 0]", lambda xs: [x for x in xs if not x & 1]
+    ),
+    "keep_odd": Step(
+        "keep the odd numbers", "[x for x in xs if x % 2 == 1]", lambda xs: [x for x in xs if x & 1]
+    ),
+    "keep_positive": Step(
+        "keep the positive numbers", "[x for x in xs if x > 0]", lambda xs: [x for x in xs if x >= 1]
+    ),
+    "keep_negative": Step(
+        "keep the negative numbers", "[x for x in xs if x < 0]", lambda xs: [x for x in xs if x <= -1]
+    ),
+    "double": Step("double each number", "[x * 2 for x in xs]", lambda xs: [x + x for x in xs]),
+    "square": Step("square each number", "[x * x for x in xs]", lambda xs: [x**2 for x in xs]),
+    "negate": Step("negate each number", "[-x for x in xs]", lambda xs: [0 - x for x in xs]),
+    "add_one": Step("add one to each number", "[x + 1 for x in xs]", lambda xs: [x - -1 for x in xs]),
+    "sort": Step("sort the numbers", "sorted(xs)", lambda xs: sorted(xs)),
+    "reverse": Step("reverse the list", "xs[::-1]", lambda xs: list(reversed(xs))),
+    "drop_first": Step("drop the first number", "xs[1:]", lambda xs: [x for n, x in enumerate(xs) if n]),
+    "drop_last": Step(
+        "drop the last number", "xs[:-1]", lambda xs: [x for n, x in enumerate(xs, 1) if n < len(xs)]
+    ),
+}
+RETURNS: dict[str, Step] = {
+    "list": Step("return the list", "xs", lambda xs: xs),
+    "sum": Step("return the sum", "sum(xs)", lambda xs: sum(xs)),
+    "count": Step("return the count", "len(xs)", lambda xs: len(xs)),
+    "largest": Step("return the largest", "max(xs, default=0)", lambda xs: sorted([*xs])[-1] if xs else 0),
+}
+
+
+@dataclass(frozen=True)
+class ListProblem:
+    """Steps in their order, and what is returned in the end."""
+
+    steps: tuple[str, ...]
+    returns: str
+
+    @property
+    def k(self) -> int:
+        """Number of steps."""
+        return len(self.steps)
+
+    @property
+    def split(self) -> Split:
+        """Where it belongs, by a hash of what it is."""
+        key = " ".join((*self.steps, self.returns))
+        return "held-out" if hashlib.sha256(key.encode()).digest()[0] % 10 < _HELD_OUT_OF_10 else "train"
+
+
+def question(problem: ListProblem) -> str:
+    """The task in words, with its line end."""
+    phrases = [STEPS[s].words for s in problem.steps] + [RETURNS[problem.returns].words]
+    return f"Write f: {', '.join(phrases)}.\n"
+
+
+def program(problem: ListProblem) -> str:
+    """The program, a line a step."""
+    lines = [f"    xs = {STEPS[s].code}" for s in problem.steps]
+    return "\n".join(["def f(xs):", *lines, f"    return {RETURNS[problem.returns].code}", ""])
+
+
+def solve(problem: ListProblem, numbers: list[int]) -> Any:
+    """What f returns for these numbers."""
+    for step in problem.steps:
+        numbers = STEPS[step].apply(numbers)
+    return RETURNS[problem.returns].apply(numbers)
+
+
+def make_tests(problem: ListProblem, rng: random.Random) -> list[dict[str, Any]]:
+    """Calls with what they return: lists of 0, 1, 5 and 8 numbers, drawn so that leaving a step out shows.
+
+    Steps that undo each other, or a drop on an empty list, cannot show; twenty draws must do.
+    """
+    shorter = [
+        ListProblem(problem.steps[:n] + problem.steps[n + 1 :], problem.returns) for n in range(problem.k)
+    ]
+    best: list[list[int]] = []
+    seen = -1
+    for _ in range(20):
+        lists = [[rng.randint(-9, 9) for _ in range(n)] for n in (0, 1, 5, 8)]
+        told = sum(any(solve(s, xs) != solve(problem, xs) for xs in lists) for s in shorter)
+        if told > seen:
+            best, seen = lists, told
+    return [{"args": [xs], "expected": solve(problem, list(xs))} for xs in best]
+
+
+def random_problem(rng: random.Random, k: int, split: Split) -> ListProblem:
+    """A problem of k steps of this split. No step stands twice in a row."""
+    while True:
+        steps = [rng.choice(list(STEPS))]
+        while len(steps) < k:
+            steps.append(rng.choice([name for name in STEPS if name != steps[-1]]))
+        problem = ListProblem(tuple(steps), rng.choice(list(RETURNS)))
+        if problem.split == split:
+            return problem
+
+
+def rows(seed: int, split: Split, params: CodeTinyParams) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of the source "code-tiny": (place, row) with question, tests, entry_point, answer (a program) and k.
+
+    Raises:
+        ValueError: there are not so many problems.
+    """
+    rng = random.Random(f"code-tiny/{seed}/{split}")
+    lengths = range(params.min_steps, params.max_steps + 1)
+    share = -(-params.count // len(lengths))
+    for k in lengths:
+        if share > (available := _count(k, split)):
+            raise ValueError(
+                f"{share} problems of {k} steps asked for, split {split!r} has {available}; lower params.count"
+            )
+    seen: set[ListProblem] = set()
+    for number in range(params.count):
+        problem = random_problem(rng, lengths[number % len(lengths)], split)
+        while problem in seen:
+            problem = random_problem(rng, problem.k, split)
+        seen.add(problem)
+        row = {
+            "question": question(problem),
+            "answer": program(problem),
+            "tests": make_tests(problem, rng),
+            "entry_point": ENTRY_POINT,
+            "k": problem.k,
+        }
+        yield f"code-tiny, {split} problem {number + 1}", row
+
+
+@cache
+def _count(k: int, split: Split) -> int:
+    """Problems of k steps in a split; beyond three steps a bound that nobody reaches."""
+    if k > 3:
+        return len(STEPS) * (len(STEPS) - 1) ** (k - 1) // 10
+    every = (ListProblem(steps, last) for steps in product(STEPS, repeat=k) for last in RETURNS)
+    return sum(p.split == split for p in every if all(a != b for a, b in pairwise(p.steps)))

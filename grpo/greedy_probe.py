@@ -1,0 +1,49 @@
+"""Does a base know how to go on? The share of known replies that it would write greedily, once begun as they begin.
+
+The gate of pre-training for tasks whose good reply is the likeliest one: sampling at temperature 1 slips where many
+replies of the corpus slip, the greedy choice shows what has been learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from policies.logprobs import causal_lm, hidden_states
+from policies.packing import PackedSequences, pack_documents
+from policies.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class GreedyProbe:
+    """Packed replies and which of their C tokens are judged."""
+
+    packed: PackedSequences
+    judged: Tensor
+    """(C,) bool."""
+
+
+def greedy_probe(tokenizer: Tokenizer, replies: Sequence[tuple[str, str]]) -> GreedyProbe:
+    """Replies as (what is given, what must follow). The given text includes the reply's opening, a matter of style."""
+    documents, judged = [], []
+    for given, rest in replies:
+        before = tokenizer.encode(given, add_special_tokens=True)
+        after = tokenizer.encode(rest)
+        documents.append([*before, *after])
+        judged += [False] * (len(before) - 1) + [True] * len(after)  # targets are all tokens but the first
+    return GreedyProbe(pack_documents(documents), torch.tensor(judged))
+
+
+def greedy_accuracy(model: nn.Module, probe: GreedyProbe) -> float:
+    """Share of the replies whose every judged token is the likeliest."""
+    with torch.no_grad():
+        states = hidden_states(model, probe.packed).index_select(0, probe.packed.predict_index)
+        head: Any = causal_lm(model).get_output_embeddings()
+        chosen = (states @ head.weight.T).argmax(-1)
+    slips = (probe.judged & (chosen != probe.packed.target_ids)).float()
+    per_reply = slips.new_zeros(probe.packed.sample_count).index_add_(0, probe.packed.sample_ids, slips)
+    return float((per_reply == 0).float().mean())
