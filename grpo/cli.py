@@ -102,12 +102,17 @@ def pretrain(recipe: Recipe, set_: Set = None) -> None:
 @app.command(epilog="Example: `grpo demo --seed 2 --run-dir runs/demo`")
 def demo(
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 1,
-    run_dir: Annotated[Path, typer.Option(help="Where the runs go.")] = Path("runs/demo"),
+    run_dir: Annotated[Path | None, typer.Option(help="Where the runs go. Default: runs/demo.")] = None,
+    task: Annotated[
+        str, typer.Option(help="`chain`: arithmetic; `code`: small programs, run in the sandbox.")
+    ] = "chain",
 ) -> None:
     """DeepSeek-R1-Zero in miniature: pre-train a tiny DeepSeek-V3, then GRPO; a report and samples at the end."""
-    from grpo.demo import run
+    from grpo.demo import TASKS, run
 
-    run(seed, run_dir)
+    if task not in TASKS:
+        raise typer.BadParameter(f"there are {', '.join(TASKS)}", param_hint="--task")
+    run(seed, run_dir or Path("runs/demo" if task == "chain" else f"runs/demo-{task}"), task)
 
 
 @app.command()
