@@ -220,7 +220,12 @@ class _Exchange:
 
     def _hear(self) -> dict[str, Any] | None:
         try:
-            data = self._channel.recv(1 << 18)
+            try:
+                data = self._channel.recv(1 << 18)
+            except (
+                ConnectionResetError
+            ):  # it ended without reading "stop"; what it said before can still be read
+                data = self._channel.recv(1 << 18)
         except OSError as error:
             self.fault = str(error)
             return None

@@ -129,6 +129,13 @@ _DENIED_ON_SHARED_HOST: dict[str, tuple[int | None, int | None]] = {
     "sched_setscheduler": (144, 119),
     "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274),
+    # changes that Landlock does not see to files that others may write to
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "setxattrat": (463, 463),
+    "removexattrat": (466, 466),
 }
 _DENIED_METADATA: dict[str, tuple[int | None, int | None]] = {
     # changes to files by path, which Landlock does not see; those by descriptor are left: it was opened under Landlock
@@ -142,12 +149,6 @@ _DENIED_METADATA: dict[str, tuple[int | None, int | None]] = {
     "utimes": (235, None),
     "futimesat": (261, None),
     "utimensat": (280, 88),
-    "setxattr": (188, 5),
-    "lsetxattr": (189, 6),
-    "removexattr": (197, 14),
-    "lremovexattr": (198, 15),
-    "setxattrat": (463, 463),
-    "removexattrat": (466, 466),
     "file_setattr": (469, 469),
 }
 _SPECIAL = {
@@ -190,8 +191,8 @@ def build_filter(
     """The filter as an array of struct sock_filter (8 bytes each).
 
     Args:
-        shares_host: there is no pid namespace; refuse to touch priorities of other processes.
-        denies_metadata: refuse chmod, chown, utime and setxattr by path.
+        shares_host: there is no pid namespace; refuse to touch priorities of other processes, and setxattr by path.
+        denies_metadata: refuse chmod, chown and utime by path.
         is_counted: a control group counts all memory. If not, refuse shared anonymous mappings: their pages stay when
             they are unmapped, and no process shows them. Huge pages, which nothing counts, are always refused.
 

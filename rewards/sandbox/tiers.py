@@ -97,6 +97,8 @@ def _weak_gaps(name: TierName, is_root: bool, facts: Mapping[str, Any]) -> tuple
             "the work directory is bounded per file, and by looking every 0.1 s: open files without a name are not "
             "seen",
         )
+    if is_root and name == "landlock":
+        gaps += ("programs may set the times of host files that all users may write to",)
     if not is_root and name == "landlock":
         if facts.get("landlock", 0) < SCOPES_SIGNALS:
             gaps += ("programs can signal this user's other processes (Landlock older than ABI 6)",)

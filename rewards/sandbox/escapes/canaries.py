@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import secrets
-import shutil
 import signal
 import socket
 import stat
@@ -15,6 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from resource import RLIMIT_NOFILE, prlimit
+
+from rewards.sandbox.child_tree import remove_tree
 
 ENV_NAME = "GRPO_ESCAPE_CANARY"
 _IPC_PRIVATE, _IPC_RMID, _SHM_BYTES = 0, 0, 4096
@@ -46,7 +47,7 @@ class Canaries:
         # Not in /tmp, which a sandbox replaces: what it does about other folders is the question.
         parent = "/var/tmp" if os.access("/var/tmp", os.W_OK | os.X_OK) else None
         self._folder = Path(tempfile.mkdtemp(prefix="grpo-canaries-", dir=parent))
-        self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+        self._stack.callback(remove_tree, str(self._folder))
         self._folder.chmod(0o755)
         self._sockets = _Sockets(self._folder / "socket", self.nonce)
         self._stack.callback(self._sockets.close)
@@ -109,7 +110,7 @@ class _Files:
     def _plant(self) -> None:
         for path in self._top.iterdir():
             if path.name != "socket":
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                remove_tree(str(path)) if path.is_dir() and not path.is_symlink() else path.unlink()
         self.open_folder.mkdir()
         self.open_folder.chmod(0o777)
         for path, mode in ((self.secret, 0o644), (self.open_file, 0o666), (self.open_folder / "kept", 0o666)):
@@ -130,7 +131,10 @@ class _Files:
             for name in (*folders, *files):
                 path = os.path.join(folder, name)
                 facts = os.lstat(path)
-                content = Path(path).read_bytes() if stat.S_ISREG(facts.st_mode) else None
+                content: bytes | None = None
+                if stat.S_ISREG(facts.st_mode):
+                    with contextlib.suppress(OSError):  # its mode was changed, which shows
+                        content = Path(path).read_bytes()
                 attributes = [] if os.path.islink(path) else os.listxattr(path)
                 times = None if name in folders else facts.st_mtime_ns
                 found[os.path.relpath(path, self._top)] = (

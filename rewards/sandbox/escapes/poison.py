@@ -143,7 +143,7 @@ os._exit(0)
 POISON = Category(
     "poison",
     (
-        Case("modules, builtins, start-up files", "python", _PYTHON),
+        Case("modules, builtins, start-up files", "python", _PYTHON, danger="host"),
         Case("the launcher's memory", "python", _LAUNCHER, danger="host"),
         Case("shell: profiles, commands, cron", "bash", _BASH, danger="host"),
         Case("node: modules and prototypes", "javascript", _NODE),
