@@ -1,7 +1,7 @@
 """Which part of a completion is the program. Pure text work, linear in the length of the completion.
 
 1. Reasoning never counts (`extract.after_reasoning`). Of the reply, the last complete `<answer>…</answer>` counts if
-   there is one, else all of it.
+   there is one; without any `<answer>`, all of it; with one that never closes, nothing.
 2. There, the last complete fenced block (``` or ~~~) whose tag names the language; if none is tagged so, the last one
    without a tag. Blocks tagged otherwise (```text, ```bash) are no programs of this language.
 3. An `<answer>` without any fence is the program as it stands. A reply without tag and block holds no program.
@@ -44,6 +44,8 @@ def program_of(completion: str, language: str) -> str | None:
     """The program by the rule above, with line ends made plain; None if there is none."""
     reply = after_reasoning(completion.replace("\r\n", "\n").replace("\r", "\n"))
     answer = last_answer_body(reply)
+    if answer is None and "<answer>" in reply:
+        return None
     found = blocks(reply if answer is None else answer)
     tags = _TAGS.get(language, (language,))
     for wanted in (tags, ("",)):

@@ -153,6 +153,7 @@ FENCED = "```python\nprint(1)\n```"
         ("<answer>```python\nprint(5)\n```</answer>", "print(5)\n"),
         ("<answer>```python\nprint(5)\n</answer>", None),
         ("<answer>  </answer>", None),
+        (f"<answer>\n{FENCED}", None),
         ("print(6)", None),
         ("", None),
         ("1. First:\n   ```python\n   if 1:\n       print(1)\n   ```", "if 1:\n    print(1)\n"),
