@@ -226,7 +226,7 @@ HEDGES: Sequence[str] = (
     "It can't be {0}", "the opposite of {0}", "{0} divided by 2", "twice {0}", "half of {0}", "{0} squared",
     "{0} hundred", "the {0}th", "{0}th", "page {0}", "option {0}", "step {0}", "{0} out of {1}", "{0}:{1}",
 )  # fmt: skip
-NEEDS_INTEGER = frozenset({"{0}th", "the {0}th", "{0}:{1}", "{0}_2"})
+NEEDS_INTEGER = frozenset({"{0}!", "{0}th", "the {0}th", "{0}:{1}", "{0}_2"})
 
 
 def number_values(rng: random.Random, count: int) -> list[Fraction]:

@@ -472,6 +472,202 @@ x^2-1 ¦ (x-1)(x+1) ¦ 0 ¦ Expand $(x-1)(x+1)$.
 3 ¦ \sqrt{9} ¦ 0 ¦ What is \sqrt{9}?
 6.25 ¦ 2.5^2 ¦ 0 ¦ What is 2.5 squared?
 """,
+    "hand: assorted": r"""
+5 ¦ 5 \pmod 7 ¦ 0
+x \equiv 5 \pmod{7} ¦ x \equiv 5 \pmod 7 ¦ 1
+5 \pmod 7 ¦ 5 \pmod{7} ¦ 1
+5 \pmod 7 ¦ 5 \pmod{8} ¦ 0
+5 ¦ __import__('os').system('echo 5') ¦ 0
+5 ¦ eval('5') ¦ 0
+5 ¦ int('5') ¦ 0
+5 ¦ Integer(5) ¦ 0
+5 ¦ 1/0 ¦ 0
+5 ¦ 0/0 ¦ 0
+0 ¦ 0/5 ¦ 1
+0 ¦ O ¦ 0
+0 ¦ zero ¦ 1
+0 ¦ null ¦ 0
+0 ¦ {} ¦ 0
+3 cups ¦ 3 ¦ 1
+3 cups ¦ 3 cups ¦ 1
+3/4 cup ¦ 0.75 cups ¦ 1
+3 cups ¦ 3 spoons ¦ 0
+5 \text{ apples} ¦ 5 ¦ 1
+$10.50 ¦ 10 dollars and 50 cents ¦ 1
+$10.50 ¦ 10 dollars and 5 cents ¦ 0
+2.25 hours ¦ 2 hours 15 min ¦ 1
+2.25 hours ¦ 2 hours and 25 minutes ¦ 0
+135 minutes ¦ 2 h 15 min ¦ 1
+1200 ¦ 1.2 × 10^3 ¦ 1
+1200 ¦ 1.2*10**3 ¦ 1
+1200 ¦ 1.2E+3 ¦ 1
+1200 ¦ 1.2e+03 ¦ 1
+300000000 m/s ¦ 3.0 × 10⁸ m/s ¦ 1
+3e8 m/s ¦ 3\times10^8\text{ m/s} ¦ 1
+3e8 m/s ¦ 3\times10^9\text{ m/s} ¦ 0
+i\sqrt{3} ¦ \sqrt{3}i ¦ 1
+\frac{\sqrt{3}}{2} ¦ \sin 60^\circ ¦ 1
+f(x)=x^2+1 ¦ x^2+1 ¦ 1
+x^2 + C ¦ x^2 + C ¦ 1
+x^2 + C ¦ x^2 + c ¦ 1
+x^2 + C ¦ x^2 ¦ 0
+\log_{10} 2 ¦ \log 2 ¦ 1
+2^{100} ¦ 1267650600228229401496703205376 ¦ 1
+2^{100} ¦ 1267650600228229401496703205377 ¦ 0
+0.007 ¦ 7 \times 10^{-3} ¦ 1
+72 ¦ 2^3 \cdot 3^2 ¦ 1
+2^3 \cdot 3^2 ¦ 72 ¦ 1
+x=3 ¦ 3 = x ¦ 1
+1/3 ¦ 0.333... ¦ 1
+1/3 ¦ 0.\dot{3} ¦ 1
+1/7 ¦ 0.142857142857... ¦ 1
+1/3 ¦ 0.3\overline{3} ¦ 1
+7/2 ¦ 三又二分之一 ¦ 1
+-3 ¦ 负三 ¦ 1
+0.5 ¦ 零点五 ¦ 1
+12.5% ¦ 百分之十二点五 ¦ 1
+200 ¦ 两百 ¦ 1
+1230000 ¦ 一百二十三万 ¦ 1
+3.5小时 ¦ 3个半小时 ¦ 1
+3 ¦ 答：3个苹果 ¦ 0
+-5°C ¦ -5 degrees Celsius ¦ 1
+-5°C ¦ 5°C ¦ 0
+(3,4) ¦ x=3, y=4 ¦ 1
+(3,4) ¦ 3, 4 ¦ 1
+(3,4) ¦ 4, 3 ¦ 0
+(3,4) ¦ 34 ¦ 0
+\sqrt{50} ¦ 5\sqrt{2} ¦ 1
+\sqrt{50} ¦ 5 \sqrt 2 ¦ 1
+\sqrt{50} ¦ 5√2 ¦ 1
+\frac{1}{2} ¦ \frac{1}{2}x ¦ 0
+\frac{1}{2} ¦ 1 / 2 ¦ 1
+\frac{1}{2} ¦ 1÷2 ¦ 1
+\frac{1}{2} ¦ one half ¦ 1
+\frac{1}{2} ¦ half ¦ 1
+\frac{3}{4} ¦ three quarters ¦ 1
+\frac{3}{4} ¦ three-fourths ¦ 1
+\frac{2}{3} ¦ two thirds ¦ 1
+\frac{2}{3} ¦ two-thirds ¦ 1
+\frac{2}{3} ¦ one third ¦ 0
+5 ¦ five ¦ 1
+5 ¦ Five. ¦ 1
+5 ¦ V ¦ 0
+12 ¦ 12. ¦ 1
+12 ¦ 12.0 cm ¦ 1
+1/2 ¦ 1:2 ¦ 0
+1:2 ¦ 1/2 ¦ 0
+50% ¦ 1:2 ¦ 0
+0.5 ¦ 1/2 ¦ 1
+10 ¦ 10 % ¦ 0
+10 ¦ ten percent ¦ 0
+10% ¦ ten percent ¦ 1
+x+1 ¦ 1+x ¦ 1
+x+1 ¦ x + 1 = 0 ¦ 0
+x=2 ¦ x=2.0 ¦ 1
+x<3 ¦ x < 3.0 ¦ 1
+y=x ¦ x=y ¦ 1
+2x+3y=6 ¦ y = 2 - \frac{2}{3}x ¦ 1
+2x+3y=6 ¦ y = 2 + \frac{2}{3}x ¦ 0
+a_1 ¦ a_2 ¦ 0
+a_{n} = 2n ¦ 2n ¦ 1
+\text{(A) } 5 ¦ A ¦ 1
+\text{(A) } 5 ¦ 5 ¦ 1
+A ¦ A. 5 ¦ 0
+A ¦ (A) 5 ¦ 0
+Alice and Bob ¦ Bob and Alice ¦ 1
+Alice, Bob ¦ Alice ¦ 0
+red ¦ Red ¦ 1
+red ¦ dark red ¦ 0
+3\frac{1}{2} ¦ 3.5 ¦ 1
+3\frac{1}{2} ¦ 3 + \frac{1}{2} ¦ 1
+-1 ¦ \cos\pi ¦ 1
+\frac{\pi}{6} ¦ 30^\circ ¦ 0
+30^\circ ¦ \frac{\pi}{6} ¦ 0
+6\text{ cm}^2 ¦ 6\text{ cm}^{2} ¦ 1
+6\text{ cm}^2 ¦ 6cm² ¦ 1
+6\text{ cm}^2 ¦ 6 sq cm ¦ 1
+6\text{ cm}^2 ¦ 6 square cm ¦ 1
+6\text{ cm}^2 ¦ 6\text{ cm}^3 ¦ 0
+6 cubic feet ¦ 6 ft³ ¦ 1
+55 mph ¦ 55 miles/hour ¦ 1
+55 mph ¦ 55 ¦ 1
+10 N ¦ 10 kg·m/s^2 ¦ 1
+1 kWh ¦ 3.6 MJ ¦ 1
+1,234 ¦ 1 234 ¦ 1
+1,234 ¦ 1.234 ¦ 0
+1,234 ¦ 12,34 ¦ 0
+1,234 ¦ 1234.0 ¦ 1
+-5 ¦ minus 5 ¦ 1
+-5 ¦ negative 5 ¦ 1
+-5 ¦ negative five ¦ 1
+-5 ¦ (-5) ¦ 1
+-5 ¦ - 5 ¦ 1
+-5 ¦ –5 ¦ 1
+-5 ¦ ( - 5 ) ¦ 1
+2^{-3} ¦ 1/8 ¦ 1
+\frac{1}{2^3} ¦ 0.125 ¦ 1
+\tfrac{7}{12} ¦ 7/12 ¦ 1
+p \approx 0.35 ¦ 0.35 ¦ 1
+0.35 ¦ \approx 0.35 ¦ 1
+0.35 ¦ 0.354 ¦ 0
+0.35 ¦ 0.35 \pm 0.01 ¦ 0
+December 25 ¦ 12/25 ¦ 0
+1/2 ¦ 1/2/2 ¦ 0
+12:30 ¦ 12:30:00 ¦ 1
+7 p.m. ¦ 19:00 ¦ 1
+7 p.m. ¦ 7 a.m. ¦ 0
+7 p.m. ¦ 7 ¦ 0
+7 o'clock ¦ 7:00 ¦ 1
+Monday ¦ monday. ¦ 1
+3 ¦ 3 \text{ (since } x>0) ¦ 0
+3 ¦ x = 3 (as required) ¦ 0
+3 ¦ 3, as required ¦ 0
+3 ¦ 3 \quad \blacksquare ¦ 0
+3 ¦ \$3 ¦ 1
+3 ¦ \3 ¦ 0
+3 ¦ "3" ¦ 1
+3 ¦ '3' ¦ 0
+3 ¦ [3] ¦ 0
+3 ¦ {3} ¦ 1
+3 ¦ \{3\} ¦ 1
+\{3\} ¦ 3 ¦ 1
+3 ¦ (3,) ¦ 0
+3 ¦ <3> ¦ 0
+3 ¦ |3| ¦ 1
+3 ¦ 3|4 ¦ 0
+3 ¦ 3 \\ 4 ¦ 0
+3 ¦ 3 & 4 ¦ 0
+3 ¦ 3\text{ or }4 ¦ 0
+3 ¦ \text{3 or 4} ¦ 0
+3 ¦ 3 \vee 4 ¦ 0
+3 ¦ 3\lor4 ¦ 0
+3 ¦ \max(3, 4) ¦ 0
+3 ¦ \min(3, 4) ¦ 1
+3 ¦ 3 \text{ but not } 4 ¦ 0
+3 ¦ 3 \ne 4 ¦ 0
+3 ¦ 3 \to 4 ¦ 0
+3 ¦ 3!=4 ¦ 0
+6 ¦ 3! ¦ 1
+3 ¦ 3 if n even ¦ 0
+3 ¦ \begin{cases} 3 & n \text{ even} \\ 4 & n \text{ odd} \end{cases} ¦ 0
+\begin{cases} 3 & x>0 \\ 4 & x \le 0 \end{cases} ¦ \begin{cases} 3 & x>0 \\ 4 & x \le 0 \end{cases} ¦ 1
+n ¦ N ¦ 0
+10^{10^{10}} ¦ 10^{10^{10}}+1 ¦ 0
+\frac{1}{0} ¦ \frac{2}{0} ¦ 0
+\infty ¦ \frac{1}{0} ¦ 0
+\text{undefined} ¦ undefined ¦ 1
+\text{DNE} ¦ does not exist ¦ 0
+(0, 1) ¦ (0.0, 1.0) ¦ 1
+(0, 1) ¦ 0 < x < 1 ¦ 1
+(0, 1) ¦ 0 < y < 1 ¦ 1
+-2 < x < 3 ¦ (-2,3) ¦ 1
+-2 < x < 3 ¦ -2<t<3 ¦ 0
+x \in \{1, 2\} ¦ \{1,2\} ¦ 1
+x \in \{1, 2\} ¦ x=1,2 ¦ 1
+x = 1, 2 ¦ 1, 2 ¦ 1
+x = 1, 2 ¦ x = 1 or x = 2 ¦ 1
+x = 1, 2 ¦ x=1 ¦ 0
+""",
 }
 
 

@@ -244,12 +244,15 @@ def _echoes(text: str, candidate: Value, prompt: str) -> bool:
         return False
     used = re.findall(r"[0-9]+(?:\.[0-9]+)?", candidate.latex)
     asked = set(re.findall(r"[0-9]+(?:\.[0-9]+)?", prompt))
+    asked |= {
+        power for power, word in (("2", r"square|平方"), ("3", r"cube|立方")) if re.search(word, prompt, re.I)
+    }
     return len(used) > 1 and set(used) <= asked and _is_sum(candidate.latex)
 
 
 def _is_sum(latex: str) -> bool:
     """True if numbers are joined by an operator, so that something was left to compute."""
-    return re.search(r"[0-9)}]\s*(?:[+*/-]|\\(?:cdot|times|div))", latex) is not None
+    return re.search(r"[0-9)}]\s*(?:[+*/^-]|\\(?:cdot|times|div))", latex) is not None
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ _HALF_ZH = {"上午": "am", "早上": "am", "凌晨": "am", "下午": "pm", "晚
 _CLOCK = re.compile(
     rf"({'|'.join(_HALF_ZH)})?\s*([0-9]{{1,2}}):([0-5][0-9])(?::([0-5][0-9]))?\s*([AaPp])?(?(5)\.?\s?[Mm]\.?)"
 )
-_CLOCK_HOUR = re.compile(r"([0-9]{1,2})\s*([AaPp])\.?\s?[Mm]\.?")
+_CLOCK_HOUR = re.compile(r"([0-9]{1,2})\s*(?:o'clock|(?:o'clock\s*)?([AaPp])\.?\s?[Mm]\.?)")
 _CLOCK_ZH = re.compile(rf"({'|'.join(_HALF_ZH)})?\s*([0-9]{{1,2}})\s*[点时]\s*(?:([0-9]{{1,2}})\s*分?)?")
 _NAMED = {"noon": Clock(12, 0, 0, "pm"), "midday": Clock(12, 0, 0, "pm"), "midnight": Clock(12, 0, 0, "am")}
 _ISO_DAY = re.compile(r"([0-9]{4})[-/.]([0-9]{1,2})[-/.]([0-9]{1,2})")
@@ -58,7 +58,7 @@ def read_clock(text: str) -> Clock | None:
         hour, minute, second = int(match[2]), int(match[3]), int(match[4] or 0)
         half = f"{match[5].lower()}m" if match[5] else _HALF_ZH.get(match[1] or "", "")
     elif match := _CLOCK_HOUR.fullmatch(text):
-        hour, minute, second, half = int(match[1]), 0, 0, f"{match[2].lower()}m"
+        hour, minute, second, half = int(match[1]), 0, 0, f"{match[2].lower()}m" if match[2] else ""
     elif (match := _CLOCK_ZH.fullmatch(text)) and "时" not in text.replace("小时", ""):
         half = _HALF_ZH.get(match[1] or "", "")
         hour, minute, second = int(match[2]), int(match[3] or 0), 0

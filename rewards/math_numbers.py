@@ -15,6 +15,9 @@ _MAX_EXPONENT = 400
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,3}(?: [0-9]{3})+|[0-9]+)"
 _DECIMAL = re.compile(rf"([+-]?)\s?(?:({_DIGITS})(?:\.([0-9]*))?|\.([0-9]+))")
 _REPEATING = re.compile(r"([+-]?)([0-9]+)\.([0-9]*)\s*\\overline\s*\{\s*([0-9]+)\s*\}")
+_CONTINUED = re.compile(
+    r"([+-]?)([0-9]+)\.([0-9]{0,20}?)(?:([0-9])\4{2,40}|([0-9]{2,8})\5{1,20})\s*(?:\.\.\.|\\[lc]?dots)"
+)
 _FRACTION = re.compile(
     r"([+-]?)\s?(?:([0-9]+) ?(?=\\frac)|([0-9]+) (?=[0-9]+ ?/))?"
     r"(?:\\frac\{\s*(-?\s?[0-9.,]+)\s*\}\{\s*(-?\s?[0-9.,]+)\s*\}|([0-9.,]+) ?/ ?(-?[0-9.,]+))"
@@ -38,6 +41,10 @@ _WORDS = {
     )
 } | {f"{w}ty": n for w, n in zip("thir for fif six seven eigh nine".split(), range(30, 100, 10), strict=True)}
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_PARTS = {
+    name: number
+    for number, name in enumerate("half third quarter fifth sixth seventh eighth ninth tenth".split(), 2)
+} | {"fourth": 4, "twelfth": 12, "hundredth": 100}
 _ZH_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 _ZH_UNITS = {"十": 10, "百": 100, "千": 1000}
 
@@ -67,8 +74,10 @@ def read_number(text: str) -> Numeral | None:
             or _fraction(text)
             or _scientific(text)
             or _repeating(text)
+            or _continued(text)
             or _large(text)
             or _word(text)
+            or _word_fraction(text)
         )
     return _large(text) or _chinese(text)
 
@@ -140,6 +149,16 @@ def _repeating(text: str) -> Numeral | None:
     return Numeral(-value if sign == "-" else value, "decimal", (-1,))
 
 
+def _continued(text: str) -> Numeral | None:
+    """0.333..., 0.1818\\ldots: digits that have begun to repeat, three times one digit or twice several."""
+    match = _CONTINUED.fullmatch(text)
+    if match is None:
+        return None
+    sign, whole, start, digit, several = match.groups()
+    cycle = digit or several
+    return _repeating(f"{sign}{whole}.{start}\\overline{{{cycle}}}")
+
+
 def _large(text: str) -> Numeral | None:
     match = _MAGNITUDE.fullmatch(text)
     number = read_number(match.group(1)) if match else None
@@ -150,6 +169,7 @@ def _large(text: str) -> Numeral | None:
 
 def _word(text: str) -> Numeral | None:
     """English numerals below 10^15: forty-two, one hundred and five, two million three thousand."""
+    negative = text.startswith("-")
     parts = text.lower().replace("-", " ").split()
     if not parts or not all(
         part in _WORDS or part in _SCALES or part in ("hundred", "and") for part in parts
@@ -167,7 +187,20 @@ def _word(text: str) -> Numeral | None:
         if parts and scale == 1:
             return None
         parts = parts[1:] if parts[:1] == ["and"] and len(parts) > 1 else parts
-    return Numeral(Fraction(total), "integer")
+    return Numeral(Fraction(-total if negative else total), "integer")
+
+
+def _word_fraction(text: str) -> Numeral | None:
+    """half, two thirds, three-quarters, two and a half."""
+    whole_text, joined, part_text = text.lower().rpartition(" and ")
+    whole = _word(whole_text) if joined else Numeral(Fraction(0), "integer")
+    count_text, _, name = part_text.replace("-", " ").rpartition(" ")
+    top = 1 if count_text in ("", "a", "one") else _WORDS.get(count_text, 0)
+    bottom = _PARTS.get(name.removesuffix("s").replace("halve", "half"), 0)
+    if whole is None or not 0 < top < bottom or (count_text == "" and (bottom != 2 or joined)):
+        return None
+    digits = (int(whole.value), top, bottom)
+    return Numeral(whole.value + Fraction(top, bottom), "mixed" if joined else "fraction", digits)
 
 
 def _below_thousand(parts: list[str]) -> tuple[int | None, int]:
@@ -188,7 +221,27 @@ def _below_thousand(parts: list[str]) -> tuple[int | None, int]:
 
 
 def _chinese(text: str) -> Numeral | None:
-    """Chinese numerals below 10^12, fractions (三分之一) and percentages (百分之五)."""
+    """Chinese numerals below 10^12, decimals (零点五), fractions (三分之一, 二又三分之一)."""
+    if "又" in text:
+        whole_text, _, part_text = text.partition("又")
+        whole, part = read_number(whole_text), read_number(part_text) if "分之" in part_text else None
+        if (
+            whole is None
+            or part is None
+            or not 0 < part.value < 1
+            or whole.value.denominator != 1
+            or whole.value < 1
+        ):
+            return None
+        return Numeral(whole.value + part.value, "mixed", (int(whole.value), *part.digits[1:]))
+    if text.count("点") == 1:
+        whole_text, _, digits = text.partition("点")
+        whole_number = _chinese_integer(whole_text.lstrip("负"))
+        if whole_number is None or not digits or any(char not in _ZH_DIGITS for char in digits):
+            return None
+        return _decimal(
+            f"{'-' * text.startswith('负')}{whole_number}.{''.join(str(_ZH_DIGITS[c]) for c in digits)}"
+        )
     if "分之" in text:
         bottom_text, _, top_text = text.partition("分之")
         bottom, top = read_number(bottom_text), read_number(top_text)

@@ -66,6 +66,7 @@ _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _PLAIN_FUNCTION = re.compile(
     r"(?<![A-Za-z\\])(sin|cos|tan|cot|sec|csc|ln|log|exp|pi|theta|arcsin|arccos|arctan)(?![A-Za-z])"
 )
+_DEGREES = re.compile(r"\\?(sin|cos|tan|cot|sec|csc)\s*\(?\s*([0-9]{1,4})\s*\^\\circ\s*\)?")
 _SHORT_WORDS = frozenset(
     "is or no of to in on an at as by if it we so do up he me my be am us go ok hi oh".split()
 )
@@ -259,7 +260,7 @@ def _expression(text: str) -> Expression | None:
 
 def _as_latex(text: str) -> str:
     text = re.sub(r"(?<!\\)sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
-    text = text.replace("**", "^")
+    text = _DEGREES.sub(r"\\\1(\\frac{\2\\pi}{180})", text.replace("**", "^"))
     text = re.sub(r"\^\s*\(([^()]*)\)", r"^{\1}", text)
     text = re.sub(r"\^\s*(-?[0-9]+(?:\.[0-9]+)?)", r"^{\1}", text)
     text = _PLAIN_FUNCTION.sub(r"\\\1 ", text)

@@ -78,8 +78,8 @@ def expressions(reference: Value, candidate: Value) -> int:
     for exact, decimal in ((a, candidate), (b, reference)):
         if isinstance(decimal, Quantity) and decimal.number.form == "decimal":
             number = decimal.number
-            enough = number.significant >= _MIN_SIGNIFICANT
-            return EQUAL if enough and math_symbolic.near(exact, number.value, number.decimals) else DIFFERENT
+            if number.significant >= _MIN_SIGNIFICANT:
+                return EQUAL if math_symbolic.near(exact, number.value, number.decimals) else DIFFERENT
     return EQUAL if math_symbolic.same(a, b) else DIFFERENT
 
 

@@ -69,6 +69,7 @@ def clean(text: str) -> str:
         if shorter == text or not shorter.strip():
             break
         text = _unwrapped(shorter)
+    text = re.sub(r"^(?:minus|negative)\s+(?=[\w.\\])", "-", text, flags=re.IGNORECASE)
     return " ".join(text.split())
 
 
@@ -131,7 +132,7 @@ def _unwrapped(text: str) -> str:
         text = text.strip()
         if text.endswith("\\"):
             text = text[:-1]
-        if len(text) > 1:
+        if len(text) > 1 and not text.endswith("..."):
             text = text.rstrip(".;,").rstrip() or text
             text = re.sub(r"(?<=[A-Za-z]{2})!+$", "", text)  # after a number it is a factorial
         for mark in ("**", "__", "`", '"'):

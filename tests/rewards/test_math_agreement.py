@@ -7,7 +7,10 @@ from benchmarks.math_agreement_hand import hand
 from rewards.math_accuracy import accuracy, warm_up
 from rewards.rows import RewardRow
 
-KNOWN_MISSES = {"half an hour", "quarter to four", "Wed.", "|x - 1| < 2"}
+KNOWN_MISSES = {
+    "half an hour", "quarter to four", "Wed.", "|x - 1| < 2", "x^2 + c", r"0.\dot{3}", "3个半小时", "10 kg·m/s^2", "3.6 MJ",
+    "A", "5",  # of the reference (A) 5
+}  # fmt: skip
 """Right answers that are not understood; they cost a sample and teach nothing wrong."""
 
 
@@ -23,9 +26,9 @@ def _wrong(cases: list[Case]) -> list[tuple[str, str, float | None]]:
 
 def test_cases_labelled_by_hand():
     cases = list(hand())
-    assert len(cases) > 400
+    assert len(cases) > 600
     wrong = _wrong(cases)
-    assert {answer for _, answer, _ in wrong} == KNOWN_MISSES
+    assert {answer for _, answer, _ in wrong} == KNOWN_MISSES, wrong
     assert {score for *_, score in wrong} == {0.0}
 
 
