@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from grpo.commands.code_tests import tests_app
 from grpo.commands.curate import curate
+from grpo.commands.graph import run_graph
 from grpo.commands.options import Address, Model, Recipe, Set, overrides
 from grpo.commands.reward import reward_app
 from grpo.commands.reward_model import pairs, reward_model
@@ -43,6 +44,7 @@ app.command(epilog="Example: `grpo pairs pairs.toml --set judge.votes=4`")(pairs
 app.command(name="reward-model", epilog="Example: `grpo reward-model helpful.toml --set seed=2`")(
     reward_model
 )
+app.command(name="run", epilog="Example: `grpo run r1-tiny --set zero.steps=20 --until eval-zero`")(run_graph)
 app.command(epilog="Example: `grpo sft smollm2-gsm8k-sft --set epochs=1 --set run_dir=runs/try`")(sft)
 
 errors = Console(stderr=True)

@@ -1,0 +1,38 @@
+"""`grpo run`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from grpo.commands.options import Address
+
+GraphName = Annotated[str, typer.Argument(help="Graph recipe: TOML file or shipped name, e.g. r1-tiny.")]
+GraphSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="STAGE.KEY=VALUE",
+        help="Override a stage's config key, or graph.seed, graph.run_dir. Repeatable.",
+    ),
+]
+
+
+def run_graph(
+    recipe: GraphName,
+    set_: GraphSet = None,
+    until: Annotated[str | None, typer.Option(help="Run this stage and what it needs only.")] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", help="Run this stage and all that need it again, whatever is there."),
+    ] = None,
+    address: Address = None,
+) -> None:
+    """All stages of a recipe, e.g. DeepSeek-R1's. Run it again: what is up to date is kept, what was cut goes on."""
+    from grpo.graph.parse import load_graph
+
+    graph = load_graph(recipe, set_ or [])
+    from grpo.graph.run import run
+
+    run(graph, address, until, from_)

@@ -1,0 +1,93 @@
+"""A graph recipe as it stands in TOML. Pydantic alone; grpo/graph/parse.py makes nodes of it.
+
+[graph]
+run_dir = "runs/r1-tiny"
+seed = 1
+
+[stages.zero]
+command = "rl"
+recipe = "r1-zero-tiny"
+gate = { metric = "final_pass1", at_least = 0.4 }
+[stages.zero.set]
+"policy.model" = "{base.policy}"
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from grpo.graph.plan_config import PlanConfig, StagePlan
+from policies.settings import Settings
+
+NAME = r"^[a-z][a-z0-9-]*$"
+
+
+class GraphSettings(Settings):
+    """What holds for all stages."""
+
+    run_dir: Path
+    """Each stage gets the folder of its name in it."""
+    seed: int = Field(0, ge=0)
+    """Of every stage that does not set its own; "{seed}" as a value in a stage's `set` means it too."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Further columns of the tables: name in summary.json = path in the evaluation's summary, e.g.
+    general = "by_kind.general.judge"."""
+
+
+class Gate(Settings):
+    """Stages that need this one run only if a figure of it is within bounds."""
+
+    metric: str = Field(min_length=1)
+    """Path in the stage's summary, e.g. "pass1"; "eval.pass1" is of the last evaluation of an RL stage."""
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _some_bound(self) -> Gate:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("a gate needs at_least or at_most")
+        return self
+
+
+class Row(Settings):
+    """Where an evaluation stands in the tables. Evaluations with the same name share a row."""
+
+    table: Literal["stages", "students"]
+    name: str = Field(min_length=1)
+    prefix: str = ""
+    """In front of the column names, e.g. "aime_": for several benchmarks in one row."""
+
+
+class StageSettings(Settings):
+    """One stage of the graph."""
+
+    command: str
+    """`grpo <command>`, one of grpo/stages/registry.py."""
+    recipe: str | None = None
+    """A recipe of that command, shipped or a file, that `set` overrides."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Config keys, dotted or as tables. "{stage.output}" at the start of a string is an artefact of another stage."""
+    after: tuple[str, ...] = Field(default=())
+    """Stages that must be done before, besides those whose artefacts are named."""
+    gate: Gate | None = None
+    row: Row | None = None
+    plan: StagePlan = StagePlan()
+    """What `grpo plan` cannot know of the stage."""
+
+    @model_validator(mode="after")
+    def _rows_are_evaluations(self) -> StageSettings:
+        if self.row is not None and self.command != "eval":
+            raise ValueError(f'row: only stages with command = "eval" give rows, not {self.command!r}')
+        return self
+
+
+class GraphRecipe(Settings):
+    """The file."""
+
+    graph: GraphSettings
+    plan: PlanConfig = PlanConfig()
+    """The machine that `grpo plan` reckons with."""
+    stages: dict[str, StageSettings] = Field(min_length=1)

@@ -1,0 +1,96 @@
+"""What makes two runs of a stage the same: hashes of what it is told and of what it reads, never of time or place.
+
+    key of a node = hash(command, resolved config, artefacts and files that it names, by content)
+
+A path in a config counts by what lies there, the folder that a stage writes to not at all. An artefact's hash is of
+its files' content; of a JSON summary what depends on the clock or the machine is left out.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from grpo.graph.parse import Node
+from grpo.graph.references import leaves
+from grpo.run_dir import MACHINE_KEYS
+
+FORMAT = 1
+"""Raised when a stage begins to do something else with the same config."""
+VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts"})
+"""Keys of summaries that differ between two equal runs."""
+
+
+def node_key(
+    node: Node,
+    artefacts: Mapping[tuple[str, str], str],
+    hash_input: Callable[[Path], str] | None = None,
+) -> str:
+    """The key, 16 hex digits.
+
+    Args:
+        node: the stage.
+        artefacts: (stage, output) → hash, of every artefact that the node needs.
+        hash_input: of a file or folder that no stage made; default `hash_path`.
+    """
+    tree = node.config.model_dump(mode="json")
+    tree.pop(node.stage.place)
+    needed = {reference.key: reference for reference in node.needs}
+    told: dict[str, Any] = {}
+    for value, key in leaves(tree):
+        if key in MACHINE_KEYS:
+            continue
+        if key in needed:
+            reference = needed[key]
+            # What follows the stage's folder, e.g. policy or policy/tokenizer.json; the folder itself may move.
+            inside = str(Path(value).relative_to(node.folder.parent / reference.stage))
+            told[key] = ["artefact", artefacts[reference.stage, reference.output], inside]
+        elif isinstance(value, str) and is_input(node, key) and (path := input_path(value)) is not None:
+            told[key] = [value, (hash_input or hash_path)(path)]
+        else:
+            told[key] = value
+    return digest({"format": FORMAT, "command": node.command, "config": told})
+
+
+def is_input(node: Node, key: str) -> bool:
+    """True if the value of this key may name a file or folder."""
+    return any(fnmatch.fnmatchcase(key, pattern) for pattern in node.stage.inputs)
+
+
+def input_path(value: str) -> Path | None:
+    """The file or folder that a value names, of `path.py:function` the file; None if there is none."""
+    file, colon, _ = value.rpartition(":")
+    for text in (value, file if colon else ""):
+        if text and Path(text).exists():
+            return Path(text)
+    return None
+
+
+def hash_path(path: Path) -> str:
+    """Hash of a file's content, or of a folder's files by name and content."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        return digest({str(p.relative_to(path)): hash_file(p) for p in files})
+    return hash_file(path)
+
+
+def hash_file(path: Path) -> str:
+    """16 hex digits of the content; of a JSON object without its volatile keys."""
+    if path.suffix == ".json":
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            content = None
+        if isinstance(content, dict):
+            return digest({k: v for k, v in content.items() if k not in VOLATILE})
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def digest(value: Any) -> str:
+    """16 hex digits of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]

@@ -1,0 +1,279 @@
+"""A graph recipe → nodes with checked configs, in the order in which they run. Loads no model and no data.
+
+    graph = load_graph("r1-tiny", ["zero.steps=10", "graph.seed=2"])
+    graph.nodes["zero"].config          an RlConfig; references are the paths where the artefacts will be
+
+Every fault of the recipe and of every stage's config is found here, and all are told at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from grpo.config_io import check, did_you_mean, find_recipe, line_of, parse_override, read_toml, set_key
+from grpo.errors import ConfigError
+from grpo.eval_config import as_eval
+from grpo.graph.config import NAME, GraphRecipe, StageSettings
+from grpo.graph.references import Reference, fill, flatten, references
+from grpo.stages.registry import STAGES, StageCommand
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage, ready to run."""
+
+    name: str
+    command: str
+    stage: StageCommand
+    config: BaseModel
+    folder: Path
+    needs: tuple[Reference, ...]
+    """Artefacts that its config names."""
+    settings: StageSettings
+    """As the recipe has it: gate, row, after, plan."""
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Stages that must be done before, each once."""
+        return tuple(dict.fromkeys([*(r.stage for r in self.needs), *self.settings.after]))
+
+    def output(self, name: str) -> Path:
+        """Where an artefact is or will be."""
+        return self.folder / self.stage.outputs[name]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A checked recipe."""
+
+    name: str
+    run_dir: Path
+    seed: int
+    nodes: Mapping[str, Node]
+    """In an order in which parents come first, among equals that of the file."""
+    recipe: GraphRecipe
+
+    def ancestors(self, name: str) -> set[str]:
+        """The stage and all that it needs."""
+        found = {name}
+        for node in reversed(list(self.nodes.values())):
+            if node.name in found:
+                found.update(node.parents)
+        return found
+
+    def descendants(self, name: str) -> set[str]:
+        """The stage and all that need it."""
+        found = {name}
+        for node in self.nodes.values():
+            if found.intersection(node.parents):
+                found.add(node.name)
+        return found
+
+
+def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
+    """Read and check a graph recipe and the config of every stage.
+
+    Args:
+        recipe: TOML file or shipped name.
+        overrides: "stage.key=value", "graph.key=value" or "stage.gate.at_least=value" each.
+
+    Raises:
+        ConfigError: every fault with file, stage, key and mend.
+    """
+    name, text = find_recipe(recipe)
+    tree = read_toml(name, text)
+    if "graph" not in tree or not isinstance(tree.get("stages"), dict):
+        command = f"; it is a recipe of `grpo {tree['stage']}`" if "stage" in tree else ""
+        raise ConfigError(f"{name}: not a graph: it has no sections [graph] and [stages.…]{command}")
+    later = _override(tree, overrides)
+    checked = check(GraphRecipe, tree, name, text)
+    faults = list(_name_faults(checked, name, text))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    trees: dict[str, dict[str, Any]] = {}
+    for stage in checked.stages:
+        try:
+            trees[stage] = _tree(stage, checked, later.get(stage, []), _where(name, text, stage))
+        except ConfigError as error:
+            faults.append(str(error))
+    faults += _reference_faults(checked, trees, name, text)
+    if faults:
+        raise ConfigError("\n".join(faults))
+    paths = {
+        (stage, output): str(checked.graph.run_dir / stage / path)
+        for stage, settings in checked.stages.items()
+        for output, path in STAGES[settings.command].outputs.items()
+    }
+    nodes: dict[str, Node] = {}
+    for stage in _order(checked, trees, name):
+        written = {".".join(key): override for key, _, override in later.get(stage, [])}
+        try:
+            nodes[stage] = _node(stage, checked, trees[stage], paths, written, _where(name, text, stage))
+        except ConfigError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return Graph(
+        Path(name).name.removesuffix(".toml"), checked.graph.run_dir, checked.graph.seed, nodes, checked
+    )
+
+
+Override = tuple[tuple[str, ...], Any, str]
+"""Key path in the stage's config, value, and how it was written."""
+
+
+def _override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, list[Override]]:
+    """Apply what concerns the graph itself; give back the rest by stage."""
+    later: dict[str, list[Override]] = {}
+    for override in overrides:
+        key, value = parse_override(override)
+        if key[0] in ("graph", "plan") and len(key) > 1:
+            set_key(tree, key, value)
+            continue
+        known = [*tree["stages"], "graph"]
+        if key[0] not in tree["stages"] or len(key) < 2:
+            hint = did_you_mean(key[0], known)
+            raise ConfigError(
+                f"--set {override!r}: expected <stage>.<key>=… or graph.<key>=…; stages are "
+                f"{', '.join(tree['stages'])}{hint}"
+            )
+        if key[1] in ("gate", "plan"):
+            set_key(tree["stages"][key[0]], key[1:], value)
+        else:
+            later.setdefault(key[0], []).append((tuple(key[1:]), value, override))
+    return later
+
+
+def _name_faults(recipe: GraphRecipe, name: str, text: str) -> Iterator[str]:
+    """Stages and commands that are none."""
+    for stage, settings in recipe.stages.items():
+        where = _where(name, text, stage)
+        if not re.match(NAME, stage) or stage in ("graph", "plan"):
+            yield (
+                f"{where}: a stage's name is a folder: small letters, digits and '-', a letter first; not graph or plan"
+            )
+        if settings.command not in STAGES:
+            hint = did_you_mean(settings.command, list(STAGES)) or f"; there are {', '.join(STAGES)}"
+            yield f"{where}: command = {settings.command!r} is no stage{hint}"
+        for other in settings.after:
+            if other not in recipe.stages:
+                yield f"{where}: after: no stage {other!r}{did_you_mean(other, list(recipe.stages))}"
+
+
+def _tree(stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str) -> dict[str, Any]:
+    """The stage's config tree: its recipe, its `set`, what `--set` says, seed and place; references not yet filled."""
+    settings = recipe.stages[stage]
+    command = STAGES[settings.command]
+    kind = command.load_config_class()
+    own = kind.model_fields["stage"].default
+    tree: dict[str, Any] = {}
+    if settings.recipe is not None:
+        try:
+            file, body = find_recipe(settings.recipe)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: recipe: {error}") from None
+        tree = read_toml(file, body)
+        if settings.command == "eval":
+            tree = as_eval(tree)
+        if tree.get("stage", own) != own:
+            raise ConfigError(
+                f"{where}: recipe = {settings.recipe!r} is one of `grpo {tree['stage']}`, not of {own!r}"
+            )
+    folder = recipe.graph.run_dir / stage
+    written = [*flatten(settings.set), *((key, value) for key, value, _ in later)]
+    for key, value in written:
+        if key[0] == command.place:
+            raise ConfigError(f"{where}: set.{key[0]}: the graph chooses {folder}; leave the key out")
+        try:
+            set_key(tree, key, value)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("--set ", f"{where}: set.", 1)) from None
+    if "seed" in kind.model_fields and not any(key == ("seed",) for key, _ in written):
+        tree["seed"] = recipe.graph.seed
+    is_file = command.place == "out"
+    tree[command.place] = str(folder / command.outputs[command.main_output] if is_file else folder)
+    return tree
+
+
+def _reference_faults(
+    recipe: GraphRecipe, trees: Mapping[str, dict[str, Any]], name: str, text: str
+) -> Iterator[str]:
+    """Artefacts that no stage leaves."""
+    for stage, tree in trees.items():
+        where = _where(name, text, stage)
+        for reference in references(tree, ""):
+            if reference.stage not in recipe.stages:
+                hint = did_you_mean(reference.stage, list(recipe.stages))
+                yield f"{where}: {reference.key}: no stage {reference.stage!r}{hint}"
+                continue
+            command = recipe.stages[reference.stage].command
+            if reference.output not in STAGES[command].outputs:
+                yield (
+                    f"{where}: {reference.key}: {reference.stage!r} ({command}) leaves no "
+                    f"{reference.output!r}; it leaves {', '.join(STAGES[command].outputs)}"
+                )
+
+
+def _order(recipe: GraphRecipe, trees: Mapping[str, dict[str, Any]], name: str) -> list[str]:
+    """Parents first, among equals the file's order.
+
+    Raises:
+        ConfigError: stages that wait for each other.
+    """
+    waits = {
+        stage: {*(r.stage for r in references(trees[stage], "")), *settings.after}
+        for stage, settings in recipe.stages.items()
+    }
+    order: list[str] = []
+    while len(order) < len(waits):
+        ready = next((s for s, on in waits.items() if s not in order and on <= set(order)), None)
+        if ready is None:
+            left = {s: on - set(order) for s, on in waits.items() if s not in order}
+            raise ConfigError(f"{name}: these stages wait for each other: {' ← '.join(_cycle(left))}")
+        order.append(ready)
+    return order
+
+
+def _cycle(waits: Mapping[str, set[str]]) -> list[str]:
+    """A circle of stages; every one of `waits` waits for another of them."""
+    path = [next(iter(waits))]
+    while True:
+        following = min(waits[path[-1]])
+        if following in path:
+            return [*path[path.index(following) :], following]
+        path.append(following)
+
+
+def _node(
+    stage: str,
+    recipe: GraphRecipe,
+    tree: dict[str, Any],
+    paths: Mapping[tuple[str, str], str],
+    set_from: dict[str, str],
+    where: str,
+) -> Node:
+    settings = recipe.stages[stage]
+    command = STAGES[settings.command]
+    config = check(
+        command.load_config_class(), fill(tree, paths, recipe.graph.seed), where, set_from=set_from
+    )
+    return Node(
+        name=stage,
+        command=settings.command,
+        stage=command,
+        config=config,
+        folder=recipe.graph.run_dir / stage,
+        needs=tuple(references(tree, "")),
+        settings=settings,
+    )
+
+
+def _where(name: str, text: str, stage: str) -> str:
+    line = line_of(text, ["stages", stage])
+    return f"{name}, line {line}, stage {stage}" if line else f"{name}, stage {stage}"

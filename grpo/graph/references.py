@@ -1,0 +1,73 @@
+"""Values of a stage's `set`: flattened to key paths, and what in them stands for another stage's artefact."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+REFERENCE = re.compile(r"\{([a-z][a-z0-9-]*)\.([a-z_]+)\}(/.*)?")
+"""A whole string, so that LaTeX or a template with braces is left alone."""
+SEED = "{seed}"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An artefact of another stage, as a value somewhere in a config."""
+
+    stage: str
+    output: str
+    key: str
+    """Where it stands."""
+
+
+def flatten(
+    section: Mapping[str, Any], prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(key path, value) of a `set` section: dotted keys and tables come to the same, lists stay whole."""
+    for key, value in section.items():
+        path = (*prefix, *key.split("."))
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, path)
+        else:
+            yield path, value
+
+
+def references(value: Any, key: str) -> Iterator[Reference]:
+    """Every reference in a value, in lists and tables too."""
+    for inner, where in leaves(value, key):
+        if isinstance(inner, str) and (match := REFERENCE.fullmatch(inner)):
+            yield Reference(match[1], match[2], where)
+
+
+def fill(value: Any, paths: Mapping[tuple[str, str], str], seed: int) -> Any:
+    """The value with "{stage.output}" replaced by the artefact's path and "{seed}" by the seed.
+
+    Raises:
+        KeyError: a reference that `paths` does not have.
+    """
+    if isinstance(value, str):
+        if value == SEED:
+            return seed
+        match = REFERENCE.fullmatch(value)
+        return paths[match[1], match[2]] + (match[3] or "") if match else value
+    if isinstance(value, Mapping):
+        return {k: fill(v, paths, seed) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [fill(v, paths, seed) for v in value]
+    return value
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[Any, str]]:
+    """(leaf, its dotted path) of a config tree; a list's places are numbers."""
+    items: Iterator[tuple[Any, Any]] | None = None
+    if isinstance(value, Mapping):
+        items = iter(value.items())
+    elif isinstance(value, list | tuple):
+        items = iter(enumerate(value))
+    if items is None:
+        yield value, key
+        return
+    for name, inner in items:
+        yield from leaves(inner, f"{key}.{name}" if key else str(name))

@@ -1,0 +1,59 @@
+"""`grpo run`: a graph from recipe to tables; what each part does stands in grpo/graph/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from grpo.errors import RunError
+from grpo.graph.launch import Ended, launch
+from grpo.graph.parse import Graph, Node
+from grpo.graph.runner import Progress, View, run_nodes
+from grpo.graph.screen import GraphScreen
+from grpo.graph.tables import TABLES, printed, summary
+from grpo.run_dir import write_atomic
+
+console = Console()
+
+
+def run(graph: Graph, address: str | None, until: str | None, from_: str | None) -> dict[str, Any]:
+    """Run what is not up to date; leaves summary.json and report.html in the graph's run directory.
+
+    Raises:
+        ConfigError, BrokenRun, RunError: see `run_nodes`; or a gate is shut.
+    """
+    progress = Progress({name: View() for name in graph.nodes})
+    screen = GraphScreen(graph, console)
+
+    def start(node: Node, log: Path, on_tick: Callable[[str], None]) -> Ended:
+        return launch(node, address, log, on_tick)
+
+    try:
+        with screen.open():
+            run_nodes(graph, progress, start, screen, until, from_)
+    finally:
+        if progress.hashes:  # some stage is done: what is known so far is worth a page, also after a failure
+            found = write_summary(graph, progress)
+    for table in TABLES:
+        if found[table]:
+            console.print(printed(f"{graph.name}: {table}", found[table]))
+    console.print(f"summary: {graph.run_dir / 'summary.json'}", highlight=False)
+    if progress.held:
+        held = [name for name, view in progress.views.items() if view.status == "held"]
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in progress.held.items())
+        raise RunError(f"a gate is shut ({reasons}); not run: {', '.join(held) or 'nothing'}")
+    return found
+
+
+def write_summary(graph: Graph, progress: Progress) -> dict[str, Any]:
+    """Write summary.json; gives it back."""
+    found = summary(graph, progress)
+    path = graph.run_dir / "summary.json"
+    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_atomic(path, text)
+    return found

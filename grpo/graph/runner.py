@@ -1,0 +1,224 @@
+"""Runs a graph: each stage once, in order, unless what it would make is there already.
+
+    for each stage, parents first:
+        key = hash(config, artefacts it reads)          grpo/graph/keys.py
+        done with this key, outputs intact              → kept
+        begun with this key and config                  → goes on in its folder
+        anything else                                   → folder set aside, run from the start
+        gate shut                                       → what needs it is held
+
+A stage whose artefact comes out as before does not make those that read it run again. All that is known is on disk,
+so a kill between any two lines costs no more than the stage's own unit of redoing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+from grpo.errors import BrokenRun, ConfigError, RunError
+from grpo.graph.figures import key_figure, read_figures, why_held
+from grpo.graph.keys import node_key
+from grpo.graph.launch import Ended, tail
+from grpo.graph.parse import Graph, Node
+from grpo.graph.state import (
+    Artefact,
+    NodeState,
+    current_artefact,
+    read_state,
+    same_config,
+    set_aside,
+    take_artefacts,
+    write_state,
+)
+
+Status = Literal["waiting", "running", "done", "kept", "held", "failed", "left out"]
+Launch = Callable[[Node, Path, Callable[[str], None]], Ended]
+"""(node, log, on_tick) → how it ended."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What is shown of a stage."""
+
+    status: Status = "waiting"
+    seconds: float = 0.0
+    figure: str = ""
+    peak_mib: float | None = None
+
+
+class Screen(Protocol):
+    """Who shows it."""
+
+    def show(self, name: str, view: View) -> None:
+        """A stage's view has changed."""
+
+
+@dataclass
+class Progress:
+    """Where a run of the graph stands."""
+
+    views: dict[str, View] = field(default_factory=dict)
+    hashes: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(stage, output) → hash, of stages that are done."""
+    held: dict[str, str] = field(default_factory=dict)
+    """Stage whose gate is shut → why."""
+
+    def is_open(self, name: str) -> bool:
+        """True if what needs the stage may run."""
+        return self.views[name].status in ("done", "kept") and name not in self.held
+
+
+def run_nodes(
+    graph: Graph,
+    progress: Progress,
+    launch: Launch,
+    screen: Screen,
+    until: str | None = None,
+    from_: str | None = None,
+) -> None:
+    """Bring every chosen stage up to date.
+
+    Args:
+        graph: what to run.
+        progress: what became of each stage is written here, also of a run that raises.
+        launch: runs one stage.
+        screen: is told.
+        until: this stage and what it needs only.
+        from_: this stage and all that need it run again, whatever is there.
+
+    Raises:
+        ConfigError: no such stage.
+        BrokenRun: a folder that the graph has not made, or another graph is at work here.
+        RunError: a stage failed.
+    """
+    for name in (until, from_):
+        if name is not None and name not in graph.nodes:
+            raise ConfigError(f"no stage {name!r} in {graph.name}; there are {', '.join(graph.nodes)}")
+    chosen = graph.ancestors(until) if until else set(graph.nodes)
+    redo = graph.descendants(from_) & chosen if from_ else set()
+    if from_ and not redo:
+        raise ConfigError(f"--from {from_} comes after --until {until}; nothing would run")
+    with held_alone(graph.run_dir):
+        for name in chosen:
+            read_state(graph.nodes[name].folder)  # refuses folders of others before the first stage runs
+        for name in redo:
+            set_aside(graph.nodes[name].folder)
+        for node in graph.nodes.values():
+            if node.name not in chosen:
+                view = _left_out(node, progress)
+            elif not all(progress.is_open(p) for p in node.parents):
+                view = View("held")
+            else:
+                view = _bring_up_to_date(node, progress, launch, screen)
+            progress.views[node.name] = view
+            screen.show(node.name, view)
+            if node.settings.gate is not None and view.status in ("done", "kept"):
+                reason = why_held(node, node.settings.gate, read_figures(node))
+                if reason is not None:
+                    progress.held[node.name] = reason
+
+
+def _left_out(node: Node, progress: Progress) -> View:
+    """A stage that is not to run: "kept" if it is up to date all the same."""
+    if all((r.stage, r.output) in progress.hashes for r in node.needs):
+        state = read_state(node.folder)
+        kept = kept_artefacts(node, state, node_key(node, progress.hashes))
+        if state is not None and kept is not None:
+            return _finished(node, state, "kept", progress)
+    return View("left out")
+
+
+def _bring_up_to_date(node: Node, progress: Progress, launch: Launch, screen: Screen) -> View:
+    """Keep, go on with or run a stage; its hashes go into `progress`."""
+    key = node_key(node, progress.hashes)
+    state = read_state(node.folder)
+    kept = kept_artefacts(node, state, key)
+    if state is not None and kept is not None:
+        if kept != state.outputs:  # touched or copied: the same content under other times
+            write_state(node.folder, replace(state, outputs=kept))
+    else:
+        if state is not None and not (
+            state.state == "begun" and state.key == key and same_config(state, node)
+        ):
+            set_aside(node.folder)
+            state = None
+        state = _run(node, key, state, progress, launch, screen)
+    return _finished(node, state, "kept" if kept is not None else "done", progress)
+
+
+def _finished(node: Node, state: NodeState, status: Status, progress: Progress) -> View:
+    progress.hashes |= {(node.name, name): h for name, h in state.hashes().items()}
+    return View(status, state.seconds, key_figure(node.command, read_figures(node)), state.peak_mib)
+
+
+def kept_artefacts(node: Node, state: NodeState | None, key: str) -> dict[str, Artefact] | None:
+    """The artefacts of a stage that is done with this key and whose outputs are as it left them; else None."""
+    if state is None or state.state != "done" or state.key != key:
+        return None
+    if state.outputs.keys() != node.stage.outputs.keys():
+        return None
+    found = {name: current_artefact(node.output(name), known) for name, known in state.outputs.items()}
+    whole = {name: artefact for name, artefact in found.items() if artefact is not None}
+    return whole if len(whole) == len(found) else None
+
+
+def _run(
+    node: Node, key: str, begun: NodeState | None, progress: Progress, launch: Launch, screen: Screen
+) -> NodeState:
+    """Run a stage to its end, from where an earlier call has left it."""
+    before, peak = (begun.seconds, begun.peak_mib) if begun else (0.0, None)
+    state = NodeState(key, "begun", node.config.model_dump(mode="json"), {}, before, peak)
+    write_state(node.folder, state)
+    started = time.monotonic()
+
+    def view(status: Status, line: str) -> View:
+        return View(status, before + time.monotonic() - started, line, peak)
+
+    log = log_file(node)
+    screen.show(node.name, view("running", ""))
+    try:
+        ended = launch(node, log, lambda line: screen.show(node.name, view("running", line)))
+    finally:
+        state = replace(state, seconds=round(before + time.monotonic() - started, 3))
+        write_state(node.folder, state)
+    peaks = [p for p in (peak, ended.peak_mib) if p is not None]
+    state = replace(state, peak_mib=round(max(peaks), 1) if peaks else None)
+    if ended.code:
+        progress.views[node.name] = view("failed", f"exit code {ended.code}")
+        screen.show(node.name, progress.views[node.name])
+        raise RunError(
+            f"stage {node.name} (grpo {node.command}) failed with exit code {ended.code}; {log} ends:\n{tail(log)}\n"
+            "Mend it and run the same command again: it goes on from here"
+        )
+    state = replace(state, state="done", outputs=take_artefacts(node))
+    write_state(node.folder, state)
+    return state
+
+
+def log_file(node: Node) -> Path:
+    """Where a stage's output goes; beside the folders, so that it outlives a folder that is set aside."""
+    return node.folder.parent / "logs" / f"{node.name}.log"
+
+
+@contextmanager
+def held_alone(run_dir: Path) -> Iterator[None]:
+    """Keep other graphs out of the run directory.
+
+    Raises:
+        BrokenRun: another one is at work there.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BrokenRun(
+                f"{run_dir}: another graph is running here; stop it or choose another (--set graph.run_dir=…)"
+            ) from None
+        yield

@@ -1,0 +1,150 @@
+"""What the graph knows of a stage's folder: node.json in it, written before the stage begins and after it has ended.
+
+    run_dir/zero/node.json       {"key", "state": "begun" or "done", "config", "outputs", "seconds", "peak_mib"}
+    run_dir/.old/zero/           the folder's last content that a changed key has set aside
+
+A folder without node.json was not made by the graph and is never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from grpo.config_io import differences
+from grpo.errors import BrokenRun
+from grpo.graph.keys import digest, hash_file
+from grpo.graph.parse import Node
+from grpo.run_dir import MACHINE_KEYS, write_atomic
+
+FILE = "node.json"
+OLD = ".old"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One output as it was when the stage ended."""
+
+    hash: str
+    files: dict[str, list[Any]]
+    """Relative path ("" for a file itself) → [bytes, mtime in ns, hash of the content]."""
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """node.json."""
+
+    key: str
+    state: Literal["begun", "done"]
+    config: dict[str, Any]
+    """Resolved, as it was begun with."""
+    outputs: dict[str, Artefact] = field(default_factory=dict)
+    seconds: float = 0.0
+    """Wall time, all calls together."""
+    peak_mib: float | None = None
+    """Highest memory of the stage's processes together, in MiB."""
+
+    def hashes(self) -> dict[str, str]:
+        """Artefact → hash."""
+        return {name: artefact.hash for name, artefact in self.outputs.items()}
+
+
+def read_state(folder: Path) -> NodeState | None:
+    """The state; None for a folder that is not there or empty.
+
+    Raises:
+        BrokenRun: the folder was not made by a graph, or node.json is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        if folder.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):
+            raise BrokenRun(
+                f"{folder} was not made by this graph (it has no {FILE}) and is left as it is; move it away, or choose "
+                "another run_dir (--set graph.run_dir=…)"
+            )
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        outputs = {name: Artefact(**value) for name, value in content.pop("outputs").items()}
+        return NodeState(**content, outputs=outputs)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BrokenRun(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
+
+
+def write_state(folder: Path, state: NodeState) -> None:
+    """Write node.json, all or nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / FILE, json.dumps(asdict(state), indent=1) + "\n")
+
+
+def set_aside(folder: Path) -> None:
+    """Move a stage's folder to .old, in the place of what was there of the same stage."""
+    if not folder.exists():
+        return
+    target = folder.parent / OLD / folder.name
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(exist_ok=True)
+    folder.rename(target)
+
+
+def same_config(state: NodeState, node: Node) -> bool:
+    """True if an unfinished stage may go on with this config in its folder."""
+    now = node.config.model_dump(mode="json")
+    return not [d for d in differences(state.config, now) if d[0] not in MACHINE_KEYS]
+
+
+def take_artefacts(node: Node) -> dict[str, Artefact]:
+    """Hash every output of a stage that has ended.
+
+    Raises:
+        BrokenRun: an output is not there.
+    """
+    return {name: take_artefact(node.output(name), name, node.name) for name in node.stage.outputs}
+
+
+def take_artefact(path: Path, name: str, stage: str) -> Artefact:
+    """Hash one output.
+
+    Raises:
+        BrokenRun: it is not there.
+    """
+    if not path.exists():
+        raise BrokenRun(f"stage {stage} ended without its {name}: {path} is not there")
+    files = {key: [*_stat(file), hash_file(file)] for key, file in _files(path).items()}
+    return Artefact(_hash(files), files)
+
+
+def current_artefact(path: Path, known: Artefact) -> Artefact | None:
+    """The artefact as it is now: the known one if size and time of every file are the same, else hashed again.
+
+    None if a file is missing or its content is another.
+    """
+    found = _files(path)
+    if found.keys() != known.files.keys():
+        return None
+    files = {}
+    for key, file in found.items():
+        stat, before = _stat(file), known.files[key]
+        files[key] = before if stat == before[:2] else [*stat, hash_file(file)]
+    return Artefact(known.hash, files) if _hash(files) == known.hash else None
+
+
+def _files(path: Path) -> dict[str, Path]:
+    if path.is_dir():
+        return {str(p.relative_to(path)): p for p in sorted(path.rglob("*")) if p.is_file()}
+    return {"": path} if path.exists() else {}
+
+
+def _stat(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _hash(files: Mapping[str, list[Any]]) -> str:
+    if list(files) == [""]:
+        return str(files[""][2])
+    return digest({key: value[2] for key, value in files.items()})

@@ -1,0 +1,119 @@
+"""summary.json of a graph and its two tables, shaped like the paper's: a row per evaluated policy.
+
+stages      R1-Zero, Dev1, Dev2, Dev3, R1          (R1 v2 table 3)
+students    distilled students and RL on the same  (R1 v2 tables 5 and 6)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from grpo.graph.figures import look_up, read_figures
+from grpo.graph.parse import Graph
+from grpo.graph.runner import Progress
+
+TABLES = ("stages", "students")
+COLUMNS = {
+    "pass1": "pass1",
+    "ci_low": "ci_low",
+    "ci_high": "ci_high",
+    "consk": "consk",
+    "passk": "passk",
+    "format": "format",
+    "language": "components.language_consistency",
+    "length": "length",
+    "truncated": "truncated",
+    "k": "k",
+    "problems": "n_problems",
+}
+"""Name in summary.json → path in the evaluation's summary; [graph.columns] adds to it."""
+HEADS = {"pass1": "pass@1", "consk": "cons@{k}", "passk": "pass@{k}", "length": "tokens"}
+HIDDEN = ("ci_low", "ci_high", "k", "problems", "truncated")
+"""In summary.json, not in the printed table."""
+
+
+def rows(graph: Graph, progress: Progress) -> dict[str, list[dict[str, Any]]]:
+    """Rows of both tables, from the evaluations that are done; a figure that an evaluation has not is left out."""
+    columns = COLUMNS | graph.recipe.graph.columns
+    found: dict[str, dict[str, dict[str, Any]]] = {table: {} for table in TABLES}
+    for node in graph.nodes.values():
+        row = node.settings.row
+        if row is None or progress.views[node.name].status not in ("done", "kept"):
+            continue
+        figures = read_figures(node)
+        into = found[row.table].setdefault(row.name, {"stage": row.name})
+        for name, path in columns.items():
+            value = look_up(figures, path)
+            if value is not None:
+                into[row.prefix + name] = value
+    return {table: list(by_name.values()) for table, by_name in found.items()}
+
+
+def summary(graph: Graph, progress: Progress) -> dict[str, Any]:
+    """What summary.json holds."""
+    views = progress.views
+    return {
+        "recipe": graph.name,
+        "seed": graph.seed,
+        "finished": all(view.status in ("done", "kept") for view in views.values()),
+        "minutes": round(sum(view.seconds for view in views.values()) / 60, 2),
+        **rows(graph, progress),
+        "held": dict(progress.held),
+        "nodes": {
+            name: {
+                "command": node.command,
+                "state": {"kept": "done"}.get(views[name].status, views[name].status),
+                "seconds": round(views[name].seconds, 1),
+                "peak_mib": views[name].peak_mib,
+                "figure": views[name].figure,
+                "artefacts": {
+                    output: hash_ for (stage, output), hash_ in progress.hashes.items() if stage == name
+                },
+            }
+            for name, node in graph.nodes.items()
+        },
+    }
+
+
+def printed(title: str, table_rows: list[dict[str, Any]]) -> Table:
+    """A table for people."""
+    names = shown_columns(table_rows)
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in names:
+        table.add_column(head(name, table_rows), justify="right")
+    for row in table_rows:
+        table.add_row(row["stage"], *(cell(row, name) for name in names))
+    return table
+
+
+def shown_columns(table_rows: list[dict[str, Any]]) -> list[str]:
+    """Columns of the printed table, in the order in which they first come."""
+    names = dict.fromkeys(name for row in table_rows for name in row if name != "stage")
+    return [n for n in names if not n.endswith(HIDDEN)]
+
+
+def head(name: str, table_rows: list[dict[str, Any]]) -> str:
+    """A column's heading."""
+    for key, text in HEADS.items():
+        if name.endswith(key):
+            prefix = name.removesuffix(key)
+            k = next((row[f"{prefix}k"] for row in table_rows if f"{prefix}k" in row), "k")
+            return (f"{prefix.replace('_', ' ')}" + text).format(k=k)
+    return name.replace("_", " ")
+
+
+def cell(row: Mapping[str, Any], name: str) -> str:
+    """A value; pass@1 with half the width of its 95% interval."""
+    value = row.get(name)
+    if not isinstance(value, int | float):
+        return "–" if value is None else str(value)
+    if name.endswith("length"):
+        return f"{value:.1f}"
+    low, high = (row.get(name.removesuffix("pass1") + side) for side in ("ci_low", "ci_high"))
+    if name.endswith("pass1") and low is not None and high is not None:
+        return f"{value:.3f} ±{(high - low) / 2:.3f}"
+    return f"{value:.3f}"
