@@ -76,6 +76,10 @@ class Code:
             return failed("error", f"the row's tests: {error}")
         if problem is None:
             return failed("abstain", "the row has no tests")
+        if self._continues and not problem.given:
+            return failed(
+                "error", "continues: the row has no code that the completion could continue; set `given`"
+            )
         program = self._program(row.completion, problem)
         if program is None:
             return Score(0.0, reason=f"no complete {problem.language} program in the answer")

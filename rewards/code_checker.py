@@ -23,7 +23,7 @@ from rewards.code_data import NotPlain, decode, encode, plain
 from rewards.code_driver import read_all
 
 MAX_CALLS = 20_000
-_GUESS_S = 1.0
+_GUESS_S = 0.3
 """Time of a pass after its first unknown call: a stand-in may send a loop round for ever."""
 _SHOWN_CHARS = 160
 
@@ -199,7 +199,6 @@ def run_check(setup: str, code: str, entry_point: str, known: list[tuple[Any, ..
         exec(test, namespace)
         if callable(check := namespace.get("check")):
             check(candidate)
-        signal.setitimer(signal.ITIMER_REAL, 0)
     except _Died as error:
         return "failed", str(error)
     except _Enough:
@@ -210,6 +209,8 @@ def run_check(setup: str, code: str, entry_point: str, known: list[tuple[Any, ..
             return "unusable", f"{type(error).__name__}: {error} before the first call"
         if not candidate.is_guessing:
             return "failed", _place(error, code)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     if candidate.is_guessing:
         return "calls", candidate.calls
     return ("passed",) if candidate.calls else ("unusable", "the check never calls the candidate")

@@ -23,8 +23,7 @@ from rewards.sandbox.types import Limits, Outcome
 
 MIB = 1024 * 1024
 _INTERPRETED = ("python", "javascript", "bash")
-_MAX_ROUNDS = 16
-"""Rounds of asking for calls that depend on results of earlier ones."""
+_CHECK_S = 2.0
 _ALARM_EXIT = 128 + 14
 _SHOWN_CHARS = 120
 
@@ -187,10 +186,11 @@ class Judge:
 
     def _check(self, entry_point: str, program: str, test: CheckTest, end: float) -> Result:
         calls = self._first_calls(test.setup, test.code, entry_point)
-        for _ in range(_MAX_ROUNDS):
+        while True:  # a round for each result that the next call depends on; `end` is the bound
             answers = self._answers(program, entry_point, calls, end, True, False)
             known = [(call, answer.kind, *answer.parts) for call, answer in zip(calls, answers, strict=False)]
-            outcome = self._run("python", bundle("code_checker"), _request(test, entry_point, known), end)
+            request = _request(test, entry_point, known)
+            outcome = self._run("python", bundle("code_checker"), request, end, self._check_s)
             if (reason := _trouble(outcome)) is not None:
                 return Result(False, f"the check, with the program's results: {reason}")
             kind, *rest = _reply(outcome)
@@ -201,7 +201,6 @@ class Judge:
             if kind != "calls":
                 raise BadCheck(rest[0])
             calls = rest[0]
-        raise BadCheck(f"after {_MAX_ROUNDS} rounds the check still makes new calls")
 
     def _first_calls(self, setup: str, code: str, entry_point: str) -> list[bytes]:
         """The calls that a check makes as far as can be seen without any program; kept, for it serves a whole group.
@@ -211,10 +210,8 @@ class Judge:
         """
         found = _guessed.get((setup, code, entry_point))
         if found is None:
-            limits = self._limits(max(self._bounds.test_s, 2.0))
-            outcome = self._sandbox.run(
-                "python", bundle("code_checker"), _request(CheckTest(code, setup), entry_point, []), limits
-            )
+            request, limits = _request(CheckTest(code, setup), entry_point, []), self._limits(self._check_s)
+            outcome = self._sandbox.run("python", bundle("code_checker"), request, limits)
             if (reason := _trouble(outcome)) is not None:
                 raise BadCheck(f"the check by itself: {reason}")
             kind, *rest = _reply(outcome)
@@ -241,7 +238,8 @@ class Judge:
             left = list(calls[len(answers) :])
             request = encode((program, entry_point, left, self._bounds.test_s, report_arguments))
             # All calls of a start share a process: its time is theirs together, each has its own alarm.
-            outcome = self._run("python", bundle("code_driver"), request, end, len(left))
+            wall_s = len(left) * self._bounds.test_s
+            outcome = self._run("python", bundle("code_driver"), request, end, wall_s)
             new = _frames(outcome.stdout, len(left))
             trouble = _trouble(outcome)
             if new and new[0].kind == "unloadable":
@@ -260,14 +258,20 @@ class Judge:
             return f"a call ran longer than {self._bounds.test_s:g} s"
         return trouble or "the program ended the process, or disturbed its result channel"
 
-    def _run(self, language: str, source: str | bytes, stdin: bytes, end: float, tests: int = 1) -> Outcome:
+    @property
+    def _check_s(self) -> float:
+        """Wall time of one pass of a check; the program is not in it."""
+        return max(self._bounds.test_s, _CHECK_S)
+
+    def _run(
+        self, language: str, source: str | bytes, stdin: bytes, end: float, wall_s: float | None = None
+    ) -> Outcome:
         left = end - time.monotonic()
         if left <= 0:
             reason = f"no time left of {self._bounds.total_s:g} s for all tests"
             return Outcome("time_limit", reason, None, b"", b"", 0.0, 0.0, 0, "")
-        return self._sandbox.run(
-            language, source, stdin, self._limits(min(left, tests * self._bounds.test_s))
-        )
+        wall_s = self._bounds.test_s if wall_s is None else wall_s
+        return self._sandbox.run(language, source, stdin, self._limits(min(left, wall_s)))
 
     def _limits(self, wall_s: float | None = None) -> Limits:
         bounds = self._bounds

@@ -186,6 +186,16 @@ def test_a_base_model_continues_the_code() -> None:
         columns={"question": STUB, "entry_point": "order", "test": CHECK},
     )
     assert Code(continues=True)(row).total == 1.0
+    assert Code(continues=True)(RewardRow("x", columns={"tests": DOUBLE})).verdict == "error"
+
+
+def test_a_check_that_a_stand_in_sends_round_for_ever() -> None:
+    check = (
+        "def check(f):\n    n = f(3)\n    while n != 0:\n        n = f(n)\n    k = f(5)\n    while k:\n        k -= 1\n"
+        "    assert f(1) == 0"
+    )
+    assert score("def less(n):\n    return n - 1", test=check, entry_point="less").total == 1.0
+    assert score("def less(n):\n    return n - 2", test=check, entry_point="less").total == 0.0
 
 
 def test_a_compiled_language_compiles_once() -> None:
