@@ -19,7 +19,7 @@ import random
 import signal
 from typing import Any
 
-from rewards.code_data import NotPlain, decode, encode, plain
+from rewards.code_data import Drained, NotPlain, Opaque, decode, encode, plain
 from rewards.code_driver import read_all
 
 MAX_CALLS = 20_000
@@ -95,13 +95,15 @@ class Candidate:
         try:
             call = encode((args, kwargs), strict=True)
         except NotPlain as error:
+            if not self.is_guessing and _holds_foreign((args, kwargs)):
+                raise _Died("its result cannot be handed back to it") from None
             self.unusable = "" if self.is_guessing else f"the check passes an argument that {error}"
             raise _Enough from None
         number = len(self.calls)
         self.calls.append(call)
         if number >= MAX_CALLS:
-            self.unusable = "" if self.is_guessing else f"the check makes more than {MAX_CALLS} calls"
-            raise _Enough
+            # Without the program's doing the guessing pass has seen it: that is the harness's to say.
+            raise _Enough if self.is_guessing else _Died(f"more than {MAX_CALLS} calls")
         if not self.is_guessing and number < len(self._known) and self._known[number][0] == call:
             return _answer(self._known[number], args, kwargs)
         if not self.is_guessing:
@@ -109,6 +111,15 @@ class Candidate:
             signal.signal(signal.SIGALRM, _stop)
             signal.setitimer(signal.ITIMER_REAL, _GUESS_S)
         return StandIn()
+
+
+def _holds_foreign(value: Any) -> bool:
+    """Is something in these arguments that came from the program and is no plain data?"""
+    if isinstance(value, dict):
+        return any(_holds_foreign(item) for pair in value.items() for item in pair)
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(_holds_foreign(item) for item in value)
+    return isinstance(value, Opaque | Drained)
 
 
 def _stop(*_: Any) -> None:

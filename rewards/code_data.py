@@ -38,6 +38,19 @@ class Opaque:
         return False
 
 
+class Drained:
+    """An iterator of a program, as a check sees it."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._left = iter(list(items))
+
+    def __iter__(self) -> Drained:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._left)
+
+
 class Items:
     """A dict, set, frozenset or iterator as it was read: its items in a list, not hashed yet (`plain` does that)."""
 
@@ -45,7 +58,7 @@ class Items:
         self.kind, self.items = kind, items
 
 
-_KINDS = {"l": list, "t": tuple, "e": set, "z": frozenset, "g": iter}
+_KINDS = {"l": list, "t": tuple, "e": set, "z": frozenset, "g": Drained}
 
 
 def encode(value: Any, strict: bool = False) -> bytes:
@@ -95,7 +108,7 @@ def plain(value: Any) -> Any:
         return value
     if value.kind == "d":
         return {plain(key): plain(item) for key, item in value.items}
-    return _KINDS[value.kind](map(plain, value.items))  # type: ignore[operator]
+    return _KINDS[value.kind](map(plain, value.items))
 
 
 def same(found: Any, expected: Any, tolerance: float = 0.0, loose: bool = False) -> bool:

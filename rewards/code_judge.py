@@ -8,13 +8,13 @@ check               sandbox.run(checker, test code) ──calls──▶ driver 
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rewards.code_bundle import bundle
+from rewards.code_checker import MAX_CALLS
 from rewards.code_compare import same_output
 from rewards.code_data import Items, NotPlain, decode, decode_at, encode, same
 from rewards.code_tests import CallTest, CheckTest, Problem, StdioTest, Test
@@ -217,6 +217,8 @@ class Judge:
             kind, *rest = _reply(outcome)
             if kind != "calls":
                 raise BadCheck(rest[0] if rest else f"the check says {kind!r} without a program")
+            if len(rest[0]) > MAX_CALLS:
+                raise BadCheck(f"the check makes more than {MAX_CALLS} calls")
             found = _guessed.put((setup, code, entry_point), rest[0])
         return found
 
@@ -375,13 +377,14 @@ def _reply(outcome: Outcome) -> tuple[Any, ...]:
     return reply
 
 
-@functools.cache
-def _kinds() -> dict[str, str]:
-    return {"d": "dict", "e": "set", "z": "frozenset", "g": "iterator"}
+_KINDS = {"d": "dict", "e": "set", "z": "frozenset", "g": "iterator"}
 
 
 def _shown(value: Any) -> str:
     """Short text of a decoded value."""
     if isinstance(value, Items):
-        return f"{_kinds()[value.kind]} of {len(value.items)}"
-    return repr(value)[:_SHOWN_CHARS]
+        return f"{_KINDS[value.kind]} of {len(value.items)}"
+    try:
+        return repr(value)[:_SHOWN_CHARS]
+    except ValueError:  # an integer of more digits than Python writes
+        return f"a {type(value).__name__} too long to show"

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from rewards.extract import after_reasoning, last_answer_body
 
-_FENCE = re.compile(r"(`{3,}|~{3,})([^`~]*)$")
 _TAGS = {
     "python": ("python", "py", "python3", "py3"),
     "c": ("c",),
@@ -80,13 +79,23 @@ def blocks(text: str) -> list[Block]:
                 fence = ""
             else:
                 body.append(line)
-        elif match := _FENCE.search(line.rstrip()):
-            before, words = line[: match.start()], match.group(2).strip().strip("{}").split()
+        elif opening := _opening(line):
+            before, fence, words = opening
             if before.strip() and ("`" in before or len(words) > 1):
-                continue  # code inside a sentence
-            fence, tag, body = match.group(1), (words[0].lstrip(".").lower() if words else ""), []
+                fence = ""  # code inside a sentence
+                continue
+            tag, body = (words[0].lstrip(".").lower() if words else ""), []
             indent = "" if before.strip() else before
     return found
+
+
+def _opening(line: str) -> tuple[str, str, list[str]] | None:
+    """What stands before the last fence of a line, the fence, and the words behind it."""
+    end = max(line.rfind("`"), line.rfind("~")) + 1
+    start = len(line[:end].rstrip(line[end - 1])) if end else 0
+    if end - start < 3:
+        return None
+    return line[:start], line[start:end], line[end:].strip().strip("{}").split()
 
 
 def _has_fence(text: str) -> bool:

@@ -41,7 +41,7 @@ def sandbox() -> Iterator[None]:
 
 
 def score(program: str, **columns: object) -> Score:
-    params: Any = {"test_s": 1.0, "total_s": 4.0} | columns.pop("params", {})  # type: ignore[operator]
+    params: Any = {"test_s": 1.0, "total_s": 30.0} | columns.pop("params", {})  # type: ignore[operator]
     row = RewardRow(f"<think>hm</think>\n```python\n{program}\n```\n", columns=columns)
     return Code(**params)(row)
 
@@ -82,7 +82,6 @@ HOSTILE = {
     "loop in repr": "class R(Exception):\n    def __str__(self):\n        while True: pass\n    __repr__ = __str__\n"
     "def order(xs): raise R()",
     "loop in iter": "class L(list):\n    def __iter__(self):\n        while True: yield 1\ndef order(xs): return L()",
-    "alarm off": "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\ndef order(xs):\n    while True: pass",
     "flood": "def order(xs):\n    while True: print('x' * 10000)",
     "huge result": "def order(xs): return 'x' * (1 << 24)",
     "deep result": "def order(xs):\n    a = []\n    for _ in range(100000): a = [a]\n    return a",
@@ -151,6 +150,24 @@ def test_calls_that_depend_on_results_and_changed_arguments() -> None:
     assert score("def grow(x):\n    return x + [0]", tests=check, entry_point="grow").total == 0.0
 
 
+@pytest.mark.parametrize("program", ["class A: pass\ndef f(x): return A()", "def f(x):\n    yield 1"])
+def test_a_result_that_cannot_be_handed_back_is_the_programs_fault(program: str) -> None:
+    check = "def check(f):\n    assert f(f(1)) == 1"
+    found = score(program, test=check, entry_point="f")
+    assert (found.total, found.verdict) == (0.0, "ok")
+    assert score("def f(x): return x", test=check, entry_point="f").total == 1.0
+    assert (
+        score("def f(x): return 1", test="def check(f):\n    f(1)\n    f(print)", entry_point="f").verdict
+        == "error"
+    )
+
+
+def test_an_integer_too_long_to_show_is_a_wrong_answer() -> None:
+    found = score("def add(a, b): return 10 ** 5000", tests=ADD, entry_point="add")
+    assert (found.total, found.verdict) == (0.0, "ok")
+    assert score("def add(a, b): return [10 ** 5000]", tests=ADD, entry_point="add").total == 0.0
+
+
 def test_methods_keyword_arguments_and_floats() -> None:
     tests = [{"args": [1.0, 3.0], "expected": 0.333333}]
     program = "class Solution:\n    def share(self, a, b):\n        return a / b"
@@ -195,7 +212,16 @@ def test_a_check_that_a_stand_in_sends_round_for_ever() -> None:
         "    assert f(1) == 0"
     )
     assert score("def less(n):\n    return n - 1", test=check, entry_point="less").total == 1.0
-    assert score("def less(n):\n    return n - 2", test=check, entry_point="less").total == 0.0
+    short = {"total_s": 2.0}
+    assert score("def less(n):\n    return n - 2", test=check, entry_point="less", params=short).total == 0.0
+
+
+def test_a_program_that_turns_the_alarm_off_meets_the_total_time() -> None:
+    program = (
+        "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\ndef add(a, b):\n    while True: pass"
+    )
+    found = score(program, tests=ADD, entry_point="add", params={"total_s": 1.5})
+    assert (found.total, found.verdict) == (0.0, "ok")
 
 
 def test_a_compiled_language_compiles_once() -> None:

@@ -167,6 +167,11 @@ def test_which_part_is_the_program(completion: str, program: str | None) -> None
     assert program_of(completion, "python") == program
 
 
+def test_long_lines_take_linear_time() -> None:
+    for text in ("`" * 1_000_000 + "a`", "```a" * 300_000, "x" * 3_000_000, "~`" * 500_000):
+        assert program_of(f"{text}\n{FENCED}", "python") in ("print(1)\n", None)
+
+
 def test_tags_of_other_languages() -> None:
     both = "```python\nprint(1)\n```\n```c++\nint main(){}\n```"
     assert program_of(both, "cpp") == "int main(){}\n"
