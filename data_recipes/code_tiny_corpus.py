@@ -31,7 +31,7 @@ STYLES = {
     "words": 0.10,
 }
 PHRASES_SHARE = 0.3
-LENGTHS = (1, 2, 3)
+LENGTHS = (1, 2, 3, 4)
 _MISSING = (("(xs):\n", "(xs)\n"), ("]\n", "\n"), (")\n", "\n"))
 
 

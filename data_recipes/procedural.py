@@ -67,11 +67,11 @@ class R1WorldParams(Settings):
 class CodeTinyParams(Settings):
     """`params` of source "code-tiny" (data_recipes/code_tiny.py)."""
 
-    count: int = Field(800, ge=1)
+    count: int = Field(384, ge=1)
     """Distinct problems, spread evenly over the lengths."""
     min_steps: int = Field(2, ge=1)
     """Least number of steps before the return."""
-    max_steps: int = Field(3, ge=1, le=6)
+    max_steps: int = Field(4, ge=1, le=6)
 
     @model_validator(mode="after")
     def _ordered(self) -> CodeTinyParams:

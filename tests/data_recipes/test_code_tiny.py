@@ -10,6 +10,7 @@ from data_recipes.code_tiny import (
     RETURNS,
     STEPS,
     ListProblem,
+    is_whole,
     make_tests,
     program,
     question,
@@ -53,15 +54,21 @@ def test_tests_show_a_missing_step_where_it_can_show() -> None:
         assert any(solve(shorter, t["args"][0]) != t["expected"] for t in tests)
 
 
+def test_a_problem_in_which_a_step_does_not_matter_is_none() -> None:
+    assert not is_whole(ListProblem(("sort",), "sum"))
+    assert not is_whole(ListProblem(("reverse", "reverse"), "list"))
+    assert is_whole(ListProblem(("double", "drop_first"), "sum"))
+
+
 def test_rows_of_the_two_splits_are_different_problems() -> None:
-    params = CodeTinyParams(count=200)
+    params = CodeTinyParams(count=120)
     train, held_out = ({r["question"] for _, r in rows(3, split, params)} for split in ("train", "held-out"))
-    assert len(train) == 200
-    assert len(held_out) == 200
+    assert len(train) == 120
+    assert len(held_out) == 120
     assert not train & held_out
     assert [r for _, r in rows(3, "train", params)] == [r for _, r in rows(3, "train", params)]
-    with pytest.raises(ValueError, match=r"params\.count"):
-        list(rows(0, "train", CodeTinyParams(count=10_000, min_steps=1, max_steps=1)))
+    with pytest.raises(ValueError, match=r"136 problems of 2 steps .* has 134; lower params\.count"):
+        list(rows(0, "train", CodeTinyParams(count=136, min_steps=2, max_steps=2)))
 
 
 def test_the_corpus_reads_train_problems_alone_and_in_known_pieces(tmp_path: Path) -> None:
