@@ -18,7 +18,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, Literal
 
 from data_recipes.procedural import CodeTinyParams
@@ -97,7 +97,9 @@ _PROBES = tuple(
 
 @cache
 def is_whole(problem: ListProblem) -> bool:
-    """Does every step matter? Not so where the list is sorted and then summed, or reversed twice."""
+    """Does every step matter, and none stand twice in a row? Not so where the list is sorted and then summed."""
+    if any(a == b for a, b in pairwise(problem.steps)):
+        return False
     results = [solve(problem, list(xs)) for xs in _PROBES]
     shorter = (replace(problem, steps=problem.steps[:n] + problem.steps[n + 1 :]) for n in range(problem.k))
     return all([solve(s, list(xs)) for xs in _PROBES] != results for s in shorter)
