@@ -67,7 +67,7 @@ class R1WorldParams(Settings):
 class CodeTinyParams(Settings):
     """`params` of source "code-tiny" (data_recipes/code_tiny.py)."""
 
-    count: int = Field(384, ge=1)
+    count: int = Field(348, ge=1)
     """Distinct problems, spread evenly over the lengths."""
     min_steps: int = Field(2, ge=1)
     """Least number of steps before the return."""
