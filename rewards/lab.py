@@ -10,7 +10,6 @@ more runs the reward in threads. What is checked stands in `lab_checks.MEANINGS`
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,12 +24,12 @@ from rewards.lab_checks import (
     Check,
     all_pass,
     judge_deadline,
-    judge_stable,
     judge_values,
     judge_verdicts,
     tables,
 )
 from rewards.lab_rows import FOR_ANSWERS, FOR_OWN, SLOT, TEMPLATES, LabData, LabRow, read_data
+from rewards.lab_stability import by_group, stability, threaded_spec
 from rewards.pool import HostPool, HostSpec
 from rewards.registry import BUILTINS
 from rewards.rows import RewardRow
@@ -40,12 +39,10 @@ _VALUE_CHECKS = (
     "gold", "perturbed", "labels", "empty", "garbled", "truncated", "echo", "contained", "padding", "hedged", "sums",
     "tags",
 )  # fmt: skip
-_STABLE_CASES = 128
-"""Cases that are scored again and again; the first scores are taken of all."""
+_FIRST_BUDGET_S = 60.0
+"""For the first scores. What a slow reward does not get to is said."""
 _PROBE_ROWS = 6
 _MAX_TIMEOUTS = 3
-_THREADS, _ROUNDS = 4, 2
-_MIN_THREAD_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,10 @@ class LabReport:
     verdicts: Mapping[str, int]
     rows_per_s: float | None
     slowest_s: float | None
+    cases: int = 0
+    """Completions made of the rows …"""
+    tried: int = 0
+    """… and those scored; fewer if the reward is slow or hangs."""
 
     @property
     def passed(self) -> bool:
@@ -104,7 +105,7 @@ def try_reward(name: str, data: Path, options: Options) -> LabReport:
     spec = HostSpec(name, options.params, options.timeout_s, gives_up=True)
     with ThreadPoolExecutor(4) as threads:
         pools = [HostPool(spec, 1) for _ in range(3)]
-        threaded = HostPool(_threaded(spec, options.timeout_s), 1)
+        threaded = HostPool(threaded_spec(spec), 1)
         loading = [threads.submit(pool.start) for pool in (*pools, threaded)]
         try:
             loading[0].result()
@@ -145,7 +146,9 @@ def _tried(
     per = "row" if pool.is_row_wise else "call (all completions of a question)"
     checks.append(judge_deadline(cases, scores, slowest, options.timeout_s, per))
     if sum(score.verdict == "timeout" for score in judged) < _MAX_TIMEOUTS:
-        checks += _stability(pools, threaded, loading, threads, cases, scores)
+        for future in loading:
+            future.result()
+        checks += stability(pools, threaded, threads, cases, scores, seconds / max(len(judged), 1))
     order = list(MEANINGS)
     rated = judged and seconds > 0
     return LabReport(
@@ -158,6 +161,8 @@ def _tried(
         verdicts={v: sum(s.verdict == v for s in judged) for v in ("ok", "abstain", "timeout", "error")},
         rows_per_s=len(judged) / seconds if rated else None,
         slowest_s=slowest,
+        cases=len(cases),
+        tried=len(judged),
     )
 
 
@@ -195,94 +200,25 @@ def choose_templates(
 
 
 def _first_scores(pool: HostPool, cases: Sequence[Case]) -> tuple[list[Score | None], float]:
-    """Scores of all cases, one call for each question as in training; stops after three timeouts."""
+    """Scores of all cases, one call for each question as in training; stops after three timeouts, or a minute."""
     scores: list[Score | None] = [None] * len(cases)
     started = time.perf_counter()
     timeouts = 0
-    for part in _by_group(cases):
+    for part in by_group(cases):
         for at, score in zip(part, pool.score([cases[at].row for at in part]), strict=True):
             scores[at] = score
             timeouts += score.verdict == "timeout"
-        if timeouts >= _MAX_TIMEOUTS:
+        if timeouts >= _MAX_TIMEOUTS or time.perf_counter() - started > _FIRST_BUDGET_S:
             break
     return scores, time.perf_counter() - started
-
-
-def _stability(
-    pools: Sequence[HostPool],
-    threaded: HostPool,
-    loading: Sequence[Future[None]],
-    threads: ThreadPoolExecutor,
-    cases: Sequence[Case],
-    scores: Sequence[Score | None],
-) -> list[Check]:
-    groups = _by_group(cases)
-    chosen: list[list[int]] = []
-    for part in groups:
-        if chosen and sum(map(len, chosen)) + len(part) > _STABLE_CASES:
-            break
-        chosen.append(part)
-    used = [at for part in chosen for at in part]
-    rng = random.Random(0)
-    mixed = [rng.sample(part, len(part)) for part in rng.sample(chosen, len(chosen))]
-    shuffled = [at for part in mixed for at in part]
-
-    def scored(pool: HostPool, order: Sequence[Sequence[int]]) -> list[Score | None]:
-        """Scores in the order of `used`; one call per item of `order`."""
-        found: dict[int, Score] = {}
-        for part in order:
-            found |= dict(zip(part, pool.score([cases[at].row for at in part]), strict=True))
-        return [found.get(at) for at in used]
-
-    kept = [cases[at] for at in used]
-    first = [scores[at] for at in used]
-    checks = [
-        judge_stable("repeatable", kept, first, scored(pools[0], chosen)),
-        judge_stable("order", kept, first, scored(pools[0], [shuffled])),
-        judge_stable("batch", kept, first, scored(pools[0], _batches(pools[0], used, chosen, rng))),
-    ]
-    for future in loading:
-        future.result()
-    both = [
-        threads.submit(scored, pool, order)
-        for pool, order in zip(pools[1:], (chosen, mixed[::-1]), strict=True)
-    ]
-    ones = [judge_stable("processes", kept, first, future.result()) for future in both]
-    checks.append(max(ones, key=lambda check: check.failed))
-    checks.append(judge_stable("threads", kept, first, scored(threaded, [used])))
-    return checks
-
-
-def _batches(
-    pool: HostPool, used: Sequence[int], chosen: Sequence[Sequence[int]], rng: random.Random
-) -> list[list[int]]:
-    """Other calls than the first: a few rows each; a list-wise reward is always given whole groups."""
-    if not pool.is_row_wise:
-        pairs = rng.sample(list(chosen), len(chosen))
-        return [[at for part in pairs[n : n + 2] for at in part] for n in range(0, len(pairs), 2)]
-    order = rng.sample(list(used), len(used))
-    return [order[n : n + 3] for n in range(0, len(order), 3)]
 
 
 def _slowest(pool: HostPool, cases: Sequence[Case], scores: Sequence[Score | None]) -> float:
     """Seconds of the slowest row, or of the slowest call of a list-wise reward."""
     if pool.is_row_wise:
         return max((score.seconds for score in scores if score is not None), default=0.0)
-    calls = ([scores[at] for at in part] for part in _by_group(cases))
+    calls = ([scores[at] for at in part] for part in by_group(cases))
     return max((sum(score.seconds for score in call if score is not None) for call in calls), default=0.0)
-
-
-def _by_group(cases: Sequence[Case]) -> list[list[int]]:
-    groups: dict[int, list[int]] = {}
-    for at, case in enumerate(cases):
-        groups.setdefault(case.row.group_index, []).append(at)
-    return list(groups.values())
-
-
-def _threaded(spec: HostSpec, timeout_s: float) -> HostSpec:
-    params = {"name": spec.name, "params": dict(spec.params), "threads": _THREADS, "rounds": _ROUNDS}
-    limit = max(_MIN_THREAD_TIMEOUT_S, timeout_s * _THREADS * _ROUNDS)
-    return HostSpec("rewards.lab_threads:ThreadedReward", params, limit)
 
 
 def _data_check(found: LabData) -> Check:

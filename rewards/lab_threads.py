@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,9 +26,24 @@ _SWITCH_S = 1e-5
 class ThreadedReward:
     """Every thread scores every row, each from another start; a row on which they differ is an `error`."""
 
-    def __init__(self, name: str, params: Mapping[str, Any], threads: int = 4, rounds: int = 2) -> None:
+    def __init__(
+        self,
+        name: str,
+        params: Mapping[str, Any],
+        threads: int = 4,
+        budget_s: float = 2.0,
+        max_rounds: int = 40,
+    ) -> None:
+        """Load the reward.
+
+        Args:
+            name, params: of the reward.
+            threads: how many call it at once.
+            budget_s: rounds are begun for so long; every thread does at least one.
+            max_rounds: and no more than these.
+        """
         self._function = load_reward(name, params)
-        self._threads, self._rounds = threads, rounds
+        self._threads, self._budget_s, self._max_rounds = threads, budget_s, max_rounds
 
     def __call__(self, batch: RewardBatch) -> list[Score]:
         """One score per row, the one that all threads agree on."""
@@ -38,7 +54,10 @@ class ThreadedReward:
 
         def work(number: int) -> None:
             start.wait()
-            for turn in range(self._rounds):
+            began = time.monotonic()
+            for turn in range(self._max_rounds):
+                if turn and time.monotonic() - began > self._budget_s:
+                    break
                 shift = (number * len(units) // self._threads + turn * 7) % max(len(units), 1)
                 for unit in (*units[shift:], *units[:shift]):
                     mine = [replace(rows[at]) for at in unit]
