@@ -77,6 +77,7 @@ class LearnerWorker:
             self._rank,
             config.learner.ranks,
             device,
+            config.seed,
         )
         if self._resume_from is not None:
             self._learner.load(Path(self._resume_from))

@@ -18,6 +18,17 @@ from rewards.config import AuditConfig, RewardConfig
 from rollout.config import EngineConfig
 
 
+class LoraConfig(Settings):
+    """Low-rank adapters (2106.09685) in place of the full weights; policies/lora.py."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0)
+    """The product of the two matrices is scaled by alpha / rank."""
+    targets: tuple[str, ...] = ()
+    """Linear layers as the checkpoint names them, e.g. "q_proj", MLA's "kv_b_proj"; empty: all of the decoder's but the
+    routed experts."""
+
+
 class PolicyConfig(Settings):
     """Which policy, and how the learner computes with it."""
 
@@ -29,6 +40,14 @@ class PolicyConfig(Settings):
     router_bias_rate: float = Field(0.0, ge=0)
     """γ of the auxiliary-loss-free balancing during RL: b_i ± γ after each update (V3 §2.1.2). 0 freezes the bias:
     V3 itself ends pre-training with γ = 0, and a moving bias changes the policy without a gradient."""
+    lora: LoraConfig | None = None
+    """Train adapters beside frozen weights; engines and exports get the sum. None: train all weights."""
+
+    @model_validator(mode="after")
+    def _adapters_alone(self) -> PolicyConfig:
+        if self.lora is not None and self.router_bias_rate:
+            raise ValueError("with lora nothing but the adapters moves; leave router_bias_rate at 0")
+        return self
 
 
 class AlgorithmConfig(Settings):

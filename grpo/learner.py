@@ -52,6 +52,7 @@ class Learner:
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
+        seed: int = 0,
     ) -> None:
         """Load the policy; π_ref is the policy as loaded.
 
@@ -61,13 +62,14 @@ class Learner:
             total_steps: updates of the whole run, for the learning rate's schedule.
             rank, world: place among the learner ranks; with world > 1 torch.distributed is already initialised.
             device: where the policy is.
+            seed: of the adapters' random weights, if policy.lora asks for such; equal on all ranks.
 
         Raises:
             PolicyError: the folder cannot be loaded.
         """
         self._algorithm, self._optimizer_config, self._config = algorithm, optimizer, learner
         self._total_steps, self._rank, self._world = total_steps, rank, world
-        self.trained = TrainedPolicy(policy, optimizer, learner, model_path, world, device)
+        self.trained = TrainedPolicy(policy, optimizer, learner, model_path, world, device, seed)
         self.model, self.device = self.trained.model, self.trained.device
         self._form = LossForm(
             ratio=algorithm.ratio,
@@ -156,7 +158,7 @@ class Learner:
             return sequence_logprobs(self.model, token_ids).cpu().numpy()
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Live float32 weights and buffers under Hugging Face checkpoint names."""
+        """What an engine loads; see `TrainedPolicy.named_tensors`."""
         return self.trained.named_tensors()
 
     def export(self, folder: Path) -> None:

@@ -1,5 +1,8 @@
 """π_ref beside π_θ: a frozen copy of the policy's tensors on disk, mapped into memory only while it is used.
 
+What is not trained is the same in both and has no copy: of a policy with LoRA adapters the reference is the adapters as
+they were, at first none.
+
 Matrices are kept in the compute type, which is what a forward rounds them to anyway: with equal weights
 reference and policy give the same bits. The file has no name (it is unlinked once open), so nothing is left
 behind by any end of the process; its pages leave the resident set after each use and are read back from the
@@ -49,7 +52,7 @@ class FrozenWeights:
 
 
 def snapshot(model: nn.Module, compute_dtype: torch.dtype) -> FrozenWeights:
-    """Freeze the model's parameters and persistent buffers as they are now."""
+    """Freeze the model's trained parameters and persistent buffers as they are now."""
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     tensors = {}
     for name, tensor in _live(model).items():
@@ -75,12 +78,13 @@ def in_place_of(model: nn.Module, frozen: FrozenWeights) -> Iterator[None]:
 
 
 def _live(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters (a tied one once) and persistent buffers, the very objects."""
+    """Trained parameters (a tied one once) and persistent buffers, the very objects."""
     state = model.state_dict(keep_vars=True)
     seen: set[int] = set()
     result = {}
     for name, tensor in state.items():
-        if id(tensor) not in seen:
+        is_frozen = isinstance(tensor, nn.Parameter) and not tensor.requires_grad
+        if id(tensor) not in seen and not is_frozen:
             seen.add(id(tensor))
             result[name] = tensor
     return result

@@ -35,4 +35,7 @@ class SftConfig(SupervisedConfig):
     """R1: 128; distillation 64."""
     epochs: int = Field(2, ge=1)
     """R1: 2 to 3 (v1 of the paper: 2)."""
+    mtp_weight: float = Field(0.1, ge=0)
+    """λ of the loss of multi-token prediction (V3 eq. 25: 0.3, for its last 4.8T tokens 0.1; R1's SFT: not printed), if
+    the policy's checkpoint holds layers for it. 0: they are exported as they came, as always with policy.lora."""
     optimizer: SftOptimizer = SftOptimizer()

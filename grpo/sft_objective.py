@@ -16,19 +16,29 @@ from torch import Tensor, nn
 
 from data_recipes.sft import Example
 from grpo.config import LearnerConfig
-from policies.logprobs import causal_lm, completion_logprobs
+from policies.logprobs import causal_lm, hidden_states, token_logprobs
+from policies.mtp import mtp_layers, mtp_logprobs
 from policies.packing import PackedSequences, pack_documents
 
 
 class SftObjective:
-    """Cross-entropy of the reply tokens, in nats per token."""
+    """Cross-entropy of the reply tokens, in nats per token; with layers for it, of those further ahead too."""
 
-    names: tuple[str, ...] = ("loss",)
     head: nn.Module | None = None
 
-    def __init__(self, policy: nn.Module, learner: LearnerConfig, seed: int) -> None:
+    def __init__(self, policy: nn.Module, learner: LearnerConfig, seed: int, mtp_weight: float = 0.0) -> None:
+        """Args:
+        policy: of `load_policy`; its layers of multi-token prediction are trained if they have a weight.
+        learner: the recipe's section.
+        seed: unused; nothing here is random.
+        mtp_weight: λ of V3 eq. 25.
+        """
         self._policy: Any = policy
         self._chunk_tokens = learner.logit_chunk_tokens
+        self._mtp_weight, self._mtp_layers = mtp_weight, mtp_layers(policy) if mtp_weight else []
+        for layer in self._mtp_layers:
+            layer.requires_grad_(True)
+        self.names: tuple[str, ...] = ("loss", "loss/next", "loss/mtp") if self._mtp_layers else ("loss",)
 
     def tokens(self, item: Example) -> int:
         """Packed tokens, prompt included."""
@@ -39,12 +49,25 @@ class SftObjective:
         return float(item.target_count)
 
     def loss(self, items: Sequence[Example]) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Sum over the reply tokens of one pack."""
-        device = causal_lm(self._policy).get_input_embeddings().weight.device
-        logprobs, _ = completion_logprobs(
-            self._policy, pack_examples(items).to(device), chunk_tokens=self._chunk_tokens
+        """Sum over the reply tokens of one pack: L + λ/D Σ_k Lᵏ (V3 eq. 24, 25).
+
+        Each Lᵏ is over the same number of tokens as L, as printed, though the first k of a sequence have no term.
+        """
+        base = causal_lm(self._policy)
+        packed = pack_examples(items).to(base.get_input_embeddings().weight.device)
+        states = hidden_states(self._policy, packed)
+        logprobs, _ = token_logprobs(
+            states.index_select(0, packed.predict_index),
+            base.get_output_embeddings().weight,
+            packed.target_ids,
+            chunk_tokens=self._chunk_tokens,
         )
-        return -logprobs.sum(), {}
+        following = -logprobs.sum()
+        if not self._mtp_layers:
+            return following, {}
+        depths = mtp_logprobs(self._policy, packed, states, chunk_tokens=self._chunk_tokens)
+        ahead = -torch.stack([values.sum() for values in depths]).mean()
+        return following + self._mtp_weight * ahead, {"loss/next": following, "loss/mtp": ahead}
 
 
 def pack_examples(items: Sequence[Example]) -> PackedSequences:

@@ -50,7 +50,8 @@ class Objective(Protocol):
 
 
 ObjectiveFactory = Callable[[nn.Module, LearnerConfig, int], Objective]
-"""(policy, learner section, seed) → objective; picklable, called on each rank."""
+"""(policy, learner section, seed) → objective; picklable, called on each rank. It may ask for the gradient of
+parameters that are frozen, such as those of multi-token prediction."""
 
 
 class SupervisedLearner:
@@ -74,7 +75,7 @@ class SupervisedLearner:
             objective: makes the objective for the loaded policy.
             model_path: folder with config and safetensors.
             total_steps: updates of the whole run, for the learning rate's schedule.
-            seed: of the objective's random weights, if it has any; equal on all ranks.
+            seed: of random weights: the objective's, adapters'; equal on all ranks.
             rank, world: place among the ranks; with world > 1 torch.distributed is already initialised.
             device: where the policy is.
 
@@ -83,10 +84,9 @@ class SupervisedLearner:
         """
         self._optimizer_config, self._config = optimizer, learner
         self._total_steps, self._rank, self._world = total_steps, rank, world
-        self.trained = TrainedPolicy(policy, optimizer, learner, model_path, world, device)
+        self.trained = TrainedPolicy(policy, optimizer, learner, model_path, world, device, seed)
         self.objective = objective(self.trained.model, learner, seed)
-        if self.objective.head is not None:
-            self.trained.add_head(self.objective.head)
+        self.trained.choose_parameters(self.objective.head)
 
     def update(self, batch: Sequence[Any], step: int) -> dict[str, float]:
         """One optimizer update.

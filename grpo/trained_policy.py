@@ -22,6 +22,8 @@ from grpo.optimizer import AdamW, gradient_norm
 from policies import hf_names
 from policies.fused import fuse
 from policies.load import load_policy, save_policy
+from policies.lora import add_adapters, load_adapter, save_adapter
+from policies.mtp import is_mtp_tensor, mtp_layers
 from policies.router import update_router_bias
 
 
@@ -39,22 +41,29 @@ class TrainedPolicy:
         model_path: Path | str,
         world: int = 1,
         device: torch.device | str = "cpu",
+        seed: int = 0,
     ) -> None:
-        """Load the policy.
+        """Load the policy; layers of multi-token prediction are kept as they are, unless an objective trains them.
 
         Args:
             policy, optimizer, learner: sections of the recipe.
             model_path: folder with config and safetensors.
             world: number of ranks; with more than one torch.distributed is already initialised.
             device: where the policy is.
+            seed: of the adapters, if policy.lora asks for such; equal on all ranks.
 
         Raises:
-            PolicyError: the folder cannot be loaded.
+            PolicyError: the folder cannot be loaded, or has no layer that policy.lora names.
         """
         self._policy, self._optimizer_config = policy, optimizer
         self._model_path, self._world = Path(model_path), world
         self.device = torch.device(device)
         self.model: nn.Module = load_policy(model_path, device=device)
+        for layer in mtp_layers(self.model):
+            layer.requires_grad_(False)
+        lora = policy.lora
+        if lora is not None:
+            add_adapters(self.model, lora.rank, lora.alpha, lora.targets, seed)
         fuse(self.model)
         if learner.recompute:
             _recompute_layers(self.model)
@@ -66,14 +75,11 @@ class TrainedPolicy:
         self.parameters: dict[str, nn.Parameter] = {}
         """Everything that is trained, by name."""
         self.optimizer: AdamW
-        self._start()
+        self.choose_parameters(None)
 
-    def add_head(self, head: nn.Module) -> None:
-        """Train a module along with the policy; before the first update."""
-        self.head = head.to(self.device)
-        self._start()
-
-    def _start(self) -> None:
+    def choose_parameters(self, head: nn.Module | None) -> None:
+        """Train all of the policy that wants a gradient now, and a head along with it; before the first update."""
+        self.head = None if head is None else head.to(self.device)
         self.parameters = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         if self.head is not None:
             self.parameters |= {f"{HEAD}.{n}": p for n, p in self.head.named_parameters()}
@@ -112,24 +118,36 @@ class TrainedPolicy:
         update_router_bias(self.model, counts, self._policy.router_bias_rate)
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Live float32 weights and buffers under Hugging Face checkpoint names."""
-        return hf_names.named_tensors(self.model)
+        """Float32 weights and buffers that an engine reads, under Hugging Face checkpoint names: live, or merged with
+        their adapters; without the layers of multi-token prediction."""
+        config: Any = self.model.config
+        return (
+            (name, tensor)
+            for name, tensor in hf_names.named_tensors(self.model)
+            if not is_mtp_tensor(name, config.num_hidden_layers)
+        )
 
     def export(self, folder: Path) -> None:
         """Write the policy for transformers and vLLM: config, float32 safetensors, tokenizer.
 
-        A head goes beside the weights, in head.safetensors.
+        A head goes beside the weights, in head.safetensors; adapters are merged into them, and also in adapter/.
         """
         save_policy(self.model, folder, tokenizer_from=self._model_path)
+        if self._policy.lora is not None:
+            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path))
         if self.head is not None:
             trainer_state.save_head(folder, self.head.state_dict())
 
     def save(self, folder: Path, reference: Mapping[str, Tensor] | None) -> None:
         """Write everything that a continuation needs into an existing folder.
 
-        The policy stands in policy/, moments, reference and head beside it (grpo/trainer_state.py).
+        The policy stands in policy/, moments, reference and head beside it (grpo/trainer_state.py); of a policy with
+        adapters these alone, in adapter/.
         """
-        save_policy(self.model, folder / trainer_state.POLICY, tokenizer_from=self._model_path)
+        if self._policy.lora is not None:
+            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path))
+        else:
+            save_policy(self.model, folder / trainer_state.POLICY, tokenizer_from=self._model_path)
         if self.head is not None:
             trainer_state.save_head(folder, self.head.state_dict())
         trainer_state.save(folder, dict(self.optimizer.state()), self.optimizer.steps, reference)
@@ -143,7 +161,10 @@ class TrainedPolicy:
         weights, state = trainer_state.load(folder, with_reference=with_reference)
         head = None if self.head is None else trainer_state.load_head(folder)
         try:
-            hf_names.load_named_tensors(self.model, weights)
+            if self._policy.lora is not None:
+                load_adapter(self.model, folder / trainer_state.ADAPTER)
+            else:
+                hf_names.load_named_tensors(self.model, weights)
             if self.head is not None and head is not None:
                 self.head.load_state_dict(head)
             self.optimizer.load_state(state.moments, state.optimizer_steps)

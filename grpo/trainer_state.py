@@ -1,6 +1,7 @@
 """The learner's files in a checkpoint: safetensors and JSON, no pickle.
 
 policy/                  config, float32 weights, tokenizer: loads in transformers and vLLM
+adapter/                 in its place with policy.lora: the adapters alone, as peft reads them
 optimizer.safetensors    AdamW's moments
 reference.safetensors    π_ref, if the recipe has one
 trainer.json             AdamW's step count
@@ -20,8 +21,9 @@ from torch import Tensor
 
 from grpo.errors import BrokenRun
 
-POLICY, OPTIMIZER, REFERENCE, TRAINER, HEAD = (
+POLICY, ADAPTER, OPTIMIZER, REFERENCE, TRAINER, HEAD = (
     "policy",
+    "adapter",
     "optimizer.safetensors",
     "reference.safetensors",
     "trainer.json",
@@ -49,7 +51,7 @@ def save(
 
 
 def load(folder: Path, with_reference: bool) -> tuple[dict[str, Tensor], TrainerState]:
-    """Weights under Hugging Face names, and the rest.
+    """Weights under Hugging Face names (none of a policy with adapters), and the rest.
 
     Raises:
         BrokenRun: names the file.

@@ -61,6 +61,8 @@ class PolicyFacts:
     """True if the output head is the embedding."""
     expert_count: int
     """Routed experts of a layer; 0 for a dense policy."""
+    mtp_layers: int
+    """Layers of multi-token prediction whose weights are there (DeepSeek-V3's `num_nextn_predict_layers`)."""
     weight_files: tuple[str, ...]
     weight_bytes: int
     """Size of the tensors on disk."""
@@ -101,6 +103,7 @@ def read_facts(folder: Path | str, *, need_weights: bool = True, need_tokenizer:
         # All supported families leave the head untied unless the config says otherwise.
         has_tied_head=bool(config.get("tie_word_embeddings", False)),
         expert_count=int(config.get("n_routed_experts") or 0),
+        mtp_layers=_mtp_layers(config, shapes),
         weight_files=files,
         weight_bytes=size,
         has_tokenizer=has_tokenizer,
@@ -153,6 +156,12 @@ def _architecture(file: Path, config: dict[str, Any]) -> tuple[str, str]:
             "convert them to bfloat16 or float32 first (for GGUF: grpo import-gguf)"
         )
     return name, FAMILIES[name]
+
+
+def _mtp_layers(config: dict[str, Any], shapes: dict[str, list[int]]) -> int:
+    """0 where the config promises such layers and the checkpoint leaves them out, as many conversions do."""
+    first = f"model.layers.{config.get('num_hidden_layers')}.eh_proj.weight"
+    return int(config.get("num_nextn_predict_layers") or 0) if first in shapes else 0
 
 
 def _has_weights(folder: Path) -> bool:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from policies.errors import BrokenCheckpoint
+from policies.lora import has_adapters, plain_state
+from policies.mtp import is_shared_copy
 
 _GATE_UP = ".experts.gate_up_proj"
 _DOWN = ".experts.down_proj"
@@ -24,10 +26,11 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a checkpoint, in an order that depends on the architecture alone.
 
     Persistent buffers such as `e_score_correction_bias` are among them, a tied head is not. The tensors are
-    detached views of the live weights: copy what must outlive the next optimizer step.
+    detached views of the live weights: copy what must outlive the next optimizer step. LoRA adapters are merged in,
+    and what they stand beside is new memory.
     """
     tied = _tied_names(model)
-    for name, tensor in model.state_dict(keep_vars=False).items():
+    for name, tensor in plain_state(model):
         if name in tied:
             continue
         if name.endswith(_GATE_UP):
@@ -45,11 +48,13 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def load_named_tensors(model: nn.Module, mapping: Mapping[str, Tensor]) -> None:
-    """Copy a checkpoint's tensors into the live weights, all of them or none.
+    """Copy a checkpoint's tensors into the live weights, all of them or none; not for a model with LoRA adapters.
 
     Raises:
         BrokenCheckpoint: a name is missing, unknown, or its shape differs; nothing is changed then.
     """
+    assert not has_adapters(model), "merged weights have no place to go to: load the adapter"
+    mapping = {name: tensor for name, tensor in mapping.items() if not is_shared_copy(name)}
     own = dict(named_tensors(model))
     missing = [name for name in own if name not in mapping]
     unknown = [name for name in mapping if name not in own]

@@ -18,6 +18,8 @@ from torch import nn
 from policies import attention
 from policies.errors import BrokenCheckpoint
 from policies.facts import read_facts
+from policies.lora import has_adapters, plain_state
+from policies.mtp import shared_copies
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -39,13 +41,12 @@ def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn
             or of another shape than the config asks for.
     """
     facts = read_facts(folder, need_tokenizer=False)
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     attention.register()
     logging.disable_progress_bar()
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = _model_class(facts.mtp_layers).from_pretrained(
             facts.folder,
             dtype=torch.float32,
             attn_implementation=attention.NAME,
@@ -66,7 +67,20 @@ def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn
                 f"{facts.folder}: {problem.removesuffix('_keys')} tensors: {', '.join(names[:3])}"
                 f"{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
             )
+    if not facts.mtp_layers and hasattr(model.config, "num_nextn_predict_layers"):
+        model.config.num_nextn_predict_layers = 0  # a promise that the weights do not keep
     return model.to(device).eval()
+
+
+def _model_class(mtp_layers: int) -> Any:
+    """What loads and makes policies: transformers' own, but for layers that it leaves out."""
+    if mtp_layers:
+        from policies.deepseek_mtp import DeepseekV3ForCausalLM
+
+        return DeepseekV3ForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM
 
 
 def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | str | None) -> Path:
@@ -76,7 +90,8 @@ def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | st
     held before is replaced.
 
     Args:
-        model: a transformers model (merge LoRA adapters first).
+        model: a policy. LoRA adapters are merged into what is written; layers of multi-token prediction are written
+            with their copies of embedding and head, as in published checkpoints.
         out_dir: the folder to make.
         tokenizer_from: folder whose tokenizer files are copied; None writes none.
     """
@@ -97,7 +112,8 @@ def _write(model: Any, folder: Path, tokenizer_from: Path | str | None) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    model.save_pretrained(folder)
+    state = dict(plain_state(model)) if has_adapters(model) else model.state_dict()
+    model.save_pretrained(folder, state_dict={**state, **dict(shared_copies(model))})
     if tokenizer_from is not None:
         for name in TOKENIZER_FILES:
             if (source := Path(tokenizer_from) / name).is_file():

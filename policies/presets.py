@@ -45,7 +45,7 @@ _V3 = {
     # these values alone.
     "topk_method": "noaux_tc",
     "scoring_func": "sigmoid",
-    # No multi-token-prediction layer is stored.
+    # transformers' default is V3's 1, though its model has no such layer; ours has (policies/deepseek_mtp.py).
     "num_nextn_predict_layers": 0,
 }
 _DENSE = {
@@ -65,6 +65,8 @@ _PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "deepseek_v3",
         {**_V3, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 32},
     ),
+    # With a layer of multi-token prediction, as V3 has it.
+    "tiny-v3-mtp": ("deepseek_v3", {**_V3, "num_nextn_predict_layers": 1}),
     "tiny-v2": (
         "deepseek_v2",
         {**_MOE, "topk_method": "greedy", "scoring_func": "softmax", "norm_topk_prob": False},
@@ -102,13 +104,20 @@ def tiny_config(preset: str, vocab_size: int, **special_ids: Any) -> Any:
 
 def new_policy(config: Any, seed: int, weight_std: float = 0.02) -> nn.Module:
     """A float32 model in eval mode with normal(0, weight_std) weights that depend on `seed` alone."""
-    from transformers import AutoModelForCausalLM
+    make: Any
+    if getattr(config, "num_nextn_predict_layers", 0):
+        from policies.deepseek_mtp import DeepseekV3ForCausalLM
 
+        make = DeepseekV3ForCausalLM._from_config
+    else:
+        from transformers import AutoModelForCausalLM
+
+        make = AutoModelForCausalLM.from_config
     register()
     config.initializer_range = weight_std
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(
+        model = make(
             config, dtype=torch.float32, attn_implementation=ATTENTION, experts_implementation="eager"
         )
     return model.eval()

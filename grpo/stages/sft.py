@@ -5,6 +5,7 @@ data, mix ─▶ examples (prompt masked) ─▶ epochs of packed batches ─▶
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,11 +67,13 @@ def read_job(config: SftConfig) -> tuple[Job, list[str]]:
             )
         examples += found
         repeats += [source.repeats] * len(found)
+    # Adapters stand beside the main layers alone.
+    mtp_weight = 0.0 if config.policy.lora is not None else config.mtp_weight
     kept, held = take_holdout(len(examples), config.eval.holdout, config.seed)
     job = Job(
         model_dir=model_dir,
         compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
-        objective=SftObjective,
+        objective=functools.partial(SftObjective, mtp_weight=mtp_weight),
         items=[examples[i] for i in kept],
         held_out=[examples[i] for i in held],
         repeats=[repeats[i] for i in kept],

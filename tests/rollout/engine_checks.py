@@ -22,6 +22,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from policies.hf_names import named_tensors
+from policies.mtp import is_mtp_tensor
 from rollout import vllm_settings, vllm_weights
 from rollout.canary import Canary
 from rollout.chunks import make_chunks
@@ -46,7 +47,8 @@ class Reference:
         self.model = AutoModelForCausalLM.from_pretrained(
             folder, attn_implementation="eager", dtype=torch.float32, experts_implementation="eager"
         ).eval()
-        self.tensors = [(name, tensor.clone()) for name, tensor in named_tensors(model)]
+        main = model.config.num_hidden_layers
+        self.tensors = [(n, t.clone()) for n, t in named_tensors(model) if not is_mtp_tensor(n, main)]
 
     @torch.no_grad()
     def logprobs(self, token_ids: tuple[int, ...], temperature: float = 1.0) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from policies.load import save_policy
 from policies.presets import new_policy, tiny_config
 
 VOCABULARY = 96
@@ -16,6 +17,7 @@ FAMILIES = {
     # name: weight std that keeps logits far from uniform without saturating them
     "tiny-v3": 0.22,
     "tiny-v3-mla512": 0.19,
+    "tiny-v3-mtp": 0.22,
     "tiny-v2": 0.22,
     "tiny-qwen2": 0.22,
     "tiny-qwen3": 0.22,
@@ -45,7 +47,7 @@ def save(model: Any, folder: Path) -> Path:
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    model.save_pretrained(folder)
+    save_policy(model, folder, None)
     words = {f"w{i}": i for i in range(VOCABULARY)}
     backend = Tokenizer(models.WordLevel(words, unk_token="w0"))
     PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="w1").save_pretrained(folder)

@@ -1,0 +1,154 @@
+"""LoRA (2106.09685) by peft: W + (α/r) B A with W frozen. The policy stays the transformers model that it is.
+
+    add_adapters(model, rank=16, alpha=32, targets=(), seed=0)      A random, B zero: the policy is unchanged
+    plain_state(model)                                              its tensors with the adapters merged in
+    save_adapter(model, folder, base), load_adapter(model, folder)  peft's files
+
+Every computation sees B A beside W; what engines and exports get is the sum. There is no dropout: it would make the
+learner's probabilities others than the engine's, and a run that resumes another run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from policies.errors import BrokenCheckpoint, PolicyError
+from policies.mtp import is_mtp_tensor
+
+ADAPTER_FILE = "adapter_model.safetensors"
+_NAME = "default"
+_BASE, _MARK = ".base_layer.", ".lora_"
+_PREFIX = "base_model.model."
+
+
+def add_adapters(model: Any, rank: int, alpha: float, targets: Sequence[str], seed: int) -> None:
+    """Freeze the model and put adapters beside linear layers, in place.
+
+    Args:
+        model: a policy of `load_policy`.
+        rank: r.
+        alpha: α; the product is scaled by α/r.
+        targets: names of linear layers as a checkpoint spells them, e.g. "q_proj" or MLA's "kv_b_proj"; empty: all of
+            the decoder's. Routed experts are kept fused and are none; the layers of multi-token prediction stay out.
+        seed: of the A matrices.
+
+    Raises:
+        PolicyError: a target that the policy does not have; names those that it has.
+    """
+    found = linear_layers(model)
+    names = sorted({name.rpartition(".")[2] for name in found})
+    unknown = [t for t in targets if t not in names]
+    if unknown:
+        raise PolicyError(
+            f"policy.lora.targets: no linear layer named {unknown[0]!r}; there are {', '.join(names)}"
+        )
+    from peft import LoraConfig, inject_adapter_in_model
+
+    model.requires_grad_(False)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # peft only divides it by r
+        target_modules=sorted(targets or names),
+        task_type="CAUSAL_LM",
+    )
+    # The main layers alone: given the whole of a DeepSeek policy, peft takes the names of a shared expert's layers for
+    # the fused routed experts, and leaves the shared one out.
+    layers = model.get_decoder().layers[: model.config.num_hidden_layers]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(config, layers, adapter_name=_NAME)
+    model.lora_config = config
+    for module in _adapted(model).values():
+        # Autocast does it; peft's own cast to float32 would go before.
+        module.cast_input_dtype_enabled = False
+    model.eval()
+
+
+def linear_layers(model: Any) -> list[str]:
+    """Module names of the linear layers that may have an adapter."""
+    main = model.config.num_hidden_layers
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and name.startswith("model.layers.")
+        and not is_mtp_tensor(name, main)
+    ]
+
+
+def has_adapters(model: nn.Module) -> bool:
+    """True after `add_adapters`."""
+    return hasattr(model, "lora_config")
+
+
+def plain_state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The state dict that the model would have without adapters, had their products been added to its weights.
+
+    Tensors beside which no adapter stands are views, the others new, one at a time.
+    """
+    adapted = _adapted(model)
+    for name, tensor in model.state_dict().items():
+        prefix, base, rest = name.partition(_BASE)
+        if base and rest == "weight":
+            with torch.no_grad():
+                yield f"{prefix}.weight", tensor + adapted[prefix].get_delta_weight(_NAME)
+        elif base:
+            yield f"{prefix}.{rest}", tensor
+        elif _MARK not in name:
+            yield name, tensor
+
+
+def save_adapter(model: Any, folder: Path, base: str) -> None:
+    """Write the adapter as peft reads it (PeftModel.from_pretrained), into a folder that may exist.
+
+    Args:
+        model: after `add_adapters`.
+        folder: of adapter_model.safetensors and adapter_config.json.
+        base: folder or hub name of the policy that it goes with.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({n: t.detach().cpu().contiguous() for n, t in _adapter(model).items()}, folder / ADAPTER_FILE)
+    config = model.lora_config.to_dict() | {"base_model_name_or_path": base, "inference_mode": True}
+    plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
+    (folder / "adapter_config.json").write_text(json.dumps(plain, indent=2, default=str) + "\n")
+
+
+def load_adapter(model: Any, folder: Path) -> None:
+    """Copy what `save_adapter` wrote into the live adapters, all of it or none.
+
+    Raises:
+        BrokenCheckpoint: a file that cannot be read, or an adapter of another shape or other layers.
+    """
+    try:
+        saved = load_file(folder / ADAPTER_FILE)
+    except (OSError, SafetensorError) as error:
+        raise BrokenCheckpoint(f"{folder / ADAPTER_FILE}: cannot be read ({error})") from error
+    own = _adapter(model)
+    wrong = [n for n in own.keys() | saved.keys() if n not in own or n not in saved]
+    wrong += [n for n in own if n in saved and own[n].shape != saved[n].shape]
+    if wrong:
+        raise BrokenCheckpoint(f"{folder}: the adapter does not fit policy.lora: {sorted(wrong)[0]}")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(saved[name])
+
+
+def _adapted(model: nn.Module) -> dict[str, Any]:
+    return {name: m for name, m in model.named_modules() if hasattr(m, "get_delta_weight")}
+
+
+def _adapter(model: nn.Module) -> dict[str, Tensor]:
+    """Live tensors of the adapters by the names of peft's files."""
+    return {
+        _PREFIX + name.replace(f".{_NAME}.", "."): tensor
+        for name, tensor in model.state_dict().items()
+        if _MARK in name
+    }
