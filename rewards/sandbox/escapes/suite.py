@@ -15,7 +15,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -180,7 +180,11 @@ class Arena:
         outcome = self._call(lambda: self._sandbox.run(
             case.language, self._text(case), case.stdin, case.limits
         ), case)  # fmt: skip
-        problems = [*self._judge(case, outcome), *self._canaries.disturbed(), *self._leftovers()]
+        problems = [
+            *judge(case, outcome, self._canaries.secrets),
+            *self._canaries.disturbed(),
+            *self._leftovers(),
+        ]
         if outcome is None:
             self._reopen()
         problems += self._next_program("python")
@@ -229,25 +233,6 @@ class Arena:
         thread.join(case.limits.compile_wall_s + case.limits.wall_s + _GRACE_S)
         return outcomes[0] if outcomes else None
 
-    def _judge(self, case: Case, outcome: Outcome | None) -> Iterator[str]:
-        if outcome is None:
-            yield "the call did not come back, or raised"
-            return
-        said = outcome.stdout + b"\n" + outcome.stderr
-        if outcome.verdict not in case.verdicts:
-            wanted = " or ".join(sorted(case.verdicts))
-            yield f"verdict {outcome.verdict} ({outcome.reason}) instead of {wanted}: {_end(said)}"
-        yield from (found.decode(errors="replace") for found in _ESCAPED.findall(said)[:20])
-        for name, secret in self._canaries.secrets.items():
-            if secret in said:
-                yield f"a secret came out: {name}"
-        if case.tries and not re.search(rb"^tried$", outcome.stdout, re.MULTILINE):
-            yield f"it did not get to the end of its attack: {_end(said)}"
-        if case.within_s is not None and outcome.wall_s > case.within_s:
-            yield f"it took {outcome.wall_s:.1f} s"
-        if case.check and (problem := case.check(outcome)):
-            yield problem
-
     def _leftovers(self) -> Iterator[str]:
         """Processes that outlive the run, after the moment that the kernel needs to end them."""
         give_up = time.monotonic() + _SETTLE_S
@@ -282,6 +267,27 @@ class Arena:
         ending.start()
         ending.join(_GRACE_S)
         self._sandbox = Sandbox.open(self._settings, self._on_launcher)
+
+
+def judge(case: Case, outcome: Outcome | None, secrets: Mapping[str, bytes]) -> Iterator[str]:
+    """What is wrong with an outcome, in words; None: the call did not come back."""
+    if outcome is None:
+        yield "the call did not come back, or raised"
+        return
+    said = outcome.stdout + b"\n" + outcome.stderr
+    if outcome.verdict not in case.verdicts:
+        wanted = " or ".join(sorted(case.verdicts))
+        yield f"verdict {outcome.verdict} ({outcome.reason}) instead of {wanted}: {_end(said)}"
+    yield from (found.decode(errors="replace") for found in _ESCAPED.findall(said)[:20])
+    for name, secret in secrets.items():
+        if secret in said:
+            yield f"a secret came out: {name}"
+    if case.tries and not re.search(rb"^tried$", outcome.stdout, re.MULTILINE):
+        yield f"it did not get to the end of its attack: {_end(said)}"
+    if case.within_s is not None and outcome.wall_s > case.within_s:
+        yield f"it took {outcome.wall_s:.1f} s"
+    if case.check and (problem := case.check(outcome)):
+        yield problem
 
 
 def _holds_signals(tier: str) -> bool:
