@@ -18,6 +18,9 @@ from rewards.sandbox import child_landlock, child_root, child_system, child_tree
 from rewards.sandbox.child_tree import Process
 
 _INSIDE_ID = 1000
+_SOCKET_BYTES = 208 * 1024
+"""net.core.wmem_default: what one unix socket may have on the way."""
+_FEW_SOCKETS = 64
 
 
 class Place(Protocol):
@@ -37,6 +40,9 @@ class Place(Protocol):
 
     def processes(self) -> list[Process]:
         """Every process of the run but process 1."""
+
+    def hidden_bytes(self) -> int:
+        """Most memory that the run holds and no process of it shows."""
 
     def kill_all(self) -> None:
         """SIGKILL to every process of the run but process 1."""
@@ -61,6 +67,7 @@ class Namespaces:
 
     def __init__(self, config: Mapping[str, Any], outside_id: tuple[int, int]) -> None:
         self._filters = config["filters"]
+        self._is_counted = config["is_counted"]
         self._outside_id = outside_id
 
     def prepare(self, request: Mapping[str, Any]) -> None:  # noqa: D102 (Place says it)
@@ -71,6 +78,13 @@ class Namespaces:
 
     def processes(self) -> list[Process]:  # noqa: D102
         return [process for process in child_tree.processes() if process.pid != 1]
+
+    def hidden_bytes(self) -> int:
+        """What sockets may hold in their buffers: a few of them nothing worth counting. A control group counts all."""
+        if self._is_counted:
+            return 0
+        used = int(child_tree.read_file("/proc/net/sockstat").split()[2])
+        return used * _SOCKET_BYTES if used > _FEW_SOCKETS else 0
 
     def kill_all(self) -> None:  # noqa: D102
         with contextlib.suppress(ProcessLookupError):
@@ -117,6 +131,9 @@ class SharedHost:
 
     def processes(self) -> list[Process]:  # noqa: D102
         return child_tree.below(self._keeper, child_tree.processes())
+
+    def hidden_bytes(self) -> int:  # noqa: D102
+        return 0
 
     def kill_all(self) -> None:  # noqa: D102
         if self.uid is not None:

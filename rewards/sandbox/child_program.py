@@ -107,6 +107,7 @@ def run_python(path: str) -> None:
         del sys.modules[name]
     sys.modules["__main__"] = main_module
     sys.argv[:] = [path]
+    sys.path.insert(0, os.path.dirname(path))
     try:
         exec(compile(source, path, "exec", dont_inherit=True), main_module.__dict__)
     except SystemExit:

@@ -103,11 +103,9 @@ def _watch(
             return status, flag, now, peak
         found = place.processes()
         count = sum(process.tasks for process in found)
-        if (
-            count > tasks
-        ):  # before the closer look at memory, which waits for each process that is just forking
+        if count > tasks:  # before the look at memory: for many processes a longer one
             return status, "tasks", now, peak
-        resident = memory_look.resident(found)
+        resident = memory_look.resident(found) + place.hidden_bytes()
         peak = max(peak, resident)
         if resident > memory:
             return status, "memory", now, peak

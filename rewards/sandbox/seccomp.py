@@ -92,6 +92,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "msgsnd": (69, 189),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
+    "io_setup": (206, 0),  # a pool of the whole host
     # the host itself (no capability either)
     "init_module": (175, 105),
     "finit_module": (313, 273),

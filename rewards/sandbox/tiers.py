@@ -39,7 +39,7 @@ _ALWAYS_GAPS = (
     "time limits are wall time: a loaded host makes programs slower; side channels are not closed",
 )
 _NO_CGROUP_GAPS = (
-    "memory may pass its limit for the 10 ms between two looks, and socket buffers are not counted (no cgroup)",
+    "memory may pass its limit for the 10 ms between two looks (no cgroup)",
     "a task limit passed and left again between two looks is not seen (no cgroup)",
     "programs are refused shared anonymous mappings, which could hide memory; /dev/zero is a file (no cgroup)",
 )
@@ -82,7 +82,7 @@ def describe(name: TierName, cgroup: bool, facts: Mapping[str, Any]) -> Tier:
         "unisolated": _SHARED_HOST,
     }[name]
     if name != "namespaces":
-        gaps = _weak_gaps(name, is_root, facts) + gaps
+        gaps = _weak_gaps(name, is_root, cgroup, facts) + gaps
         if facts.get("is_private"):
             guarantees += ("/tmp and /dev/shm: private, bounded in bytes and in files, gone after the run",)
     if cgroup:
@@ -90,8 +90,10 @@ def describe(name: TierName, cgroup: bool, facts: Mapping[str, Any]) -> Tier:
     return Tier(name, guarantees, gaps, f"built in ({user})", cgroup)
 
 
-def _weak_gaps(name: TierName, is_root: bool, facts: Mapping[str, Any]) -> tuple[str, ...]:
+def _weak_gaps(name: TierName, is_root: bool, has_cgroup: bool, facts: Mapping[str, Any]) -> tuple[str, ...]:
     gaps: tuple[str, ...] = _LANDLOCK_GAPS if name == "landlock" else _UNISOLATED_GAPS
+    if not has_cgroup:
+        gaps += ("what lies in socket buffers is not counted as memory (no cgroup)",)
     if not facts.get("is_private"):
         gaps += (
             "the work directory is bounded per file, and by looking every 0.1 s: open files without a name are not "
