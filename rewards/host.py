@@ -1,4 +1,4 @@
-"""The child process that runs one reward function. Started by `rewards.pool`, never imported by it.
+"""The child process that runs one reward function. Started by `rewards.host_process`, never imported by it.
 
     parent ──requests──▶ fd ──▶ host: load once, then one call after the other ──▶ fd ──results──▶ parent
                                  stdin empty, stdout and stderr to a log: never the result channel

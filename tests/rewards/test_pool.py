@@ -262,7 +262,7 @@ def test_unloadable_plugin_stops_before_anything_runs(tmp_path, source, message)
 def test_hanging_import_is_a_load_error(tmp_path, monkeypatch):
     file = tmp_path / "slow.py"
     file.write_text("import time; time.sleep(3600)")
-    monkeypatch.setattr("rewards.pool._LOAD_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("rewards.host_process._LOAD_TIMEOUT_S", 0.5)
     with pytest.raises(RewardLoadError, match=r"longer than 0\.5 s"):
         check_reward(f"{file}:f")
     assert not _hosts()
