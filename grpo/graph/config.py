@@ -58,7 +58,7 @@ class Row(Settings):
     table: Literal["stages", "students"]
     name: str = Field(min_length=1)
     prefix: str = ""
-    """In front of the column names, e.g. "aime_": for several benchmarks in one row."""
+    """In front of the column names and a point, e.g. "AIME": for several benchmarks in one row."""
 
 
 class StageSettings(Settings):

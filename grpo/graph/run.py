@@ -37,11 +37,11 @@ def run(graph: Graph, address: str | None, until: str | None, from_: str | None)
             run_nodes(graph, progress, start, screen, until, from_)
     finally:
         if progress.hashes:  # some stage is done: what is known so far is worth a page, also after a failure
-            found = write_summary(graph, progress)
+            found, page = leave(graph, progress)
     for table in TABLES:
         if found[table]:
             console.print(printed(f"{graph.name}: {table}", found[table]))
-    console.print(f"summary: {graph.run_dir / 'summary.json'}", highlight=False)
+    console.print(f"summary: {graph.run_dir / 'summary.json'}   report: {page}", highlight=False)
     if progress.held:
         held = [name for name, view in progress.views.items() if view.status == "held"]
         reasons = "; ".join(f"{name}: {reason}" for name, reason in progress.held.items())
@@ -49,11 +49,14 @@ def run(graph: Graph, address: str | None, until: str | None, from_: str | None)
     return found
 
 
-def write_summary(graph: Graph, progress: Progress) -> dict[str, Any]:
-    """Write summary.json; gives it back."""
+def leave(graph: Graph, progress: Progress) -> tuple[dict[str, Any], Path]:
+    """Write summary.json and report.html, where there is something new to say; the summary and the page's path."""
     found = summary(graph, progress)
-    path = graph.run_dir / "summary.json"
+    path, page = graph.run_dir / "summary.json", graph.run_dir / "report.html"
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    if not page.exists() or not path.exists() or path.read_text(encoding="utf-8") != text:
+        from grpo.graph.page import write_page
+
+        write_page(graph, progress, page)
         write_atomic(path, text)
-    return found
+    return found, page

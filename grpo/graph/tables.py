@@ -48,7 +48,7 @@ def rows(graph: Graph, progress: Progress) -> dict[str, list[dict[str, Any]]]:
         for name, path in columns.items():
             value = look_up(figures, path)
             if value is not None:
-                into[row.prefix + name] = value
+                into[f"{row.prefix}.{name}" if row.prefix else name] = value
     return {table: list(by_name.values()) for table, by_name in found.items()}
 
 
@@ -93,17 +93,14 @@ def printed(title: str, table_rows: list[dict[str, Any]]) -> Table:
 def shown_columns(table_rows: list[dict[str, Any]]) -> list[str]:
     """Columns of the printed table, in the order in which they first come."""
     names = dict.fromkeys(name for row in table_rows for name in row if name != "stage")
-    return [n for n in names if not n.endswith(HIDDEN)]
+    return [n for n in names if n.rpartition(".")[2] not in HIDDEN]
 
 
 def head(name: str, table_rows: list[dict[str, Any]]) -> str:
     """A column's heading."""
-    for key, text in HEADS.items():
-        if name.endswith(key):
-            prefix = name.removesuffix(key)
-            k = next((row[f"{prefix}k"] for row in table_rows if f"{prefix}k" in row), "k")
-            return (f"{prefix.replace('_', ' ')}" + text).format(k=k)
-    return name.replace("_", " ")
+    prefix, dot, base = name.rpartition(".")
+    k = next((row[prefix + dot + "k"] for row in table_rows if prefix + dot + "k" in row), "k")
+    return f"{prefix} {HEADS.get(base, base.replace('_', ' '))}".strip().format(k=k)
 
 
 def cell(row: Mapping[str, Any], name: str) -> str:
@@ -111,9 +108,10 @@ def cell(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, int | float):
         return "–" if value is None else str(value)
-    if name.endswith("length"):
+    prefix, dot, base = name.rpartition(".")
+    if base == "length":
         return f"{value:.1f}"
-    low, high = (row.get(name.removesuffix("pass1") + side) for side in ("ci_low", "ci_high"))
-    if name.endswith("pass1") and low is not None and high is not None:
+    low, high = (row.get(prefix + dot + side) for side in ("ci_low", "ci_high"))
+    if base == "pass1" and low is not None and high is not None:
         return f"{value:.3f} ±{(high - low) / 2:.3f}"
     return f"{value:.3f}"
