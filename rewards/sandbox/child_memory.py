@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from rewards.sandbox import child_tree
 from rewards.sandbox.child_tree import Process, proportional
 
-_PATIENCE_S = 1.0
+_PATIENCE_S = 2.0
 
 
 class MemoryLook:
@@ -18,11 +18,12 @@ class MemoryLook:
 
     The sum of the processes' sizes counts pages that they share once for each. Below the limit it will do; past it, the
     proportional sizes decide. To read one waits for a process that is just forking, which a fork bomb draws out to
-    seconds: a thread of its own does that, and if none of its results is of use for too long, the sum stands.
+    seconds: a thread of its own does that, and if none of its results is of use for too long, the sum stands: unless
+    the kernel bounds the run's memory as well.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, is_bounded: bool) -> None:
+        self._limit, self._is_bounded = limit, is_bounded
         self._thread: threading.Thread | None = None
         self._unknown_since: float | None = None
         self._found: int | None = None
@@ -43,7 +44,7 @@ class MemoryLook:
                 return found
         now = time.monotonic()
         self._unknown_since = self._unknown_since or now
-        return total if now - self._unknown_since > _PATIENCE_S else 0
+        return total if now - self._unknown_since > _PATIENCE_S and not self._is_bounded else 0
 
     def _read(self, processes: Sequence[Process]) -> None:
         total = sum(proportional(process.pid, process.resident) for process in processes)

@@ -92,7 +92,7 @@ def _watch(
     poller.register(job.channel.fileno(), select.POLLIN)
     poller.register(wake, select.POLLIN)
     pause, peak = _FASTEST_POLL_S, 0
-    memory_look = MemoryLook(memory)
+    memory_look = MemoryLook(memory, is_bounded="oom" in job.fds)
     next_disk = start + _DISK_POLL_S
     while True:
         status = _reap(program)

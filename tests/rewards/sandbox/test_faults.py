@@ -131,7 +131,7 @@ def test_when_the_owner_is_killed_nothing_is_left(name, opened, tmp_path):
         from rewards.sandbox.settings import SandboxSettings
         pids = []
         sandbox = Sandbox.open(SandboxSettings(**json.loads({TIERS[name].model_dump_json()!r})), pids.append)
-        program = "import os, time\\nfor _ in '12':\\n  os.fork(); os.setpgrp()\\ntime.sleep(999)"
+        program = "import os, time\\nfor _ in '12':\\n  os.fork() or os.setsid()\\ntime.sleep(999)"
         for _ in range(2):
             threading.Thread(target=sandbox.run, args=("python", program)).start()
         threading.Event().wait(0.5)
