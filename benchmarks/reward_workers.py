@@ -37,7 +37,8 @@ ANSWERS: dict[str, str] = {
     "binomial": r"\binom{99999999}{50000000}", "power of a factorial": r"(999!)^{999!}",
     "sum": r"\sum_{i=1}^{10^{9}} \frac{1}{i!}", "product": r"\prod_{i=1}^{999999} i^i", "integral": r"\int_0^1 x^x dx",
     "limit": r"\lim_{n\to\infty} (1+1/n)^n", "nested integral": r"\int\int\int e^{x^2+y^2} dx dy dz",
-    "sines": r"\sin(" * 12 + "x" + ")" * 12, "exponentials": r"\exp(\exp(\exp(9)))", "floor": r"\lfloor 10^{9999} \rfloor",
+    "sines": r"\sin(" * 12 + "x" + ")" * 12, "exponentials": r"\exp(\exp(\exp(9)))",
+    "floor": r"\lfloor 10^{9999} \rfloor",
     "matrix": r"\begin{pmatrix}" + " \\\\ ".join(["1 & 2 & 3"] * 60) + r"\end{pmatrix}",
     "list": ", ".join(map(str, range(400))), "list of roots": ", ".join(rf"\sqrt{{{n}}}+x" for n in range(2, 120)),
     "set": r"\{" + ", ".join(rf"\frac{{{n}}}{{7}}" for n in range(200)) + r"\}",
@@ -56,7 +57,8 @@ COMPLETIONS: dict[str, str] = {
     "boxes": r"\boxed{1} " * (BIG // 10), "braces": "{" * BIG, "closing braces": r"\boxed{1}" + "}" * BIG,
     "one long answer": f"<answer>{'7' * BIG}</answer>", "one long word": f"<answer>{'a' * BIG}</answer>",
     "one long box": rf"\boxed{{{'1+' * (BIG // 2)}1}}", "white space": f"<answer>{' ' * BIG}</answer>",
-    "invisible": f"<answer>{chr(0x200B) * (BIG // 3)}43</answer>", "Chinese": "思考" * (BIG // 6) + "<answer>错</answer>",
+    "invisible": f"<answer>{chr(0x200B) * (BIG // 3)}43</answer>",
+    "Chinese": "思考" * (BIG // 6) + "<answer>错</answer>",
     "surrogates": "\ud800" * (BIG // 3), "entities": "&lt;answer&gt;" * (BIG // 14), "backslashes": "\\" * BIG,
     "dollars": "$" * BIG, "newlines": "\n" * BIG + "<answer>43</answer>",
 }  # fmt: skip
@@ -117,8 +119,8 @@ def hostility(count: int) -> dict[str, Any]:
     chosen = [rows[i % len(rows)][1] for i in random.Random(1).sample(range(max(count, len(rows))), count)]
     scores, seconds = scored(chosen, 2)
     verdicts = Counter(score.verdict for _, _, score in alone)
-    print(f"{len(rows)} hostile rows alone: slowest {slowest[0][0]:.2f} s ({slowest[0][1]}), verdicts {dict(verdicts)}, "
-          f"accepted {accepted}", flush=True)  # fmt: skip
+    print(f"{len(rows)} hostile rows alone: slowest {slowest[0][0]:.2f} s ({slowest[0][1]}), "
+          f"verdicts {dict(verdicts)}, accepted {accepted}", flush=True)  # fmt: skip
     print(f"{count} of them by two workers: {seconds:.1f} s", flush=True)
     return {
         "kinds": len(ANSWERS) + len(COMPLETIONS), "largest_completion_mib": 5, "rows_alone": len(rows),

@@ -5,13 +5,15 @@
 Words are told by script: a run of Latin letters is one word and counts as English; each Han character is one word
 and counts as Chinese; a run of another script's letters (kana, Hangul, Cyrillic, …) is one word of neither, but for
 kana, one each. So mixed text gets its mixture: "我们 compute 这个" is 4/5 Chinese and 1/5 English. Left out: numbers,
-LaTeX, code, single Latin letters (variables), and URLs. Reasoning without any word, or no reasoning at all, is 0:
-silence is no consistency. Latin script is not told apart further: French passes as English.
+LaTeX, code, single Latin or Greek letters (variables), and URLs. Reasoning without any word, or no reasoning at all,
+is 0: silence is no consistency. Words that are glued across scripts are parted where the script changes. Latin script is not
+told apart further (French passes as English), nor are the Han characters of Japanese.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from rewards.extract import reasoning_text
 from rewards.rows import RewardRow
@@ -25,7 +27,8 @@ _COMMAND_ARGUMENTS = re.compile(r"\s?(?:\{[^{}]*\}|\[[^\[\]]*\])")
 _URL = re.compile(r"(?:https?://|www\.)\S+")
 _HAN = r"\u2e80-\u2fdf\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _KANA = r"\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f"
-_LATIN = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff"
+_LATIN = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\uff21-\uff3a\uff41-\uff5a"
+_GREEK = re.compile(r"[\u0370-\u03ff]")
 _WORD = re.compile(
     rf"(?P<zh>[{_HAN}])|(?P<kana>[{_KANA}])|(?P<en>[{_LATIN}]+(?:['’][{_LATIN}]+)*)"
     rf"|(?P<other>[^\W\d_{_HAN}{_KANA}{_LATIN}]+)"
@@ -53,9 +56,11 @@ def language_consistency(row: RewardRow) -> Score:
 def word_counts(text: str) -> dict[str, int]:
     """Words by language: keys en, zh, other."""
     counts = {"en": 0, "zh": 0, "other": 0}
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)  # é as one letter, however it was written
     for match in _WORD.finditer(_prose(text)):
-        kind = match.lastgroup or "other"
-        if kind == "en" and len(match.group()) == 1:
+        kind, word = match.lastgroup or "other", match.group()
+        if len(word) == 1 and (kind == "en" or _GREEK.match(word)):
             continue
         counts[kind if kind in counts else "other"] += 1
     return counts

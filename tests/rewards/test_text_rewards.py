@@ -82,6 +82,16 @@ def _language(text, language):
         ("cost is $5 today", "en", 1.0),
         ("don't stop", "en", 1.0),
         ("设 x 等于 y", "zh", 1.0),
+        ("设 α 等于 β", "zh", 1.0),  # a Greek letter alone is a variable
+        ("λόγος word", "en", 0.5),
+        ("we用numbers算", "en", 0.5),  # glued, and parted where the script changes
+        ("Let us 计算 the sum", "en", 4 / 6),
+        ("Let us 计算 the sum", "zh", 2 / 6),
+        ("ＦＵＬＬ width", "en", 1.0),
+        ("re\u0301sume\u0301 writing", "en", 1.0),  # two words, not three
+        ("مرحبا hello", "en", 0.5),
+        ("안녕 세계 hello", "en", 1 / 3),
+        ("🙂 words 🙂", "en", 1.0),
     ],
 )
 def test_language_share(reasoning, language, share):
