@@ -1,7 +1,7 @@
 """What policies try, one line each, with what `format`, `format_r1` and `accuracy` (reference 42) give for it.
 
-For `format_r1` answer tags are text like any other. Rules: reasoning never counts; the last whole <answer> behind it wins, without one the last \\boxed{}; the shape must
-be exact, with nothing outside of the tags.
+Rules: reasoning never counts; the last whole <answer> behind it wins, without one the last \\boxed{}; the shape must
+be exact, with nothing outside of the tags. For `format_r1` answer tags are text like any other.
 """
 
 from __future__ import annotations
