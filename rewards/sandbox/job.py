@@ -103,7 +103,8 @@ def _with_kernel_verdict(report: Report, slot: Slot) -> Report:
 def _converse(channel: socket.socket, handle: int, work: Work, slot: Slot | None) -> Report:
     with contextlib.ExitStack() as stack:
         pipes = [os.pipe(), os.pipe()]
-        for read_end, _ in pipes:
+        for read_end, write_end in pipes:
+            os.fchmod(write_end, 0o622)  # the program may run as another user, and open /dev/stdout by name
             os.set_blocking(read_end, False)
             stack.callback(os.close, read_end)
         collected = None
@@ -167,7 +168,9 @@ def _request(work: Work) -> dict[str, Any]:
             "NPROC": work.tasks + max(16, work.tasks // 2),
             "NOFILE": work.open_files,
             "FSIZE": work.tmp_bytes,
-            "CORE": 0,
+            # Too small for a core file, as 0 would be; and unlike 0, the kernel's word for "no dump" where core_pattern
+            # is a pipe to a program (coredump.c), which would run outside, as root.
+            "CORE": 1,
             "MEMLOCK": 1 << 16,
             # Wall time ends the run first; this is for what wall time might not see.
             "CPU": math.ceil(work.wall_s * cores) + 2,

@@ -208,6 +208,23 @@ def test_stdin_is_the_file_or_nothing(place: Path) -> None:
     assert run("print(1)", "--stdin-file", str(large), cwd=place)["verdict"] == "ok"  # it need not be read
 
 
+@pytest.mark.parametrize(
+    ("language", "program"),
+    [
+        (
+            "python",
+            "open('/dev/stdout', 'w').write(open('/dev/stdin').read()); open('/dev/stderr', 'a').write('e')",
+        ),
+        ("bash", "cat /dev/stdin > /dev/stdout; printf e | tee /dev/stderr > /dev/null"),
+    ],
+)
+def test_standard_streams_have_names(place: Path, language: str, program: str) -> None:
+    given = place.parent / "in"
+    given.write_text("given")
+    answer = run(program, "--stdin-file", str(given), cwd=place, language=language)
+    assert (answer["stdout"], answer["stderr"], answer["verdict"]) == ("given", "e", "ok")
+
+
 def test_64_kib_come_back_whole(place: Path) -> None:
     answer = run(
         "import sys\nprint('é' * 32768, end='')\nprint('x' * 65536, end='', file=sys.stderr)", cwd=place

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rewards.sandbox.escapes.case import ENDED, TIGHT, Case, Category, one_of
+from rewards.sandbox.types import Outcome
 
 _KILL_CANARY = r"""
 for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP, signal.SIGUSR1):
@@ -241,9 +242,29 @@ int main(void) {
     for (;;) pause();
 }
 """
+_WAKES = r"""
+int main(void) {
+    for (int i = 0; i < 3; i++) fork();
+    for (;;) { kill(1, SIGCHLD); kill(getppid(), SIGCHLD); }
+}
+"""
+_SIBLINGS = r"""
+/* Children of process 1 instead of its own, which end before it with other codes. */
+int main(void) {
+    for (int i = 0; i < 20; i++) if (syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0) == 0) _exit(i % 2 ? 0 : 66);
+    usleep(50000);
+    tried();
+    return 9;
+}
+"""
 _EXEC_LOOP = r"""
 os.execv(sys.executable, [sys.executable, "-S", "-c", "import os\nos.execv(%r, ['/bin/sh', '-c', 'while :; do :; done'])" % "/bin/sh"])
 """
+
+
+def _ended_with_9(outcome: Outcome) -> str | None:
+    return None if outcome.exit_code == 9 else f"exit code {outcome.exit_code} is that of another process"
+
 
 PROCESSES = Category(
     "signals",
@@ -254,6 +275,17 @@ PROCESSES = Category(
         Case("end or starve process 1", "python", _KILL_PARENT, danger="signals"),
         Case("kill everything", "python", _KILL_ALL, danger="signals"),
         Case("shell: kill everything", "bash", _BASH_KILL, danger="signals"),
+        Case(
+            "c: keep process 1 awake", "c", _WAKES, one_of("time_limit"), TIGHT, tries=False, danger="signals"
+        ),
+        Case(
+            "c: children of process 1",
+            "c",
+            _SIBLINGS,
+            one_of("runtime_error"),
+            check=_ended_with_9,
+            danger="host",
+        ),
     ),
 )
 
