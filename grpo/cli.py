@@ -17,13 +17,13 @@ from rich.markup import escape
 
 from grpo.commands.code_tests import tests_app
 from grpo.commands.curate import curate
-from grpo.commands.graph import run_graph
+from grpo.commands.graph import plan, run_graph
 from grpo.commands.options import Address, Model, Recipe, Set, overrides
 from grpo.commands.reward import reward_app
 from grpo.commands.reward_model import pairs, reward_model
 from grpo.commands.sample import sample
 from grpo.commands.sandbox import sandbox_app
-from grpo.commands.sft import sft
+from grpo.commands.sft import distill, sft
 
 app = typer.Typer(
     name="grpo",
@@ -45,7 +45,9 @@ app.command(name="reward-model", epilog="Example: `grpo reward-model helpful.tom
     reward_model
 )
 app.command(name="run", epilog="Example: `grpo run r1-tiny --set zero.steps=20 --until eval-zero`")(run_graph)
+app.command(epilog="Example: `grpo plan r1`, `grpo plan r1-tiny --rates runs/r1-tiny`")(plan)
 app.command(epilog="Example: `grpo sft smollm2-gsm8k-sft --set epochs=1 --set run_dir=runs/try`")(sft)
+app.command(epilog="Example: `grpo distill r1-distill --model Qwen/Qwen2.5-Math-1.5B`")(distill)
 
 errors = Console(stderr=True)
 
@@ -71,7 +73,9 @@ def rl(recipe: Recipe, set_: Set = None, model: Model = None, address: Address =
 )
 def evaluate(
     recipe: Recipe,
-    out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the result; default: run_dir of a recipe for `eval`.")
+    ] = None,
     set_: Set = None,
     model: Model = None,
     samples: Annotated[int | None, typer.Option(help="k; same as `--set eval.samples=…`.")] = None,
@@ -159,13 +163,13 @@ def import_gguf(
     typer.echo(convert(source, out))
 
 
-@app.command(epilog="Example: `grpo submit r1-zero-tiny --address http://127.0.0.1:8265 --set steps=20`")
+@app.command(epilog="Example: `grpo submit smollm2-gsm8k-sft --address http://127.0.0.1:8265 --set epochs=1`")
 def submit(
     recipe: Recipe,
     address: Annotated[str, typer.Option(help="Job server of the cluster, e.g. http://127.0.0.1:8265.")],
     set_: Set = None,
     model: Model = None,
-    command: Annotated[str, typer.Option(help="The stage to run.")] = "rl",
+    command: Annotated[str | None, typer.Option(help="Default: the recipe's `stage`.")] = None,
 ) -> None:
     """Run a stage as a Ray job: follows its log and returns its exit code."""
     from grpo.submit import run

@@ -54,6 +54,8 @@ def load_eval_config(recipe: str, overrides: Sequence[str]) -> EvalStageConfig:
     """
     name, text = find_recipe(recipe)
     tree = read_toml(name, text)
+    if tree.get("stage") == "rl":
+        tree.pop("run_dir", None)  # the training's own; an evaluation is told another
     set_from = {}
     for override in overrides:
         key, value = parse_override(override)

@@ -21,10 +21,9 @@ class SftOptimizer(OptimizerConfig):
     """R1: 0.1, for SFT and distillation alike."""
 
 
-class SftConfig(SupervisedConfig):
-    """`grpo sft`."""
+class SftSettings(SupervisedConfig):
+    """Keys that `grpo sft` and `grpo distill` have."""
 
-    stage: Literal["sft"] = "sft"
     data: SftSource
     mix: tuple[SftSource, ...] = ()
     """Further sources; all examples of all sources are shuffled together."""
@@ -39,3 +38,9 @@ class SftConfig(SupervisedConfig):
     """λ of the loss of multi-token prediction (V3 eq. 25: 0.3, for its last 4.8T tokens 0.1; R1's SFT: not printed), if
     the policy's checkpoint holds layers for it. 0: they are exported as they came, as always with policy.lora."""
     optimizer: SftOptimizer = SftOptimizer()
+
+
+class SftConfig(SftSettings):
+    """`grpo sft`."""
+
+    stage: Literal["sft"] = "sft"

@@ -10,23 +10,50 @@ from pathlib import Path
 
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from grpo.errors import RunError
+from grpo.config_io import find_recipe, read_toml
+from grpo.errors import ConfigError, RunError
+from grpo.stages.registry import STAGES
+
+
+def command_of(recipe: str) -> str:
+    """The command that a recipe is for: `run` for a graph, else the stage that it names.
+
+    Raises:
+        ConfigError: no such recipe, or it does not say.
+    """
+    name, text = find_recipe(recipe)
+    tree = read_toml(name, text)
+    if "graph" in tree:
+        return "run"
+    stage = tree.get("stage")
+    if stage not in STAGES:
+        raise ConfigError(f"{name}: stage = {stage!r}; say one of {', '.join(STAGES)}, or give --command")
+    return str(stage)
 
 
 def job_command(command: str, recipe: str, overrides: Sequence[str]) -> list[str]:
     """The command line that the job runs: this interpreter, the same recipe and overrides, the cluster it is in."""
-    words = [sys.executable, "-m", "grpo.cli", command, recipe, "--address", "auto"]
+    words = [sys.executable, "-m", "grpo.cli", command, recipe]
+    if command not in STAGES or STAGES[command].takes_address:
+        words += ["--address", "auto"]
     for pair in overrides:
         words += ["--set", pair]
     return words
 
 
-def run(command: str, recipe: str, overrides: Sequence[str], address: str) -> int:
+def run(command: str | None, recipe: str, overrides: Sequence[str], address: str) -> int:
     """Submit, follow the log, return the job's exit code (1 if it was stopped).
 
+    Args:
+        command: None: what the recipe is for (`command_of`).
+        recipe, overrides: of that command.
+        address: job server.
+
     Raises:
+        ConfigError: no such recipe.
         RunError: no job server at the address.
     """
+    command = command or command_of(recipe)
     try:
         client = JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:

@@ -63,6 +63,8 @@ class PolicyFacts:
     """Routed experts of a layer; 0 for a dense policy."""
     mtp_layers: int
     """Layers of multi-token prediction whose weights are there (DeepSeek-V3's `num_nextn_predict_layers`)."""
+    parameters: int
+    """Elements of all stored tensors; 0 without weights."""
     weight_files: tuple[str, ...]
     weight_bytes: int
     """Size of the tensors on disk."""
@@ -104,6 +106,7 @@ def read_facts(folder: Path | str, *, need_weights: bool = True, need_tokenizer:
         has_tied_head=bool(config.get("tie_word_embeddings", False)),
         expert_count=int(config.get("n_routed_experts") or 0),
         mtp_layers=_mtp_layers(config, shapes),
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
         weight_files=files,
         weight_bytes=size,
         has_tokenizer=has_tokenizer,

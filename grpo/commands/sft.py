@@ -1,4 +1,4 @@
-"""`grpo sft`."""
+"""`grpo sft` and `grpo distill`."""
 
 from __future__ import annotations
 
@@ -12,5 +12,16 @@ def sft(recipe: Recipe, set_: Set = None, model: Model = None, address: Address 
 
     config = load_config(SftConfig, recipe, overrides(set_, model=model))
     from grpo.stages.sft import run
+
+    run(config, address)
+
+
+def distill(recipe: Recipe, set_: Set = None, model: Model = None, address: Address = None) -> None:
+    """SFT of a student on a teacher's rows, at the rate that R1's paper prints for its size. Resumes."""
+    from grpo.config_io import load_config
+    from grpo.distill_config import DistillConfig
+
+    config = load_config(DistillConfig, recipe, overrides(set_, model=model))
+    from grpo.stages.distill import run
 
     run(config, address)

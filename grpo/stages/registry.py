@@ -81,6 +81,12 @@ STAGES: dict[str, StageCommand] = {
         _POLICY,
         ("policy.model", "data.source", "mix.*.source"),
     ),
+    "distill": StageCommand(
+        "grpo.distill_config:DistillConfig",
+        "grpo.stages.distill:run",
+        _POLICY,
+        ("policy.model", "data.source", "mix.*.source"),
+    ),
     "pairs": StageCommand(
         "data_recipes.preferences_config:PairsConfig",
         "grpo.stages.pairs:run",

@@ -13,10 +13,11 @@ from typing import Any
 
 from data_recipes.errors import DataError
 from data_recipes.sft import Example, ReadCounts, read_examples
+from grpo.distill_config import DistillConfig
 from grpo.hardware import resolve_compute_dtype
 from grpo.run_dir import write_atomic
 from grpo.samples import file_name, write_samples
-from grpo.sft_config import SftConfig
+from grpo.sft_config import SftConfig, SftSettings
 from grpo.supervised import Job, hash_items, run_supervised, take_holdout
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
@@ -33,6 +34,11 @@ def run(config: SftConfig, address: str | None) -> dict[str, Any]:
         PolicyError: no such policy, or one that cannot be trained.
         RunError: a loss that is not finite, or a rank that was lost.
     """
+    return train(config, address)
+
+
+def train(config: SftConfig | DistillConfig, address: str | None) -> dict[str, Any]:
+    """What `grpo sft` and `grpo distill` do; see `run`."""
 
     def read() -> Job:
         job, bad_rows = read_job(config)
@@ -41,10 +47,10 @@ def run(config: SftConfig, address: str | None) -> dict[str, Any]:
         show_examples(config.run_dir, job.items[:SHOWN_EXAMPLES], load_tokenizer(job.model_dir))
         return job
 
-    return run_supervised(config, "grpo sft", read, address)
+    return run_supervised(config, f"grpo {config.stage}", read, address)
 
 
-def read_job(config: SftConfig) -> tuple[Job, list[str]]:
+def read_job(config: SftSettings) -> tuple[Job, list[str]]:
     """Read and check model folder and data; every fault is one error, before anything is launched.
 
     Returns:

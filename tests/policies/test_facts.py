@@ -31,13 +31,16 @@ def test_facts_equal_the_model(tmp_path: Path, preset: str):
     assert facts.family == model.config.model_type
     assert facts.vocab_size == model.config.vocab_size
     assert facts.hidden_size == model.config.hidden_size
-    assert facts.num_layers == len(model.model.layers)
+    assert facts.num_layers + facts.mtp_layers == len(model.model.layers)
+    copies = 2 * facts.mtp_layers * facts.vocab_size * facts.hidden_size
+    buffers = sum(b.numel() for n, b in model.named_buffers() if n.endswith("correction_bias"))
+    assert facts.parameters == sum(p.numel() for p in model.parameters()) + copies + buffers
     assert facts.max_positions == model.config.max_position_embeddings
     assert facts.has_tied_head == (model.lm_head.weight is model.model.embed_tokens.weight)
     assert facts.is_moe == ("v2" in preset or "v3" in preset)
     assert facts.expert_count == (4 if facts.is_moe else 0)
     tensors = {t.data_ptr(): t for t in model.state_dict().values()}
-    assert facts.weight_bytes == sum(t.nbytes for t in tensors.values())
+    assert facts.weight_bytes == sum(t.nbytes for t in tensors.values()) + 4 * copies
     assert not facts.has_tokenizer
 
 

@@ -1,0 +1,105 @@
+"""SmolLM2-135M-Instruct, SFT on GSM8K's training solutions: full and LoRA; pass@1 and samples before and after.
+
+    python benchmarks/smollm2_sft.py --model models/smollm2 --train gsm8k_train.jsonl.gz --test gsm8k_test.jsonl
+
+Runs `grpo eval` and `grpo sft` by the shipped recipes, with the data from local files. What is finished is not done
+again: the same command goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from common import RESULTS, machine
+
+VARIANTS = {"full": "smollm2-gsm8k-sft", "lora": "smollm2-gsm8k-sft-lora"}
+SHOWN = 6
+"""Problems whose completions are kept, before and after."""
+RECIPES = Path(__file__).resolve().parents[1] / "data_recipes" / "recipes"
+
+
+def local_copy(name: str, folder: Path, sources: dict[str, Path]) -> Path:
+    """The shipped recipe with its hub data sets replaced by files, section by section."""
+    lines, section = [], ""
+    for line in (RECIPES / f"{name}.toml").read_text().splitlines():
+        if line.startswith("["):
+            section = line.strip("[] ")
+        key = line.partition("=")[0].strip()
+        if section in sources and key in ("subset", "split"):
+            continue
+        if section in sources and key == "source":
+            line = f"source = {json.dumps(str(sources[section].resolve()))}"
+        lines.append(line)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.toml"
+    path.write_text("\n".join(lines) + "\n")
+    tomllib.loads(path.read_text())
+    return path
+
+
+def grpo(*words: str | Path) -> None:
+    subprocess.run([sys.executable, "-m", "grpo.cli", *map(str, words)], check=True)
+
+
+def evaluate(recipe: Path, model: Path, out: Path) -> dict[str, Any]:
+    """pass@1 of 200 problems × 4 samples as R1 samples them: T = 0.6, top-p 0.95."""
+    rows = out / "eval.jsonl"
+    if not rows.exists():
+        keys = ("eval.temperature=0.6", "eval.top_p=0.95", "eval.max_tokens=256")
+        grpo("eval", recipe, "--model", model, "--out", out, *(w for k in keys for w in ("--set", k)))
+    return json.loads(rows.read_text().splitlines()[-1])
+
+
+def completions(out: Path) -> dict[str, dict[str, Any]]:
+    """First completion of each problem, by prompt."""
+    rows = [row for file in sorted(out.rglob("*.parquet")) for row in pq.read_table(file).to_pylist()]
+    return {row["prompt"]: row for row in reversed(rows)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=Path("models/smollm2"))
+    parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--test", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs/smollm2-sft"))
+    parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
+    args = parser.parse_args()
+    files = {"data": args.train, "eval.data": args.test}
+    recipe = local_copy("smollm2-gsm8k", args.runs / "recipes", files)
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "before": {"eval": evaluate(recipe, args.model, args.runs / "before")},
+    }
+    shown = [
+        {"prompt": p, "before": row["completion"]} for p, row in completions(args.runs / "before").items()
+    ]
+    for variant in args.variants:
+        run_dir = args.runs / variant
+        local = local_copy(VARIANTS[variant], args.runs / "recipes", {"data": args.train})
+        grpo("sft", local, "--model", args.model, "--set", f'run_dir="{run_dir}"')
+        after = evaluate(recipe, run_dir / "policy", args.runs / f"after-{variant}")
+        rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+        names = ("step", "loss", "heldout/loss", "grad_norm")
+        results[variant] = {
+            "eval": after,
+            "summary": json.loads((run_dir / "summary.json").read_text()),
+            "curve": [{n: round(row[n], 4) for n in names if n in row} for row in rows],
+        }
+        found = completions(args.runs / f"after-{variant}")
+        for item in shown:
+            item[variant] = found[item["prompt"]]["completion"]
+    results["samples"] = shown[:SHOWN]
+    out = RESULTS / "smollm2_sft.json"
+    out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    print(out)
+
+
+if __name__ == "__main__":
+    main()

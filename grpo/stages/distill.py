@@ -1,0 +1,46 @@
+"""`grpo distill`: a teacher's rows into a student, by SFT alone (R1 §2.4); the paper's learning rate by size.
+
+grpo sample (teacher) ─▶ grpo curate ─▶ grpo distill (student) ─▶ grpo eval        `grpo run distill`: all of it
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from grpo.distill_config import DistillConfig
+from grpo.distill_presets import PRESETS, describe, nearest
+from grpo.sft_config import SftOptimizer
+from grpo.stages.sft import train
+from policies.facts import read_facts, resolve_model
+
+console = Console()
+
+
+def run(config: DistillConfig, address: str | None) -> dict[str, Any]:
+    """Train, or go on training, in config.run_dir; returns the summary.
+
+    Raises:
+        As `grpo.stages.sft.run`.
+    """
+    resolved, reason = resolve(config)
+    console.print(reason, highlight=False)
+    return train(resolved, address)
+
+
+def resolve(config: DistillConfig) -> tuple[DistillConfig, str]:
+    """The config with preset and learning rate filled in, and a line that says why.
+
+    Raises:
+        PolicyError: no such student.
+    """
+    student = read_facts(resolve_model(config.policy.model))
+    chosen = config.preset != "auto"
+    name = config.preset if chosen else nearest(student.family, student.parameters)
+    lr = config.optimizer.lr
+    reason = describe(name, chosen, student.family, student.parameters)
+    if lr is not None and lr != PRESETS[name].lr:
+        reason = f"lr {lr:g} as the recipe says; {reason}"
+    fields = config.optimizer.model_dump() | {"lr": PRESETS[name].lr if lr is None else lr}
+    return config.model_copy(update={"preset": name, "optimizer": SftOptimizer(**fields)}), reason
