@@ -128,8 +128,9 @@ def _rust_compilers() -> list[Path]:
     """Real compilers, the stable one first; `rustc` in PATH may be rustup's shim, which is none."""
     found = [Path(p) for p in (shutil.which("rustc", path=SYSTEM_PATH), shutil.which("rustc")) if p]
     real = [p for p in map(Path.resolve, found) if p.name == "rustc"]
-    rustup = Path(os.environ.get("RUSTUP_HOME", Path.home() / ".rustup"))
-    toolchains = sorted(rustup.glob("toolchains/*/bin/rustc"), key=lambda p: "stable" not in str(p))
+    rustup = os.environ.get("RUSTUP_HOME") or os.path.expanduser("~/.rustup")
+    installed = map(Path, glob.glob(f"{glob.escape(rustup)}/toolchains/*/bin/rustc"))
+    toolchains = sorted(installed, key=lambda p: "stable" not in str(p))
     return [p for p in [*real, *toolchains] if os.access(p, os.X_OK)]
 
 
