@@ -1,7 +1,8 @@
-"""`grpo run`."""
+"""`grpo run` and `grpo plan`: a graph of stages."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,3 +37,20 @@ def run_graph(
     from grpo.graph.run import run
 
     run(graph, address, until, from_)
+
+
+def plan(
+    recipe: GraphName,
+    set_: GraphSet = None,
+    rates: Annotated[
+        Path | None,
+        typer.Option(help="Run directory of a graph that this machine has run, whose pace is taken."),
+    ] = None,
+) -> None:
+    """What a graph will take before it is run: sizes, steps, tokens, memory, GPU-hours or minutes."""
+    from grpo.graph.parse import load_graph
+
+    graph = load_graph(recipe, set_ or [])
+    from grpo.graph.plan import run
+
+    run(graph, rates)
