@@ -132,3 +132,23 @@ def test_a_finished_run_does_nothing_and_changed_data_does_not_pass(
     done = run_grpo("sft", recipe, check=False)
     assert done.returncode == 1
     assert "the data is not what the run began with" in " ".join(done.stderr.split())
+
+
+def test_distillation_by_lora_leaves_merged_weights_and_the_adapter(base: Path, tmp_path: Path) -> None:
+    from policies.load import load_policy
+    from policies.logprobs import sequence_logprobs
+    from policies.lora import add_adapters, load_adapter
+
+    recipe = write_inputs(tmp_path, base, "[policy.lora]\nrank = 4\nalpha = 8")
+    recipe.write_text(recipe.read_text().replace('stage = "sft"', 'stage = "distill"'))
+    done = run_grpo("distill", recipe, "--set", "max_steps=6")
+    assert "lr 0.005 as the recipe says; preset qwen-1.5b" in " ".join(done.stdout.split())
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["final_heldout_loss"] < summary["first_heldout_loss"]
+    policy = load_policy(tmp_path / "run" / "policy")
+    adapted: Any = load_policy(base)
+    add_adapters(adapted, 4, 8.0, (), seed=0)
+    load_adapter(adapted, tmp_path / "run" / "policy" / "adapter")
+    found, expected = (sequence_logprobs(m, [5, 9, 3, 7, 2]) for m in (policy, adapted))
+    assert (found - expected).abs().max() < 2e-5
+    assert (found - sequence_logprobs(load_policy(base), [5, 9, 3, 7, 2])).abs().max() > 0.01
