@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _MAX_COLLECTED = 256
+_MAX_NAMES = 1 << 16
+"""Bytes of JSON for the names of collected files: a report has to fit into one message."""
 _MAX_FDS = 16
 
 
@@ -68,7 +70,7 @@ class Job:
     def collect(self, work: str) -> list[tuple[str, int, int]] | None:
         """After the end of all processes: copy the work directory's top-level files out. None: too large."""
         files: list[tuple[str, int, int]] = []
-        left = int(self.request["collect_bytes"])
+        left, left_names = int(self.request["collect_bytes"]), _MAX_NAMES
         given = {name for name, _, _ in self.request["files"]}
         for entry in sorted(os.scandir(work), key=lambda entry: entry.name):
             if entry.name in given or not entry.is_file(follow_symlinks=False):
@@ -77,7 +79,12 @@ class Job:
             try:
                 found = os.fstat(fd)
                 left -= found.st_size
-                if not stat.S_ISREG(found.st_mode) or left < 0 or len(files) == _MAX_COLLECTED:
+                left_names -= len(json.dumps(entry.name))
+                if (
+                    not stat.S_ISREG(found.st_mode)
+                    or min(left, left_names) < 0
+                    or len(files) == _MAX_COLLECTED
+                ):
                     return None
                 _copy(self.fds["collect"], fd, 0, found.st_size)
             finally:

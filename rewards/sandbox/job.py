@@ -172,6 +172,8 @@ def _request(work: Work) -> dict[str, Any]:
             # is a pipe to a program (coredump.c), which would run outside, as root.
             "CORE": 1,
             "MEMLOCK": 1 << 16,
+            "SIGPENDING": 1024,  # timers and queued signals count for the user, whose other runs need some too
+            "MSGQUEUE": 0,
             # Wall time ends the run first; this is for what wall time might not see.
             "CPU": math.ceil(work.wall_s * cores) + 2,
         },

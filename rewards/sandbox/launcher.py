@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pwd
@@ -72,6 +73,9 @@ class Launcher:
                 f"no system-call filter for {machine} (there is one for {', '.join(MACHINES)})"
             )
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if theirs.fileno() <= 2:  # the caller closed its standard streams, whose numbers the child needs
+            with theirs as low:
+                theirs = socket.socket(fileno=fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3))
         self._control.settimeout(_ANSWER_TIMEOUT_S)
         self._lock = threading.Lock()
         self._broken = False
