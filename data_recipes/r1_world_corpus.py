@@ -33,7 +33,7 @@ MATH_STYLES = {
 }
 """Share of each style among the replies to chains behind the template, as in data_recipes/corpus.py."""
 GENERAL_STYLES = {"tags": 0.45, "bare": 0.45, "broken": 0.10}
-KINDS = {"math": 0.42, "general": 0.18, "sentences": 0.08, "facts": 0.12, "worked": 0.20}
+KINDS = {"math": 0.38, "general": 0.28, "sentences": 0.04, "facts": 0.10, "worked": 0.20}
 """Share of each kind of document: two behind the template, three of plain text."""
 TRACE_LANGUAGES = {"question": 0.45, "other": 0.10, "mixed": 0.45}
 SLIPS: dict[tuple[Language, str], float] = {("en", "*"): 0.5, ("zh", "+"): 0.3, ("zh", "-"): 0.3}
@@ -43,7 +43,7 @@ SOLVED_LENGTHS = {2: 0.3, 3: 0.3, 4: 0.3, 5: 0.1}
 UNSOLVED_LENGTHS = (5, 6, 7)
 UNSOLVED_SHARE = 0.3
 LEAP_RIGHT = 0.3
-CONTENT_RIGHT = 0.5
+CONTENT_RIGHT = 0.7
 """How often a general reply has the right content."""
 REFUSES = 0.4
 """How often an unsafe request is refused."""
