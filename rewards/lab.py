@@ -24,6 +24,7 @@ from rewards.lab_checks import (
     Check,
     all_pass,
     judge_deadline,
+    judge_tidy,
     judge_values,
     judge_verdicts,
     tables,
@@ -145,6 +146,7 @@ def _tried(
     slowest = _slowest(pool, cases, scores)
     per = "row" if pool.is_row_wise else "call (all completions of a question)"
     checks.append(judge_deadline(cases, scores, slowest, options.timeout_s, per))
+    checks.append(judge_tidy(pool.calls, pool.untidy))
     if sum(score.verdict == "timeout" for score in judged) < _MAX_TIMEOUTS:
         for future in loading:
             future.result()

@@ -83,7 +83,8 @@ def make_cases(
         reward_row = RewardRow(
             item.completion, item.prompt, item.answer, item.columns, group_index=len(rows) + number
         )
-        cases.append(Case("labels", "labelled completion", reward_row, item.line, item.expected))
+        what = "completion of the data" if item.expected is None else "labelled completion"
+        cases.append(Case("labels", what, reward_row, item.line, item.expected))
     return cases
 
 

@@ -29,14 +29,15 @@ MEANINGS: dict[str, str] = {
     "batch": "other companions: the same scores",
     "processes": "two fresh processes at once: the same scores",
     "threads": "four threads at once: the same scores",
+    "tidy": "no call leaves a process or a thread behind",
     "deadline": "every call ends before half of its deadline",
     "hedged": "hedges and negations get nothing",
     "sums": "a sum left undone gets nothing",
     "tags": "tags out of place do not pay, white space around costs nothing",
 }
 """Every check and what it demands, in the order shown."""
-ADVISORY = frozenset({"hedged", "sums", "tags"})
-"""Failing these is a warning: some conventions allow them, and a policy will find them."""
+ADVISORY = frozenset({"hedged", "sums", "tags", "tidy"})
+"""Failing these is a warning: some conventions allow them, and a policy will find them; tidiness costs time alone."""
 _MAX_EXAMPLES = 3
 _TOLERANCE = 1e-6
 _SHOWN_CHARS = 160
@@ -73,14 +74,19 @@ class Check:
 
 
 def judge_values(name: str, cases: Sequence[Case], scores: Sequence[Score | None]) -> Check:
-    """Did the cases of the check `name` get their expected scores? Cases without a score were not tried."""
-    tried = [
+    """Did the cases of the check `name` get their expected scores? Cases without a score were not tried.
+
+    A case without a number is the check `verdicts`' to tell, unless a number is what is asked for.
+    """
+    made = [
         (case, score)
         for case, score in zip(cases, scores, strict=True)
         if case.check == name and score is not None and case.expected is not None
     ]
+    tried = [(case, score) for case, score in made if score.total is not None or name in ("gold", "labels")]
     if not tried:
-        return Check(name, "skip", detail="no such case can be made of these rows")
+        why = "none of them got a number" if made else "no such case can be made of these rows"
+        return Check(name, "skip", detail=why)
     wrong = [(case, score) for case, score in tried if not _is(score, case.expected)]
     examples = [example(case, f"{case.expected:g}", score) for case, score in wrong]
     return _check(name, len(tried), len(wrong), examples)
@@ -127,6 +133,12 @@ def judge_deadline(
         return _check("deadline", len(tried), len(late), examples, detail)
     is_slow = slowest_s > timeout_s / 2
     return Check("deadline", "fail" if is_slow else "pass", len(tried), int(is_slow), detail)
+
+
+def judge_tidy(calls: int, untidy: int) -> Check:
+    """What a call leaves behind is ended with its process, which must then be started again."""
+    detail = "each such call costs a new process" if untidy else ""
+    return Check("tidy", "warn" if untidy else "pass", calls, untidy, detail)
 
 
 def same(a: Score, b: Score) -> bool:

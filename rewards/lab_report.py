@@ -35,12 +35,16 @@ def lines(report: LabReport) -> Iterator[str]:
                 yield f"          [dim]{escape(repr(item.completion))}[/]"
     yield ""
     if report.rows_per_s is not None and report.slowest_s is not None:
-        yield f"{report.rows_per_s:,.0f} completions/s in one process, slowest {report.slowest_s:.3g} s"
+        yield f"{_rate(report.rows_per_s)} completions/s in one process, slowest {report.slowest_s:.3g} s"
     if report.tried < report.cases:
-        yield f"{report.tried:,} of {report.cases:,} cases were tried: it is too slow for the others"
+        yield f"{report.tried:,} of {report.cases:,} cases were tried: it is too slow, or hangs"
     counts = {s: sum(check.status == s for check in report.checks) for s in ("pass", "fail", "warn", "skip")}
     told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     yield f"{'[green]fit to train with[/]' if report.passed else '[bold red]not fit to train with[/]'}: {told}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _told(check: Check) -> str:

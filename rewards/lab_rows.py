@@ -6,6 +6,7 @@ In, one JSON object a line; further keys are columns for the reward:
     {"prompt": "…", "answer": "42", "solution": "17 + 25 = \\boxed{42}"}   the row brings its own (`GOLD_KEYS`)
     {"prompt": "…", "answer": "42", "wrong": ["24", "42.5"]}              answers that must not pass, beside ours
     {"completion": "…", "answer": "42", "expected": 0}                    a case with its score; nothing is made of it
+    {"completion": "…", "answer": "42"}                                   one without: must get the same number always
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from typing import Any
 
 PROMPT_KEYS = ("prompt", "question", "problem")
 ANSWER_KEYS = ("answer", "ground_truth")
-GOLD_KEYS = ("gold", "solution", "completion")
+GOLD_KEYS = ("gold", "solution")
 """Columns that hold a whole completion which is right; the first one present counts."""
+EXPECTED_KEYS = ("expected", "label", "correct")
+"""Columns that hold the score of the row's completion."""
 _NOT_COLUMNS = frozenset({"wrong", "expected", "completion", "gold"})
 
 SLOT = "{answer}"
@@ -71,7 +74,8 @@ class Labelled:
     answer: Any
     columns: Mapping[str, Any]
     completion: str
-    expected: float
+    expected: float | None
+    """None: not known; it must get a number, and always the same."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +99,9 @@ def read_data(path: Path, max_rows: int) -> LabData:
         found = _read(line, raw)
         if isinstance(found, str):
             faults.append(f"line {line}: {found}")
-        elif isinstance(found, LabRow):
-            rows.append(found)
         else:
-            labelled.append(found)
+            rows += [item for item in found if isinstance(item, LabRow)]
+            labelled += [item for item in found if isinstance(item, Labelled)]
     return LabData(tuple(_some(rows, max_rows)), tuple(_some(labelled, max_rows)), tuple(faults))
 
 
@@ -109,7 +112,7 @@ def _some(items: list[Any], count: int) -> list[Any]:
     return [items[at] for at in chosen]
 
 
-def _read(line: int, raw: bytes) -> LabRow | Labelled | str:
+def _read(line: int, raw: bytes) -> list[LabRow | Labelled] | str:
     try:
         record = json.loads(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -125,11 +128,24 @@ def _read(line: int, raw: bytes) -> LabRow | Labelled | str:
         for key, value in record.items()
         if key not in _NOT_COLUMNS and key not in ("prompt", "answer")
     }
-    if record.get("expected") is not None:
-        return _labelled(line, prompt, answer, columns, record)
+    if record.get("completion") is not None and not any(
+        isinstance(record.get(key), str) for key in GOLD_KEYS
+    ):
+        item = _labelled(line, prompt, answer, columns, record)
+        if isinstance(item, str) or item.expected is not None or answer in (None, "", []):
+            return item if isinstance(item, str) else [item]
+        without = _row(line, prompt, answer, columns, record)
+        return without if isinstance(without, str) else [without, item]
+    row = _row(line, prompt, answer, columns, record)
+    return row if isinstance(row, str) else [row]
+
+
+def _row(
+    line: int, prompt: str, answer: Any, columns: Mapping[str, Any], record: Mapping[str, Any]
+) -> LabRow | str:
     gold = next((record[key] for key in GOLD_KEYS if isinstance(record.get(key), str)), None)
     if answer in (None, "", []) and gold is None:
-        return "neither an answer nor a completion that is right (gold, solution, completion)"
+        return "neither an answer nor a completion that is right (gold, solution)"
     wrong = record.get("wrong") or []
     if not isinstance(wrong, list):
         return "'wrong' must be a list of answers"
@@ -146,12 +162,13 @@ def _read(line: int, raw: bytes) -> LabRow | Labelled | str:
 def _labelled(
     line: int, prompt: str, answer: Any, columns: Mapping[str, Any], record: Mapping[str, Any]
 ) -> Labelled | str:
-    completion, expected = record.get("completion"), record["expected"]
+    completion = record["completion"]
     if not isinstance(completion, str):
-        return "'expected' needs a 'completion' that is a string"
-    if isinstance(expected, bool) or not isinstance(expected, int | float):
-        return f"'expected' is {type(expected).__name__}, expected a number"
-    return Labelled(line, prompt, answer, columns, completion, float(expected))
+        return f"the completion is {type(completion).__name__}, expected a string"
+    key = next((key for key in EXPECTED_KEYS if record.get(key) is not None), None)
+    if key is not None and not isinstance(record[key], int | float):
+        return f"{key!r} is {type(record[key]).__name__}, expected a number"
+    return Labelled(line, prompt, answer, columns, completion, None if key is None else float(record[key]))
 
 
 def answer_text(answer: Any) -> str:

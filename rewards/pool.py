@@ -35,6 +35,10 @@ class HostPool:
         self._spec, self._workers = spec, workers
         self._idle: SimpleQueue[Host | None] = SimpleQueue()
         self._closed = threading.Event()
+        self.calls = 0
+        """Calls that came back …"""
+        self.untidy = 0
+        """… and those that left a process or a thread behind."""
         self.style = ""
         self.is_row_wise = False
 
@@ -134,7 +138,9 @@ class HostPool:
         else:
             if todo:
                 _fill(scores, todo, failed("error", "no verdict came back"))
+            self.calls += 1
             if not reusable:
+                self.untidy += 1
                 host.end()
             return host if reusable else None
         host.end()

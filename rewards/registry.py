@@ -144,6 +144,8 @@ def _resolve(name: str) -> Any:
         return _attribute(name, *_split(name, BUILTINS[name].target))
     if ":" in name:
         return _attribute(name, *_split(name, name))
+    if _is_path(name):
+        raise RewardLoadError(f"reward {name!r} is a file: name a function in it, as {name}:function")
     points = entry_points()
     if name in points:
         try:
@@ -154,7 +156,7 @@ def _resolve(name: str) -> Any:
             ) from error
     known = sorted({*BUILTINS, *points})
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)};"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}."
     raise RewardLoadError(
         f"no reward {name!r}: {hint} A function of your own is named package.module:function or path/file.py:function"
     )
@@ -240,6 +242,8 @@ def _attribute(name: str, module: ModuleType, attribute: str) -> Any:
 
 def _last(error: BaseException) -> str:
     """The exception with the place it came from."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error}"  # which names file and line
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"

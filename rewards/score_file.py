@@ -37,6 +37,8 @@ class ScoreSummary:
     verdicts: dict[str, int] = field(
         default_factory=lambda: {"ok": 0, "abstain": 0, "timeout": 0, "error": 0}
     )
+    reasons: dict[str, str] = field(default_factory=dict)
+    """The first reason of each verdict other than ok."""
     mean: float | None = None
     """Of the finite scores; None if there are none."""
     seconds: float = 0.0
@@ -78,9 +80,12 @@ def score_file(
             scores = iter(scorer.score_rows(readable))
             for line in lines:
                 score = next(scores) if line.row is not None else failed("error", line.fault)
-                target.write(json.dumps(_record(line, score, name), ensure_ascii=True) + "\n")
+                record = _record(line, score, name)
+                target.write(json.dumps(record, ensure_ascii=True) + "\n")
                 summary.rows += 1
                 summary.verdicts[score.verdict] += 1
+                if score.verdict != "ok":
+                    summary.reasons.setdefault(score.verdict, record["reason"])
                 total += score.total or 0.0
     summary.mean = total / summary.verdicts["ok"] if summary.verdicts["ok"] else None
     summary.seconds = time.perf_counter() - started

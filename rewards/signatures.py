@@ -2,7 +2,8 @@
 
     native   reward(batch)                                                   one call, a list back
     row      reward(row)                                                     one call a completion
-    TRL      reward(prompts, completions, completion_ids, **columns)         any subset, one call, a list back
+    TRL      reward(prompts, completions, completion_ids, **columns)         any subset, one call, a list back;
+             strings, or messages for a function that reads completion[0]["content"]
     verl     compute_score(data_source, solution_str, ground_truth, extra_info=None)      one call a completion
 
 The function may be a plain function, a callable object, a class (made with `params`), a bound method, a
@@ -15,7 +16,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -28,6 +29,8 @@ from rewards.values import WrongLength, as_score, as_scores, failed
 Style = Literal["native", "row", "trl", "verl"]
 
 _TRL_NAMES = frozenset({"prompts", "completions", "completion_ids"})
+_MESSAGE_ROLES = {"prompts": "user", "completions": "assistant"}
+_MESSAGES_WANTED = ("string indices must be integers", "'str' object has no attribute 'get'")
 _TRL_EXTRAS = frozenset({"trainer_state", "log_extra", "log_metric"})
 _VERL_NAMES = frozenset({"data_source", "solution_str", "ground_truth", "extra_info"})
 _ACCEPTED = (
@@ -48,6 +51,8 @@ class RewardFunction:
     takes_any: bool
     """True if it has **kwargs."""
     needs_ids: bool
+    learnt: dict[str, bool] = field(default_factory=dict)
+    """`messages`: a TRL function has shown that it reads conversations."""
 
     @property
     def is_row_wise(self) -> bool:
@@ -153,7 +158,41 @@ def _call_trl(function: RewardFunction, rows: Sequence[RewardRow], columns: Mapp
         inspect.signature(function.call).bind(**offered)
     except TypeError as error:
         raise TypeError(f"{error}; columns of the data: {', '.join(columns) or 'none'}") from None
-    return function.call(**offered)
+    if function.learnt.get("messages"):
+        return function.call(**offered | _as_messages(offered))
+    try:
+        return _awaited(function.call(**offered))
+    except (TypeError, IndexError, AttributeError) as error:
+        if not _expects_messages(function, offered, error):
+            raise
+    function.learnt["messages"] = True
+    return function.call(**offered | _as_messages(offered))
+
+
+def _expects_messages(function: RewardFunction, offered: Mapping[str, Any], error: Exception) -> bool:
+    """True if the function was written for TRL's conversations: `completion[0]["content"]` fails on a string so.
+
+    On an empty one it fails as a function for strings may too: then a completion that is not empty has to tell.
+    """
+    if str(error).startswith(_MESSAGES_WANTED):
+        return True
+    if not isinstance(error, IndexError) or not str(error).startswith("string index out of range"):
+        return False
+    filled = {name: [text or "x" for text in offered[name]] for name in _MESSAGE_ROLES if name in offered}
+    try:
+        _awaited(function.call(**{**offered, **filled}))
+    except Exception as second:
+        return str(second).startswith(_MESSAGES_WANTED)
+    return False
+
+
+def _as_messages(offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Prompts and completions as TRL gives them for conversational data."""
+    return {
+        name: [[{"role": role, "content": text}] for text in offered[name]]
+        for name, role in _MESSAGE_ROLES.items()
+        if name in offered
+    }
 
 
 def _awaited(value: Any) -> Any:

@@ -37,6 +37,8 @@ def reward_score(
     verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in done.verdicts.items() if count)
     mean = "-" if done.mean is None else f"{done.mean:.4f}"
     typer.echo(f"{done.rows:,} rows ({verdicts or 'none'}), mean score {mean}, {done.seconds:.1f} s: {out}")
+    for verdict, reason in done.reasons.items():
+        typer.echo(f"  first {verdict}: {reason}")
 
 
 @reward_app.command("try", epilog="Example: `grpo reward try my_rewards.py:exact --data cases.jsonl`")
@@ -46,7 +48,10 @@ def reward_try(
     ],
     data: Annotated[
         Path,
-        typer.Option(help="JSONL with `prompt` and `answer`, or a right completion (`gold`, `solution`)."),
+        typer.Option(
+            help="JSONL with `prompt` and `answer`, or a right completion (`gold`, `solution`); or a `completion` "
+            "with its `expected` score."
+        ),
     ],
     param: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Parameter of the reward. Repeatable.")

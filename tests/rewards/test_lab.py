@@ -135,6 +135,28 @@ def test_bad_lines_are_counted_and_the_others_used(tmp_path: Path) -> None:
     assert [fault.split(":")[0] for fault in found.faults] == ["line 2", "line 3", "line 4"]
 
 
+def test_a_completion_without_a_label_must_get_a_number_and_its_answer_makes_cases(tmp_path: Path) -> None:
+    path = tmp_path / "scored.jsonl"
+    path.write_text('{"prompt": "What is 2 + 2?", "answer": "4", "completion": "five"}\n')
+    found = read_data(path, 32)
+    assert [(row.gold, row.is_own) for row in found.rows] == [("4", False)]
+    assert [(item.completion, item.expected) for item in found.labelled] == [("five", None)]
+    report = try_reward(f"{PLUGINS}:good_exact", path, Options({}))
+    assert report.passed
+    assert {c.name: c.status for c in report.checks}["labels"] == "skip"
+
+
+def test_what_a_call_leaves_behind_is_told(tmp_path: Path) -> None:
+    plugin, path = tmp_path / "untidy.py", tmp_path / "one.jsonl"
+    path.write_text('{"completion": "<answer>4</answer>", "answer": "4", "expected": 1}\n')
+    plugin.write_text(
+        "import threading, time\ndef untidy(row):\n"
+        "    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n    return 1.0\n"
+    )
+    checks = {c.name: c for c in try_reward(f"{plugin}:untidy", path, Options({})).checks}
+    assert (checks["tidy"].status, checks["tidy"].failed) == ("warn", 1)
+
+
 def test_a_rows_own_completion_gets_a_slot_where_its_answer_stands(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
     path.write_text('{"prompt": "q", "answer": "42", "solution": "17 and 25 make 42, so 42."}\n')

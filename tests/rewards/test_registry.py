@@ -75,6 +75,8 @@ def test_entry_point(plugin, monkeypatch):
         ("{dir}/my_rewards.py:", "write package.module:function"),
         ("no_such_package.module:f", "no module 'no_such_package'"),
         ("json:loads_", "did you mean loads"),
+        ("{dir}/my_rewards.py", "name a function in it"),
+        ("{dir}/broken.py:f", r"broken\.py, line 1\)$"),
         ("{dir}/broken.py:f", "SyntaxError"),
         ("{dir}/exits.py:f", "SystemExit"),
         ("{dir}/imports.py:f", "no_such_dependency"),

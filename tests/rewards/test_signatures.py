@@ -274,3 +274,30 @@ def test_wrong_length_costs_the_call():
     scores = _scores(lambda completions, **_: [1.0])
     assert [score.verdict for score in scores] == ["error", "error"]
     assert scores[0].reason == "returned 1 scores for 2 completions"
+
+
+@pytest.mark.parametrize("texts", [("a 1", "b"), ("", "c"), ("", "")])
+def test_trl_functions_for_conversations_get_messages(texts):
+    def reward(prompts, completions, **_):
+        lengths = [float(len(completion[0]["content"])) for completion in completions]
+        assert prompts[0][-1] == {"role": "user", "content": "q"}
+        return lengths
+
+    function = recognise("r", reward, {})
+    rows = [RewardRow(text, "q") for text in texts]
+    for _ in range(2):
+        scores = call_batch(function, rows, 1.0)
+        assert [score.total for score in scores] == [float(len(text)) for text in texts], scores
+    assert function.learnt == {"messages": True}
+
+
+def test_messages_read_by_get_are_messages_too():
+    function = recognise("r", lambda completions, **_: [len(c[0].get("content")) for c in completions], {})
+    assert [score.total for score in call_batch(function, [RewardRow("ab")], 1.0)] == [2.0]
+
+
+def test_an_index_error_of_a_function_for_strings_stays_its_own():
+    scores = call_batch(recognise("r", lambda completions, **_: [float(c[0] == "x") for c in completions], {}),
+                        [RewardRow("x"), RewardRow("")], 1.0)  # fmt: skip
+    assert [score.verdict for score in scores] == ["error", "error"]
+    assert "index out of range" in scores[0].reason
