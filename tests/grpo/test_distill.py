@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from grpo.config_io import load_config
 from grpo.distill_config import DistillConfig
 from grpo.distill_presets import PRESETS, describe, nearest
+from grpo.graph.parse import load_graph
 from grpo.schedules import learning_rate
 from grpo.stages.distill import resolve
 from grpo.stages.sft import read_job
@@ -88,3 +89,14 @@ def test_the_shipped_recipe_is_the_papers() -> None:
         0.1,
         None,
     )
+
+
+def test_the_shipped_graph_leads_from_the_teacher_to_the_student() -> None:
+    graph = load_graph("distill", ["student.policy.model=models/mine"])
+    assert list(graph.nodes) == ["samples", "rows", "student", "before", "after"]
+    student = graph.nodes["student"]
+    assert student.parents == ("rows",)
+    assert isinstance(student.config, DistillConfig)
+    assert (student.config.policy.model, student.config.epochs) == ("models/mine", 3)
+    assert student.config.data.source == str(graph.nodes["rows"].output("rows"))
+    assert graph.nodes["after"].parents == ("student",)
