@@ -172,7 +172,7 @@ class Launcher:
 
 def _config(start: Start, machine: str, binds: Sequence[str]) -> dict[str, Any]:
     shares_host = start.tier != "namespaces"
-    same_user = shares_host and os.getuid() != 0
+    same_user = shares_host and not start.uids
     is_counted = start.groups is not None
     resolved = _resolve([*_python_binds(), *binds])
     return {
@@ -195,13 +195,26 @@ def python_path() -> str:
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
-def free_uids() -> list[int]:
-    """User ids for programs started by root: mapped in this user namespace, and nobody's."""
+def program_uids() -> list[int]:
+    """User ids for programs started by root: mapped in this user namespace, and nobody's. None for ordinary users.
+
+    Root of a user namespace that holds itself alone (a rootless container) is an ordinary user of the host.
+
+    Raises:
+        SandboxUnavailable: root of the host, and no other user is to be had.
+    """
+    if os.getuid() != 0 or _is_root_in_name_alone():
+        return []
     for first in (2_113_929_216, 64_512, 60_000):
         uids = [uid for uid in range(first, first + _SLOT_USERS) if _is_mapped(uid) and not _is_known(uid)]
         if uids:
             return uids
     raise SandboxUnavailable("no free user id is mapped here; start as an ordinary user")
+
+
+def _is_root_in_name_alone() -> bool:
+    inside, outside, count = map(int, Path("/proc/self/uid_map").read_text().split()[:3])
+    return inside == 0 and outside != 0 and count == 1
 
 
 def _is_known(uid: int) -> bool:

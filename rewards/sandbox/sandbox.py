@@ -24,7 +24,7 @@ from rewards.sandbox.child_tree import remove_tree
 from rewards.sandbox.errors import SandboxUnavailable
 from rewards.sandbox.job import Report, Work, do
 from rewards.sandbox.languages import MissingToolchain, Toolchain, find_toolchain
-from rewards.sandbox.launcher import Launcher, LauncherGone, LauncherRefused, Start, free_uids
+from rewards.sandbox.launcher import Launcher, LauncherGone, LauncherRefused, Start, program_uids
 from rewards.sandbox.leases import work_base
 from rewards.sandbox.memory_files import SandboxFile
 from rewards.sandbox.settings import SandboxSettings, TierName
@@ -71,7 +71,7 @@ class Sandbox:
         self._facts: Mapping[str, Any] = {}
         self._base: tuple[Path, int] | None = None
         self._groups: Groups | None = None
-        self._uids = tuple(free_uids()) if os.getuid() == 0 else ()
+        self._uids = tuple(program_uids())
         _OPEN.add(self)
 
     @classmethod
@@ -101,7 +101,7 @@ class Sandbox:
     @property
     def tier(self) -> Tier:
         """What programs run under, as found on this host."""
-        return describe(self._tier_name, self._groups is not None, self._facts)
+        return describe(self._tier_name, bool(self._uids), self._groups is not None, self._facts)
 
     def run(
         self, language: str, source: str | bytes, stdin: bytes = b"", limits: Limits | None = None

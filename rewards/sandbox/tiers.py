@@ -58,7 +58,7 @@ _LANDLOCK = (
 _LANDLOCK_GAPS = (
     "names, sizes and owners of host files can be seen (stat), their content cannot",
     "the process table is shared: no /proc, but a program can learn whether a process id exists",
-    "what needs /proc or /dev/stdin fails; so do, without a private /dev/shm, locks of multiprocessing",
+    "what reads /proc fails; so do, without a private /dev/shm, locks of multiprocessing",
 )
 _UNISOLATED_GAPS = (
     "NOT ISOLATED: programs read and write every file, and signal and trace every process, that their user may",
@@ -67,13 +67,13 @@ _UNISOLATED_GAPS = (
 )
 
 
-def describe(name: TierName, cgroup: bool, facts: Mapping[str, Any]) -> Tier:
+def describe(name: TierName, is_root: bool, cgroup: bool, facts: Mapping[str, Any]) -> Tier:
     """The tier as it is on this host.
 
     Args:
+        is_root: it was started as root, so that programs have users of their own.
         facts: what the launcher found: "landlock" (ABI), "is_private" (it could mount).
     """
-    is_root = os.getuid() == 0
     user = "started as root, runs as a user of its own" if is_root else f"as user {os.getuid()}"
     gaps: tuple[str, ...] = _ALWAYS_GAPS if cgroup else _NO_CGROUP_GAPS + _ALWAYS_GAPS
     guarantees: tuple[str, ...] = {

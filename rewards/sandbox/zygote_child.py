@@ -68,14 +68,20 @@ def _own_namespaces(
 ) -> tuple[Keepers, dict[str, Any]]:
     """Leave the host's namespaces and go on in a fork, process 1 of the new pid namespace.
 
-    Root needs no user namespace here (and keeps sight of directories that the sandbox's user may not enter); root
-    without the capability goes the way of an ordinary user, with the ids it has.
+    Root needs no user namespace here, and keeps sight of directories that the sandbox's user may not enter. Where root
+    lacks the capability (a container), it becomes that user at once and goes an ordinary user's way.
     """
     flags = child_system.ALL_NAMESPACES & ~child_system.CLONE_NEWUSER
-    uid, gid = os.getuid(), os.getgid()
-    if uid == 0:
-        child_system.unshare(flags)
-    else:
+    is_able = bool(config["uids"])
+    if is_able:
+        try:
+            child_system.unshare(flags)
+        except PermissionError:
+            is_able = False
+            child_system.become(config["uids"][0], config["uids"][0])
+            _check_ways([path for path, _ in config["binds"]])
+    if not is_able:
+        uid, gid = os.getuid(), os.getgid()
         child_system.unshare(flags | child_system.CLONE_NEWUSER)
         child_system.map_own_ids(uid, uid, gid)
     zygote = os.fork()
@@ -86,7 +92,7 @@ def _own_namespaces(
     for parent, _ in config["groups"]:
         os.close(parent)
     child_root.build_root(config["binds"], config["is_counted"])
-    if os.getuid() == 0:
+    if is_able:
         child_system.become(config["uids"][0], config["uids"][0])
     child_system.prctl(child_system.PR_SET_PDEATHSIG, signal.SIGKILL)
     ids = os.getuid(), os.getgid()
@@ -100,7 +106,7 @@ def _shared_host(
     """Stay on the host. Root gives every run a user of its own and, if it may mount, private /tmp and /dev/shm."""
     child_system.prctl(child_system.PR_SET_CHILD_SUBREAPER, 1)
     # Not the first: launchers of the tier "namespaces" are its, and a user that is given out is cleared of processes.
-    uids = config["uids"][1:] if os.getuid() == 0 else ()
+    uids = config["uids"][1:]
     toolchains = [path for path, _ in config["binds"]]
     is_private = bool(uids) and _own_mounts(toolchains)
     if config["tier"] == "landlock":
@@ -112,14 +118,19 @@ def _shared_host(
     else:
         config["landlock"] = 0
     if uids and not is_private:
-        for path in toolchains:
-            if closed := child_root.first_closed(path):
-                raise OSError(f"programs run as a user who may not enter {closed}, on the way to {path}")
+        _check_ways(toolchains)
     flags = child_system.CLONE_NEWNS if is_private else 0
     places: Callable[[int | None], child_places.Place] = lambda slot: child_places.SharedHost(  # noqa: E731
         config, slot, is_private
     )
     return Keepers(flags, places, uids), {"landlock": config["landlock"], "is_private": is_private}
+
+
+def _check_ways(paths: list[str]) -> None:
+    """Raises OSError if another user cannot get to one of these."""
+    for path in paths:
+        if closed := child_root.first_closed(path):
+            raise OSError(f"programs run as a user who may not enter {closed}, on the way to {path}")
 
 
 def _own_mounts(toolchains: list[str]) -> bool:

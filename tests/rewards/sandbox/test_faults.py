@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,7 +135,7 @@ def test_when_the_owner_is_killed_nothing_is_left(name, opened, tmp_path):
         program = "import os, time\\nfor _ in '12':\\n  os.fork() or os.setsid()\\ntime.sleep(999)"
         for _ in range(2):
             threading.Thread(target=sandbox.run, args=("python", program)).start()
-        threading.Event().wait(0.5)
+        threading.Event().wait(0.2)
         names = [name for _, name in sandbox._groups.parent_fds] if sandbox._groups else []
         names += [sandbox._base[0].name] if sandbox._base else []
         print(json.dumps([pids[0], names]), flush=True)
@@ -142,14 +143,21 @@ def test_when_the_owner_is_killed_nothing_is_left(name, opened, tmp_path):
         """
     )
     owner = subprocess.Popen([sys.executable, "-c", source], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    pid, names = json.loads(owner.stdout.readline())
-    launcher = psutil.Process(pid)
-    assert bool(_anywhere(names)) == bool(names)
-    family = [launcher, *launcher.children(recursive=True)]
-    assert len(family) >= 2 * 4
-    owner.kill()
-    owner.wait()
-    owner.stdout.close()
+    try:
+        pid, names = json.loads(owner.stdout.readline())
+        launcher = psutil.Process(pid)
+        assert bool(_anywhere(names)) == bool(names)
+        give_up = time.monotonic() + 20
+        while (
+            len(family := [launcher, *launcher.children(recursive=True)]) < 2 * 4
+            and time.monotonic() < give_up
+        ):
+            time.sleep(0.05)
+        assert len(family) >= 2 * 4
+    finally:
+        owner.kill()
+        owner.wait()
+        owner.stdout.close()
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive
     give_up = time.monotonic() + 10
@@ -263,20 +271,18 @@ def _interpreter_of_everybody():
     pytest.skip("no Python here that another user may run")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="is an ordinary user already")
-@pytest.mark.parametrize("tier", ["namespaces", "landlock"])
-def test_an_ordinary_user_gets_the_same_verdicts(tier):
+def _verdicts(tier, ways):
+    """Verdicts of a few programs in a process started by the command `ways`, and what the last one saw."""
     source = textwrap.dedent(
         f"""
-        import json, os
+        import json
         from rewards.sandbox.errors import SandboxUnavailable
         from rewards.sandbox.sandbox import Sandbox
         from rewards.sandbox.settings import SandboxSettings
         from rewards.sandbox.types import Limits
         limits = Limits(wall_s=2, memory_bytes=96 << 20, tasks=24)
-        assert os.getuid() == 65534
         programs = {{
-            "ok": "import os; print(os.getuid() > 0)",
+            "ok": "import os; assert os.getuid() > 0 or {tier!r} == 'landlock'",
             "runtime_error": "raise ValueError",
             "time_limit": "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
             "memory_limit": "x = bytearray(1 << 30)",
@@ -294,19 +300,33 @@ def test_an_ordinary_user_gets_the_same_verdicts(tier):
     )
     path = os.pathsep.join([str(ROOT), *(p for p in sys.path if p.endswith("site-packages"))])
     done = subprocess.run(
-        [_interpreter_of_everybody(), "-s", "-c", source],
+        [*ways, _interpreter_of_everybody(), "-s", "-c", source],
         cwd="/",
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
-        user=65534,
-        group=65534,
-        extra_groups=[],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     if isinstance(answer, str):
-        pytest.skip(f"an ordinary user has no such tier here: {answer}")
-    assert answer[0] == {name: name for name in answer[0]}
-    assert answer[1] == "['main.py']\n"
-    assert not [p for p in psutil.process_iter() if p.uids().real == 65534]
+        pytest.skip(f"no such tier here: {answer}")
+    return answer
+
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+STARTS = {
+    "ordinary user": NOBODY,
+    "root of a user namespace alone": (*NOBODY, "unshare", "-Ur"),
+    "root without CAP_SYS_ADMIN": ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"),
+}
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user"
+)
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("tier", ["namespaces", "landlock"])
+def test_whoever_starts_it_gets_the_same_verdicts(tier, start):
+    verdicts, seen = _verdicts(tier, STARTS[start])
+    assert verdicts == {name: name for name in verdicts}
+    assert seen == "['main.py']\n"

@@ -158,3 +158,18 @@ def test_what_is_left_of_the_total_time_bounds_each_run(sandbox):
     outcomes = sandbox.run_many("python", "import time; time.sleep(0.5)", [b""] * 4, limits, total_wall_s=0.8)
     assert [outcome.verdict for outcome in outcomes] == ["ok", "time_limit", "time_limit", "time_limit"]
     assert outcomes[3].exit_code is None
+
+
+NAMED_STREAMS = {
+    "python": "t = open('/dev/stdin').read()\nopen('/dev/stdout', 'w').write(t)\nopen('/dev/stderr', 'w').write('e')",
+    "bash": "cat /dev/stdin > /dev/stdout; printf e > /dev/stderr",
+    "javascript": "const fs = require('fs'); fs.writeFileSync('/dev/stdout', fs.readFileSync('/dev/stdin', 'utf8'));"
+    "fs.writeFileSync('/dev/stderr', 'e')",
+}
+
+
+@pytest.mark.parametrize("language", NAMED_STREAMS)
+def test_standard_streams_have_names(sandbox, need, language):
+    need(language)
+    outcome = sandbox.run(language, NAMED_STREAMS[language], b"a\nb\n")
+    assert (outcome.verdict, outcome.stdout, outcome.stderr) == ("ok", b"a\nb\n", b"e"), outcome
