@@ -56,7 +56,7 @@ class GraphScreen:
                 self._live.update(self.table(), refresh=True)
                 self._drawn = time.monotonic()
         elif view.status != before.status:
-            self.console.print(self.line(name), highlight=False)
+            self.console.print(self.line(name), highlight=False, soft_wrap=True)
 
     def line(self, name: str) -> str:
         """One stage in a line."""
