@@ -28,12 +28,14 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--folder", type=Path, default=Path("runs/code-tiny-seeds"))
+    parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
     args = parser.parse_args()
     rows = []
     for seed in args.seeds:
         run_dir = args.folder / f"seed{seed}"
-        for old in (run_dir, run_dir.with_name(run_dir.name + "-base")):
-            shutil.rmtree(old, ignore_errors=True)
+        if not args.resume:
+            for old in (run_dir, run_dir.with_name(run_dir.name + "-base")):
+                shutil.rmtree(old, ignore_errors=True)
         demo = [sys.executable, "-m", "grpo.cli", "demo", "--task", "code"]
         subprocess.run([*demo, "--seed", str(seed), "--run-dir", str(run_dir)], check=True)
         summary = json.loads((run_dir / "summary.json").read_text())
