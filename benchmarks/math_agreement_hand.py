@@ -67,6 +67,21 @@ FAMILIES = {
 12 square feet ¦ 12 feet ¦ 0
 7 days ¦ 1 week ¦ 1
 7 days ¦ 7 weeks ¦ 0
+5% ¦ 5 kg ¦ 0
+75% ¦ 75^\circ ¦ 0
+30% ¦ 30 minutes ¦ 0
+0.5 hours ¦ 50% ¦ 0
+5 kg ¦ 5% ¦ 0
+30 ¦ 30 minutes ¦ 1 ¦ How many minutes does it take?
+30 ¦ 30 seconds ¦ 0 ¦ How many minutes does it take?
+30 ¦ 30 min ¦ 1 ¦ How many minutes does it take?
+18 ¦ $18 ¦ 1 ¦ How much in dollars does she make?
+18 ¦ 18 cents ¦ 0 ¦ How much in dollars does she make?
+18 ¦ €18 ¦ 0 ¦ How much does she make, in $?
+12 ¦ 12 cm ¦ 0 ¦ How long is it in metres?
+12 ¦ 12 m ¦ 1 ¦ How long is it in metres?
+12 ¦ 12 厘米 ¦ 0 ¦ 它长多少毫米？
+12 ¦ 12 毫米 ¦ 1 ¦ 它长多少毫米？
 5 apples ¦ 5 oranges ¦ 0 ¦ How many apples does he have? He also has 3 oranges.
 5 apples ¦ 5 apples ¦ 1 ¦ How many apples does he have?
 """,

@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 
 from rewards import math_symbolic
-from rewards.math_units import singular
+from rewards.math_units import CURRENCIES, Unit, singular, units_in
 from rewards.math_values import Expression, Quantity, Value
 
 DIFFERENT, EQUAL, SAME = 0, 1, 2
@@ -19,12 +19,14 @@ def quantities(reference: Quantity, candidate: Quantity, prompt: str) -> int:
     """DIFFERENT, EQUAL or SAME."""
     a, b = reference.number, candidate.number
     level = SAME
+    if (reference.is_percent and candidate.unit) or (candidate.is_percent and reference.unit):
+        return DIFFERENT
     if reference.unit is not None and candidate.unit is not None:
         if not _same_quantity(reference, candidate):
             return DIFFERENT
         if reference.unit.dims == candidate.unit.dims and reference.unit.factor != candidate.unit.factor:
             return EQUAL if a.value * reference.unit.factor == b.value * candidate.unit.factor else DIFFERENT
-    elif candidate.unit is not None and candidate.unit.noun and not _mentions(prompt, candidate.unit.noun):
+    elif candidate.unit is not None and not _may_be_added(candidate.unit, prompt):
         return DIFFERENT
     if reference.is_percent != candidate.is_percent:
         return _percentages(reference, candidate, prompt)
@@ -58,6 +60,21 @@ def _same_quantity(reference: Quantity, candidate: Quantity) -> bool:
     if a is None or b is None:
         return True
     return a.dims == b.dims or ((a.also, 1),) == b.dims or ((b.also, 1),) == a.dims
+
+
+def _may_be_added(unit: Unit, prompt: str) -> bool:
+    """A unit that the reference leaves out: a counted thing must be the question's, and "30 seconds" does not answer
+    a question that speaks of minutes alone."""
+    if unit.noun:
+        return _mentions(prompt, unit.noun)
+    named = [other for other in units_in(prompt) if _kind(other) == _kind(unit)]
+    return not named or any((other.factor, other.dims) == (unit.factor, unit.dims) for other in named)
+
+
+def _kind(unit: Unit) -> object:
+    """What units measure: all currencies measure money."""
+    is_money = len(unit.dims) == 1 and unit.dims[0][0] in CURRENCIES
+    return "money" if is_money else unit.dims
 
 
 def _mentions(prompt: str, noun: str) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def _table() -> dict[str, tuple[Fraction, str]]:
 
 
 _TABLE = _table()
+CURRENCIES = frozenset("dollar yuan euro pound rupee yen won".split())
 _COUNT_WORDS_ZH = frozenset(
     "个 只 条 张 本 人 名 位 次 辆 棵 支 件 种 颗 朵 匹 头 岁 倍 道 题 页 组 班 箱 盒 袋 瓶 杯 块 双 对 套".split()
 )
@@ -138,6 +140,21 @@ def parse_unit(text: str) -> Unit | None:
         noun = singular(text.lower())
         return Unit(Fraction(1), ((noun, 1),), noun=noun)
     return None
+
+
+_IN_TEXT = re.compile(r"[A-Za-z]+|[$€£¥°]|\\circ|[\u4e00-\u9fff]")
+_SHORT = frozenset("cm mm km kg mg ft lb lbs oz mL ml mph".split())
+
+
+@lru_cache(maxsize=256)
+def units_in(text: str) -> tuple[Unit, ...]:
+    """Simple units that a text names, by words and by symbols of two letters or more that are no words."""
+    words = dict.fromkeys(_IN_TEXT.findall(text))
+    names = [w for w in words if len(w) > 2 or w in _SHORT or w in "$€£¥"]
+    names += ["^\\circ"] * ("°" in words or "\\circ" in words)
+    names += [name for name in _TABLE if not name.isascii() and len(name) > 1 and name in text]
+    found = (_single(name) for name in names)
+    return tuple(Unit(factor, ((base, power),)) for factor, base, power in filter(None, found))
 
 
 def singular(noun: str) -> str:
