@@ -23,6 +23,7 @@ OUTPUT_BYTES = 160 * 1024
 """Cap of stdout, and of stderr, each: 6 characters of JSON for every byte of both stay below 2 MiB."""
 TASKS = 144
 """128 processes and threads, and some; few enough that a fork bomb meets this bound before that of memory."""
+OPEN_FILES = 1024
 MAX_SOURCE_BYTES = 16 * 1024 * 1024
 MAX_STDIN_BYTES = 1024 * 1024 * 1024
 MAX_TIME_S = 1_000_000.0
@@ -74,7 +75,13 @@ def sandbox_run(
     stdin = b"" if stdin_file is None else _read(stdin_file, "the input", MAX_STDIN_BYTES)
     from rewards.sandbox.types import MIB, Limits
 
-    limits = Limits(time_limit, memory_bytes=memory_mb * MIB, tasks=TASKS, output_bytes=OUTPUT_BYTES)
+    limits = Limits(
+        time_limit,
+        memory_bytes=memory_mb * MIB,
+        tasks=TASKS,
+        output_bytes=OUTPUT_BYTES,
+        open_files=OPEN_FILES,
+    )
     outcome = _run(settings, language, source, stdin, limits)
     _print(json.dumps(as_json(outcome), allow_nan=False) if json_ else as_text(outcome))
     raise typer.Exit(1 if outcome.verdict == "sandbox_error" else 0)
