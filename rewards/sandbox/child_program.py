@@ -14,6 +14,7 @@ import signal
 import sys
 import types
 from collections.abc import Mapping
+from typing import NoReturn
 
 from rewards.sandbox.child_job import Job
 from rewards.sandbox.child_places import Place
@@ -63,13 +64,24 @@ def become_program(job: Job, place: Place, limits: Mapping[str, int], ready: int
             os.set_inheritable(ready, False)
             for number in (signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)
-            os.execvpe(command[0], command, env)
+            _execute(command, env)
         os.environ.update(env)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.close(ready)
     except BaseException as error:
         os.write(ready, f"{type(error).__name__}: {error}".encode())
         os._exit(127)
+
+
+def _execute(command: list[str], env: Mapping[str, str]) -> NoReturn:
+    try:
+        os.execvpe(command[0], command, env)
+    except OSError as error:
+        if not command[0].startswith("./"):
+            raise
+        # Made from the program's source: that it cannot be started is the program's fault, not the sandbox's.
+        os.write(2, f"cannot be started: {error.strerror}\n".encode())
+        os._exit(126)
 
 
 def _at_work(env: Mapping[str, str], work: str) -> dict[str, str]:

@@ -32,6 +32,7 @@ from rewards.sandbox.tiers import Tier, describe, unavailable
 from rewards.sandbox.types import MIB, Limits, Outcome, Verdict
 
 _TRIES = 2
+_PAGE = 4096
 _PYTHON = Toolchain(name="python", source_name="main.py", compile=None, run=(), env={}, binds=())
 """Programs run in the launcher's own interpreter, forked while warm."""
 _MAX_PROGRAM_BYTES = 64 * MIB
@@ -348,7 +349,8 @@ def _work(
         memory_bytes=limits.memory_bytes,
         tasks=limits.tasks,
         output_bytes=limits.output_bytes,
-        tmp_bytes=limits.tmp_bytes,
+        # The program's own files come on top: that they fit is not the program's doing.
+        tmp_bytes=limits.tmp_bytes + sum(len(file.content) + _PAGE for file in files),
         open_files=limits.open_files,
         collect_bytes=collect_bytes,
         compiles=compiles,

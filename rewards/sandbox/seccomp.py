@@ -17,6 +17,7 @@ _ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _NR, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 _X32_BIT = 0x40000000
 _AF_UNIX = 1
+_RLIMIT_CORE = 4
 _NEW_NAMESPACES = (
     0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; NEWTIME exists for clone3 and unshare only
 )
@@ -159,6 +160,7 @@ _SPECIAL = {
     "clone3": (435, 435),
     "ioctl": (16, 29),
     "prlimit64": (302, 261),
+    "setrlimit": (160, 164),
     "mmap": (9, 222),
 }
 _AUDIT_ARCHS = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -213,7 +215,7 @@ def build_filter(
     target = _machine(machine, denied)
     numbers = dict(target.numbers)
     socket, socketpair = numbers.pop("socket"), numbers.pop("socketpair")
-    prlimit, mmap = numbers.pop("prlimit64"), numbers.pop("mmap")
+    prlimit, setrlimit, mmap = numbers.pop("prlimit64"), numbers.pop("setrlimit"), numbers.pop("mmap")
     clone, clone3, ioctl = numbers.pop("clone"), numbers.pop("clone3"), numbers.pop("ioctl")
     program = [
         _op(_LOAD, _ARCH),
@@ -244,8 +246,14 @@ def build_filter(
         ],
     )
     # Process 1 has the program's user id, so that the kernel would let the program set its limits (and so end it).
-    own = [_op(_LOAD, _ARGUMENTS), _op(_JUMP_EQUAL, 0, 1, 0), _refuse(errno.EPERM), _op(_RETURN, _ALLOW)]
-    program += _on(prlimit, own)
+    # Its core limit is set so that no helper of the host is started for a crash (`job`): to read it is allowed.
+    limit = [_op(_LOAD, _ARGUMENTS), _op(_JUMP_EQUAL, 0, 1, 0), _refuse(errno.EPERM)]
+    limit += [_op(_LOAD, _ARGUMENTS + 8), _op(_JUMP_EQUAL, _RLIMIT_CORE, 1, 0), _op(_RETURN, _ALLOW)]
+    for half in (0, 4):
+        limit += [_op(_LOAD, _ARGUMENTS + 16 + half), _op(_JUMP_EQUAL, 0, 1, 0), _refuse(errno.EPERM)]
+    program += _on(prlimit, [*limit, _op(_RETURN, _ALLOW)])
+    core = [_op(_LOAD, _ARGUMENTS), _op(_JUMP_EQUAL, _RLIMIT_CORE, 0, 1), _refuse(errno.EPERM)]
+    program += _on(setrlimit, [*core, _op(_RETURN, _ALLOW)])
     flags = [_op(_LOAD, _ARGUMENTS + 24), _op(_JUMP_SET, _MAP_HUGETLB, 0, 1), _refuse(errno.ENOMEM)]
     if not is_counted:
         shared = [_op(_AND, _MAP_TYPE), _op(_JUMP_EQUAL, _MAP_SHARED, 0, 1), _refuse(errno.EPERM)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +40,11 @@ class Limits:
     tmp_bytes: int = 64 * MIB
     """Size of the private /tmp, which is also the work directory."""
     open_files: int = 256
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value}: every limit is above 0 and finite")
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,12 @@ def test_limits_of_other_processes_are_not_set():
     program = build_filter("x86_64")
     assert decide(program, 302, (0,)) == ALLOW
     assert decide(program, 302, (1,)) == ERRNO | EPERM
+    for pointer in (1, 1 << 40):
+        assert decide(program, 302, (0, 4, pointer)) == ERRNO | EPERM  # the core limit
+        assert decide(program, 302, (0, 7, pointer)) == ALLOW
+    assert decide(program, 302, (0, 4, 0)) == ALLOW  # to read it
+    assert decide(program, 160, (4, 1)) == ERRNO | EPERM
+    assert decide(program, 160, (7, 1)) == ALLOW
     for number in (141, 203, 314):
         assert decide(program, number, (1,)) == ALLOW
         assert decide(build_filter("x86_64", shares_host=True), number, (1,)) == ERRNO | EPERM

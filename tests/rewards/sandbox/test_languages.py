@@ -182,3 +182,17 @@ def test_python_is_a_script_of_its_own(sandbox):
     trace = sandbox.run("python", "def f():\n    1 / 0\nf()").stderr
     assert b"rewards" not in trace
     assert b"line 2, in f" in trace
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "const char i[3] __attribute__((section(\".interp\"))) = {'a', 'b', 'c'};\nint main(void) { }",
+        'const char i[9999] __attribute__((section(".interp"))) = {1};\nint main(void) { }',
+        'int main(void) { return 0; }\n__asm__(".globl _start\\n_start: .byte 0x0f, 0x0b");',
+    ],
+)
+def test_a_program_that_cannot_be_started_is_its_own_fault(any_tier, need, source):
+    need("c")
+    outcome = any_tier.run("c", source)
+    assert outcome.verdict in ("runtime_error", "compile_error"), outcome

@@ -173,3 +173,23 @@ def test_standard_streams_have_names(sandbox, need, language):
     need(language)
     outcome = sandbox.run(language, NAMED_STREAMS[language], b"a\nb\n")
     assert (outcome.verdict, outcome.stdout, outcome.stderr) == ("ok", b"a\nb\n", b"e"), outcome
+
+
+@pytest.mark.parametrize(
+    "name", ["wall_s", "memory_bytes", "tmp_bytes", "tasks", "output_bytes", "open_files"]
+)
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan")])
+def test_limits_are_above_zero_and_finite(name, value):
+    with pytest.raises(ValueError, match=name):
+        Limits(**{name: value})
+
+
+def test_a_large_program_does_not_use_up_its_tmp(any_tier, need):
+    need("c")
+    source = (
+        'char x[24 << 20] = {1};\n#include <stdio.h>\nint main(void) { printf("%d\\n", x[0] + x[9999999]); }'
+    )
+    outcome = any_tier.run("c", source, limits=Limits(tmp_bytes=16 * MIB))
+    assert (outcome.verdict, outcome.stdout) == ("ok", b"1\n"), outcome
+    source = "#" * (20 * MIB) + "\nprint(1)"
+    assert any_tier.run("python", source, limits=Limits(tmp_bytes=16 * MIB)).stdout == b"1\n"
