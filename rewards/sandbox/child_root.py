@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Sequence
 
 from rewards.sandbox.child_system import (
@@ -55,7 +56,8 @@ def build_root(binds: Sequence[tuple[str, str]], is_counted: bool) -> None:
     for name in DEVICES:
         if name == "zero" and not is_counted:
             with open("/dev/zero", "wb") as zeros:
-                zeros.truncate(_ENDLESS)
+                bound = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+                zeros.truncate(_ENDLESS if bound == resource.RLIM_INFINITY else bound)
         else:
             _bind_file(f"/dev/{name}", f"/dev/{name}")
     for name, link in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
