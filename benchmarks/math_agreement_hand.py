@@ -78,6 +78,7 @@ FAMILIES = {
 18 ¦ $18 ¦ 1 ¦ How much in dollars does she make?
 18 ¦ 18 cents ¦ 0 ¦ How much in dollars does she make?
 18 ¦ €18 ¦ 0 ¦ How much does she make, in $?
+30 ¦ $30 ¦ 1 ¦ Tom won a prize on the second day. How much is it?
 12 ¦ 12 cm ¦ 0 ¦ How long is it in metres?
 12 ¦ 12 m ¦ 1 ¦ How long is it in metres?
 12 ¦ 12 厘米 ¦ 0 ¦ 它长多少毫米？

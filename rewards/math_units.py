@@ -143,6 +143,8 @@ def parse_unit(text: str) -> Unit | None:
 
 
 _IN_TEXT = re.compile(r"[A-Za-z]+|[$€£¥°]|\\circ|[\u4e00-\u9fff]")
+_ALSO_WORDS = frozenset("won second yard foot degree mole ton cent rad hectare".split())
+"""That a question holds without speaking of a unit: he won, the second day, on foot."""
 _SHORT = frozenset("cm mm km kg mg ft lb lbs oz mL ml mph".split())
 
 
@@ -150,7 +152,7 @@ _SHORT = frozenset("cm mm km kg mg ft lb lbs oz mL ml mph".split())
 def units_in(text: str) -> tuple[Unit, ...]:
     """Simple units that a text names, by words and by symbols of two letters or more that are no words."""
     words = dict.fromkeys(_IN_TEXT.findall(text))
-    names = [w for w in words if len(w) > 2 or w in _SHORT or w in "$€£¥"]
+    names = [w for w in words if (len(w) > 2 and w.lower() not in _ALSO_WORDS) or w in _SHORT or w in "$€£¥"]
     names += ["^\\circ"] * ("°" in words or "\\circ" in words)
     names += [name for name in _TABLE if not name.isascii() and len(name) > 1 and name in text]
     found = (_single(name) for name in names)
