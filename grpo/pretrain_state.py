@@ -38,7 +38,8 @@ class PretrainState:
 
 def save_state(path: Path, state: PretrainState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Write the checkpoint beside `path`, then put it in its place."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    # A name of its own for each: safetensors takes no two that share memory, as tied embeddings do.
+    tensors = {f"model.{name}": tensor.clone() for name, tensor in model.state_dict().items()}
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

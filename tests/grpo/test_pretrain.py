@@ -38,8 +38,11 @@ class Killed(BaseException):
     pass
 
 
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = run(config(tmp_path / "whole"))
+@pytest.mark.parametrize("policy", [{}, {"preset": "tiny-qwen3", "corpus": "r1-world"}], ids=["v3", "tied"])
+def test_a_killed_run_goes_on_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: dict[str, str]
+) -> None:
+    whole = run(config(tmp_path / "whole", **policy))
 
     real = pretrain.update
 
@@ -50,11 +53,11 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(pretrain, "update", update)
     with pytest.raises(Killed):
-        run(config(tmp_path / "cut"))
+        run(config(tmp_path / "cut", **policy))
     with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "loss/nl')
     monkeypatch.setattr(pretrain, "update", real)
-    resumed = run(config(tmp_path / "cut"))
+    resumed = run(config(tmp_path / "cut", **policy))
 
     weights = [(tmp_path / name / "policy" / "model.safetensors").read_bytes() for name in ("whole", "cut")]
     assert weights[0] == weights[1]
