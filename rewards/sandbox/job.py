@@ -22,6 +22,7 @@ _PREPARE_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 10.0
 _OWN_GRACE_S = 2.0
 _CHUNK = 1 << 16
+_LONGEST_POLL_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,7 @@ class _Exchange:
         self._channel, self._handle, self._pipes, self._work = channel, handle, pipes, work
         self.outputs = [bytearray(), bytearray()]
         self.flooded = False
+        self._started: float | None = None
         self.fault = ""
 
     def run(self) -> dict[str, Any] | None:
@@ -200,24 +202,33 @@ class _Exchange:
             left = deadline - time.monotonic()
             if left <= 0:
                 if asked_to_stop:
-                    _kill(self._handle)
-                    self.fault = "the sandbox did not end when told to"
-                    return None
+                    return self._give_up()
                 self._stop()
                 asked_to_stop, deadline = True, time.monotonic() + _END_TIMEOUT_S
                 continue
-            for fd, _ in poller.poll(max(1, left * 1000)):
+            for fd, _ in poller.poll(max(1, min(left, _LONGEST_POLL_S) * 1000)):
                 if fd == self._channel.fileno():
                     message = self._hear()
                     if message is None or "started" not in message:
                         self._drain()
                         return message
-                    deadline = time.monotonic() + self._work.wall_s + _OWN_GRACE_S
+                    self._started = time.monotonic()
+                    deadline = self._started + self._work.wall_s + _OWN_GRACE_S
                 elif not self._read(self._pipes.index(fd)):
                     poller.unregister(fd)
             if self.flooded and not asked_to_stop:
                 self._stop()
                 asked_to_stop, deadline = True, time.monotonic() + _END_TIMEOUT_S
+
+    def _give_up(self) -> dict[str, Any] | None:
+        """The run does not end when told to. If it was the program that went past a limit, that stays its verdict."""
+        _kill(self._handle)
+        if self._started is None:
+            self.fault = "the sandbox did not end when told to"
+            return None
+        took = time.monotonic() - self._started
+        nothing = {"cpu_s": 0.0, "max_rss_bytes": 0, "files": []}
+        return {"flag": "time", "status": int(signal.SIGKILL), "wall_s": took, **nothing}
 
     def _stop(self) -> None:
         with contextlib.suppress(OSError):

@@ -87,6 +87,24 @@ def test_process_1_of_a_run_killed_costs_a_retry_and_no_verdict(own):
     assert (outcome.verdict, outcome.stdout) == ("ok", b"done\n"), outcome
 
 
+def test_a_run_that_does_not_end_when_told_to_has_passed_its_time(own, monkeypatch):
+    monkeypatch.setattr("rewards.sandbox.job._OWN_GRACE_S", 0.1)
+    monkeypatch.setattr("rewards.sandbox.job._END_TIMEOUT_S", 0.3)
+
+    def suspend():
+        time.sleep(0.3)
+        children = psutil.Process(own.launchers[-1]).children(recursive=True)
+        psutil.Process(next(p for p in children if not p.children()).ppid()).suspend()
+
+    thread = threading.Thread(target=suspend)
+    thread.start()
+    source = "import time; print('x', flush=True); time.sleep(60)"
+    outcome = own.sandbox.run("python", source, limits=Limits(wall_s=1.5))
+    thread.join()
+    assert (outcome.verdict, outcome.stdout, outcome.exit_code) == ("time_limit", b"x\n", 137), outcome
+    assert own.sandbox.run("python", "print(1)").stdout == b"1\n"
+
+
 def test_a_launcher_that_dies_every_time_is_the_sandboxs_fault():
     own = Opened("namespaces")
     stop = threading.Event()
