@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,9 +39,12 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("policy", [{}, {"preset": "tiny-qwen3", "corpus": "r1-world"}], ids=["v3", "tied"])
+TIED = {"preset": "tiny-qwen3", "corpus": "r1-world", "gate_pass": 0.0}
+
+
+@pytest.mark.parametrize("policy", [{}, TIED], ids=["v3", "tied"])
 def test_a_killed_run_goes_on_bit_for_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: dict[str, str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: dict[str, Any]
 ) -> None:
     whole = run(config(tmp_path / "whole", **policy))
 
