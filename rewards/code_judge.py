@@ -64,13 +64,13 @@ class Answer:
     """What one call of the program came to."""
 
     kind: str
-    """"value", "raised" or "died"."""
+    """"value", "raised", "died", or "unloadable" for a program that raised before its first call."""
     parts: tuple[Any, ...]
     """(encoded result, encoded arguments afterwards or None), (class names, message) or (reason,)."""
 
     def told(self) -> str:
         """For a reader of the samples."""
-        if self.kind == "raised":
+        if self.kind in ("raised", "unloadable"):
             return f"raised {self.parts[0][0]}: {self.parts[1]}"[:_SHOWN_CHARS]
         return str(self.parts[0])[:_SHOWN_CHARS]
 
@@ -245,7 +245,7 @@ class Judge:
             new = _frames(outcome.stdout, len(left))
             trouble = _trouble(outcome)
             if new and new[0].kind == "unloadable":
-                return answers + [Answer("died", (f"loading the program {new[0].told()}",))] * len(left)
+                return answers + [Answer("died", (f"the program by itself {new[0].told()}",))] * len(left)
             if len(new) < len(left):
                 new.append(Answer("died", (self._fate(outcome, trouble),)))
             elif trouble is not None:

@@ -101,6 +101,8 @@ def test_a_hostile_or_wrong_program_fails_with_a_reason(name: str) -> None:
     found = checked(HOSTILE[name])
     assert (found.total, found.verdict) == (0.0, "ok"), found
     assert found.reason
+    if name == "syntax":
+        assert "by itself raised SyntaxError: " in found.reason
 
 
 @pytest.mark.parametrize(
