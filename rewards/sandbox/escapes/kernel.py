@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewards.sandbox.escapes.case import Case, Category
+from rewards.sandbox.escapes.case import ENDED, TIGHT, Case, Category
 
 _CALLS = r"""
 int main(void) {
@@ -148,12 +148,36 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 tried()
 """
 
+_RANDOM = r"""
+static char area[65536];
+static long argument(void) {
+    switch (rand() % 12) {
+        case 0: return 0; case 1: return -1; case 2: return rand() % 16; case 3: return (long)area;
+        case 4: return getpid(); case 5: return 1; case 6: return rand(); case 7: return (long)(area + rand() % 4096);
+        case 8: return 1L << (rand() % 63); case 9: return 4096; case 10: return getppid(); default: return rand() % 512;
+    }
+}
+int main(void) {
+    for (int child = 0; child < 100; child++) {
+        if (fork() == 0) {
+            srand(child); alarm(1);
+            for (unsigned i = 0; i < sizeof area; i++) area[i] = rand() % 3 ? 0 : rand();
+            for (int i = 0; i < 60; i++)
+                syscall(rand() % 470, argument(), argument(), argument(), argument(), argument(), argument());
+            _exit(0);
+        }
+        while (waitpid(-1, 0, WNOHANG) > 0) ;
+    }
+}
+"""
+
 KERNEL = Category(
     "kernel",
     (
         Case("dangerous system calls", "c", _CALLS, danger="host", machine="x86_64"),
         Case("namespaces and mounts", "c", _NAMESPACES, danger="host"),
         Case("capabilities, ids and limits", "c", _RIGHTS, danger="host", machine="x86_64"),
+        Case("6,000 random system calls", "c", _RANDOM, ENDED, TIGHT, tries=False, danger="signals"),
         Case("shared memory and queues of the host", "c", _IPC, danger="none"),
         Case("a name that looks like a line of /proc", "python", _SELF, gaps=("landlock",), danger="host"),
     ),
