@@ -344,7 +344,7 @@ def _frames(data: bytes, count: int) -> list[Answer]:
             answer = _answer(frame, len(answers))
         except NotPlain:
             break
-        if answer is None:
+        if answer is None or (answers and answer.kind == "unloadable"):
             break
         answers.append(answer)
         if answer.kind == "unloadable":
