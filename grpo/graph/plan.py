@@ -8,7 +8,7 @@ stages of this recipe have taken, where they are done.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from grpo.errors import ConfigError
 from grpo.graph.estimate import Estimate, estimate
 from grpo.graph.parse import Graph, Node
 from grpo.graph.plan_config import MachineConfig
-from grpo.graph.rates import Observation, Rate, foretell, observe, rates
+from grpo.graph.rates import Observation, Rates, foretell, observe, rates
 from grpo.graph.workload import Workload, workload
 from policies.sizes import SIZES, PolicySize, policy_size
+
+TINY_VOCABULARY = 100
 
 console = Console(width=max(Console().width, 150))
 
@@ -58,7 +60,7 @@ def run(graph: Graph, rates_from: Path | None) -> list[Line]:
     known = read_rates(rates_from)
     lines = local_plan(graph, known)
     console.print(local_table(graph, lines))
-    for text in local_conclusions(lines, rates_from):
+    for text in local_conclusions(lines, rates_from, graph.run_dir):
         console.print(text, highlight=False)
     return lines
 
@@ -71,7 +73,7 @@ def sizes(graph: Graph) -> dict[str, PolicySize | None]:
         if parent is not None:
             found[node.name] = found[parent]
         elif node.command == "pretrain":
-            found[node.name] = _read_size(node.folder / "policy")
+            found[node.name] = _read_size(node.folder / "policy") or _preset_size(node)
         else:
             model = getattr(getattr(node.config, "policy", None), "model", None)
             found[node.name] = None if model is None else SIZES.get(model) or _read_size(Path(model))
@@ -89,19 +91,19 @@ def cluster_plan(graph: Graph, machine: MachineConfig) -> list[Line]:
     return lines
 
 
-def local_plan(graph: Graph, known: Mapping[str, Rate]) -> list[Line]:
+def local_plan(graph: Graph, known: Rates) -> list[Line]:
     """Times on this machine, and what finished stages of this recipe have taken."""
     size_of = sizes(graph)
     lines = []
     for node in graph.nodes.values():
-        rate = known.get(node.command)
+        rate = known.of(node.name, node.command)
         work = workload(node, rate.tokens if rate else None)
         lines.append(
             Line(
                 node,
                 size_of[node.name],
                 work,
-                seconds=foretell(node.command, work, known),
+                seconds=foretell(work, rate) if rate else None,
                 peak_mib=rate.peak_mib if rate else None,
                 measured=observe(node.folder),
             )
@@ -109,15 +111,16 @@ def local_plan(graph: Graph, known: Mapping[str, Rate]) -> list[Line]:
     return lines
 
 
-def read_rates(folder: Path | None) -> dict[str, Rate]:
+def read_rates(folder: Path | None) -> Rates:
     """Rates of the stages that are done in a graph's run directory.
 
     Raises:
         ConfigError: there is none.
     """
     if folder is None:
-        return {}
-    found = [o for path in sorted(folder.glob("*/node.json")) if (o := observe(path.parent)) is not None]
+        return rates({})
+    paths = sorted(path.parent for path in folder.glob("*/node.json"))
+    found = {path.name: seen for path in paths if (seen := observe(path)) is not None}
     if not found:
         raise ConfigError(
             f"--rates {folder}: no finished stage there; run a small graph on this machine first"
@@ -195,7 +198,7 @@ def local_table(graph: Graph, lines: Sequence[Line]) -> Table:
     return table
 
 
-def local_conclusions(lines: Sequence[Line], rates_from: Path | None) -> list[str]:
+def local_conclusions(lines: Sequence[Line], rates_from: Path | None, run_dir: Path) -> list[str]:
     """Sums, and what the figures are from."""
     if rates_from is None:
         return [
@@ -207,6 +210,8 @@ def local_conclusions(lines: Sequence[Line], rates_from: Path | None) -> list[st
         f"predicted: {sum(line.seconds or 0 for line in known) / 60:.1f} minutes for {len(known)} of {len(lines)} "
         f"stages, paces from {rates_from}"
     ]
+    if rates_from.resolve() == run_dir.resolve():
+        return [*found, "the paces are this run's own, so that predicted and measured must agree"]
     both = [(line.seconds, line.measured.seconds) for line in known if line.seconds and line.measured]
     if both:
         predicted, measured = (sum(values) for values in zip(*both, strict=True))
@@ -234,6 +239,14 @@ def _read_size(folder: Path) -> PolicySize | None:
         return policy_size(config)
     except (KeyError, ValueError):
         return None
+
+
+def _preset_size(node: Node) -> PolicySize:
+    """Before pre-training; the tokenizer is not there yet, so with a vocabulary of the usual size."""
+    from policies.presets import tiny_config
+
+    config: Any = node.config
+    return policy_size(tiny_config(config.preset, TINY_VOCABULARY, **config.preset_overrides).to_dict())
 
 
 def _billions(size: PolicySize | None) -> str:

@@ -26,7 +26,26 @@ class Rate:
     per_token_s: float
     tokens: float
     """Mean length of a completion, or of an example or document."""
+    stage_tokens: float
+    """Mean over stages of all their tokens: for a stage whose data another one has yet to make."""
     peak_mib: float | None
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Of a run directory."""
+
+    by_stage: Mapping[str, Rate]
+    """A stage of the same name and command foretells best."""
+    by_command: Mapping[str, Rate]
+    commands: Mapping[str, str]
+    """Stage → command."""
+
+    def of(self, stage: str, command: str) -> Rate | None:
+        """The rate to use for a stage; None if its command was not observed."""
+        if self.commands.get(stage) == command:
+            return self.by_stage[stage]
+        return self.by_command.get(command)
 
 
 @dataclass(frozen=True)
@@ -73,32 +92,34 @@ def observe(folder: Path) -> Observation | None:
     return Observation(command, seconds, busy, tokens, items, peak)
 
 
-def rates(observations: Sequence[Observation]) -> dict[str, Rate]:
-    """A rate for every command that was observed, the mean over its stages."""
-    found: dict[str, Rate] = {}
-    for command in dict.fromkeys(o.command for o in observations):
-        mine = [o for o in observations if o.command == command]
-        tokens, items = sum(o.tokens for o in mine), sum(o.items for o in mine)
-        busy = sum(o.busy_s for o in mine)
-        peaks = [o.peak_mib for o in mine if o.peak_mib is not None]
-        found[command] = Rate(
-            start_s=mean(o.seconds - o.busy_s for o in mine),
-            per_token_s=busy / tokens if tokens else 0.0,
-            tokens=tokens / items if items else 0.0,
-            peak_mib=max(peaks) if peaks else None,
-        )
-    return found
+def rates(observations: Mapping[str, Observation]) -> Rates:
+    """Rates from stages by name."""
+    by_command: dict[str, list[Observation]] = {}
+    for seen in observations.values():
+        by_command.setdefault(seen.command, []).append(seen)
+    return Rates(
+        by_stage={name: rate([seen]) for name, seen in observations.items()},
+        by_command={command: rate(seen) for command, seen in by_command.items()},
+        commands={name: seen.command for name, seen in observations.items()},
+    )
 
 
-def foretell(command: str, work: Workload, known: Mapping[str, Rate]) -> float | None:
-    """Seconds of a stage; None if its command was not observed or its size is not known."""
-    rate = known.get(command)
-    if rate is None:
-        return None
-    tokens = work.generated or work.trained or 0.0
-    if not tokens and rate.per_token_s:
-        return None
-    return rate.start_s + tokens * rate.per_token_s
+def rate(observations: Sequence[Observation]) -> Rate:
+    """The mean over stages; starts and sizes a stage each, paces and lengths by token."""
+    tokens, items = sum(o.tokens for o in observations), sum(o.items for o in observations)
+    peaks = [o.peak_mib for o in observations if o.peak_mib is not None]
+    return Rate(
+        start_s=mean(o.seconds - o.busy_s for o in observations),
+        per_token_s=sum(o.busy_s for o in observations) / tokens if tokens else 0.0,
+        tokens=tokens / items if items else 0.0,
+        stage_tokens=tokens / len(observations),
+        peak_mib=max(peaks) if peaks else None,
+    )
+
+
+def foretell(work: Workload, pace: Rate) -> float:
+    """Seconds of a stage."""
+    return pace.start_s + (work.generated or work.trained or pace.stage_tokens) * pace.per_token_s
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from grpo.graph.estimate import estimate
 from grpo.graph.parse import load_graph
 from grpo.graph.plan import cluster_plan, conclusions, local_conclusions, local_plan, read_rates
 from grpo.graph.plan_config import MachineConfig, StagePlan
-from grpo.graph.rates import Observation, Rate, foretell, observe, rates
+from grpo.graph.rates import Observation, Rate, Rates, foretell, observe, rates
 from grpo.graph.workload import Phases, Workload, interpolate, workload
 from policies.sizes import SIZES, PolicySize
 
@@ -216,11 +216,14 @@ def test_rates_of_finished_stages_by_hand(tmp_path: Path) -> None:
         [{"time/update_s": 4.0, "tokens/learner": 80.0}],
     )
     known = read_rates(tmp_path)
-    assert known["rl"] == Rate(70.0, 0.05, 10.0, 50.0)
-    assert known["sft"] == Rate(96.0, 0.05, 10.0, 50.0)
-    assert foretell("rl", Workload(phases=(Phases(2, 10, 20, 30),)), known) == 70.0 + 400 * 0.05
-    assert foretell("pretrain", Workload(), known) is None
-    assert foretell("sft", Workload(), known) is None
+    assert known.of("zero", "rl") == known.of("other", "rl") == Rate(70.0, 0.05, 10.0, 600.0, 50.0)
+    tuned = known.of("tuned", "sft")
+    assert tuned == Rate(96.0, 0.05, 10.0, 80.0, 50.0)
+    assert known.of("zero", "sft") == tuned, "the name alone does not do"
+    assert known.of("zero", "pretrain") is None
+    zero = known.by_command["rl"]
+    assert foretell(Workload(phases=(Phases(2, 10, 20, 30),)), zero) == 70.0 + 400 * 0.05
+    assert foretell(Workload(), tuned) == 100.0, "as much as last time"
     (tmp_path / "zero" / "node.json").write_text('{"state": "begun"}')
     assert observe(tmp_path / "zero") is None
     with pytest.raises(ConfigError, match="no finished stage"):
@@ -228,20 +231,22 @@ def test_rates_of_finished_stages_by_hand(tmp_path: Path) -> None:
 
 
 def test_rates_are_a_mean_over_stages() -> None:
-    found = rates(
-        [Observation("eval", 10.0, 0.0, 100.0, 10.0, None), Observation("eval", 14.0, 0.0, 300.0, 10.0, 7.0)]
-    )
-    assert found["eval"] == Rate(12.0, 0.0, 20.0, 7.0)
+    seen = [
+        Observation("eval", 10.0, 0.0, 100.0, 10.0, None),
+        Observation("eval", 14.0, 0.0, 300.0, 10.0, 7.0),
+    ]
+    assert rates({"a": seen[0], "b": seen[1]}).by_command["eval"] == Rate(12.0, 0.0, 20.0, 200.0, 7.0)
 
 
 def test_predicted_against_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows = [{"time/rollout_s": 50.0, "tokens/rollout": 1000.0, "length/mean": 10.0}]
     write_run(tmp_path / "run" / "zero", "rl", {}, {}, rows)
-    known = {"rl": Rate(20.0, 0.01, 10.0, 45.0)}
+    known = Rates({}, {"rl": Rate(20.0, 0.01, 10.0, 1.0, 45.0)}, {})
     line = next(line for line in local_plan(graph(tmp_path), known) if line.node.name == "zero")
     assert line.seconds == pytest.approx(20.0 + 4800 * 0.01)
     assert line.measured is not None
-    text = "\n".join(local_conclusions([line], Path("run")))
+    text = "\n".join(local_conclusions([line], Path("earlier"), Path("run")))
     assert "1.1 minutes predicted, 1.7 measured: error -32%" in text
     assert "45 MiB predicted, 50 measured" in text
+    assert "must agree" in "\n".join(local_conclusions([line], Path("run"), Path("run")))
