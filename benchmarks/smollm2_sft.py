@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -20,6 +21,9 @@ import pyarrow.parquet as pq
 from common import RESULTS, machine
 
 VARIANTS = {"full": "smollm2-gsm8k-sft", "lora": "smollm2-gsm8k-sft-lora"}
+EVALUATION = ("eval.temperature=0.6", "eval.top_p=0.95", "eval.max_tokens=256")
+"""As R1 samples for evaluation; 200 problems × 4 samples by the recipe."""
+BATCH = ("engine.chunk_groups=50", "engine.max_sequences=200", "engine.kv_cache_gib=2.0")
 SHOWN = 6
 """Problems whose completions are kept, before and after."""
 RECIPES = Path(__file__).resolve().parents[1] / "data_recipes" / "recipes"
@@ -44,16 +48,15 @@ def local_copy(name: str, folder: Path, sources: dict[str, Path]) -> Path:
     return path
 
 
-def grpo(*words: str | Path) -> None:
-    subprocess.run([sys.executable, "-m", "grpo.cli", *map(str, words)], check=True)
+def grpo(command: str, recipe: Path, model: Path, *keys: str) -> None:
+    words = ["--model", str(model), *(word for key in keys for word in ("--set", key))]
+    subprocess.run([sys.executable, "-m", "grpo.cli", command, str(recipe), *words], check=True)
 
 
-def evaluate(recipe: Path, model: Path, out: Path) -> dict[str, Any]:
-    """pass@1 of 200 problems × 4 samples as R1 samples them: T = 0.6, top-p 0.95."""
+def evaluate(recipe: Path, model: Path, out: Path, threads: int) -> dict[str, Any]:
     rows = out / "eval.jsonl"
     if not rows.exists():
-        keys = ("eval.temperature=0.6", "eval.top_p=0.95", "eval.max_tokens=256")
-        grpo("eval", recipe, "--model", model, "--out", out, *(w for k in keys for w in ("--set", k)))
+        grpo("eval", recipe, model, f'run_dir="{out}"', f"engine.threads={threads}", *EVALUATION, *BATCH)
     return json.loads(rows.read_text().splitlines()[-1])
 
 
@@ -69,13 +72,15 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--test", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/smollm2-sft"))
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="1 on a machine that is busy")
     parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
     args = parser.parse_args()
     files = {"data": args.train, "eval.data": args.test}
     recipe = local_copy("smollm2-gsm8k", args.runs / "recipes", files)
     results: dict[str, Any] = {
         "machine": machine(),
-        "before": {"eval": evaluate(recipe, args.model, args.runs / "before")},
+        "threads": args.threads,
+        "before": {"eval": evaluate(recipe, args.model, args.runs / "before", args.threads)},
     }
     shown = [
         {"prompt": p, "before": row["completion"]} for p, row in completions(args.runs / "before").items()
@@ -83,8 +88,8 @@ def main() -> None:
     for variant in args.variants:
         run_dir = args.runs / variant
         local = local_copy(VARIANTS[variant], args.runs / "recipes", {"data": args.train})
-        grpo("sft", local, "--model", args.model, "--set", f'run_dir="{run_dir}"')
-        after = evaluate(recipe, run_dir / "policy", args.runs / f"after-{variant}")
+        grpo("sft", local, args.model, f'run_dir="{run_dir}"', f"learner.threads={args.threads}")
+        after = evaluate(recipe, run_dir / "policy", args.runs / f"after-{variant}", args.threads)
         rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
         names = ("step", "loss", "heldout/loss", "grad_norm")
         results[variant] = {
@@ -95,10 +100,11 @@ def main() -> None:
         found = completions(args.runs / f"after-{variant}")
         for item in shown:
             item[variant] = found[item["prompt"]]["completion"]
-    results["samples"] = shown[:SHOWN]
-    out = RESULTS / "smollm2_sft.json"
-    out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-    print(out)
+        results["samples"] = shown[:SHOWN]
+        RESULTS.mkdir(exist_ok=True)
+        out = RESULTS / "smollm2_sft.json"
+        out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+        print(out)
 
 
 if __name__ == "__main__":
