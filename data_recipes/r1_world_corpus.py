@@ -33,12 +33,12 @@ MATH_STYLES = {
 }
 """Share of each style among the replies to chains behind the template, as in data_recipes/corpus.py."""
 GENERAL_STYLES = {"tags": 0.45, "bare": 0.45, "broken": 0.10}
-KINDS = {"math": 0.38, "general": 0.28, "sentences": 0.04, "facts": 0.10, "worked": 0.20}
+KINDS = {"math": 0.39, "general": 0.26, "sentences": 0.04, "facts": 0.09, "worked": 0.22}
 """Share of each kind of document: two behind the template, three of plain text."""
 TRACE_LANGUAGES = {"question": 0.45, "other": 0.10, "mixed": 0.45}
 SLIPS: dict[tuple[Language, str], float] = {("en", "*"): 0.5, ("zh", "+"): 0.3, ("zh", "-"): 0.3}
 """How often a step in a language and with a sign gets a random digit for its result, right by chance included."""
-SOLVED_LENGTHS = {2: 0.3, 3: 0.3, 4: 0.3, 5: 0.1}
+SOLVED_LENGTHS = {2: 0.27, 3: 0.27, 4: 0.27, 5: 0.19}
 """Number of operations of chains that are worked to the end."""
 UNSOLVED_LENGTHS = (5, 6, 7)
 UNSOLVED_SHARE = 0.3
