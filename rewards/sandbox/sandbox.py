@@ -23,36 +23,28 @@ from rewards.sandbox.cgroups import Groups, Slot
 from rewards.sandbox.child_tree import remove_tree
 from rewards.sandbox.errors import SandboxUnavailable
 from rewards.sandbox.job import Report, Work, do
+from rewards.sandbox.judge import judge, unstarted
 from rewards.sandbox.languages import MissingToolchain, Toolchain, find_toolchain
 from rewards.sandbox.launcher import Launcher, LauncherGone, LauncherRefused, Start, program_uids
 from rewards.sandbox.leases import work_base
 from rewards.sandbox.memory_files import SandboxFile
 from rewards.sandbox.settings import SandboxSettings, TierName
 from rewards.sandbox.tiers import Tier, describe, unavailable
-from rewards.sandbox.types import MIB, Limits, Outcome, Verdict
+from rewards.sandbox.types import MIB, Limits, Outcome
 
 _TRIES = 2
 _PAGE = 4096
 _PYTHON = Toolchain(name="python", source_name="main.py", compile=None, run=(), env={}, binds=())
 """Programs run in the launcher's own interpreter, forked while warm."""
 _MAX_PROGRAM_BYTES = 64 * MIB
-_COMPILER = {"memory_bytes": 2048 * MIB, "tasks": 256, "tmp_bytes": 512 * MIB, "open_files": 1024}
+_COMPILER = {
+    "memory_bytes": 2048 * MIB,
+    "tasks": 256,
+    "tmp_bytes": 512 * MIB,
+    "open_files": 1024,
+    "output_bytes": MIB,
+}
 """Least limits of a compile step: what compilers need has nothing to do with what the program may use."""
-_REASONS = {
-    "time": "ran longer than {wall_s:g} s",
-    "memory": "held more than {memory_bytes} bytes of memory",
-    "tasks": "had more than {tasks} processes and threads at once",
-    "output": "wrote more than {output_bytes} bytes to one stream",
-    "disk": "filled its work directory",
-    "stopped": "was stopped",
-}
-_VERDICTS: dict[str, Verdict] = {
-    "time": "time_limit",
-    "memory": "memory_limit",
-    "tasks": "process_limit",
-    "output": "output_limit",
-    "disk": "runtime_error",  # as where the kernel bounds it, and the program meets "no space left"
-}
 
 
 class Sandbox:
@@ -129,9 +121,11 @@ class Sandbox:
         try:
             toolchain = _PYTHON if language == "python" else find_toolchain(language)
         except MissingToolchain as error:
-            return [self._unstarted("unsupported_language", str(error))] * len(stdins)
+            return [unstarted("unsupported_language", str(error), self._tier_name)] * len(stdins)
         if toolchain is None:
-            return [self._unstarted("unsupported_language", f"unknown language {language!r}")] * len(stdins)
+            return [
+                unstarted("unsupported_language", f"unknown language {language!r}", self._tier_name)
+            ] * len(stdins)
         files: Sequence[SandboxFile] = [SandboxFile(toolchain.source_name, code)]
         if toolchain.compile:
             compiled = self._compile(toolchain, files, limits)
@@ -144,11 +138,13 @@ class Sandbox:
             left = limits.wall_s if end is None else min(limits.wall_s, end - time.monotonic())
             if left <= 0:
                 outcomes.append(
-                    self._unstarted("time_limit", f"no time left of {total_wall_s:g} s for all runs")
+                    unstarted(
+                        "time_limit", f"no time left of {total_wall_s:g} s for all runs", self._tier_name
+                    )
                 )
                 continue
             work = _work(toolchain, toolchain.run, files, stdin, replace(limits, wall_s=left))
-            outcomes.append(self._outcome(self._try(toolchain, work), work))
+            outcomes.append(judge(self._try(toolchain, work), work, self._tier_name))
         return outcomes
 
     def close(self) -> None:
@@ -179,7 +175,7 @@ class Sandbox:
             compiles=True,
         )
         report = self._try(toolchain, work)
-        outcome = self._outcome(report, work)
+        outcome = _cut(judge(report, work, self._tier_name), limits.output_bytes)
         if outcome.verdict == "sandbox_error":
             return outcome
         if outcome.verdict != "ok":
@@ -293,32 +289,6 @@ class Sandbox:
         self._base = self._groups = None
         self._prepared = False
 
-    def _unstarted(self, verdict: Verdict, reason: str) -> Outcome:
-        return Outcome(verdict, reason, None, b"", b"", 0.0, 0.0, 0, self._tier_name)
-
-    def _outcome(self, report: Report, work: Work) -> Outcome:
-        if report.fault:
-            return self._unstarted("sandbox_error", report.fault)
-        code = None if report.status is None else os.waitstatus_to_exitcode(report.status)
-        if code is not None and code < 0:
-            code = 128 - code
-        verdict: Verdict = "ok" if code == 0 else "runtime_error"
-        reason = "" if code == 0 else f"exit code {code}"
-        if report.flag:
-            verdict = _VERDICTS.get(report.flag, "sandbox_error")
-            reason = _REASONS[report.flag].format(**vars(work))
-        return Outcome(
-            verdict,
-            reason,
-            code,
-            report.stdout,
-            report.stderr,
-            report.wall_s,
-            report.cpu_s,
-            report.max_rss_bytes,
-            self._tier_name,
-        )
-
 
 _OPEN: weakref.WeakSet[Sandbox] = weakref.WeakSet()
 
@@ -355,3 +325,8 @@ def _work(
         collect_bytes=collect_bytes,
         compiles=compiles,
     )
+
+
+def _cut(outcome: Outcome, output_bytes: int) -> Outcome:
+    """A compiler may say more than the program; what comes back is bounded alike."""
+    return replace(outcome, stdout=outcome.stdout[:output_bytes], stderr=outcome.stderr[:output_bytes])

@@ -196,3 +196,13 @@ def test_a_program_that_cannot_be_started_is_its_own_fault(any_tier, need, sourc
     need("c")
     outcome = any_tier.run("c", source)
     assert outcome.verdict in ("runtime_error", "compile_error"), outcome
+
+
+def test_a_talkative_compiler_is_no_error_and_its_words_are_cut(sandbox, need):
+    need("c")
+    warnings = "".join(f"char *f{i}(void) {{ return {i + 1}; }}\n" for i in range(400))
+    limits = Limits(output_bytes=1000)
+    assert sandbox.run("c", warnings + "int main(void) { }", limits=limits).verdict == "ok"
+    outcome = sandbox.run("c", warnings + "int main(void) { return x; }", limits=limits)
+    assert outcome.verdict == "compile_error"
+    assert len(outcome.stderr) == 1000

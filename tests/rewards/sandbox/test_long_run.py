@@ -64,7 +64,7 @@ def test_many_runs_leave_nothing(opened, name):
     opened.get(name)  # or skip
     opened.close()
     runs = int(os.environ.get("GRPO_SANDBOX_RUNS", RUNS if name == "namespaces" else RUNS // 10))
-    limits = Limits(wall_s=0.2, output_bytes=20_000)
+    limits = Limits(wall_s=0.4, output_bytes=20_000)
     before = _count()
     with Sandbox.open(SandboxSettings.model_validate(TIERS[name])) as sandbox, ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda n: sandbox.run("python", PROGRAMS[n % 8], b"x\n", limits), range(64)))
