@@ -198,7 +198,10 @@ def _belongs(case: Case, judges: Judges) -> bool:
         return True
     if case.check == "truncated":
         return case.variant == "in the middle"
-    return case.check in ("gold", "empty", "garbled") and case.variant != "symbols as the answer"
+    return case.check in ("gold", "empty", "garbled") and case.variant not in (
+        "symbols as the answer",
+        "no answer",
+    )
 
 
 def _as_judged(case: Case, judges: Judges) -> Case:
