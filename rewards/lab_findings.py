@@ -45,8 +45,9 @@ def findings(rows: Sequence[Row], components: Sequence[str], audit: AuditConfig,
         rows: for all but the second verifier's counts, which need `verifier_finding`.
         components: names of the rewards.
         audit: the bounds.
-        main: the component that is to decide (`eval.correct`): it may dominate.
+        main: the component that is to decide (`eval.correct`): it may dominate. The first one if it is none of them.
     """
+    main = main if main in components else components[0]
     found = [finding for name in components for finding in _of_component(rows, name, audit)]
     return [*found, *_dominance(rows, components, audit, main), *_length(rows, components, audit)]
 

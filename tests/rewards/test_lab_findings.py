@@ -60,6 +60,12 @@ def test_a_reward_whose_mean_moves_is_not_constant() -> None:
     assert findings(rows, BOTH, AuditConfig(), "accuracy") == []
 
 
+def test_without_the_main_reward_the_first_one_may_dominate() -> None:
+    assert kinds({"reward_share/accuracy": 0.99, "reward_share/format": 0.01}, main="code") == []
+    change = {"reward_share/accuracy": 0.01, "reward_share/format": 0.99}
+    assert kinds(change, main="code") == [("dominates", "format")]
+
+
 def test_a_reward_alone_cannot_dominate() -> None:
     change = {"reward_share/format": 1.0, "reward_share/accuracy": 0.0, "reward_std/accuracy": 0.0}
     assert ("dominates", "format") not in kinds(change)
