@@ -154,7 +154,8 @@ static long argument(void) {
     switch (rand() % 12) {
         case 0: return 0; case 1: return -1; case 2: return rand() % 16; case 3: return (long)area;
         case 4: return getpid(); case 5: return 1; case 6: return rand(); case 7: return (long)(area + rand() % 4096);
-        case 8: return 1L << (rand() % 63); case 9: return 4096; case 10: return getppid(); default: return rand() % 512;
+        case 8: return 1L << (rand() % 63); case 9: return 4096; case 10: return getppid();
+        default: return rand() % 512;
     }
 }
 int main(void) {
