@@ -260,6 +260,20 @@ def test_an_unfinished_stage_of_another_run_dir_is_begun_anew(tmp_path: Path) ->
     assert (tmp_path / "other" / "run" / ".old" / "b").exists()
 
 
+def test_an_unfinished_stage_whose_inputs_have_changed_is_begun_anew(tmp_path: Path) -> None:
+    dies = Launcher()
+
+    def die() -> None:
+        if dies.ran == ["a", "b"] and (tmp_path / "run" / "b" / "half").exists():
+            raise Killed
+
+    dies.before = die
+    with pytest.raises(Killed):
+        run(tmp_path, CHAIN, dies)
+    run(tmp_path, CHAIN | {"a": (9, 100, [])})
+    assert (tmp_path / "run" / ".old" / "b" / "half").exists()
+
+
 def test_two_graphs_in_one_place_are_refused(tmp_path: Path) -> None:
     class Nested(Launcher):
         def __call__(self, node: Any, log: Path, on_tick: Any) -> Ended:

@@ -85,6 +85,14 @@ def test_more_than_fits_waits() -> None:
     assert two - one == pytest.approx(extra + forward_s(DENSE, small, 2000 * 10, 5), rel=1e-6)
 
 
+def test_the_batch_empties_as_samples_end() -> None:
+    # By hand: 4,000 an engine, lengths exponential with the scale that gives mean 100 under the limit 2000 (100 to 1e-6).
+    alive = [4000 * math.exp(-(t + 0.5) / 100) for t in range(2000) if t + 0.5 < 100 * math.log(8000)]
+    steps = [decode_pass_s(DENSE, MACHINE, max(1.0, n), 10 + t + 0.5) for t, n in enumerate(alive)]
+    prompts = forward_s(DENSE, MACHINE, 80000, 5)
+    assert rollout_s(DENSE, MACHINE, 8000, 10, 100, 2000) == pytest.approx(sum(steps) + prompts, rel=0.01)
+
+
 def test_a_long_tail_costs_time_and_mtp_saves_it() -> None:
     even = rollout_s(DENSE, MACHINE, 8, 10, 100, 110)
     tail = rollout_s(DENSE, MACHINE, 8000, 10, 100, 2000)

@@ -118,10 +118,11 @@ def folder(tmp_path: Path, name: str, text: str) -> Path:
     place = tmp_path / name
     place.mkdir()
     (place / "g.toml").write_text(text)
+    text = " <think> {0} + 1 = {1} </think> <answer> {1} </answer>"
     rows = [
         {
             "id": f"{i}/0", "prompt_id": str(i), "prompt_text": f"{i} + 1", "accuracy": float(i % 4 > 0),
-            "completion_text": f" <think> {i} + 1 = {(i + 1) % 10} </think> <answer> {(i + 1) % 10} </answer>", "language": "en",
+            "completion_text": text.format(i, (i + 1) % 10), "language": "en",
         }
         for i in range(9)
     ]  # fmt: skip
@@ -141,6 +142,12 @@ def finish(place: Path, *words: str) -> str:
         out, err = process.communicate(timeout=3000)
     assert process.returncode == 0, f"{out[-3000:]}\n{err[-6000:]}"
     return out
+
+
+def states(out: str) -> list[tuple[str, str]]:
+    """(stage, state) of every line that says one."""
+    words = [line.split() for line in out.splitlines()]
+    return [(w[0], w[2]) for w in words if len(w) > 2 and w[2] in ("kept", "running", "done")]
 
 
 def artefacts(place: Path) -> dict[str, Any]:
@@ -177,15 +184,15 @@ def check_same_artefacts(tmp_path: Path, text: str, kills: int, share: float) ->
 def test_killed_at_random_points_it_ends_with_the_same_artefacts_and_reruns_what_changed(
     tmp_path: Path,
 ) -> None:
-    whole = check_same_artefacts(tmp_path, HEAD.format(steps=60) + SHORT, kills=3, share=0.5)
+    whole = check_same_artefacts(tmp_path, HEAD.format(steps=60) + SHORT, kills=2, share=0.6)
     again = finish(whole)
-    assert [again.count(word) for word in ("kept", "done", "running")] == [3, 0, 0]
+    assert states(again) == [("base", "kept"), ("picked", "kept"), ("tuned", "kept")]
     assert "tuned" in (whole / "run" / "report.html").read_text()
     before = artefacts(whole)
     changed = finish(whole, "--set", "picked.per_prompt=1", "--set", "tuned.epochs=5")
     after = artefacts(whole)
-    lines = [line.split()[:3] for line in changed.splitlines() if " done " in line or " kept " in line]
-    assert lines == [["base", "pretrain", "kept"], ["picked", "curate", "done"], ["tuned", "sft", "done"]]
+    ended = [state for state in states(changed) if state[1] != "running"]
+    assert ended == [("base", "kept"), ("picked", "done"), ("tuned", "done")]
     assert after["picked"] == before["picked"], "one sample a prompt was all there was"
     assert after["tuned"] != before["tuned"]
     assert (whole / "run" / ".old" / "tuned" / "policy").is_dir()
