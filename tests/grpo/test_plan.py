@@ -86,7 +86,7 @@ def test_more_than_fits_waits() -> None:
 
 
 def test_the_batch_empties_as_samples_end() -> None:
-    # By hand: 4,000 an engine, lengths exponential with the scale that gives mean 100 under the limit 2000 (100 to 1e-6).
+    # By hand: 4,000 an engine; the exponential whose mean is 100 under a limit of 2000 has scale 100 (to 1e-6).
     alive = [4000 * math.exp(-(t + 0.5) / 100) for t in range(2000) if t + 0.5 < 100 * math.log(8000)]
     steps = [decode_pass_s(DENSE, MACHINE, max(1.0, n), 10 + t + 0.5) for t, n in enumerate(alive)]
     prompts = forward_s(DENSE, MACHINE, 80000, 5)
