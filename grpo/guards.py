@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from grpo.config import GuardConfig
 from grpo.errors import GuardTripped
 from rewards.config import AuditConfig
-from rewards.lab_findings import AUDIT_PHASES, Finding, findings, verifier_finding
+from rewards.lab_findings import AUDIT_PHASES, Finding, findings, varying, verifier_finding
 
 
 class Guards:
@@ -35,6 +35,7 @@ class Guards:
         self._components, self._main = tuple(components), main
         self._gap_limit = gap_limit
         self._window: deque[Mapping[str, float]] = deque(maxlen=config.window)
+        self._varied: set[str] = set()
         self._audited: deque[Mapping[str, float]] = deque(maxlen=AUDIT_PHASES)
 
     def check(self, metrics: Mapping[str, float]) -> list[Finding]:
@@ -59,6 +60,7 @@ class Guards:
                 f"loss {loss} / gradient norm {metrics.get('grad_norm')} is not finite; lower optimizer.lr"
             )
         self._window.append(metrics)
+        self._varied |= varying(metrics)
         if "audit/agree" in metrics:
             self._audited.append(metrics)
         second = verifier_finding(list(self._audited), self._audit)
@@ -86,7 +88,7 @@ class Guards:
             "read the reasons in samples/*.parquet",
             "guards.max_abstained",
         )
-        found += findings(list(self._window), self._components, self._audit, self._main)
+        found += findings(list(self._window), self._components, self._audit, self._main, self._varied)
         for finding in found:
             if finding.is_fatal:
                 raise GuardTripped(finding.text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rewards.config import AuditConfig
@@ -38,7 +38,13 @@ class Finding:
     """True if going on would train on nothing."""
 
 
-def findings(rows: Sequence[Row], components: Sequence[str], audit: AuditConfig, main: str) -> list[Finding]:
+def findings(
+    rows: Sequence[Row],
+    components: Sequence[str],
+    audit: AuditConfig,
+    main: str,
+    varied: Collection[str] = (),
+) -> list[Finding]:
     """Faults over the phases in `rows`, the last of a run.
 
     Args:
@@ -46,10 +52,23 @@ def findings(rows: Sequence[Row], components: Sequence[str], audit: AuditConfig,
         components: names of the rewards.
         audit: the bounds.
         main: the component that is to decide (`eval.correct`): it may dominate. The first one if it is none of them.
+        varied: components that differed between samples earlier in the run (`varying`): another than `main` that has
+            come to be 1 throughout is learnt, not broken.
     """
     main = main if main in components else components[0]
-    found = [finding for name in components for finding in _of_component(rows, name, audit)]
+    learnt = set(varied) - {main}
+    found = [f for name in components for f in _of_component(rows, name, audit, name in learnt)]
     return [*found, *_dominance(rows, components, audit, main), *_length(rows, components, audit)]
+
+
+def varying(row: Row) -> set[str]:
+    """Components that differed between the samples of a phase."""
+    prefix = "reward_std/"
+    return {
+        key.removeprefix(prefix)
+        for key, value in row.items()
+        if key.startswith(prefix) and (value or 0.0) > 0.0
+    }
 
 
 def verifier_finding(rows: Sequence[Row], audit: AuditConfig) -> Finding | None:
@@ -101,9 +120,11 @@ def history(
     """
     episodes: dict[tuple[str, str], Episode] = {}
     judged: deque[Row] = deque(maxlen=AUDIT_PHASES)
+    varied: set[str] = set()
     for end in range(1, len(rows) + 1):
         step = int(rows[end - 1].get("step") or 0)
-        found = findings(rows[end - window : end], components, audit, main) if end >= window else []
+        found = findings(rows[end - window : end], components, audit, main, varied) if end >= window else []
+        varied |= varying(rows[end - 1])
         if "audit/agree" in rows[end - 1]:
             judged.append(rows[end - 1])
             second = verifier_finding(list(judged), audit)
@@ -141,7 +162,7 @@ def summary(rows: Sequence[Row], components: Sequence[str], audit: AuditConfig) 
         )
 
 
-def _of_component(rows: Sequence[Row], name: str, audit: AuditConfig) -> Iterator[Finding]:
+def _of_component(rows: Sequence[Row], name: str, audit: AuditConfig, is_learnt: bool) -> Iterator[Finding]:
     # A reward that applies to no prompt of a phase leaves no metric; one that applies and fails leaves NaN.
     means = [row[f"reward/{name}"] for row in rows if f"reward/{name}" in row]
     phases = f"{len(rows)} phases"
@@ -165,7 +186,8 @@ def _of_component(rows: Sequence[Row], name: str, audit: AuditConfig) -> Iterato
         )
         yield Finding("abstains", name, text)
     spreads = [row.get(f"reward_std/{name}") or 0.0 for row in rows]
-    if max(spreads) == 0.0 and len(set(means)) == 1 and name.partition("#")[0] not in _BY_DESIGN:
+    is_fine = name.partition("#")[0] in _BY_DESIGN or (is_learnt and means[-1] == 1.0)
+    if max(spreads) == 0.0 and len(set(means)) == 1 and not is_fine:
         text = f"reward {name!r} is constant at {means[-1]:.3g} over {len(means)} phases: it teaches nothing"
         yield Finding("constant", name, text)
 

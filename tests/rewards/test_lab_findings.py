@@ -55,6 +55,27 @@ def test_a_reward_that_applies_nowhere_is_absent() -> None:
     assert kinds({}, names=(*BOTH, "code")) == [("absent", "code")]
 
 
+def test_a_side_reward_that_is_learnt_is_not_constant_and_the_main_one_is() -> None:
+    rows = [
+        HEALTHY
+        | {"reward/format": 1.0, "reward_std/format": 0.0, "reward/accuracy": 1.0, "reward_std/accuracy": 0.0}
+    ]
+    found = findings(rows * 3, BOTH, AuditConfig(), "accuracy", varied={"format", "accuracy"})
+    assert [(f.kind, f.component) for f in found] == [("constant", "accuracy")]
+    half = [HEALTHY | {"reward/format": 0.5, "reward_std/format": 0.0}] * 3
+    assert [f.component for f in findings(half, BOTH, AuditConfig(), "accuracy", varied={"format"})] == [
+        "format"
+    ]
+    run = [
+        HEALTHY | {"step": 1},
+        *(HEALTHY | {"step": s, "reward/format": 1.0, "reward_std/format": 0.0} for s in (2, 3, 4)),
+    ]
+    assert history(run, BOTH, AuditConfig(), "accuracy", window=2) == []
+    assert [e.finding.kind for e in history(run[1:], BOTH, AuditConfig(), "accuracy", window=2)] == [
+        "constant"
+    ]
+
+
 def test_a_reward_whose_mean_moves_is_not_constant() -> None:
     rows = [HEALTHY | {"reward/format": mean, "reward_std/format": 0.0} for mean in (0.0, 1.0, 0.0)]
     assert findings(rows, BOTH, AuditConfig(), "accuracy") == []
