@@ -87,10 +87,12 @@ def run(seed: int, run_dir: Path, task_name: str = "chain") -> dict[str, Any]:
         write_atomic(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
         write_report(run_dir, run_dir / "report.html", task.notes)
     console.print(before_and_after(run_dir, summary["steps"], rl.eval.correct))
+    form = ""
+    if summary["base_format"] is not None:
+        form = f"format {summary['base_format']:.3f} → {summary['final_format']:.3f}   "
     console.print(
-        f"held-out pass@1 [bold]{summary['base_pass1']:.3f} → {summary['final_pass1']:.3f}[/]   format "
-        f"{summary['base_format']:.3f} → {summary['final_format']:.3f}   length {summary['base_length']:.1f} → "
-        f"{summary['final_length']:.1f} tokens   {summary['minutes']:.1f} minutes "
+        f"held-out pass@1 [bold]{summary['base_pass1']:.3f} → {summary['final_pass1']:.3f}[/]   {form}length "
+        f"{summary['base_length']:.1f} → {summary['final_length']:.1f} tokens   {summary['minutes']:.1f} minutes "
         f"({(between - started) / 60:.1f} of them pre-training)"
     )
     return summary
