@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
@@ -24,6 +25,8 @@ STYLES = {
     "failed": "bold red",
 }
 REDRAW_EVERY_S = 0.5
+RESERVED_LINES = 2
+"""Of the terminal: the table's head, and the line below it."""
 
 
 class GraphScreen:
@@ -41,19 +44,21 @@ class GraphScreen:
         if not self.console.is_terminal:
             yield self
             return
-        with Live(self.table(), console=self.console, auto_refresh=False) as self._live:
-            try:
+        live = Live(self.table(self.window()), console=self.console, auto_refresh=False, transient=True)
+        try:
+            with live as self._live:
                 yield self
-            finally:
-                self._live.update(self.table(), refresh=True)
-                self._live = None
+        finally:
+            self._live = None
+            # Whole, and scrolled by the terminal: a live table cannot be taller than the screen.
+            self.console.print(self.table(list(self.views)))
 
     def show(self, name: str, view: View) -> None:
         """A stage's view has changed."""
         before, self.views[name] = self.views[name], view
         if self._live is not None:
             if view.status != before.status or time.monotonic() - self._drawn > REDRAW_EVERY_S:
-                self._live.update(self.table(), refresh=True)
+                self._live.update(self.table(self.window()), refresh=True)
                 self._drawn = time.monotonic()
         elif view.status != before.status:
             self.console.print(self.line(name), highlight=False, soft_wrap=True)
@@ -64,12 +69,27 @@ class GraphScreen:
         status = f"[{STYLES[view.status]}]{view.status:8}[/]"
         return f"{name:{width}}  {self.graph.nodes[name].command:12}  {status}  {clock(view):>8}  {escape(view.figure)}"
 
-    def table(self) -> Table:
-        """All stages."""
+    def window(self) -> list[str]:
+        """Stages that fit on the screen, with the one that is at work."""
+        names, room = list(self.views), max(1, self.console.height - RESERVED_LINES)
+        at = next(
+            (i for i, n in enumerate(names) if self.views[n].status in ("running", "waiting")), len(names)
+        )
+        first = max(0, min(at - room // 2, len(names) - room))
+        return names[first : first + room]
+
+    def table(self, names: Sequence[str]) -> Table:
+        """These stages."""
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for heading in ("stage", "grpo", "state", "time", ""):
-            table.add_column(heading, justify="right" if heading == "time" else "left", no_wrap=True)
-        for name, view in self.views.items():
+        widths = {"stage": max(5, *map(len, self.views)), "grpo": 12, "state": 8, "time": 7}
+        for heading, width in widths.items():
+            justify: Literal["left", "right"] = "right" if heading == "time" else "left"
+            table.add_column(heading, justify=justify, no_wrap=True, width=width)
+        # What is left over; without a bound a long figure would take it from the others.
+        left = self.console.width - sum(widths.values()) - 2 * (len(widths) + 1)
+        table.add_column("", no_wrap=True, width=max(left, 10))
+        for name in names:
+            view = self.views[name]
             status = f"[{STYLES[view.status]}]{view.status}[/]"
             table.add_row(name, self.graph.nodes[name].command, status, clock(view), escape(view.figure))
         return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from itertools import combinations, pairwise
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from grpo.graph.drawing import GAP_X, HEIGHT, LANE, WIDTH, draw, layout
 from grpo.graph.page import write_page
 from grpo.graph.parse import load_graph
 from grpo.graph.run import leave
 from grpo.graph.runner import Progress, View, run_nodes
+from grpo.graph.screen import GraphScreen
 from grpo.graph.tables import cell, head, rows, shown_columns
 from grpo.stages.registry import STAGES
 from tests.grpo.graph_world import MIX, Launcher, Silent, recipe
@@ -168,3 +171,27 @@ def test_summary_and_page_are_written_when_there_is_news_only(tmp_path: Path) ->
     progress.views["b"] = View("held")
     assert not leave(graph, progress)[0]["finished"]
     assert page.stat().st_mtime_ns > before
+
+
+def test_a_small_terminal_shows_the_stage_at_work(tmp_path: Path) -> None:
+    file = tmp_path / "g.toml"
+    names = [f"s{i}" for i in range(20)]
+    file.write_text(recipe(tmp_path / "run", {n: (1, 100, []) for n in names}))
+    out = io.StringIO()
+    screen = GraphScreen(load_graph(str(file)), Console(file=out, width=60, height=10, force_terminal=True))
+    assert screen.window() == names[:8]
+    for name in names[:12]:
+        screen.show(name, View("kept", 3661.0))
+    screen.show("s12", View("running", 2.0, "step 3"))
+    assert screen.window() == names[8:16]
+    with screen.open():
+        for name in names[12:]:
+            screen.show(
+                name, View("done", 61.0, "a figure that is much too long for the width of this terminal")
+            )
+        assert screen.window() == names[12:]
+    lines = out.getvalue().splitlines()
+    last = [line for line in lines if "s19" in line][-1]
+    assert "done" in last
+    assert "1:01" in last
+    assert any("s0 " in line and "1:01:01" in line for line in lines[-21:]), "in the end all of them"
