@@ -128,7 +128,9 @@ def before_and_after(run_dir: Path, last_step: int, correct: str = "accuracy", p
     for row in [r for r in first if r["index"] == 0][:problems]:
         after = by_id[row["prompt_id"]]
         question = row["prompt"].rpartition("User:")[2].partition("Assistant:")[0].strip()
-        table.add_row(question, str(row["answer"]), coloured(row, correct), coloured(after, correct))
+        table.add_row(
+            Text(question), Text(str(row["answer"])), coloured(row, correct), coloured(after, correct)
+        )
     return table
 
 
