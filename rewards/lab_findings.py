@@ -21,9 +21,8 @@ AUDIT_PHASES = 50
 _MIN_AUDITED = 20
 _BY_DESIGN = frozenset({"overlong", "repetition"})
 """Punishments that follow length and are 0 while all is well."""
-_MIN_SHARE = 0.2
-"""Of the differences inside groups: a reward that makes less is not what the policy follows, and its correlations hang
-on a few odd samples."""
+_MIN_SHARE = 0.02
+"""Of the differences inside groups: a reward that makes less is not what the policy follows."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ All comparisons are made inside groups, since only differences inside a group be
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ AUDIT = "second_verifier"
 """Name in `Score.components` of the verifier that judges a sample of the groups and never decides."""
 RIGHT = 0.5
 """From this value on, two verifiers are said to accept an answer."""
+_MIN_ODD = 0.05
 
 
 @dataclass(frozen=True)
@@ -127,20 +129,23 @@ def length_correlation(groups: Sequence[ScoredGroup], name: str) -> float | None
     """Pearson correlation inside groups of a component ("total": the sum) with the tokens of the completion.
 
     Completions that the length limit ended are left out: their reward is low because they are unfinished. None where
-    one of the two does not vary.
+    one of the two does not vary, or where so few samples differ from the rest of their group (under 5%) that the
+    correlation would hang on them.
     """
     values: list[float] = []
     lengths: list[float] = []
+    odd = 0
     for group in groups:
         kept = [
             (value, float(len(sample.token_ids)))
             for sample, score in zip(group.group.samples, group.scores, strict=True)
             if not sample.is_truncated and (value := _value(score, name)) is not None
         ]
+        odd += len(kept) - max(Counter(value for value, _ in kept).values(), default=0)
         values += _centred([value for value, _ in kept])
         lengths += _centred([length for _, length in kept])
     spread = math.fsum(v * v for v in values) * math.fsum(x * x for x in lengths)
-    if spread < 1e-12:
+    if spread < 1e-12 or odd < _MIN_ODD * len(values):
         return None
     return math.fsum(v * x for v, x in zip(values, lengths, strict=True)) / math.sqrt(spread)
 

@@ -33,7 +33,7 @@ def kinds(change: dict, **options: object) -> list[tuple[str, str]]:
         ({"reward_share/format": 0.99, "reward_share/accuracy": 0.01}, [("dominates", "format")]),
         ({"reward_share/format": 0.01, "reward_share/accuracy": 0.99}, []),
         ({"length_corr/format": 0.95}, [("length", "format")]),
-        ({"length_corr/format": 0.95, "reward_share/format": 0.1}, []),  # not what the policy follows
+        ({"length_corr/format": 0.95, "reward_share/format": 0.01}, []),  # not what the policy follows
         ({"length_corr/accuracy": -0.95}, [("length", "accuracy")]),
         ({"reward_abstained/format": 0.2}, [("abstains", "format")]),
         ({"reward_abstained/format": 0.05}, []),

@@ -87,6 +87,15 @@ def test_length_correlation_compares_inside_groups_and_leaves_truncated_ones_out
     assert length_correlation([cut], "a") == pytest.approx(1.0)
 
 
+def test_length_correlation_does_not_hang_on_one_odd_sample() -> None:
+    lengths = [*range(10, 39), 500]
+    one = group(*({"a": float(n == 500)} for n in lengths), lengths=lengths)
+    assert length_correlation([one], "a") is None
+    assert length_correlation([one], "b") is None
+    two = group(*({"a": float(n >= 38)} for n in lengths), lengths=lengths)
+    assert length_correlation([two], "a") is not None
+
+
 def test_audit_counts_only_samples_that_both_judged() -> None:
     scored = group(
         {"a": 1.0, AUDIT: 1.0}, {"a": 1.0, AUDIT: 0.0}, {"a": 0.0, AUDIT: 1.0}, {"a": 0.0, AUDIT: None}, {"a": 1.0}
