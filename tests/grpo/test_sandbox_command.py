@@ -27,6 +27,7 @@ from rewards.sandbox.sandbox import Sandbox
 from rewards.sandbox.types import Outcome
 
 ROOT = Path(cli.__file__).resolve().parents[1]
+MODULES = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
 GRPO = (sys.executable, "-c", "from grpo.cli import main; main()")
 FIELDS = {"verdict", "exit_code", "stdout", "stderr", "wall_s", "cpu_s", "max_rss_bytes", "tier"}
 TWO_MIB = 2 * 1024 * 1024
@@ -49,7 +50,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": str(ROOT)} | more
+    return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": MODULES} | more
 
 
 def call(
@@ -323,7 +324,7 @@ PRINTS = "import os; print(sorted(os.environ), os.getcwd(), os.listdir('.'))"
 
 
 def surroundings(place: Path) -> Iterator[tuple[str, Path | str, dict[str, str]]]:
-    yield "no environment", place, {"PYTHONPATH": str(ROOT)}
+    yield "no environment", place, {"PYTHONPATH": MODULES}
     yield "no home", place, environment(HOME="/nonexistent")
     yield "a temporary folder that is not there", place, environment(TMPDIR="/nonexistent")
     yield (
