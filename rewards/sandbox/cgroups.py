@@ -13,6 +13,7 @@ import contextlib
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from rewards.sandbox.child_watch import counter
 from rewards.sandbox.types import MIB
 
 _CONTROLLERS = ("memory", "pids")
+_ENOUGH = 4
+"""So many slots of runs that are just ending are worth a wait before one more is made."""
+_PATIENCE_S = 0.2
 _NEEDED_BESIDE_BYTES = 48 * MIB
 """Above the run's memory and its /tmp, which are charged together: /dev/shm, page tables, process 1. What the limit
 means to the last byte is decided by looking (`child_watch`); the kernel's bound is for what is quicker than that."""
@@ -204,17 +208,21 @@ class Groups:
             os.chown(folder / "cgroup.procs", self._run_uid, -1)
 
     def _pop(self) -> Slot | None:
-        with self._lock:
-            for _ in range(len(self._free)):
-                slot = self._free.popleft()
-                if slot.handle is None:
-                    return slot
-                if select.select([slot.handle], [], [], 0)[0]:
-                    os.close(slot.handle)
-                    slot.handle = None
-                    return slot
-                self._free.append(slot)
-        return None
+        """A slot whose last run is gone. Where several are just ending, one is waited for a moment."""
+        give_up = time.monotonic() + _PATIENCE_S
+        while True:
+            with self._lock:
+                for _ in range(len(self._free)):
+                    slot = self._free.popleft()
+                    if slot.handle is None or _has_ended(slot.handle):
+                        if slot.handle is not None:
+                            os.close(slot.handle)
+                            slot.handle = None
+                        return slot
+                    self._free.append(slot)
+                if len(self._free) < _ENOUGH or time.monotonic() > give_up:
+                    return None
+            time.sleep(0.002)
 
     def _new_slot(self) -> Slot:
         with self._lock:
@@ -255,6 +263,12 @@ class Groups:
         for folder in set(slot.folders.values()):
             with contextlib.suppress(OSError):  # still busy: close() removes it
                 folder.rmdir()
+
+
+def _has_ended(handle: int) -> bool:
+    poller = select.poll()  # not select(), which knows no descriptor above 1023
+    poller.register(handle, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def _candidates() -> Iterator[tuple[Mapping[str, Path], bool]]:

@@ -348,3 +348,23 @@ def test_whoever_starts_it_gets_the_same_verdicts(tier, start):
     verdicts, seen = _verdicts(tier, STARTS[start])
     assert verdicts == {name: name for name in verdicts}
     assert seen == "['main.py']\n"
+
+
+def test_an_owner_with_very_many_open_files(own):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 3000:
+        pytest.skip("so many files may not be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3000, hard))
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1500)]
+    try:
+        for n in range(3):
+            assert own.sandbox.run("python", f"print({n})").stdout == b"%d\n" % n
+        with Sandbox.open() as late:
+            assert late.run("python", "print(1)").stdout == b"1\n"
+            assert late.run("python", "print(1)").stdout == b"1\n"
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
