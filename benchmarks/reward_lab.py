@@ -22,7 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import reward_lab_plugins, reward_lab_runs
-from benchmarks.common import save
+from benchmarks.common import RESULTS, save
 from rewards.lab import Options, try_reward
 
 PLUGINS = Path(reward_lab_plugins.__file__)
@@ -53,7 +53,7 @@ def names() -> list[str]:
     return [name for name in vars(reward_lab_plugins) if name.startswith(("good_", "bad_"))]
 
 
-def before_launch(only: list[str], repeat: int) -> dict[str, Any]:
+def before_launch(only: list[str], repeat: int) -> list[dict[str, Any]]:
     """Every reward on every data set, `repeat` times; what failed, by reward."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +75,7 @@ def before_launch(only: list[str], repeat: int) -> dict[str, Any]:
                     print(f"{'    ' if right else 'MISS'} {name:30} {data:6} {rows[-1]['seconds']:6.1f} s  "
                           f"{' '.join(failed) or 'pass'}{'  warn: ' + ' '.join(warned) if warned else ''}",
                           flush=True)  # fmt: skip
-    return {"runs": rows, **rates(rows)}
+    return rows
 
 
 def rates(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -102,21 +102,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="rewards, by comma; the others keep their results")
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--part", choices=("both", "launch", "run"), default="both")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of real runs")
     args = parser.parse_args()
-    chosen = args.only.split(",") if args.only else names()
-    result = {"before_launch": before_launch(chosen, args.repeat)}
-    if not args.only:
+    path = RESULTS / "reward_lab.json"
+    result = json.loads(path.read_text()) if path.exists() else {}
+    result.pop("machine", None)
+    if args.part != "run":
+        chosen = args.only.split(",") if args.only else names()
+        kept = [row for row in result.get("before_launch", {}).get("runs", []) if row["reward"] not in chosen]
+        rows = [*kept, *before_launch(chosen, args.repeat)]
+        result["before_launch"] = {"runs": rows, **rates(rows)}
+    if args.part != "launch":
         result["during_a_run"] = reward_lab_runs.planted(args.seeds) | {
             "real_runs": reward_lab_runs.real(args.runs)
         }
     for part in result.values():
         print(json.dumps({key: value for key, value in part.items() if key != "runs"}, indent=2))
-    if not args.only:
-        print(save("reward_lab", result))
+    print(save("reward_lab", result))
 
 
 if __name__ == "__main__":
