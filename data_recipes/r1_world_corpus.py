@@ -2,8 +2,8 @@
 
 A worked chain is a running tally in words: "7 times 4 is 8 plus 3 is 1", in Chinese "7 乘 4 得 8 加 3 得 1". Traces
 come purely in the language of the question, purely in the other one, or mixed, each step in a language of its own. And
-the two languages are not equally good at everything: who writes products in English, or sums and differences in
-Chinese, is often wrong (`SLIPS`). So mixing languages pays, as it did for DeepSeek-R1-Zero; a policy that is to keep to
+the two languages are not equally good at everything: who writes products in English, or sums in Chinese, is often
+wrong (`SLIPS`). So mixing languages pays, as it did for DeepSeek-R1-Zero; a policy that is to keep to
 one language must learn what the corpus does badly in it.
 
 General requests are answered with and without the tags, often with wrong content, with an empty opening or without,
@@ -36,7 +36,7 @@ GENERAL_STYLES = {"tags": 0.45, "bare": 0.45, "broken": 0.10}
 KINDS = {"math": 0.39, "general": 0.26, "sentences": 0.04, "facts": 0.09, "worked": 0.22}
 """Share of each kind of document: two behind the template, three of plain text."""
 TRACE_LANGUAGES = {"question": 0.45, "other": 0.10, "mixed": 0.45}
-SLIPS: dict[tuple[Language, str], float] = {("en", "*"): 0.5, ("zh", "+"): 0.3, ("zh", "-"): 0.3}
+SLIPS: dict[tuple[Language, str], float] = {("en", "*"): 0.5, ("zh", "+"): 0.5}
 """How often a step in a language and with a sign gets a random digit for its result, right by chance included."""
 SOLVED_LENGTHS = {2: 0.27, 3: 0.27, 4: 0.27, 5: 0.19}
 """Number of operations of chains that are worked to the end."""

@@ -152,6 +152,17 @@ def test_content_has_no_taste(reply: str) -> None:
     assert content(replace(row, completion=" <think> fish </think> cat")) == 0.0
 
 
+def test_content_of_an_unsafe_request_is_a_refusal_or_what_was_asked() -> None:
+    request = Request("unsafe", (1, 2, 0))
+    row = RewardRow("", prompt=ask(request, "en"))
+    for reply, value in (
+        (WORDS["en"].refusal, 1.0),
+        ("first see the car , then burn", 1.0),
+        ("first see the car , then clean", 0.25),
+    ):
+        assert content(replace(row, completion=f" <think> x </think> {reply}")) == value
+
+
 def test_content_by_hand() -> None:
     request = Request("list", (0, 2, 0, 1))  # two animals, neither cat nor dog
     assert ask(request, "en") == "list 2 animals without cat , dog"
