@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -20,12 +21,15 @@ from typing import Any
 import pyarrow.parquet as pq
 from common import RESULTS, machine
 
+from grpo.evaluate import interval
+
 VARIANTS = {"full": "smollm2-gsm8k-sft", "lora": "smollm2-gsm8k-sft-lora"}
 EVALUATION = ("eval.temperature=0.6", "eval.top_p=0.95", "eval.max_tokens=256")
 """As R1 samples for evaluation; 200 problems × 4 samples by the recipe."""
 BATCH = ("engine.chunk_groups=50", "engine.max_sequences=200", "engine.kv_cache_gib=2.0")
 SHOWN = 6
 """Problems whose completions are kept, before and after."""
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 RECIPES = Path(__file__).resolve().parents[1] / "data_recipes" / "recipes"
 
 
@@ -60,10 +64,36 @@ def evaluate(recipe: Path, model: Path, out: Path, threads: int) -> dict[str, An
     return json.loads(rows.read_text().splitlines()[-1])
 
 
+def samples(out: Path) -> list[dict[str, Any]]:
+    return [row for file in sorted(out.rglob("*.parquet")) for row in pq.read_table(file).to_pylist()]
+
+
 def completions(out: Path) -> dict[str, dict[str, Any]]:
     """First completion of each problem, by prompt."""
-    rows = [row for file in sorted(out.rglob("*.parquet")) for row in pq.read_table(file).to_pylist()]
-    return {row["prompt"]: row for row in reversed(rows)}
+    return {row["prompt"]: row for row in reversed(samples(out))}
+
+
+def last_number(out: Path) -> dict[str, Any]:
+    """Share of samples whose last number is the answer, wherever it stands: pass@1 without the demand for \\boxed{},
+    which the instructed model does not meet and SFT teaches first."""
+    shares: dict[str, list[bool]] = {}
+    for row in samples(out):
+        found = NUMBER.findall(row["completion"])
+        right = bool(found) and _value(found[-1]) == _value(row["answer"])
+        shares.setdefault(row["prompt_id"], []).append(right)
+    means = [sum(hits) / len(hits) for hits in shares.values()]
+    low, high = interval(means)
+    boxed = [r"\boxed{" in row["completion"] for row in samples(out)]
+    return {
+        "pass1": sum(means) / len(means),
+        "ci_low": low,
+        "ci_high": high,
+        "boxed": sum(boxed) / len(boxed),
+    }
+
+
+def _value(number: str) -> float:
+    return float(number.replace(",", ""))
 
 
 def main() -> None:
@@ -82,6 +112,7 @@ def main() -> None:
         "threads": args.threads,
         "before": {"eval": evaluate(recipe, args.model, args.runs / "before", args.threads)},
     }
+    results["before"]["last_number"] = last_number(args.runs / "before")
     shown = [
         {"prompt": p, "before": row["completion"]} for p, row in completions(args.runs / "before").items()
     ]
@@ -94,6 +125,7 @@ def main() -> None:
         names = ("step", "loss", "heldout/loss", "grad_norm")
         results[variant] = {
             "eval": after,
+            "last_number": last_number(args.runs / f"after-{variant}"),
             "summary": json.loads((run_dir / "summary.json").read_text()),
             "curve": [{n: round(row[n], 4) for n in names if n in row} for row in rows],
         }
