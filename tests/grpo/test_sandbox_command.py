@@ -412,6 +412,12 @@ def wait_for(condition: Any) -> None:
     raise AssertionError("it did not come to pass")
 
 
+def heed_signals() -> None:
+    """In the child: a background shell and nohup hand on that SIGINT and SIGHUP are ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
 def test_an_interrupted_call_leaves_nothing(place: Path, number: signal.Signals) -> None:
     file = place.parent / "main.py"
@@ -422,6 +428,7 @@ def test_an_interrupted_call_leaves_nothing(place: Path, number: signal.Signals)
         env=environment(TMPDIR=str(place)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=heed_signals,
     ) as process:
         wait_for(lambda: launchers_of(process.pid))
         threading.Event().wait(0.3)
