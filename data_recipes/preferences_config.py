@@ -22,14 +22,14 @@ class JudgeConfig(Settings):
     """Keyword arguments of the judge."""
     timeout_s: float = Field(60.0, gt=0, le=3600)
     """Deadline of a call of a reward."""
-    votes: int = Field(4, ge=1)
-    """Judgements of each order (R1: 4 judgements a pair with random order)."""
+    votes: int | None = Field(None, ge=1)
+    """Judgements of each order by a judge that compares; None: 4 (R1: 4 judgements a pair with random order)."""
     swap: bool = True
     """Ask both orders and leave out a pair on whose winner they disagree: a judge that favours a place says nothing."""
 
     @model_validator(mode="after")
     def _reward_votes(self) -> JudgeConfig:
-        if not self.compares and "votes" in self.model_fields_set and self.votes != 1:
+        if not self.compares and self.votes is not None:
             raise ValueError("votes is read with compares = true only: a reward gives one value")
         return self
 

@@ -33,6 +33,7 @@ from rewards.rows import RewardRow
 from rewards.scorer import Scorer
 
 console = Console()
+R1_VOTES = 4
 
 
 def run(config: PairsConfig) -> dict[str, Any]:
@@ -94,7 +95,8 @@ def judge(
     compare = load_judge(config.judge) if config.judge.compares else None
     for first, second in drawn:
         if compare is not None:
-            votes = judge_pair(compare, first, second, config.judge.votes, config.judge.swap, config.seed)
+            count = config.judge.votes or R1_VOTES
+            votes = judge_pair(compare, first, second, count, config.judge.swap, config.seed)
             if votes is None:
                 counts["order"] += 1
                 continue

@@ -1,5 +1,6 @@
 """The recipe r1-tiny as a whole, without running it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -17,6 +18,13 @@ def test_every_stage_has_a_valid_config(graph: Graph) -> None:
     assert {node.command for node in graph.nodes.values()} == {
         "pretrain", "rl", "sample", "curate", "sft", "pairs", "reward-model", "distill", "eval",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", ["r1", "r1-tiny"])
+def test_every_config_comes_back_as_it_is_from_the_file_that_hands_it_to_its_process(recipe: str) -> None:
+    for node in load_graph(recipe).nodes.values():
+        written = json.dumps(node.config.model_dump(mode="json"))
+        assert type(node.config).model_validate_json(written, strict=True) == node.config, node.name
 
 
 def test_every_policy_of_a_table_is_evaluated_on_the_same_problems(graph: Graph) -> None:
