@@ -38,7 +38,7 @@ KINDS = {"math": 0.39, "general": 0.26, "sentences": 0.04, "facts": 0.09, "worke
 TRACE_LANGUAGES = {"question": 0.45, "other": 0.10, "mixed": 0.45}
 SLIPS: dict[tuple[Language, str], float] = {("en", "*"): 0.5, ("zh", "+"): 0.5}
 """How often a step in a language and with a sign gets a random digit for its result, right by chance included."""
-SOLVED_LENGTHS = {2: 0.27, 3: 0.27, 4: 0.27, 5: 0.19}
+SOLVED_LENGTHS = {2: 0.26, 3: 0.25, 4: 0.24, 5: 0.17, 6: 0.08}
 """Number of operations of chains that are worked to the end."""
 UNSOLVED_LENGTHS = (5, 6, 7)
 UNSOLVED_SHARE = 0.3
