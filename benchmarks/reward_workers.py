@@ -9,6 +9,7 @@ of a verifier; each is scored alone, then 200 of them together by two workers, a
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import random
 import sys
 import time
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.common import save
 from benchmarks.math_agreement_cases import generated
 from rewards.config import RewardConfig
+from rewards.math_accuracy import accuracy
 from rewards.rows import RewardRow
 from rewards.scorer import Scorer
 from rewards.types import Score
@@ -84,8 +86,31 @@ def scored(rows: Sequence[RewardRow], workers: int) -> tuple[list[Score], float]
         return scores, time.perf_counter() - started
 
 
+def bare(rows: Sequence[RewardRow], processes: int) -> float:
+    """Seconds in which so many processes score the rows with nothing between them: what the cores give."""
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(processes + 1)
+    parts = [rows[at::processes] for at in range(processes)]
+    running = [context.Process(target=_score_alone, args=(part, barrier)) for part in parts]
+    for process in running:
+        process.start()
+    barrier.wait()
+    started = time.perf_counter()
+    for process in running:
+        process.join()
+    return time.perf_counter() - started
+
+
+def _score_alone(rows: Sequence[RewardRow], barrier: Any) -> None:
+    for row in rows[:4]:
+        accuracy(row)
+    barrier.wait()
+    for row in rows:
+        accuracy(row)
+
+
 def throughput(count: int, repeat: int) -> dict[str, Any]:
-    """Rows per second of ordinary answers, best of `repeat`, with one worker and two."""
+    """Rows per second of ordinary answers, best of `repeat`, with one worker and two, beside bare processes."""
     cases = random.Random(0).sample(generated(9, 120), count)
     reasoning = "Let me think about it step by step. " * 60
     rows = [
@@ -97,10 +122,17 @@ def throughput(count: int, repeat: int) -> dict[str, Any]:
     best = {workers: min(scored(rows, workers)[1] for _ in range(repeat)) for workers in (1, 2)}
     for workers, seconds in best.items():
         print(f"{workers} worker(s): {count / seconds:,.0f} rows/s", flush=True)
-    print(f"two workers are {best[1] / best[2]:.2f} times one", flush=True)
+    limit = {processes: min(bare(rows, processes) for _ in range(repeat)) for processes in (1, 2)}
+    print(
+        f"two workers are {best[1] / best[2]:.2f} times one, two bare processes {limit[1] / limit[2]:.2f}",
+        flush=True,
+    )
     return {
         "rows": count, "rows_per_s_one_worker": round(count / best[1], 1),
         "rows_per_s_two_workers": round(count / best[2], 1), "speed_up": round(best[1] / best[2], 3),
+        "rows_per_s_bare_process": round(count / limit[1], 1),
+        "rows_per_s_two_bare_processes": round(count / limit[2], 1),
+        "speed_up_bare": round(limit[1] / limit[2], 3),
     }  # fmt: skip
 
 
