@@ -129,10 +129,10 @@ def throughput(count: int, repeat: int) -> dict[str, Any]:
     )
     return {
         "rows": count, "rows_per_s_one_worker": round(count / best[1], 1),
-        "rows_per_s_two_workers": round(count / best[2], 1), "speed_up": round(best[1] / best[2], 3),
+        "rows_per_s_two_workers": round(count / best[2], 1), "speed_up": round(speed_up, 3),
         "rows_per_s_bare_process": round(count / limit[1], 1),
         "rows_per_s_two_bare_processes": round(count / limit[2], 1),
-        "speed_up_bare": round(limit[1] / limit[2], 3),
+        "speed_up_bare": round(bare_speed_up, 3),
     }  # fmt: skip
 
 
