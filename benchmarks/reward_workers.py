@@ -123,10 +123,8 @@ def throughput(count: int, repeat: int) -> dict[str, Any]:
     for workers, seconds in best.items():
         print(f"{workers} worker(s): {count / seconds:,.0f} rows/s", flush=True)
     limit = {processes: min(bare(rows, processes) for _ in range(repeat)) for processes in (1, 2)}
-    print(
-        f"two workers are {best[1] / best[2]:.2f} times one, two bare processes {limit[1] / limit[2]:.2f}",
-        flush=True,
-    )
+    speed_up, bare_speed_up = best[1] / best[2], limit[1] / limit[2]
+    print(f"two workers are {speed_up:.2f} times one, two bare processes {bare_speed_up:.2f}", flush=True)
     return {
         "rows": count, "rows_per_s_one_worker": round(count / best[1], 1),
         "rows_per_s_two_workers": round(count / best[2], 1), "speed_up": round(speed_up, 3),
