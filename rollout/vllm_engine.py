@@ -107,6 +107,7 @@ class VllmEngine(Engine):
         # time of a tiny policy.
         core = self._engine.engine_core
         self._forget_prompts()
+        self._engine.collective_rpc("forget_seeds")
         tokens: dict[str, list[int]] = {}
         logprobs: dict[str, list[float]] = {}
         for p, prompt in enumerate(chunk.prompts):
@@ -244,6 +245,8 @@ def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
     logging.getLogger("vllm.logging_utils.dump_input").setLevel(logging.CRITICAL)
     on_cpu = current_platform.is_cpu()
     engine = LLMEngine.from_engine_args(EngineArgs(**engine_args(model_dir, config, on_cpu)))
+    if on_cpu:
+        engine.collective_rpc("quicken_sampling")
     if on_cpu and not engine.model_config.use_mla:
         from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 

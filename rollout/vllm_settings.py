@@ -67,7 +67,7 @@ def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> dict[str
         "generation_config": "vllm",
         # It batches by what has finished in time, and time is not reproducible.
         "async_scheduling": False,
-        "worker_extension_cls": "rollout.vllm_weights.WeightReceiver",
+        "worker_extension_cls": "rollout.vllm_worker.WorkerExtension",
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }

@@ -19,7 +19,7 @@ PACKAGES = ("policies", "rollout", "rewards", "data_recipes", "grpo")
 """Lowest first: a package may import itself and those before it."""
 CONFINED = {
     "ray": {"rollout/actor.py", "rewards/actor.py", "grpo/actor.py", "grpo/cluster.py", "grpo/submit.py"},
-    "vllm": {"rollout/vllm_engine.py", "rollout/vllm_weights.py"},
+    "vllm": {"rollout/vllm_engine.py", "rollout/vllm_weights.py", "rollout/vllm_sampling.py"},
 }
 HEAVY = {
     "torch",

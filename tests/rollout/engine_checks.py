@@ -11,7 +11,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM
 
 from policies.hf_names import named_tensors
 from policies.mtp import is_mtp_tensor
-from rollout import vllm_settings, vllm_weights
+from rollout import vllm_sampling, vllm_settings, vllm_weights
 from rollout.canary import Canary
 from rollout.chunks import make_chunks
 from rollout.config import EngineConfig
@@ -31,6 +31,7 @@ from rollout.errors import RolloutError
 from rollout.publication import Publication
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 from rollout.vllm_engine import VllmEngine
+from rollout.vllm_sampling import SEEDS_AT_A_TIME
 from rollout.weights import publish, to_inline
 from tests.rollout.families import FAMILIES, STOP, VOCABULARY, policy, save
 
@@ -187,6 +188,28 @@ class Suite:
             "first_group_before_the_last": unfinished,
             "after_closing_early": once == closed,
         }
+
+    def quick_sampling(self) -> dict[str, Any]:
+        """Our replacement of vLLM's CPU sampler against vLLM's own, beyond the numbers that are drawn ahead."""
+        works = [
+            replace(
+                chunk(0, SamplingParams(2 * SEEDS_AT_A_TIME + 9, temperature=1.1, top_p=p)), id=f"top-p {p}"
+            )
+            for p in (1.0, 0.8)
+        ]
+        found = []
+        for replaced in (True, False):
+            with ExitStack() as stack:
+                if not replaced:
+                    stack.enter_context(mock.patch.object(vllm_sampling, "quicken"))
+                engine = stack.enter_context(self.engine(self.folder / "tiny-llama"))
+                found.append([bits(drawn(engine, work)) for work in works])
+                sampler = engine._engine.model_executor.driver_worker.worker.model_runner.sampler
+                gathers_all = sampler.gather_logprobs is type(sampler).gather_logprobs
+                if gathers_all is replaced:
+                    return {"replaced": False}
+        ours, theirs = found
+        return {"replaced": True, "equal": [a == b for a, b in zip(ours, theirs, strict=True)]}
 
     def sampling(self) -> dict[str, Any]:
         """The first token's distribution is the requested one; stop tokens, limits, top-p, greedy."""
@@ -385,7 +408,14 @@ def main(folder: Path) -> None:
     suite = Suite(folder)
     for preset in FAMILIES:
         suite.run(preset, lambda p=preset: suite.family(p))
-    for check in (suite.determinism, suite.sampling, suite.refusals, suite.faults, suite.bias_without_noaux):
+    for check in (
+        suite.determinism,
+        suite.quick_sampling,
+        suite.sampling,
+        suite.refusals,
+        suite.faults,
+        suite.bias_without_noaux,
+    ):
         suite.run(check.__name__, check)
     suite.run("bfloat16", suite.bfloat16)
     suite.run("traps", suite.traps)

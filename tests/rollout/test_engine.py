@@ -77,6 +77,10 @@ def test_groups_arrive_while_others_still_run(report: dict[str, Any]) -> None:
     assert section(report, "determinism")["first_group_before_the_last"]
 
 
+def test_the_quick_sampler_gives_what_vllms_own_gives(report: dict[str, Any]) -> None:
+    assert section(report, "quick_sampling") == {"replaced": True, "equal": [True, True]}
+
+
 def test_first_tokens_follow_the_requested_distribution(report: dict[str, Any]) -> None:
     result = section(report, "sampling")
     # 99.99% of a χ² with up to 95 degrees of freedom lies below 155; seeds are fixed.
