@@ -169,7 +169,7 @@ def _explain(kind: type[BaseModel], error: Any, name: str, text: str, set_from: 
         where = f"{name}, line {line}" if line else name
     found = error.get("input")
     if error["type"] == "extra_forbidden":
-        known = _fields_at(kind, path[:-1])
+        known = fields_at(kind, path[:-1])
         hint = did_you_mean(str(path[-1]), known, prefix=".".join(map(str, path[:-1])))
         listing = f" Known keys here: {', '.join(known)}." if known and not hint else ""
         return f"{where}: unknown key {key} = {found!r}{hint}{listing}"
@@ -182,7 +182,7 @@ def _explain(kind: type[BaseModel], error: Any, name: str, text: str, set_from: 
     return f"{where}: {key}{shown}: {message[0].lower()}{message[1:]}"
 
 
-def _fields_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
+def fields_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
     """Key names of the section at `path`, following nested models, optional and tuple fields."""
     current: Any = kind
     for part in path:
