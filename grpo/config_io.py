@@ -1,7 +1,7 @@
 """Recipes in, checked config out: TOML file or shipped name, `--set key=value`, errors that teach.
 
-A recipe is written in TOML (comments, one meaning per literal); the resolved config is dumped as JSON, which keeps
-nulls. Nothing here imports torch, Ray or vLLM, so a wrong key is reported before anything heavy starts.
+A recipe is written in TOML (comments, one meaning per literal, `false` for null); the resolved config is dumped as
+JSON, which keeps nulls. Nothing here imports torch, Ray or vLLM: a wrong key is reported before anything heavy starts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -92,7 +92,7 @@ def check(
 ) -> ConfigT:
     """Validate a config tree; a fault becomes one `ConfigError` that lists them all."""
     try:
-        return kind.model_validate_json(json.dumps(tree, default=str), strict=True)
+        return kind.model_validate_json(json.dumps(_nulls(kind, tree), default=str), strict=True)
     except ValidationError as error:
         faults = [_explain(kind, e, name, text, set_from or {}) for e in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(faults))) from None
@@ -158,6 +158,23 @@ def set_key(tree: dict[str, Any], key: Sequence[str], value: Any) -> None:
                 raise ConfigError(
                     f"--set {'.'.join(key)}: {'.'.join(key[: i + 1])} holds {node!r}, not a section"
                 )
+
+
+def _nulls(kind: Any, tree: Any) -> Any:
+    """The tree with null where `false` stands for it: TOML has none, and a key that may be None (and is no switch
+    itself) must be able to say so."""
+    if isinstance(tree, list):
+        return [_nulls(kind, item) for item in tree]
+    fields = getattr(kind, "model_fields", {})
+    if not isinstance(tree, dict) or not fields:
+        return tree
+    result = {}
+    for key, value in tree.items():
+        annotation = fields[key].annotation if key in fields else None
+        if value is False and type(None) in get_args(annotation) and bool not in get_args(annotation):
+            value = None
+        result[key] = _nulls(_model_in(annotation), value)
+    return result
 
 
 def _explain(kind: type[BaseModel], error: Any, name: str, text: str, set_from: dict[str, str]) -> str:

@@ -1,11 +1,12 @@
 """A config error names file, line, key path, the value found and the mend."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from grpo.config import RlConfig
-from grpo.config_io import check, differences, load_config, parse_override, shipped_recipes
+from grpo.config_io import check, differences, dump, load_config, parse_override, shipped_recipes
 from grpo.errors import ConfigError
 
 GOOD = """
@@ -52,6 +53,17 @@ def test_a_good_recipe_loads_with_overrides(tmp_path: Path) -> None:
     assert config.rewards[0].weight == 1.0
     assert config.policy.model == "other/folder"
     assert config.steps == 4
+
+
+def test_false_is_none_for_a_key_that_may_be_none_and_is_no_switch(tmp_path: Path) -> None:
+    config = load(
+        tmp_path, GOOD, "data.answer_field=false", "engine.enforce_eager=false", "eval.max_tokens=false"
+    )
+    assert config.data.answer_field is None
+    assert config.engine.enforce_eager is False
+    assert config.eval.max_tokens is None
+    assert check(RlConfig, json.loads(dump(config)), "again") == config
+    assert "steps = False" in fault(tmp_path, GOOD, "steps=false")
 
 
 def test_unknown_key_names_file_line_path_and_nearest(tmp_path: Path) -> None:
