@@ -114,6 +114,16 @@ def test_every_command_line_exists(page: Path) -> None:
     assert [(" ".join(words), fault) for words in lines for fault in faults(words)] == []
 
 
+def test_every_make_target_exists() -> None:
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        found
+        for page in PAGES
+        for found in re.findall(r"(?:^|`)make ([a-z]\w*)", page.read_text(), re.MULTILINE)
+    }
+    assert {"demo", "install", "test"} <= named <= targets
+
+
 def test_every_example_of_the_help_exists() -> None:
     def epilogs(command: Any) -> Iterator[str]:
         yield " ".join((command.epilog or "", command.help or ""))
