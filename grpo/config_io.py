@@ -58,6 +58,7 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
     """
     name, text = find_recipe(recipe)
     tree = read_toml(name, text)
+    refuse_graph(name, tree)
     stage = kind.model_fields["stage"].default if "stage" in kind.model_fields else None
     if stage and tree.get("stage", stage) != stage:
         raise ConfigError(
@@ -69,6 +70,16 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
         set_key(tree, key, value)
         set_from[".".join(key)] = override
     return check(kind, tree, name, text, set_from)
+
+
+def refuse_graph(name: str, tree: dict[str, Any]) -> None:
+    """Say of a graph's recipe, given to the command of one stage, whose it is.
+
+    Raises:
+        ConfigError: it is a graph's.
+    """
+    if "graph" in tree and "stages" in tree:
+        raise ConfigError(f"{name}: a graph of stages; use `grpo run`")
 
 
 def read_toml(name: str, text: str) -> dict[str, Any]:
@@ -189,14 +200,19 @@ def _explain(kind: type[BaseModel], error: Any, name: str, text: str, set_from: 
         known = fields_at(kind, path[:-1])
         hint = did_you_mean(str(path[-1]), known, prefix=".".join(map(str, path[:-1])))
         listing = f" Known keys here: {', '.join(known)}." if known and not hint else ""
-        return f"{where}: unknown key {key} = {found!r}{hint}{listing}"
+        return f"{where}: unknown key {key} = {_cut(found)}{hint}{listing}"
     if error["type"] == "missing":
         return f"{where}: {key} is missing; add it to the recipe or give --set {key}=…"
     message = error["msg"].removeprefix("Value error, ")
     if not key:
         return f"{where}: {message}"
-    shown = "" if isinstance(found, dict | list) else f" = {found!r}"
+    shown = "" if isinstance(found, dict | list) else f" = {_cut(found)}"
     return f"{where}: {key}{shown}: {message[0].lower()}{message[1:]}"
+
+
+def _cut(value: Any, limit: int = 120) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def fields_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:

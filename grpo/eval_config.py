@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from grpo.config import EvalConfig, PolicyConfig, SamplingConfig
-from grpo.config_io import check, find_recipe, parse_override, read_toml, set_key
+from grpo.config_io import check, find_recipe, parse_override, read_toml, refuse_graph, set_key
 from grpo.errors import ConfigError
 from grpo.sample_config import refuse_start_steps, refuse_training_keys
 from policies.settings import Settings
@@ -77,6 +77,7 @@ def load_eval_config(recipe: str, overrides: Sequence[str]) -> EvalStageConfig:
     """
     name, text = find_recipe(recipe)
     tree = read_toml(name, text)
+    refuse_graph(name, tree)
     if tree.get("stage") == "rl":
         tree.pop("run_dir", None)  # the training's own; an evaluation is told another
     set_from = {}

@@ -8,6 +8,7 @@ import pytest
 from grpo.config import RlConfig
 from grpo.config_io import check, differences, dump, load_config, parse_override, shipped_recipes
 from grpo.errors import ConfigError
+from grpo.eval_config import load_eval_config
 
 GOOD = """
 stage = "rl"
@@ -173,3 +174,16 @@ def test_a_fault_in_a_default_tree_is_reported_without_a_line() -> None:
             },
             "memory",
         )
+
+
+def test_a_graph_given_to_a_stage_is_told_in_a_line() -> None:
+    with pytest.raises(ConfigError, match=r"^r1-tiny\.toml: a graph of stages; use `grpo run`$"):
+        load_config(RlConfig, "r1-tiny")
+    with pytest.raises(ConfigError, match="use `grpo run`"):
+        load_eval_config("r1-tiny", [])
+
+
+def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
+    message = fault(tmp_path, GOOD + f"text = {'x' * 5000!r}\n")
+    assert "unknown key algorithm.text = 'xxx" in message
+    assert len(message) < 1500
