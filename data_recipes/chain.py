@@ -18,16 +18,14 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import Any
 
-from data_recipes.procedural import ChainParams
+from data_recipes.procedural import ChainParams, Split
 
 OPERATORS = "+-*"
 BASE = 10
 RESERVED_SHARE = 10
 """One window in this many is reserved for held-out problems."""
-
-Split = Literal["train", "held-out"]
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise, product
-from typing import Any, Literal
+from typing import Any
 
-from data_recipes.procedural import CodeTinyParams
+from data_recipes.procedural import CodeTinyParams, Split
 
-Split = Literal["train", "held-out"]
 ENTRY_POINT = "f"
 _HELD_OUT_OF_10 = 2
 

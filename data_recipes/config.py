@@ -47,7 +47,7 @@ class DatasetConfig(Settings):
     prompt_field: str = "question"
     """Field of a row that holds the question."""
     answer_field: str | None = "answer"
-    """Field that holds the reference answer; None where the rewards need none."""
+    """Field that holds the reference answer; false where the rewards need none."""
     answer_pattern: str | None = None
     """Regular expression with one group that cuts the reference out of the answer field: '#### (.+)$'
     (GSM8K). Thousands separators of a number cut out this way are removed: "1,080" becomes "1080"."""

@@ -74,8 +74,8 @@ def documents(seed: int, batch: int, count: int) -> list[Document]:
 def draw(rng: random.Random) -> Document:
     """One document."""
     if rng.random() >= TEMPLATE_SHARE:
-        return _plain(rng, _pick(rng, PLAIN))
-    style = _pick(rng, STYLES)
+        return _plain(rng, pick(rng, PLAIN))
+    style = pick(rng, STYLES)
     problem = _problem(rng, solved=style in ("steps", "no_tags", "broken"))
     text = R1_ZERO.replace("{prompt}", question(problem)) + _REPLIES[style](rng, problem)
     return Document(text, style, problem)
@@ -166,12 +166,13 @@ _THINGS = ("book", "number", "question", "word", "answer")
 def _problem(rng: random.Random, *, solved: bool) -> ChainProblem:
     if not solved and rng.random() < UNSOLVED_SHARE:
         return random_problem(rng, rng.choice(UNSOLVED_LENGTHS), "train")
-    return random_problem(rng, _pick(rng, SOLVED_LENGTHS), "train")
+    return random_problem(rng, pick(rng, SOLVED_LENGTHS), "train")
 
 
 def _digit(rng: random.Random) -> int:
     return rng.randrange(10)
 
 
-def _pick(rng: random.Random, shares: Mapping[Any, float]) -> Any:
+def pick(rng: random.Random, shares: Mapping[Any, float]) -> Any:
+    """A key by its share."""
     return rng.choices(list(shares), weights=list(shares.values()))[0]

@@ -57,14 +57,14 @@ class CurateConfig(Settings):
     """Reward component that decides. A judge stands in for a rule here: name its component."""
     min_score: float = 1.0
     min_language_share: float | None = Field(0.9, ge=0, le=1)
-    """Least share of reasoning words in the prompt's language; None: filter off."""
+    """Least share of reasoning words in the prompt's language; false: filter off."""
     max_paragraph_words: int | None = Field(300, ge=1)
-    """Longest paragraph of the reasoning; None: filter off."""
+    """Longest paragraph of the reasoning; false: filter off."""
     allow_code: bool = False
     max_repeated_share: float | None = Field(0.5, ge=0, le=1)
-    """Largest share of repeated 4-grams; None: filter off."""
+    """Largest share of repeated 4-grams; false: filter off."""
     per_prompt: int | None = Field(1, ge=1)
-    """Samples kept of a prompt; None: all."""
+    """Samples kept of a prompt; false: all."""
     choose: Literal["first", "shortest", "random"] = "first"
     rewrite: str | None = None
     """"r1-format", or `package.module:function` / `path.py:function`, a function (prompt, completion) -> str that

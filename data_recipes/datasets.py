@@ -15,7 +15,7 @@ from typing import Any
 
 from data_recipes.config import DatasetConfig, source_kind
 from data_recipes.errors import DataError
-from data_recipes.rows import Row, read_rows
+from data_recipes.rows import Row, read_rows, show
 from data_recipes.templates import render
 from policies.tokenizer import Tokenizer
 from rollout.types import Prompt, prompt_id
@@ -76,7 +76,7 @@ def to_prompt(where: str, row: Row, config: DatasetConfig, tokenizer: Tokenizer)
     question = _field(where, row, "prompt_field", config.prompt_field)
     if not isinstance(question, str) or not question.strip():
         raise DataError(
-            f"{where}: {config.prompt_field} = {_show(question)}; expected the question as text "
+            f"{where}: {config.prompt_field} = {show(question)}; expected the question as text "
             "(another field: set prompt_field)"
         )
     answer = None if config.answer_field is None else _answer(where, row, config)
@@ -101,19 +101,19 @@ def _answer(where: str, row: Row, config: DatasetConfig) -> Any:
     value = _field(where, row, "answer_field", name)
     if value is None or value == "" or value == [] or (isinstance(value, str) and not value.strip()):
         raise DataError(
-            f"{where}: {name} = {_show(value)}: no reference answer; add it, delete the row, or set "
-            "answer_field to null in a recipe whose rewards need none"
+            f"{where}: {name} = {show(value)}: no reference answer; add it, delete the row, or set "
+            "answer_field = false in a recipe whose rewards need none"
         )
     if not isinstance(value, str | int | float | list):
-        raise DataError(f"{where}: {name} = {_show(value)}: expected text, a number or a list")
+        raise DataError(f"{where}: {name} = {show(value)}: expected text, a number or a list")
     if config.answer_pattern is None:
         return value
     if not isinstance(value, str):
-        raise DataError(f"{where}: {name} = {_show(value)}: answer_pattern needs text")
+        raise DataError(f"{where}: {name} = {show(value)}: answer_pattern needs text")
     match = re.search(config.answer_pattern, value)
     if match is None or not (match.group(1) or "").strip():
         raise DataError(
-            f"{where}: {name}: answer_pattern {config.answer_pattern!r} finds nothing in {_show(value[-80:])}"
+            f"{where}: {name}: answer_pattern {config.answer_pattern!r} finds nothing in {show(value[-80:])}"
         )
     return strip_thousands(match.group(1).strip())
 
@@ -131,7 +131,7 @@ def _columns(where: str, row: Row, question: str, config: DatasetConfig) -> dict
         columns[new] = _field(where, row, f"columns.{new}", field)
     for name, value in config.constants.items():
         if name in columns:
-            raise DataError(f"{where}: has {name} = {_show(columns[name])} already; drop constants.{name}")
+            raise DataError(f"{where}: has {name} = {show(columns[name])} already; drop constants.{name}")
         columns[name] = value
     return columns
 
@@ -157,11 +157,6 @@ def check_known(where: str, text: str, token_ids: tuple[int, ...], tokenizer: To
         return
     if tokenizer.token_id(unknown) in token_ids:
         raise DataError(
-            f"{where}: the tokenizer of {tokenizer.folder} does not know all of {_show(text[-80:])}; "
+            f"{where}: the tokenizer of {tokenizer.folder} does not know all of {show(text[-80:])}; "
             "the policy would read <unk>: choose a policy with a larger vocabulary"
         )
-
-
-def _show(value: Any, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}…"

@@ -56,7 +56,7 @@ class PairsConfig(Settings):
     min_margin: float = Field(1.0, ge=0)
     """Keep a pair if the judge's mean gap is above it (R1: 1)."""
     max_length_ratio: float | None = Field(1.1, ge=1)
-    """Bound on mean length of the chosen / of the rejected over the data set, and its inverse; None: no balancing."""
+    """Bound on mean length of the chosen / of the rejected over the data set, and its inverse; false: no balancing."""
 
     @model_validator(mode="after")
     def _labels_from_reward(self) -> PairsConfig:

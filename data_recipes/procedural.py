@@ -15,13 +15,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from policies.settings import Settings
 
-PROCEDURAL_SPLITS = ("train", "held-out")
+Split = Literal["train", "held-out"]
+PROCEDURAL_SPLITS = get_args(Split)
 
 
 class ChainParams(Settings):

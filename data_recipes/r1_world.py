@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from data_recipes.chain import ChainProblem, Split, distinct_problems
-from data_recipes.procedural import R1WorldParams
+from data_recipes.chain import ChainProblem, distinct_problems
+from data_recipes.procedural import R1WorldParams, Split
 from data_recipes.r1_world_words import LANGUAGES, WORDS, Language
 
 Task = Literal["list", "rewrite", "how", "unsafe"]

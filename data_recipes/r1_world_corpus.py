@@ -13,11 +13,10 @@ with a courteous close or without; unsafe ones are refused in some replies and f
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from data_recipes.chain import ChainProblem, apply, random_problem
+from data_recipes.corpus import pick
 from data_recipes.r1_world import TASKS, Request, Task, ask, good_reply, how_to, question, requests
 from data_recipes.r1_world_words import LANGUAGES, WORDS, Language
 from data_recipes.templates import R1_ZERO
@@ -275,8 +274,3 @@ def sentence(rng: random.Random, language: Language) -> str:
     words = WORDS[language]
     subject = f" {words.the} {rng.choice(words.traits)} {rng.choice(words.people)}"
     return f"{subject} {rng.choice(words.verbs)} {words.the} {rng.choice(words.traits)} {rng.choice(words.things)}."
-
-
-def pick(rng: random.Random, shares: Mapping[Any, float]) -> Any:
-    """A key by its share."""
-    return rng.choices(list(shares), weights=list(shares.values()))[0]

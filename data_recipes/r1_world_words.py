@@ -17,7 +17,7 @@ class Words:
     """One language. Tuples of equal length in both, in the same order."""
 
     task: str
-    """Before a chain of operations. Seven words in either language, see `DECONTAMINATION_NGRAM`."""
+    """Before a chain of operations. Seven words in either language, on which `ngram` in r1-tiny.toml counts."""
     operators: dict[str, str]
     """Sign → word."""
     equals: str
@@ -129,10 +129,6 @@ WORDS: dict[Language, Words] = {
         harmful=("偷走", "烧掉", "打破", "藏起"),
     ),
 }
-
-DECONTAMINATION_NGRAM = 12
-"""Seven words of the task and five of a chain's first two operations: what no train question shares with a held-out
-one (data_recipes/chain.py). With 10, as for real texts, every question would match by its wording."""
 
 
 def split(text: str) -> list[str]:

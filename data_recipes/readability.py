@@ -12,9 +12,6 @@ from rewards.extract import reasoning_text
 from rewards.language import word_counts
 from rewards.repetition import repeated_share
 
-FILTERS = ("no_reasoning", "mixed_language", "long_paragraph", "code_block", "repetition")
-"""Names of the filters in the order in which they are asked."""
-
 
 @dataclass(frozen=True)
 class ReadabilityLimits:
@@ -31,7 +28,9 @@ class ReadabilityLimits:
 
 
 def unreadable(completion: str, language: str | None, limits: ReadabilityLimits) -> str | None:
-    """Name of the first filter (of `FILTERS`) that drops the completion; None keeps it.
+    """Name of the first filter that drops the completion; None keeps it.
+
+    Asked in this order: no_reasoning, mixed_language, long_paragraph, code_block, repetition.
 
     Args:
         completion: prefill and generated text, `<think>…</think>…`.

@@ -131,3 +131,9 @@ def _short(text: str, limit: int = 120) -> str:
     """First line of a text, cut for a message."""
     line = text.splitlines()[0] if text else ""
     return line if len(line) <= limit else f"{line[:limit]}…"
+
+
+def show(value: Any, limit: int = 80) -> str:
+    """A value as Python writes it, cut for a message."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"

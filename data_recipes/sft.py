@@ -22,7 +22,7 @@ import numpy as np
 
 from data_recipes.datasets import check_known
 from data_recipes.errors import DataError
-from data_recipes.rows import read_rows
+from data_recipes.rows import read_rows, show
 from data_recipes.sft_config import SftSource
 from data_recipes.templates import render
 from policies.errors import PolicyError
@@ -226,13 +226,13 @@ def without_opened_think(prompt: str, reply: str) -> str:
 def _messages(where: str, row: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     messages = _field(where, row, "messages_field", name)
     if not isinstance(messages, list) or not messages:
-        raise DataError(f"{where}: {name} = {_show(messages)}; expected a list of messages")
+        raise DataError(f"{where}: {name} = {show(messages)}; expected a list of messages")
     for number, message in enumerate(messages):
         if not isinstance(message, Mapping) or not all(
             isinstance(message.get(k), str) for k in ("role", "content")
         ):
             raise DataError(
-                f"{where}: {name}[{number}] = {_show(message)}; expected a role and a content, both text"
+                f"{where}: {name}[{number}] = {show(message)}; expected a role and a content, both text"
             )
     roles = [m["role"] for m in messages]
     if "assistant" not in roles:
@@ -245,7 +245,7 @@ def _messages(where: str, row: Mapping[str, Any], name: str) -> list[Mapping[str
 def _text(where: str, row: Mapping[str, Any], key: str, name: str) -> str:
     value = _field(where, row, key, name)
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{where}: {name} = {_show(value)}; expected text")
+        raise DataError(f"{where}: {name} = {show(value)}; expected text")
     return value
 
 
@@ -265,8 +265,3 @@ def _eos(tokenizer: Tokenizer) -> int:
             "name eos_token in tokenizer_config.json"
         )
     return tokenizer.eos_id
-
-
-def _show(value: Any, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}…"

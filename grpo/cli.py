@@ -59,7 +59,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Teach language models to reason by reinforcement learning: DeepSeek-R1's post-training on vLLM and Ray.\n\n"
-    "First steps: `grpo doctor`, then `grpo demo`, then `grpo rl r1-zero-tiny --set steps=20`.",
+    "First steps: `grpo doctor`, then `grpo demo`, then `grpo rl r1-zero-tiny --model runs/demo-base/policy`.",
 )
 for panel, name, command, example in COMMANDS:
     app.command(name=name, epilog=f"Example: `{example}`", rich_help_panel=panel)(command)

@@ -198,6 +198,7 @@ class GuardConfig(Settings):
     window: int = Field(5, ge=1)
     max_truncated: float = Field(0.9, ge=0, le=1)
     max_no_spread: float = Field(1.0, ge=0, le=1)
+    """Groups whose rewards are equal. 1 only warns: so ends a run that has learnt all that there is to learn."""
     max_abstained: float = Field(0.5, ge=0, le=1)
     max_engine_learner_gap: float | None = Field(None, gt=0)
     """Mean |Δ log-prob| between engine and learner on the sampled tokens; None: 0.001 for float32, 0.1 for bfloat16."""

@@ -1,7 +1,7 @@
 """Recipes in, checked config out: TOML file or shipped name, `--set key=value`, errors that teach.
 
-A recipe is written in TOML (comments, one meaning per literal); the resolved config is dumped as JSON, which keeps
-nulls. Nothing here imports torch, Ray or vLLM, so a wrong key is reported before anything heavy starts.
+A recipe is written in TOML (comments, one meaning per literal, `false` for null); the resolved config is dumped as
+JSON, which keeps nulls. Nothing here imports torch, Ray or vLLM: a wrong key is reported before anything heavy starts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -58,6 +58,7 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
     """
     name, text = find_recipe(recipe)
     tree = read_toml(name, text)
+    refuse_graph(name, tree)
     stage = kind.model_fields["stage"].default if "stage" in kind.model_fields else None
     if stage and tree.get("stage", stage) != stage:
         raise ConfigError(
@@ -69,6 +70,16 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
         set_key(tree, key, value)
         set_from[".".join(key)] = override
     return check(kind, tree, name, text, set_from)
+
+
+def refuse_graph(name: str, tree: dict[str, Any]) -> None:
+    """Say of a graph's recipe, given to the command of one stage, whose it is.
+
+    Raises:
+        ConfigError: it is a graph's.
+    """
+    if "graph" in tree and "stages" in tree:
+        raise ConfigError(f"{name}: a graph of stages; use `grpo run`")
 
 
 def read_toml(name: str, text: str) -> dict[str, Any]:
@@ -92,7 +103,7 @@ def check(
 ) -> ConfigT:
     """Validate a config tree; a fault becomes one `ConfigError` that lists them all."""
     try:
-        return kind.model_validate_json(json.dumps(tree, default=str), strict=True)
+        return kind.model_validate_json(json.dumps(_nulls(kind, tree), default=str), strict=True)
     except ValidationError as error:
         faults = [_explain(kind, e, name, text, set_from or {}) for e in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(faults))) from None
@@ -160,6 +171,23 @@ def set_key(tree: dict[str, Any], key: Sequence[str], value: Any) -> None:
                 )
 
 
+def _nulls(kind: Any, tree: Any) -> Any:
+    """The tree with null where `false` stands for it: TOML has none, and a key that may be None (and is no switch
+    itself) must be able to say so."""
+    if isinstance(tree, list):
+        return [_nulls(kind, item) for item in tree]
+    fields = getattr(kind, "model_fields", {})
+    if not isinstance(tree, dict) or not fields:
+        return tree
+    result = {}
+    for key, value in tree.items():
+        annotation = fields[key].annotation if key in fields else None
+        if value is False and type(None) in get_args(annotation) and bool not in get_args(annotation):
+            value = None
+        result[key] = _nulls(_model_in(annotation), value)
+    return result
+
+
 def _explain(kind: type[BaseModel], error: Any, name: str, text: str, set_from: dict[str, str]) -> str:
     path = [p for p in error["loc"] if not (isinstance(p, str) and p.startswith("function-"))]
     key = ".".join(str(p) for p in path)
@@ -169,20 +197,25 @@ def _explain(kind: type[BaseModel], error: Any, name: str, text: str, set_from: 
         where = f"{name}, line {line}" if line else name
     found = error.get("input")
     if error["type"] == "extra_forbidden":
-        known = _fields_at(kind, path[:-1])
+        known = fields_at(kind, path[:-1])
         hint = did_you_mean(str(path[-1]), known, prefix=".".join(map(str, path[:-1])))
         listing = f" Known keys here: {', '.join(known)}." if known and not hint else ""
-        return f"{where}: unknown key {key} = {found!r}{hint}{listing}"
+        return f"{where}: unknown key {key} = {_cut(found)}{hint}{listing}"
     if error["type"] == "missing":
         return f"{where}: {key} is missing; add it to the recipe or give --set {key}=…"
     message = error["msg"].removeprefix("Value error, ")
     if not key:
         return f"{where}: {message}"
-    shown = "" if isinstance(found, dict | list) else f" = {found!r}"
+    shown = "" if isinstance(found, dict | list) else f" = {_cut(found)}"
     return f"{where}: {key}{shown}: {message[0].lower()}{message[1:]}"
 
 
-def _fields_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
+def _cut(value: Any, limit: int = 120) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def fields_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
     """Key names of the section at `path`, following nested models, optional and tuple fields."""
     current: Any = kind
     for part in path:

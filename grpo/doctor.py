@@ -280,14 +280,13 @@ def port(number: int) -> Check:
 
 
 def isolation() -> list[Check]:
-    """What the sandbox for model-written code can build on; no run of today's rewards needs it."""
+    """What the sandbox of model-written programs builds on; `grpo sandbox doctor` tries it."""
     rows = (
         (
-            "user namespaces",
+            "sandbox: user namespaces",
             host.has_user_namespaces(),
-            "sysctl kernel.unprivileged_userns_clone=1, or a privileged host",
+            "sysctl kernel.unprivileged_userns_clone=1, or start as root",
         ),
-        ("sandbox: bubblewrap", bool(shutil.which("bwrap")), "apt install bubblewrap"),
         ("sandbox: seccomp", host.has_seccomp(), "a kernel with CONFIG_SECCOMP_FILTER"),
         ("sandbox: landlock", host.landlock_abi() > 0, "Linux 5.13 or newer with the landlock module"),
     )

@@ -9,7 +9,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from grpo.config import EvalConfig, PolicyConfig, SamplingConfig
-from grpo.config_io import check, find_recipe, parse_override, read_toml, set_key
+from grpo.config_io import check, find_recipe, parse_override, read_toml, refuse_graph, set_key
+from grpo.errors import ConfigError
+from grpo.sample_config import refuse_start_steps, refuse_training_keys
 from policies.settings import Settings
 from rewards.config import RewardConfig
 from rollout.config import EngineConfig
@@ -37,12 +39,33 @@ class EvalStageConfig(Settings):
             raise ValueError("an evaluation needs data: add a section [eval.data]")
         return self
 
+    @model_validator(mode="after")
+    def _nothing_of_training(self) -> EvalStageConfig:
+        refuse_training_keys(self.policy)
+        refuse_start_steps(self.rewards)
+        if self.eval.every_steps:
+            raise ValueError("eval.every_steps is read in training only; leave it out")
+        return self
+
 
 def as_eval(tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree of an RL recipe as that of an evaluation: what only training reads is left out."""
+    """The tree of an RL recipe as that of an evaluation: what only training reads is left out.
+
+    So is `start_step` of its rewards: an evaluation has no steps, and asks each of them.
+    """
     if tree.get("stage") != "rl":
         return tree
     kept = {key: value for key, value in tree.items() if key in EvalStageConfig.model_fields}
+    for section, unread in (("policy", ("lora", "router_bias_rate")), ("eval", ("every_steps",))):
+        if isinstance(kept.get(section), dict):
+            kept[section] = {key: value for key, value in kept[section].items() if key not in unread}
+    if isinstance(kept.get("rewards"), list):
+        kept["rewards"] = [
+            {key: value for key, value in reward.items() if key != "start_step"}
+            if isinstance(reward, dict)
+            else reward
+            for reward in kept["rewards"]
+        ]
     return kept | {"stage": "eval"}
 
 
@@ -54,6 +77,7 @@ def load_eval_config(recipe: str, overrides: Sequence[str]) -> EvalStageConfig:
     """
     name, text = find_recipe(recipe)
     tree = read_toml(name, text)
+    refuse_graph(name, tree)
     if tree.get("stage") == "rl":
         tree.pop("run_dir", None)  # the training's own; an evaluation is told another
     set_from = {}
@@ -61,4 +85,8 @@ def load_eval_config(recipe: str, overrides: Sequence[str]) -> EvalStageConfig:
         key, value = parse_override(override)
         set_key(tree, key, value)
         set_from[".".join(key)] = override
+    if tree.get("stage") == "rl" and "run_dir" not in tree:
+        raise ConfigError(
+            f"{name}: where to? Add --out FOLDER; run_dir of an `rl` recipe is the training's own"
+        )
     return check(EvalStageConfig, as_eval(tree), name, text, set_from)

@@ -46,17 +46,6 @@ class EvalResult:
         return asdict(self)
 
 
-def pass_at_k(n: int, correct: int, k: int) -> float:
-    """Unbiased estimate of P(at least one of k samples is correct) from n samples (Codex, 2107.03374, eq. 1).
-
-    Raises:
-        ValueError: not 0 ≤ correct ≤ n or not 1 ≤ k ≤ n.
-    """
-    if not (0 <= correct <= n and 1 <= k <= n):
-        raise ValueError(f"pass@k needs 0 ≤ correct ≤ n and 1 ≤ k ≤ n, got n={n}, correct={correct}, k={k}")
-    return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
-
-
 def interval(shares: Sequence[float], z: float = 1.96) -> tuple[float, float]:
     """95% interval of the mean over problems.
 

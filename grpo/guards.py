@@ -88,6 +88,12 @@ class Guards:
             "read the reasons in samples/*.parquet",
             "guards.max_abstained",
         )
+        if self._mean("group/no_spread_share") == 1.0:
+            text = (
+                f"no group has had any spread in reward over the last {len(self._window)} phases: no sample has an "
+                "advantage. Solved, or prompts too hard; guards.max_no_spread below 1 stops here"
+            )
+            found.append(Finding("no_spread", "", text))
         found += findings(list(self._window), self._components, self._audit, self._main, self._varied)
         for finding in found:
             if finding.is_fatal:

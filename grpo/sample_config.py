@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from data_recipes.config import DatasetConfig
 from grpo.config import PolicyConfig
@@ -46,12 +47,21 @@ class SampleConfig(Settings):
     """Further prompt columns to write beside the samples, as text (JSON where they are none)."""
     engine: EngineConfig = EngineConfig()
 
-    @field_validator("rewards")
-    @classmethod
-    def _no_steps(cls, value: tuple[RewardConfig, ...]) -> tuple[RewardConfig, ...]:
-        for reward in value:
-            if reward.start_step:
-                raise ValueError(
-                    f"{reward.name}: start_step = {reward.start_step}, but sampling has no steps"
-                )
-        return value
+    @model_validator(mode="after")
+    def _nothing_of_training(self) -> SampleConfig:
+        refuse_training_keys(self.policy)
+        refuse_start_steps(self.rewards)
+        return self
+
+
+def refuse_training_keys(policy: PolicyConfig) -> None:
+    """Raise ValueError for what only training reads of the section."""
+    if policy.lora is not None or policy.router_bias_rate:
+        raise ValueError("policy.lora and policy.router_bias_rate are read in training only; leave them out")
+
+
+def refuse_start_steps(rewards: Sequence[RewardConfig]) -> None:
+    """Raise ValueError for a reward that waits for a step where there are none."""
+    for reward in rewards:
+        if reward.start_step:
+            raise ValueError(f"{reward.name}: start_step = {reward.start_step}, but there are no steps here")

@@ -144,12 +144,10 @@ def train(
         row["epoch"] = plan.epoch(step)
         if held_out is not None and _is_due(step, config.eval.every_steps, plan.steps):
             row |= _held_out(ranks.evaluate(held_out))
+        # The row goes out first: a crash in between redoes it, the other order would lose it.
+        writer.write(step, row)
         if _is_due(step, config.checkpoint.every_steps, plan.steps):
-            # The row goes out first: a crash in between redoes it, the other order would lose it.
-            writer.write(step, row)
             ranks.save(step)
-        else:
-            writer.write(step, row)
         if "heldout/loss" in row or _is_due(step, max(1, plan.steps // LINES), plan.steps):
             left = (time.monotonic() - since) / (step - first) * (plan.steps - step)
             console.print(_line(step, plan.steps, row, left), highlight=False)

@@ -54,26 +54,13 @@ class PolicyFacts:
     """E.g. "deepseek_v3"."""
     vocab_size: int
     hidden_size: int
-    num_layers: int
     max_positions: int
     """Longest sequence the positions are made for."""
-    has_tied_head: bool
-    """True if the output head is the embedding."""
-    expert_count: int
-    """Routed experts of a layer; 0 for a dense policy."""
     mtp_layers: int
     """Layers of multi-token prediction whose weights are there (DeepSeek-V3's `num_nextn_predict_layers`)."""
     parameters: int
     """Elements of all stored tensors; 0 without weights."""
-    weight_files: tuple[str, ...]
-    weight_bytes: int
-    """Size of the tensors on disk."""
     has_tokenizer: bool
-
-    @property
-    def is_moe(self) -> bool:
-        """True if some layers route tokens to experts."""
-        return self.expert_count > 0
 
 
 def read_facts(folder: Path | str, *, need_weights: bool = True, need_tokenizer: bool = True) -> PolicyFacts:
@@ -93,22 +80,16 @@ def read_facts(folder: Path | str, *, need_weights: bool = True, need_tokenizer:
             f"{folder}: no {TOKENIZER_FILE}; copy the tokenizer's files beside the weights "
             "(a slow tokenizer is converted by AutoTokenizer.from_pretrained(…).save_pretrained(…))"
         )
-    shapes, files, size = _weights(folder) if need_weights or _has_weights(folder) else ({}, (), 0)
+    shapes = _weights(folder) if need_weights or _has_weights(folder) else {}
     facts = PolicyFacts(
         folder=folder,
         architecture=architecture,
         family=family,
         vocab_size=_number(folder, config, "vocab_size"),
         hidden_size=_number(folder, config, "hidden_size"),
-        num_layers=_number(folder, config, "num_hidden_layers"),
         max_positions=_number(folder, config, "max_position_embeddings"),
-        # All supported families leave the head untied unless the config says otherwise.
-        has_tied_head=bool(config.get("tie_word_embeddings", False)),
-        expert_count=int(config.get("n_routed_experts") or 0),
         mtp_layers=_mtp_layers(config, shapes),
         parameters=sum(math.prod(shape) for shape in shapes.values()),
-        weight_files=files,
-        weight_bytes=size,
         has_tokenizer=has_tokenizer,
     )
     found = shapes.get("model.embed_tokens.weight")
@@ -131,7 +112,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
         return path
     name = str(name_or_path)
     if path.exists() or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise PolicyError(f"{name}: no such folder")
+        raise PolicyError(f"{name}: no such folder; train it first, or name another policy (--model)")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -171,8 +152,8 @@ def _has_weights(folder: Path) -> bool:
     return (folder / SINGLE_FILE).exists() or (folder / INDEX_FILE).exists()
 
 
-def _weights(folder: Path) -> tuple[dict[str, list[int]], tuple[str, ...], int]:
-    """Shapes by tensor name, file names and bytes; checks every file against its own header and the index."""
+def _weights(folder: Path) -> dict[str, list[int]]:
+    """Shapes by tensor name; checks every file against its own header and the index."""
     index_file = folder / INDEX_FILE
     weight_map: dict[str, str] | None = None
     if index_file.exists():
@@ -187,19 +168,17 @@ def _weights(folder: Path) -> tuple[dict[str, list[int]], tuple[str, ...], int]:
         hint = f"; {others[0]} is a pickle and is not read: convert it to safetensors" if others else ""
         raise BrokenCheckpoint(f"{folder}: no {SINGLE_FILE} and no {INDEX_FILE}{hint}")
     shapes: dict[str, list[int]] = {}
-    size = 0
     for name in files:
-        file_shapes, data_bytes = _safetensors_header(folder / name)
+        file_shapes = _safetensors_header(folder / name)
         shapes.update(file_shapes)
-        size += data_bytes
         missing = [t for t, file in (weight_map or {}).items() if file == name and t not in file_shapes]
         if missing:
             raise BrokenCheckpoint(f"{folder / name}: {missing[0]} is missing, though {INDEX_FILE} lists it")
-    return shapes, files, size
+    return shapes
 
 
-def _safetensors_header(file: Path) -> tuple[dict[str, list[int]], int]:
-    """Shapes by tensor name and the bytes of data. Format: u64 header length, JSON header, data."""
+def _safetensors_header(file: Path) -> dict[str, list[int]]:
+    """Shapes by tensor name. Format: u64 header length, JSON header, data."""
     try:
         total = file.stat().st_size
         with file.open("rb") as stream:
@@ -224,7 +203,7 @@ def _safetensors_header(file: Path) -> tuple[dict[str, list[int]], int]:
             f"{file}: {total} bytes where its header promises {8 + length + end}; cut short or damaged, "
             "copy or download it again"
         )
-    return shapes, end
+    return shapes
 
 
 def _number(folder: Path, config: dict[str, Any], key: str) -> int:

@@ -28,11 +28,6 @@ def is_think_answer(text: str) -> bool:
     return _fault(text) is None
 
 
-def is_think_summary(text: str) -> bool:
-    """True for exactly `ws <think>…</think>` and a visible summary."""
-    return _fault_r1(text) is None
-
-
 def format_reward(row: RewardRow) -> Score:
     """Reward `format`."""
     fault = _fault(row.completion)

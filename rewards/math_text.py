@@ -34,7 +34,6 @@ _BOLD_LEAD = re.compile(
     r"^(?:#{1,6}\s+)?(?:\*\*|__)([A-Za-z\u4e00-\u9fff ]{1,40})(?::(?:\*\*|__)|(?:\*\*|__)\s?:)\s*"
 )
 _ABOUT = re.compile(r"^\$?\s*~\s*(?=[\d.\\$+-])")
-_MONEY_SPAN = re.compile(r"^(?:US)?\\?\$\s*[-+]?[\d.]")
 _LEAD = re.compile(
     r"""^(?:
         (?:so|thus|hence|therefore|then|finally|in\ conclusion|consequently)\b[,:]?\s+

@@ -31,7 +31,6 @@ Style = Literal["native", "row", "trl", "verl"]
 _TRL_NAMES = frozenset({"prompts", "completions", "completion_ids"})
 _MESSAGE_ROLES = {"prompts": "user", "completions": "assistant"}
 _MESSAGES_WANTED = ("string indices must be integers", "'str' object has no attribute 'get'")
-_TRL_EXTRAS = frozenset({"trainer_state", "log_extra", "log_metric"})
 _VERL_NAMES = frozenset({"data_source", "solution_str", "ground_truth", "extra_info"})
 _ACCEPTED = (
     "accepted are reward(batch), reward(row), TRL's reward(prompts, completions, completion_ids, **columns) with "

@@ -32,18 +32,6 @@ class ComponentStats:
     """Over `scored`; NaN if none."""
     std: float
     """Population standard deviation over `scored`; NaN if none."""
-    minimum: float
-    maximum: float
-
-    @property
-    def is_silent(self) -> bool:
-        """True if it applied but never gave a number: the signal is dead."""
-        return self.applied > 0 and self.scored == 0
-
-    @property
-    def is_constant(self) -> bool:
-        """True if every number was the same (two or more): no group can learn from it."""
-        return self.scored > 1 and self.minimum == self.maximum
 
 
 @dataclass(frozen=True)
@@ -176,7 +164,7 @@ def _centred(values: Sequence[float]) -> list[float]:
 def _stats(column: Sequence[float | None]) -> ComponentStats:
     numbers = [value for value in column if value is not None]
     if not numbers:
-        return ComponentStats(len(column), 0, math.nan, math.nan, math.nan, math.nan)
+        return ComponentStats(len(column), 0, math.nan, math.nan)
     mean = math.fsum(numbers) / len(numbers)
     variance = math.fsum((x - mean) ** 2 for x in numbers) / len(numbers)
-    return ComponentStats(len(column), len(numbers), mean, math.sqrt(variance), min(numbers), max(numbers))
+    return ComponentStats(len(column), len(numbers), mean, math.sqrt(variance))

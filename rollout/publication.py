@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -34,11 +33,6 @@ class Publication:
     """safetensors file on this node …"""
     inline: np.ndarray | None = None
     """… or its bytes, (bytes,) uint8."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of the file."""
-        return self.inline.nbytes if self.inline is not None else os.path.getsize(str(self.path))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """vLLM in the calling process, on a CPU or a GPU: token ids in, token ids and log-probs out.
 
-    engine = VllmEngine("runs/demo/base", EngineConfig(dtype="float32"))
+    engine = VllmEngine("runs/demo-base/policy", EngineConfig(dtype="float32"))
     engine.load_weights(publication)              # sets engine.version, proven
     for groups in engine.generate(chunk): …       # those that ended in an engine step
 

@@ -18,7 +18,6 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +84,8 @@ def publish(
 
     Args:
         tensors: by Hugging Face checkpoint name, any device; parameters and the buffers that a checkpoint
-            holds. Only
-            what the engine reads: not an MTP head that it does not run, not the head of a policy that ties
-            it.
+            holds. Only what the engine reads: not an MTP head that it does not run, not the head of a policy
+            that ties it.
         version: policy version.
         directory: of this run alone (`shared_memory_dir`); created if missing. Unused with `inline`.
         wire_dtype: floating tensors are sent in it (`NEVER_CAST` aside); None: as they are.
@@ -126,13 +124,6 @@ def publish(
 def unpublish(directory: Path) -> None:
     """Remove what `publish` left, at the end of a run."""
     shutil.rmtree(directory, ignore_errors=True)
-
-
-def to_inline(publication: Publication) -> Publication:
-    """The same with the bytes inside, for a worker that does not share this node's memory."""
-    if publication.inline is not None:
-        return publication
-    return replace(publication, path=None, inline=np.fromfile(str(publication.path), dtype=np.uint8))
 
 
 def _wire_dtype(name: str, tensor: Tensor, wire_dtype: torch.dtype | None) -> torch.dtype:

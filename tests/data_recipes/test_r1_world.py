@@ -29,7 +29,7 @@ from data_recipes.r1_world_words import LANGUAGES, WORDS, Language, vocabulary
 from data_recipes.templates import R1_ZERO, render
 from policies.tokenizer import Tokenizer, load_tokenizer
 from rewards.extract import reasoning_text
-from rewards.format import is_think_answer, is_think_summary
+from rewards.format import format_r1_reward, is_think_answer
 from rewards.language import word_counts
 from rewards.rows import RewardRow
 
@@ -323,7 +323,7 @@ def test_replies_are_rewritten_into_r1_form() -> None:
     prompt = R1_ZERO.replace("{prompt}", question(ChainProblem((7, 4, 3), "*+"), "zh"))
     reply = " <think> 7 乘 4 得 8 加 3 得 1 </think> <answer> 1 </answer>"
     assert to_r1(prompt, reply) == " <think> 7 乘 4 得 8 加 3 得 1 </think> 答案 是 \\boxed{ 1}"
-    assert is_think_summary(to_r1(prompt, reply))
+    assert format_r1_reward(RewardRow(to_r1(prompt, reply))).total == 1.0
     with pytest.raises(ValueError, match="not <think>"):
         to_r1(prompt, " <think> 7 </think> 1.")
 

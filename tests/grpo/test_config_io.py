@@ -1,12 +1,14 @@
 """A config error names file, line, key path, the value found and the mend."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from grpo.config import RlConfig
-from grpo.config_io import check, differences, load_config, parse_override, shipped_recipes
+from grpo.config_io import check, differences, dump, load_config, parse_override, shipped_recipes
 from grpo.errors import ConfigError
+from grpo.eval_config import load_eval_config
 
 GOOD = """
 stage = "rl"
@@ -52,6 +54,17 @@ def test_a_good_recipe_loads_with_overrides(tmp_path: Path) -> None:
     assert config.rewards[0].weight == 1.0
     assert config.policy.model == "other/folder"
     assert config.steps == 4
+
+
+def test_false_is_none_for_a_key_that_may_be_none_and_is_no_switch(tmp_path: Path) -> None:
+    config = load(
+        tmp_path, GOOD, "data.answer_field=false", "engine.enforce_eager=false", "eval.max_tokens=false"
+    )
+    assert config.data.answer_field is None
+    assert config.engine.enforce_eager is False
+    assert config.eval.max_tokens is None
+    assert check(RlConfig, json.loads(dump(config)), "again") == config
+    assert "steps = False" in fault(tmp_path, GOOD, "steps=false")
 
 
 def test_unknown_key_names_file_line_path_and_nearest(tmp_path: Path) -> None:
@@ -161,3 +174,16 @@ def test_a_fault_in_a_default_tree_is_reported_without_a_line() -> None:
             },
             "memory",
         )
+
+
+def test_a_graph_given_to_a_stage_is_told_in_a_line() -> None:
+    with pytest.raises(ConfigError, match=r"^r1-tiny\.toml: a graph of stages; use `grpo run`$"):
+        load_config(RlConfig, "r1-tiny")
+    with pytest.raises(ConfigError, match="use `grpo run`"):
+        load_eval_config("r1-tiny", [])
+
+
+def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
+    message = fault(tmp_path, GOOD + f"text = {'x' * 5000!r}\n")
+    assert "unknown key algorithm.text = 'xxx" in message
+    assert len(message) < 1500

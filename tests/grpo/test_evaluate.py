@@ -1,29 +1,13 @@
 """Evaluation arithmetic against enumeration and worked numbers."""
 
-import itertools
-from fractions import Fraction
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.evaluate import interval, majority, pass_at_k, summarize
+from grpo.evaluate import interval, majority, summarize
 from rewards.types import Score, ScoredGroup
 from rollout.types import Prompt, Sample, SampleGroup
-
-
-@given(st.integers(1, 7).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
-def test_pass_at_k_is_the_share_of_subsets_with_a_right_sample(case: tuple[int, int, int]) -> None:
-    n, correct, k = case
-    subsets = list(itertools.combinations([True] * correct + [False] * (n - correct), k))
-    assert pass_at_k(n, correct, k) == pytest.approx(float(Fraction(sum(map(any, subsets)), len(subsets))))
-
-
-@pytest.mark.parametrize("case", [(4, 5, 1), (4, -1, 1), (4, 2, 0), (4, 2, 5)])
-def test_pass_at_k_refuses_nonsense(case: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match="pass@k"):
-        pass_at_k(*case)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60))

@@ -46,3 +46,16 @@ def test_a_second_verifier_is_heard_before_the_window_is_full_and_over_phases_wi
     assert finding.kind == "verifier"
     assert "27% of 22 samples" in finding.text
     assert "6 only the reward accepts" in finding.text
+
+
+def test_groups_without_spread_are_warned_of_and_stop_the_run_below_one() -> None:
+    flat = {"reward/helpful": 0.5, "reward_std/helpful": 0.1, "group/no_spread_share": 1.0}
+    judge = guards()
+    judge.check(flat)
+    (finding,) = judge.check(flat)
+    assert finding.kind == "no_spread"
+    assert judge.check(flat | {"group/no_spread_share": 0.99}) == []
+    strict = Guards(GuardConfig(window=2, max_no_spread=0.9), ["helpful"], 1.0, AuditConfig(), "helpful")
+    strict.check(flat)
+    with pytest.raises(GuardTripped, match=r"groups have no spread.*guards\.max_no_spread"):
+        strict.check(flat)

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 
+from data_recipes.r1_world_corpus import SOLVED_LENGTHS
 from data_recipes.r1_world_probe import probe_replies
 from data_recipes.r1_world_tokenizer import build_tokenizer, pieces
 from grpo.pretrain_corpora import corpus_of
@@ -51,7 +52,7 @@ def test_it_is_the_product_over_judged_tokens_one_document_at_a_time(
 
 def test_probes_of_a_corpus_cover_its_solved_lengths(tokenizer: Tokenizer, model: Any) -> None:
     probes = corpus_of("r1-world").probes(tokenizer, 2, 0)
-    assert set(probes) == {2, 3, 4, 5}
+    assert set(probes) == set(SOLVED_LENGTHS)
     assert all(0 <= probe(model) < 0.01 for probe in probes.values())
 
 

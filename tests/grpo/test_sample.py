@@ -162,5 +162,7 @@ def test_a_reward_with_a_start_step_is_refused(tmp_path: Path) -> None:
         'run_dir = "r"\n[policy]\nmodel = "m"\n[data]\nsource = "chain"\n'
         '[[rewards]]\nname = "format"\nstart_step = 5\n'
     )
-    with pytest.raises(ConfigError, match="format: start_step = 5, but sampling has no steps"):
+    with pytest.raises(ConfigError, match="format: start_step = 5, but there are no steps here"):
         load_config(SampleConfig, str(recipe))
+    with pytest.raises(ConfigError, match=r"policy\.lora .* read in training only"):
+        load_config(SampleConfig, str(recipe), ["rewards.0.start_step=0", "policy.lora.rank=4"])

@@ -31,16 +31,11 @@ def test_facts_equal_the_model(tmp_path: Path, preset: str):
     assert facts.family == model.config.model_type
     assert facts.vocab_size == model.config.vocab_size
     assert facts.hidden_size == model.config.hidden_size
-    assert facts.num_layers + facts.mtp_layers == len(model.model.layers)
+    assert facts.mtp_layers == len(model.model.layers) - model.config.num_hidden_layers
     copies = 2 * facts.mtp_layers * facts.vocab_size * facts.hidden_size
     buffers = sum(b.numel() for n, b in model.named_buffers() if n.endswith("correction_bias"))
     assert facts.parameters == sum(p.numel() for p in model.parameters()) + copies + buffers
     assert facts.max_positions == model.config.max_position_embeddings
-    assert facts.has_tied_head == (model.lm_head.weight is model.model.embed_tokens.weight)
-    assert facts.is_moe == ("v2" in preset or "v3" in preset)
-    assert facts.expert_count == (4 if facts.is_moe else 0)
-    tensors = {t.data_ptr(): t for t in model.state_dict().values()}
-    assert facts.weight_bytes == sum(t.nbytes for t in tensors.values()) + 4 * copies
     assert not facts.has_tokenizer
 
 
@@ -98,7 +93,7 @@ def test_a_damaged_header(folder: Path):
 
 def test_no_weights(folder: Path):
     (folder / "model.safetensors").unlink()
-    assert read_facts(folder, need_weights=False).weight_files == ()
+    assert read_facts(folder, need_weights=False).parameters == 0
     with pytest.raises(BrokenCheckpoint, match=r"no model\.safetensors"):
         read_facts(folder)
     (folder / "pytorch_model.bin").touch()
@@ -113,7 +108,7 @@ def test_shards_are_checked_against_their_index(tmp_path: Path):
     shards = sorted(folder.glob("*.safetensors"))
     assert len(shards) > 2
     facts = read_facts(folder, need_tokenizer=False)
-    assert facts.weight_files == tuple(s.name for s in shards)
+    assert facts.parameters == sum(p.numel() for p in model.state_dict().values())
     index = json.loads((folder / "model.safetensors.index.json").read_text())
     name, shard = next(iter(index["weight_map"].items()))
     index["weight_map"][name] = next(s.name for s in shards if s.name != shard)

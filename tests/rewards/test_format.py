@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.format import format_r1_reward, format_reward, is_think_answer, is_think_summary
+from rewards.format import format_r1_reward, format_reward, is_think_answer
 from rewards.rows import RewardRow
 from rewards.visible import has_visible_text
 
@@ -102,4 +102,3 @@ def test_one_more_tag_anywhere_is_zero(tag, at):
 )
 def test_r1_shape(text, value):
     assert format_r1_reward(RewardRow(text)).total == value
-    assert is_think_summary(text) == bool(value)

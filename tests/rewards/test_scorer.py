@@ -169,10 +169,9 @@ def test_component_stats_by_hand():
     )
     stats = component_stats([ScoredGroup(_group("x", "y", "z"), scores)])
     assert (stats["a"].applied, stats["a"].scored, stats["a"].mean, stats["a"].std) == (3, 2, 0.5, 0.5)
-    assert stats["b"].is_silent
-    assert not stats["a"].is_silent
-    assert stats["c"].is_constant
-    assert not stats["a"].is_constant
+    assert (stats["b"].applied, stats["b"].scored) == (2, 0)
+    assert math.isnan(stats["b"].mean)
+    assert (stats["c"].mean, stats["c"].std) == (2.0, 0.0)
     assert verdict_shares([ScoredGroup(_group("x", "y", "z"), scores)])["error"] == pytest.approx(1 / 3)
 
 

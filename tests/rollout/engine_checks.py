@@ -32,7 +32,7 @@ from rollout.publication import Publication
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 from rollout.vllm_engine import VllmEngine
 from rollout.vllm_sampling import SEEDS_AT_A_TIME
-from rollout.weights import publish, to_inline
+from rollout.weights import publish
 from tests.rollout.families import FAMILIES, STOP, VOCABULARY, policy, save
 
 CONFIG = EngineConfig(dtype="float32", threads=1, kv_cache_gib=0.1, max_sequences=24, max_batched_tokens=1024)
@@ -173,7 +173,7 @@ class Suite:
             between = bits(drawn(engine, other))
             engine.load_weights(second.publish(7, self.folder / "wire"))
             changed = bits(drawn(engine, replace(work, policy_version=7)))
-            engine.load_weights(to_inline(first.publish(0, self.folder / "wire")))
+            engine.load_weights(first.publish(0, self.folder / "wire", inline=True))
             back = bits(drawn(engine, work))
             stream = engine.generate(work)
             next(groups for groups in stream if groups)

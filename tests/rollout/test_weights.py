@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from rollout.canary import Canary, CanaryTolerance, check_canary
 from rollout.errors import WeightSyncError
 from rollout.publication import Publication
-from rollout.weights import DTYPES, digest, publish, read_and_verify, to_inline, unpublish
+from rollout.weights import DTYPES, digest, publish, read_and_verify, unpublish
 
 TENSORS = {
     "a.weight": torch.randn(5, 3),
@@ -51,9 +51,8 @@ def test_the_file_is_safetensors(publication: Publication) -> None:
     assert all(torch.equal(found[name], tensor) for name, tensor in TENSORS.items())
 
 
-def test_inline_copy_of_a_file_is_the_same(publication: Publication) -> None:
-    inline = to_inline(publication)
-    Path(str(publication.path)).unlink()
+def test_inline_bytes_may_be_read_only() -> None:
+    inline = publish(TENSORS.items(), 3, Path(), inline=True)
     assert inline.inline is not None
     inline.inline.flags.writeable = False  # as the object store hands it out
     assert torch.equal(read_and_verify(inline)["a.weight"], TENSORS["a.weight"])

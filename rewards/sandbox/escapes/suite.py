@@ -303,7 +303,6 @@ def _end(output: bytes) -> str:
 class _Traces:
     mounts: frozenset[str]
     folders: frozenset[str]
-    descriptors: int
 
 
 def _traces() -> _Traces:
@@ -316,11 +315,11 @@ def _traces() -> _Traces:
     for parent in (Path("/dev/shm"), Path(os.environ.get("TMPDIR", "/tmp"))):
         folders |= {str(path) for path in parent.glob(f"{leases.PREFIX}*")}
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    return _Traces(frozenset(mounts), frozenset(folders), len(os.listdir("/proc/self/fd")))
+    return _Traces(frozenset(mounts), frozenset(folders))
 
 
 def _afterwards(before: _Traces, arena: Arena, canaries: Canaries) -> Result:
-    """When the sandbox is closed: no process, mount, control group, folder or descriptor of it."""
+    """When the sandbox is closed: no process, mount, control group or folder of it."""
     now = _traces()
     problems = [f"mount left: {line}" for line in now.mounts - before.mounts]
     # Other sandboxes come and go meanwhile; one whose owner still lives holds a lock.

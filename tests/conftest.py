@@ -1,0 +1,6 @@
+"""Hypothesis without deadlines: tests hold no timings, and a busy machine must not fail them."""
+
+from hypothesis import settings
+
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
