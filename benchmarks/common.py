@@ -92,8 +92,7 @@ class TreeMemory:
         by_name = {}
         for process in processes:
             try:
-                name = " ".join(process.cmdline()[:3]).replace(f"{Path.cwd()}/", "")[-60:] or process.name()
-                by_name[f"{process.pid} {name}"] = _pss_kib(process.pid) // 1024
+                by_name[f"{process.pid} {_title(process)}"] = _pss_kib(process.pid) // 1024
             except (psutil.Error, OSError):
                 continue
         pss = sum(by_name.values()) * 2**20
@@ -108,6 +107,12 @@ class TreeMemory:
             "peak_rss_sum_gib": round(self.peak_rss / 2**30, 2),
             "processes_at_peak_mib": parts,
         }
+
+
+def _title(process: psutil.Process) -> str:
+    """What a process is, without the folders it was started from: "ray::LearnerWorker", "python -m grpo.cli"."""
+    words = [Path(word).name if word.startswith("/") else word for word in process.cmdline()[:3]]
+    return " ".join("…" if len(word) > 40 else word for word in words) or process.name()
 
 
 def _rss(pid: int) -> int:
