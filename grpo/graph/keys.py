@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from data_recipes.config import FILE_ENDINGS
 from grpo.graph.parse import Node
 from grpo.graph.references import leaves
 from grpo.run_dir import MACHINE_KEYS
@@ -49,7 +50,7 @@ def node_key(
             # What follows the stage's folder, e.g. policy or policy/tokenizer.json; the folder itself may move.
             inside = str(Path(value).relative_to(node.folder.parent / reference.stage))
             told[key] = ["artefact", artefacts[reference.stage, reference.output], inside]
-        elif isinstance(value, str) and is_input(node, key) and (path := input_path(value)) is not None:
+        elif isinstance(value, str) and is_input(node, key) and (path := _named(value, key)) is not None:
             told[key] = [value, (hash_input or hash_path)(path)]
         else:
             told[key] = value
@@ -61,13 +62,40 @@ def is_input(node: Node, key: str) -> bool:
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in node.stage.inputs)
 
 
+def _named(value: str, key: str) -> Path | None:
+    """`input_path`; but a reward's "." or "/" is a sign, not the folder with all that is in it."""
+    return None if ".params." in key and not Path(value).name else input_path(value)
+
+
 def input_path(value: str) -> Path | None:
     """The file or folder that a value names, of `path.py:function` the file; None if there is none."""
     file, colon, _ = value.rpartition(":")
     for text in (value, file if colon else ""):
-        if text and Path(text).exists():
-            return Path(text)
+        try:
+            if text and Path(text).exists():
+                return Path(text)
+        except OSError:  # a text too long for a name, e.g. a judge's instructions
+            continue
     return None
+
+
+def missing_inputs(node: Node) -> list[str]:
+    """Files that the stage is to read and that are not there, each as a fault; such as another stage makes left out.
+
+    A key cannot be reckoned without them, and what the stage made of them before would be taken for out of date.
+    """
+    made = {reference.key for reference in node.needs}
+    faults = []
+    for value, key in leaves(node.config.model_dump(mode="json")):
+        if key in made or not isinstance(value, str) or not is_input(node, key) or ".params." in key:
+            continue
+        file = value.rpartition(":")[0] if ".py:" in value else value
+        if (value.endswith(FILE_ENDINGS) or ".py:" in value) and not Path(file).is_file():
+            faults.append(
+                f"stage {node.name}: {key} = {value!r}: no such file; give a path from the directory that the command "
+                f"runs in ({Path.cwd()})"
+            )
+    return faults
 
 
 def hash_path(path: Path) -> str:

@@ -228,3 +228,93 @@ def test_every_stage_of_the_registry_is_there(command: str) -> None:
     assert stage.summary == stage.outputs["summary"]
     assert stage.main_output in stage.outputs
     assert callable(stage.load_runner())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("gate =", "gaet =", r"line 13: unknown key stages.zero.gaet = .*did you mean stages.zero.gate"),
+        ('command = "sample"', "", r"line 30: stages.drawn.command is missing"),
+        ("at_least = 0.5", "at_least = nan", "should be a finite number"),
+        ("at_least = 0.5", "at_least = 0.5, at_most = 0.4", "no figure is at least 0.5 and at most 0.4"),
+        ("{drawn.samples}", "{Drawn.samples}", r"sources.1 = '\{Drawn.samples\}' is no artefact"),
+        ("{drawn.samples}", "{drawn.samples}.gz", r"sources.1 = .* is no artefact of a stage; write"),
+        ("{drawn.samples}", " {drawn.samples}", "is no artefact of a stage"),
+        ("{base.policy}", "{base.policy}/../other", "is no artefact of a stage"),
+        ("[stages.drawn]", "[stages.logs]", "a stage's name is a folder.*or logs"),
+        ("optimizer = { lr = 1e-4 }", '"optimizer.lr" = 1e-4\noptimizer = { lr = 1e-5 }',
+         "stage zero: set.optimizer.lr is set twice"),
+        ("seed = 7", 'seed = 7\ncolumns = { stage = "pass1" }', "name of a row"),
+    ],
+)  # fmt: skip
+def test_what_would_be_taken_for_something_else_is_refused(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    assert old in GRAPH
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, GRAPH.replace(old, new))
+
+
+def test_two_evaluations_do_not_write_into_the_same_cells(tmp_path: Path) -> None:
+    again = """
+[stages.again]
+command = "eval"
+recipe = "r1-zero-tiny"
+row = { table = "stages", name = "R1-Zero" }
+set = { policy.model = "{zero.policy}" }
+"""
+    with pytest.raises(
+        ConfigError, match="stage again: row 'R1-Zero' of stages is that of 'eval-zero' already"
+    ):
+        load(tmp_path, GRAPH + again)
+    load(tmp_path, GRAPH + again.replace('"R1-Zero" }', '"R1-Zero", prefix = "again" }'))
+
+
+def test_a_fault_of_a_stages_own_recipe_names_that_file_and_line(tmp_path: Path) -> None:
+    recipe = tmp_path / "own.toml"
+    recipe.write_text('stage = "curate"\nper_prompt = 2\nper_promt = 3\n')
+    text = GRAPH.replace('after = ["eval-zero"]', f'after = ["eval-zero"]\nrecipe = "{recipe}"')
+    with pytest.raises(
+        ConfigError, match=r"small.toml, line 25, stage picked, recipe .*own.toml, line 3: unknown key"
+    ):
+        load(tmp_path, text)
+    recipe.write_text('stage = "curate"\n')
+    with pytest.raises(ConfigError, match=r"small.toml, line 25, stage picked: rewrite = 7"):
+        load(tmp_path, text.replace('"r1-format"', "7"))
+    with pytest.raises(ConfigError, match=r"^--set 'picked.rewrite=7': rewrite = 7"):
+        load(tmp_path, text, "picked.rewrite=7")
+
+
+@pytest.mark.parametrize("override", ["picked.sources.0.x=1", "zero.x.gate=1", "zero.optimizer.lr.x=1"])
+def test_an_override_through_no_section_is_an_error_of_its_own(override: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        load(tmp_path, GRAPH, override)
+
+
+def test_a_stage_that_is_no_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="stage zero: not a section"):
+        load(tmp_path, '[graph]\nrun_dir = "x"\n[stages]\nzero = 5\n', "zero.gate.at_least=1")
+
+
+def test_recipes_with_a_byte_order_mark_or_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + GRAPH.encode())
+    assert "zero" in load_graph(str(path)).nodes
+    path.write_bytes(GRAPH.encode() + "# é".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"a.toml: not UTF-8 at byte \d+"):
+        load_graph(str(path))
+
+
+def test_long_and_short_texts_of_a_reward_are_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for value in ("x" * 5000, ".", "/"):
+        text = GRAPH.replace(
+            'data = { source = "chain" }',
+            f'data = {{ source = "chain" }}, rewards = [{{ name = "format", params = {{ text = "{value}" }} }}]',
+        )
+        node = load(tmp_path, text).nodes["drawn"]
+        before = node_key(node, {("zero", "policy"): "p"})
+        (tmp_path / f"new{len(value)}.txt").write_text("a file of others")
+        assert node_key(node, {("zero", "policy"): "p"}) == before
