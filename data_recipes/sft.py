@@ -28,6 +28,9 @@ from data_recipes.templates import render
 from policies.errors import PolicyError
 from policies.tokenizer import Tokenizer
 
+ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
+"""Who may speak in a conversation. Another one is a slip ("asistant" would be read and never learnt) or of another
+format (ShareGPT's human and gpt)."""
 SHOWN_BAD_ROWS = 5
 """Bad rows that an error names in full."""
 
@@ -86,7 +89,12 @@ def read_examples(
     bad: list[str] = []
     examples: list[Example] = []
     encoder = _Encoder(config, tokenizer)
-    rows = read_rows(config.rows, on_bad=lambda error: bad.append(str(error)))
+
+    def unreadable(error: DataError) -> None:
+        counts.rows += 1
+        bad.append(str(error))
+
+    rows = read_rows(config.rows, on_bad=unreadable)
     for where, row in islice(rows, config.limit):
         counts.rows += 1
         try:
@@ -234,6 +242,12 @@ def _messages(where: str, row: Mapping[str, Any], name: str) -> list[Mapping[str
             raise DataError(
                 f"{where}: {name}[{number}] = {_show(message)}; expected a role and a content, both text"
             )
+        if message["role"] not in ROLES:
+            raise DataError(
+                f"{where}: {name}[{number}] has role {message['role']!r}; expected one of {', '.join(ROLES)}"
+            )
+        if message["role"] == "user" and not message["content"].strip():
+            raise DataError(f"{where}: {name}[{number}]: the user says nothing")
     roles = [m["role"] for m in messages]
     if "assistant" not in roles:
         raise DataError(f"{where}: {name} has no assistant turn (roles: {', '.join(roles)})")

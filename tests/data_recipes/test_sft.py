@@ -228,6 +228,7 @@ def test_a_bad_row_stops_or_is_left_out_and_named(
     examples, counts = read_examples(SftSource(source=str(path), bad_rows="skip"), chat, 1000)
     assert [e.id.rpartition(" ")[2] for e in examples] == ["1", "3"]
     assert len(counts.bad_rows) == 1
+    assert counts.rows == 3
     assert "line 2" in counts.bad_rows[0]
 
 
@@ -240,6 +241,20 @@ def test_a_bad_row_stops_or_is_left_out_and_named(
         ([{"role": "assistant", "content": "a"}], "begins with the assistant"),
         ([{"role": "user", "content": "a"}, {"role": "assistant"}], r"messages\[1\] = .*expected a role"),
         ([{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}], "nothing is left"),
+        (
+            [{"role": "user", "content": "a"}, {"role": "asistant", "content": "b"}],
+            r"messages\[1\] has role 'asistant'",
+        ),
+        (
+            [{"role": "human", "content": "a"}, {"role": "gpt", "content": "b"}],
+            "has role 'human'; expected one of",
+        ),
+        ([{"role": "user", "content": " "}, {"role": "assistant", "content": "b"}], "the user says nothing"),
+        (
+            [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
+            "expected a role and a content, both text",
+        ),
+        ([None], "expected a role and a content"),
     ],
 )
 def test_a_bad_conversation_is_named(tmp_path: Path, chat: Tokenizer, messages: Any, message: str) -> None:
