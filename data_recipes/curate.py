@@ -29,6 +29,8 @@ class Sample:
     """Reward components; None: abstained."""
     language: str | None = None
     is_truncated: bool = False
+    question: str | None = None
+    """The prompt without its template, if it is known: a short question of an evaluation set is found there alone."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,9 @@ def _reason(sample: Sample, rules: CurateRules, evaluation: EvaluationGrams | No
     if reason is not None:
         return reason
     if evaluation is not None and any(
-        is_contaminated(text, evaluation) for text in (sample.prompt, sample.completion)
+        is_contaminated(text, evaluation)
+        for text in (sample.prompt, sample.question, sample.completion)
+        if text is not None
     ):
         return "contaminated"
     return None

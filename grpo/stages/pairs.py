@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
 from data_recipes.preferences import (
@@ -66,20 +67,29 @@ def read_completions(config: PairsConfig) -> list[Completion]:
     """Rows of the file whose kind is asked for.
 
     Raises:
-        DataError: a row without its columns, by file and line; or none of these kinds.
+        DataError: rows without their columns, or a prompt's id under which another prompt stands, by file and line; or
+            none of these kinds.
     """
     found: list[Completion] = []
+    first: dict[str, tuple[str, str]] = {}
+    bad = BadRows()
     own = ("prompt_id", "prompt_text", "completion_text")
-    for where, row in read_rows(DatasetConfig(source=config.source)):
-        for name in own:
-            if not isinstance(row.get(name), str):
-                raise DataError(
-                    f"{where}: {name} = {row.get(name)!r}; expected text, as `grpo sample` writes"
-                )
-        if not config.kinds or row.get("kind") in config.kinds:
-            rest = {name: value for name, value in row.items() if name not in own}
+    for where, row in read_rows(DatasetConfig(source=config.source), on_bad=bad.add):
+        with bad.caught():
+            for name, wanted in (*((name, True) for name in own), ("kind", False)):
+                value = row.get(name)
+                if not isinstance(value, str) and (wanted or value is not None):
+                    raise DataError(f"{where}: {name} = {value!r}; expected text, as `grpo sample` writes")
             prompt_id, prompt, text = (row[name] for name in own)
-            found.append(Completion(prompt_id, prompt, text, row.get("kind"), rest))
+            place, before = first.setdefault(prompt_id, (where, prompt))
+            if before != prompt:
+                raise DataError(
+                    f"{where}: prompt_id {prompt_id!r} stands for another prompt_text at {place}; give each prompt its own"
+                )
+            if not config.kinds or row.get("kind") in config.kinds:
+                rest = {name: value for name, value in row.items() if name not in own}
+                found.append(Completion(prompt_id, prompt, text, row.get("kind"), rest))
+    bad.stop()
     if not found:
         raise DataError(f"{config.source}: no completion of kinds {', '.join(config.kinds) or '(any)'}")
     return found
@@ -96,7 +106,12 @@ def judge(
     for first, second in drawn:
         if compare is not None:
             count = config.judge.votes or R1_VOTES
-            votes = judge_pair(compare, first, second, count, config.judge.swap, config.seed)
+            try:
+                votes = judge_pair(compare, first, second, count, config.judge.swap, config.seed)
+            except Exception as error:  # the judge is the user's own
+                raise DataError(
+                    f"judge {config.judge.name!r}, prompt {first.prompt_id}: {type(error).__name__}: {error}"
+                ) from error
             if votes is None:
                 counts["order"] += 1
                 continue

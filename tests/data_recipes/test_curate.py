@@ -123,8 +123,34 @@ def test_contamination_is_a_shared_run_of_words(text, held):
 
 def test_words_of_a_text():
     assert words("Add ３ 和 x-1, then STOP!") == ["add", "3", "和", "x", "-", "1", "then", "stop"]
+    assert words("Straße und STRASSE") == ["strasse", "und", "strasse"]
+    assert words("A well-known, two\u00adpart ca\u200bse") == ["a", "well", "known", "twopart", "case"]
     with pytest.raises(ValueError, match="n = 0"):
         evaluation_grams([], 0)
+
+
+@pytest.mark.parametrize(
+    "copy", ["3 × 4 − 5 ÷ x", "3 * 4 - 5 / x", r"$3 \\times 4 - 5 \\div x$", "３×４–５÷Ｘ"]
+)
+def test_arithmetic_is_the_same_in_every_spelling(copy):
+    held = evaluation_grams(["3 × 4 - 5 / x"], 10)
+    assert is_contaminated(copy, held)
+    assert not is_contaminated("3 × 4 + 5 / x", held)
+
+
+def test_chinese_is_compared_character_by_character():
+    held = evaluation_grams(["小明有三个苹果,他又买了五个,现在一共有几个?"])
+    assert is_contaminated("题目:小明 有三个苹果。他又买了五个!答案是八。", held)
+    assert not is_contaminated("小红有三个苹果,她又买了五个", held)
+
+
+def test_a_short_question_is_found_behind_a_template():
+    held = evaluation_grams(["What is 7 * 4?"])
+    behind = {"prompt": "A conversation between User and Assistant. User: What is 7 * 4? Assistant:"}
+    assert curate([sample(**behind)], CurateRules(), held).dropped == {}
+    assert curate([sample(**behind, question="what is 7 × 4")], CurateRules(), held).dropped == {
+        "contaminated": 1
+    }
 
 
 def test_paragraphs_end_at_an_empty_line():

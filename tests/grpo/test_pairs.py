@@ -105,3 +105,22 @@ def test_faults_are_named(folder: Path) -> None:
     (folder / "rows.jsonl").write_text('{"prompt_id": "p", "prompt_text": "q"}\n')
     with pytest.raises(DataError, match="line 1: completion_text = None"):
         run(config(folder, "compare", True))
+
+
+def test_one_id_for_two_prompts_and_every_bad_row_are_named(folder: Path) -> None:
+    def line(prompt: str, text: str) -> str:
+        return json.dumps({"prompt_id": "p", "prompt_text": prompt, "completion_text": text}) + "\n"
+
+    (folder / "rows.jsonl").write_text(line("a", "1") + line("b", "77") + "{\n")
+    with pytest.raises(
+        DataError,
+        match=r"(?s)line 2: prompt_id 'p' stands for another prompt_text at .*line 1.*line 3: not JSON.*2 bad",
+    ):
+        run(config(folder, "compare", True))
+
+
+@pytest.mark.parametrize("body", ["return None", "raise KeyError('x')", "return float('nan')"])
+def test_a_judge_that_fails_is_named(folder: Path, body: str) -> None:
+    (folder / "own.py").write_text(f"def own(prompt, first, second, seed, columns):\n    {body}\n")
+    with pytest.raises(DataError, match=r"judge '.*own.py:own', prompt "):
+        run(config(folder, "compare", True, judge={"name": f"{folder / 'own.py'}:own", "compares": True}))

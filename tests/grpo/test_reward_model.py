@@ -113,6 +113,13 @@ def test_what_is_judged(completion: str, summary: str) -> None:
     assert judged_text(completion, "response") == completion
 
 
+def test_a_thought_that_the_prompt_opened_and_nobody_closed_is_no_answer() -> None:
+    assert judged_text("seven, no, eight", "summary", "User: 7? Assistant: <think>\n") == ""
+    assert judged_text("seven</think> 7", "summary", "User: 7? Assistant: <think>\n") == "7"
+    assert judged_text("7", "summary", "User: 7? Assistant:") == "7"
+    assert judged_text("seven, no, eight", "response", "<think>") == "seven, no, eight"
+
+
 def test_a_prefill_is_not_read_twice(base: Path) -> None:
     tokenizer = load_tokenizer(base)
     plain = document(tokenizer, "7 * 4", "28")
