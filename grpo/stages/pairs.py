@@ -84,7 +84,7 @@ def read_completions(config: PairsConfig) -> list[Completion]:
             place, before = first.setdefault(prompt_id, (where, prompt))
             if before != prompt:
                 raise DataError(
-                    f"{where}: prompt_id {prompt_id!r} stands for another prompt_text at {place}; give each prompt its own"
+                    f"{where}: prompt_id {prompt_id!r} stands for another prompt_text at {place}; give each its own"
                 )
             if not config.kinds or row.get("kind") in config.kinds:
                 rest = {name: value for name, value in row.items() if name not in own}
