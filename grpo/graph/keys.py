@@ -22,8 +22,8 @@ from grpo.run_dir import MACHINE_KEYS
 
 FORMAT = 1
 """Raised when a stage begins to do something else with the same config."""
-VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts"})
-"""Keys of summaries that differ between two equal runs."""
+VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts", "base_model_name_or_path"})
+"""Keys of summaries that differ between two equal runs; and where an adapter's base lay."""
 
 
 def node_key(

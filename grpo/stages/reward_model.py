@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grpo.hardware import resolve_compute_dtype
@@ -34,7 +35,9 @@ def run(config: RewardModelConfig, address: str | None) -> dict[str, Any]:
 
     summary = run_supervised(config, "grpo reward-model", read, address)
     # Always, also for a run that an earlier call finished and did not come to mark.
-    card = {"objective": config.objective, "reads": config.reads, "base": config.policy.model}
+    # The base without the folders above it: the card is part of the artefact, which is the same in every run directory.
+    base = "/".join(Path(config.policy.model).parts[-2:])
+    card = {"objective": config.objective, "reads": config.reads, "base": base}
     write_atomic(config.model_dir / CARD, json.dumps(card, indent=2) + "\n")
     if config.objective == "pointwise" and config.eval.holdout and "final_heldout_auc" not in summary:
         summary["final_heldout_auc"] = _heldout_auc(config, held or list(read_job(config).held_out))

@@ -190,6 +190,15 @@ def test_a_key_depends_on_the_content_of_named_files(tmp_path: Path, monkeypatch
     assert node_key(zero, HASHES) != before
 
 
+def test_an_adapter_is_the_same_wherever_its_base_lay(tmp_path: Path) -> None:
+    hashes = []
+    for base, rank in (("runs/a/base", 8), ("runs/b/base", 8), ("runs/b/base", 4)):
+        config = f'{{"base_model_name_or_path": "{base}", "r": {rank}}}'
+        (tmp_path / "adapter_config.json").write_text(config)
+        hashes.append(hash_path(tmp_path))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
 def test_hash_of_a_folder_is_of_names_and_contents(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         (tmp_path / name / "sub").mkdir(parents=True)
