@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from grpo.run_dir import MACHINE_KEYS
 
 FORMAT = 1
 """Raised when a stage begins to do something else with the same config."""
+OWN_PACKAGES = ("grpo", "data_recipes", "rewards", "rollout", "policies")
 VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts", "base_model_name_or_path"})
 """Keys of summaries that differ between two equal runs; and where an adapter's base lay."""
 
@@ -63,17 +65,34 @@ def is_input(node: Node, key: str) -> bool:
 
 
 def _named(value: str, key: str) -> Path | None:
-    """`input_path`; but a reward's "." or "/" is a sign, not the folder with all that is in it."""
-    return None if ".params." in key and not Path(value).name else input_path(value)
+    """`input_path`, or the file of a `package.module:function`; but a reward's "." or "/" is a sign, not the folder
+    with all that is in it."""
+    if ".params." in key:
+        return input_path(value) if Path(value).name else None
+    return input_path(value) or module_file(value)
+
+
+def module_file(value: str) -> Path | None:
+    """The file of a module of the user's own that a value names a function of; None for this project's (`FORMAT`)."""
+    module, _, function = value.partition(":")
+    if not function.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        return None
+    if module.partition(".")[0] in OWN_PACKAGES:
+        return None
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
 
 
 def input_path(value: str) -> Path | None:
     """The file or folder that a value names, of `path.py:function` the file; None if there is none."""
     file, colon, _ = value.rpartition(":")
-    for text in (value, file if colon else ""):
+    for text in (Path(value) if value else None, Path(file).expanduser() if colon and file else None):
         try:
-            if text and Path(text).exists():
-                return Path(text)
+            if text is not None and text.exists():
+                return text
         except OSError:  # a text too long for a name, e.g. a judge's instructions
             continue
     return None
@@ -89,8 +108,9 @@ def missing_inputs(node: Node) -> list[str]:
     for value, key in leaves(node.config.model_dump(mode="json")):
         if key in made or not isinstance(value, str) or not is_input(node, key) or ".params." in key:
             continue
-        file = value.rpartition(":")[0] if ".py:" in value else value
-        if (value.endswith(FILE_ENDINGS) or ".py:" in value) and not Path(file).is_file():
+        is_code = ".py:" in value
+        file = Path(value.rpartition(":")[0]).expanduser() if is_code else Path(value)
+        if (is_code or value.endswith(FILE_ENDINGS)) and not file.is_file():
             faults.append(
                 f"stage {node.name}: {key} = {value!r}: no such file; give a path from the directory that the command "
                 f"runs in ({Path.cwd()})"

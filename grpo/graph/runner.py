@@ -186,6 +186,7 @@ def _run(
         return View(status, before + time.monotonic() - started, line, peak)
 
     log = log_file(node)
+    earlier = log.stat().st_size if log.exists() else 0
     screen.show(node.name, view("running", ""))
     try:
         ended = launch(node, log, lambda line: screen.show(node.name, view("running", line)))
@@ -198,8 +199,8 @@ def _run(
         progress.views[node.name] = view("failed", f"exit code {ended.code}")
         screen.show(node.name, progress.views[node.name])
         raise RunError(
-            f"stage {node.name} (grpo {node.command}) failed with exit code {ended.code}; {log} ends:\n{tail(log)}\n"
-            "Mend it and run the same command again: it goes on from here"
+            f"stage {node.name} (grpo {node.command}) failed with exit code {ended.code}; {log} ends:\n"
+            f"{tail(log, earlier)}\nMend it and run the same command again: it goes on from here"
         )
     state = replace(state, state="done", outputs=take_artefacts(node))
     write_state(node.folder, state)

@@ -91,9 +91,13 @@ def read_inputs(config: SampleConfig) -> Inputs:
         check_reward(reward.name, reward.params)
     tokenizer = load_tokenizer(model_dir)
     prompts = [p for source in (config.data, *config.mix) for p in load_prompts(source, tokenizer)]
-    if len({p.id for p in prompts}) < len(prompts):
+    by_id: dict[str, Prompt] = {}
+    twice = [(by_id[p.id], p) for p in prompts if by_id.setdefault(p.id, p) is not p]
+    if twice:
+        first, again = twice[0]
         raise ConfigError(
-            f"{len(prompts) - len({p.id for p in prompts})} prompts stand in two sources of the mix"
+            f"mix: {len(twice)} prompts stand in two sources, the first in {first.source} and {again.source}: "
+            f"{again.text[-80:]!r}; leave them out of one"
         )
     check_room(prompts, config.sampling.max_tokens, config.engine.max_model_len or policy.max_positions)
     check_kept(config.keep_columns, prompts)

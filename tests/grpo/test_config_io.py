@@ -1,12 +1,15 @@
 """A config error names file, line, key path, the value found and the mend."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from grpo.config import RlConfig
-from grpo.config_io import check, differences, load_config, parse_override, shipped_recipes
+from grpo.config_io import check, differences, dump, load_config, parse_override, shipped_recipes
 from grpo.errors import ConfigError
+from grpo.stages.registry import STAGES
 
 GOOD = """
 stage = "rl"
@@ -161,3 +164,34 @@ def test_a_fault_in_a_default_tree_is_reported_without_a_line() -> None:
             },
             "memory",
         )
+
+
+POLICY: dict[str, Any] = {"run_dir": "x", "policy": {"model": "m"}}
+LEAST: list[tuple[str, dict[str, Any]]] = [
+    ("pretrain", {"run_dir": "x"}),
+    ("rl", {**POLICY, "steps": 4, "data": {"source": "chain"}, "rewards": [{"name": "format"}]}),
+    ("rl", {**POLICY, "steps": 4, "data": {"source": "a/b", "answer_pattern": "(.+)"}, "rewards": [{"name": "code"}],
+            "mix": [{"source": "r1-world", "params": {"math": 3}}]}),
+    ("sample", {**POLICY, "data": {"source": "reasoning-gym:chain_sum"}}),
+    ("curate", {"sources": ["a.jsonl"], "out": "b.parquet", "decontaminate": [{"source": "chain"}, {"source": "a/b"}]}),
+    ("sft", {**POLICY, "data": {"source": "a/b", "subset": "main", "template": "chat", "replace": [["a", "b"]]}}),
+    ("distill", {**POLICY, "data": {"source": "a.jsonl", "format": "chat"}}),
+    ("distill", {**POLICY, "data": {"source": "a.jsonl"}, "policy": {"model": "m", "lora": {}}, "preset": "qwen-7b"}),
+    ("pairs", {"source": "a.jsonl", "out": "b.parquet", "judge": {"name": "length"}}),
+    ("pairs", {"source": "a.jsonl", "out": "b.parquet", "judge": {"name": "x:y", "compares": True}}),
+    ("reward-model", {**POLICY, "objective": "pointwise", "data": {"source": "a.jsonl"}}),
+    ("eval", {**POLICY, "rewards": [{"name": "accuracy"}], "eval": {"data": {"source": "chain"}}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "written"), LEAST)
+def test_a_config_with_its_defaults_written_out_is_the_same_config(
+    command: str, written: dict[str, Any]
+) -> None:
+    kind = STAGES[command].load_config_class()
+    config = kind.model_validate_json(json.dumps(written), strict=True)
+    assert kind.model_validate_json(dump(config), strict=True) == config
+
+
+def test_every_stage_has_such_a_config() -> None:
+    assert {command for command, _ in LEAST} == STAGES.keys()

@@ -9,7 +9,7 @@ import pytest
 
 from grpo.config import RlConfig
 from grpo.errors import BrokenRun, ConfigError
-from grpo.graph.keys import hash_path, node_key
+from grpo.graph.keys import hash_path, missing_inputs, module_file, node_key
 from grpo.graph.parse import Graph, load_graph
 from grpo.graph.references import flatten
 from grpo.graph.state import read_state, set_aside
@@ -188,6 +188,34 @@ def test_a_key_depends_on_the_content_of_named_files(tmp_path: Path, monkeypatch
     before = node_key(zero, HASHES)
     plugin.write_text("b")
     assert node_key(zero, HASHES) != before
+
+
+def test_a_key_depends_on_the_code_of_a_module_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "own_rewriter.py"
+    module.write_text("def rewrite(prompt, completion):\n    return completion\n")
+    node = load(tmp_path, GRAPH.replace('"r1-format"', '"own_rewriter:rewrite"')).nodes["picked"]
+    artefacts = {("drawn", "samples"): "s"}
+    before = node_key(node, artefacts)
+    assert node_key(node, artefacts) == before
+    module.write_text("def rewrite(prompt, completion):\n    return completion + '.'\n")
+    assert node_key(node, artefacts) != before
+    for name in ("no_such_module:f", "data_recipes.r1_world_rewrite:to_r1", "r1-format", "a b:c", ":f"):
+        assert module_file(name) is None
+
+
+def test_a_file_of_code_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    node = load(tmp_path, GRAPH.replace('"r1-format"', '"~/own.py:rewrite"')).nodes["picked"]
+    (fault,) = [fault for fault in missing_inputs(node) if "rewrite" in fault]
+    assert "stage picked: rewrite = '~/own.py:rewrite': no such file" in fault
+    (tmp_path / "own.py").write_text("1\n")
+    assert not [fault for fault in missing_inputs(node) if "rewrite" in fault]
+    before = node_key(node, {("drawn", "samples"): "s"})
+    (tmp_path / "own.py").write_text("2\n")
+    assert node_key(node, {("drawn", "samples"): "s"}) != before
 
 
 def test_an_adapter_is_the_same_wherever_its_base_lay(tmp_path: Path) -> None:

@@ -201,12 +201,18 @@ def test_a_failed_stage_stops_the_graph_with_its_last_words(tmp_path: Path) -> N
         def __call__(self, node: Any, log: Path, on_tick: Any) -> Ended:
             if node.name == "b":
                 log.parent.mkdir(exist_ok=True)
-                log.write_text("loss is not finite\n")
+                with log.open("a") as file:
+                    file.write("loss is not finite\n")
                 return Ended(1, None)
             return super().__call__(node, log, on_tick)
 
     with pytest.raises(RunError, match=r"stage b .*exit code 1(.|\n)*loss is not finite"):
         run(tmp_path, CHAIN, Fails())
+    with pytest.raises(RunError) as again:
+        run(tmp_path, CHAIN, Fails())
+    assert str(again.value).count("loss is not finite") == 1, (
+        "what an earlier call said is not this one's fault"
+    )
     after = Launcher()
     run(tmp_path, CHAIN, after)
     assert after.ran == ["b", "c", "d"]
