@@ -4,15 +4,19 @@ bad = BadRows()
 for where, row in read_rows(config, on_bad=bad.add):
     with bad.caught():
         use(where, row)                      DataError: counted, and reading goes on
-bad.stop()                                   DataError, if there was any
+    bad.settle(config.bad_rows, config.source)   "error": DataError, if there was any; "skip": a warning
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from data_recipes.config import BadRowsMode
 from data_recipes.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 SHOWN = 5
 """Rows that an error names in full."""
@@ -40,20 +44,25 @@ class BadRows:
         except DataError as error:
             self.add(error)
 
-    def stop(self, mend: str = "mend or delete them") -> None:
-        """Raise if there was one.
+    def settle(self, mode: BadRowsMode, source: str, mend: str = 'or set bad_rows = "skip"') -> None:
+        """Once all rows are read: stop, or go on without the bad ones and say so.
 
         Args:
-            mend: what to do, for the message about several.
+            mode: "error" or "skip".
+            source: for the warning.
+            mend: what else to do than to mend or delete them.
 
         Raises:
-            DataError: names the first rows and how many there are.
+            DataError: with "error" and a bad row; names the first ones and how many there are.
         """
         if not self.count:
+            return
+        if mode == "skip":
+            logger.warning("%s: left out %d bad rows, the first: %s", source, self.count, self.told[0])
             return
         lines = list(self.told)
         if self.count > len(lines):
             lines.append(f"… and {self.count - len(lines):,} more")
         if self.count > 1:
-            lines.append(f"{self.count:,} bad rows; {mend}")
+            lines.append(f"{self.count:,} bad rows; mend or delete them{f', {mend}' if mend else ''}")
         raise DataError("\n".join(lines))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data_recipes.config import DatasetConfig
+from data_recipes.config import BadRowsMode, DatasetConfig
 from policies.settings import Settings
 
 
@@ -70,6 +70,8 @@ class CurateConfig(Settings):
     """"r1-format", or `package.module:function` / `path.py:function`, a function (prompt, completion) -> str that
     raises ValueError where it cannot."""
     mix: tuple[MixFile, ...] = ()
+    bad_rows: BadRowsMode = "error"
+    """What rows that cannot be used do: stop the stage, or be left out and counted."""
     decontaminate: tuple[EvaluationText, ...] = ()
     ngram: int = Field(10, ge=1)
     """Words of the run that counts as copied (R1: 10)."""

@@ -38,7 +38,8 @@ def load_prompts(config: DatasetConfig, tokenizer: Tokenizer) -> list[Prompt]:
         other fields.
 
     Raises:
-        DataError: nothing to read, or rows that cannot be used: the first of them, and how many there are.
+        DataError: nothing to read; or rows that cannot be used (the first of them, and how many there are), unless
+            `bad_rows` is "skip".
     """
     prompts: list[Prompt] = []
     first_place: dict[str, str] = {}
@@ -65,7 +66,7 @@ def load_prompts(config: DatasetConfig, tokenizer: Tokenizer) -> list[Prompt]:
                     'delete one, or set duplicates = "drop"'
                 )
             )
-    bad.stop()
+    bad.settle(config.bad_rows, config.source)
     if too_long or dropped:
         logger.info(
             "%s: left out %d prompts above %s tokens and %d duplicates, kept %d",
@@ -73,7 +74,8 @@ def load_prompts(config: DatasetConfig, tokenizer: Tokenizer) -> list[Prompt]:
         )  # fmt: skip
     if not prompts:
         mend = "raise max_prompt_tokens" if too_long else "an empty data set trains nothing"
-        raise DataError(f"{config.source}: no prompts ({too_long} too long); {mend}")
+        left_out = f"{too_long} too long" + (f", {bad.count} bad rows" if bad.count else "")
+        raise DataError(f"{config.source}: no prompts ({left_out}); {mend}")
     return prompts
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from data_recipes.config import BadRowsMode
 from policies.settings import Settings
 
 
@@ -44,6 +45,8 @@ class PairsConfig(Settings):
     out: Path
     """Parquet to write; the counts go beside it as <out>.json."""
     judge: JudgeConfig
+    bad_rows: BadRowsMode = "error"
+    """What rows that cannot be used do: stop the stage, or be left out and counted."""
     objective: Literal["pairwise", "pointwise"] = "pairwise"
     """"pairwise": pairs with a winner. "pointwise": every completion with label 1 or 0, from a judge that is a
     reward: the safety model's rows, or a program with its compiler's verdict (Coder-V2)."""

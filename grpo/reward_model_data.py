@@ -44,7 +44,7 @@ Item = TypeVar("Item", Pair, Labelled)
 def read_judgements(
     config: RewardModelConfig, tokenizer: Tokenizer
 ) -> tuple[list[Pair] | list[Labelled], dict[str, int]]:
-    """All items of the recipe's file, and counts "read", "too_long", "identical".
+    """All items of the recipe's file, and counts "read", "too_long", "identical", with bad rows left out "bad_rows".
 
     A pair whose sides are the same once cut to what is judged teaches nothing; it is left out as "identical".
 
@@ -75,7 +75,9 @@ def _read(
             counts[name] += 1
         else:
             items.append(item)
-    bad.stop()
+    bad.settle(data.bad_rows, data.source, 'or set data.bad_rows = "skip"')
+    if bad.count:
+        counts["bad_rows"] = bad.count
     if not items:
         raise DataError(f"{data.source}: no example left of {counts}; raise data.max_tokens, or judge more")
     return items, counts

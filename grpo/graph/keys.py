@@ -47,6 +47,12 @@ def node_key(
     for value, key in leaves(tree):
         if key in MACHINE_KEYS:
             continue
+        if (
+            value == "error"
+            and key.rpartition(".")[2] == "bad_rows"
+            and node.command not in ("sft", "distill")
+        ):
+            continue  # a stage that has ended had none: it made what it made before there was the key
         if key in needed:
             reference = needed[key]
             # What follows the stage's folder, e.g. policy or policy/tokenizer.json; the folder itself may move.

@@ -51,7 +51,7 @@ def run(config: CurateConfig) -> dict[str, Any]:
                     )
                 origins[sample.id] = {**row, "origin": short_name(source), "where": where}
                 samples.append(sample)
-    bad.stop()
+    bad.settle(config.bad_rows, ", ".join(config.sources))
     limits = ReadabilityLimits(
         config.min_language_share, config.max_paragraph_words, config.allow_code, config.max_repeated_share
     )
@@ -99,8 +99,10 @@ def run(config: CurateConfig) -> dict[str, Any]:
     if config.min_language_share is not None and (unknown := sum(not row["language"] for row in rows)):
         counts["language_unknown"] = unknown  # the language filter has not looked at them
     counts["kept"] = len(rows)
-    mixed, contaminated = read_mix(config, evaluation)
+    mixed, contaminated, mix_bad = read_mix(config, evaluation)
     counts |= {"mixed": len(mixed), "mix_contaminated": contaminated}
+    if bad.count or mix_bad:
+        counts["bad_rows"] = bad.count + mix_bad
     if not rows:
         raise DataError(f"no sample is left of {counts}; loosen a filter or sample more")
     write_parquet(config.out, [*rows, *mixed])
@@ -186,7 +188,7 @@ def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
                             f"{where}: {name} = {row.get(name)!r}; expected text (fields names other columns)"
                         )
                     texts.append(row[name])
-    bad.stop()
+    bad.settle("error", "", mend="")  # a question that is not read would be let pass
     if not texts:
         raise DataError(
             f"{', '.join(h.source for h in config.decontaminate)}: no rows; nothing would be held against them"
@@ -194,8 +196,10 @@ def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
     return evaluation_grams(texts, config.ngram)
 
 
-def read_mix(config: CurateConfig, evaluation: EvaluationGrams | None) -> tuple[list[dict[str, Any]], int]:
-    """Rows to add, and how many were left out as contaminated.
+def read_mix(
+    config: CurateConfig, evaluation: EvaluationGrams | None
+) -> tuple[list[dict[str, Any]], int, int]:
+    """Rows to add, and how many were left out as contaminated and as bad.
 
     Raises:
         DataError: a row without prompt or completion.
@@ -220,5 +224,5 @@ def read_mix(config: CurateConfig, evaluation: EvaluationGrams | None) -> tuple[
                     {"id": f"mix{number}/{index}", "prompt": texts[0], "completion": texts[1], **own,
                      "score": None, "origin": short_name(file.source)}
                 )  # fmt: skip
-    bad.stop()
-    return rows, contaminated
+    bad.settle(config.bad_rows, ", ".join(file.source for file in config.mix))
+    return rows, contaminated, bad.count

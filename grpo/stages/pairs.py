@@ -39,12 +39,12 @@ R1_VOTES = 4
 
 def run(config: PairsConfig) -> dict[str, Any]:
     """Write the pairs and return the counts; a pure function of the file, the judge and the seed."""
-    completions = read_completions(config)
+    completions, read = read_completions(config)
     if config.objective == "pointwise":
-        return _labels(config, completions)
+        return _labels(config, completions, read)
     drawn = draw_pairs(completions, config.pairs_per_prompt, config.seed)
     prompts = len({c.prompt_id for c in completions})
-    counts: dict[str, Any] = {"completions": len(completions), "prompts": prompts, "pairs": len(drawn)}
+    counts: dict[str, Any] = {**read, "prompts": prompts, "pairs": len(drawn)}
     kept, filtered = judge(config, drawn)
     counts |= filtered
     if config.max_length_ratio is not None:
@@ -63,8 +63,8 @@ def run(config: PairsConfig) -> dict[str, Any]:
     return counts
 
 
-def read_completions(config: PairsConfig) -> list[Completion]:
-    """Rows of the file whose kind is asked for.
+def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, int]]:
+    """Rows of the file whose kind is asked for, and counts: "completions", with bad rows left out "bad_rows".
 
     Raises:
         DataError: rows without their columns, or a prompt's id under which another prompt stands, by file and line; or
@@ -89,10 +89,10 @@ def read_completions(config: PairsConfig) -> list[Completion]:
             if not config.kinds or row.get("kind") in config.kinds:
                 rest = {name: value for name, value in row.items() if name not in own}
                 found.append(Completion(prompt_id, prompt, text, row.get("kind"), rest))
-    bad.stop()
+    bad.settle(config.bad_rows, config.source)
     if not found:
         raise DataError(f"{config.source}: no completion of kinds {', '.join(config.kinds) or '(any)'}")
-    return found
+    return found, {"completions": len(found)} | ({"bad_rows": bad.count} if bad.count else {})
 
 
 def judge(
@@ -176,7 +176,7 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         building.unlink(missing_ok=True)
 
 
-def _labels(config: PairsConfig, completions: Sequence[Completion]) -> dict[str, Any]:
+def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[str, int]) -> dict[str, Any]:
     values = _values(config.judge, completions)
     rows: list[dict[str, Any]] = [
         {
@@ -190,7 +190,7 @@ def _labels(config: PairsConfig, completions: Sequence[Completion]) -> dict[str,
     ]
     good = sum(row["label"] for row in rows)
     counts = {
-        "completions": len(completions),
+        **read,
         "unjudged": len(completions) - len(rows),
         "label_1": good,
         "label_0": len(rows) - good,

@@ -169,7 +169,7 @@ def test_bad_rows_name_file_line_field_and_mend(
         load(path, **options)
     first, *others = str(error.value).split("\n")
     assert re.search(message, first), first
-    assert not others or re.fullmatch(rf"{len(rows)} bad rows; mend or delete them", others[-1])
+    assert not others or others[-1].startswith(f"{len(rows)} bad rows; mend or delete them, or set")
 
 
 UNREADABLE = {
@@ -199,7 +199,19 @@ def test_all_bad_rows_are_counted_before_the_stage_stops(tmp_path: Path, load) -
         load(write(tmp_path / "a.jsonl", rows))
     lines = str(error.value).split("\n")
     assert [line.partition("line ")[2][0] for line in lines[:5]] == ["2", "3", "4", "5", "6"]
-    assert lines[5:] == ["… and 2 more", "7 bad rows; mend or delete them"]
+    assert lines[5:] == ["… and 2 more", '7 bad rows; mend or delete them, or set bad_rows = "skip"']
+
+
+def test_bad_rows_can_be_left_out_and_are_counted(
+    tmp_path: Path, load, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "a.jsonl", [ROWS[0], "{", {"question": ""}, ROWS[1], ROWS[0]])
+    assert [p.answer for p in load(path, bad_rows="skip")] == [ROWS[0]["answer"], ROWS[1]["answer"]]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert re.search(r"a.jsonl: left out 3 bad rows, the first: .*line 2: not JSON", record.getMessage())
+    with pytest.raises(DataError, match=r"no prompts \(0 too long, 1 bad rows\)"):
+        load(write(tmp_path / "b.jsonl", ["{"]), bad_rows="skip")
 
 
 def test_a_byte_order_mark_and_carriage_returns_are_no_part_of_a_row(tmp_path: Path, load) -> None:

@@ -174,3 +174,15 @@ def test_the_result_is_the_same_in_every_run_directory(tmp_path: Path) -> None:
         run(config(folder, [row("a")]))
         made.append((folder / "sft.parquet").read_bytes())
     assert made[0] == made[1]
+
+
+def test_bad_rows_can_be_left_out_and_are_counted(tmp_path: Path) -> None:
+    mix = write(tmp_path / "mix.jsonl", [{"prompt": "a", "completion": "b"}, {"prompt": "a"}])
+    rows = [row("a"), row("b", id=3), row("a")]
+    counts = run(config(tmp_path, rows, mix=[{"source": mix}], bad_rows="skip"))
+    assert (counts["kept"], counts["mixed"], counts["bad_rows"]) == (1, 1, 3)
+    held_out = write(tmp_path / "eval.jsonl", [{"question": None}])
+    with pytest.raises(
+        DataError, match=r"line 1: question = None; expected text"
+    ):  # a question not read would pass
+        run(config(tmp_path, rows, decontaminate=[{"source": held_out}], bad_rows="skip"))

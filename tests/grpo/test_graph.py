@@ -218,6 +218,16 @@ def test_a_file_of_code_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.Monk
     assert node_key(node, {("drawn", "samples"): "s"}) != before
 
 
+def test_leaving_out_bad_rows_is_told_in_the_key_and_stopping_is_as_it_was_without(tmp_path: Path) -> None:
+    artefacts = {("drawn", "samples"): "s", ("zero", "policy"): "p"}
+    for stage, key in (("picked", "bad_rows"), ("drawn", "data.bad_rows")):
+        keys = [
+            node_key(load(tmp_path, GRAPH, *overrides).nodes[stage], artefacts)
+            for overrides in ([], [f'{stage}.{key}="error"'], [f'{stage}.{key}="skip"'])
+        ]
+        assert keys[0] == keys[1] != keys[2]
+
+
 def test_an_adapter_is_the_same_wherever_its_base_lay(tmp_path: Path) -> None:
     hashes = []
     for base, rank in (("runs/a/base", 8), ("runs/b/base", 8), ("runs/b/base", 4)):

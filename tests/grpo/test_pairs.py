@@ -124,3 +124,11 @@ def test_a_judge_that_fails_is_named(folder: Path, body: str) -> None:
     (folder / "own.py").write_text(f"def own(prompt, first, second, seed, columns):\n    {body}\n")
     with pytest.raises(DataError, match=r"judge '.*own.py:own', prompt "):
         run(config(folder, "compare", True, judge={"name": f"{folder / 'own.py'}:own", "compares": True}))
+
+
+@pytest.mark.parametrize("objective", ["pairwise", "pointwise"])
+def test_bad_rows_can_be_left_out_and_are_counted(folder: Path, objective: str) -> None:
+    with (folder / "rows.jsonl").open("a") as file:
+        file.write('{"prompt_id": 5}\n[]\n')
+    counts = run(config(folder, "sevens", False, objective=objective, bad_rows="skip"))
+    assert (counts["completions"], counts["bad_rows"]) == (8, 2)

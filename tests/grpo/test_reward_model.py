@@ -261,6 +261,9 @@ def test_a_bad_row_is_named(base: Path, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", rows)
     with pytest.raises(DataError, match=r"line 3: rejected = None"):
         read_judgements(config(base, source), load_tokenizer(base))
+    settings = config(base, source, data={"source": str(source), "bad_rows": "skip"})
+    items, counts = read_judgements(settings, load_tokenizer(base))
+    assert (len(items), counts["read"], counts["bad_rows"]) == (2, 3, 1)
 
 
 def test_what_is_left_out_is_counted(base: Path, tmp_path: Path) -> None:
