@@ -49,8 +49,8 @@ class Gate(Settings):
 
     metric: str = Field(min_length=1)
     """Path in the stage's summary, e.g. "pass1"; "eval.pass1" is of the last evaluation of an RL stage."""
-    at_least: float | None = Field(None, allow_inf_nan=False)
-    at_most: float | None = Field(None, allow_inf_nan=False)
+    at_least: float | None = None
+    at_most: float | None = None
 
     @model_validator(mode="after")
     def _some_bound(self) -> Gate:

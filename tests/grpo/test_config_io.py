@@ -83,6 +83,20 @@ def test_wrong_value_shows_value_and_bound(tmp_path: Path) -> None:
     assert "greater than or equal to 1" in message
 
 
+@pytest.mark.parametrize(
+    "override",
+    ["optimizer.lr=inf", "rewards.1.weight=nan", "sampling.temperature_schedule=[{from_step=1,value=nan}]",
+     "sampling.max_tokens_schedule=[{from_step=1,value=inf}]"],
+)  # fmt: skip
+def test_numbers_are_finite(override: str, tmp_path: Path) -> None:
+    assert "should be a finite number" in fault(tmp_path, GOOD, override)
+
+
+@pytest.mark.parametrize("override", ["optimizer.beta1=1.5", "optimizer.beta2=-0.1", "optimizer.eps=0.0"])
+def test_moments_of_adam_are_bounded(override: str, tmp_path: Path) -> None:
+    assert f"--set '{override}': {override.partition('=')[0]}" in fault(tmp_path, GOOD, override)
+
+
 def test_a_string_is_not_taken_for_a_number(tmp_path: Path) -> None:
     assert "steps = '8'" in fault(tmp_path, GOOD.replace("steps = 8", 'steps = "8"'))
 
