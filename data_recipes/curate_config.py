@@ -76,6 +76,14 @@ class CurateConfig(Settings):
     ngram: int = Field(10, ge=1)
     """Words of the run that counts as copied (R1: 10)."""
 
+    @model_validator(mode="after")
+    def _reads_others(self) -> CurateConfig:
+        if self.out in {Path(name) for name in (*self.sources, *(file.source for file in self.mix))}:
+            raise ValueError(
+                f"out = {str(self.out)!r} is one of the files that are read, and would be written over"
+            )
+        return self
+
     @field_validator("out")
     @classmethod
     def _parquet(cls, value: Path) -> Path:

@@ -62,9 +62,11 @@ class PairsConfig(Settings):
     """Bound on mean length of the chosen / of the rejected over the data set, and its inverse; None: no balancing."""
 
     @model_validator(mode="after")
-    def _labels_from_reward(self) -> PairsConfig:
+    def _consistent(self) -> PairsConfig:
         if self.objective == "pointwise" and self.judge.compares:
             raise ValueError("a point-wise judge is a reward; set judge.compares = false")
+        if self.out == Path(self.source):
+            raise ValueError(f"out = {str(self.out)!r} is the file that is read, and would be written over")
         return self
 
     @field_validator("out")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from grpo.commands.options import overrides
 from grpo.config import RlConfig
 from grpo.config_io import check, differences, dump, load_config, parse_override, shipped_recipes
 from grpo.errors import ConfigError
@@ -209,3 +210,9 @@ def test_a_config_with_its_defaults_written_out_is_the_same_config(
 
 def test_every_stage_has_such_a_config() -> None:
     assert {command for command, _ in LEAST} == STAGES.keys()
+
+
+@pytest.mark.parametrize("path", ["runs/x", 'a"b', "a\\b", "läufe/数据", "a'b = 1"])
+def test_an_option_gives_the_path_that_it_was_given(path: str) -> None:
+    (override,) = overrides(None, model=path)
+    assert parse_override(override) == (["policy", "model"], path)

@@ -186,3 +186,9 @@ def test_bad_rows_can_be_left_out_and_are_counted(tmp_path: Path) -> None:
         DataError, match=r"line 1: question = None; expected text"
     ):  # a question not read would pass
         run(config(tmp_path, rows, decontaminate=[{"source": held_out}], bad_rows="skip"))
+
+
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    for keys in ({"sources": ("a.parquet",)}, {"mix": ({"source": "a.parquet"},)}):
+        with pytest.raises(ValidationError, match=r"out = 'a.parquet' is one of the files that are read"):
+            CurateConfig.model_validate({"sources": ("b.jsonl",), "out": Path("a.parquet")} | keys)

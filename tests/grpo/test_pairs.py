@@ -132,3 +132,8 @@ def test_bad_rows_can_be_left_out_and_are_counted(folder: Path, objective: str) 
         file.write('{"prompt_id": 5}\n[]\n')
     counts = run(config(folder, "sevens", False, objective=objective, bad_rows="skip"))
     assert (counts["completions"], counts["bad_rows"]) == (8, 2)
+
+
+def test_what_is_read_is_not_written_over(folder: Path) -> None:
+    with pytest.raises(ValidationError, match="is the file that is read"):
+        config(folder, "compare", True, out=folder / "a.parquet", source=str(folder / "a.parquet"))

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from data_recipes.config import DatasetConfig
+from grpo.epochs import BatchPlan
 from grpo.errors import BrokenRun, ConfigError
 from grpo.graph.costs import (
     cut_exponential_scale,
@@ -27,7 +29,7 @@ from grpo.graph.plan import cluster_plan, conclusions, local_conclusions, local_
 from grpo.graph.plan import run as run_plan
 from grpo.graph.plan_config import MachineConfig, StagePlan
 from grpo.graph.rates import Observation, Rate, Rates, foretell, observe, rates
-from grpo.graph.workload import Phases, Workload, interpolate, workload
+from grpo.graph.workload import Phases, Workload, count_prompts, interpolate, workload
 from policies.sizes import SIZES, PolicySize
 
 DENSE = PolicySize(
@@ -146,9 +148,28 @@ def test_workloads_by_hand(tmp_path: Path) -> None:
     drawn = workload(nodes["drawn"])
     assert (drawn.prompts, drawn.samples, drawn.generated) == (7, 21, 420)
     tuned = workload(nodes["tuned"])
-    assert (tuned.steps, tuned.trained) == (9, 9 * 4 * 30)
+    assert (tuned.steps, tuned.trained) == (8, 3 * 10 * 30), "epochs are laid end to end"
+    assert tuned.steps == BatchPlan([1.0] * 10, 4, 3, None, 0).steps
+    cut = workload(graph(tmp_path, "", "tuned.max_steps=2").nodes["tuned"])
+    assert (cut.steps, cut.trained) == (2, 2 * 4 * 30)
     assert workload(nodes["seen"]).generated == 0, "no length known"
     assert workload(nodes["seen"], 12.0).generated == 256 * 16 * 12
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        ({"source": "chain"}, 4096),
+        ({"source": "code-tiny", "params": {"count": 9}}, 9),
+        ({"source": "r1-world", "params": {"math": 5, "safety": 2}}, 7),
+        ({"source": "reasoning-gym:chain_sum"}, 2048),
+        ({"source": "reasoning-gym:chain_sum", "params": {"count": 12}, "limit": 3}, 3),
+        ({"source": "a/b", "limit": 8}, 8),
+        ({"source": "a/b"}, None),
+    ],
+)
+def test_prompts_are_counted_without_reading_them(data: dict[str, Any], count: int | None) -> None:
+    assert count_prompts([DatasetConfig.model_validate(data)], StagePlan()) == count
 
 
 def test_lengths_and_limits_change_by_step(tmp_path: Path) -> None:
