@@ -68,7 +68,7 @@ def load_prompts(config: DatasetConfig, tokenizer: Tokenizer) -> list[Prompt]:
             )
     bad.settle(config.bad_rows, config.source)
     if too_long or dropped:
-        logger.info(
+        logger.warning(
             "%s: left out %d prompts above %s tokens and %d duplicates, kept %d",
             config.source, too_long, config.max_prompt_tokens, dropped, len(prompts),
         )  # fmt: skip

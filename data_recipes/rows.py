@@ -41,6 +41,11 @@ def read_rows(
         task = config.source.removeprefix(GYM_PREFIX)
         return gym_rows(task, config.split or "train", config.seed, config.params)
     if kind == "hub":
+        if Path(config.source).is_file():
+            raise DataError(
+                f"{config.source}: a file is read as its ending says, and this is none of {', '.join(FILE_ENDINGS)}; "
+                "rename or convert it"
+            )
         return _hub(config)
     path = Path(config.source)
     if not path.is_file():

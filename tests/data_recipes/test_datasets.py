@@ -251,6 +251,22 @@ def test_long_prompts_are_left_out(tmp_path: Path, load) -> None:
     assert [p.text for p in load(write(tmp_path / "a.jsonl", rows), max_prompt_tokens=4)] == ["1"]
 
 
+def test_what_is_left_out_is_told(tmp_path: Path, load, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "a.jsonl", [*ROWS, {"question": "1 + 2 + 3 + 4 + 5", "answer": "15"}, ROWS[0]])
+    load(path, max_prompt_tokens=8, duplicates="drop")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "left out 1 prompts above 8 tokens and 1 duplicates, kept 5" in record.getMessage()
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.csv", "a.ndjson", "a"])
+def test_a_file_of_another_ending_is_not_looked_for_on_the_hub(name: str, tmp_path: Path, load) -> None:
+    path = tmp_path / name
+    path.write_text('{"question": "1", "answer": "1"}')
+    with pytest.raises(DataError, match=r"none of \.jsonl, \.jsonl\.gz, \.parquet; rename or convert it"):
+        load(path)
+
+
 def test_missing_file(load) -> None:
     with pytest.raises(DataError, match=r"nowhere\.jsonl: no such file"):
         load("nowhere.jsonl")
