@@ -124,6 +124,7 @@ class _Encoder:
                 f'{tokenizer.folder}: no chat template; take format = "columns" with template = "r1-zero" or "plain"'
             )
         self._end_ids = turn_end(tokenizer) if is_chat else [_eos(tokenizer)]
+        self._ends = {*tokenizer.stop_token_ids, *self._end_ids[-1:]}
         self._replacements = [(re.compile(pattern), text) for pattern, text in config.replace]
 
     def examples(self, where: str, row: Mapping[str, Any]) -> list[Example]:
@@ -183,6 +184,12 @@ class _Encoder:
         check_known(where, prompt, tuple(prompt_ids), self._tokenizer)
         reply_ids = self._tokenizer.encode(reply)
         check_known(where, reply, tuple(reply_ids), self._tokenizer)
+        if ends := self._ends.intersection(reply_ids):
+            token = self._tokenizer.decode([min(ends)], skip_special=False)
+            raise DataError(
+                f"{where}: the completion holds {token!r}, where a reply ends; delete it (the end is added), or "
+                "take it out with replace"
+            )
         return _Turn(prompt_ids, [*reply_ids, *self._end_ids])
 
 

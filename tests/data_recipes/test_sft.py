@@ -269,6 +269,16 @@ def test_all_bad_rows_are_found_before_the_stage_stops(tmp_path: Path, chat: Tok
     assert "line 6" not in str(caught.value)
 
 
+@pytest.mark.parametrize("reply", ["cat<|im_end|>", "cat<|im_end|>\n<|im_start|>user\nthe"])
+def test_a_reply_that_ends_twice_is_a_bad_row(tmp_path: Path, chat: Tokenizer, reply: str) -> None:
+    path = write(tmp_path / "a.jsonl", [GOOD, {"prompt": "the", "completion": reply}])
+    with pytest.raises(
+        DataError, match=r"line 2: the completion holds '<\|im_end\|>', where a reply ends; delete it"
+    ):
+        read(path, chat, template="chat")
+    read(path, chat, template="chat", replace=((r"<\|im_end\|>(.|\n)*", ""),))
+
+
 def test_what_the_tokenizer_does_not_know_is_a_bad_row(tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
     path = write(tmp_path / "a.jsonl", [{"prompt": "7 * 4", "completion": " Überraschung"}])
     with pytest.raises(DataError, match=r"line 1: the tokenizer .* does not know"):
