@@ -88,10 +88,10 @@ def _observe(folder: Path, state: Mapping[str, Any]) -> Observation:
         busy = sum(row.get(part, 0.0) for row in phases for part in PARTS)
         tokens = sum(row["tokens/rollout"] for row in phases)
         items = sum(row["tokens/rollout"] / row["length/mean"] for row in phases if row["length/mean"])
-    elif command == "sample" and summary.get("tokens_per_s"):
+    elif command in ("sample", "eval") and summary.get("tokens_per_s"):
         tokens, items = float(summary["tokens"]), float(summary["samples"])
         busy = tokens / summary["tokens_per_s"]
-    elif command == "eval":
+    elif command == "eval":  # one of before it noted its pace
         items = float(summary["n_problems"] * summary["k"])
         tokens = items * summary["length"]
     elif command == "pretrain" and rows:

@@ -265,6 +265,9 @@ def test_a_stage_that_is_not_whole_has_no_pace_and_a_damaged_one_is_named(tmp_pa
     summary = {"n_problems": 2, "k": 4, "length": 10.0}
     write_run(tmp_path / "e", "eval", {}, summary, [])
     assert observe(tmp_path / "e") == Observation("eval", 100.0, 0.0, 80.0, 8.0, 50.0)
+    paced = {**summary, "samples": 12, "tokens": 90, "tokens_per_s": 3.0}
+    write_run(tmp_path / "paced", "eval", {}, paced, [])
+    assert observe(tmp_path / "paced") == Observation("eval", 100.0, 30.0, 90.0, 12.0, 50.0)
     (tmp_path / "e" / "summary.json").unlink()
     assert observe(tmp_path / "e") is None
     for name in ("node.json", "metrics.jsonl"):
