@@ -73,8 +73,8 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
             )
         if round(source.repeats * len(found)) == 0:
             raise DataError(
-                f"{source.source}: repeats = {source.repeats:g} of {len(found):,} examples is none an epoch; raise it or "
-                "leave the source out"
+                f"{source.source}: repeats = {source.repeats:g} of {len(found):,} examples is none an epoch; raise it, "
+                "or leave the source out"
             )
         examples += found
         repeats += [source.repeats] * len(found)
