@@ -35,7 +35,7 @@ def find_recipe(recipe: str) -> tuple[str, str]:
         ConfigError: neither a file nor a shipped name.
     """
     path = Path(recipe)
-    if path.is_file():
+    if _is_file(path):
         try:
             return str(path), path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
         except UnicodeDecodeError as error:
@@ -48,6 +48,13 @@ def find_recipe(recipe: str) -> tuple[str, str]:
         return f"{recipe}.toml", text
     hint = did_you_mean(recipe, names)
     raise ConfigError(f"no recipe {recipe!r}: neither a file nor one of {', '.join(names) or '(none)'}{hint}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # longer than any name
+        return False
 
 
 def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ()) -> ConfigT:

@@ -134,6 +134,11 @@ def test_another_stage_names_its_command(tmp_path: Path) -> None:
     assert "grpo pretrain" in fault(tmp_path, GOOD.replace('stage = "rl"', 'stage = "pretrain"'))
 
 
+def test_a_text_too_long_for_a_file_is_no_recipe() -> None:
+    with pytest.raises(ConfigError, match="no recipe 'xxx"):
+        load_config(RlConfig, "x" * 5000)
+
+
 def test_unknown_recipe_lists_shipped_ones() -> None:
     with pytest.raises(ConfigError, match="did you mean r1-zero-tiny"):
         load_config(RlConfig, "r1-zero-tinny")
