@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 _HAN = r"\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+|[-+*/=<>^]")
-_SIGNS = str.maketrans(
-    {"−": "-", "‐": "-", "‒": "-", "–": "-", "×": "*", "⋅": "*", "∙": "*", "÷": "/", "∕": "/"}
-)
+_SIGNS = {"−": "-", "‐": "-", "‒": "-", "–": "-", "×": "*", "⋅": "*", "∙": "*", "÷": "/", "∕": "/"}  # noqa: RUF001
 """Each arithmetic sign in one spelling: the same problem stands in one place with a hyphen, in another with U+2212."""
+_SIGN = re.compile(f"[{''.join(_SIGNS)}]")
+_INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 _LATEX_SIGNS = (
     (re.compile(r"\\(?:times|cdot|ast)(?![A-Za-z])"), " * "),
     (re.compile(r"\\div(?![A-Za-z])"), " / "),
@@ -41,7 +41,7 @@ def words(text: str) -> list[str]:
     each (×, \\times and *); other marks, hyphens between words and invisible characters go."""
     text = unicodedata.normalize("NFKC", text).casefold()
     if not text.isascii():
-        text = "".join(c for c in text if unicodedata.category(c) != "Cf").translate(_SIGNS)
+        text = _SIGN.sub(lambda match: _SIGNS[match[0]], _INVISIBLE.sub("", text))
     if "\\" in text:
         for pattern, sign in _LATEX_SIGNS:
             text = pattern.sub(sign, text)

@@ -110,6 +110,8 @@ def _fault(item: Labelled, limit: int) -> str | None:
 def _text(where: str, row: Mapping[str, Any], name: str) -> str:
     if not isinstance(value := row.get(name), str):
         raise DataError(f"{where}: {name} = {value!r}; expected text (it has {', '.join(map(str, row))})")
+    if name == "prompt" and not value.strip():
+        raise DataError(f"{where}: prompt is empty")
     return value
 
 

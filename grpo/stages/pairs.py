@@ -81,6 +81,8 @@ def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, i
                 if not isinstance(value, str) and (wanted or value is not None):
                     raise DataError(f"{where}: {name} = {value!r}; expected text, as `grpo sample` writes")
             prompt_id, prompt, text = (row[name] for name in own)
+            if not prompt.strip():
+                raise DataError(f"{where}: prompt_text is empty")
             place, before = first.setdefault(prompt_id, (where, prompt))
             if before != prompt:
                 raise DataError(

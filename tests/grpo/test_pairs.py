@@ -111,6 +111,9 @@ def test_one_id_for_two_prompts_and_every_bad_row_are_named(folder: Path) -> Non
     def line(prompt: str, text: str) -> str:
         return json.dumps({"prompt_id": "p", "prompt_text": prompt, "completion_text": text}) + "\n"
 
+    (folder / "rows.jsonl").write_text(line(" ", "1"))
+    with pytest.raises(DataError, match="line 1: prompt_text is empty"):
+        run(config(folder, "compare", True))
     (folder / "rows.jsonl").write_text(line("a", "1") + line("b", "77") + "{\n")
     with pytest.raises(
         DataError,

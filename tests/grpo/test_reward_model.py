@@ -261,6 +261,9 @@ def test_a_bad_row_is_named(base: Path, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", rows)
     with pytest.raises(DataError, match=r"line 3: rejected = None"):
         read_judgements(config(base, source), load_tokenizer(base))
+    empty = write_rows(tmp_path / "empty.jsonl", [{"prompt": " ", "chosen": "2", "rejected": "1"}])
+    with pytest.raises(DataError, match=r"line 1: prompt is empty"):
+        read_judgements(config(base, empty), load_tokenizer(base))
     settings = config(base, source, data={"source": str(source), "bad_rows": "skip"})
     items, counts = read_judgements(settings, load_tokenizer(base))
     assert (len(items), counts["read"], counts["bad_rows"]) == (2, 3, 1)
