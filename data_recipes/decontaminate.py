@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 _HAN = r"\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+|[-+*/=<>^]")
-_SIGNS = {"−": "-", "‐": "-", "‒": "-", "–": "-", "×": "*", "⋅": "*", "∙": "*", "÷": "/", "∕": "/"}  # noqa: RUF001
+_SIGNS = {"−": "-", "‐": "-", "‒": "-", "–": "-", "×": "*", "⋅": "*", "∙": "*", "÷": "/", "∕": "/"}
 """Each arithmetic sign in one spelling: the same problem stands in one place with a hyphen, in another with U+2212."""
 _SIGN = re.compile(f"[{''.join(_SIGNS)}]")
 _INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
