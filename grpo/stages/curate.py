@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
-from data_recipes.curate import CurateRules, Sample, curate, r1_format
+from data_recipes.curate import CurateRules, Sample, curate, r1_format, verdicts
 from data_recipes.curate_config import CurateConfig
 from data_recipes.decontaminate import EvaluationGrams, evaluation_grams, is_contaminated
 from data_recipes.errors import DataError
@@ -43,7 +43,7 @@ def run(config: CurateConfig) -> dict[str, Any]:
     for source in config.sources:
         for where, row in read_rows(DatasetConfig(source=source), on_bad=bad.add):
             with bad.caught():
-                sample = to_sample(where, row, config.correct)
+                sample = to_sample(where, row, config.deciding)
                 if sample.id in origins:
                     raise DataError(
                         f"{where}: id {sample.id!r} comes twice, first at {origins[sample.id]['where']}; give every "
@@ -56,7 +56,7 @@ def run(config: CurateConfig) -> dict[str, Any]:
         config.min_language_share, config.max_paragraph_words, config.allow_code, config.max_repeated_share
     )
     rules = CurateRules(
-        config.correct, config.min_score, limits, config.per_prompt, config.choose, config.seed
+        config.deciding, config.min_score, limits, config.per_prompt, config.choose, config.seed
     )
     curated = curate(samples, rules, evaluation)
     dropped = Counter(curated.dropped)
@@ -90,7 +90,7 @@ def run(config: CurateConfig) -> dict[str, Any]:
                 "kind": from_row.get("kind"),
                 "language": sample.language,
                 "source": from_row.get("source"),
-                "score": sample.components[config.correct],
+                "score": min(verdicts(sample, config.deciding)),
                 "origin": from_row["origin"],
                 "model": from_row.get("model"),
             }
@@ -111,7 +111,7 @@ def run(config: CurateConfig) -> dict[str, Any]:
     return counts
 
 
-def to_sample(where: str, row: Mapping[str, Any], correct: str) -> Sample:
+def to_sample(where: str, row: Mapping[str, Any], correct: Sequence[str]) -> Sample:
     """A row as a sample.
 
     Raises:
@@ -123,17 +123,20 @@ def to_sample(where: str, row: Mapping[str, Any], correct: str) -> Sample:
     if not row["prompt_text"].strip():
         raise DataError(f"{where}: prompt_text is empty")
     check_provenance(where, row)
-    if correct not in row:
-        raise DataError(f"{where}: no column {correct!r}; set correct to a reward component of the samples")
-    value = row[correct]
-    if value is not None and not isinstance(value, int | float):
-        raise DataError(f"{where}: {correct} = {value!r}; expected a number or null")
+    there = {name: row[name] for name in correct if name in row}
+    if not there:
+        raise DataError(
+            f"{where}: no column {' or '.join(map(repr, correct))}; set correct to a reward component of the samples"
+        )
+    for name, value in there.items():
+        if value is not None and not isinstance(value, int | float):
+            raise DataError(f"{where}: {name} = {value!r}; expected a number or null")
     return Sample(
         id=row["id"],
         prompt_id=row["prompt_id"],
         prompt=row["prompt_text"],
         completion=row["completion_text"],
-        components={correct: value},
+        components=there,
         language=row.get("language"),
         is_truncated=row.get("finish_reason") == "length",
         question=row.get("question"),

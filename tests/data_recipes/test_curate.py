@@ -43,6 +43,20 @@ def test_the_reason_of_a_drop(changes, reason):
     assert curate([sample(**changes)], CurateRules(), evaluation).dropped == {reason: 1}
 
 
+def test_each_kind_of_prompt_has_its_own_rule():
+    rules = CurateRules(correct=("accuracy", "code"))
+    some = [
+        sample(id=str(i), prompt_id=str(i), prompt=str(i), components=components)
+        for i, components in enumerate(
+            [{"accuracy": 1.0, "code": None}, {"code": 1.0}, {"accuracy": 0.0, "code": None}, {"code": 0.0},
+             {"accuracy": 1.0, "code": 0.0}, {"accuracy": None, "code": None}]
+        )
+    ]  # fmt: skip
+    found = curate(some, rules)
+    assert [s.id for s in found.kept] == ["0", "1"]
+    assert found.dropped == {"incorrect": 3, "no_verdict": 1}
+
+
 def test_a_good_sample_is_kept():
     assert curate([sample()], CurateRules(), evaluation_grams(["something else"])).kept == (sample(),)
 

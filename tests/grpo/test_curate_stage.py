@@ -192,3 +192,22 @@ def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
     for keys in ({"sources": ("a.parquet",)}, {"mix": ({"source": "a.parquet"},)}):
         with pytest.raises(ValidationError, match=r"out = 'a.parquet' is one of the files that are read"):
             CurateConfig.model_validate({"sources": ("b.jsonl",), "out": Path("a.parquet")} | keys)
+
+
+def test_several_rewards_decide_each_over_its_kind(tmp_path: Path) -> None:
+    rows = [
+        row("a"),
+        row("b", accuracy=None, code=1.0),
+        row("c", accuracy=None, code=0.5),
+        row("d", accuracy=None),
+    ]
+    counts = run(config(tmp_path, rows, correct=("accuracy", "code")))
+    assert counts["kept"] == 2
+    assert counts["dropped"] == {"incorrect": 1, "no_verdict": 1}
+    scores = {r["id"]: r["score"] for r in parquet.read_table(tmp_path / "sft.parquet").to_pylist()}
+    assert scores == {"a#0": 1.0, "b#0": 1.0}
+    with pytest.raises(DataError, match="line 1: no column 'mcq' or 'judge'"):
+        run(config(tmp_path, rows, correct=("mcq", "judge")))
+    for none in ((), "", ("a", "a")):
+        with pytest.raises(ValidationError, match="expected the name of a component"):
+            config(tmp_path, rows, correct=none)
