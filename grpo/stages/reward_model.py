@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,10 +69,11 @@ def read_job(config: RewardModelConfig) -> Job:
 def auc(values: Sequence[float], labels: Sequence[float]) -> float | None:
     """P(value of a random good one > value of a random bad one), ties one half; None without both labels."""
     good = [v for v, y in zip(values, labels, strict=True) if y]
-    bad = [v for v, y in zip(values, labels, strict=True) if not y]
+    bad = sorted(v for v, y in zip(values, labels, strict=True) if not y)
     if not good or not bad:
         return None
-    return sum((g > b) + 0.5 * (g == b) for g in good for b in bad) / (len(good) * len(bad))
+    beaten = sum(bisect_left(bad, g) + bisect_right(bad, g) for g in good)  # twice, where there is no tie
+    return beaten / 2 / (len(good) * len(bad))
 
 
 def _heldout_auc(config: RewardModelConfig, held: Sequence[Labelled]) -> float | None:
