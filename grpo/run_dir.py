@@ -179,7 +179,7 @@ def hash_columns(prompts: Sequence[Any]) -> str:
     state = hashlib.sha256()
     for prompt in prompts:
         # What JSON does not know (sets, objects) may print itself otherwise in another process: its type must do.
-        text = json.dumps(prompt.columns, skipkeys=True, default=lambda value: type(value).__name__)
+        text = json.dumps(dict(prompt.columns), skipkeys=True, default=lambda value: type(value).__name__)
         state.update(text.encode())
     return state.hexdigest()[:16]
 
