@@ -22,6 +22,7 @@ FILE_ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
 """A source with one of these endings is a local file; the ending says how it is read."""
 GYM_PREFIX = "reasoning-gym:"
 
+BadRowsMode = Literal["error", "skip"]
 SourceKind = Literal["procedural", "gym", "file", "hub"]
 
 
@@ -70,6 +71,8 @@ class DatasetConfig(Settings):
     """Leave out rows whose prompt is longer (the log counts them). None: keep all."""
     duplicates: Literal["error", "drop"] = "error"
     """What to do with a row that renders to the same prompt and answer as an earlier one."""
+    bad_rows: BadRowsMode = "error"
+    """What rows that cannot be used do: stop the stage, or be left out and counted in a warning with the first."""
     seed: int = 0
     """Procedural sources: which problems are drawn."""
     params: dict[str, Any] = Field(default_factory=dict)

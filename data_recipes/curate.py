@@ -29,14 +29,16 @@ class Sample:
     """Reward components; None: abstained."""
     language: str | None = None
     is_truncated: bool = False
+    question: str | None = None
+    """The prompt without its template, if it is known: a short question of an evaluation set is found there alone."""
 
 
 @dataclass(frozen=True)
 class CurateRules:
     """What a sample must pass."""
 
-    correct: str = "accuracy"
-    """Reward component that decides; an abstention is not correct."""
+    correct: tuple[str, ...] = ("accuracy",)
+    """Reward components that decide: all that have a verdict must pass; without any, the sample is not correct."""
     min_score: float = 1.0
     limits: ReadabilityLimits = field(default_factory=ReadabilityLimits)
     per_prompt: int | None = 1
@@ -107,10 +109,10 @@ def r1_format(completion: str) -> str:
 
 
 def _reason(sample: Sample, rules: CurateRules, evaluation: EvaluationGrams | None) -> str | None:
-    score = sample.components.get(rules.correct)
-    if score is None:
+    scores = verdicts(sample, rules.correct)
+    if not scores:
         return "no_verdict"
-    if not score >= rules.min_score:  # also NaN
+    if not all(score >= rules.min_score for score in scores):  # also NaN
         return "incorrect"
     if sample.is_truncated:
         return "truncated"
@@ -118,10 +120,17 @@ def _reason(sample: Sample, rules: CurateRules, evaluation: EvaluationGrams | No
     if reason is not None:
         return reason
     if evaluation is not None and any(
-        is_contaminated(text, evaluation) for text in (sample.prompt, sample.completion)
+        is_contaminated(text, evaluation)
+        for text in (sample.prompt, sample.question, sample.completion)
+        if text is not None
     ):
         return "contaminated"
     return None
+
+
+def verdicts(sample: Sample, names: Iterable[str]) -> list[float]:
+    """Values of those of these components that did not abstain."""
+    return [value for name in names if (value := sample.components.get(name)) is not None]
 
 
 def _chosen(passed: Iterable[Sample], rules: CurateRules) -> set[str]:

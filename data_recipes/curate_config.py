@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data_recipes.config import DatasetConfig
+from data_recipes.config import BadRowsMode, DatasetConfig
 from policies.settings import Settings
 
 
@@ -53,8 +53,9 @@ class CurateConfig(Settings):
     """Scored samples with the columns id, prompt_id, prompt_text, completion_text and the component `correct`."""
     out: Path
     """Parquet to write; the counts go beside it as <out>.json."""
-    correct: str = "accuracy"
-    """Reward component that decides. A judge stands in for a rule here: name its component."""
+    correct: str | tuple[str, ...] = "accuracy"
+    """Reward component that decides. A judge stands in for a rule here: name its component. Several, where each kind of
+    prompt has its own (["accuracy", "mcq", "code"]): a sample must have a verdict of one and pass all that it has."""
     min_score: float = 1.0
     min_language_share: float | None = Field(0.9, ge=0, le=1)
     """Least share of reasoning words in the prompt's language; false: filter off."""
@@ -70,9 +71,31 @@ class CurateConfig(Settings):
     """"r1-format", or `package.module:function` / `path.py:function`, a function (prompt, completion) -> str that
     raises ValueError where it cannot."""
     mix: tuple[MixFile, ...] = ()
+    bad_rows: BadRowsMode = "error"
+    """What rows that cannot be used do: stop the stage, or be left out and counted."""
     decontaminate: tuple[EvaluationText, ...] = ()
     ngram: int = Field(10, ge=1)
     """Words of the run that counts as copied (R1: 10)."""
+
+    @model_validator(mode="after")
+    def _reads_others(self) -> CurateConfig:
+        if self.out in {Path(name) for name in (*self.sources, *(file.source for file in self.mix))}:
+            raise ValueError(
+                f"out = {str(self.out)!r} is one of the files that are read, and would be written over"
+            )
+        return self
+
+    @property
+    def deciding(self) -> tuple[str, ...]:
+        """The components of `correct`."""
+        return (self.correct,) if isinstance(self.correct, str) else self.correct
+
+    @field_validator("correct")
+    @classmethod
+    def _some(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not value or not all(value) or (isinstance(value, tuple) and len(set(value)) < len(value)):
+            raise ValueError("expected the name of a component, or several that differ")
+        return value
 
     @field_validator("out")
     @classmethod

@@ -13,10 +13,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig, source_kind
 from data_recipes.errors import DataError
 from data_recipes.rows import Row, read_rows, show
-from data_recipes.templates import render
+from data_recipes.templates import check_template, render
+from policies.errors import PolicyError
 from policies.tokenizer import Tokenizer
 from rollout.types import Prompt, prompt_id
 
@@ -36,14 +38,20 @@ def load_prompts(config: DatasetConfig, tokenizer: Tokenizer) -> list[Prompt]:
         other fields.
 
     Raises:
-        DataError: nothing to read, or a row that cannot be used.
-        PolicyError: the chat template refuses the messages.
+        DataError: nothing to read; or rows that cannot be used (the first of them, and how many there are), unless
+            `bad_rows` is "skip".
     """
     prompts: list[Prompt] = []
     first_place: dict[str, str] = {}
     too_long = dropped = 0
-    for where, row in islice(read_rows(config), config.limit):
-        prompt = to_prompt(where, row, config, tokenizer)
+    check_template(config.template, tokenizer)
+    bad = BadRows()
+    for where, row in islice(read_rows(config, on_bad=bad.add), config.limit):
+        try:
+            prompt = to_prompt(where, row, config, tokenizer)
+        except DataError as error:
+            bad.add(error)
+            continue
         if config.max_prompt_tokens is not None and len(prompt.token_ids) > config.max_prompt_tokens:
             too_long += 1
         elif prompt.id not in first_place:
@@ -52,18 +60,22 @@ def load_prompts(config: DatasetConfig, tokenizer: Tokenizer) -> list[Prompt]:
         elif config.duplicates == "drop":
             dropped += 1
         else:
-            raise DataError(
-                f"{where}: same {config.prompt_field} and answer as {first_place[prompt.id]}; "
-                'delete one, or set duplicates = "drop"'
+            bad.add(
+                DataError(
+                    f"{where}: same {config.prompt_field} and answer as {first_place[prompt.id]}; "
+                    'delete one, or set duplicates = "drop"'
+                )
             )
+    bad.settle(config.bad_rows, config.source)
     if too_long or dropped:
-        logger.info(
+        logger.warning(
             "%s: left out %d prompts above %s tokens and %d duplicates, kept %d",
             config.source, too_long, config.max_prompt_tokens, dropped, len(prompts),
         )  # fmt: skip
     if not prompts:
         mend = "raise max_prompt_tokens" if too_long else "an empty data set trains nothing"
-        raise DataError(f"{config.source}: no prompts ({too_long} too long); {mend}")
+        left_out = f"{too_long} too long" + (f", {bad.count} bad rows" if bad.count else "")
+        raise DataError(f"{config.source}: no prompts ({left_out}); {mend}")
     return prompts
 
 
@@ -80,7 +92,12 @@ def to_prompt(where: str, row: Row, config: DatasetConfig, tokenizer: Tokenizer)
             "(another field: set prompt_field)"
         )
     answer = None if config.answer_field is None else _answer(where, row, config)
-    rendered = render(config.template, question, tokenizer, config.system, config.prefill, config.preamble)
+    try:
+        rendered = render(
+            config.template, question, tokenizer, config.system, config.prefill, config.preamble
+        )
+    except PolicyError as error:  # the chat template refuses the messages
+        raise DataError(f"{where}: {error}") from error
     token_ids = tuple(tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens))
     check_known(where, rendered.text, token_ids, tokenizer)
     source = Path(config.source).name if source_kind(config.source) == "file" else config.source
@@ -104,7 +121,7 @@ def _answer(where: str, row: Row, config: DatasetConfig) -> Any:
             f"{where}: {name} = {show(value)}: no reference answer; add it, delete the row, or set "
             "answer_field = false in a recipe whose rewards need none"
         )
-    if not isinstance(value, str | int | float | list):
+    if not isinstance(value, str | int | float | list) or value != value:  # NaN
         raise DataError(f"{where}: {name} = {show(value)}: expected text, a number or a list")
     if config.answer_pattern is None:
         return value

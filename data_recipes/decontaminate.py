@@ -11,8 +11,18 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+|[-+*/=<>^×÷−]")
+_HAN = r"\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+|[-+*/=<>^]")
+_SIGNS = {"−": "-", "‐": "-", "‒": "-", "–": "-", "×": "*", "⋅": "*", "∙": "*", "÷": "/", "∕": "/"}
+"""Each arithmetic sign in one spelling: the same problem stands in one place with a hyphen, in another with U+2212."""
+_SIGN = re.compile(f"[{''.join(_SIGNS)}]")
+_INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
+_LATEX_SIGNS = (
+    (re.compile(r"\\(?:times|cdot|ast)(?![A-Za-z])"), " * "),
+    (re.compile(r"\\div(?![A-Za-z])"), " / "),
+)
+_HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")
+"""Between words ("well-known"), where it is no minus."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +37,15 @@ class EvaluationGrams:
 
 
 def words(text: str) -> list[str]:
-    """Words in lower case, a Han character each one word. Arithmetic signs stay (x+1 is not x−1); other marks go."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    """Words in lower case, a Han character each one word. Arithmetic signs stay (x+1 is not x-1), in one spelling
+    each (×, \\times and *); other marks, hyphens between words and invisible characters go."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    if not text.isascii():
+        text = _SIGN.sub(lambda match: _SIGNS[match[0]], _INVISIBLE.sub("", text))
+    if "\\" in text:
+        for pattern, sign in _LATEX_SIGNS:
+            text = pattern.sub(sign, text)
+    return _WORD.findall(_HYPHEN.sub(" ", text) if "-" in text else text)
 
 
 def evaluation_grams(texts: Iterable[str], n: int = 10) -> EvaluationGrams:

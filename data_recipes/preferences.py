@@ -114,21 +114,36 @@ def balance_lengths(
 ) -> list[Preference]:
     """Leave out pairs until mean length of chosen / rejected lies within [1/max_ratio, max_ratio]; order is kept.
 
-    Greedy: the pair whose length difference pulls furthest to the heavy side goes first; of equal ones the one with
-    the smaller margin. The paper says that lengths are kept comparable, not how.
+    Greedy: the pair whose length difference pulls furthest to the heavy side goes first, unless without it the other
+    side would be too heavy; of equal ones the one with the smaller margin. Nothing is left where no part of the pairs
+    is found that balances. The paper says that lengths are kept comparable, not how.
     """
-    differences = [length(p.chosen) - length(p.rejected) for p in pairs]
-    chosen, rejected = sum(length(p.chosen) for p in pairs), sum(length(p.rejected) for p in pairs)
-    sign = 1 if chosen > rejected else -1
-    gone: set[int] = set()
-    for i in sorted(range(len(pairs)), key=lambda i: (-sign * differences[i], pairs[i].margin, i)):
-        high, low = (chosen, rejected) if sign > 0 else (rejected, chosen)
-        if high <= max_ratio * low or sign * differences[i] <= 0:
-            break
-        gone.add(i)
-        chosen -= length(pairs[i].chosen)
-        rejected -= length(pairs[i].rejected)
-    return [p for i, p in enumerate(pairs) if i not in gone]
+    sizes = [(length(p.chosen), length(p.rejected)) for p in pairs]
+    chosen, rejected = sum(c for c, _ in sizes), sum(r for _, r in sizes)
+    kept = set(range(len(pairs)))
+
+    def excess(chosen: int, rejected: int) -> float:
+        """How far the heavy side is over the bound; ≤ 0 within it."""
+        return max(chosen - max_ratio * rejected, rejected - max_ratio * chosen)
+
+    while kept and excess(chosen, rejected) > 0:
+        sign = 1 if chosen > rejected else -1
+        pull = {i: sign * (sizes[i][0] - sizes[i][1]) for i in kept}
+        order = sorted((i for i in kept if pull[i] > 0), key=lambda i: (-pull[i], pairs[i].margin, i))
+        gone = len(kept)
+        for i in order:
+            after = chosen - sizes[i][0], rejected - sizes[i][1]
+            if excess(*after) > 0 and (after[0] > after[1]) != (sign > 0):
+                continue  # tips the scale
+            kept.remove(i)
+            chosen, rejected = after
+            if excess(chosen, rejected) <= 0:
+                break
+        if gone == len(kept):  # each would; the one that does it least
+            i = min(order, key=lambda i: (excess(chosen - sizes[i][0], rejected - sizes[i][1]), i))
+            kept.remove(i)
+            chosen, rejected = chosen - sizes[i][0], rejected - sizes[i][1]
+    return [p for i, p in enumerate(pairs) if i in kept]
 
 
 def _number(text: str) -> int:

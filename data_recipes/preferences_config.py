@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from data_recipes.config import BadRowsMode
 from policies.settings import Settings
 
 
@@ -44,6 +45,8 @@ class PairsConfig(Settings):
     out: Path
     """Parquet to write; the counts go beside it as <out>.json."""
     judge: JudgeConfig
+    bad_rows: BadRowsMode = "error"
+    """What rows that cannot be used do: stop the stage, or be left out and counted."""
     objective: Literal["pairwise", "pointwise"] = "pairwise"
     """"pairwise": pairs with a winner. "pointwise": every completion with label 1 or 0, from a judge that is a
     reward: the safety model's rows, or a program with its compiler's verdict (Coder-V2)."""
@@ -59,9 +62,11 @@ class PairsConfig(Settings):
     """Bound on mean length of the chosen / of the rejected over the data set, and its inverse; false: no balancing."""
 
     @model_validator(mode="after")
-    def _labels_from_reward(self) -> PairsConfig:
+    def _consistent(self) -> PairsConfig:
         if self.objective == "pointwise" and self.judge.compares:
             raise ValueError("a point-wise judge is a reward; set judge.compares = false")
+        if self.out == Path(self.source):
+            raise ValueError(f"out = {str(self.out)!r} is the file that is read, and would be written over")
         return self
 
     @field_validator("out")

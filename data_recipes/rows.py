@@ -5,6 +5,7 @@ for where, row in read_rows(config): …       ("gsm8k_test.jsonl, line 7", {"qu
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import zlib
@@ -26,7 +27,7 @@ def read_rows(
 
     Args:
         config: the source.
-        on_bad: gets the error of a line of JSONL that is no row, and reading goes on; None: it is raised.
+        on_bad: gets the error of a line or Parquet row that is none, and reading goes on; None: it is raised.
 
     Raises:
         DataError: the source cannot be read, or a row of it is no row; names file, line and mend.
@@ -40,11 +41,16 @@ def read_rows(
         task = config.source.removeprefix(GYM_PREFIX)
         return gym_rows(task, config.split or "train", config.seed, config.params)
     if kind == "hub":
+        if Path(config.source).is_file():
+            raise DataError(
+                f"{config.source}: a file is read as its ending says, and this is none of {', '.join(FILE_ENDINGS)}; "
+                "rename or convert it"
+            )
         return _hub(config)
     path = Path(config.source)
     if not path.is_file():
         raise DataError(f"{path}: no such file; give a path from the directory that the command runs in")
-    return _parquet(path) if path.suffix == ".parquet" else _jsonl(path, on_bad)
+    return _parquet(path, on_bad) if path.suffix == ".parquet" else _jsonl(path, on_bad)
 
 
 def _procedural(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
@@ -59,6 +65,8 @@ def _jsonl(path: Path, on_bad: Callable[[DataError], None] | None) -> Iterator[t
     try:
         with _open(path) as file:
             for number, line in enumerate(file, 1):
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
                 if not line.strip():
                     continue
                 try:
@@ -83,6 +91,13 @@ def _parse(path: Path, number: int, line: bytes) -> Row:
     where = f"{path}, line {number}"
     try:
         row = json.loads(line.decode("utf-8"))
+        if b"\\u" in line:
+            json.dumps(row, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where}: {error.object[error.start]!a} is half of a character (a surrogate without its other half); "
+            "mend or delete it"
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
     except json.JSONDecodeError as error:
@@ -90,23 +105,45 @@ def _parse(path: Path, number: int, line: bytes) -> Row:
         raise DataError(
             f"{where}: not JSON at column {error.colno} ({error.msg}): {_short(found)}; mend or delete it"
         ) from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
+        raise DataError(f"{where}: not JSON that can be read ({error}); mend or delete it") from error
     if not isinstance(row, dict):
         raise DataError(f"{where}: expected an object with fields, found {_short(json.dumps(row))}")
     return row
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
+def _parquet(path: Path, on_bad: Callable[[DataError], None] | None) -> Iterator[tuple[str, Row]]:
     import pyarrow
     from pyarrow import parquet
 
+    number = 0
     try:
-        number = 0
         for batch in parquet.ParquetFile(path).iter_batches():
-            for row in batch.to_pylist():
+            for row in _values(batch):
                 number += 1
-                yield f"{path}, row {number}", row
-    except pyarrow.ArrowException as error:
-        raise DataError(f"{path}: not a readable Parquet file ({error}); fetch it again") from error
+                where = f"{path}, row {number}"
+                if isinstance(row, Exception):
+                    fault = DataError(f"{where}: not readable ({row}); mend or delete it")
+                    if on_bad is None:
+                        raise fault from row
+                    on_bad(fault)
+                else:
+                    yield where, row
+    except (pyarrow.ArrowException, OSError) as error:
+        place = f"{path}, after row {number}" if number else path
+        raise DataError(f"{place}: not a readable Parquet file ({error}); fetch it again") from error
+
+
+def _values(batch: Any) -> Iterator[Row | Exception]:
+    """Rows of a record batch; in the place of one that has no value in Python (text that is no UTF-8), why."""
+    try:
+        yield from batch.to_pylist()
+    except ValueError:
+        for place in range(batch.num_rows):
+            try:
+                yield from batch.slice(place, 1).to_pylist()
+            except ValueError as error:
+                yield error
 
 
 def _hub(config: DatasetConfig) -> Iterator[tuple[str, Row]]:

@@ -28,6 +28,9 @@ from data_recipes.templates import render
 from policies.errors import PolicyError
 from policies.tokenizer import Tokenizer
 
+ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
+"""Who may speak in a conversation. Another one is a slip ("asistant" would be read and never learnt) or of another
+format (ShareGPT's human and gpt)."""
 SHOWN_BAD_ROWS = 5
 """Bad rows that an error names in full."""
 
@@ -86,7 +89,12 @@ def read_examples(
     bad: list[str] = []
     examples: list[Example] = []
     encoder = _Encoder(config, tokenizer)
-    rows = read_rows(config.rows, on_bad=lambda error: bad.append(str(error)))
+
+    def unreadable(error: DataError) -> None:
+        counts.rows += 1
+        bad.append(str(error))
+
+    rows = read_rows(config.rows, on_bad=unreadable)
     for where, row in islice(rows, config.limit):
         counts.rows += 1
         try:
@@ -116,6 +124,7 @@ class _Encoder:
                 f'{tokenizer.folder}: no chat template; take format = "columns" with template = "r1-zero" or "plain"'
             )
         self._end_ids = turn_end(tokenizer) if is_chat else [_eos(tokenizer)]
+        self._ends = {*tokenizer.stop_token_ids, *self._end_ids[-1:]}
         self._replacements = [(re.compile(pattern), text) for pattern, text in config.replace]
 
     def examples(self, where: str, row: Mapping[str, Any]) -> list[Example]:
@@ -175,6 +184,12 @@ class _Encoder:
         check_known(where, prompt, tuple(prompt_ids), self._tokenizer)
         reply_ids = self._tokenizer.encode(reply)
         check_known(where, reply, tuple(reply_ids), self._tokenizer)
+        if ends := self._ends.intersection(reply_ids):
+            token = self._tokenizer.decode([min(ends)], skip_special=False)
+            raise DataError(
+                f"{where}: the completion holds {token!r}, where a reply ends; delete it (the end is added), or "
+                "take it out with replace"
+            )
         return _Turn(prompt_ids, [*reply_ids, *self._end_ids])
 
 
@@ -234,6 +249,12 @@ def _messages(where: str, row: Mapping[str, Any], name: str) -> list[Mapping[str
             raise DataError(
                 f"{where}: {name}[{number}] = {show(message)}; expected a role and a content, both text"
             )
+        if message["role"] not in ROLES:
+            raise DataError(
+                f"{where}: {name}[{number}] has role {message['role']!r}; expected one of {', '.join(ROLES)}"
+            )
+        if message["role"] == "user" and not message["content"].strip():
+            raise DataError(f"{where}: {name}[{number}]: the user says nothing")
     roles = [m["role"] for m in messages]
     if "assistant" not in roles:
         raise DataError(f"{where}: {name} has no assistant turn (roles: {', '.join(roles)})")

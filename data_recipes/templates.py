@@ -63,11 +63,20 @@ def render(
     raise ValueError(f"unknown template {template!r}; there are r1-zero, chat, plain")
 
 
-def _chat(question: str, tokenizer: Tokenizer, system: str | None) -> str:
-    if not tokenizer.has_chat_template:
+def check_template(template: str, tokenizer: Tokenizer) -> None:
+    """Refuse a template that the tokenizer does not have.
+
+    Raises:
+        DataError: "chat", and no chat template.
+    """
+    if template == "chat" and not tokenizer.has_chat_template:
         raise DataError(
             f'{tokenizer.folder}: no chat template; take template = "r1-zero" or "plain" for a base model'
         )
+
+
+def _chat(question: str, tokenizer: Tokenizer, system: str | None) -> str:
+    check_template("chat", tokenizer)
     messages = [{"role": "user", "content": question}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})

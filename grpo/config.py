@@ -142,9 +142,9 @@ class OptimizerConfig(Settings):
     warmup_steps: int = Field(0, ge=0)
     min_lr_ratio: float = Field(0.0, ge=0, le=1)
     """lr at the last step / lr, for linear and cosine."""
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 1e-8
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.95, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     moments: Literal["float32", "bfloat16"] = "float32"
     """Type in which AdamW's moments are kept; V3 keeps them in bfloat16 (§3.3), which halves their memory."""

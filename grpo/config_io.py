@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -35,14 +35,26 @@ def find_recipe(recipe: str) -> tuple[str, str]:
         ConfigError: neither a file nor a shipped name.
     """
     path = Path(recipe)
-    if path.is_file():
-        return str(path), path.read_text(encoding="utf-8")
+    if _is_file(path):
+        try:
+            return str(path), path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"{path}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8"
+            ) from None
     names = shipped_recipes()
     if recipe in names:
         text = resources.files("data_recipes.recipes").joinpath(f"{recipe}.toml").read_text(encoding="utf-8")
         return f"{recipe}.toml", text
     hint = did_you_mean(recipe, names)
     raise ConfigError(f"no recipe {recipe!r}: neither a file nor one of {', '.join(names) or '(none)'}{hint}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # longer than any name
+        return False
 
 
 def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ()) -> ConfigT:
@@ -100,12 +112,25 @@ def check(
     name: str,
     text: str = "",
     set_from: dict[str, str] | None = None,
+    places: dict[str, str] | None = None,
 ) -> ConfigT:
-    """Validate a config tree; a fault becomes one `ConfigError` that lists them all."""
+    """Validate a config tree; a fault becomes one `ConfigError` that lists them all.
+
+    Args:
+        kind: the config class.
+        tree: what was written.
+        name: file, for messages.
+        text: its TOML, to find the line of a key in.
+        set_from: key path → the `--set` that it comes from.
+        places: key path → another place that it comes from.
+    """
     try:
         return kind.model_validate_json(json.dumps(_nulls(kind, tree), default=str), strict=True)
     except ValidationError as error:
-        faults = [_explain(kind, e, name, text, set_from or {}) for e in error.errors()]
+        given = {key: f"--set {override!r}" for key, override in (set_from or {}).items()} | {
+            key: place for key, place in (places or {}).items() if key not in (set_from or {})
+        }
+        faults = [_explain(kind, e, name, text, given) for e in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(faults))) from None
 
 
@@ -149,6 +174,8 @@ def set_key(tree: dict[str, Any], key: Sequence[str], value: Any) -> None:
     node: Any = tree
     for i, part in enumerate(key):
         last = i == len(key) - 1
+        if not isinstance(node, dict | list):
+            raise ConfigError(f"--set {'.'.join(key)}: {'.'.join(key[:i])} holds {node!r}, not a section")
         if isinstance(node, list):
             try:
                 node[int(part)]
@@ -165,10 +192,6 @@ def set_key(tree: dict[str, Any], key: Sequence[str], value: Any) -> None:
             node[part] = value
         else:
             node = node.setdefault(part, {})
-            if not isinstance(node, dict | list):
-                raise ConfigError(
-                    f"--set {'.'.join(key)}: {'.'.join(key[: i + 1])} holds {node!r}, not a section"
-                )
 
 
 def _nulls(kind: Any, tree: Any) -> Any:
@@ -188,12 +211,12 @@ def _nulls(kind: Any, tree: Any) -> Any:
     return result
 
 
-def _explain(kind: type[BaseModel], error: Any, name: str, text: str, set_from: dict[str, str]) -> str:
+def _explain(kind: type[BaseModel], error: Any, name: str, text: str, places: dict[str, str]) -> str:
     path = [p for p in error["loc"] if not (isinstance(p, str) and p.startswith("function-"))]
     key = ".".join(str(p) for p in path)
-    where = next((f"--set {o!r}" for k, o in set_from.items() if k == key or key.startswith(k + ".")), "")
+    where = next((place for k, place in places.items() if k == key or key.startswith(k + ".")), "")
     if not where:
-        line = line_of(text, path)
+        line = line_of(text, path[:-1] if error["type"] == "missing" else path)
         where = f"{name}, line {line}" if line else name
     found = error.get("input")
     if error["type"] == "extra_forbidden":
@@ -216,14 +239,19 @@ def _cut(value: Any, limit: int = 120) -> str:
 
 
 def fields_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
-    """Key names of the section at `path`, following nested models, optional and tuple fields."""
+    """Key names of the section at `path`, following nested models, optional and tuple fields, tables by name."""
     current: Any = kind
+    is_named = False  # a table of sections: its next part is a name of the recipe's own
     for part in path:
         if isinstance(part, int):
             continue
+        if is_named:
+            is_named = False
+            continue
         field = getattr(current, "model_fields", {}).get(part)
         current = _model_in(field.annotation) if field else None
-    return sorted(getattr(current, "model_fields", {}))
+        is_named = field is not None and get_origin(field.annotation) is dict
+    return [] if is_named else sorted(getattr(current, "model_fields", {}))
 
 
 def _model_in(annotation: Any) -> Any:

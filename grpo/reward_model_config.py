@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from data_recipes.config import BadRowsMode
 from grpo.config import OptimizerConfig
 from grpo.supervised_config import SupervisedConfig
 from policies.settings import Settings
@@ -19,6 +20,8 @@ class RewardModelData(Settings):
     """Pairwise: columns prompt, chosen, rejected. Point-wise: prompt, completion, label (1 good, 0 bad)."""
     reads: Literal["auto", "summary", "response"] = "auto"
     """"auto": pairwise reads the summary after `</think>`, point-wise the whole response (R1: helpful, safety)."""
+    bad_rows: BadRowsMode = "error"
+    """What rows that cannot be used do: stop the stage, or be left out and counted."""
     max_tokens: int = Field(8192, ge=2)
     """Longer examples are left out and counted (R1: 8,192 in training; when asked, no limit but the context)."""
 

@@ -116,6 +116,39 @@ def facts(seed: int, data: Mapping[str, str], model: Path | None) -> dict[str, A
     }
 
 
+def keep_facts(run_dir: Path, now: Mapping[str, Any]) -> None:
+    """Write the manifest of a new run; one that goes on must still have the data and the policy that it began with.
+
+    Args:
+        run_dir: the run's.
+        now: of `facts`. What an older version did not note is not compared.
+
+    Raises:
+        BrokenRun: something has changed; names it.
+    """
+    path = run_dir / "manifest.json"
+    if not path.exists():
+        write_atomic(path, json.dumps(now, indent=2) + "\n")
+        return
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        pairs = {
+            "data": (begun["data"], now["data"]),
+            "policy": ((begun["model"] or {}).get("files", {}), (now["model"] or {}).get("files", {})),
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BrokenRun(f"{path} is damaged ({error!r}); delete {run_dir} to start over") from error
+    for what, (before, after) in pairs.items():
+        changed = sorted(name for name in before.keys() & after.keys() if before[name] != after[name])
+        if what == "policy":
+            changed += sorted(before.keys() ^ after.keys())
+        if changed:
+            raise BrokenRun(
+                f"{run_dir}: the {what} is not what the run began with ({', '.join(changed)}); put the old files back "
+                "to resume, or choose another run_dir (--set run_dir=…)"
+            )
+
+
 def git_commit() -> str | None:
     """Commit of the code that runs, with "+changes" if the tree is not clean; None outside a checkout."""
     root = Path(__file__).resolve().parent.parent
@@ -139,6 +172,16 @@ def git_commit() -> str | None:
 def hash_prompts(prompts: Sequence[Any]) -> str:
     """One hash for a list of prompts: their ids in order."""
     return hashlib.sha256("\n".join(p.id for p in prompts).encode()).hexdigest()[:16]
+
+
+def hash_columns(prompts: Sequence[Any]) -> str:
+    """One hash of what rewards read beside a prompt: test cases, language, kind."""
+    state = hashlib.sha256()
+    for prompt in prompts:
+        # What JSON does not know (sets, objects) may print itself otherwise in another process: its type must do.
+        text = json.dumps(dict(prompt.columns), skipkeys=True, default=lambda value: type(value).__name__)
+        state.update(text.encode())
+    return state.hexdigest()[:16]
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -24,10 +24,9 @@ from rich.markup import escape
 from grpo.checkpoint import latest
 from grpo.cluster import connect, share
 from grpo.epochs import BatchPlan
-from grpo.errors import BrokenRun
 from grpo.metrics import MetricsWriter
 from grpo.report import write_report
-from grpo.run_dir import facts, open_run, write_atomic
+from grpo.run_dir import facts, keep_facts, open_run, write_atomic
 from grpo.supervised_cluster import start_supervised
 from grpo.supervised_config import SupervisedConfig
 
@@ -86,7 +85,7 @@ def run_supervised(
         address: Ray cluster, see `grpo.cluster.connect`.
 
     Raises:
-        BrokenRun: the data has changed since the run began, or the run directory is damaged or in use.
+        BrokenRun: the data or the policy has changed since the run began, or the run directory is damaged or in use.
         RunError: a loss that is not finite, or a rank that was lost.
     """
     started = time.monotonic()
@@ -96,7 +95,7 @@ def run_supervised(
             console.print(f"{config.run_dir} is complete; nothing to do")
             return json.loads(summary_path.read_text(encoding="utf-8"))
         job = read()
-        _keep_facts(config, job)
+        keep_facts(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
         plan = BatchPlan(
             job.repeats if job.repeats is not None else [1.0] * len(job.items),
             config.batch_size,
@@ -151,22 +150,6 @@ def train(
         if "heldout/loss" in row or _is_due(step, max(1, plan.steps // LINES), plan.steps):
             left = (time.monotonic() - since) / (step - first) * (plan.steps - step)
             console.print(_line(step, plan.steps, row, left), highlight=False)
-
-
-def _keep_facts(config: SupervisedConfig, job: Job) -> None:
-    """Write the manifest of a new run; a resumed one must still have the data that it began with."""
-    manifest = config.run_dir / "manifest.json"
-    if not manifest.exists():
-        write_atomic(
-            manifest, json.dumps(facts(config.seed, job.data_hashes, job.model_dir), indent=2) + "\n"
-        )
-        return
-    begun = json.loads(manifest.read_text(encoding="utf-8"))["data"]
-    if begun != dict(job.data_hashes):
-        raise BrokenRun(
-            f"{config.run_dir}: the data is not what the run began with ({begun} then, {dict(job.data_hashes)} now); "
-            "put the old files back to resume, or choose another run_dir (--set run_dir=…)"
-        )
 
 
 def hash_items(ids: Sequence[str]) -> str:

@@ -68,7 +68,7 @@ class RewardModel:
     def __call__(self, batch: RewardBatch) -> list[Score]:
         """One score each: pairwise models the raw value r, point-wise ones the probability σ(z) of label 1."""
         documents = [
-            document(self._tokenizer, prompt, judged_text(completion, self._reads))
+            document(self._tokenizer, prompt, judged_text(completion, self._reads, prompt))
             for prompt, completion in zip(batch.prompts, batch.completions, strict=True)
         ]
         fits = [i for i, d in enumerate(documents) if len(d) <= self._context]

@@ -21,14 +21,17 @@ CARD = "reward_model.json"
 _OPEN_THINK = re.compile(r"<think>\s*\Z")
 
 
-def judged_text(completion: str, reads: Reads) -> str:
+def judged_text(completion: str, reads: Reads, prompt: str = "") -> str:
     """The part of a completion that is judged.
 
     "summary": what follows the last `</think>`. Without one: nothing, if reasoning was opened and never closed (an
-    endless thought must not be rewarded as an answer); the whole text, if there is no reasoning at all.
+    endless thought must not be rewarded as an answer), be it by a prompt that ends with `<think>`; the whole text, if
+    there is no reasoning at all.
     """
     if reads == "response":
         return completion
+    if _OPEN_THINK.search(prompt) and "</think>" not in completion:
+        return ""
     return after_reasoning(completion).strip()
 
 

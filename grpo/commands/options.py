@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -28,4 +29,6 @@ Address = Annotated[
 def overrides(pairs: list[str] | None, **named: str | Path | None) -> list[str]:
     """`--set` pairs, followed by dedicated options under their config keys (these win)."""
     keys = {"model": "policy.model", "run_dir": "run_dir", "out": "out"}
-    return [*(pairs or []), *(f'{keys[k]}="{v}"' for k, v in named.items() if v is not None)]
+    # JSON's quotes and escapes are TOML's, so that a path with a quote or a backslash stays what it is.
+    quoted = {k: json.dumps(str(v), ensure_ascii=False) for k, v in named.items() if v is not None}
+    return [*(pairs or []), *(f"{keys[k]}={v}" for k, v in quoted.items())]

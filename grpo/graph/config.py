@@ -17,7 +17,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from grpo.graph.plan_config import PlanConfig, StagePlan
 from policies.settings import Settings
@@ -36,6 +36,13 @@ class GraphSettings(Settings):
     """Further columns of the tables: name in summary.json = path in the evaluation's summary, e.g.
     general = "by_kind.general.judge"."""
 
+    @field_validator("columns")
+    @classmethod
+    def _free_names(cls, value: dict[str, str]) -> dict[str, str]:
+        if "stage" in value:
+            raise ValueError('"stage" is the name of a row; call the column otherwise')
+        return value
+
 
 class Gate(Settings):
     """Stages that need this one run only if a figure of it is within bounds."""
@@ -49,6 +56,8 @@ class Gate(Settings):
     def _some_bound(self) -> Gate:
         if self.at_least is None and self.at_most is None:
             raise ValueError("a gate needs at_least or at_most")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"no figure is at least {self.at_least:g} and at most {self.at_most:g}")
         return self
 
 

@@ -40,7 +40,9 @@ def cut_exponential_scale(mean: float, limit: float) -> float:
         ValueError: not 0 < mean ≤ limit.
     """
     if not 0 < mean <= limit:
-        raise ValueError(f"a mean of {mean} tokens does not go with a limit of {limit}")
+        raise ValueError(
+            f"a mean of {mean:g} tokens does not go with a limit of {limit:g}; mend tokens or lengths of its plan"
+        )
     low, high = mean, 1e6 * limit
     if high * -math.expm1(-limit / high) <= mean:
         return math.inf

@@ -46,9 +46,9 @@ def why_held(node: Node, gate: Gate, figures: Mapping[str, Any]) -> str | None:
             f"stage {node.name}: gate.metric = {gate.metric!r} is {value!r} in {node.folder / node.stage.summary}; "
             f"numbers there are {known}, and what lies deeper by its path"
         )
-    if gate.at_least is not None and value < gate.at_least:
+    if gate.at_least is not None and not value >= gate.at_least:  # also NaN
         return f"{gate.metric} = {value:.4g}, wanted at least {gate.at_least:g}"
-    if gate.at_most is not None and value > gate.at_most:
+    if gate.at_most is not None and not value <= gate.at_most:
         return f"{gate.metric} = {value:.4g}, wanted at most {gate.at_most:g}"
     return None
 

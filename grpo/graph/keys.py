@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from data_recipes.config import FILE_ENDINGS
 from grpo.graph.parse import Node
 from grpo.graph.references import leaves
 from grpo.run_dir import MACHINE_KEYS
 
 FORMAT = 1
 """Raised when a stage begins to do something else with the same config."""
-VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts"})
-"""Keys of summaries that differ between two equal runs."""
+OWN_PACKAGES = ("grpo", "data_recipes", "rewards", "rollout", "policies")
+VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts", "base_model_name_or_path"})
+"""Keys of summaries that differ between two equal runs; and where an adapter's base lay."""
 
 
 def node_key(
@@ -44,12 +47,18 @@ def node_key(
     for value, key in leaves(tree):
         if key in MACHINE_KEYS:
             continue
+        if (
+            value == "error"
+            and key.rpartition(".")[2] == "bad_rows"
+            and node.command not in ("sft", "distill")
+        ):
+            continue  # a stage that has ended had none: it made what it made before there was the key
         if key in needed:
             reference = needed[key]
             # What follows the stage's folder, e.g. policy or policy/tokenizer.json; the folder itself may move.
             inside = str(Path(value).relative_to(node.folder.parent / reference.stage))
             told[key] = ["artefact", artefacts[reference.stage, reference.output], inside]
-        elif isinstance(value, str) and is_input(node, key) and (path := input_path(value)) is not None:
+        elif isinstance(value, str) and is_input(node, key) and (path := _named(value, key)) is not None:
             told[key] = [value, (hash_input or hash_path)(path)]
         else:
             told[key] = value
@@ -61,13 +70,58 @@ def is_input(node: Node, key: str) -> bool:
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in node.stage.inputs)
 
 
+def _named(value: str, key: str) -> Path | None:
+    """`input_path`, or the file of a `package.module:function`; but a reward's "." or "/" is a sign, not the folder
+    with all that is in it."""
+    if ".params." in key:
+        return input_path(value) if Path(value).name else None
+    return input_path(value) or module_file(value)
+
+
+def module_file(value: str) -> Path | None:
+    """The file of a module of the user's own that a value names a function of; None for this project's (`FORMAT`)."""
+    module, _, function = value.partition(":")
+    if not function.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        return None
+    if module.partition(".")[0] in OWN_PACKAGES:
+        return None
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
+
+
 def input_path(value: str) -> Path | None:
     """The file or folder that a value names, of `path.py:function` the file; None if there is none."""
     file, colon, _ = value.rpartition(":")
-    for text in (value, file if colon else ""):
-        if text and Path(text).exists():
-            return Path(text)
+    for text in (Path(value) if value else None, Path(file).expanduser() if colon and file else None):
+        try:
+            if text is not None and text.exists():
+                return text
+        except OSError:  # a text too long for a name, e.g. a judge's instructions
+            continue
     return None
+
+
+def missing_inputs(node: Node) -> list[str]:
+    """Files that the stage is to read and that are not there, each as a fault; such as another stage makes left out.
+
+    A key cannot be reckoned without them, and what the stage made of them before would be taken for out of date.
+    """
+    made = {reference.key for reference in node.needs}
+    faults = []
+    for value, key in leaves(node.config.model_dump(mode="json")):
+        if key in made or not isinstance(value, str) or not is_input(node, key) or ".params." in key:
+            continue
+        is_code = ".py:" in value
+        file = Path(value.rpartition(":")[0]).expanduser() if is_code else Path(value)
+        if (is_code or value.endswith(FILE_ENDINGS)) and not file.is_file():
+            faults.append(
+                f"stage {node.name}: {key} = {value!r}: no such file; give a path from the directory that the command "
+                f"runs in ({Path.cwd()})"
+            )
+    return faults
 
 
 def hash_path(path: Path) -> str:

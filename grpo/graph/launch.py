@@ -99,9 +99,11 @@ def last_line(log: Path, length: int = 2000) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def tail(log: Path, lines: int = 30) -> str:
-    """The last lines of a log."""
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+def tail(log: Path, since: int = 0, lines: int = 30) -> str:
+    """The last lines of a log, of those behind its first `since` bytes."""
+    with log.open("rb") as file:
+        file.seek(since)
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
 
 
 def _interrupt(process: subprocess.Popen[bytes]) -> None:

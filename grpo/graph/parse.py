@@ -8,18 +8,19 @@ Every fault of the recipe and of every stage's config is found here, and all are
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from grpo.config_io import check, did_you_mean, find_recipe, line_of, parse_override, read_toml, set_key
+from grpo.config_io import check, did_you_mean, find_recipe, parse_override, read_toml, set_key
 from grpo.errors import ConfigError
 from grpo.eval_config import as_eval
-from grpo.graph.config import NAME, GraphRecipe, StageSettings
+from grpo.graph.config import GraphRecipe, StageSettings
+from grpo.graph.faults import name_faults, place_of, reference_faults, row_faults
 from grpo.graph.references import Reference, fill, flatten, references
 from grpo.stages.registry import STAGES, StageCommand
 
@@ -91,18 +92,21 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
     if "graph" not in tree or not isinstance(tree.get("stages"), dict):
         command = f"; it is a recipe of `grpo {tree['stage']}`" if "stage" in tree else ""
         raise ConfigError(f"{name}: not a graph: it has no sections [graph] and [stages.…]{command}")
-    later = _override(tree, overrides)
+    later = _override(tree, overrides, name, text)
     checked = check(GraphRecipe, tree, name, text)
-    faults = list(_name_faults(checked, name, text))
+    faults = [*name_faults(checked, name, text), *row_faults(checked, name, text)]
     if faults:
         raise ConfigError("\n".join(faults))
     trees: dict[str, dict[str, Any]] = {}
+    origins: dict[str, _Origin] = {}
     for stage in checked.stages:
         try:
-            trees[stage] = _tree(stage, checked, later.get(stage, []), _where(name, text, stage))
+            trees[stage], origins[stage] = _tree(
+                stage, checked, later.get(stage, []), place_of(name, text, stage)
+            )
         except ConfigError as error:
             faults.append(str(error))
-    faults += _reference_faults(checked, trees, name, text)
+    faults += reference_faults(checked, trees, name, text)
     if faults:
         raise ConfigError("\n".join(faults))
     paths = {
@@ -112,9 +116,8 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
     }
     nodes: dict[str, Node] = {}
     for stage in _order(checked, trees, name):
-        written = {".".join(key): override for key, _, override in later.get(stage, [])}
         try:
-            nodes[stage] = _node(stage, checked, trees[stage], paths, written, _where(name, text, stage))
+            nodes[stage] = _node(stage, checked, trees[stage], paths, origins[stage])
         except ConfigError as error:
             faults.append(str(error))
     if faults:
@@ -128,7 +131,23 @@ Override = tuple[tuple[str, ...], Any, str]
 """Key path in the stage's config, value, and how it was written."""
 
 
-def _override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, list[Override]]:
+@dataclass(frozen=True)
+class _Origin:
+    """Where the keys of a stage's config were written, for messages."""
+
+    name: str
+    """The stage, and the recipe that it takes."""
+    text: str
+    """That recipe."""
+    places: Mapping[str, str]
+    """Key path → where the graph sets it."""
+    overrides: Mapping[str, str]
+    """Key path → `--set`."""
+
+
+def _override(
+    tree: dict[str, Any], overrides: Sequence[str], name: str, text: str
+) -> dict[str, list[Override]]:
     """Apply what concerns the graph itself; give back the rest by stage."""
     later: dict[str, list[Override]] = {}
     for override in overrides:
@@ -143,6 +162,8 @@ def _override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, list[
                 f"--set {override!r}: expected <stage>.<key>=… or graph.<key>=…; stages are "
                 f"{', '.join(tree['stages'])}{hint}"
             )
+        if not isinstance(tree["stages"][key[0]], dict):
+            raise ConfigError(f"{place_of(name, text, key[0])}: not a section; write [stages.{key[0]}]")
         if key[1] in ("gate", "plan"):
             set_key(tree["stages"][key[0]], key[1:], value)
         else:
@@ -150,35 +171,23 @@ def _override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, list[
     return later
 
 
-def _name_faults(recipe: GraphRecipe, name: str, text: str) -> Iterator[str]:
-    """Stages and commands that are none."""
-    for stage, settings in recipe.stages.items():
-        where = _where(name, text, stage)
-        if not re.match(NAME, stage) or stage in ("graph", "plan"):
-            yield (
-                f"{where}: a stage's name is a folder: small letters, digits and '-', a letter first; not graph or plan"
-            )
-        if settings.command not in STAGES:
-            hint = did_you_mean(settings.command, list(STAGES)) or f"; there are {', '.join(STAGES)}"
-            yield f"{where}: command = {settings.command!r} is no stage{hint}"
-        for other in settings.after:
-            if other not in recipe.stages:
-                yield f"{where}: after: no stage {other!r}{did_you_mean(other, list(recipe.stages))}"
-
-
-def _tree(stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str) -> dict[str, Any]:
+def _tree(
+    stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str
+) -> tuple[dict[str, Any], _Origin]:
     """The stage's config tree: its recipe, its `set`, what `--set` says, seed and place; references not yet filled."""
     settings = recipe.stages[stage]
     command = STAGES[settings.command]
     kind = command.load_config_class()
     own = kind.model_fields["stage"].default
     tree: dict[str, Any] = {}
+    origin_name, body = where, ""
     if settings.recipe is not None:
         try:
             file, body = find_recipe(settings.recipe)
         except ConfigError as error:
             raise ConfigError(f"{where}: recipe: {error}") from None
         tree = read_toml(file, body)
+        origin_name = f"{where}, recipe {file}"
         if settings.command == "eval":
             tree = as_eval(tree)
         if tree.get("stage", own) != own:
@@ -186,38 +195,26 @@ def _tree(stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str
                 f"{where}: recipe = {settings.recipe!r} is one of `grpo {tree['stage']}`, not of {own!r}"
             )
     folder = recipe.graph.run_dir / stage
-    written = [*flatten(settings.set), *((key, value) for key, value, _ in later)]
-    for key, value in written:
+    own_keys = list(flatten(settings.set))
+    twice = [key for key, count in Counter(key for key, _ in own_keys).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{where}: set.{'.'.join(twice[0])} is set twice; leave one")
+    written = [(key, value, f"{where}: set.") for key, value in own_keys]
+    written += [(key, value, f"--set {stage}.") for key, value, _ in later]
+    for key, value, said in written:
         if key[0] == command.place:
-            raise ConfigError(f"{where}: set.{key[0]}: the graph chooses {folder}; leave the key out")
+            raise ConfigError(f"{said}{key[0]}: the graph chooses {folder}; leave the key out")
         try:
             set_key(tree, key, value)
         except ConfigError as error:
-            raise ConfigError(str(error).replace("--set ", f"{where}: set.", 1)) from None
-    if "seed" in kind.model_fields and not any(key == ("seed",) for key, _ in written):
+            raise ConfigError(str(error).replace("--set ", said, 1)) from None
+    if "seed" in kind.model_fields and not any(key == ("seed",) for key, _, _ in written):
         tree["seed"] = recipe.graph.seed
     is_file = command.place == "out"
     tree[command.place] = str(folder / command.outputs[command.main_output] if is_file else folder)
-    return tree
-
-
-def _reference_faults(
-    recipe: GraphRecipe, trees: Mapping[str, dict[str, Any]], name: str, text: str
-) -> Iterator[str]:
-    """Artefacts that no stage leaves."""
-    for stage, tree in trees.items():
-        where = _where(name, text, stage)
-        for reference in references(tree, ""):
-            if reference.stage not in recipe.stages:
-                hint = did_you_mean(reference.stage, list(recipe.stages))
-                yield f"{where}: {reference.key}: no stage {reference.stage!r}{hint}"
-                continue
-            command = recipe.stages[reference.stage].command
-            if reference.output not in STAGES[command].outputs:
-                yield (
-                    f"{where}: {reference.key}: {reference.stage!r} ({command}) leaves no "
-                    f"{reference.output!r}; it leaves {', '.join(STAGES[command].outputs)}"
-                )
+    places = {".".join(key): where for key, _ in own_keys} | {"seed": where, command.place: where}
+    overrides = {".".join(key): override for key, _, override in later}
+    return tree, _Origin(origin_name, body, places, overrides)
 
 
 def _order(recipe: GraphRecipe, trees: Mapping[str, dict[str, Any]], name: str) -> list[str]:
@@ -255,13 +252,17 @@ def _node(
     recipe: GraphRecipe,
     tree: dict[str, Any],
     paths: Mapping[tuple[str, str], str],
-    set_from: dict[str, str],
-    where: str,
+    origin: _Origin,
 ) -> Node:
     settings = recipe.stages[stage]
     command = STAGES[settings.command]
     config = check(
-        command.load_config_class(), fill(tree, paths, recipe.graph.seed), where, set_from=set_from
+        command.load_config_class(),
+        fill(tree, paths, recipe.graph.seed),
+        origin.name,
+        origin.text,
+        dict(origin.overrides),
+        dict(origin.places),
     )
     return Node(
         name=stage,
@@ -272,8 +273,3 @@ def _node(
         needs=tuple(references(tree, "")),
         settings=settings,
     )
-
-
-def _where(name: str, text: str, stage: str) -> str:
-    line = line_of(text, ["stages", stage])
-    return f"{name}, line {line}, stage {stage}" if line else f"{name}, stage {stage}"

@@ -87,7 +87,11 @@ def cluster_plan(graph: Graph, machine: MachineConfig) -> list[Line]:
     for node in graph.nodes.values():
         size, work = size_of[node.name], workload(node)
         known = size is not None and (work.phases or work.trained)
-        lines.append(Line(node, size, work, estimate(node, work, size, machine) if size and known else None))
+        try:
+            found = estimate(node, work, size, machine) if size and known else None
+        except ValueError as error:
+            raise ConfigError(f"stage {node.name}: {error}") from error
+        lines.append(Line(node, size, work, found))
     return lines
 
 

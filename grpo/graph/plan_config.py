@@ -33,6 +33,14 @@ class MachineConfig(Settings):
     phase_overhead_s: float = Field(0.0, ge=0)
     """Of an RL phase: loading and offloading models, weight sync, what waits for the last reward."""
 
+    @model_validator(mode="after")
+    def _engines_fit(self) -> MachineConfig:
+        if self.engine_gpus > self.gpus:
+            raise ValueError(
+                f"an engine of engine_gpus = {self.engine_gpus} does not fit in gpus = {self.gpus}"
+            )
+        return self
+
 
 class PlanConfig(Settings):
     """`[plan]`."""
@@ -62,4 +70,6 @@ class StagePlan(Settings):
         steps = [step for step, _ in self.lengths]
         if steps != sorted(set(steps)):
             raise ValueError(f"lengths: steps {steps} do not ascend")
+        if any(length <= 0 for _, length in self.lengths):
+            raise ValueError("lengths: a mean length is above 0")
         return self

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from grpo.errors import BrokenRun
 from grpo.graph.workload import Workload
 
 PARTS = ("time/rollout_s", "time/reward_s", "time/old_ref_s", "time/learn_s", "time/sync_s")
@@ -63,12 +64,23 @@ class Observation:
 
 
 def observe(folder: Path) -> Observation | None:
-    """What a finished stage of a graph took; None if it is not one."""
+    """What a finished stage of a graph took; None if it is not one, or not whole any more.
+
+    Raises:
+        BrokenRun: one of its files is damaged.
+    """
     state = _json(folder / "node.json")
     if state.get("state") != "done":
         return None
+    try:
+        return _observe(folder, state)
+    except KeyError:  # a figure that is not there: a summary was taken away, and the stage will run again
+        return None
+
+
+def _observe(folder: Path, state: Mapping[str, Any]) -> Observation:
     command, summary = state["config"]["stage"], _json(folder / "summary.json")
-    rows = [json.loads(line) for line in _lines(folder / "metrics.jsonl")]
+    rows = [_parse(folder / "metrics.jsonl", line) for line in _lines(folder / "metrics.jsonl")]
     seconds, peak = float(state["seconds"]), state.get("peak_mib")
     busy = tokens = items = 0.0
     if command == "rl":
@@ -76,10 +88,10 @@ def observe(folder: Path) -> Observation | None:
         busy = sum(row.get(part, 0.0) for row in phases for part in PARTS)
         tokens = sum(row["tokens/rollout"] for row in phases)
         items = sum(row["tokens/rollout"] / row["length/mean"] for row in phases if row["length/mean"])
-    elif command == "sample" and summary.get("tokens_per_s"):
+    elif command in ("sample", "eval") and summary.get("tokens_per_s"):
         tokens, items = float(summary["tokens"]), float(summary["samples"])
         busy = tokens / summary["tokens_per_s"]
-    elif command == "eval":
+    elif command == "eval":  # one of before it noted its pace
         items = float(summary["n_problems"] * summary["k"])
         tokens = items * summary["length"]
     elif command == "pretrain" and rows:
@@ -123,7 +135,19 @@ def foretell(work: Workload, pace: Rate) -> float:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return _parse(path, path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+        if not isinstance(content, dict):
+            raise ValueError("no object")
+    except ValueError as error:
+        raise BrokenRun(
+            f"{path} is damaged ({error}); delete {path.parent} to run the stage again"
+        ) from error
+    return content
 
 
 def _lines(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 REFERENCE = re.compile(r"\{([a-z][a-z0-9-]*)\.([a-z_]+)\}(/.*)?")
 """A whole string, so that LaTeX or a template with braces is left alone."""
 SEED = "{seed}"
+_BRACES = re.compile(r"\{[^{}]*\}")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,15 @@ def references(value: Any, key: str) -> Iterator[Reference]:
     for inner, where in leaves(value, key):
         if isinstance(inner, str) and (match := REFERENCE.fullmatch(inner)):
             yield Reference(match[1], match[2], where)
+
+
+def is_broken_reference(value: Any) -> bool:
+    """True for a file's name with braces in it that is no reference and was surely meant as one: "{Zero.policy}",
+    " {zero.policy}", "{zero.policy}.bak"; and for one that leads out of the artefact, "{zero.policy}/../x"."""
+    if not isinstance(value, str) or value == SEED or not _BRACES.search(value):
+        return False
+    match = REFERENCE.fullmatch(value)
+    return match is None or ".." in (match[3] or "").split("/")
 
 
 def fill(value: Any, paths: Mapping[tuple[str, str], str], seed: int) -> Any:

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from grpo.config_io import did_you_mean
 from grpo.errors import BrokenRun, ConfigError, RunError
 from grpo.graph.figures import key_figure, read_figures, why_held
-from grpo.graph.keys import node_key
+from grpo.graph.keys import missing_inputs, node_key
 from grpo.graph.launch import Ended, tail
 from grpo.graph.parse import Graph, Node
 from grpo.graph.state import (
@@ -99,11 +100,15 @@ def run_nodes(
     """
     for name in (until, from_):
         if name is not None and name not in graph.nodes:
-            raise ConfigError(f"no stage {name!r} in {graph.name}; there are {', '.join(graph.nodes)}")
+            hint = did_you_mean(name, list(graph.nodes)) or f"; there are {', '.join(graph.nodes)}"
+            raise ConfigError(f"no stage {name!r} in {graph.name}{hint}")
     chosen = graph.ancestors(until) if until else set(graph.nodes)
     redo = graph.descendants(from_) & chosen if from_ else set()
     if from_ and not redo:
-        raise ConfigError(f"--from {from_} comes after --until {until}; nothing would run")
+        raise ConfigError(f"--until {until} does not need --from {from_}; nothing would run")
+    missing = [fault for name in graph.nodes if name in chosen for fault in missing_inputs(graph.nodes[name])]
+    if missing:  # now, and not when the stage's turn comes: hours later, and with its folder set aside
+        raise ConfigError("\n".join(missing))
     with held_alone(graph.run_dir):
         for name in chosen:
             read_state(graph.nodes[name].folder)  # refuses folders of others before the first stage runs
@@ -181,6 +186,7 @@ def _run(
         return View(status, before + time.monotonic() - started, line, peak)
 
     log = log_file(node)
+    earlier = log.stat().st_size if log.exists() else 0
     screen.show(node.name, view("running", ""))
     try:
         ended = launch(node, log, lambda line: screen.show(node.name, view("running", line)))
@@ -193,8 +199,8 @@ def _run(
         progress.views[node.name] = view("failed", f"exit code {ended.code}")
         screen.show(node.name, progress.views[node.name])
         raise RunError(
-            f"stage {node.name} (grpo {node.command}) failed with exit code {ended.code}; {log} ends:\n{tail(log)}\n"
-            "Mend it and run the same command again: it goes on from here"
+            f"stage {node.name} (grpo {node.command}) failed with exit code {ended.code}; {log} ends:\n"
+            f"{tail(log, earlier)}\nMend it and run the same command again: it goes on from here"
         )
     state = replace(state, state="done", outputs=take_artefacts(node))
     write_state(node.folder, state)

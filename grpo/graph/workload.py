@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from data_recipes.config import DatasetConfig
+from data_recipes.config import DatasetConfig, source_kind
+from data_recipes.procedural import PROCEDURAL
+from data_recipes.reasoning_gym import DEFAULT_COUNT
 from grpo.graph.parse import Node
 from grpo.graph.plan_config import StagePlan
 from grpo.schedules import max_tokens_at
@@ -123,10 +125,11 @@ def _rl(config: Any, plan: StagePlan, mean: float | None) -> Workload:
 def _supervised(command: str, config: Any, plan: StagePlan, mean: float | None) -> Workload:
     if plan.examples is None:
         return Workload(steps=config.max_steps)
-    steps = -(-plan.examples // config.batch_size) * config.epochs
+    every = plan.examples * config.epochs  # laid end to end: only the run's last batch may be smaller
+    steps = -(-every // config.batch_size)
     if config.max_steps is not None:
         steps = min(steps, config.max_steps)
-    sequences = steps * config.batch_size
+    sequences = min(steps * config.batch_size, every)
     if command == "reward-model" and config.objective == "pairwise":
         sequences *= MEMBERS_OF_A_PAIR
     trained = sequences * mean if mean else None
@@ -139,12 +142,13 @@ def count_prompts(sources: Sequence[DatasetConfig], plan: StagePlan) -> int | No
         return plan.prompts
     total = 0
     for source in sources:
-        if source.source == "chain":
-            found: int | None = int(source.params.get("count", 4096))
-        elif source.source == "r1-world":
+        found = source.limit
+        if source.source == "r1-world":
             found = sum(int(source.params.get(kind, 0)) for kind in ("math", "general", "safety"))
-        else:
-            found = source.limit
+        elif source.source in PROCEDURAL:
+            found = getattr(PROCEDURAL[source.source].params.model_validate(source.params), "count", None)
+        elif source_kind(source.source) == "gym":
+            found = int(source.params.get("count", DEFAULT_COUNT))
         if found is None:
             return None
         total += min(found, source.limit) if source.limit else found

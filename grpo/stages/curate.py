@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
-from data_recipes.curate import CurateRules, Sample, curate, r1_format
+from data_recipes.curate import CurateRules, Sample, curate, r1_format, verdicts
 from data_recipes.curate_config import CurateConfig
 from data_recipes.decontaminate import EvaluationGrams, evaluation_grams, is_contaminated
 from data_recipes.errors import DataError
@@ -21,31 +24,39 @@ from grpo.stages.pairs import write_parquet
 from rewards.registry import load_function
 
 console = Console()
+PROVENANCE = ("question", "kind", "language", "source", "model")
+"""Columns that go from a row into the result as they are: text or null."""
 
 
 def run(config: CurateConfig) -> dict[str, Any]:
     """Write the rows and return the counts; a pure function of the files, the rewriter and the seed.
 
     Raises:
-        DataError: a bad row by file and line, an id that comes twice, or nothing left.
+        DataError: bad rows by file and line, an id that comes twice, a rewriter that fails, or nothing left.
         RewardLoadError: the rewriter is not found.
     """
     rewrite = load_rewriter(config.rewrite)
     evaluation = read_evaluation(config)
     origins: dict[str, Mapping[str, Any]] = {}
     samples = []
+    bad = BadRows()
     for source in config.sources:
-        for where, row in read_rows(DatasetConfig(source=source)):
-            sample = to_sample(where, row, config.correct)
-            if sample.id in origins:
-                raise DataError(f"{where}: id {sample.id!r} comes twice")
-            origins[sample.id] = {**row, "origin": source}
-            samples.append(sample)
+        for where, row in read_rows(DatasetConfig(source=source), on_bad=bad.add):
+            with bad.caught():
+                sample = to_sample(where, row, config.deciding)
+                if sample.id in origins:
+                    raise DataError(
+                        f"{where}: id {sample.id!r} comes twice, first at {origins[sample.id]['where']}; give every "
+                        "sample its own"
+                    )
+                origins[sample.id] = {**row, "origin": short_name(source), "where": where}
+                samples.append(sample)
+    bad.settle(config.bad_rows, ", ".join(config.sources))
     limits = ReadabilityLimits(
         config.min_language_share, config.max_paragraph_words, config.allow_code, config.max_repeated_share
     )
     rules = CurateRules(
-        config.correct, config.min_score, limits, config.per_prompt, config.choose, config.seed
+        config.deciding, config.min_score, limits, config.per_prompt, config.choose, config.seed
     )
     curated = curate(samples, rules, evaluation)
     dropped = Counter(curated.dropped)
@@ -56,6 +67,16 @@ def run(config: CurateConfig) -> dict[str, Any]:
         except ValueError:
             dropped["not_rewritten"] += 1
             continue
+        except Exception as error:  # the rewriter is the user's own
+            place = origins[sample.id]["where"]
+            raise DataError(
+                f"rewrite = {config.rewrite!r}, {place}: {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(completion, str) or not completion.strip():
+            raise DataError(
+                f"rewrite = {config.rewrite!r}, {origins[sample.id]['where']}: gave {completion!r}; return the new "
+                "completion, or raise ValueError where there is none"
+            )
         if evaluation is not None and is_contaminated(completion, evaluation):
             dropped["contaminated"] += 1  # a rewriter may bring in what the sample had not
             continue
@@ -69,15 +90,19 @@ def run(config: CurateConfig) -> dict[str, Any]:
                 "kind": from_row.get("kind"),
                 "language": sample.language,
                 "source": from_row.get("source"),
-                "score": sample.components[config.correct],
+                "score": min(verdicts(sample, config.deciding)),
                 "origin": from_row["origin"],
                 "model": from_row.get("model"),
             }
         )
     counts: dict[str, Any] = {"samples": len(samples), "dropped": dict(sorted(dropped.items()))}
+    if config.min_language_share is not None and (unknown := sum(not row["language"] for row in rows)):
+        counts["language_unknown"] = unknown  # the language filter has not looked at them
     counts["kept"] = len(rows)
-    mixed, contaminated = read_mix(config, evaluation)
+    mixed, contaminated, mix_bad = read_mix(config, evaluation)
     counts |= {"mixed": len(mixed), "mix_contaminated": contaminated}
+    if bad.count or mix_bad:
+        counts["bad_rows"] = bad.count + mix_bad
     if not rows:
         raise DataError(f"no sample is left of {counts}; loosen a filter or sample more")
     write_parquet(config.out, [*rows, *mixed])
@@ -86,7 +111,7 @@ def run(config: CurateConfig) -> dict[str, Any]:
     return counts
 
 
-def to_sample(where: str, row: Mapping[str, Any], correct: str) -> Sample:
+def to_sample(where: str, row: Mapping[str, Any], correct: Sequence[str]) -> Sample:
     """A row as a sample.
 
     Raises:
@@ -95,20 +120,43 @@ def to_sample(where: str, row: Mapping[str, Any], correct: str) -> Sample:
     for name in ("id", "prompt_id", "prompt_text", "completion_text"):
         if not isinstance(row.get(name), str):
             raise DataError(f"{where}: {name} = {row.get(name)!r}; expected text")
-    if correct not in row:
-        raise DataError(f"{where}: no column {correct!r}; set correct to a reward component of the samples")
-    value = row[correct]
-    if value is not None and not isinstance(value, int | float):
-        raise DataError(f"{where}: {correct} = {value!r}; expected a number or null")
+    if not row["prompt_text"].strip():
+        raise DataError(f"{where}: prompt_text is empty")
+    check_provenance(where, row)
+    there = {name: row[name] for name in correct if name in row}
+    if not there:
+        raise DataError(
+            f"{where}: no column {' or '.join(map(repr, correct))}; set correct to a reward component of the samples"
+        )
+    for name, value in there.items():
+        if value is not None and not isinstance(value, int | float):
+            raise DataError(f"{where}: {name} = {value!r}; expected a number or null")
     return Sample(
         id=row["id"],
         prompt_id=row["prompt_id"],
         prompt=row["prompt_text"],
         completion=row["completion_text"],
-        components={correct: value},
+        components=there,
         language=row.get("language"),
         is_truncated=row.get("finish_reason") == "length",
+        question=row.get("question"),
     )
+
+
+def check_provenance(where: str, row: Mapping[str, Any]) -> None:
+    """Refuse a row whose columns of provenance are no text: a Parquet column has one type.
+
+    Raises:
+        DataError: names the place.
+    """
+    for name in PROVENANCE:
+        if row.get(name) is not None and not isinstance(row[name], str):
+            raise DataError(f"{where}: {name} = {row[name]!r}; expected text or null")
+
+
+def short_name(source: str) -> str:
+    """A file with its folder: enough to know a stage by, and the same wherever the run directory is."""
+    return "/".join(Path(source).parts[-2:])
 
 
 def load_rewriter(name: str | None) -> Callable[[str, str], str]:
@@ -133,37 +181,51 @@ def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
     if not config.decontaminate:
         return None
     texts: list[str] = []
+    bad = BadRows()
     for held_out in config.decontaminate:
-        for where, row in read_rows(held_out.rows):
-            for name in held_out.fields:
-                if not isinstance(row.get(name), str):
-                    raise DataError(f"{where}: {name} = {row.get(name)!r}; expected text")
-                texts.append(row[name])
+        for where, row in read_rows(held_out.rows, on_bad=bad.add):
+            with bad.caught():
+                for name in held_out.fields:
+                    if not isinstance(row.get(name), str):
+                        raise DataError(
+                            f"{where}: {name} = {row.get(name)!r}; expected text (fields names other columns)"
+                        )
+                    texts.append(row[name])
+    bad.settle("error", "", mend="")  # a question that is not read would be let pass
+    if not texts:
+        raise DataError(
+            f"{', '.join(h.source for h in config.decontaminate)}: no rows; nothing would be held against them"
+        )
     return evaluation_grams(texts, config.ngram)
 
 
-def read_mix(config: CurateConfig, evaluation: EvaluationGrams | None) -> tuple[list[dict[str, Any]], int]:
-    """Rows to add, and how many were left out as contaminated.
+def read_mix(
+    config: CurateConfig, evaluation: EvaluationGrams | None
+) -> tuple[list[dict[str, Any]], int, int]:
+    """Rows to add, and how many were left out as contaminated and as bad.
 
     Raises:
         DataError: a row without prompt or completion.
     """
     rows: list[dict[str, Any]] = []
     contaminated = 0
+    bad = BadRows()
     for number, file in enumerate(config.mix):
-        for index, (where, row) in enumerate(read_rows(DatasetConfig(source=file.source))):
-            if index == file.limit:
-                break
-            for name in ("prompt", "completion"):
-                if not isinstance(row.get(name), str):
-                    raise DataError(f"{where}: {name} = {row.get(name)!r}; expected text")
-            pair = row["prompt"], row["completion"]
-            if evaluation is not None and any(is_contaminated(text, evaluation) for text in pair):
-                contaminated += 1
-                continue
-            own = {name: row.get(name) for name in ("question", "kind", "language", "source", "model")}
-            rows.append(
-                {"id": f"mix{number}/{index}", "prompt": pair[0], "completion": pair[1], **own,
-                 "score": None, "origin": file.source}
-            )  # fmt: skip
-    return rows, contaminated
+        of_file = islice(read_rows(DatasetConfig(source=file.source), on_bad=bad.add), file.limit)
+        for index, (where, row) in enumerate(of_file):
+            with bad.caught():
+                for name in ("prompt", "completion"):
+                    if not isinstance(row.get(name), str) or not row[name].strip():
+                        raise DataError(f"{where}: {name} = {row.get(name)!r}; expected text")
+                check_provenance(where, row)
+                own = {name: row.get(name) for name in PROVENANCE}
+                texts = [row["prompt"], row["completion"], own["question"] or ""]
+                if evaluation is not None and any(is_contaminated(text, evaluation) for text in texts):
+                    contaminated += 1
+                    continue
+                rows.append(
+                    {"id": f"mix{number}/{index}", "prompt": texts[0], "completion": texts[1], **own,
+                     "score": None, "origin": short_name(file.source)}
+                )  # fmt: skip
+    bad.settle(config.bad_rows, ", ".join(file.source for file in config.mix))
+    return rows, contaminated, bad.count

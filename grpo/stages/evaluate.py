@@ -51,7 +51,10 @@ def run(config: EvalStageConfig, address: str | None) -> EvalResult:
     with connect(address):
         samplers = start_samplers(config, model_dir, dtype, version=0)
         try:
+            samplers.rollouts.wait_started()
+            sampling = time.monotonic()
             result, scored = run_eval(config, 0, prompts, samplers.rollouts, samplers.rewards, stops)
+            seconds = time.monotonic() - sampling
         finally:
             samplers.close()
     config.run_dir.mkdir(parents=True, exist_ok=True)
@@ -59,7 +62,15 @@ def run(config: EvalStageConfig, address: str | None) -> EvalResult:
     write_atomic(config.run_dir / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     MetricsWriter(config.run_dir, resume_step=-1).write_eval(result.row())
     SampleWriter(config.run_dir, resume_step=-1).write_eval(0, scored)
-    summary = {"seed": config.seed, **result.row(), "minutes": round((time.monotonic() - started) / 60, 3)}
+    lengths = [len(sample.token_ids) for group in scored for sample in group.group.samples]
+    summary = {
+        "seed": config.seed,
+        **result.row(),
+        "samples": len(lengths),
+        "tokens": sum(lengths),
+        "tokens_per_s": round(sum(lengths) / seconds, 1),
+        "minutes": round((time.monotonic() - started) / 60, 3),
+    }
     write_atomic(config.run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
     Console().print(table(result, str(model_dir)))
     return result

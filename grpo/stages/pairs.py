@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
 from data_recipes.preferences import (
@@ -38,12 +39,12 @@ R1_VOTES = 4
 
 def run(config: PairsConfig) -> dict[str, Any]:
     """Write the pairs and return the counts; a pure function of the file, the judge and the seed."""
-    completions = read_completions(config)
+    completions, read = read_completions(config)
     if config.objective == "pointwise":
-        return _labels(config, completions)
+        return _labels(config, completions, read)
     drawn = draw_pairs(completions, config.pairs_per_prompt, config.seed)
     prompts = len({c.prompt_id for c in completions})
-    counts: dict[str, Any] = {"completions": len(completions), "prompts": prompts, "pairs": len(drawn)}
+    counts: dict[str, Any] = {**read, "prompts": prompts, "pairs": len(drawn)}
     kept, filtered = judge(config, drawn)
     counts |= filtered
     if config.max_length_ratio is not None:
@@ -62,27 +63,38 @@ def run(config: PairsConfig) -> dict[str, Any]:
     return counts
 
 
-def read_completions(config: PairsConfig) -> list[Completion]:
-    """Rows of the file whose kind is asked for.
+def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, int]]:
+    """Rows of the file whose kind is asked for, and counts: "completions", with bad rows left out "bad_rows".
 
     Raises:
-        DataError: a row without its columns, by file and line; or none of these kinds.
+        DataError: rows without their columns, or a prompt's id under which another prompt stands, by file and line; or
+            none of these kinds.
     """
     found: list[Completion] = []
+    first: dict[str, tuple[str, str]] = {}
+    bad = BadRows()
     own = ("prompt_id", "prompt_text", "completion_text")
-    for where, row in read_rows(DatasetConfig(source=config.source)):
-        for name in own:
-            if not isinstance(row.get(name), str):
-                raise DataError(
-                    f"{where}: {name} = {row.get(name)!r}; expected text, as `grpo sample` writes"
-                )
-        if not config.kinds or row.get("kind") in config.kinds:
-            rest = {name: value for name, value in row.items() if name not in own}
+    for where, row in read_rows(DatasetConfig(source=config.source), on_bad=bad.add):
+        with bad.caught():
+            for name, wanted in (*((name, True) for name in own), ("kind", False)):
+                value = row.get(name)
+                if not isinstance(value, str) and (wanted or value is not None):
+                    raise DataError(f"{where}: {name} = {value!r}; expected text, as `grpo sample` writes")
             prompt_id, prompt, text = (row[name] for name in own)
-            found.append(Completion(prompt_id, prompt, text, row.get("kind"), rest))
+            if not prompt.strip():
+                raise DataError(f"{where}: prompt_text is empty")
+            place, before = first.setdefault(prompt_id, (where, prompt))
+            if before != prompt:
+                raise DataError(
+                    f"{where}: prompt_id {prompt_id!r} stands for another prompt_text at {place}; give each its own"
+                )
+            if not config.kinds or row.get("kind") in config.kinds:
+                rest = {name: value for name, value in row.items() if name not in own}
+                found.append(Completion(prompt_id, prompt, text, row.get("kind"), rest))
+    bad.settle(config.bad_rows, config.source)
     if not found:
         raise DataError(f"{config.source}: no completion of kinds {', '.join(config.kinds) or '(any)'}")
-    return found
+    return found, {"completions": len(found)} | ({"bad_rows": bad.count} if bad.count else {})
 
 
 def judge(
@@ -96,7 +108,12 @@ def judge(
     for first, second in drawn:
         if compare is not None:
             count = config.judge.votes or R1_VOTES
-            votes = judge_pair(compare, first, second, count, config.judge.swap, config.seed)
+            try:
+                votes = judge_pair(compare, first, second, count, config.judge.swap, config.seed)
+            except Exception as error:  # the judge is the user's own
+                raise DataError(
+                    f"judge {config.judge.name!r}, prompt {first.prompt_id}: {type(error).__name__}: {error}"
+                ) from error
             if votes is None:
                 counts["order"] += 1
                 continue
@@ -161,7 +178,7 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         building.unlink(missing_ok=True)
 
 
-def _labels(config: PairsConfig, completions: Sequence[Completion]) -> dict[str, Any]:
+def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[str, int]) -> dict[str, Any]:
     values = _values(config.judge, completions)
     rows: list[dict[str, Any]] = [
         {
@@ -175,7 +192,7 @@ def _labels(config: PairsConfig, completions: Sequence[Completion]) -> dict[str,
     ]
     good = sum(row["label"] for row in rows)
     counts = {
-        "completions": len(completions),
+        **read,
         "unjudged": len(completions) - len(rows),
         "label_1": good,
         "label_0": len(rows) - good,

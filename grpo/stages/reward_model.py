@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grpo.hardware import resolve_compute_dtype
@@ -34,7 +36,9 @@ def run(config: RewardModelConfig, address: str | None) -> dict[str, Any]:
 
     summary = run_supervised(config, "grpo reward-model", read, address)
     # Always, also for a run that an earlier call finished and did not come to mark.
-    card = {"objective": config.objective, "reads": config.reads, "base": config.policy.model}
+    # The base without the folders above it: the card is part of the artefact, which is the same in every run directory.
+    base = "/".join(Path(config.policy.model).parts[-2:])
+    card = {"objective": config.objective, "reads": config.reads, "base": base}
     write_atomic(config.model_dir / CARD, json.dumps(card, indent=2) + "\n")
     if config.objective == "pointwise" and config.eval.holdout and "final_heldout_auc" not in summary:
         summary["final_heldout_auc"] = _heldout_auc(config, held or list(read_job(config).held_out))
@@ -65,10 +69,11 @@ def read_job(config: RewardModelConfig) -> Job:
 def auc(values: Sequence[float], labels: Sequence[float]) -> float | None:
     """P(value of a random good one > value of a random bad one), ties one half; None without both labels."""
     good = [v for v, y in zip(values, labels, strict=True) if y]
-    bad = [v for v, y in zip(values, labels, strict=True) if not y]
+    bad = sorted(v for v, y in zip(values, labels, strict=True) if not y)
     if not good or not bad:
         return None
-    return sum((g > b) + 0.5 * (g == b) for g in good for b in bad) / (len(good) * len(bad))
+    beaten = sum(bisect_left(bad, g) + bisect_right(bad, g) for g in good)  # twice, where there is no tie
+    return beaten / 2 / (len(good) * len(bad))
 
 
 def _heldout_auc(config: RewardModelConfig, held: Sequence[Labelled]) -> float | None:

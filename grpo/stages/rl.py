@@ -24,7 +24,7 @@ from grpo.hardware import resolve_compute_dtype
 from grpo.loop import LoopState, PhaseRecord, train
 from grpo.metrics import MetricsWriter, SampleWriter, summary_line
 from grpo.report import write_report
-from grpo.run_dir import facts, hash_prompts, open_run, write_atomic
+from grpo.run_dir import facts, hash_columns, hash_prompts, keep_facts, open_run, write_atomic
 from policies.facts import PolicyFacts, read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
 from rewards.pool import check_reward
@@ -60,10 +60,12 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
             console.print(f"{config.run_dir} is complete; nothing to do")
             return json.loads(summary_path.read_text(encoding="utf-8"))
         inputs = read_inputs(config)
-        manifest = config.run_dir / "manifest.json"
-        if not manifest.exists():
-            hashes = {"train": hash_prompts(inputs.prompts), "eval": hash_prompts(inputs.eval_prompts)}
-            write_atomic(manifest, json.dumps(facts(config.seed, hashes, inputs.model_dir), indent=2) + "\n")
+        hashes = {
+            "train": hash_prompts(inputs.prompts),
+            "train columns": hash_columns(inputs.prompts),
+            "eval": hash_prompts(inputs.eval_prompts),
+        }
+        keep_facts(config.run_dir, facts(config.seed, hashes, inputs.model_dir))
         checkpoint = latest(config.run_dir / "checkpoints")
         state = LoopState(checkpoint.step, checkpoint.extra["cursor"]) if checkpoint else LoopState()
         console.print(plan(config, inputs, state))

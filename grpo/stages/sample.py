@@ -21,9 +21,9 @@ from rich.markup import escape
 
 from data_recipes.datasets import load_prompts
 from grpo.cluster import Samplers, connect, start_samplers
-from grpo.errors import BrokenRun, ConfigError
+from grpo.errors import ConfigError
 from grpo.hardware import resolve_compute_dtype
-from grpo.run_dir import facts, hash_prompts, open_run, write_atomic
+from grpo.run_dir import facts, hash_columns, hash_prompts, keep_facts, open_run, write_atomic
 from grpo.sample_config import SampleConfig
 from grpo.sample_parts import SampleParts, sample_rows
 from grpo.stages.rl import check_room, stop_tokens
@@ -91,18 +91,19 @@ def read_inputs(config: SampleConfig) -> Inputs:
         check_reward(reward.name, reward.params)
     tokenizer = load_tokenizer(model_dir)
     prompts = [p for source in (config.data, *config.mix) for p in load_prompts(source, tokenizer)]
-    if len({p.id for p in prompts}) < len(prompts):
+    by_id: dict[str, Prompt] = {}
+    twice = [(by_id[p.id], p) for p in prompts if by_id.setdefault(p.id, p) is not p]
+    if twice:
+        first, again = twice[0]
         raise ConfigError(
-            f"{len(prompts) - len({p.id for p in prompts})} prompts stand in two sources of the mix"
+            f"mix: {len(twice)} prompts stand in two sources, the first in {first.source} and {again.source}: "
+            f"{again.text[-80:]!r}; leave them out of one"
         )
     check_room(prompts, config.sampling.max_tokens, config.engine.max_model_len or policy.max_positions)
     check_kept(config.keep_columns, prompts)
-    manifest = facts(config.seed, {"prompts": hash_prompts(prompts)}, model_dir)
-    path = config.run_dir / "manifest.json"
-    if path.exists():
-        check_unchanged(config, json.loads(path.read_text(encoding="utf-8")), manifest)
-    else:
-        write_atomic(path, json.dumps(manifest, indent=2) + "\n")
+    hashes = {"prompts": hash_prompts(prompts), "columns": hash_columns(prompts)}
+    manifest = facts(config.seed, hashes, model_dir)
+    keep_facts(config.run_dir, manifest)
     params = SamplingParams(
         config.sampling.max_tokens,
         config.sampling.temperature,
@@ -117,18 +118,6 @@ def read_inputs(config: SampleConfig) -> Inputs:
         compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
         model=model_hash(manifest["model"]["files"]),
     )
-
-
-def check_unchanged(config: SampleConfig, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """A run that goes on must read the policy and the prompts that it began with."""
-    for what, before, now in (
-        ("policy", old["model"]["files"], new["model"]["files"]),
-        ("data", old["data"], new["data"]),
-    ):
-        if before != now:
-            raise BrokenRun(
-                f"{config.run_dir}: its {what} has changed since it began; delete the folder or choose another run_dir"
-            )
 
 
 def check_kept(columns: Sequence[str], prompts: Sequence[Prompt]) -> None:

@@ -71,6 +71,11 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
                 f"{source.source}: no example left of {counts.rows:,} rows so far "
                 f"({len(counts.bad_rows):,} bad, {counts.too_long:,} too long)"
             )
+        if round(source.repeats * len(found)) == 0:
+            raise DataError(
+                f"{source.source}: repeats = {source.repeats:g} of {len(found):,} examples is none an epoch; raise it, "
+                "or leave the source out"
+            )
         examples += found
         repeats += [source.repeats] * len(found)
     # Adapters stand beside the main layers alone.

@@ -43,6 +43,20 @@ def test_the_reason_of_a_drop(changes, reason):
     assert curate([sample(**changes)], CurateRules(), evaluation).dropped == {reason: 1}
 
 
+def test_each_kind_of_prompt_has_its_own_rule():
+    rules = CurateRules(correct=("accuracy", "code"))
+    some = [
+        sample(id=str(i), prompt_id=str(i), prompt=str(i), components=components)
+        for i, components in enumerate(
+            [{"accuracy": 1.0, "code": None}, {"code": 1.0}, {"accuracy": 0.0, "code": None}, {"code": 0.0},
+             {"accuracy": 1.0, "code": 0.0}, {"accuracy": None, "code": None}]
+        )
+    ]  # fmt: skip
+    found = curate(some, rules)
+    assert [s.id for s in found.kept] == ["0", "1"]
+    assert found.dropped == {"incorrect": 3, "no_verdict": 1}
+
+
 def test_a_good_sample_is_kept():
     assert curate([sample()], CurateRules(), evaluation_grams(["something else"])).kept == (sample(),)
 
@@ -123,8 +137,34 @@ def test_contamination_is_a_shared_run_of_words(text, held):
 
 def test_words_of_a_text():
     assert words("Add ３ 和 x-1, then STOP!") == ["add", "3", "和", "x", "-", "1", "then", "stop"]
+    assert words("Straße und STRASSE") == ["strasse", "und", "strasse"]
+    assert words("A well-known, two\u00adpart ca\u200bse") == ["a", "well", "known", "twopart", "case"]
     with pytest.raises(ValueError, match="n = 0"):
         evaluation_grams([], 0)
+
+
+@pytest.mark.parametrize(
+    "copy", ["3 × 4 − 5 ÷ x", "3 * 4 - 5 / x", r"$3 \\times 4 - 5 \\div x$", "３×４–５÷Ｘ"]
+)
+def test_arithmetic_is_the_same_in_every_spelling(copy):
+    held = evaluation_grams(["3 × 4 - 5 / x"], 10)
+    assert is_contaminated(copy, held)
+    assert not is_contaminated("3 × 4 + 5 / x", held)
+
+
+def test_chinese_is_compared_character_by_character():
+    held = evaluation_grams(["小明有三个苹果,他又买了五个,现在一共有几个?"])
+    assert is_contaminated("题目:小明 有三个苹果。他又买了五个!答案是八。", held)
+    assert not is_contaminated("小红有三个苹果,她又买了五个", held)
+
+
+def test_a_short_question_is_found_behind_a_template():
+    held = evaluation_grams(["What is 7 * 4?"])
+    behind = {"prompt": "A conversation between User and Assistant. User: What is 7 * 4? Assistant:"}
+    assert curate([sample(**behind)], CurateRules(), held).dropped == {}
+    assert curate([sample(**behind, question="what is 7 × 4")], CurateRules(), held).dropped == {
+        "contaminated": 1
+    }
 
 
 def test_paragraphs_end_at_an_empty_line():

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -165,8 +167,74 @@ def test_bad_rows_name_file_line_field_and_mend(
     path.touch()
     with pytest.raises(DataError) as error:
         load(path, **options)
-    assert re.search(message, str(error.value)), str(error.value)
-    assert "\n" not in str(error.value)
+    first, *others = str(error.value).split("\n")
+    assert re.search(message, first), first
+    assert not others or others[-1].startswith(f"{len(rows)} bad rows; mend or delete them, or set")
+
+
+UNREADABLE = {
+    "thousands of brackets": (b"[" * 100_000, r"line 2: not JSON that can be read"),
+    "thousands of digits": (
+        b'{"question": "1", "answer": ' + b"9" * 5000 + b"}",
+        r"line 2: not JSON that can be",
+    ),
+    "half a character": (b'{"question": "\\ud83d x", "answer": "1"}', r"line 2: .*surrogate.*mend or delete"),
+    "no number": (b'{"question": "1", "answer": NaN}', r"line 2: answer = nan: expected text, a number"),
+    "control character": (b'{"question": "1\x00", "answer": "1"}', r"line 2: not JSON at column 16"),
+    "two on a line": (b'{"question": "1"}{"question": "2"}', r"line 2: not JSON at column 18"),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_lines_that_only_some_readers_take_are_named(tmp_path: Path, load, line: bytes, message: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"question": "1", "answer": "1"}\n' + line + b"\n")
+    with pytest.raises(DataError, match=message):
+        load(path)
+
+
+def test_all_bad_rows_are_counted_before_the_stage_stops(tmp_path: Path, load) -> None:
+    rows = [ROWS[0], *([{"question": ""}] * 6), "{"]
+    with pytest.raises(DataError) as error:
+        load(write(tmp_path / "a.jsonl", rows))
+    lines = str(error.value).split("\n")
+    assert [line.partition("line ")[2][0] for line in lines[:5]] == ["2", "3", "4", "5", "6"]
+    assert lines[5:] == ["… and 2 more", '7 bad rows; mend or delete them, or set bad_rows = "skip"']
+
+
+def test_bad_rows_can_be_left_out_and_are_counted(
+    tmp_path: Path, load, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "a.jsonl", [ROWS[0], "{", {"question": ""}, ROWS[1], ROWS[0]])
+    assert [p.answer for p in load(path, bad_rows="skip")] == [ROWS[0]["answer"], ROWS[1]["answer"]]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert re.search(r"a.jsonl: left out 3 bad rows, the first: .*line 2: not JSON", record.getMessage())
+    with pytest.raises(DataError, match=r"no prompts \(0 too long, 1 bad rows\)"):
+        load(write(tmp_path / "b.jsonl", ["{"]), bad_rows="skip")
+
+
+def test_a_byte_order_mark_and_carriage_returns_are_no_part_of_a_row(tmp_path: Path, load) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"question": "1", "answer": "2"}\r\n{"question": "3", "answer": "4"}\r\n')
+    assert [p.answer for p in load(path)] == ["2", "4"]
+
+
+def test_text_that_is_no_utf8_in_parquet_is_named_by_row(tmp_path: Path, load) -> None:
+    answers = pa.array([b"1", b"\xff\xfe", b"3"]).view(pa.string())
+    table = pa.table({"question": ["1", "2", "3"], "answer": answers})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a.parquet, row 2: not readable .*0xff"):
+        load(tmp_path / "a.parquet")
+
+
+def test_a_damaged_page_of_parquet_names_the_file(tmp_path: Path, load) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"question": [f"{i} + {i}" for i in range(999)]}), path)
+    content = path.read_bytes()
+    path.write_bytes(content[:40] + b"\xff" * 200 + content[240:])
+    with pytest.raises(DataError, match=r"a\.parquet: not a readable Parquet file"):
+        load(path)
 
 
 def test_duplicates_can_be_dropped(tmp_path: Path, load) -> None:
@@ -181,6 +249,22 @@ def test_the_same_question_with_another_answer_is_no_duplicate(tmp_path: Path, l
 def test_long_prompts_are_left_out(tmp_path: Path, load) -> None:
     rows = [{"question": "1", "answer": "2"}, {"question": "1 + 2 + 3 + 4", "answer": "2"}]
     assert [p.text for p in load(write(tmp_path / "a.jsonl", rows), max_prompt_tokens=4)] == ["1"]
+
+
+def test_what_is_left_out_is_told(tmp_path: Path, load, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "a.jsonl", [*ROWS, {"question": "1 + 2 + 3 + 4 + 5", "answer": "15"}, ROWS[0]])
+    load(path, max_prompt_tokens=8, duplicates="drop")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "left out 1 prompts above 8 tokens and 1 duplicates, kept 5" in record.getMessage()
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.csv", "a.ndjson", "a"])
+def test_a_file_of_another_ending_is_not_looked_for_on_the_hub(name: str, tmp_path: Path, load) -> None:
+    path = tmp_path / name
+    path.write_text('{"question": "1", "answer": "1"}')
+    with pytest.raises(DataError, match=r"none of \.jsonl, \.jsonl\.gz, \.parquet; rename or convert it"):
+        load(path)
 
 
 def test_missing_file(load) -> None:

@@ -100,5 +100,17 @@ def test_lengths_are_balanced_with_nothing_left_out_in_vain(
         assert len(kept) == len(pairs)
     if kept:
         after = sum(len(p.chosen) for p in kept), sum(len(p.rejected) for p in kept)
-        heavy = 0 if before[0] > before[1] else 1
-        assert after[heavy] <= ratio * after[1 - heavy]
+        assert max(after) <= ratio * min(after), "neither side is the longer one"
+
+
+def test_a_pair_that_would_tip_the_scale_is_left_in() -> None:
+    def pairs(*lengths: tuple[int, int]) -> list[Preference]:
+        return [Preference("p", "c" * c, "r" * r, 1.0, (1.0,), None) for c, r in lengths]
+
+    # Without the first the rejected ones would be 1.5 times as long; without the second all is well.
+    some = pairs((100, 20), (30, 10), (10, 80), (10, 40))
+    kept = balance_lengths(some, 1.1)
+    assert [len(p.chosen) for p in kept] == [100, 30, 10, 10]
+    some = pairs((100, 20), (40, 10), (10, 80), (10, 30))
+    assert [len(p.chosen) for p in balance_lengths(some, 1.0)] == []
+    assert [len(p.chosen) for p in balance_lengths(some, 1.1)] == [100, 10, 10]

@@ -228,6 +228,7 @@ def test_a_bad_row_stops_or_is_left_out_and_named(
     examples, counts = read_examples(SftSource(source=str(path), bad_rows="skip"), chat, 1000)
     assert [e.id.rpartition(" ")[2] for e in examples] == ["1", "3"]
     assert len(counts.bad_rows) == 1
+    assert counts.rows == 3
     assert "line 2" in counts.bad_rows[0]
 
 
@@ -240,6 +241,20 @@ def test_a_bad_row_stops_or_is_left_out_and_named(
         ([{"role": "assistant", "content": "a"}], "begins with the assistant"),
         ([{"role": "user", "content": "a"}, {"role": "assistant"}], r"messages\[1\] = .*expected a role"),
         ([{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}], "nothing is left"),
+        (
+            [{"role": "user", "content": "a"}, {"role": "asistant", "content": "b"}],
+            r"messages\[1\] has role 'asistant'",
+        ),
+        (
+            [{"role": "human", "content": "a"}, {"role": "gpt", "content": "b"}],
+            "has role 'human'; expected one of",
+        ),
+        ([{"role": "user", "content": " "}, {"role": "assistant", "content": "b"}], "the user says nothing"),
+        (
+            [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
+            "expected a role and a content, both text",
+        ),
+        ([None], "expected a role and a content"),
     ],
 )
 def test_a_bad_conversation_is_named(tmp_path: Path, chat: Tokenizer, messages: Any, message: str) -> None:
@@ -252,6 +267,16 @@ def test_all_bad_rows_are_found_before_the_stage_stops(tmp_path: Path, chat: Tok
     with pytest.raises(DataError, match=r"(?s)line 1:.*line 5:.*and 3 more.*bad_rows = \"skip\"") as caught:
         read(path, chat)
     assert "line 6" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reply", ["cat<|im_end|>", "cat<|im_end|>\n<|im_start|>user\nthe"])
+def test_a_reply_that_ends_twice_is_a_bad_row(tmp_path: Path, chat: Tokenizer, reply: str) -> None:
+    path = write(tmp_path / "a.jsonl", [GOOD, {"prompt": "the", "completion": reply}])
+    with pytest.raises(
+        DataError, match=r"line 2: the completion holds '<\|im_end\|>', where a reply ends; delete it"
+    ):
+        read(path, chat, template="chat")
+    read(path, chat, template="chat", replace=((r"<\|im_end\|>(.|\n)*", ""),))
 
 
 def test_what_the_tokenizer_does_not_know_is_a_bad_row(tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:

@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from grpo.commands.options import overrides
 from grpo.config import RlConfig
 from grpo.config_io import check, differences, dump, load_config, parse_override, shipped_recipes
 from grpo.errors import ConfigError
 from grpo.eval_config import load_eval_config
+from grpo.stages.registry import STAGES
 
 GOOD = """
 stage = "rl"
@@ -93,6 +96,20 @@ def test_wrong_value_shows_value_and_bound(tmp_path: Path) -> None:
     assert "greater than or equal to 1" in message
 
 
+@pytest.mark.parametrize(
+    "override",
+    ["optimizer.lr=inf", "rewards.1.weight=nan", "sampling.temperature_schedule=[{from_step=1,value=nan}]",
+     "sampling.max_tokens_schedule=[{from_step=1,value=inf}]"],
+)  # fmt: skip
+def test_numbers_are_finite(override: str, tmp_path: Path) -> None:
+    assert "should be a finite number" in fault(tmp_path, GOOD, override)
+
+
+@pytest.mark.parametrize("override", ["optimizer.beta1=1.5", "optimizer.beta2=-0.1", "optimizer.eps=0.0"])
+def test_moments_of_adam_are_bounded(override: str, tmp_path: Path) -> None:
+    assert f"--set '{override}': {override.partition('=')[0]}" in fault(tmp_path, GOOD, override)
+
+
 def test_a_string_is_not_taken_for_a_number(tmp_path: Path) -> None:
     assert "steps = '8'" in fault(tmp_path, GOOD.replace("steps = 8", 'steps = "8"'))
 
@@ -127,6 +144,11 @@ def test_broken_toml_names_file_and_line(tmp_path: Path) -> None:
 
 def test_another_stage_names_its_command(tmp_path: Path) -> None:
     assert "grpo pretrain" in fault(tmp_path, GOOD.replace('stage = "rl"', 'stage = "pretrain"'))
+
+
+def test_a_text_too_long_for_a_file_is_no_recipe() -> None:
+    with pytest.raises(ConfigError, match="no recipe 'xxx"):
+        load_config(RlConfig, "x" * 5000)
 
 
 def test_unknown_recipe_lists_shipped_ones() -> None:
@@ -187,3 +209,40 @@ def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
     message = fault(tmp_path, GOOD + f"text = {'x' * 5000!r}\n")
     assert "unknown key algorithm.text = 'xxx" in message
     assert len(message) < 1500
+
+
+POLICY: dict[str, Any] = {"run_dir": "x", "policy": {"model": "m"}}
+LEAST: list[tuple[str, dict[str, Any]]] = [
+    ("pretrain", {"run_dir": "x"}),
+    ("rl", {**POLICY, "steps": 4, "data": {"source": "chain"}, "rewards": [{"name": "format"}]}),
+    ("rl", {**POLICY, "steps": 4, "data": {"source": "a/b", "answer_pattern": "(.+)"}, "rewards": [{"name": "code"}],
+            "mix": [{"source": "r1-world", "params": {"math": 3}}]}),
+    ("sample", {**POLICY, "data": {"source": "reasoning-gym:chain_sum"}}),
+    ("curate", {"sources": ["a.jsonl"], "out": "b.parquet", "decontaminate": [{"source": "chain"}, {"source": "a/b"}]}),
+    ("sft", {**POLICY, "data": {"source": "a/b", "subset": "main", "template": "chat", "replace": [["a", "b"]]}}),
+    ("distill", {**POLICY, "data": {"source": "a.jsonl", "format": "chat"}}),
+    ("distill", {**POLICY, "data": {"source": "a.jsonl"}, "policy": {"model": "m", "lora": {}}, "preset": "qwen-7b"}),
+    ("pairs", {"source": "a.jsonl", "out": "b.parquet", "judge": {"name": "length"}}),
+    ("pairs", {"source": "a.jsonl", "out": "b.parquet", "judge": {"name": "x:y", "compares": True}}),
+    ("reward-model", {**POLICY, "objective": "pointwise", "data": {"source": "a.jsonl"}}),
+    ("eval", {**POLICY, "rewards": [{"name": "accuracy"}], "eval": {"data": {"source": "chain"}}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "written"), LEAST)
+def test_a_config_with_its_defaults_written_out_is_the_same_config(
+    command: str, written: dict[str, Any]
+) -> None:
+    kind = STAGES[command].load_config_class()
+    config = kind.model_validate_json(json.dumps(written), strict=True)
+    assert kind.model_validate_json(dump(config), strict=True) == config
+
+
+def test_every_stage_has_such_a_config() -> None:
+    assert {command for command, _ in LEAST} == STAGES.keys()
+
+
+@pytest.mark.parametrize("path", ["runs/x", 'a"b', "a\\b", "läufe/数据", "a'b = 1"])
+def test_an_option_gives_the_path_that_it_was_given(path: str) -> None:
+    (override,) = overrides(None, model=path)
+    assert parse_override(override) == (["policy", "model"], path)

@@ -9,7 +9,7 @@ import pytest
 
 from grpo.config import RlConfig
 from grpo.errors import BrokenRun, ConfigError
-from grpo.graph.keys import hash_path, node_key
+from grpo.graph.keys import hash_path, missing_inputs, module_file, node_key
 from grpo.graph.parse import Graph, load_graph
 from grpo.graph.references import flatten
 from grpo.graph.state import read_state, set_aside
@@ -190,6 +190,53 @@ def test_a_key_depends_on_the_content_of_named_files(tmp_path: Path, monkeypatch
     assert node_key(zero, HASHES) != before
 
 
+def test_a_key_depends_on_the_code_of_a_module_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "own_rewriter.py"
+    module.write_text("def rewrite(prompt, completion):\n    return completion\n")
+    node = load(tmp_path, GRAPH.replace('"r1-format"', '"own_rewriter:rewrite"')).nodes["picked"]
+    artefacts = {("drawn", "samples"): "s"}
+    before = node_key(node, artefacts)
+    assert node_key(node, artefacts) == before
+    module.write_text("def rewrite(prompt, completion):\n    return completion + '.'\n")
+    assert node_key(node, artefacts) != before
+    for name in ("no_such_module:f", "data_recipes.r1_world_rewrite:to_r1", "r1-format", "a b:c", ":f"):
+        assert module_file(name) is None
+
+
+def test_a_file_of_code_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    node = load(tmp_path, GRAPH.replace('"r1-format"', '"~/own.py:rewrite"')).nodes["picked"]
+    (fault,) = [fault for fault in missing_inputs(node) if "rewrite" in fault]
+    assert "stage picked: rewrite = '~/own.py:rewrite': no such file" in fault
+    (tmp_path / "own.py").write_text("1\n")
+    assert not [fault for fault in missing_inputs(node) if "rewrite" in fault]
+    before = node_key(node, {("drawn", "samples"): "s"})
+    (tmp_path / "own.py").write_text("2\n")
+    assert node_key(node, {("drawn", "samples"): "s"}) != before
+
+
+def test_leaving_out_bad_rows_is_told_in_the_key_and_stopping_is_as_it_was_without(tmp_path: Path) -> None:
+    artefacts = {("drawn", "samples"): "s", ("zero", "policy"): "p"}
+    for stage, key in (("picked", "bad_rows"), ("drawn", "data.bad_rows")):
+        keys = [
+            node_key(load(tmp_path, GRAPH, *overrides).nodes[stage], artefacts)
+            for overrides in ([], [f'{stage}.{key}="error"'], [f'{stage}.{key}="skip"'])
+        ]
+        assert keys[0] == keys[1] != keys[2]
+
+
+def test_an_adapter_is_the_same_wherever_its_base_lay(tmp_path: Path) -> None:
+    hashes = []
+    for base, rank in (("runs/a/base", 8), ("runs/b/base", 8), ("runs/b/base", 4)):
+        config = f'{{"base_model_name_or_path": "{base}", "r": {rank}}}'
+        (tmp_path / "adapter_config.json").write_text(config)
+        hashes.append(hash_path(tmp_path))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
 def test_hash_of_a_folder_is_of_names_and_contents(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         (tmp_path / name / "sub").mkdir(parents=True)
@@ -228,3 +275,93 @@ def test_every_stage_of_the_registry_is_there(command: str) -> None:
     assert stage.summary == stage.outputs["summary"]
     assert stage.main_output in stage.outputs
     assert callable(stage.load_runner())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("gate =", "gaet =", r"line 13: unknown key stages.zero.gaet = .*did you mean stages.zero.gate"),
+        ('command = "sample"', "", r"line 30: stages.drawn.command is missing"),
+        ("at_least = 0.5", "at_least = nan", "should be a finite number"),
+        ("at_least = 0.5", "at_least = 0.5, at_most = 0.4", "no figure is at least 0.5 and at most 0.4"),
+        ("{drawn.samples}", "{Drawn.samples}", r"sources.1 = '\{Drawn.samples\}' is no artefact"),
+        ("{drawn.samples}", "{drawn.samples}.gz", r"sources.1 = .* is no artefact of a stage; write"),
+        ("{drawn.samples}", " {drawn.samples}", "is no artefact of a stage"),
+        ("{base.policy}", "{base.policy}/../other", "is no artefact of a stage"),
+        ("[stages.drawn]", "[stages.logs]", "a stage's name is a folder.*or logs"),
+        ("optimizer = { lr = 1e-4 }", '"optimizer.lr" = 1e-4\noptimizer = { lr = 1e-5 }',
+         "stage zero: set.optimizer.lr is set twice"),
+        ("seed = 7", 'seed = 7\ncolumns = { stage = "pass1" }', "name of a row"),
+    ],
+)  # fmt: skip
+def test_what_would_be_taken_for_something_else_is_refused(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    assert old in GRAPH
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, GRAPH.replace(old, new))
+
+
+def test_two_evaluations_do_not_write_into_the_same_cells(tmp_path: Path) -> None:
+    again = """
+[stages.again]
+command = "eval"
+recipe = "r1-zero-tiny"
+row = { table = "stages", name = "R1-Zero" }
+set = { policy.model = "{zero.policy}" }
+"""
+    with pytest.raises(
+        ConfigError, match="stage again: row 'R1-Zero' of stages is that of 'eval-zero' already"
+    ):
+        load(tmp_path, GRAPH + again)
+    load(tmp_path, GRAPH + again.replace('"R1-Zero" }', '"R1-Zero", prefix = "again" }'))
+
+
+def test_a_fault_of_a_stages_own_recipe_names_that_file_and_line(tmp_path: Path) -> None:
+    recipe = tmp_path / "own.toml"
+    recipe.write_text('stage = "curate"\nper_prompt = 2\nper_promt = 3\n')
+    text = GRAPH.replace('after = ["eval-zero"]', f'after = ["eval-zero"]\nrecipe = "{recipe}"')
+    with pytest.raises(
+        ConfigError, match=r"small.toml, line 25, stage picked, recipe .*own.toml, line 3: unknown key"
+    ):
+        load(tmp_path, text)
+    recipe.write_text('stage = "curate"\n')
+    with pytest.raises(ConfigError, match=r"small.toml, line 25, stage picked: rewrite = 7"):
+        load(tmp_path, text.replace('"r1-format"', "7"))
+    with pytest.raises(ConfigError, match=r"^--set 'picked.rewrite=7': rewrite = 7"):
+        load(tmp_path, text, "picked.rewrite=7")
+
+
+@pytest.mark.parametrize("override", ["picked.sources.0.x=1", "zero.x.gate=1", "zero.optimizer.lr.x=1"])
+def test_an_override_through_no_section_is_an_error_of_its_own(override: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        load(tmp_path, GRAPH, override)
+
+
+def test_a_stage_that_is_no_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="stage zero: not a section"):
+        load(tmp_path, '[graph]\nrun_dir = "x"\n[stages]\nzero = 5\n', "zero.gate.at_least=1")
+
+
+def test_recipes_with_a_byte_order_mark_or_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + GRAPH.encode())
+    assert "zero" in load_graph(str(path)).nodes
+    path.write_bytes(GRAPH.encode() + "# é".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"a.toml: not UTF-8 at byte \d+"):
+        load_graph(str(path))
+
+
+def test_long_and_short_texts_of_a_reward_are_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for value in ("x" * 5000, ".", "/"):
+        text = GRAPH.replace(
+            'data = { source = "chain" }',
+            f'data = {{ source = "chain" }}, rewards = [{{ name = "format", params = {{ text = "{value}" }} }}]',
+        )
+        node = load(tmp_path, text).nodes["drawn"]
+        before = node_key(node, {("zero", "policy"): "p"})
+        (tmp_path / f"new{len(value)}.txt").write_text("a file of others")
+        assert node_key(node, {("zero", "policy"): "p"}) == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import grpo.graph.runner as runner_module
 from grpo.errors import BrokenRun, ConfigError, RunError
 from grpo.graph.launch import Ended
-from grpo.graph.parse import load_graph
+from grpo.graph.parse import Node, load_graph
 from grpo.graph.runner import Progress, View, run_nodes
 from grpo.stages.registry import STAGES
 from tests.grpo.graph_world import MIX, Launcher, Silent, mixed, recipe
@@ -201,12 +201,18 @@ def test_a_failed_stage_stops_the_graph_with_its_last_words(tmp_path: Path) -> N
         def __call__(self, node: Any, log: Path, on_tick: Any) -> Ended:
             if node.name == "b":
                 log.parent.mkdir(exist_ok=True)
-                log.write_text("loss is not finite\n")
+                with log.open("a") as file:
+                    file.write("loss is not finite\n")
                 return Ended(1, None)
             return super().__call__(node, log, on_tick)
 
     with pytest.raises(RunError, match=r"stage b .*exit code 1(.|\n)*loss is not finite"):
         run(tmp_path, CHAIN, Fails())
+    with pytest.raises(RunError) as again:
+        run(tmp_path, CHAIN, Fails())
+    assert str(again.value).count("loss is not finite") == 1, (
+        "what an earlier call said is not this one's fault"
+    )
     after = Launcher()
     run(tmp_path, CHAIN, after)
     assert after.ran == ["b", "c", "d"]
@@ -282,3 +288,39 @@ def test_two_graphs_in_one_place_are_refused(tmp_path: Path) -> None:
             return super().__call__(node, log, on_tick)
 
     run(tmp_path, CHAIN, Nested())
+
+
+def test_a_missing_file_stops_the_graph_before_anything_is_run_or_set_aside(tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text("{}\n")
+    text = recipe(tmp_path / "run", CHAIN).replace("{ value = 3", f'{{ file = "{data}", value = 3')
+    assert str(data) in text
+    file = tmp_path / "graph.toml"
+    file.write_text(text)
+
+    def again(until: str | None = None) -> list[str]:
+        launcher, graph = Launcher(), load_graph(str(file))
+        run_nodes(graph, Progress({n: View() for n in graph.nodes}), launcher, Silent(), until)
+        return launcher.ran
+
+    assert again() == ["a", "b", "c", "d"]
+    data.unlink()
+    with pytest.raises(ConfigError, match=r"stage c: file = .*data.jsonl': no such file"):
+        again()
+    assert again(until="b") == []
+    data.write_text("{}\n")
+    assert again() == [], "what was done is still there"
+
+
+def test_a_figure_that_is_no_number_opens_no_gate(tmp_path: Path) -> None:
+    class Diverged(Launcher):
+        def __call__(self, node: Node, log: Path, on_tick: Callable[[str], None]) -> Ended:
+            ended = super().__call__(node, log, on_tick)
+            (node.folder / "summary.json").write_text('{"score": NaN}')
+            return ended
+
+    for bound in ("at_least", "at_most"):
+        launcher = Diverged()
+        progress = run(tmp_path, CHAIN, launcher, f'[stages.a.gate]\nmetric = "score"\n{bound} = 0.1\n')
+        assert progress.views["b"].status == "held"
+        assert "score = nan" in progress.held["a"]

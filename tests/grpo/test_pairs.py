@@ -105,3 +105,38 @@ def test_faults_are_named(folder: Path) -> None:
     (folder / "rows.jsonl").write_text('{"prompt_id": "p", "prompt_text": "q"}\n')
     with pytest.raises(DataError, match="line 1: completion_text = None"):
         run(config(folder, "compare", True))
+
+
+def test_one_id_for_two_prompts_and_every_bad_row_are_named(folder: Path) -> None:
+    def line(prompt: str, text: str) -> str:
+        return json.dumps({"prompt_id": "p", "prompt_text": prompt, "completion_text": text}) + "\n"
+
+    (folder / "rows.jsonl").write_text(line(" ", "1"))
+    with pytest.raises(DataError, match="line 1: prompt_text is empty"):
+        run(config(folder, "compare", True))
+    (folder / "rows.jsonl").write_text(line("a", "1") + line("b", "77") + "{\n")
+    with pytest.raises(
+        DataError,
+        match=r"(?s)line 2: prompt_id 'p' stands for another prompt_text at .*line 1.*line 3: not JSON.*2 bad",
+    ):
+        run(config(folder, "compare", True))
+
+
+@pytest.mark.parametrize("body", ["return None", "raise KeyError('x')", "return float('nan')"])
+def test_a_judge_that_fails_is_named(folder: Path, body: str) -> None:
+    (folder / "own.py").write_text(f"def own(prompt, first, second, seed, columns):\n    {body}\n")
+    with pytest.raises(DataError, match=r"judge '.*own.py:own', prompt "):
+        run(config(folder, "compare", True, judge={"name": f"{folder / 'own.py'}:own", "compares": True}))
+
+
+@pytest.mark.parametrize("objective", ["pairwise", "pointwise"])
+def test_bad_rows_can_be_left_out_and_are_counted(folder: Path, objective: str) -> None:
+    with (folder / "rows.jsonl").open("a") as file:
+        file.write('{"prompt_id": 5}\n[]\n')
+    counts = run(config(folder, "sevens", False, objective=objective, bad_rows="skip"))
+    assert (counts["completions"], counts["bad_rows"]) == (8, 2)
+
+
+def test_what_is_read_is_not_written_over(folder: Path) -> None:
+    with pytest.raises(ValidationError, match="is the file that is read"):
+        config(folder, "compare", True, out=folder / "a.parquet", source=str(folder / "a.parquet"))

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from grpo.errors import ConfigError
+from data_recipes.config import DatasetConfig
+from grpo.epochs import BatchPlan
+from grpo.errors import BrokenRun, ConfigError
 from grpo.graph.costs import (
     cut_exponential_scale,
     decode_pass_s,
@@ -23,9 +26,10 @@ from grpo.graph.costs import (
 from grpo.graph.estimate import estimate
 from grpo.graph.parse import load_graph
 from grpo.graph.plan import cluster_plan, conclusions, local_conclusions, local_plan, read_rates
+from grpo.graph.plan import run as run_plan
 from grpo.graph.plan_config import MachineConfig, StagePlan
 from grpo.graph.rates import Observation, Rate, Rates, foretell, observe, rates
-from grpo.graph.workload import Phases, Workload, interpolate, workload
+from grpo.graph.workload import Phases, Workload, count_prompts, interpolate, workload
 from policies.sizes import SIZES, PolicySize
 
 DENSE = PolicySize(
@@ -144,9 +148,28 @@ def test_workloads_by_hand(tmp_path: Path) -> None:
     drawn = workload(nodes["drawn"])
     assert (drawn.prompts, drawn.samples, drawn.generated) == (7, 21, 420)
     tuned = workload(nodes["tuned"])
-    assert (tuned.steps, tuned.trained) == (9, 9 * 4 * 30)
+    assert (tuned.steps, tuned.trained) == (8, 3 * 10 * 30), "epochs are laid end to end"
+    assert tuned.steps == BatchPlan([1.0] * 10, 4, 3, None, 0).steps
+    cut = workload(graph(tmp_path, "", "tuned.max_steps=2").nodes["tuned"])
+    assert (cut.steps, cut.trained) == (2, 2 * 4 * 30)
     assert workload(nodes["seen"]).generated == 0, "no length known"
     assert workload(nodes["seen"], 12.0).generated == 256 * 16 * 12
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        ({"source": "chain"}, 4096),
+        ({"source": "code-tiny", "params": {"count": 9}}, 9),
+        ({"source": "r1-world", "params": {"math": 5, "safety": 2}}, 7),
+        ({"source": "reasoning-gym:chain_sum"}, 2048),
+        ({"source": "reasoning-gym:chain_sum", "params": {"count": 12}, "limit": 3}, 3),
+        ({"source": "a/b", "limit": 8}, 8),
+        ({"source": "a/b"}, None),
+    ],
+)
+def test_prompts_are_counted_without_reading_them(data: dict[str, Any], count: int | None) -> None:
+    assert count_prompts([DatasetConfig.model_validate(data)], StagePlan()) == count
 
 
 def test_lengths_and_limits_change_by_step(tmp_path: Path) -> None:
@@ -236,6 +259,32 @@ def test_rates_of_finished_stages_by_hand(tmp_path: Path) -> None:
     assert observe(tmp_path / "zero") is None
     with pytest.raises(ConfigError, match="no finished stage"):
         read_rates(tmp_path / "nothing")
+
+
+def test_a_stage_that_is_not_whole_has_no_pace_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    summary = {"n_problems": 2, "k": 4, "length": 10.0}
+    write_run(tmp_path / "e", "eval", {}, summary, [])
+    assert observe(tmp_path / "e") == Observation("eval", 100.0, 0.0, 80.0, 8.0, 50.0)
+    paced = {**summary, "samples": 12, "tokens": 90, "tokens_per_s": 3.0}
+    write_run(tmp_path / "paced", "eval", {}, paced, [])
+    assert observe(tmp_path / "paced") == Observation("eval", 100.0, 30.0, 90.0, 12.0, 50.0)
+    (tmp_path / "e" / "summary.json").unlink()
+    assert observe(tmp_path / "e") is None
+    for name in ("node.json", "metrics.jsonl"):
+        before = (tmp_path / "e" / name).read_text()
+        (tmp_path / "e" / name).write_text("{bad")
+        with pytest.raises(BrokenRun, match=rf"{name} is damaged .*delete .*e to run the stage again"):
+            observe(tmp_path / "e")
+        (tmp_path / "e" / name).write_text(before)
+
+
+def test_machines_and_lengths_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="an engine of engine_gpus = 16 does not fit in gpus = 8"):
+        MachineConfig(gpus=8, engine_gpus=16)
+    with pytest.raises(ValidationError, match="a mean length is above 0"):
+        StagePlan(lengths=((0, -1.0),))
+    with pytest.raises(ConfigError, match=r"stage cold-samples: a mean of 99999 tokens .* limit of 32768"):
+        run_plan(load_graph("r1", ["cold-samples.plan.tokens=99999"]), None)
 
 
 def test_rates_are_a_mean_over_stages() -> None:

@@ -113,6 +113,13 @@ def test_what_is_judged(completion: str, summary: str) -> None:
     assert judged_text(completion, "response") == completion
 
 
+def test_a_thought_that_the_prompt_opened_and_nobody_closed_is_no_answer() -> None:
+    assert judged_text("seven, no, eight", "summary", "User: 7? Assistant: <think>\n") == ""
+    assert judged_text("seven</think> 7", "summary", "User: 7? Assistant: <think>\n") == "7"
+    assert judged_text("7", "summary", "User: 7? Assistant:") == "7"
+    assert judged_text("seven, no, eight", "response", "<think>") == "seven, no, eight"
+
+
 def test_a_prefill_is_not_read_twice(base: Path) -> None:
     tokenizer = load_tokenizer(base)
     plain = document(tokenizer, "7 * 4", "28")
@@ -254,6 +261,12 @@ def test_a_bad_row_is_named(base: Path, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", rows)
     with pytest.raises(DataError, match=r"line 3: rejected = None"):
         read_judgements(config(base, source), load_tokenizer(base))
+    empty = write_rows(tmp_path / "empty.jsonl", [{"prompt": " ", "chosen": "2", "rejected": "1"}])
+    with pytest.raises(DataError, match=r"line 1: prompt is empty"):
+        read_judgements(config(base, empty), load_tokenizer(base))
+    settings = config(base, source, data={"source": str(source), "bad_rows": "skip"})
+    items, counts = read_judgements(settings, load_tokenizer(base))
+    assert (len(items), counts["read"], counts["bad_rows"]) == (2, 3, 1)
 
 
 def test_what_is_left_out_is_counted(base: Path, tmp_path: Path) -> None:

@@ -196,6 +196,13 @@ def test_sources_are_mixed_with_their_limits_and_repeats(base: Path, tmp_path: P
     assert job.counts["tokens"] == sum(len(i.token_ids) for i in job.items)
 
 
+def test_a_source_of_which_nothing_would_ever_come_is_refused(base: Path, tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a.jsonl", rows_of(6)), write(tmp_path / "b.jsonl", rows_of(9))
+    with pytest.raises(DataError, match=r"b.jsonl: repeats = 0.05 of 9 examples is none an epoch; raise it"):
+        read_job(config(base, tmp_path, data={"source": first}, mix=[{"source": second, "repeats": 0.05}]))
+    read_job(config(base, tmp_path, data={"source": first}, mix=[{"source": second, "repeats": 0.1}]))
+
+
 def test_held_out_examples_are_not_trained_on_and_known_by_hash(base: Path, tmp_path: Path) -> None:
     data = {"source": write(tmp_path / "a.jsonl", rows_of(10))}
     job, _ = read_job(config(base, tmp_path, data=data, eval={"holdout": 3}))
