@@ -8,6 +8,7 @@ from rewards.math_parse import parse
 from rewards.math_text import clean
 from rewards.rows import RewardRow
 from tests.rewards.math_cases import TABLE, WITH_CONTEXT
+from tests.rewards.math_cases_more import TABLE as MORE
 
 
 def _cases():
@@ -42,6 +43,31 @@ def test_answers_in_context(prompt, reference, answer, right):
         assert score.verdict == "abstain"
     else:
         assert (score.total, score.verdict) == (float(right), "ok"), score.reason
+
+
+@pytest.mark.parametrize("line", MORE.strip().splitlines())
+def test_answers_to_questions(line):
+    reference, answer, right, *prompt = line.split(" ¦ ")
+    score = _score(answer, reference, *prompt)
+    assert (score.total, score.verdict) == (float(right), "ok"), score.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        (r"-\boxed{42}", False), (r"\boxed{42}\% of them", False), (r"x \ge \boxed{42}", False),
+        (r"\sqrt{\boxed{42}} ✓", False), (r"10^{\boxed{42}}", False), (r"It is at least $\boxed{42}$", False),
+        (r"\boxed{42} million people", False), (r"It cannot be \boxed{42}", False), (r"\boxed{42} is wrong.", False),
+        (r"\boxed{42}?", False), (r"$\boxed{42}\pi$", False), (r"\frac{1}{\boxed{42}}", False),
+        (r"so there are $\boxed{42}$ such numbers.", True), (r"Hence $x = 6 \cdot 7 = \boxed{42}$.", True),
+        (r"- **Answer:** \boxed{42}", True), (r"$\text{the answer is } \boxed{42}$ ✓", True),
+        (r"(b) \boxed{42}", True), (r"\boxed{42} a day", True), (r"\boxed{42} in total", True),
+        (r"\begin{align*} A &= 2 \\ &= \boxed{42}. \end{align*}", True), (r"x+1=43 \implies x = \boxed{42}", True),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_the_box_counts_where_it_changes_the_value(text, right):
+    for completion in (f"<think>t</think>Let us see.\n\n{text}", f"<think>t</think><answer>{text}</answer>"):
+        assert accuracy(RewardRow(completion, answer="42")).total == float(right)
 
 
 @pytest.mark.parametrize("reference", [None, "", []])
