@@ -84,9 +84,7 @@ def _committed_box(reply: str, found: list[Box]) -> tuple[str | None, str]:
     last = found[-1]
     if len(last.body) > MAX_CHARS:
         return None, f"answer is longer than {MAX_CHARS} characters"
-    if _NEGATED.search(reply[max(0, last.start - 40) : last.start]) or _DENIED.match(
-        reply[last.end : last.end + 40]
-    ):
+    if is_denied(reply, last):
         return None, "the answer is negated"
     recent = found[-64:]
     spelled = [squeezed(clean(box.body[:MAX_CHARS])) for box in recent]
@@ -116,6 +114,12 @@ def _outside(body: str, found: list[Box]) -> str:
         kept.append(body[at : box.start])
         at = box.end
     return " ".join([*kept, body[at:]])
+
+
+def is_denied(text: str, box: Box) -> bool:
+    """True if the words right before or behind the box say that it is not the answer."""
+    before, behind = text[max(0, box.start - 40) : box.start], text[box.end : box.end + 40]
+    return _NEGATED.search(before) is not None or _DENIED.match(behind) is not None
 
 
 def in_context(text: str, box: Box) -> str:
