@@ -56,7 +56,7 @@ def mcq(row: RewardRow) -> Score:
 
 def _reference(answer: Any, choices: Sequence[Any]) -> frozenset[str] | None:
     """Letters of the reference, empty if it names none, None if there is no reference."""
-    if answer is None or answer == "" or answer == []:
+    if answer is None or answer == [] or (isinstance(answer, str) and not answer.strip()):
         return None
     if isinstance(answer, bool):
         return frozenset()

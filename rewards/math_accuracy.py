@@ -50,7 +50,11 @@ class OutOfTime(BaseException):
 
 def accuracy(row: RewardRow, cpu_budget_s: float = _CPU_BUDGET_S) -> Score:
     """1.0 or 0.0; abstains without a reference; `timeout` if the comparison ran out of processor time."""
-    if row.answer is None or row.answer == "" or row.answer == []:
+    if (
+        row.answer is None
+        or row.answer == []
+        or (isinstance(row.answer, str) and not row.answer.strip(" \t\r\n$"))
+    ):
         return failed("abstain", "no reference answer")
     fault = _reference_fault(row.answer)
     if fault:

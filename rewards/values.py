@@ -25,7 +25,7 @@ def failed(verdict: Any, reason: str, seconds: float = 0.0) -> Score:
 
 def shorten(reason: str) -> str:
     """`reason` on one line and not longer than a reader wants."""
-    line = " ".join(reason.split())
+    line = " ".join(reason.encode("utf-8", "replace").decode().split())  # a lone surrogate cannot be printed
     return line if len(line) <= _MAX_REASON_CHARS else line[: _MAX_REASON_CHARS - 1] + "…"
 
 

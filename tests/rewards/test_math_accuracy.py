@@ -70,7 +70,7 @@ def test_what_stands_beside_the_box_counts_where_it_changes_the_value(text, righ
         assert accuracy(RewardRow(completion, answer="42")).total == float(right)
 
 
-@pytest.mark.parametrize("reference", [None, "", []])
+@pytest.mark.parametrize("reference", [None, "", [], " ", "\n", "$$"])
 def test_no_reference_abstains(reference):
     score = _score("42", reference)
     assert (score.total, score.verdict) == (None, "abstain")

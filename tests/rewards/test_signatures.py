@@ -218,6 +218,13 @@ def test_raise_in_a_list_costs_the_call():
     assert [score.verdict for score in _scores(reward)] == ["error", "error"]
 
 
+def test_a_reason_can_always_be_printed():
+    def compute_score(solution_str, ground_truth):
+        raise ValueError("\ud800 " + "x" * 10**6)
+
+    assert _scores(compute_score)[0].reason.encode().startswith(b"raised ValueError: ? xxx")
+
+
 def test_exception_that_cannot_be_printed():
     class Nasty(Exception):
         def __str__(self):
@@ -249,7 +256,8 @@ def test_what_counts_as_a_number(value, number):
 
 @pytest.mark.parametrize(
     "value",
-    [math.nan, Decimal("nan"), math.inf, np.nan, np.float32("inf"), "1.0", b"1", {}, {"scores": 1}, [], (), object(), 1j,
+    [math.nan, Decimal("nan"), math.inf, np.nan, np.float32("inf"), "1.0", b"1", {},
+     {"scores": 1}, [], (), object(), 1j,
      10**400,
      np.array([1.0, 2.0]), {"score": math.nan}, (math.nan, 1), Score(None), Score(math.nan), Score("x")],
 )  # fmt: skip
