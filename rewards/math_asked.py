@@ -56,6 +56,8 @@ _DOUBTFUL = {
     "kelvin": r"kelvin|temperature|温度",
     "coulomb": r"coulomb|charge|电",
     "tesla": r"tesla|magnetic|磁",
+    "month of the year": "月",
+    "hour of the day": "[时点]",
 }
 """Symbols that mean something else as well (42K, 20 C): only where the question speaks of the quantity."""
 

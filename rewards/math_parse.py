@@ -261,7 +261,9 @@ def _expression(text: str) -> Expression | None:
         return None
     if re.match(r"[+-]\s*[+-]", text) or text[-1] in "+-*/^_=":
         return None  # --42, 42+
-    if re.search(r"[?!@#&\"'`~$%]", text.replace("!", "", 1)) or re.search(r"[0-9]\s+[0-9]|[0-9)]\s*_", text):
+    if re.search(r"[?!@#&\"'`~$%]", re.sub(r"(?<=[0-9A-Za-z)}])!(?!!)", "", text)) or re.search(
+        r"[0-9]\s+[0-9]|[0-9)]\s*_", text
+    ):
         return None
     bare = _PLAIN_FUNCTION.sub(" ", _COMMAND.sub(" ", text)).replace("sqrt", " ")
     if re.search(r"(?<![A-Za-z])[A-Za-z][0-9]", bare):

@@ -181,6 +181,7 @@ _IN_TEXT = re.compile(
     r"(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?:[A-Za-zΩ]+|[$€£¥°]|\\circ)"
     r"(?:\s*\^\s*\{?-?[0-9]\}?|\s(?:squared|cubed)\b)?"
 )
+_LETTERS = re.compile(r"[A-Za-z]*")
 _JOINT = re.compile(r"\s*/\s*|\s+(?:per|an?)\s+")
 _ALSO_WORDS = frozenset("won second yard foot degree mole ton cent rad hectare".split())
 """That a question holds without speaking of a unit: he won, the second day, on foot."""
@@ -206,7 +207,7 @@ def units_in(text: str) -> tuple[NamedUnit, ...]:
         end, at = match.end(), match.end()
         unit = _known(match.group().lstrip("\\")) or _known("^\\circ" * (match.group() in ("°", "\\circ")))
         if unit is None:  # "square root", or a power of something else: perhaps its first word is one
-            at = match.start() + 1 + len(re.match(r"[A-Za-z]*", text[match.start() + 1 :]).group())  # type: ignore[union-attr]
+            at = _LETTERS.match(text, match.start() + 1).end()  # type: ignore[union-attr]
             continue
         is_symbol = not re.fullmatch(r"[A-Za-z]{3,}.*", match.group())
         while (joint := _JOINT.match(text, end)) and (below := _IN_TEXT.match(text, joint.end())):

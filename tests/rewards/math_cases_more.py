@@ -287,4 +287,8 @@ x=5 ¦ x=5 ¦ 1 ¦ Solve 2x+3=13.
 3 ¦ ≈3 ¦ 1 ¦ Round to the nearest integer.
 3 and 4 ¦ 3 cm and 4 cm ¦ 1 ¦ Find the lengths of both sides in cm.
 25 ¦ \boxed{25}\% ¦ 1 ¦ What percent is it?
+7 ¦ 七月 ¦ 0
+7 ¦ 7月 ¦ 1 ¦ 小明是几月出生的？
+7 ¦ 7! / 6! ¦ 1
+7 ¦ 3!! ¦ 0
 """
