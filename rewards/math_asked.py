@@ -24,7 +24,10 @@ _STOP = frozenset(
     with from to if when then that who which such there than as so and or the a an his her their its my our your this
     these those he she it they we you i""".split()
 )
-_UNIT_FOLLOWS = re.compile(r"\b(?:in|into|to)\s+(?:the\s+)?$", re.IGNORECASE)
+_SENTENCE_END = re.compile(
+    r"(?<=[.?!])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)\s+|(?<=[。？！])"
+)
+_UNIT_FOLLOWS = re.compile(r"\b(?:in|into|to)\s+$", re.IGNORECASE)
 _HOW_MANY_ZH = re.compile(r"(?:多少|几)(?:个)?([\u4e00-\u9fff]{1,6})")
 _UNIT_ZH = re.compile(r"单位[:：是为]\s*([^\s)）,，。]{1,8})")
 _QUANTITY = re.compile(
@@ -73,7 +76,7 @@ def may_name(unit: Unit, prompt: str) -> bool:
         return _mentions(prompt, unit.noun)
     if any(base == "square" for base, _ in unit.dims):
         return True  # "9 square units"
-    asked = _QUANTITY.search(prompt)
+    asked = _QUANTITY.search(_question(prompt))
     if asked and unit.dims not in _DIMS[asked[1].lower()]:
         return False
     named = requested(prompt)
@@ -107,6 +110,7 @@ def asks_for_another(name: str, prompt: str) -> bool:
 @lru_cache(maxsize=256)
 def counted(prompt: str) -> tuple[str, ...]:
     """What stands after "how many": noun phrases in lower case, none if there is no such question."""
+    prompt = _question(prompt)
     found = [_phrase(prompt[m.end() :]) for m in _HOW_MANY.finditer(prompt)]
     if not any(found):
         found = [_phrase(prompt[m.end() :]) for m in list(_NUMBER_OF.finditer(prompt))[-1:]]
@@ -124,6 +128,12 @@ def requested(prompt: str) -> tuple[Unit, ...]:
     ]
     named += [unit for m in _UNIT_ZH.finditer(prompt) if (unit := parse_unit(m[1])) and not unit.noun]
     return tuple(named)
+
+
+def _question(prompt: str) -> str:
+    """The last sentence with a question mark; everything if there is none."""
+    asking = [sentence for sentence in _SENTENCE_END.split(prompt) if re.search(r"[?？]", sentence)]
+    return asking[-1] if asking else prompt
 
 
 def _phrase(text: str) -> str:

@@ -154,7 +154,7 @@ _NOT_NOUNS = frozenset(
     because since therefore so then which that this these those it he she they we you i in on at by for with without
     only though also however actually wait sorry different exactly yes unless except""".split()
 )
-_WORDS = re.compile(r"[A-Za-z]{3,20}(?: [A-Za-z]{3,20})?")
+_WORDS = re.compile(r"[A-Za-z]{3,20}(?: [A-Za-z]{3,20}){0,3}")
 
 
 def parse_unit(text: str) -> Unit | None:

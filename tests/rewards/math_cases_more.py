@@ -291,4 +291,9 @@ x=5 ¦ x=5 ¦ 1 ¦ Solve 2x+3=13.
 7 ¦ 7月 ¦ 1 ¦ 小明是几月出生的？
 7 ¦ 7! / 6! ¦ 1
 7 ¦ 3!! ¦ 0
+826 ¦ $826 ¦ 1 ¦ They measure to find the volume of the pool and how many gallons it needs. How much will it cost?
+93 ¦ $93 ¦ 1 ¦ Each fish needs $1 worth of food a day. How much does she spend in the month of May?
+5 ¦ 5 apples ¦ 1 ¦ Each box holds pears. How many apples does Mr. Smith have? Answer with a number.
+5 ¦ 5 pears ¦ 0 ¦ Each box holds pears. How many apples does Mr. Smith have? Answer with a number.
+63 ¦ 63 chocolate chip cookies ¦ 1 ¦ How many chocolate chip cookies have they made?
 """
