@@ -248,11 +248,18 @@ def _ratio(text: str, depth: int) -> Ratio | None:
 
 def _measured(text: str) -> Measured | None:
     """Only units of two letters or more: one letter behind an expression is a variable."""
-    match = re.fullmatch(r"(.*\S)\s+([A-Za-z]{2,}.*|\^\\circ.*|[\u4e00-\u9fff]+)", text, re.DOTALL)
-    if match is None or match[1][-1] in "+-*/=^(" or re.search(r"\d an?$", match[1]):
+    for gap in re.finditer(r"\s+(?=[A-Za-z]{2,}|\^\\circ|[\u4e00-\u9fff])", text):
+        if measured := _measured_at(text[: gap.start()], text[gap.end() :]):
+            return measured
+    return None
+
+
+def _measured_at(number: str, name: str) -> Measured | None:
+    if not number or number[-1] in "+-*/=^(" or re.search(r"\d an?$", number):
         return None  # "5 a day" is no length of time
-    unit, value = parse_unit(match[2]), _expression(match[1])
-    return Measured(value, unit) if unit is not None and not unit.noun and value is not None else None
+    unit = parse_unit(name)
+    value = None if unit is None or unit.noun else _expression(number)
+    return Measured(value, unit) if unit is not None and value is not None else None
 
 
 def _expression(text: str) -> Expression | None:

@@ -183,22 +183,23 @@ def _is_plain(expression: Any) -> bool:
 
 
 def _is_equal_everywhere(a: Any, b: Any) -> bool | None:
-    """None if it could not be evaluated."""
+    """None if it could not be evaluated.
+
+    Digits that cancel are made good by more precision, so that a difference of constants is either shown or below
+    `_ZERO`; at points, which have 40 digits, it must vanish against the sides (at most 1, as constants
+    of nature are small).
+    """
     points = _points(a.free_symbols | b.free_symbols)
     values = [(_at(a - b, point), point) for point in points]
     known = [(value, point) for value, point in values if value is not None]
     if len(known) < min(2, len(values)):
         return None
     return all(
-        abs(value) < (1e-34 if point else _ZERO)  # points have 40 digits
-        or (abs(value) < 1e-22 and abs(value) < 1e-22 * _scale(a, b, point))
+        abs(value) < _ZERO
+        or (point and abs(value) < 1e-34)
+        or (point and abs(value) < 1e-30 * min(1, max(abs(_at(a, point) or 0), abs(_at(b, point) or 0))))
         for value, point in known
     )
-
-
-def _scale(a: Any, b: Any, point: dict[Any, Any]) -> Any:
-    """Size of the larger side, at most 1: constants of nature differ far below 1e-22."""
-    return min(1, max(abs(_at(a, point) or 0), abs(_at(b, point) or 0)))
 
 
 def _points(symbols: set[Any]) -> list[dict[Any, Any]]:

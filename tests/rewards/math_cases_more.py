@@ -296,4 +296,9 @@ x=5 ¦ x=5 ¦ 1 ¦ Solve 2x+3=13.
 5 ¦ 5 apples ¦ 1 ¦ Each box holds pears. How many apples does Mr. Smith have? Answer with a number.
 5 ¦ 5 pears ¦ 0 ¦ Each box holds pears. How many apples does Mr. Smith have? Answer with a number.
 63 ¦ 63 chocolate chip cookies ¦ 1 ¦ How many chocolate chip cookies have they made?
+(1+10^{-25})\pi ¦ \pi ¦ 0
+x+10^{-25} ¦ x ¦ 0
+4\pi ¦ 4\pi \text{ square meters} ¦ 1 ¦ What is the largest possible area of the field, in square meters?
+4\pi ¦ 4\pi \text{ meters} ¦ 0 ¦ What is the largest possible area of the field, in square meters?
+2\sqrt{3} \text{ miles per hour} ¦ 2\sqrt{3} mph ¦ 1
 """
