@@ -197,13 +197,14 @@ def _plain_latex(text: str) -> str:
     text = _SPACING.sub(" ", text)
     text = _SIZING.sub("", text)
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
-    text = re.sub(r"\\mathbb\s?\{?\s?R\s?\}?|^all real numbers$", r"(-\\infty,\\infty)", text.strip())
+    text = re.sub(r"\\mathbb\s?\{?\s?R\s?\}?", r"(-\\infty,\\infty)", text.strip())
     text = re.sub(r"^([+-]?)infinity$", r"\1\\infty", text, flags=re.IGNORECASE)
     text = re.sub(r"\\langle(?![A-Za-z])", "(", re.sub(r"\\rangle(?![A-Za-z])", ")", text))
     for _ in range(3):
         text, count = _TEXT.subn(r" \1 ", text)
         if not count:
             break
+    text = re.sub(r"^\s*all real numbers\s*$", r"(-\\infty,\\infty)", text)
     text = re.sub(r"\\lg(?![A-Za-z])", r"\\log_{10}", text)
     text = text.replace(r"\%", "%").replace(r"\$", "$").replace(r"\#", "#").replace(r"\_", "_")
     text = re.sub(r"\\(?:degree|deg)(?![A-Za-z])", r"^\\circ ", text)

@@ -301,4 +301,6 @@ x+10^{-25} ¦ x ¦ 0
 4\pi ¦ 4\pi \text{ square meters} ¦ 1 ¦ What is the largest possible area of the field, in square meters?
 4\pi ¦ 4\pi \text{ meters} ¦ 0 ¦ What is the largest possible area of the field, in square meters?
 2\sqrt{3} \text{ miles per hour} ¦ 2\sqrt{3} mph ¦ 1
+\text{all real numbers} ¦ \mathbb{R} ¦ 1
+\text{all real numbers except } 2 ¦ all real numbers ¦ 0
 """
