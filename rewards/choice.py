@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewards.extract import answer_text, boxes
+from rewards.math_box import is_denied
 from rewards.rows import RewardRow
 from rewards.types import Score
 from rewards.values import failed
@@ -24,12 +25,12 @@ _WRAP = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{([^{}]*)\}")
 _LEAD = re.compile(
     r"^(?:(?:so|thus|therefore|hence),?\s+)?(?:(?:the|my)\s+)?(?:(?:final|correct|right|best)\s+)?"
     r"(?:answer|option|choice)s?\s*(?:is|are)?\s*[:=]?\s*(?:(?:option|choice)\s+)?"
-    r"|^(?:答案|选项|正确答案|最终答案)?\s*(?:是|为|应为|选|[:：])\s*|^答\s*[:：]\s*",
+    r"|^(?:答案|选项|正确答案|最终答案)?\s*(?:是|为|应为|选择?|[:：])\s*|^答\s*[:：]\s*",
     re.IGNORECASE,
 )
 _ONE = re.compile(r"^\(?([A-Ja-j])\)?[.,:]?$")
-_LETTER_THEN_TEXT = re.compile(r"^(?:\(([A-J])\)|([A-J])[.):])\s*(\S.*)$", re.DOTALL)
-_MANY = re.compile(r"^\(?[A-J]\)?(?:\s*(?:,|;|、|&|\band\b|和|\s)\s*\(?[A-J]\)?)+\.?$")
+_LETTER_THEN_TEXT = re.compile(r"^(?:\(([A-J])\)|([A-J])(?:[.):]|\s+[-–—](?=\s)))\s*(\S.*)$", re.DOTALL)
+_MANY = re.compile(r"^(?:\([A-J]\)){2,}\.?$|^\(?[A-J]\)?(?:\s*(?:,|;|、|&|\band\b|和|\s)\s*\(?[A-J]\)?)+\.?$")
 
 
 def mcq(row: RewardRow) -> Score:
@@ -55,7 +56,7 @@ def mcq(row: RewardRow) -> Score:
 
 def _reference(answer: Any, choices: Sequence[Any]) -> frozenset[str] | None:
     """Letters of the reference, empty if it names none, None if there is no reference."""
-    if answer is None or answer == "" or answer == []:
+    if answer is None or answer == [] or (isinstance(answer, str) and not answer.strip()):
         return None
     if isinstance(answer, bool):
         return frozenset()
@@ -72,8 +73,9 @@ def _reference(answer: Any, choices: Sequence[Any]) -> frozenset[str] | None:
 
 def _chosen(body: str, choices: Sequence[Any]) -> frozenset[str] | None:
     """Letters that the answer commits to; None if it does not commit."""
-    inner = {_undressed(box.body) for box in boxes(body)}
-    if len(inner) > 1:
+    found = boxes(body)
+    inner = {_undressed(box.body) for box in found}
+    if len(inner) > 1 or any(is_denied(body, box) for box in found):
         return None
     text = inner.pop() if inner else _undressed(body)
     limit = _LETTERS[: len(choices)] if choices else _LETTERS
@@ -81,8 +83,8 @@ def _chosen(body: str, choices: Sequence[Any]) -> frozenset[str] | None:
         return _within(match.group(1).upper(), limit)
     if _MANY.match(text):
         return _within("".join(re.findall(r"[A-J]", text)), limit)
-    if re.fullmatch(r"[A-J]{2,10}", text) and len(set(text)) == len(text):
-        return _within(text, limit)
+    if re.fullmatch(r"[A-J]{2,10}\.?", text) and len(set(text)) == len(text):
+        return _within(text.rstrip("."), limit)
     folded = _folded(text)
     same = [letter for letter, choice in zip(limit, choices, strict=False) if _folded(str(choice)) == folded]
     if len(same) == 1:

@@ -1,6 +1,6 @@
 """Answers that look like the right one and are wrong: what a verifier must tell apart from it.
 
-wrong_answers("42", ["7"])  ->  43, 427, 142, -42, 42.4, 7
+wrong_answers("42", ["7"])  ->  43, 427, 142, 52, 24, -42, 42.4, 7
 """
 
 from __future__ import annotations
@@ -51,12 +51,23 @@ def _numbers(answer: str) -> list[tuple[str, str]]:
     made = [("the next number", put(_next(token))), ("a digit in front", put("1" + token.lstrip(",")))]
     if token.isdigit():
         made.append(("a digit behind", put(f"{token}7")))
+        if len(token) > 1:
+            made.append(("another first digit", put(str(int(token[0]) % 9 + 1) + token[1:])))
+        made += [("two digits swapped", put(swapped)) for swapped in _swapped(token)]
     if len(found) == 1 and _WHOLE.fullmatch(answer.strip()):
         plain = answer.strip()
         made.append(("another sign", plain[1:] if plain[0] == "-" else "-" + plain.lstrip("+")))
         if plain.lstrip("+-").isdigit():
             made.append(("a little more", f"{plain}.4"))
     return made
+
+
+def _swapped(token: str) -> list[str]:
+    """The digits in another order: the last two neighbours that differ change places."""
+    for at in range(len(token) - 1, 0, -1):
+        if token[at] != token[at - 1] and not (at == 1 and token[1] == "0"):
+            return [token[: at - 1] + token[at] + token[at - 1] + token[at + 1 :]]
+    return []
 
 
 def _next(token: str) -> str:

@@ -19,34 +19,29 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from rewards.extract import Box, after_reasoning, boxes, last_answer_body
-from rewards.math_compare import DIFFERENT, SAME, compare
+from rewards.extract import boxes
+from rewards.math_asked import asks_for, asks_for_another
+from rewards.math_box import committed_answer
+from rewards.math_compare import DIFFERENT, SAME, compare, speaks_of_bases
 from rewards.math_numbers import read_integer
-from rewards.math_parse import MAX_CHARS, parse
+from rewards.math_parse import parse
 from rewards.math_symbolic import Refused
-from rewards.math_text import clean, has_hidden_characters, occurs_in, squeezed
-from rewards.math_values import Expression, Group, Quantity, Value, Words
+from rewards.math_text import clean, has_hidden_characters, is_reordered, occurs_in, regrouped
+from rewards.math_values import Based, Expression, Group, Quantity, Value, Words
 from rewards.rows import RewardRow
 from rewards.types import Score
 from rewards.values import failed
 
 _CPU_BUDGET_S = 0.8
-_NEGATED = re.compile(
-    r"(?:\bnot|n't|\bnever|\bisn|≠|!=|\\ne(?:q|g)?(?![a-z])|不是|不等于|并非)\s*(?:equal(?:\s+to)?)?\s*[\s$:=]*$",
-    re.IGNORECASE,
-)
-_UNSURE = re.compile(
-    r"\b(?:or|not|isn't|wrong|incorrect|maybe|either|perhaps|possibly|alternatively|could|might|unsure|versus|vs)\b"
-    r"|不是|或|可能|也许|错",
-    re.IGNORECASE,
-)
-_JOINS_BOXES = re.compile(
-    r"[\s$,;/|&、，。.:()\[\]*-]*(?:\b(?:or|and|either|maybe)\b|或者|或|和)?[\s$,;/|&、，。.:()\[\]*-]*",
-    re.IGNORECASE,
-)
-_MAX_BOXES = 3
 _PROMPT_CHARS = 20_000
 _ARITHMETIC = re.compile(r"[0-9.,+\-*/()\s{}^]|\\(?:cdot|times|div|frac)(?![A-Za-z])")
+
+
+_OPERATION = re.compile(r"!|\^|\\(?:sqrt|binom|gcd|lcm|log|ln|lfloor|lceil|max|min|sin|cos|tan)(?![A-Za-z])")
+_ROUNDING = re.compile(
+    r"\bround|nearest|approximat|estimat|\babout\b|decimal places|significant|近似|约|保留|精确到",
+    re.IGNORECASE,
+)
 
 
 class OutOfTime(BaseException):
@@ -55,7 +50,11 @@ class OutOfTime(BaseException):
 
 def accuracy(row: RewardRow, cpu_budget_s: float = _CPU_BUDGET_S) -> Score:
     """1.0 or 0.0; abstains without a reference; `timeout` if the comparison ran out of processor time."""
-    if row.answer is None or row.answer == "" or row.answer == []:
+    if (
+        row.answer is None
+        or row.answer == []
+        or (isinstance(row.answer, str) and not row.answer.strip(" \t\r\n$"))
+    ):
         return failed("abstain", "no reference answer")
     fault = _reference_fault(row.answer)
     if fault:
@@ -92,8 +91,11 @@ def is_correct(reference: Any, answer: str, prompt: str = "") -> tuple[bool, str
         return plain == expected, ""
     if has_hidden_characters(answer.strip().strip("\ufeff\u200b")):
         return False, "invisible characters in the answer"
+    prompt = prompt[-_PROMPT_CHARS:]
     text = clean(answer)
-    candidate = parse(text)
+    if (named := re.match(r"([A-Za-z])\s*=", text)) and asks_for_another(named[1], prompt):
+        return False, f"the question does not ask for {named[1]}"
+    candidate = parse(_value_asked_for(text, prompt))
     level = DIFFERENT
     for text_of_reference, value in _references(reference):
         level = max(level, _compared(text_of_reference, value, text, candidate, prompt))
@@ -101,7 +103,7 @@ def is_correct(reference: Any, answer: str, prompt: str = "") -> tuple[bool, str
             return True, ""
     if level == DIFFERENT:
         return False, ""
-    if _echoes(text, candidate, prompt):
+    if _echoes(text, candidate, prompt) or _is_undone(reference, candidate, prompt):
         return False, "the answer only repeats the question"
     return True, ""
 
@@ -110,67 +112,6 @@ def _plain_integer(reference: Any) -> int | None:
     if isinstance(reference, str):
         return read_integer(reference.strip())
     return reference if isinstance(reference, int) and not isinstance(reference, bool) else None
-
-
-def committed_answer(completion: str) -> tuple[str | None, str]:
-    """The one answer that the completion commits to, or None and why there is none (see `rewards.extract`)."""
-    reply = after_reasoning(completion)
-    body = last_answer_body(reply)
-    if body is None:
-        found = boxes(reply)
-        if not found:
-            return None, "no answer found"
-        return _committed_box(reply, found)
-    if len(body) > MAX_CHARS:
-        return None, f"answer is longer than {MAX_CHARS} characters"
-    found = boxes(body)
-    if not found:
-        return body, ""
-    if len({squeezed(clean(box.body)) for box in found}) > 1:
-        return None, "several different boxes"
-    outside = _outside(body, found)
-    if _UNSURE.search(outside) or _NEGATED.search(body[: found[-1].start]):
-        return None, "the answer is hedged or negated"
-    if isinstance(parse(clean(outside.strip(" $=:.,"))), Quantity) and not outside.rstrip(" $").endswith("="):
-        return None, "another number beside the box"
-    return found[-1].body, ""
-
-
-def _committed_box(reply: str, found: list[Box]) -> tuple[str | None, str]:
-    """Outside of `<answer>` the last box wins, unless boxes are thrown like nets."""
-    last = found[-1]
-    if len(last.body) > MAX_CHARS:
-        return None, f"answer is longer than {MAX_CHARS} characters"
-    if _NEGATED.search(reply[max(0, last.start - 40) : last.start]):
-        return None, "the answer is negated"
-    recent = found[-64:]
-    spelled = [squeezed(clean(box.body[:MAX_CHARS])) for box in recent]
-    if len(set(spelled)) > _MAX_BOXES:
-        return None, "several different boxes"
-    for before, after, left, right in zip(recent, recent[1:], spelled, spelled[1:], strict=False):
-        between = reply[before.end : after.start]
-        if (
-            left != right
-            and after is last
-            and (_JOINS_BOXES.fullmatch(between[:200]) or _offers_both(between))
-        ):
-            return None, "several different boxes"
-    return last.body, ""
-
-
-def _offers_both(between: str) -> bool:
-    return (
-        len(between) < 80
-        and re.search(r"\b(?:or|either|maybe|alternatively|possibly)\b|或", between) is not None
-    )
-
-
-def _outside(body: str, found: list[Box]) -> str:
-    kept, at = [], 0
-    for box in found:
-        kept.append(body[at : box.start])
-        at = box.end
-    return " ".join([*kept, body[at:]])
 
 
 def _reference_fault(reference: Any) -> str:
@@ -214,7 +155,13 @@ def _spelled(reference: Any) -> str:
 def _compared(reference_text: str, reference: Value, text: str, candidate: Value, prompt: str) -> int:
     if text == reference_text and text:
         return SAME
+    if _says_approximately(text) and not (_is_rounded(reference) or _ROUNDING.search(prompt)):
+        return DIFFERENT
+    if isinstance(reference, Based) and text.upper() == reference.digits and speaks_of_bases(prompt):
+        return SAME  # 2A: by itself two amperes
     level = compare(reference, candidate, prompt)
+    if not level:
+        level = _compared_regrouped(reference_text, reference, text, candidate, prompt)
     if (
         not level
         and isinstance(reference, Quantity)
@@ -234,20 +181,60 @@ def _compared(reference_text: str, reference: Value, text: str, candidate: Value
     return level
 
 
+def _says_approximately(text: str) -> bool:
+    return re.search(r"\\approx(?![A-Za-z])", text) is not None
+
+
+def _is_rounded(reference: Value) -> bool:
+    return isinstance(reference, Quantity) and reference.number.form in ("decimal", "scientific")
+
+
+def _compared_regrouped(
+    reference_text: str, reference: Value, text: str, candidate: Value, prompt: str
+) -> int:
+    """12,34,567 (Indian), 1.234.567 (European) and 1'234'567 are numbers where the other side is one."""
+    if isinstance(reference, Quantity) and (plain := regrouped(text)):
+        return compare(reference, parse(plain), prompt)
+    if isinstance(candidate, Quantity) and (plain := regrouped(reference_text)):
+        return compare(parse(plain), candidate, prompt)
+    return DIFFERENT
+
+
+def _value_asked_for(text: str, prompt: str) -> str:
+    """The right side of "m + n = 113" if the question wants m + n; else `text`."""
+    left, equals, right = text.partition("=")
+    return right.strip() if equals and right.strip() and asks_for(left, prompt) else text
+
+
 def _echoes(text: str, candidate: Value, prompt: str) -> bool:
     """The answer is a piece of the question, or its numbers put together without doing the sum."""
     if not prompt:
         return False
-    if occurs_in(text, clean(prompt[-_PROMPT_CHARS:])):
+    question = clean(prompt)
+    if occurs_in(text, question) or is_reordered(text, question):
         return True
     if not isinstance(candidate, Expression) or _ARITHMETIC.sub("", candidate.latex):
         return False
-    used = re.findall(r"[0-9]+(?:\.[0-9]+)?", candidate.latex)
-    asked = set(re.findall(r"[0-9]+(?:\.[0-9]+)?", prompt))
-    asked |= {
-        power for power, word in (("2", r"square|平方"), ("3", r"cube|立方")) if re.search(word, prompt, re.I)
-    }
-    return len(used) > 1 and set(used) <= asked and _is_sum(candidate.latex)
+    used = _numbers(candidate.latex)
+    return len(used) > 1 and set(used) <= _numbers_asked(prompt) and _is_sum(candidate.latex)
+
+
+def _is_undone(reference: Any, candidate: Value, prompt: str) -> bool:
+    """A root, power, factorial, … of the question's numbers, where the answer is a plain number."""
+    if not prompt or not isinstance(candidate, Expression) or not _OPERATION.search(candidate.latex):
+        return False
+    value = None if isinstance(reference, list) else parse(clean(_spelled(reference)))
+    used = _numbers(candidate.latex)
+    return isinstance(value, Quantity) and bool(used) and set(used) <= _numbers_asked(prompt)
+
+
+def _numbers(text: str) -> list[str]:
+    return re.findall(r"[0-9]+(?:\.[0-9]+)?", text)
+
+
+def _numbers_asked(prompt: str) -> set[str]:
+    powers = (("2", r"square|平方"), ("3", r"cube|立方"), ("1", r"root|根"))
+    return set(_numbers(prompt)) | {power for power, word in powers if re.search(word, prompt, re.I)}
 
 
 def _is_sum(latex: str) -> bool:

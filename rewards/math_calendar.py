@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date
 
+from rewards.math_numbers import read_number
 from rewards.math_values import Clock, Day
 
 _HALF_ZH = {"上午": "am", "早上": "am", "凌晨": "am", "下午": "pm", "晚上": "pm", "傍晚": "pm"}
@@ -13,6 +14,9 @@ _CLOCK = re.compile(
 )
 _CLOCK_HOUR = re.compile(r"([0-9]{1,2})\s*(?:o'clock|(?:o'clock\s*)?([AaPp])\.?\s?[Mm]\.?)")
 _CLOCK_ZH = re.compile(rf"({'|'.join(_HALF_ZH)})?\s*([0-9]{{1,2}})\s*[点时]\s*(?:([0-9]{{1,2}})\s*分?)?")
+_NUMERAL_ZH = "[零一二两三四五六七八九十]{1,3}"
+_CLOCK_SPELLED = re.compile(rf"({'|'.join(_HALF_ZH)})?({_NUMERAL_ZH})点(?:({_NUMERAL_ZH})分|(半|整|钟))?")
+"""三点十四分; 三点一四 is a decimal."""
 _NAMED = {"noon": Clock(12, 0, 0, "pm"), "midday": Clock(12, 0, 0, "pm"), "midnight": Clock(12, 0, 0, "am")}
 _ISO_DAY = re.compile(r"([0-9]{4})[-/.]([0-9]{1,2})[-/.]([0-9]{1,2})")
 _US_DAY = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})")
@@ -59,6 +63,15 @@ def read_clock(text: str) -> Clock | None:
         half = f"{match[5].lower()}m" if match[5] else _HALF_ZH.get(match[1] or "", "")
     elif match := _CLOCK_HOUR.fullmatch(text):
         hour, minute, second, half = int(match[1]), 0, 0, f"{match[2].lower()}m" if match[2] else ""
+    elif match := _CLOCK_SPELLED.fullmatch(text):
+        half = _HALF_ZH.get(match[1] or "", "")
+        numbers = [0 if part is None else read_number(part) for part in (match[2], match[3])]
+        if None in numbers or not (match[1] or match[3] or match[4]):
+            return None
+        hour, minute = (int(getattr(number, "value", number)) for number in numbers)  # type: ignore[arg-type]
+        second, minute = 0, {"半": 30}.get(match[4] or "", minute)
+        if hour > 24 or minute > 59:
+            return None
     elif (match := _CLOCK_ZH.fullmatch(text)) and "时" not in text.replace("小时", ""):
         half = _HALF_ZH.get(match[1] or "", "")
         hour, minute, second = int(match[2]), int(match[3] or 0), 0

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from rewards import math_symbolic
+from rewards.math_asked import may_name
 from rewards.math_numbers import Numeral
-from rewards.math_relations import FLIPPED, interval, letter_of, unnamed
+from rewards.math_quantity import BASE_NAMES
+from rewards.math_relations import FLIPPED, in_order, interval, is_solved, letter_of, unnamed
 from rewards.math_scalars import DIFFERENT, EQUAL, SAME, expressions, latex_of, quantities
 from rewards.math_values import (
     Based,
@@ -33,6 +35,11 @@ from rewards.math_values import (
 __all__ = ["DIFFERENT", "EQUAL", "SAME", "compare"]
 
 _BASE_WORDS = re.compile(r"\bbase\b|binary|octal|hexadecimal|进制", re.IGNORECASE)
+_BASES = BASE_NAMES | {"binary": 2, "octal": 8, "decimal": 10, "hexadecimal": 16}
+_ASKED_BASE = re.compile(
+    r"\b(?:in|to|into|as)\s+(?:a\s+)?(?:base[- ]?)?(\d+|" + "|".join(_BASES) + r")\b(?!\s*[a-z]*\s*to\b)",
+    re.IGNORECASE,
+)
 _RATIO_WORDS = re.compile(r"\bratios?\b|\bproportion|比", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(?:the|a|an)\s+", re.IGNORECASE)
 _MAX_ITEMS = 64
@@ -52,7 +59,10 @@ def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
             return SAME if reference == candidate else DIFFERENT
         case Based(), Quantity():
             plain = str(candidate.number.value) == reference.digits and candidate.unit is None
-            return SAME if plain and _BASE_WORDS.search(prompt) else DIFFERENT
+            return SAME if plain and speaks_of_bases(prompt) else DIFFERENT
+        case Quantity(unit=None, is_percent=False), Based():
+            same_digits = str(reference.number.value) == candidate.digits
+            return SAME if same_digits and candidate.base == _asked_base(prompt) else DIFFERENT
         case Clock(), Clock():
             level = _clocks(reference, candidate)
             if not level and _RATIO_WORDS.search(prompt):  # 10:15 is 20:30 as a ratio alone
@@ -86,7 +96,9 @@ def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
         case Measured(), Expression() | Quantity(unit=None):
             return compare(reference.value, candidate, prompt)
         case Expression() | Quantity(unit=None), Measured():
-            return compare(reference, candidate.value, prompt)
+            return (
+                compare(reference, candidate.value, prompt) if may_name(candidate.unit, prompt) else DIFFERENT
+            )
         case Relation(), Relation():
             return _relations(reference, candidate, prompt)
         case (Expression() | Quantity(), Expression() | Quantity()):
@@ -94,6 +106,20 @@ def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
         case Words(), Words():
             return SAME if _folded(reference.text) == _folded(candidate.text) != "" else DIFFERENT
     return DIFFERENT
+
+
+def speaks_of_bases(prompt: str) -> bool:
+    """True if the question is about numerals in some base."""
+    return _BASE_WORDS.search(prompt) is not None
+
+
+def _asked_base(prompt: str) -> int:
+    """Base that the question wants the number in; ten if it does not speak of bases."""
+    match = _ASKED_BASE.search(prompt)
+    if match is None:
+        return 0 if re.search(r"\bbase\b|进制", prompt) else 10
+    name = match[1].lower()
+    return int(name) if name.isdigit() else _BASES.get(name, 0)
 
 
 def _clocks(reference: Clock, candidate: Clock) -> int:
@@ -173,7 +199,8 @@ def _groups(reference: Group, candidate: Group, prompt: str) -> int:
         len(reference.items) == 2 and "[" in a + b
     )  # [1, 2] written without brackets lost its meaning
     if "" in (a, b) and {a, b} <= {"", "()", "[]"} and not is_interval:
-        return _ordered(reference.items, candidate.items, prompt)
+        first, second = (in_order(group) for group in (reference, candidate))
+        return _ordered(first.items, second.items, prompt)  # type: ignore[union-attr]
     return DIFFERENT
 
 
@@ -211,6 +238,8 @@ def _relations(reference: Relation, candidate: Relation, prompt: str) -> int:
         return level
     if len(reference.operators) != 1 or len(candidate.operators) != 1:
         return DIFFERENT
+    if is_solved(reference) and not is_solved(candidate):
+        return DIFFERENT  # 2x = 10 is not the answer yet
     sides = [latex_of(side) for side in (*reference.parts, *candidate.parts)]
     if any(side is None for side in sides):
         return DIFFERENT

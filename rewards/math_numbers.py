@@ -23,15 +23,16 @@ _FRACTION = re.compile(
     r"(?:\\frac\{\s*(-?\s?[0-9.,]+)\s*\}\{\s*(-?\s?[0-9.,]+)\s*\}|([0-9.,]+) ?/ ?(-?[0-9.,]+))"
 )
 _SCIENTIFIC = re.compile(
-    r"([+-]?[0-9]+(?:\.[0-9]+)?)?\s*(?:[*x]|\\times|\\cdot)?\s*10\s*\^\s*(?:\{\s*([+-]?\s?[0-9]{1,6})\s*\}|\(\s*([+-]?[0-9]{1,6})\s*\)|([+-]?[0-9]{1,6}))"
+    r"([+-]?[0-9]+(?:\.[0-9]+)?)?\s*(?:[*x]|\\times|\\cdot)?\s*10\s*(?:\^|\*\*)\s*(?:\{\s*([+-]?\s?[0-9]{1,6})\s*\}|\(\s*([+-]?[0-9]{1,6})\s*\)|([+-]?[0-9]{1,6}))"
 )
+_LARGE_MIXED = re.compile(r"(负)?(?:([0-9]{1,8})亿)?(?:([0-9]{1,4})万)?([0-9]{1,4})?")
 _E_NOTATION = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,6})")
 _MAGNITUDE = re.compile(
-    r"(.*[0-9}])\s*(hundred|thousand|million|billion|trillion|万|亿|千|百)", re.IGNORECASE
+    r"(.*?[0-9}])\s*(hundred|thousand|million|billion|trillion|万亿|万|亿|千|百)", re.IGNORECASE
 )
 _FACTORS = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
-    "百": 10**2, "千": 10**3, "万": 10**4, "亿": 10**8,
+    "百": 10**2, "千": 10**3, "万": 10**4, "亿": 10**8, "万亿": 10**12,
 }  # fmt: skip
 _WORDS = {
     word: number
@@ -79,7 +80,7 @@ def read_number(text: str) -> Numeral | None:
             or _word(text)
             or _word_fraction(text)
         )
-    return _large(text) or _chinese(text)
+    return _large_mixed(text) or _large(text) or _chinese(text)
 
 
 def read_integer(text: str) -> int | None:
@@ -161,16 +162,28 @@ def _continued(text: str) -> Numeral | None:
 
 def _large(text: str) -> Numeral | None:
     match = _MAGNITUDE.fullmatch(text)
-    number = read_number(match.group(1)) if match else None
+    number = read_number(match.group(1)) if match and match.group(1).isascii() else None
     if match is None or number is None:
         return None
     return Numeral(number.value * _FACTORS[match.group(2).lower()], "scientific")
+
+
+def _large_mixed(text: str) -> Numeral | None:
+    """3亿5000万, 123万4567, 负5: ASCII digits between Chinese magnitudes, each part below the next magnitude."""
+    match = _LARGE_MIXED.fullmatch(text)
+    if match is None or not any(match.groups()[1:]):
+        return None
+    sign, *parts = match.groups()
+    value = sum(int(part or 0) * factor for part, factor in zip(parts, (10**8, 10**4, 1), strict=True))
+    return Numeral(Fraction(-value if sign else value), "integer")
 
 
 def _word(text: str) -> Numeral | None:
     """English numerals below 10^15: forty-two, one hundred and five, two million three thousand."""
     negative = text.startswith("-")
     parts = text.lower().replace("-", " ").split()
+    if len(parts) > 1 and parts[0] == "a" and (parts[1] == "hundred" or parts[1] in _SCALES):
+        parts[0] = "one"
     if not parts or not all(
         part in _WORDS or part in _SCALES or part in ("hundred", "and") for part in parts
     ):

@@ -53,6 +53,7 @@ _SET_BUILDER = re.compile(
     re.DOTALL,
 )
 _AND = re.compile(r"\sand\s|\\(?:land|wedge)(?![A-Za-z])|且|和|以及")
+_OR = re.compile(r"\sor\s|\\(?:lor|vee)(?![A-Za-z])|或")
 _LIST_WORDS = re.compile(
     r",?\s+(?:and|or)\s+|\s*(?:或者|或|和|且|以及)\s*|\s*\\(?:vee|lor|wedge|land)(?![A-Za-z])\s*"
 )
@@ -184,10 +185,12 @@ def _listed(text: str, depth: int) -> Group | None:
     if len(pieces) < 2 or not all(pieces):
         return None
     values = tuple(parse(piece, depth + 1) for piece in pieces)
-    hold_together = _AND.search(text) and all(
+    are_inequalities = all(
         isinstance(value, Relation) and set(value.operators) <= set(FLIPPED) for value in values
     )
-    return Group("&" if hold_together else "", values)
+    if not are_inequalities:
+        return Group("", values)
+    return Group("&" if _AND.search(text) else "|" if _OR.search(text) else "", values)
 
 
 def _commas(text: str) -> re.Pattern[str]:
@@ -209,7 +212,18 @@ def _relation(text: str, depth: int) -> Value | None:
         return parse(parts[1], depth + 1)
     if not all(part.strip() for part in parts):
         return None
-    return Relation(operators, tuple(parse(part, depth + 1) for part in parts))
+    values = tuple(parse(part, depth + 1) for part in parts)
+    names, point = values[0], values[-1]
+    if (  # (x, y) = (1, 2) says x = 1, y = 2
+        operators == ("=",)
+        and isinstance(names, Group)
+        and isinstance(point, Group)
+        and names.brackets == point.brackets == "()"
+        and len(names.items) == len(point.items)
+        and all(isinstance(item, Expression) and len(item.latex) == 1 for item in names.items)
+    ):
+        return Group("", tuple(Relation(("=",), pair) for pair in zip(names.items, point.items, strict=True)))
+    return Relation(operators, values)
 
 
 def _plus_minus(text: str, depth: int) -> Group | None:
@@ -234,18 +248,29 @@ def _ratio(text: str, depth: int) -> Ratio | None:
 
 def _measured(text: str) -> Measured | None:
     """Only units of two letters or more: one letter behind an expression is a variable."""
-    match = re.fullmatch(r"(.*\S)\s+([A-Za-z]{2,}.*|\^\\circ.*|[\u4e00-\u9fff]+)", text, re.DOTALL)
-    if match is None or match[1][-1] in "+-*/=^(":
-        return None
-    unit, value = parse_unit(match[2]), _expression(match[1])
-    return Measured(value, unit) if unit is not None and not unit.noun and value is not None else None
+    for gap in re.finditer(r"\s+(?=[A-Za-z]{2,}|\^\\circ|[\u4e00-\u9fff])", text):
+        if measured := _measured_at(text[: gap.start()], text[gap.end() :]):
+            return measured
+    return None
+
+
+def _measured_at(number: str, name: str) -> Measured | None:
+    if not number or number[-1] in "+-*/=^(" or re.search(r"\d an?$", number):
+        return None  # "5 a day" is no length of time
+    unit = parse_unit(name)
+    value = None if unit is None or unit.noun else _expression(number)
+    return Measured(value, unit) if unit is not None and value is not None else None
 
 
 def _expression(text: str) -> Expression | None:
     """Passes only what is mathematics by its words: known commands, known functions, one-letter names."""
     if not text.isascii() or any(name not in _FUNCTIONS for name in _COMMAND.findall(text)):
         return None
-    if re.search(r"[?!@#&\"'`~$%]", text.replace("!", "", 1)) or re.search(r"[0-9]\s+[0-9]|[0-9)]\s*_", text):
+    if re.match(r"[+-]\s*[+-]", text) or text[-1] in "+-*/^_=":
+        return None  # --42, 42+
+    if re.search(r"[?!@#&\"'`~$%]", re.sub(r"(?<=[0-9A-Za-z)}])!(?!!)", "", text)) or re.search(
+        r"[0-9]\s+[0-9]|[0-9)]\s*_", text
+    ):
         return None
     bare = _PLAIN_FUNCTION.sub(" ", _COMMAND.sub(" ", text)).replace("sqrt", " ")
     if re.search(r"(?<![A-Za-z])[A-Za-z][0-9]", bare):

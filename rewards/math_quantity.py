@@ -15,7 +15,7 @@ _BASE_SUBSCRIPT = re.compile(
 )
 _BASE_WORDS = re.compile(r"([0-9A-Fa-f]{1,200})\s*\(?\s*(?:in )?base[- ]?([0-9]{1,2})\s*\)?")
 _BASE_PREFIX = re.compile(r"0([bxo])([0-9A-Fa-f]{1,200})")
-_BASE_NAMES = {
+BASE_NAMES = {
     name: number
     for number, name in enumerate(
         "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split(),
@@ -23,15 +23,18 @@ _BASE_NAMES = {
     )
 }
 _BASE_NAMED = re.compile(
-    rf"_\s*\{{?\s*({'|'.join(sorted(_BASE_NAMES, key=len, reverse=True))})\s*\}}?\s*$", re.IGNORECASE
+    rf"_\s*\{{?\s*({'|'.join(sorted(BASE_NAMES, key=len, reverse=True))})\s*\}}?\s*$", re.IGNORECASE
 )
 _COMPOUND_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+|[\u4e00-\u9fff]+)(?:\s*,)?(?:\s+and\b)?\s*")
+_SCALED = re.compile(
+    r"(.*[0-9}]\s*(?:hundred|thousand|million|billion|trillion|[万亿千百]))\s*(\S.*)", re.DOTALL
+)
 _UNIT_TAIL = re.compile(r"(.*[0-9}.)])\s*([^0-9\s{}.()].*)", re.DOTALL)
 
 
 def read_based(text: str) -> Based | None:
     """Digits with their base: 1010_2, 0xFF, 345 base 6."""
-    text = _BASE_NAMED.sub(lambda m: f"_{{{_BASE_NAMES[m[1].lower()]}}}", text)
+    text = _BASE_NAMED.sub(lambda m: f"_{{{BASE_NAMES[m[1].lower()]}}}", text)
     if match := _BASE_PREFIX.fullmatch(text):
         digits, base = match[2], {"b": 2, "o": 8, "x": 16}[match[1]]
     elif match := _BASE_SUBSCRIPT.fullmatch(text) or _BASE_WORDS.fullmatch(text):
@@ -51,8 +54,10 @@ def read_quantity(text: str) -> Quantity | None:
     """A number with or without a unit, a percent sign or a currency; None if `text` is anything else."""
     if number := read_number(text):
         return Quantity(number)
-    if re.search(r"[0-9][A-Za-z]{4,}", text):
-        return None  # glued to its word it is a name, not a count
+    if re.search(r"[0-9][A-Za-z]{4,}|[0-9]K$", text):
+        return None  # glued to its word it is a name, not a count; and 42K are thousands as often as kelvins
+    if match := re.fullmatch(r"每([^0-9]+)([0-9].*)", text):  # 每小时36公里
+        text = f"{match[2]}/{match[1]}"
     if match := _MONEY.match(text):
         rest = text[match.end() :]
         number = read_number(match[1] + rest)
@@ -76,6 +81,8 @@ def read_quantity(text: str) -> Quantity | None:
         match = match or re.fullmatch(r"([A-Za-z]+(?:-[a-z]+)?)\s+([A-Za-z ]+)", text)
     if match:
         number, unit = read_number(match[1].strip()), parse_unit(match[2])
+        if unit is None and (scaled := _SCALED.fullmatch(text)):  # 5 million dollars, 3.5万元, but 3千克
+            number, unit = read_number(scaled[1]), parse_unit(scaled[2])
         if number is None and (
             cut := re.fullmatch(r"(.*?[0-9}])\s*(\^\\circ.*|[A-Za-z°\u4e00-\u9fff].*)", text)
         ):
@@ -92,6 +99,8 @@ def read_quantity(text: str) -> Quantity | None:
 
 def _compound(text: str) -> Quantity | None:
     """1 hour 30 minutes, 5 feet 6 inches: parts of one kind, each unit smaller than the one before."""
+    if re.search(r"小时|秒|[0-9]\s*时", text):
+        text = re.sub(r"分(?!钟)", "分钟", text)  # alone it is a hundredth of a yuan
     total, units, at = Fraction(0), list[Unit](), 0
     while at < len(text):
         match = _COMPOUND_PART.match(text, at)

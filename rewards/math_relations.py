@@ -10,6 +10,13 @@ from rewards.math_scalars import expressions, latex_of
 from rewards.math_values import Expression, Group, Quantity, Relation, Union, Value, Words
 
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_DENIES = re.compile(
+    r"\b(?:not|no|never|isn|aren|wrong|incorrect|false|invalid|or|maybe|perhaps|possibly|probably|likely|guess|approx"
+    r"|approximately|about|around|roughly|nearly|almost|except|but|unless|bounds?|at least|at most|than|above|below"
+    r"|over|under|previous|estimate|estimated)\b",
+    re.IGNORECASE,
+)
+"""In the name of a value: it is not the answer, or not exactly."""
 _INFINITY, _MINUS_INFINITY = Expression(r"\infty"), Expression(r"-\infty")
 
 
@@ -31,13 +38,36 @@ def _is_assignment(value: Value) -> bool:
         return False
     name = value.parts[0]
     if isinstance(name, Expression):
-        pattern = r"\\?[A-Za-z]+(?:_\{?[A-Za-z0-9]+\}?)?(?:\s?\([A-Za-z](?:,\s?[A-Za-z])*\))?'?"
+        pattern = (
+            r"\\?[A-Za-z]+(?:_\{?[A-Za-z0-9]+\}?)?(?:\s?\([A-Za-z](?:,\s?[A-Za-z])*\))?'?"
+            r"|[fghpqFGHPQ]\s?\(-?[0-9]+\)|\|[A-Z]{2}\|"
+        )
         return re.fullmatch(pattern, name.latex.strip()) is not None
     return (
         isinstance(name, Words)
-        and re.fullmatch(r"[A-Za-z]+(?: [A-Za-z]+){0,2}", name.text) is not None
-        and not re.search(r"\b(?:not|no|never|isn|wrong|or)\b", name.text, re.IGNORECASE)
+        and re.fullmatch(r"[A-Za-z]+(?: [A-Za-z]+){0,2}|m?\s?\\angle\s?[A-Z]{1,3}", name.text) is not None
+        and not _DENIES.search(name.text)
     )
+
+
+def in_order(value: Value) -> Value:
+    """The list y = 2, x = 1 as a point: by the names x, y, z where it has just these, else as written."""
+    if not isinstance(value, Group) or value.brackets != "" or not all(map(_is_assignment, value.items)):
+        return value
+    names = [latex_of(item.parts[0]) for item in value.items]  # type: ignore[union-attr]
+    if sorted(map(str, names)) not in (["x", "y"], ["x", "y", "z"]):
+        return value
+    return Group(
+        "", tuple(item for _, item in sorted(zip(names, value.items, strict=True), key=lambda p: str(p[0])))
+    )
+
+
+def is_solved(value: Value) -> bool:
+    """x = 5: a variable by itself on one side, a constant on the other."""
+    if not isinstance(value, Relation) or value.operators != ("=",):
+        return False
+    left, right = value.parts
+    return (_is_variable(left) and _is_constant(right)) or (_is_variable(right) and _is_constant(left))
 
 
 def _last_of_chain(value: Value) -> Value:
@@ -60,13 +90,15 @@ def _last_of_chain(value: Value) -> Value:
 
 def interval(value: Value) -> Value:
     """Inequalities as intervals; "x < 1 or x > 2" as a union, "x > 1 and x < 3" as what both allow."""
-    if not isinstance(value, Group) or value.brackets not in ("", "&"):
+    if not isinstance(value, Group) or value.brackets not in ("", "&", "|"):
         return _one_interval(value)
     if not all(isinstance(item, Relation) for item in value.items):
         return value
     parts = tuple(_one_interval(item) for item in value.items)
     if not all(isinstance(part, Group) for part in parts):
         return value
+    if value.brackets == "|":
+        return Union(parts)
     both = _intersection(parts)
     if value.brackets == "&":
         return value if both is None else both
@@ -138,7 +170,7 @@ def _one_interval(value: Value) -> Value:
 
 def letter_of(value: Value) -> str | None:
     """The variable that inequalities or a membership speak of; None if there is none, or several."""
-    if isinstance(value, Group) and value.brackets in ("", "&"):
+    if isinstance(value, Group) and value.brackets in ("", "&", "|"):
         found = {letter_of(item) for item in value.items}
         return found.pop() if len(found) == 1 else None
     if not isinstance(value, Relation) or not set(value.operators) <= {"in", "!=", *FLIPPED}:

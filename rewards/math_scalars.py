@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 
 from rewards import math_symbolic
-from rewards.math_units import CURRENCIES, Unit, singular, units_in
+from rewards.math_asked import may_name
 from rewards.math_values import Expression, Quantity, Value
 
 DIFFERENT, EQUAL, SAME = 0, 1, 2
@@ -26,7 +26,7 @@ def quantities(reference: Quantity, candidate: Quantity, prompt: str) -> int:
             return DIFFERENT
         if reference.unit.dims == candidate.unit.dims and reference.unit.factor != candidate.unit.factor:
             return EQUAL if a.value * reference.unit.factor == b.value * candidate.unit.factor else DIFFERENT
-    elif candidate.unit is not None and not _may_be_added(candidate.unit, prompt):
+    elif candidate.unit is not None and not may_name(candidate.unit, prompt):
         return DIFFERENT
     if reference.is_percent != candidate.is_percent:
         return _percentages(reference, candidate, prompt)
@@ -52,7 +52,7 @@ def _rounded(
     """A decimal of six digits or more stands for the fraction that it rounds or cuts."""
     if form != "decimal" or significant < _MIN_SIGNIFICANT or exact_form in ("integer", "decimal"):
         return False
-    return abs(exact - value) * 10**decimals < 1
+    return math_symbolic.rounds_to(exact, value, decimals)
 
 
 def _same_quantity(reference: Quantity, candidate: Quantity) -> bool:
@@ -60,29 +60,6 @@ def _same_quantity(reference: Quantity, candidate: Quantity) -> bool:
     if a is None or b is None:
         return True
     return a.dims == b.dims or ((a.also, 1),) == b.dims or ((b.also, 1),) == a.dims
-
-
-def _may_be_added(unit: Unit, prompt: str) -> bool:
-    """A unit that the reference leaves out: a counted thing must be the question's, and "30 seconds" does not answer
-    a question that speaks of minutes alone."""
-    if unit.noun:
-        return _mentions(prompt, unit.noun)
-    named = [other for other in units_in(prompt) if _kind(other) == _kind(unit)]
-    return not named or any((other.factor, other.dims) == (unit.factor, unit.dims) for other in named)
-
-
-def _kind(unit: Unit) -> object:
-    """What units measure: all currencies measure money."""
-    is_money = len(unit.dims) == 1 and unit.dims[0][0] in CURRENCIES
-    return "money" if is_money else unit.dims
-
-
-def _mentions(prompt: str, noun: str) -> bool:
-    """The counted thing occurs in the question: "5 apples" answers "how many apples"."""
-    if not noun.isascii():
-        return True  # Chinese measure words are a closed list
-    words = {singular(word) for word in re.findall(r"[a-z]+", prompt.lower())}
-    return all(singular(part) in words for part in noun.split())
 
 
 def expressions(reference: Value, candidate: Value) -> int:

@@ -19,6 +19,8 @@ _MAX_DIGITS = 60
 _FACTORIAL = re.compile(r"([0-9]+|\)|\}|[A-Za-z])\s*!")
 _POINTS = (("0.7310585786300049", "1.2"), ("-1.4142135623730951", "0.37"), ("2.2360679774997896", "-0.81"))
 _DIGITS = 30
+_ZERO = 1e-100
+"""What a difference that is zero, but not provably so, evaluates to at most."""
 
 
 class Refused(Exception):
@@ -74,8 +76,8 @@ def same(reference: str, candidate: str) -> bool:
     if not (_is_plain(a) and _is_plain(b)):
         return _verified(a, b)
     if a.free_symbols != b.free_symbols:
-        return _is_zero_everywhere(a - b, a.free_symbols | b.free_symbols) is True
-    decided = _is_zero_everywhere(a - b, a.free_symbols)
+        return _is_equal_everywhere(a, b) is True
+    decided = _is_equal_everywhere(a, b)
     return _verified(a, b) if decided is None else decided
 
 
@@ -87,8 +89,15 @@ def near(reference: str, value: Fraction, decimals: int) -> bool:
     exact = expression.evalf(_DIGITS)
     if not exact.is_Float and not exact.is_Integer and not exact.is_Rational:
         return False
-    difference = abs(Fraction(str(exact)) - value) if "e" not in str(exact) else None
-    return difference is not None and difference * 10**decimals < 1
+    return "e" not in str(exact) and rounds_to(Fraction(str(exact)), value, decimals)
+
+
+def rounds_to(exact: Fraction, value: Fraction, decimals: int) -> bool:
+    """True if `value` is `exact` rounded or cut after `decimals` places; the next digit up is another number."""
+    scaled, digits = exact * 10**decimals, value * 10**decimals
+    return abs(scaled - digits) * 2 <= 1 or (
+        abs(digits) < abs(scaled) < abs(digits) + 1 and scaled * digits >= 0
+    )
 
 
 def proportional(a_left: str, a_right: str, b_left: str, b_right: str, positive: bool) -> bool:
@@ -138,7 +147,18 @@ def parsed(latex: str) -> Any:
         )
     except Exception:  # the generated parser raises whatever comes up; all of it means "not understood"
         return None
-    return _with_imaginary_unit(found)
+    return _with_imaginary_unit(_exact(found))
+
+
+def _exact(expression: Any) -> Any:
+    """Decimals as the fractions they spell: 0.5 is one half, not a float of 15 digits."""
+    import sympy
+
+    if not isinstance(expression, sympy.Expr) or not expression.has(sympy.Float):
+        return expression
+    return expression.xreplace(
+        {number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)}
+    )
 
 
 def _with_imaginary_unit(expression: Any) -> Any:
@@ -162,13 +182,24 @@ def _is_plain(expression: Any) -> bool:
     return isinstance(expression, sympy.Expr) and not expression.has(sympy.nan, sympy.zoo)
 
 
-def _is_zero_everywhere(difference: Any, symbols: set[Any]) -> bool | None:
-    """None if it could not be evaluated."""
-    values = [_at(difference, point) for point in _points(symbols)]
-    known = [value for value in values if value is not None]
+def _is_equal_everywhere(a: Any, b: Any) -> bool | None:
+    """None if it could not be evaluated.
+
+    Digits that cancel are made good by more precision, so that a difference of constants is either shown or below
+    `_ZERO`; at points, which have 40 digits, it must vanish against the sides (at most 1, as constants
+    of nature are small).
+    """
+    points = _points(a.free_symbols | b.free_symbols)
+    values = [(_at(a - b, point), point) for point in points]
+    known = [(value, point) for value, point in values if value is not None]
     if len(known) < min(2, len(values)):
         return None
-    return all(abs(value) < 1e-22 for value in known)
+    return all(
+        abs(value) < _ZERO
+        or (point and abs(value) < 1e-34)
+        or (point and abs(value) < 1e-30 * min(1, max(abs(_at(a, point) or 0), abs(_at(b, point) or 0))))
+        for value, point in known
+    )
 
 
 def _points(symbols: set[Any]) -> list[dict[Any, Any]]:

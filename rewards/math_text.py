@@ -24,12 +24,20 @@ _SYMBOLS = {
 }  # fmt: skip
 _TRANSLATION = str.maketrans(_SYMBOLS)
 _FRACTION_CHARS = {char: unicodedata.normalize("NFKC", char).split("\u2044") for char in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
-_SPACING = re.compile(r"\\(?:[,;:! ]|quad\b|qquad\b|displaystyle\b|limits\b|hspace\{[^{}]*\})|~|&nbsp;")
+_SPACING = re.compile(
+    r"\\(?:[,;:! ]|quad\b|qquad\b|displaystyle\b|limits\b|hspace\{[^{}]*\})|(?<!~)~(?!~)|&nbsp;"
+)
 _SIZING = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?![A-Za-z])\s*")
 _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|math(?:rm|bf|it|sf|tt|bb)|operatorname\*?|boldsymbol|bm|fbox)\s*"
     r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
 )
+_REGROUPED = re.compile(
+    r"([^0-9.,']{0,6})(?:([0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3})"
+    r"|([0-9]{1,3}(?:\.[0-9]{3})(?:(?:\.[0-9]{3})+(?:,([0-9]+))?|,([0-9]+)))"
+    r"|([0-9]{1,3}(?:'[0-9]{3})+))(?![0-9.,'])"
+)
+_SUM = re.compile(r"(?:[+-]\s?)?[^\s+\-,;:?$=]{1,40}(?:\s?[+-]\s?[^\s+\-,;:?$=]{1,40}){2,20}")
 _BOLD_LEAD = re.compile(
     r"^(?:#{1,6}\s+)?(?:\*\*|__)([A-Za-z\u4e00-\u9fff ]{1,40})(?::(?:\*\*|__)|(?:\*\*|__)\s?:)\s*"
 )
@@ -92,6 +100,32 @@ def occurs_in(text: str, question: str) -> bool:
     return re.search(bounded, _plain_operators(question).casefold()) is not None
 
 
+def is_reordered(text: str, question: str) -> bool:
+    """True if `text` is a sum in the question with its terms in another order: 1+2x+x^2 of x^2+2x+1."""
+    terms = _terms(text)
+    return len(terms) > 2 and any(_terms(found.group()) == terms for found in _SUM.finditer(question))
+
+
+def _terms(text: str) -> list[str]:
+    signed = squeezed(text)
+    return sorted(re.findall(r"[+-][^+-]+", signed if signed[:1] in ("+", "-") else f"+{signed}"))
+
+
+def regrouped(text: str) -> str | None:
+    """`text` with its first numeral freed of separators that only group: 12,34,567  1.234.567  1.234,56  1'234'567.
+
+    None if it has none. A single point before three digits (1.234) is a decimal and stays one.
+    """
+    match = _REGROUPED.match(text)
+    if match is None:
+        return None
+    indian, european, *after, swiss = match.groups()[1:]
+    decimals = after[0] or after[1] or ""
+    european = (european or "").split(",")[0]
+    whole = re.sub("[.,']", "", indian or european or swiss)
+    return f"{match[1]}{whole}{'.' + decimals if decimals else ''}{text[match.end() :]}"
+
+
 def _plain_operators(text: str) -> str:
     text = re.sub(r"\\(?:times|cdot)(?![A-Za-z])", "*", text)
     text = re.sub(r"\\div(?![A-Za-z])", "/", text)
@@ -134,9 +168,10 @@ def _unwrapped(text: str) -> str:
         if len(text) > 1 and not text.endswith("..."):
             text = text.rstrip(".;,").rstrip() or text
             text = re.sub(r"(?<=[A-Za-z]{2})!+$", "", text)  # after a number it is a factorial
-        for mark in ("**", "__", "`", '"'):
-            if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
-                text = text[len(mark) : -len(mark)]
+        for mark in ("**", "__", "*", "`", '"'):
+            inner = text[len(mark) : len(text) - len(mark)]
+            if inner and text == f"{mark}{inner}{mark}" and (mark != "*" or "*" not in inner):
+                text = inner
         for opening, closing in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
             inner = text[len(opening) : len(text) - len(closing)]
             if (
@@ -161,13 +196,14 @@ def _plain_latex(text: str) -> str:
     text = _SPACING.sub(" ", text)
     text = _SIZING.sub("", text)
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
-    text = re.sub(r"\\mathbb\s?\{?\s?R\s?\}?|^all real numbers$", r"(-\\infty,\\infty)", text.strip())
+    text = re.sub(r"\\mathbb\s?\{?\s?R\s?\}?", r"(-\\infty,\\infty)", text.strip())
     text = re.sub(r"^([+-]?)infinity$", r"\1\\infty", text, flags=re.IGNORECASE)
     text = re.sub(r"\\langle(?![A-Za-z])", "(", re.sub(r"\\rangle(?![A-Za-z])", ")", text))
     for _ in range(3):
         text, count = _TEXT.subn(r" \1 ", text)
         if not count:
             break
+    text = re.sub(r"^\s*all real numbers\s*$", r"(-\\infty,\\infty)", text)
     text = re.sub(r"\\lg(?![A-Za-z])", r"\\log_{10}", text)
     text = text.replace(r"\%", "%").replace(r"\$", "$").replace(r"\#", "#").replace(r"\_", "_")
     text = re.sub(r"\\(?:degree|deg)(?![A-Za-z])", r"^\\circ ", text)

@@ -33,6 +33,7 @@ def _table() -> dict[str, tuple[Fraction, str]]:
         ("length", "1/10", "dm decimeter decimeters 分米"),
         ("length", "1/100", "cm centimeter centimeters centimetre centimetres 厘米 公分"),
         ("length", "1/1000", "mm millimeter millimeters millimetre millimetres 毫米"),
+        ("length", "1/1000000", "μm micrometer micrometers micron microns 微米"),
         ("length", "1/1000000000", "nm nanometer nanometers 纳米"),
         ("length", "254/10000", "in inch inches 英寸"),
         ("length", "3048/10000", "ft foot feet 英尺"),
@@ -48,10 +49,10 @@ def _table() -> dict[str, tuple[Fraction, str]]:
         ("time", "1", "s sec secs second seconds 秒 秒钟"),
         ("time", "1/1000", "ms millisecond milliseconds 毫秒"),
         ("time", "60", "min mins minute minutes 分钟"),
-        ("time", "3600", "h hr hrs hour hours 小时 个小时 时"),
+        ("time", "3600", "h hr hrs hour hours 小时 个小时"),
         ("time", "86400", "d day days 天 日"),
         ("time", "604800", "week weeks 周 星期 个星期"),
-        ("month", "1", "month months 月 个月"),
+        ("month", "1", "month months 个月"),
         ("month", "12", "yr yrs year years 年"),
         ("volume", "1", "L l liter liters litre litres 升"),
         ("volume", "1/1000", "mL ml milliliter milliliters 毫升"),
@@ -72,34 +73,65 @@ def _table() -> dict[str, tuple[Fraction, str]]:
         ("fahrenheit", "1", r"^\circf 华氏度"),
         ("kelvin", "1", "K kelvin kelvins"),
         ("newton", "1", "N newton newtons 牛 牛顿"),
+        ("newton", "1000", "kN kilonewton kilonewtons"),
         ("joule", "1", "J joule joules 焦耳"),
         ("joule", "1000", "kJ kilojoule kilojoules 千焦"),
+        ("joule", "1000000", "MJ megajoule megajoules"),
+        ("joule", "1/1000", "mJ"),
+        ("joule", "3600000", "kWh kilowatt-hour kilowatt-hours 千瓦时"),
         ("watt", "1", "W watt watts 瓦 瓦特"),
         ("watt", "1000", "kW kilowatt kilowatts 千瓦"),
+        ("watt", "1000000", "MW megawatt megawatts"),
+        ("watt", "1/1000", "mW"),
         ("pascal", "1", "Pa pascal pascals 帕"),
+        ("pascal", "1000", "kPa"),
+        ("pascal", "1000000", "MPa"),
         ("hertz", "1", "Hz hertz 赫兹"),
+        ("hertz", "1000", "kHz"),
+        ("hertz", "1000000", "MHz"),
+        ("hertz", "1000000000", "GHz"),
         ("volt", "1", "V volt volts 伏 伏特"),
+        ("volt", "1000", "kV"),
+        ("volt", "1/1000", "mV"),
         ("ampere", "1", "A amp amps ampere amperes 安 安培"),
-        ("ohm", "1", "ohm ohms 欧姆"),
+        ("ampere", "1/1000", "mA"),
+        ("coulomb", "1", "C coulomb coulombs 库仑"),
+        ("coulomb", "1/1000", "mC"),
+        ("coulomb", "1/1000000", "μC"),
+        ("coulomb", "1/1000000000", "nC"),
+        ("tesla", "1", "T tesla teslas 特斯拉"),
+        ("electronvolt", "1", "eV"),
+        ("electronvolt", "1000", "keV"),
+        ("electronvolt", "1000000", "MeV"),
+        ("ohm", "1", "Ω ohm ohms 欧姆 欧"),
+        ("ohm", "1000", "kΩ"),
         ("mole", "1", "mol mole moles 摩尔"),
         ("square", "1", "unit units 单位"),
-        ("length2", "1", "平方米"),
-        ("length2", "1/10000", "平方厘米"),
-        ("length2", "1000000", "平方千米 平方公里"),
         ("length2", "10000", "hectare hectares ha 公顷"),
         ("length2", "40468564224/10000000", "acre acres 英亩"),
-        ("length3", "1", "立方米"),
-        ("length3", "1/1000000", "立方厘米"),
-        ("length3", "1/1000", "立方分米"),
+        # Alone these name a point in time: the second month, five o'clock. In km/时 they are units as any.
+        ("month of the year", "1", "月"),
+        ("hour of the day", "1", "时"),
     ]
     return {name: (Fraction(factor), base) for base, factor, names in rows for name in names.split()}
 
 
 _TABLE = _table()
+_DERIVED: dict[str, tuple[int | Fraction, dict[str, int]]] = {
+    "length2": (1, {"length": 2}),
+    "volume": (Fraction(1, 1000), {"length": 3}),
+    "newton": (1000, {"mass": 1, "length": 1, "time": -2}),
+    "joule": (1000, {"mass": 1, "length": 2, "time": -2}),
+    "watt": (1000, {"mass": 1, "length": 2, "time": -3}),
+    "pascal": (1000, {"mass": 1, "length": -1, "time": -2}),
+}
+"""Base quantities that are products of others: their factor (masses are in grams) and powers."""
+_PER_ZH = {"月": "个月", "时": "小时"}
 CURRENCIES = frozenset("dollar yuan euro pound rupee yen won".split())
 _COUNT_WORDS_ZH = frozenset(
     "个 只 条 张 本 人 名 位 次 辆 棵 支 件 种 颗 朵 匹 头 岁 倍 道 题 页 组 班 箱 盒 袋 瓶 杯 块 双 对 套".split()
 )
+_NAMES_ZH = sorted((n for n in _TABLE if not n.isascii() and len(n) > 1 and n != "μm"), key=len, reverse=True)
 _LOOSE = {name.lower(): value for name, value in _TABLE.items() if len(name) > 2}
 _SHORTHAND = {
     "degrees celsius": r"^\circc",
@@ -111,7 +143,8 @@ _SHORTHAND = {
     "mph": "mi/h",
     "kph": "km/h",
     "kmh": "km/h",
-    "m/s²": "m/s^2",
+    "year old": "year",
+    "years old": "years",
 }
 _NOT_NOUNS = frozenset(
     """not no or and is are was be wrong incorrect false true right correct maybe perhaps possibly either if else but
@@ -121,13 +154,15 @@ _NOT_NOUNS = frozenset(
     because since therefore so then which that this these those it he she they we you i in on at by for with without
     only though also however actually wait sorry different exactly yes unless except""".split()
 )
-_WORDS = re.compile(r"[A-Za-z]{3,20}(?: [A-Za-z]{3,20})?")
+_WORDS = re.compile(r"[A-Za-z]{3,20}(?: [A-Za-z]{3,20}){0,3}")
 
 
 def parse_unit(text: str) -> Unit | None:
     """The unit that `text` names, or None. Counted things come back with `noun` set, for the caller to judge."""
     text = text.strip().strip("()").strip().rstrip(".")
     text = re.sub(r"\^\\circ\s*", r"^\\circ", text)
+    text = re.sub(r"(?<![A-Za-z])([kM])\s+(?=\\Omega|Ω)", r"\1", text)
+    text = re.sub(r"\\mu(?![A-Za-z])\s*", "μ", re.sub(r"\\Omega(?![A-Za-z])\s*|\u2126", "Ω", text))
     if not text or len(text) > 60:
         return None
     known = _known(text)
@@ -142,21 +177,59 @@ def parse_unit(text: str) -> Unit | None:
     return None
 
 
-_IN_TEXT = re.compile(r"[A-Za-z]+|[$€£¥°]|\\circ|[\u4e00-\u9fff]")
+_IN_TEXT = re.compile(
+    r"(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?:[A-Za-zΩ]+|[$€£¥°]|\\circ)"
+    r"(?:\s*\^\s*\{?-?[0-9]\}?|\s(?:squared|cubed)\b)?"
+)
+_LETTERS = re.compile(r"[A-Za-z]*")
+_JOINT = re.compile(r"\s*/\s*|\s+(?:per|an?)\s+")
 _ALSO_WORDS = frozenset("won second yard foot degree mole ton cent rad hectare".split())
 """That a question holds without speaking of a unit: he won, the second day, on foot."""
-_SHORT = frozenset("cm mm km kg mg ft lb lbs oz mL ml mph".split())
+_SHORT = frozenset("cm mm km kg mg ft lb lbs oz mL ml mph kN kJ kW kPa Hz kHz MHz km/h m/s g/cm".split())
+
+
+@dataclass(frozen=True)
+class NamedUnit:
+    """A unit that a text names, with its place there."""
+
+    unit: Unit
+    start: int
+    end: int
 
 
 @lru_cache(maxsize=256)
-def units_in(text: str) -> tuple[Unit, ...]:
-    """Simple units that a text names, by words and by symbols of two letters or more that are no words."""
-    words = dict.fromkeys(_IN_TEXT.findall(text))
-    names = [w for w in words if (len(w) > 2 and w.lower() not in _ALSO_WORDS) or w in _SHORT or w in "$€£¥"]
-    names += ["^\\circ"] * ("°" in words or "\\circ" in words)
-    names += [name for name in _TABLE if not name.isascii() and len(name) > 1 and name in text]
-    found = (_single(name) for name in names)
-    return tuple(Unit(factor, ((base, power),)) for factor, base, power in filter(None, found))
+def units_in(text: str) -> tuple[NamedUnit, ...]:
+    """Units that a text names: words, symbols of two letters or more that are no words, quotients, powers."""
+    found: list[NamedUnit] = []
+    text = text.replace("²", "^2").replace("³", "^3")
+    at = 0
+    while match := _IN_TEXT.search(text, at):
+        end, at = match.end(), match.end()
+        unit = _known(match.group().lstrip("\\")) or _known("^\\circ" * (match.group() in ("°", "\\circ")))
+        if unit is None:  # "square root", or a power of something else: perhaps its first word is one
+            at = _LETTERS.match(text, match.start() + 1).end()  # type: ignore[union-attr]
+            continue
+        is_symbol = not re.fullmatch(r"[A-Za-z]{3,}.*", match.group())
+        while (joint := _JOINT.match(text, end)) and (below := _IN_TEXT.match(text, joint.end())):
+            quotient = _known(f"{text[match.start() : end]}/{below.group()}")
+            if quotient is None:
+                break
+            unit, end, at, is_symbol = quotient, below.end(), below.end(), False
+        simple = match.group().split("^")[0].strip()
+        if simple.lower() in _ALSO_WORDS and end == match.end():
+            continue
+        if (
+            is_symbol
+            and simple not in _SHORT
+            and simple not in "$€£¥°\\circ"
+            and not simple.startswith(("sq", "cu"))
+        ):
+            continue
+        found.append(NamedUnit(unit, match.start(), end))
+    for match in re.finditer(rf"{'|'.join(_NAMES_ZH)}|(?<=[0-9])[元角分米克升吨天度斤秒年](?!钟)", text):
+        if unit := _known(match.group()):
+            found.append(NamedUnit(unit, match.start(), match.end()))
+    return tuple(found)
 
 
 def singular(noun: str) -> str:
@@ -171,30 +244,52 @@ def singular(noun: str) -> str:
 def _known(text: str) -> Unit | None:
     text = _SHORTHAND.get(text.lower(), text)
     text = re.sub(r"^每(\S+?)(\S+)$", r"\2/\1", text)
+    text = re.sub(r"^\\frac\s*\{([^{}]+)\}\s*\{((?:[^{}]|\{[^{}]*\})+)\}$", r"\1/\2", text)
     top, *below = re.split(r"\s*/\s*|\s+per\s+|每", text)
-    factor, dims = Fraction(1), dict[str, int]()
-    for sign, part in [(1, top), *((-1, part) for part in below)]:
-        for piece in re.split(r"\\cdot|\*", part):
-            single = _single(piece.strip())
-            if single is None:
-                return None
-            piece_factor, base, power = single
-            factor *= piece_factor ** (sign * power)
-            if base.startswith("length") and base != "length":
-                base, power = "length", int(base[-1])
-            dims[base] = dims.get(base, 0) + sign * power
+    factor, powers = Fraction(1), dict[str, int]()
+    for sign, part in [(1, top), *((-1, _PER_ZH.get(part, part)) for part in below)]:
+        singles = _product(part)
+        if singles is None:
+            return None
+        for piece_factor, base, power in singles:
+            scale, bases = _DERIVED.get(base, (1, {base: 1}))
+            factor *= (piece_factor * scale) ** (sign * power)
+            for name, exponent in bases.items():
+                powers[name] = powers.get(name, 0) + sign * power * exponent
     also = "pound" if text.lower() in ("pound", "pounds") else ""
-    return Unit(factor, tuple(sorted((base, power) for base, power in dims.items() if power)), also=also)
+    return Unit(factor, tuple(sorted((base, power) for base, power in powers.items() if power)), also=also)
+
+
+def _product(text: str) -> list[tuple[Fraction, str, int]] | None:
+    """N·m, kg m, m s^{-2}: only symbols are multiplied by standing side by side."""
+    singles: list[tuple[Fraction, str, int]] = []
+    for piece in re.split(r"\\cdot|\*", text):
+        single = _single(piece.strip())
+        if single is not None:
+            singles.append(single)
+            continue
+        symbols = re.split(r"\s+(?!\^|squared|cubed)", piece.strip())
+        if len(symbols) < 2 or not all(
+            re.match(r"[A-Za-zΩμ]{1,3}(?![A-Za-z])", symbol) for symbol in symbols
+        ):
+            return None
+        parts = [_single(symbol) for symbol in symbols]
+        if None in parts:
+            return None
+        singles += [part for part in parts if part is not None]
+    return singles
 
 
 def _single(text: str) -> tuple[Fraction, str, int] | None:
     """(factor, base quantity, power) of a unit without a quotient."""
     power = 1
-    if match := re.match(r"(?:square|sq\.?)\s+(.*)$", text, re.IGNORECASE):
-        text, power = match.group(1), 2
-    elif match := re.match(r"(?:cubic|cu\.?)\s+(.*)$", text, re.IGNORECASE):
-        text, power = match.group(1), 3
-    elif match := re.match(r"(.*?)\s*(?:\^\s*\{?\s*([23])\s*\}?|\s(squared|cubed))$", text):
-        text, power = match.group(1), int(match.group(2) or {"squared": 2, "cubed": 3}[match.group(3)])
+    if match := re.match(r"(?:square|sq\.?)\s+(.*)$|平方(.+)$", text, re.IGNORECASE):
+        text, power = match[1] or match[2], 2
+    elif match := re.match(r"(?:cubic|cu\.?)\s+(.*)$|立方(.+)$", text, re.IGNORECASE):
+        text, power = match[1] or match[2], 3
+    elif match := re.fullmatch(r"([cdkm]?m|in|ft|yd|mi)([23])", text):  # cm2
+        text, power = match[1], int(match[2])
+    elif match := re.match(r"(.*?)\s*(?:\^\s*\{?\s*(-?[1-4])\s*\}?|\s(squared|cubed))$", text):
+        text, power = match[1], int(match[2] or {"squared": 2, "cubed": 3}[match[3]])
     found = _TABLE.get(text) or _LOOSE.get(text.lower())
     return (*found, power) if found else None

@@ -53,7 +53,8 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Group:
-    """Items in brackets: "()", "[]", "(]", "[)", "{}", "" for a bare list, "&" for inequalities that hold together."""
+    """Items in brackets: "()", "[]", "(]", "[)", "{}", "" for a bare list, "&" for inequalities that hold together,
+    "|" for those of which one holds."""
 
     brackets: str
     items: tuple[Value, ...]

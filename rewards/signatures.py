@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,10 @@ def recognise(name: str, target: Any, params: Mapping[str, Any]) -> RewardFuncti
         )
     _check_required(name, style, free)
     accepts = frozenset(by_keyword) - set(params)
+    if style in ("native", "row"):
+        call = _named(call, free, style)
+    elif places := [n for n, p in free.items() if p.kind is p.POSITIONAL_ONLY]:
+        call, accepts = _placed(call, places), accepts | set(places)
     needs_ids = style == "native" or (style == "trl" and (takes_any or "completion_ids" in accepts))
     return RewardFunction(name, style, call, accepts, takes_any, needs_ids)
 
@@ -204,6 +209,27 @@ def _awaited(value: Any) -> Any:
     return asyncio.run(wait())
 
 
+def _named(
+    call: Callable[..., Any], parameters: Mapping[str, inspect.Parameter], style: str
+) -> Callable[..., Any]:
+    """`call` for its one argument, passed by name if it can only be passed so: reward(*, row)."""
+    single = {"native": "batch", "row": "row"}[style]
+    name = single if single in parameters else next(n for n, p in parameters.items() if _is_required(p))
+    if parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY:
+        return call
+    return lambda value: call(**{name: value})
+
+
+def _placed(call: Callable[..., Any], places: Sequence[str]) -> Callable[..., Any]:
+    """`call` by keyword for a function that takes its first parameters by place only: reward(completions, /)."""
+
+    def by_keyword(**given: Any) -> Any:
+        at_front = [given.pop(name) for name in itertools.takewhile(given.__contains__, places)]
+        return call(*at_front, **given)
+
+    return by_keyword
+
+
 def _timed(score: Score, seconds: float) -> Score:
     return Score(score.total, score.components, score.verdict, score.reason, seconds)
 
@@ -265,7 +291,7 @@ def _check_required(name: str, style: Style, parameters: Mapping[str, inspect.Pa
     elif style == "verl":
         missing = [n for n in required if n not in _VERL_NAMES]
     else:
-        missing = [n for n in required if parameters[n].kind is inspect.Parameter.POSITIONAL_ONLY]
+        missing = []
     if missing:
         raise RewardLoadError(
             f"reward {name!r}: nothing to pass for {', '.join(missing)}; set it in params or give it a default "

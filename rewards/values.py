@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from decimal import Decimal
 from typing import Any
 
 from rewards.types import Score
@@ -23,7 +25,7 @@ def failed(verdict: Any, reason: str, seconds: float = 0.0) -> Score:
 
 def shorten(reason: str) -> str:
     """`reason` on one line and not longer than a reader wants."""
-    line = " ".join(reason.split())
+    line = " ".join(reason.encode("utf-8", "replace").decode().split())  # a lone surrogate cannot be printed
     return line if len(line) <= _MAX_REASON_CHARS else line[: _MAX_REASON_CHARS - 1] + "…"
 
 
@@ -57,16 +59,25 @@ def as_scores(value: Any, count: int) -> list[Score]:
     """The `count` scores of a list-wise reward. A wrong length or no list at all raises `WrongLength`."""
     if hasattr(value, "tolist") and getattr(value, "ndim", 1) == 1:
         value = value.tolist()
-    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+    if isinstance(value, str | bytes | Mapping | Set) or not hasattr(value, "__iter__"):
         raise WrongLength(f"returned {type(value).__name__}, expected a list of {count} scores")
-    values: Sequence[Any] = list(value)
+    values: Sequence[Any] = list(itertools.islice(value, count + 1))  # a generator may never end
+    if len(values) > count:
+        raise WrongLength(f"returned {_length(value, count)} scores for {count} completions")
     if len(values) != count:
         raise WrongLength(f"returned {len(values)} scores for {count} completions")
     return [as_score(item) for item in values]
 
 
+def _length(value: Any, count: int) -> str:
+    try:
+        return str(len(value))
+    except (TypeError, OverflowError):
+        return f"more than {count}"
+
+
 def _number(value: Any) -> float | None:
-    if not isinstance(value, numbers.Real):
+    if not isinstance(value, numbers.Real | Decimal):
         # NumPy's bool, 0-d arrays and one-element tensors are numbers to their users
         size = getattr(value, "size", None)
         elements = size if isinstance(size, int) else getattr(value, "numel", lambda: 0)()

@@ -173,6 +173,13 @@ def test_wrong_answers_are_wrong(answer: str) -> None:
     assert all(differs(answer, text) for _, text in made)
 
 
+def test_wrong_answers_hold_the_same_digits_and_the_same_end() -> None:
+    made = {text for _, text in wrong_answers("1125", [])}
+    assert {"2125", "1152"} <= made
+    assert "10" not in {text for _, text in wrong_answers("10", [])}
+    assert "01" not in {text for _, text in wrong_answers("10", [])}
+
+
 def test_an_answer_is_written_as_a_person_would() -> None:
     assert [answer_text(a) for a in (42, 42.0, 0.5, [3, 5], ["colour", "color"], None)] == [
         "42", "42", "0.5", "3, 5", "colour", "",

@@ -8,6 +8,7 @@ from rewards.math_parse import parse
 from rewards.math_text import clean
 from rewards.rows import RewardRow
 from tests.rewards.math_cases import TABLE, WITH_CONTEXT
+from tests.rewards.math_cases_more import TABLE as MORE
 
 
 def _cases():
@@ -44,7 +45,32 @@ def test_answers_in_context(prompt, reference, answer, right):
         assert (score.total, score.verdict) == (float(right), "ok"), score.reason
 
 
-@pytest.mark.parametrize("reference", [None, "", []])
+@pytest.mark.parametrize("line", MORE.strip().splitlines())
+def test_answers_to_questions(line):
+    reference, answer, right, *prompt = line.split(" ¦ ")
+    score = _score(answer, reference, *prompt)
+    assert (score.total, score.verdict) == (float(right), "ok"), score.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        (r"-\boxed{42}", False), (r"\boxed{42}\% of them", False), (r"x \ge \boxed{42}", False),
+        (r"\sqrt{\boxed{42}} ✓", False), (r"10^{\boxed{42}}", False), (r"It is at least $\boxed{42}$", False),
+        (r"\boxed{42} million people", False), (r"It cannot be \boxed{42}", False), (r"\boxed{42} is wrong.", False),
+        (r"\boxed{42}?", False), (r"$\boxed{42}\pi$", False), (r"\frac{1}{\boxed{42}}", False),
+        (r"so there are $\boxed{42}$ such numbers.", True), (r"Hence $x = 6 \cdot 7 = \boxed{42}$.", True),
+        (r"- **Answer:** \boxed{42}", True), (r"$\text{the answer is } \boxed{42}$ ✓", True),
+        (r"(b) \boxed{42}", True), (r"\boxed{42} a day", True), (r"\boxed{42} in total", True),
+        (r"\begin{align*} A &= 2 \\ &= \boxed{42}. \end{align*}", True), (r"x+1=43 \implies x = \boxed{42}", True),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_the_box_counts_where_it_changes_the_value(text, right):
+    for completion in (f"<think>t</think>Let us see.\n\n{text}", f"<think>t</think><answer>{text}</answer>"):
+        assert accuracy(RewardRow(completion, answer="42")).total == float(right)
+
+
+@pytest.mark.parametrize("reference", [None, "", [], " ", "\n", "$$"])
 def test_no_reference_abstains(reference):
     score = _score("42", reference)
     assert (score.total, score.verdict) == (None, "abstain")
@@ -84,18 +110,21 @@ def test_values_equal_themselves(value):
     assert compare(parse(clean(value)), parse(clean(value))) > 0
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**12), 10**12), st.integers(-(10**12), 10**12))
 def test_integers_agree_with_python(a, b):
     assert is_correct(str(a), f"{b}")[0] == (a == b)
     assert is_correct(a, f" {b:,}. ")[0] == (a == b)
 
 
+@settings(deadline=None)
 @given(st.fractions(max_denominator=500), st.fractions(max_denominator=500))
 def test_fractions_agree_with_python(a, b):
     written = rf"\frac{{{b.numerator}}}{{{b.denominator}}}"
     assert is_correct(f"{a.numerator}/{a.denominator}", written)[0] == (a == b)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.integers(0, 30), st.integers(2, 30))
 def test_mixed_numbers_agree_with_python(whole, top, bottom):
     if 0 < top < bottom:
@@ -103,6 +132,7 @@ def test_mixed_numbers_agree_with_python(whole, top, bottom):
         assert is_correct(f"{whole} {top}/{bottom}", f"{whole * bottom + top}/{bottom}")[0]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_two_candidates_never_score(a, b):
     for hedge in (f"{a} or {b}", f"{a}, {b}", f"{a} and {b}", f"{a}/{b} or {b}", f"{a} ({b})", f"{a}\n{b}"):

@@ -1,6 +1,7 @@
 """Every accepted way of writing a reward, and every value it may return, in this process."""
 
 import functools
+import itertools
 import math
 from decimal import Decimal
 from fractions import Fraction
@@ -112,6 +113,13 @@ def _annotated(data: RewardBatch):
         lambda completions, **_: (len(c) for c in completions),
         lambda completions, **_: [(len(c), "why") for c in completions],
         lambda batch: [Score(float(len(c))) for c in batch.completions],
+        lambda row, /: len(row.completion),
+        lambda *, row: len(row.completion),
+        lambda *, batch: [len(c) for c in batch.completions],
+        lambda completions, k, /: [len(c) for c in completions],
+        lambda completions, /, *, answer, **columns: [len(c) for c in completions],
+        lambda data_source, solution_str, ground_truth, extra_info=None, /: len(solution_str),
+        lambda data_source, /, solution_str, ground_truth: len(solution_str),
     ],
 )
 def test_accepted_signatures(target):
@@ -210,6 +218,13 @@ def test_raise_in_a_list_costs_the_call():
     assert [score.verdict for score in _scores(reward)] == ["error", "error"]
 
 
+def test_a_reason_can_always_be_printed():
+    def compute_score(solution_str, ground_truth):
+        raise ValueError("\ud800 " + "x" * 10**6)
+
+    assert _scores(compute_score)[0].reason.encode().startswith(b"raised ValueError: ? xxx")
+
+
 def test_exception_that_cannot_be_printed():
     class Nasty(Exception):
         def __str__(self):
@@ -229,7 +244,7 @@ def test_exception_that_cannot_be_printed():
         (np.array(2.0), 2.0), (np.array([2.0]), 2.0), (torch.tensor(2.0), 2.0), (torch.tensor([2]), 2.0),
         ((0.5, "x"), 0.5),
         ([1.0, 2.0], 1.0), ({"score": 0.5}, 0.5), ({"score": np.float64(1)}, 1.0), ({"score": (True, 1)}, 1.0),
-        (Decimal("0.5"), None),
+        (Decimal("0.5"), 0.5),
         (Fraction(1, 2), 0.5), (-0.0, 0.0),
     ],
 )  # fmt: skip
@@ -241,7 +256,8 @@ def test_what_counts_as_a_number(value, number):
 
 @pytest.mark.parametrize(
     "value",
-    [math.nan, math.inf, -math.inf, np.nan, np.float32("inf"), "1.0", b"1", {}, {"scores": 1}, [], (), object(), 1j,
+    [math.nan, Decimal("nan"), math.inf, np.nan, np.float32("inf"), "1.0", b"1", {},
+     {"scores": 1}, [], (), object(), 1j,
      10**400,
      np.array([1.0, 2.0]), {"score": math.nan}, (math.nan, 1), Score(None), Score(math.nan), Score("x")],
 )  # fmt: skip
@@ -263,11 +279,28 @@ def test_nan_in_a_list_costs_that_row():
 
 
 @pytest.mark.parametrize(
-    "value", [[1.0], [1.0, 2.0, 3.0], [], 1.0, "ab", {"score": 1}, None, np.float64(1.0), np.zeros((2, 1, 1))]
+    "value",
+    [
+        [1.0],
+        [1.0, 2.0, 3.0],
+        [],
+        1.0,
+        "ab",
+        {"score": 1},
+        {1.0, 2.0, 3.0, 4.0},
+        None,
+        np.float64(1.0),
+        np.zeros((2, 1, 1)),
+    ],
 )
 def test_wrong_length_is_told(value):
     with pytest.raises(WrongLength):
         as_scores(value, 4)
+
+
+def test_a_generator_without_end_is_told():
+    with pytest.raises(WrongLength, match="more than 2 scores for 2"):
+        as_scores(itertools.count(), 2)
 
 
 def test_wrong_length_costs_the_call():

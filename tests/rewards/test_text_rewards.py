@@ -24,6 +24,8 @@ from rewards.rows import RewardRow
         (r"\boxed{A}\boxed{B}", "B", 0), (r"\boxed{A}\boxed{B}", "A", 0),
         ("A, C", "AC", 1), ("C and A", ["A", "C"], 1), ("A", "AC", 0), ("", "B", 0),
         ("A B C D", "B", 0),
+        (r"not \boxed{B}", "B", 0), (r"\boxed{B} is not right", "B", 0), ("AC.", "AC", 1), ("(A)(C)", "AC", 1),
+        ("选择B", "B", 1),
         ("Because", "B", 0), ("B" * 3000, "B", 0), ("a banana", "A", 0),
     ],
 )  # fmt: skip
@@ -37,6 +39,8 @@ def test_mcq(answer, reference, value):
         ("Paris", "B", 1),
         ("B. Paris", "B", 1),
         ("B. London", "B", 0),
+        ("B - Paris", "B", 1),
+        ("B - London", "B", 0),
         ("B", "Paris", 1),
         ("B", 1, 1),
         ("Rome", "B", 0),
