@@ -29,6 +29,7 @@ from benchmarks.math_agreement_hand import hand
 from rewards import math_accuracy, math_second
 from rewards.rows import RewardRow
 from tests.rewards.math_cases import TABLE, WITH_CONTEXT
+from tests.rewards.math_cases_more import TABLE as MORE
 
 REWORDED = [
     w
@@ -45,6 +46,9 @@ def tabled() -> Iterator[Case]:
     for prompt, reference, answer, right in WITH_CONTEXT:
         if isinstance(reference, str) and reference:
             yield Case("table with question", reference, answer, right, prompt)
+    for line in MORE.strip().splitlines():
+        reference, answer, right, *question = line.split(" ¦ ")
+        yield Case("table with question", reference, answer, right == "1", *question)
 
 
 def real(folder: Path, rng: random.Random, count: int) -> Iterator[Case]:
