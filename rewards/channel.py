@@ -48,9 +48,17 @@ class Channel:
             except OSError as error:
                 raise HostGone from error
 
-    def receive(self, token: str, timeout_s: float) -> dict[str, Any]:
-        """The next message of the call `token`. Raises HostGone, HostLate, HostLies."""
+    def receive(self, token: str, timeout_s: float, gather_s: float = 0.0) -> dict[str, Any]:
+        """The next message of the call `token`. Raises HostGone, HostLate, HostLies.
+
+        Args:
+            token: what every message of the call bears.
+            timeout_s: deadline of this message.
+            gather_s: if none is here yet, sleep so long before looking, so that several are read at one go.
+        """
         deadline = time.monotonic() + timeout_s
+        if gather_s and not self._lines:
+            time.sleep(gather_s)
         while not self._lines:
             self._wait(self._result_fd, select.POLLIN, deadline)
             try:

@@ -25,6 +25,8 @@ __all__ = ["HostPool", "HostSpec", "check_reward"]
 
 _MAX_ROWS_PER_CALL = 512
 _MIN_ROWS_PER_CALL = 16
+_CALLS_PER_WORKER = 16
+"""Rows differ in cost a hundredfold: with few large calls one worker ends long before the other."""
 _MAX_DEATHS_IN_A_ROW = 8
 
 
@@ -83,7 +85,7 @@ class HostPool:
     def _parts(self, rows: Sequence[RewardRow]) -> list[range]:
         """Index ranges, one call each; a list-wise reward never sees a group cut in two."""
         if self.is_row_wise:
-            size = math.ceil(len(rows) / (4 * self._workers))
+            size = math.ceil(len(rows) / (_CALLS_PER_WORKER * self._workers))
             size = min(max(size, _MIN_ROWS_PER_CALL), _MAX_ROWS_PER_CALL)
             return [range(at, min(at + size, len(rows))) for at in range(0, len(rows), size)]
         parts: list[range] = []
