@@ -19,7 +19,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data_recipes.config import DatasetConfig
+from data_recipes.config import BadRowsMode, DatasetConfig
 from policies.settings import Settings
 
 
@@ -54,7 +54,7 @@ class SftSource(Settings):
     """Use the first N rows only."""
     repeats: float = Field(1.0, gt=0)
     """How often each example comes in an epoch; with 0.5 each epoch draws another half of them."""
-    bad_rows: Literal["error", "skip"] = "error"
+    bad_rows: BadRowsMode = "error"
     """What a row that cannot be used does: stop the stage, or be left out, counted, and named in bad_rows.txt."""
 
     @property

@@ -17,9 +17,12 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from data_recipes.rows import show
 from grpo.errors import ConfigError
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
+MAX_SHOWN = 120
+"""Characters of a wrong value that a message repeats."""
 
 
 def shipped_recipes() -> list[str]:
@@ -223,19 +226,14 @@ def _explain(kind: type[BaseModel], error: Any, name: str, text: str, places: di
         known = fields_at(kind, path[:-1])
         hint = did_you_mean(str(path[-1]), known, prefix=".".join(map(str, path[:-1])))
         listing = f" Known keys here: {', '.join(known)}." if known and not hint else ""
-        return f"{where}: unknown key {key} = {_cut(found)}{hint}{listing}"
+        return f"{where}: unknown key {key} = {show(found, MAX_SHOWN)}{hint}{listing}"
     if error["type"] == "missing":
         return f"{where}: {key} is missing; add it to the recipe or give --set {key}=…"
     message = error["msg"].removeprefix("Value error, ")
     if not key:
         return f"{where}: {message}"
-    shown = "" if isinstance(found, dict | list) else f" = {_cut(found)}"
+    shown = "" if isinstance(found, dict | list) else f" = {show(found, MAX_SHOWN)}"
     return f"{where}: {key}{shown}: {message[0].lower()}{message[1:]}"
-
-
-def _cut(value: Any, limit: int = 120) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def fields_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:

@@ -35,8 +35,6 @@ from rewards.values import failed
 _CPU_BUDGET_S = 0.8
 _PROMPT_CHARS = 20_000
 _ARITHMETIC = re.compile(r"[0-9.,+\-*/()\s{}^]|\\(?:cdot|times|div|frac)(?![A-Za-z])")
-
-
 _OPERATION = re.compile(r"!|\^|\\(?:sqrt|binom|gcd|lcm|log|ln|lfloor|lceil|max|min|sin|cos|tan)(?![A-Za-z])")
 _ROUNDING = re.compile(
     r"\bround|nearest|approximat|estimat|\babout\b|decimal places|significant|近似|约|保留|精确到",
