@@ -22,6 +22,7 @@ from grpo.actor import LearnerWorker
 from grpo.checkpoint import Checkpoint
 from grpo.config import LearnerConfig, RlConfig
 from grpo.errors import RunError
+from grpo.loop import LoopState
 from grpo.types import StepReport, TrainGroup
 from rewards.actor import RewardWorker
 from rewards.config import AuditConfig, RewardConfig
@@ -243,9 +244,10 @@ class LearnerGroup:
         """Weights of this version, by rank 0."""
         return self._all([self._ranks[0].publish.remote(version)], "publish")
 
-    def save(self, step: int, cursor: int) -> None:
+    def save(self, state: LoopState) -> None:
         """Checkpoint, by rank 0."""
-        self._all([self._ranks[0].save.remote(self._root, step, {"cursor": cursor}, self._keep)], "save")
+        extra = {"cursor": state.cursor, "tokens": state.tokens}
+        self._all([self._ranks[0].save.remote(self._root, state.step, extra, self._keep)], "save")
 
     def export(self, folder: Path) -> None:
         """Write the policy for transformers and vLLM, by rank 0."""

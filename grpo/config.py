@@ -211,6 +211,9 @@ class RlConfig(Settings):
     seed: int = 0
     steps: int = Field(ge=1)
     """Optimizer updates; a multiple of algorithm.mini_batches."""
+    token_budget: int | None = Field(None, ge=1)
+    """Ends earlier, after the phase in which this many completion tokens have been trained on: to compare runs, or RL
+    with distillation, at equal tokens."""
     run_dir: Path
     policy: PolicyConfig
     data: DatasetConfig

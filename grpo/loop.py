@@ -13,6 +13,7 @@ What is missing from PPO: no value network, no GAE, no KL in the reward (it stan
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -66,7 +67,7 @@ class Learners(Protocol):
     def publish(self, version: int) -> Any:
         """Weights of this version, with digests and canary log-probs."""
 
-    def save(self, step: int, cursor: int) -> None:
+    def save(self, state: LoopState) -> None:
         """Checkpoint, atomic."""
 
 
@@ -78,14 +79,20 @@ class LoopState:
     """Optimizer updates done; the policy version."""
     cursor: int = 0
     """Positions of the stream that are done."""
+    tokens: int = 0
+    """Completion tokens trained on."""
+
+    def is_last(self, config: RlConfig) -> bool:
+        """True when the run has had its updates, or its tokens."""
+        return self.step >= config.steps or self.tokens >= (config.token_budget or math.inf)
 
 
 @dataclass(frozen=True)
 class PhaseRecord:
     """What one phase leaves for metrics and samples."""
 
-    step: int
-    """Steps done before the phase."""
+    end: LoopState
+    """Where the run stands after it."""
     metrics: dict[str, float]
     reports: tuple[StepReport, ...]
     scored: tuple[ScoredGroup, ...]
@@ -105,7 +112,7 @@ def train(
     on_phase: Callable[[PhaseRecord], None],
     on_eval: Callable[[EvalResult, Sequence[ScoredGroup]], None],
 ) -> LoopState:
-    """Run GRPO from `state` to config.steps.
+    """Run GRPO from `state` to config.steps or config.token_budget, whichever comes first; returns where it ended.
 
     Each callback runs before the state moves on; a crash anywhere costs at most the work since the last checkpoint,
     and the same command redoes that work with the same bits.
@@ -124,7 +131,7 @@ def train(
     rollouts.load(learners.publish(state.step))
     if state.step == 0:
         evaluate()
-    while state.step < config.steps:
+    while not state.is_last(config):
         temperature = temperature_at(state.step, config.sampling)
         max_tokens = max_tokens_at(state.step, config.sampling)
         sampling = SamplingParams(max_tokens, temperature, 1.0, stop_token_ids)
@@ -137,19 +144,20 @@ def train(
         with clock("learn", spent):
             for batch in phase_mini_batches(groups, algorithm.mini_batches, seed=(config.seed, state.step)):
                 reports.append(learners.update(batch, state.step + len(reports), max_tokens))
-        started, state = state.step, replace(state, step=state.step + len(reports))
+        trained = completion_tokens(groups)
+        state = replace(state, step=state.step + len(reports), tokens=state.tokens + trained)
         with clock("sync", spent):
             rollouts.load(learners.publish(state.step))
 
         times = {f"time/{name}_s": seconds for name, seconds in spent.items()}
         metrics = phase_metrics(scored, kept, weights, config.audit.of) | gap | times
         advantages = {(g.place, s.index): s.advantage for g in groups for s in g.samples}
-        on_phase(PhaseRecord(started, metrics, tuple(reports), tuple(scored), advantages))
+        on_phase(PhaseRecord(state, metrics, tuple(reports), tuple(scored), advantages))
         spent.clear()
-        if is_due(state.step, config.eval.every_steps, config):
+        if is_due(state, config.eval.every_steps, config):
             evaluate()
-        if is_due(state.step, config.checkpoint.every_phases * algorithm.mini_batches, config):
-            learners.save(state.step, state.cursor)
+        if is_due(state, config.checkpoint.every_phases * algorithm.mini_batches, config):
+            learners.save(state)
     return state
 
 
@@ -232,11 +240,16 @@ def run_eval(
     return summarize(step, scored, config.eval.correct), scored
 
 
-def is_due(step: int, every: int, config: RlConfig) -> bool:
-    """True at each multiple of `every` (0: never) that a phase has just reached or passed, and at the last step."""
-    if step >= config.steps:
+def completion_tokens(groups: Sequence[TrainGroup]) -> int:
+    """Of all samples that train."""
+    return sum(len(sample.token_ids) for group in groups for sample in group.samples)
+
+
+def is_due(state: LoopState, every: int, config: RlConfig) -> bool:
+    """True at each multiple of `every` (0: never) that a phase has just reached or passed, and at the run's end."""
+    if state.is_last(config):
         return True
-    return bool(every) and step // every > (step - config.algorithm.mini_batches) // every
+    return bool(every) and state.step // every > (state.step - config.algorithm.mini_batches) // every
 
 
 @contextmanager

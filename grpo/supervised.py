@@ -53,6 +53,8 @@ class Job:
     """Never trained on."""
     repeats: Sequence[float] | None = None
     """How often each item comes in an epoch (`grpo.epochs.epoch_order`); None: once."""
+    targets: Sequence[int] | None = None
+    """Tokens of each item that are learnt; None where tokens are not what is learnt."""
     data_hashes: Mapping[str, str] = field(default_factory=dict)
     """For the manifest."""
     counts: Mapping[str, Any] = field(default_factory=dict)
@@ -219,6 +221,9 @@ def _summary(
         place = 0 if name == "first" else -1
         return {f"{name}_{k.replace('/', '_')}": held[place][k] for k in names}
 
+    trained = {}
+    if (targets := job.targets) is not None:
+        trained["trained_tokens"] = sum(targets[i] for step in range(plan.steps) for i in plan.batch(step))
     return {
         "seed": config.seed,
         "steps": plan.steps,
@@ -230,6 +235,7 @@ def _summary(
         **ends("first"),
         **ends("final"),
         "tokens": int(tokens),
+        **trained,
         "tokens_per_s": round(tokens / seconds, 1) if seconds else None,
         "data": dict(job.counts),
         "minutes": round(minutes, 3),

@@ -26,6 +26,9 @@ FORMAT = 1
 OWN_PACKAGES = ("grpo", "data_recipes", "rewards", "rollout", "policies")
 VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts", "base_model_name_or_path"})
 """Keys of summaries that differ between two equal runs; and where an adapter's base lay."""
+LATER_KEYS: Mapping[str, Any] = {"bad_rows": "error", "token_budget": None}
+"""Keys that stages got after `FORMAT` began, with the value that leaves a stage what it was without."""
+HAD_FROM_THE_START: Mapping[str, tuple[str, ...]] = {"bad_rows": ("sft", "distill")}
 
 
 def node_key(
@@ -47,12 +50,8 @@ def node_key(
     for value, key in leaves(tree):
         if key in MACHINE_KEYS:
             continue
-        if (
-            value == "error"
-            and key.rpartition(".")[2] == "bad_rows"
-            and node.command not in ("sft", "distill")
-        ):
-            continue  # a stage that has ended had none: it made what it made before there was the key
+        if is_later_key(node.command, key, value):
+            continue
         if key in needed:
             reference = needed[key]
             # What follows the stage's folder, e.g. policy or policy/tokenizer.json; the folder itself may move.
@@ -63,6 +62,15 @@ def node_key(
         else:
             told[key] = value
     return digest({"format": FORMAT, "command": node.command, "config": told})
+
+
+def is_later_key(command: str, key: str, value: Any) -> bool:
+    """True for a key that a stage got after `FORMAT`, at the value that leaves it what it was: a stage that ended
+    before there was the key need not run again."""
+    name = key.rpartition(".")[2]
+    if name not in LATER_KEYS or command in HAD_FROM_THE_START.get(name, ()):
+        return False
+    return value == LATER_KEYS[name]
 
 
 def is_input(node: Node, key: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from grpo.graph.figures import look_up, read_figures
-from grpo.graph.parse import Graph
+from grpo.graph.parse import Graph, Node
 from grpo.graph.runner import Progress
 
 TABLES = ("stages", "students")
@@ -30,7 +30,15 @@ COLUMNS = {
     "problems": "n_problems",
 }
 """Name in summary.json → path in the evaluation's summary; [graph.columns] adds to it."""
-HEADS = {"pass1": "pass@1", "consk": "cons@{k}", "passk": "pass@{k}", "length": "tokens"}
+TRAINED = "trained_tokens"
+"""Column of the policy's own stage, not of its evaluation: the completion tokens that the stage learnt from."""
+HEADS = {
+    "pass1": "pass@1",
+    "consk": "cons@{k}",
+    "passk": "pass@{k}",
+    "length": "tokens",
+    TRAINED: "learnt from",
+}
 HIDDEN = ("ci_low", "ci_high", "k", "problems", "truncated")
 """In summary.json, not in the printed table."""
 
@@ -49,7 +57,16 @@ def rows(graph: Graph, progress: Progress) -> dict[str, list[dict[str, Any]]]:
             value = look_up(figures, path)
             if value is not None:
                 into[f"{row.prefix}.{name}" if row.prefix else name] = value
+        if (tokens := trained_tokens(graph, node)) is not None:
+            into[TRAINED] = tokens
     return {table: list(by_name.values()) for table, by_name in found.items()}
+
+
+def trained_tokens(graph: Graph, evaluation: Node) -> int | None:
+    """What the stage that made the evaluated policy learnt from; None if no stage made it, or its summary does not
+    say (pre-training)."""
+    maker = next((r.stage for r in evaluation.needs if r.key == "policy.model"), None)
+    return look_up(read_figures(graph.nodes[maker]), TRAINED) if maker else None
 
 
 def summary(graph: Graph, progress: Progress) -> dict[str, Any]:
@@ -111,6 +128,8 @@ def cell(row: Mapping[str, Any], name: str) -> str:
     prefix, dot, base = name.rpartition(".")
     if base == "length":
         return f"{value:.1f}"
+    if base == TRAINED:
+        return f"{value:,}"
     low, high = (row.get(prefix + dot + side) for side in ("ci_low", "ci_high"))
     if base == "pass1" and low is not None and high is not None:
         return f"{value:.3f} ±{(high - low) / 2:.3f}"

@@ -5,6 +5,7 @@ Lengths of completions are not in any config: a recipe's plan gives them, or a r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -97,21 +98,27 @@ def workload(node: Node, mean_tokens: float | None = None) -> Workload:
 def _rl(config: Any, plan: StagePlan, mean: float | None) -> Workload:
     a = config.algorithm
     prompts = count_prompts([config.data, *config.mix], plan)
-    count = config.steps // a.mini_batches
     questions = a.questions_per_step * a.mini_batches
     if mean is None and not plan.lengths:
         return Workload(config.steps, prompts, plan.prompt_tokens, a.group_size)
+    steps = config.steps
+    if config.token_budget is not None:
+        first = interpolate(plan.lengths, 0) if plan.lengths else mean
+        assert first is not None
+        phase_tokens = questions * a.group_size * first
+        steps = min(steps, math.ceil(config.token_budget / phase_tokens) * a.mini_batches)
+    count = steps // a.mini_batches
     shown = min(count, SHOWN_PHASES) if plan.lengths or config.sampling.max_tokens_schedule else 1
     phases = []
     for i in range(shown):
-        step = int((i + 0.5) * config.steps / shown)
+        step = int((i + 0.5) * steps / shown)
         limit = max_tokens_at(step, config.sampling)
         length = interpolate(plan.lengths, step) if plan.lengths else mean
         assert length is not None
         phases.append(Phases(count / shown, questions * a.group_size, min(length, limit), limit))
     generated = sum(p.count * p.samples * p.mean for p in phases)
     return Workload(
-        steps=config.steps,
+        steps=steps,
         prompts=prompts,
         prompt_tokens=plan.prompt_tokens,
         group=a.group_size,

@@ -67,7 +67,7 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
         }
         keep_facts(config.run_dir, facts(config.seed, hashes, inputs.model_dir))
         checkpoint = latest(config.run_dir / "checkpoints")
-        state = LoopState(checkpoint.step, checkpoint.extra["cursor"]) if checkpoint else LoopState()
+        state = LoopState(step=checkpoint.step, **checkpoint.extra) if checkpoint else LoopState()
         console.print(plan(config, inputs, state))
         with connect(address):
             cluster = start_cluster(
@@ -76,7 +76,7 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
             try:
                 recorder = Recorder(config, state, cluster, inputs.compute_dtype, started)
                 stream = MixedStream(inputs.sources, config.seed)
-                train(
+                state = train(
                     config,
                     state,
                     stream,
@@ -91,7 +91,7 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
                 cluster.learners.export(config.run_dir / "policy")
             finally:
                 cluster.close()
-        summary = recorder.summary()
+        summary = recorder.summary(state)
         write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
         report = write_report(config.run_dir, config.run_dir / "report.html")
         console.print(f"policy: {config.run_dir / 'policy'}   report: {report}")
@@ -194,6 +194,8 @@ def plan(config: RlConfig, inputs: Inputs, state: LoopState) -> str:
         f"{a.group_size} = {per_phase * a.group_size:,} samples, {a.mini_batches} update(s); {config.steps:,} updates, "
         f"{config.steps // a.mini_batches * per_phase / len(inputs.prompts):.1f} epochs",
     ]
+    if config.token_budget:
+        lines.append(f"  ends after {config.token_budget:,} completion tokens, if that is earlier")
     if state.step:
         lines.append(f"  resuming after step {state.step:,}")
     return "\n".join(lines)
@@ -229,20 +231,25 @@ class Recorder:
             row = {**shared, **report.metrics}
             self.metrics.write(report.step + 1, row)
         merged = {**phase.metrics, **phase.reports[-1].metrics}
-        done = phase.step + len(phase.reports)
+        done = phase.end.step
         self.samples.write(done, phase.scored, phase.advantages)
         rows = self.cluster.samplers.rollouts.ledger_rows()
         write_atomic(self.config.run_dir / "ledger.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
-        console.print(summary_line(done, self.config.steps, merged, self.eta_s(done)), highlight=False)
+        console.print(summary_line(done, self.config.steps, merged, self.eta_s(phase)), highlight=False)
         for finding in self.guards.check(merged):
             if (finding.kind, finding.component) not in self.warned:
                 console.print(f"[yellow]warning[/] {escape(finding.text)}")
                 self.warned.add((finding.kind, finding.component))
 
-    def eta_s(self, done: int) -> float:
-        """Seconds that the remaining updates will take at the pace so far."""
+    def eta_s(self, phase: PhaseRecord) -> float:
+        """Seconds that the remaining updates, or tokens if they end first, will take at the pace so far."""
         since, first = self.eta_from
-        return (time.monotonic() - since) / max(done - first, 1) * (self.config.steps - done)
+        done = phase.end.step
+        left = float(self.config.steps - done)
+        if self.config.token_budget is not None and phase.end.tokens:
+            tokens_left = max(self.config.token_budget - phase.end.tokens, 0)
+            left = min(left, tokens_left * done / phase.end.tokens)
+        return (time.monotonic() - since) / max(done - first, 1) * left
 
     def on_eval(self, result: EvalResult, scored: Sequence[ScoredGroup]) -> None:
         """One row of eval.jsonl, the samples, a line on screen."""
@@ -256,14 +263,15 @@ class Recorder:
             highlight=False,
         )
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, end: LoopState) -> dict[str, Any]:
         """What summary.json holds: before, after, how long, how exact."""
         rows = self.metrics.read()
         evals = self.metrics.read_eval()
         first, last = (evals[0], evals[-1]) if evals else ({}, {})
         return {
             "seed": self.config.seed,
-            "steps": self.config.steps,
+            "steps": end.step,
+            "trained_tokens": end.tokens,
             "base_pass1": first.get("pass1"),
             "base_ci": [first.get("ci_low"), first.get("ci_high")],
             "base_format": first.get("format"),

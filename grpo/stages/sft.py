@@ -88,6 +88,7 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
         items=[examples[i] for i in kept],
         held_out=[examples[i] for i in held],
         repeats=[repeats[i] for i in kept],
+        targets=[examples[i].target_count for i in kept],
         data_hashes={
             "train": hash_items([_digest(examples[i]) for i in kept]),
             "held-out": hash_items([_digest(examples[i]) for i in held]),

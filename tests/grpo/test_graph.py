@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from grpo.graph.keys import hash_path, missing_inputs, module_file, node_key
 from grpo.graph.parse import Graph, load_graph
 from grpo.graph.references import flatten
 from grpo.graph.state import read_state, set_aside
+from grpo.graph.tables import trained_tokens
 from grpo.stages.registry import STAGES
 
 GRAPH = """# A small graph
@@ -216,6 +220,32 @@ def test_a_file_of_code_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.Monk
     before = node_key(node, {("drawn", "samples"): "s"})
     (tmp_path / "own.py").write_text("2\n")
     assert node_key(node, {("drawn", "samples"): "s"}) != before
+
+
+def test_a_run_without_a_budget_of_tokens_has_the_key_it_had_before_there_were_budgets(
+    tmp_path: Path,
+) -> None:
+    node = load(tmp_path).nodes["zero"]
+    tree = node.config.model_dump(mode="json")
+    assert tree.pop("token_budget") is None
+    older = SimpleNamespace(model_dump=lambda mode: dict(tree))
+    assert node_key(replace(node, config=older), HASHES) == node_key(node, HASHES)  # type: ignore[arg-type]
+    assert node_key(load(tmp_path, GRAPH, "zero.token_budget=9").nodes["zero"], HASHES) != node_key(
+        node, HASHES
+    )
+
+
+def test_an_evaluations_row_has_the_tokens_of_the_stage_that_made_the_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    graph = load(tmp_path)
+    evaluation, zero = graph.nodes["eval-zero"], graph.nodes["zero"]
+    assert trained_tokens(graph, evaluation) is None
+    zero.folder.mkdir(parents=True)
+    (zero.folder / "summary.json").write_text(json.dumps({"trained_tokens": 1234}))
+    assert trained_tokens(graph, evaluation) == 1234
+    assert trained_tokens(graph, graph.nodes["base"]) is None
 
 
 def test_leaving_out_bad_rows_is_told_in_the_key_and_stopping_is_as_it_was_without(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from data_recipes.mixed_stream import MixedStream, Source
 from grpo.config import RlConfig
@@ -53,24 +54,33 @@ class Learners:
 
     def publish(self, version: int) -> Any: ...
 
-    def save(self, step: int, cursor: int) -> None: ...
+    def save(self, state: LoopState) -> None:
+        self.saved = state
 
 
-def test_a_prompt_that_comes_twice_in_a_phase_keeps_its_own_advantages() -> None:
+def run(settings: dict[str, Any]) -> tuple[list[PhaseRecord], LoopState, LoopState]:
+    """The phases, the state returned and the state last saved of a run of groups of 4 with completions of 3 tokens."""
     config = RlConfig.model_validate(
         {
-            "steps": 1, "run_dir": Path("unused"), "policy": {"model": "none"}, "data": {"source": "chain"},
+            "run_dir": Path("unused"), "policy": {"model": "none"}, "data": {"source": "chain"},
             "rewards": ({"name": "accuracy"},),
             "algorithm": {"questions_per_step": 3, "group_size": 4, "advantage": "mean"},
+            "checkpoint": {"every_phases": 1000},
+            **settings,
         }
     )  # fmt: skip
     prompts = [Prompt("p0", "q", (1,), "1"), Prompt("p1", "q", (1,), "1")]
     phases: list[PhaseRecord] = []
-    train(
-        config, LoopState(), MixedStream([Source(prompts)], 0), [], Rollouts(), Rewards(), Learners(), (),
+    learners = Learners()
+    end = train(
+        config, LoopState(), MixedStream([Source(prompts)], 0), [], Rollouts(), Rewards(), learners, (),
         phases.append, lambda result, scored: None,
     )  # fmt: skip
-    (phase,) = phases
+    return phases, end, learners.saved
+
+
+def test_a_prompt_that_comes_twice_in_a_phase_keeps_its_own_advantages() -> None:
+    (phase,), _, _ = run({"steps": 1})
     rows = sample_rows(1, "rl", phase.scored, phase.advantages)
     assert sorted(len({row["prompt_id"] for row in rows[at : at + 4]}) for at in (0, 4, 8)) == [1, 1, 1]
     assert len({row["prompt_id"] for row in rows}) == 2  # one of two prompts came twice among three
@@ -78,3 +88,12 @@ def test_a_prompt_that_comes_twice_in_a_phase_keeps_its_own_advantages() -> None
         totals = np.array([row["total"] for row in rows[at : at + 4]])
         found = [row["advantage"] for row in rows[at : at + 4]]
         np.testing.assert_allclose(found, totals - totals.mean())
+
+
+@pytest.mark.parametrize(("budget", "steps"), [(None, 5), (1, 1), (36, 1), (37, 2), (100, 3), (10**6, 5)])
+def test_a_run_ends_with_its_steps_or_its_tokens(budget: int | None, steps: int) -> None:
+    """A step trains on 3 × 4 completions of 3 tokens; the last state is saved, however the run ends."""
+    phases, end, saved = run({"steps": 5, "token_budget": budget})
+    assert (end.step, end.tokens) == (steps, 36 * steps)
+    assert [phase.end.tokens for phase in phases] == [36 * (i + 1) for i in range(steps)]
+    assert saved == end

@@ -145,6 +145,9 @@ def test_workloads_by_hand(tmp_path: Path) -> None:
     assert zero.phases == (Phases(4, 30, 40, 64),)
     assert zero.trained == 4 * 30 * 40 + 4 * 6 * 10, "a prompt once a group"
     assert zero.passes == 2
+    ended = workload(graph(tmp_path, "", "zero.token_budget=2401").nodes["zero"])
+    assert (ended.steps, ended.generated) == (6, 3 * 30 * 40), "30 × 40 tokens a phase of two updates"
+    assert workload(graph(tmp_path, "", "zero.token_budget=99999").nodes["zero"]) == zero
     drawn = workload(nodes["drawn"])
     assert (drawn.prompts, drawn.samples, drawn.generated) == (7, 21, 420)
     tuned = workload(nodes["tuned"])

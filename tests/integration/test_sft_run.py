@@ -104,6 +104,11 @@ def test_a_run_leaves_a_policy_that_learnt(uninterrupted: Path) -> None:
     assert summary["steps"] == 22
     assert (summary["examples"], summary["held_out"]) == (44, 4)
     assert summary["final_heldout_loss"] < 0.5 * summary["first_heldout_loss"]
+    learnt, rest = divmod(summary["trained_tokens"], 2)  # epochs
+    assert rest == 0
+    assert (
+        0.8 * summary["data"]["reply_tokens"] < learnt < summary["data"]["reply_tokens"]
+    )  # 4 of 48 are held out
     assert summary["data"] == {"rows": 48, "bad_rows": 0, "too_long": 0} | {
         k: summary["data"][k] for k in ("tokens", "reply_tokens")
     }
