@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from grpo.checkpoint import latest
-from grpo.cluster import connect, share
 from grpo.epochs import BatchPlan
 from grpo.metrics import MetricsWriter
+from grpo.ray_session import connect, share
 from grpo.report import write_report
 from grpo.run_dir import facts, keep_facts, open_run, write_atomic
 from grpo.supervised_cluster import start_supervised
@@ -84,7 +84,7 @@ def run_supervised(
         title: for the first line on screen, e.g. "grpo sft".
         read: reads and checks the data; called once, before any actor starts. The same config must give the same
             items.
-        address: Ray cluster, see `grpo.cluster.connect`.
+        address: Ray cluster, see `grpo.ray_session.connect`.
 
     Raises:
         BrokenRun: the data or the policy has changed since the run began, or the run directory is damaged or in use.

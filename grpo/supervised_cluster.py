@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from grpo.actor import SupervisedWorker
 from grpo.checkpoint import Checkpoint
-from grpo.cluster import LEARNER_TIMEOUT_S, end_ranks, open_ranks, resources, share, start_ranks, wait
+from grpo.ray_session import LEARNER_TIMEOUT_S, end_ranks, open_ranks, resources, share, start_ranks, wait
 from grpo.supervised_config import SupervisedConfig
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def start_supervised(
     total_steps: int,
     checkpoint: Checkpoint | None,
 ) -> SupervisedRanks:
-    """Start all ranks and wait until each has loaded the policy; inside `grpo.cluster.connect`.
+    """Start all ranks and wait until each has loaded the policy; inside `grpo.ray_session.connect`.
 
     Raises:
         RunError, PolicyError: what a rank could not load.

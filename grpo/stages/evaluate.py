@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from data_recipes.datasets import load_prompts
-from grpo.cluster import connect, start_samplers
+from grpo.cluster import start_samplers
 from grpo.errors import ConfigError
 from grpo.eval_config import EvalStageConfig
 from grpo.evaluate import EvalResult
 from grpo.hardware import resolve_compute_dtype
 from grpo.loop import run_eval
 from grpo.metrics import MetricsWriter, SampleWriter
+from grpo.ray_session import connect
 from grpo.run_dir import facts, hash_prompts, write_atomic
 from grpo.schedules import max_tokens_at
 from grpo.stages.rl import check_room, stop_tokens

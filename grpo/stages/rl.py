@@ -15,7 +15,7 @@ from rich.markup import escape
 from data_recipes.datasets import load_prompts
 from data_recipes.mixed_stream import MixedStream, Source
 from grpo.checkpoint import latest
-from grpo.cluster import Cluster, connect, start_cluster
+from grpo.cluster import Cluster, start_cluster
 from grpo.config import RlConfig
 from grpo.errors import ConfigError
 from grpo.evaluate import EvalResult
@@ -23,6 +23,7 @@ from grpo.guards import Guards
 from grpo.hardware import resolve_compute_dtype
 from grpo.loop import LoopState, PhaseRecord, train
 from grpo.metrics import MetricsWriter, SampleWriter, summary_line
+from grpo.ray_session import connect
 from grpo.report import write_report
 from grpo.run_dir import facts, hash_columns, hash_prompts, keep_facts, open_run, write_atomic
 from policies.facts import PolicyFacts, read_facts, resolve_model

@@ -20,9 +20,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from data_recipes.datasets import load_prompts
-from grpo.cluster import Samplers, connect, start_samplers
+from grpo.cluster import Samplers, start_samplers
 from grpo.errors import ConfigError
 from grpo.hardware import resolve_compute_dtype
+from grpo.ray_session import connect
 from grpo.run_dir import facts, hash_columns, hash_prompts, keep_facts, open_run, write_atomic
 from grpo.sample_config import SampleConfig
 from grpo.sample_parts import SampleParts, sample_rows
