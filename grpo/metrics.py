@@ -83,6 +83,7 @@ METRICS: dict[str, Metric] = {
     "tokens/rollout": Metric("tokens", "generated in the phase"),
     "tokens/learner": Metric("tokens", "computed by the learner in the update, prompts counted once"),
     "tokens_per_s": Metric("tokens/s", "tokens/learner over time/update_s"),
+    "loss/balance": Metric("loss", "pre-training: sequence-wise balance of experts, V3 eq. 17"),
     "router/max_violation": Metric(
         "1", "pre-training: heaviest expert over the mean load, less 1; mean over layers (MaxVio)"
     ),

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from grpo.errors import RunError
+from grpo.errors import ConfigError, RunError
 from grpo.metrics import MetricsWriter
 from grpo.pretrain_config import PretrainConfig
 from grpo.pretrain_corpora import PretrainCorpus, corpus_of
@@ -34,7 +34,14 @@ from policies.load import save_policy
 from policies.logprobs import completion_logprobs
 from policies.packing import pack_documents
 from policies.presets import new_policy, tiny_config
-from policies.router import ExpertLoads, load_violation, update_router_bias
+from policies.router import (
+    ExpertLoads,
+    collect_router_logits,
+    load_violation,
+    routers,
+    sequence_balance_loss,
+    update_router_bias,
+)
 from policies.tokenizer import Tokenizer, load_tokenizer
 
 ATTEMPT_STRIDE = 1_000_003
@@ -106,6 +113,10 @@ def start(config: PretrainConfig) -> tuple[Trainer, PretrainState]:
     corpus.build_tokenizer(config.run_dir / "tokenizer")
     tokenizer = load_tokenizer(config.run_dir / "tokenizer")
     model = new_weights(config, tokenizer, attempt=0)
+    if config.sequence_balance and not any(routers(model)):
+        raise ConfigError(
+            f"sequence_balance = {config.sequence_balance:g}, but preset {config.preset!r} has no experts; set it to 0"
+        )
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=config.lr,
@@ -199,10 +210,17 @@ def update(trainer: Trainer, state: PretrainState, loads: ExpertLoads) -> dict[s
     texts = trainer.corpus.texts(config.seed, state.step, config.documents_per_step)
     packed = pack_documents([[*trainer.tokenizer.encode(t, add_special_tokens=True), eos] for t in texts])
     loads.clear()
-    logprobs, _ = completion_logprobs(model, packed)
-    loss = -logprobs.mean()
     trainer.optimizer.zero_grad()
-    loss.backward()
+    with collect_router_logits(model) as routed:
+        logprobs, _ = completion_logprobs(model, packed)
+    loss = -logprobs.mean()
+    balance = logprobs.new_zeros(())
+    if config.sequence_balance:
+        shape: Any = model.config
+        alpha, top_k = config.sequence_balance, shape.num_experts_per_tok
+        for logits in routed:
+            balance = balance + sequence_balance_loss(logits, packed.position_ids, top_k, alpha=alpha)
+    (loss + balance).backward()
     norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip, error_if_nonfinite=True)
     trainer.optimizer.step()
     update_router_bias(model, loads.counts, config.router_bias_rate * min(share, 1.0))
@@ -211,6 +229,7 @@ def update(trainer: Trainer, state: PretrainState, loads: ExpertLoads) -> dict[s
         "lr": config.lr * share,
         "grad_norm": norm.item(),
         "router/max_violation": load_violation(loads.counts),
+        **({"loss/balance": balance.item()} if config.sequence_balance else {}),
         "tokens/learner": float(len(packed.token_ids)),
     }
 

@@ -44,6 +44,9 @@ class PretrainConfig(Settings):
     """γ of the auxiliary-loss-free balancing (V3 §2.1.2: 0.001, 0 at the end). It follows the learning rate
     down: a bias that still moves when the weights no longer do undoes what they have learnt."""
 
+    sequence_balance: float = Field(0.0, ge=0)
+    """α of the sequence-wise balance loss of experts (V3 eq. 17; V3 has 0.0001); 0: none. For a policy with experts."""
+
     max_steps: int = Field(6000, ge=1)
     """Upper bound, decay included; if the gate has not opened by then the decay starts all the same."""
     gate_every_steps: int = Field(250, ge=1)

@@ -26,7 +26,7 @@ FORMAT = 1
 OWN_PACKAGES = ("grpo", "data_recipes", "rewards", "rollout", "policies")
 VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts", "base_model_name_or_path"})
 """Keys of summaries that differ between two equal runs; and where an adapter's base lay."""
-LATER_KEYS: Mapping[str, Any] = {"bad_rows": "error", "token_budget": None}
+LATER_KEYS: Mapping[str, Any] = {"bad_rows": "error", "token_budget": None, "sequence_balance": 0.0}
 """Keys that stages got after `FORMAT` began, with the value that leaves a stage what it was without."""
 HAD_FROM_THE_START: Mapping[str, tuple[str, ...]] = {"bad_rows": ("sft", "distill")}
 

@@ -157,3 +157,22 @@ def test_threads_are_given_back(tmp_path: Path) -> None:
 
 def test_the_shipped_recipe_is_valid() -> None:
     assert load_config(PretrainConfig, "tiny-base", ["seed=3"]).seed == 3
+
+
+def test_the_sequence_wise_balance_is_learnt_where_there_are_experts(tmp_path: Path) -> None:
+    more: dict[str, Any] = {"max_steps": 30, "router_bias_rate": 0.0, "gate_every_steps": 15}
+    run(config(tmp_path / "strong", sequence_balance=1.0, **more))
+    run(config(tmp_path / "weak", sequence_balance=1e-9, **more))
+    ends = {
+        name: sum(row["loss/balance"] for row in rows(tmp_path / name)[-5:]) / 5 / alpha
+        for name, alpha in (("strong", 1.0), ("weak", 1e-9))
+    }
+    assert ends["strong"] < ends["weak"]
+    assert "loss/balance" not in rows_of(tmp_path, sequence_balance=0.0)
+    with pytest.raises(ConfigError, match=r"sequence_balance = 0\.1, but preset 'tiny-qwen3' has no experts"):
+        run(config(tmp_path / "dense", sequence_balance=0.1, **TIED))
+
+
+def rows_of(tmp_path: Path, **changes: object) -> dict[str, float]:
+    run(config(tmp_path / "plain", **changes))
+    return rows(tmp_path / "plain")[0]
