@@ -71,6 +71,13 @@ def judge_pair(
 ) -> tuple[float, ...] | None:
     """Votes from `first`'s side; None if the two orders name different winners.
 
+    Args:
+        compare: the judge.
+        first, second: two completions of a prompt.
+        votes: judgements in all; with `swap` even, half of them in each order.
+        swap: ask both orders.
+        seed: of the judge's own seeds.
+
     Raises:
         ValueError: the judge gave something that is no finite number.
     """
@@ -78,7 +85,7 @@ def judge_pair(
 
     def ask(a: Completion, b: Completion, order: int) -> list[float]:
         found = []
-        for vote in range(votes):
+        for vote in range(votes // 2 if swap else votes):
             vote_seed = int(np.random.SeedSequence((seed, place, order, vote)).generate_state(1)[0])
             value = float(compare(a.prompt, a.text, b.text, vote_seed, a.columns))
             if not math.isfinite(value):

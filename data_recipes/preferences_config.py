@@ -24,7 +24,8 @@ class JudgeConfig(Settings):
     timeout_s: float = Field(60.0, gt=0, le=3600)
     """Deadline of a call of a reward."""
     votes: int | None = Field(None, ge=1)
-    """Judgements of each order by a judge that compares; None: 4 (R1: 4 judgements a pair with random order)."""
+    """Judgements of a pair by a judge that compares, with swap half of them in each order; None: 4 (R1: 4 a pair, the
+    order at random)."""
     swap: bool = True
     """Ask both orders and leave out a pair on whose winner they disagree: a judge that favours a place says nothing."""
 
@@ -32,6 +33,10 @@ class JudgeConfig(Settings):
     def _reward_votes(self) -> JudgeConfig:
         if not self.compares and self.votes is not None:
             raise ValueError("votes is read with compares = true only: a reward gives one value")
+        if self.swap and self.votes is not None and self.votes % 2:
+            raise ValueError(
+                f"votes = {self.votes} cannot be halved between both orders; make it even, or swap = false"
+            )
         return self
 
 

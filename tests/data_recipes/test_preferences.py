@@ -33,7 +33,7 @@ def first_wins(prompt: str, first: str, second: str, seed: int, columns: Mapping
 
 def test_a_judge_that_favours_a_place_is_found_out() -> None:
     a, b = completion("a"), completion("b")
-    assert judge_pair(first_wins, a, b, votes=3, swap=True, seed=0) is None
+    assert judge_pair(first_wins, a, b, votes=4, swap=True, seed=0) is None
     assert judge_pair(first_wins, a, b, votes=3, swap=False, seed=0) == (2.0, 2.0, 2.0)
 
 
@@ -44,17 +44,17 @@ def test_votes_are_seen_from_the_first_in_both_orders_with_seeds_of_their_own() 
         seeds.append(seed)
         return longer(prompt, first, second, seed, columns)
 
-    assert judge_pair(judge, completion("aaa"), completion("b"), 2, True, 0) == (2.0, 2.0, 2.0, 2.0)
+    assert judge_pair(judge, completion("aaa"), completion("b"), 4, True, 0) == (2.0, 2.0, 2.0, 2.0)
     assert len(set(seeds)) == 4
     again = list(seeds)
     seeds.clear()
-    judge_pair(judge, completion("aaa"), completion("b"), 2, True, 0)
+    judge_pair(judge, completion("aaa"), completion("b"), 4, True, 0)
     assert seeds == again
 
 
 def test_a_judge_without_a_number_is_an_error() -> None:
     with pytest.raises(ValueError, match="nan"):
-        judge_pair(lambda *_: float("nan"), completion("a"), completion("b"), 1, True, 0)
+        judge_pair(lambda *_: float("nan"), completion("a"), completion("b"), 2, True, 0)
 
 
 @given(st.lists(st.integers(-2, 2), min_size=1, max_size=8), st.sampled_from([0.0, 1.0]))

@@ -62,7 +62,7 @@ def test_a_comparing_judge(folder: Path) -> None:
     rows = {row["prompt"]: row for row in parquet.read_table(folder / "pairs.parquet").to_pylist()}
     assert set(rows) == {"p?", "q?", "s?"}
     assert (rows["q?"]["chosen"], rows["q?"]["rejected"], rows["q?"]["margin"]) == ("7727", "22", 3.0)
-    assert rows["q?"]["votes"] == [3.0] * 8
+    assert rows["q?"]["votes"] == [3.0] * 4
     assert rows["q?"]["kind"] == "general"
     assert (counts["pairs"], counts["margin"], counts["order"], counts["kept"]) == (4, 1, 0, 3)
     assert json.loads((folder / "pairs.json").read_text()) == counts
@@ -101,7 +101,9 @@ def test_faults_are_named(folder: Path) -> None:
     with pytest.raises(RewardLoadError, match=r"write judge\(prompt, first, second, seed, columns\)"):
         run(config(folder, "wrong", True))
     with pytest.raises(ValidationError, match="votes is read with compares"):
-        config(folder, "sevens", False, judge={"name": "x:y", "votes": 3})
+        config(folder, "sevens", False, judge={"name": "x:y", "votes": 4})
+    with pytest.raises(ValidationError, match="votes = 3 cannot be halved between both orders"):
+        config(folder, "sevens", False, judge={"name": "x:y", "compares": True, "votes": 3})
     (folder / "rows.jsonl").write_text('{"prompt_id": "p", "prompt_text": "q"}\n')
     with pytest.raises(DataError, match="line 1: completion_text = None"):
         run(config(folder, "compare", True))
