@@ -27,14 +27,16 @@ class BadRows:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        """The first `SHOWN` of them, file and line first."""
-        self.count = 0
+        """What is wrong with each, file and line first."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.told)
 
     def add(self, error: DataError) -> None:
         """One more."""
-        self.count += 1
-        if len(self.told) < SHOWN:
-            self.told.append(str(error))
+        self.told.append(str(error))
 
     @contextmanager
     def caught(self) -> Iterator[None]:
@@ -60,9 +62,9 @@ class BadRows:
         if mode == "skip":
             logger.warning("%s: left out %d bad rows, the first: %s", source, self.count, self.told[0])
             return
-        lines = list(self.told)
+        lines = self.told[:SHOWN]
         if self.count > len(lines):
             lines.append(f"… and {self.count - len(lines):,} more")
-        if self.count > 1:
-            lines.append(f"{self.count:,} bad rows; mend or delete them{f', {mend}' if mend else ''}")
+        rows, them = (f"{self.count:,} bad rows", "them") if self.count > 1 else ("1 bad row", "it")
+        lines.append(f"{rows}; mend or delete {them}{f', {mend}' if mend else ''}")
         raise DataError("\n".join(lines))

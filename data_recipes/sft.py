@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from data_recipes.bad_rows import BadRows
 from data_recipes.datasets import check_known
 from data_recipes.errors import DataError
 from data_recipes.rows import read_rows, show
@@ -31,8 +32,6 @@ from policies.tokenizer import Tokenizer
 ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
 """Who may speak in a conversation. Another one is a slip ("asistant" would be read and never learnt) or of another
 format (ShareGPT's human and gpt)."""
-SHOWN_BAD_ROWS = 5
-"""Bad rows that an error names in full."""
 
 _OPENED = re.compile(r"<think>\s*\Z")
 
@@ -86,30 +85,24 @@ def read_examples(
         DataError: no source, or with bad_rows = "error" rows that cannot be used: names file, line and mend.
     """
     counts = ReadCounts() if counts is None else counts
-    bad: list[str] = []
+    bad = BadRows()
     examples: list[Example] = []
     encoder = _Encoder(config, tokenizer)
 
     def unreadable(error: DataError) -> None:
         counts.rows += 1
-        bad.append(str(error))
+        bad.add(error)
 
     rows = read_rows(config.rows, on_bad=unreadable)
     for where, row in islice(rows, config.limit):
         counts.rows += 1
-        try:
+        with bad.caught():
             made = encoder.examples(where, row)
-        except DataError as error:
-            bad.append(str(error))
-            continue
-        fitting = [e for e in made if len(e.token_ids) <= max_tokens]
-        counts.too_long += len(made) - len(fitting)
-        examples += fitting
-    if bad and config.bad_rows == "error":
-        more = f"\n… and {len(bad) - SHOWN_BAD_ROWS} more" if len(bad) > SHOWN_BAD_ROWS else ""
-        listing = "\n".join(bad[:SHOWN_BAD_ROWS])
-        raise DataError(f'{listing}{more}\nmend them, or leave such rows out: bad_rows = "skip"')
-    counts.bad_rows += bad
+            fitting = [e for e in made if len(e.token_ids) <= max_tokens]
+            counts.too_long += len(made) - len(fitting)
+            examples += fitting
+    bad.settle(config.bad_rows, config.source)
+    counts.bad_rows += bad.told
     return examples, counts
 
 
