@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import socket
 from collections.abc import Mapping
@@ -117,7 +116,7 @@ class SharedHost:
         self._config, self._private = config, is_private
         self.uid = slot
         self.bounds_files = is_private
-        self.work = "/tmp" if is_private else f"{config['base']}/{secrets.token_hex(8)}"
+        self.work = "/tmp" if is_private else f"{config['base']}/{os.urandom(8).hex()}"
         self._keeper = os.getpid()
 
     def prepare(self, request: Mapping[str, Any]) -> None:  # noqa: D102

@@ -54,6 +54,8 @@ class Start:
     groups: Groups | None = None
     base: Path | None = None
     """Weak tiers: where work directories are made if the launcher may not mount."""
+    serves_many: bool = True
+    """False: it is for one run, which imports for itself what it uses."""
 
 
 class Launcher:
@@ -185,6 +187,7 @@ def _config(start: Start, machine: str, binds: Sequence[str]) -> dict[str, Any]:
         },
         "readable": [*_SYSTEM, *_PUBLIC_FILES, *dict.fromkeys(path for bind in resolved for path in bind)],
         "is_counted": is_counted,
+        "serves_many": start.serves_many,
         "base": str(start.base) if start.base else "",
         "groups": start.groups.parent_fds if start.groups else [],
     }

@@ -245,7 +245,8 @@ class Sandbox:
 
     def _start(self, binds: tuple[str, ...]) -> Launcher:
         base = self._base[0] if self._base else None
-        launcher = Launcher(Start(self._tier_name, self._uids, self._groups, base), binds)
+        start = Start(self._tier_name, self._uids, self._groups, base, self._settings.zygote)
+        launcher = Launcher(start, binds)
         self._facts = launcher.facts
         if self._on_launcher:
             self._on_launcher(launcher.pid)

@@ -54,7 +54,7 @@ def main(control_fd: int, owner: int) -> str:
     try:
         start = _own_namespaces if config["tier"] == "namespaces" else _shared_host
         keepers, facts = start(config, control, owner_fd)
-        child_program.warm_up()
+        child_program.warm_up(config["serves_many"])
         control.send(json.dumps({"ready": True, **facts}).encode())
     except BaseException as error:
         with contextlib.suppress(OSError):
