@@ -17,7 +17,7 @@ from grpo.graph.screen import GraphScreen
 from grpo.graph.tables import TABLES, printed, summary
 from grpo.run_dir import write_atomic
 
-console = Console()
+console = Console(width=None if Console().is_terminal else 120)  # a log file is as wide as the tables
 
 
 def run(graph: Graph, address: str | None, until: str | None, from_: str | None) -> dict[str, Any]:

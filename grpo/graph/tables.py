@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from grpo.graph.figures import look_up, read_figures
@@ -98,7 +99,7 @@ def summary(graph: Graph, progress: Progress) -> dict[str, Any]:
 def printed(title: str, table_rows: list[dict[str, Any]]) -> Table:
     """A table for people."""
     names = shown_columns(table_rows)
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("")
     for name in names:
         table.add_column(head(name, table_rows), justify="right")
