@@ -184,6 +184,8 @@ HARM: dict[str, tuple[Callable[[dict[str, str]], object], str]] = {
 
 @pytest.mark.parametrize("harm", HARM)
 def test_a_canary_tells(canaries: Canaries, harm: str) -> None:
+    if harm == "priority" and os.getpriority(os.PRIO_PROCESS, 0) == 19:
+        pytest.skip("these tests run at the lowest priority already")
     act, sign = HARM[harm]
     assert canaries.disturbed() == []
     act(canaries.tokens())
