@@ -73,6 +73,7 @@ class Namespaces:
         child_system.map_own_ids(_INSIDE_ID, *self._outside_id)
         socket.sethostname("sandbox")
         child_root.mount_proc()
+        child_root.hide_keys()
         child_root.mount_private(request["tmp_bytes"], None)
 
     def processes(self) -> list[Process]:  # noqa: D102

@@ -25,6 +25,7 @@ from rewards.sandbox.child_system import (
 _OLD = "/.host"
 DEVICES = ("null", "zero", "full", "random", "urandom")
 _SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_KEY_LISTS = ("/proc/keys", "/proc/key-users")
 _SHM_BYTES = 16 * 1024 * 1024
 MAX_FILES = 16384
 _ENDLESS = 1 << 62
@@ -70,6 +71,13 @@ def build_root(binds: Sequence[tuple[str, str]], is_counted: bool) -> None:
 def mount_proc() -> None:
     """In a new pid namespace: a /proc that shows it."""
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def hide_keys() -> None:
+    """In the mount namespace of one run: the host's user has keys, whose names no namespace keeps from /proc."""
+    for name in _KEY_LISTS:
+        if os.path.exists(name):  # a kernel without keyrings has none
+            mount("/dev/null", name, flags=MS_BIND)
 
 
 def mount_private(tmp_bytes: int, uid: int | None) -> None:

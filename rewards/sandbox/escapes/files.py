@@ -77,11 +77,11 @@ for path in ["/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/pro
              "/proc/sys/fs/protected_symlinks", "/proc/sysrq-trigger", "/proc/irq/default_smp_affinity",
              "/proc/self/uid_map", "/proc/self/gid_map", "/proc/self/setgroups", "/proc/acpi/wakeup"]:
     attempt("write " + path, lambda: os.write(os.open(path, os.O_WRONLY), b"1"))
-for path in ["/proc/kcore", "/proc/kmsg", "/proc/keys", "/proc/timer_list", "/proc/slabinfo", "/proc/vmallocinfo",
-             "/proc/iomem"]:
+for path in ["/proc/kcore", "/proc/kmsg", "/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/slabinfo",
+             "/proc/vmallocinfo", "/proc/iomem"]:
     def read():
         data = os.read(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 200)
-        if path in ("/proc/keys", "/proc/iomem") and (not data or b"00000000-00000000" in data):
+        if path in ("/proc/keys", "/proc/key-users", "/proc/iomem") and (not data or b"00000000-00000000" in data):
             raise OSError("nothing in it")
         return data
     attempt("read " + path, read)
