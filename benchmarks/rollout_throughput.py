@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/rollout_throughput.py --model models/smollm2 --dtype bfloat16 --prompts 8 --tokens 96
 
 Both sides get the same prompts, the same number of samples and length (EOS is ignored, so that the tokens are equal in
-number), the same vLLM settings and threads, in processes of their own that take turns. The bare side is vLLM as a user
+number), the same vLLM settings and threads, in processes of their own that take --turns. The bare side is vLLM as a user
 calls it: no seeds, no log-probs, text decoded. Ours draws a seed per sample and returns the sampled tokens' log-probs.
 """
 
@@ -119,6 +119,7 @@ def main() -> None:
         "prompt_tokens": 48,
         "tokens": 32,
         "repeats": 5,
+        "turns": 2,
         "threads": 2,
         "seed": 1,
     }
@@ -134,7 +135,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         model = args.model or demo_policy(Path(scratch))
         rates: dict[str, list[float]] = {"bare": [], "ours": []}
-        for side in ("bare", "ours", "bare", "ours"):
+        for side in ("bare", "ours") * args.turns:
             # The last --model counts.
             command = [sys.executable, __file__, *sys.argv[1:], "--model", str(model), "--side", side]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
