@@ -162,7 +162,9 @@ def _exit(code: int) -> NoReturn:
     atexit._run_exitfuncs()
     flushed = _flush()
     # What only the program's globals hold ends now, with its __del__, and flushes its files.
-    left = weakref.ref(sys.modules.pop("__main__", types.ModuleType("")))
+    module = sys.modules.pop("__main__", None)
+    left = weakref.ref(module) if isinstance(module, types.ModuleType) else lambda: None
+    del module
     gc.collect()
     if (module := left()) is not None:  # held elsewhere: Python empties it, private names first
         for name in sorted(module.__dict__, key=lambda name: name[:1] != "_" or name[:2] == "__"):

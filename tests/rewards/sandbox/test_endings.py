@@ -77,6 +77,12 @@ PROGRAMS = {
         "p.start(); print(q.get()); p.join(); print(p.exitcode)"
     ),
     "asyncio": "import asyncio\nasync def f(): await asyncio.sleep(0.01); print('done')\nasyncio.run(f())",
+    "a main module replaced": "import sys\nsys.modules['__main__'] = 5\nprint('a')",
+    "no modules left": "import sys\nsys.modules.clear()\nprint('a')",
+    "the main module held elsewhere": (
+        "import sys, json\nclass Last:\n    def __del__(self): print('end')\n"
+        "json.kept = sys.modules['__main__']\nlast = Last()\nprint('main')"
+    ),
     "the module found by name": "import sys\nx = 5\nprint(sys.modules['__main__'].x, __name__)",
 } | {
     f"exit {code}": f"import sys\nprint('x')\nsys.exit({code})"
