@@ -14,6 +14,9 @@ from grpo.config_io import find_recipe, read_toml
 from grpo.errors import ConfigError, RunError
 from grpo.stages.registry import STAGES
 
+AGENT_TIMEOUT_S, AGENT_PAUSE_S = 60.0, 1.0
+_NO_AGENT = "No available agent"
+
 
 def command_of(recipe: str) -> str:
     """The command that a recipe is for: `run` for a graph, else the stage that it names.
@@ -51,7 +54,7 @@ def run(command: str | None, recipe: str, overrides: Sequence[str], address: str
 
     Raises:
         ConfigError: no such recipe.
-        RunError: no job server at the address.
+        RunError: no job server at the address, or it refuses the job.
     """
     command = command or command_of(recipe)
     try:
@@ -63,7 +66,7 @@ def run(command: str | None, recipe: str, overrides: Sequence[str], address: str
     absolute = str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
     words = job_command(command, absolute, overrides)
     entrypoint = f"cd {shlex.quote(str(Path.cwd()))} && exec {shlex.join(words)}"
-    job = client.submit_job(entrypoint=entrypoint)
+    job = _submit(client, entrypoint)
     print(f"job {job} on {address}: {shlex.join(words)}", flush=True)
     _follow(client, job)
     info = client.get_job_info(job)
@@ -71,6 +74,28 @@ def run(command: str | None, recipe: str, overrides: Sequence[str], address: str
         return 0
     print(f"job {job} {info.status.value.lower()}: {info.message}", file=sys.stderr)
     return int(info.driver_exit_code) if info.driver_exit_code else 1
+
+
+def _submit(client: JobSubmissionClient, entrypoint: str) -> str:
+    """The job's id. A cluster that has just been started says for a while that none of its nodes takes jobs yet.
+
+    Raises:
+        RunError: it still says so after `AGENT_TIMEOUT_S`, or refuses the job.
+    """
+    give_up = time.monotonic() + AGENT_TIMEOUT_S
+    while True:
+        try:
+            return client.submit_job(entrypoint=entrypoint)
+        except RuntimeError as error:
+            if _NO_AGENT not in str(error):
+                raise RunError(f"the job server did not take the job: {error}") from error
+            if time.monotonic() > give_up:
+                raise RunError(
+                    f"the job server did not take the job: {error} After {AGENT_TIMEOUT_S:.0f} s no node's agent is up; "
+                    "if another Ray runs on the machine its agent has the port: start this one with `ray start "
+                    "--dashboard-agent-listen-port PORT`"
+                ) from error
+        time.sleep(AGENT_PAUSE_S)
 
 
 def _follow(client: JobSubmissionClient, job: str) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from grpo import submit
 from grpo.cli import app
-from grpo.errors import ConfigError
+from grpo.errors import ConfigError, RunError
 from grpo.stages.registry import STAGES
 from grpo.submit import command_of, job_command
 
@@ -46,3 +47,37 @@ def test_every_stage_is_a_command_that_takes_the_jobs_flags(stage: str) -> None:
     assert context.params["recipe"] == "recipe.toml"
     assert context.params["set_"] == ["seed=1"]
     assert context.params.get("address", "auto") == "auto"
+
+
+class Server:
+    """A job server that refuses so many times."""
+
+    def __init__(self, refusals: int, reason: str) -> None:
+        self.refusals, self.reason, self.asked = refusals, reason, 0
+
+    def submit_job(self, entrypoint: str) -> str:
+        self.asked += 1
+        if self.asked <= self.refusals:
+            raise RuntimeError(self.reason)
+        return f"job of {entrypoint}"
+
+
+NOT_YET = "Request failed with status code 500: No available agent to submit job, please try again later.."
+
+
+def test_a_cluster_that_has_just_been_started_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submit, "AGENT_PAUSE_S", 0.0)
+    server: Any = Server(3, NOT_YET)
+    assert submit._submit(server, "x") == "job of x"
+    assert server.asked == 4
+
+
+@pytest.mark.parametrize(("reason", "patience"), [("bad entrypoint", 60.0), (NOT_YET, -1.0)])
+def test_a_job_that_is_refused_is_an_error(
+    reason: str, patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "AGENT_TIMEOUT_S", patience)
+    server: Any = Server(3, reason)
+    with pytest.raises(RunError, match="did not take the job"):
+        submit._submit(server, "x")
+    assert server.asked == 1
