@@ -91,7 +91,7 @@ def _submit(client: JobSubmissionClient, entrypoint: str) -> str:
                 raise RunError(f"the job server did not take the job: {error}") from error
             if time.monotonic() > give_up:
                 raise RunError(
-                    f"the job server did not take the job: {error} After {AGENT_TIMEOUT_S:.0f} s no node's agent is up; "
+                    f"the job server did not take the job: {error} No agent of a node is up; "
                     "if another Ray runs on the machine its agent has the port: start this one with `ray start "
                     "--dashboard-agent-listen-port PORT`"
                 ) from error
