@@ -23,9 +23,9 @@ from rewards.sandbox.child_places import Place
 from rewards.sandbox.child_system import set_limits
 
 _WARM = "bisect collections copy datetime decimal fractions functools heapq itertools json math operator random re"
+_WARM_MORE = "statistics string typing dataclasses enum contextlib traceback linecache warnings"
 _CANNOT_FLUSH = 120
 """Python's exit code where the standard streams cannot be written at the end."""
-_WARM_MORE = "statistics string typing dataclasses enum contextlib traceback linecache warnings"
 
 
 def warm_up(serves_many: bool) -> None:

@@ -24,10 +24,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     port, dashboard = free_port(), free_port()
     words = ["start", "--head", "--block", "--node-ip-address", "127.0.0.1", "--port", str(port)]
     words += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard), "--num-cpus", "2"]
-    words += [
-        "--dashboard-agent-listen-port",
-        str(free_port()),
-    ]  # another Ray on this machine has the default one
+    # Another Ray on this machine has the default one.
+    words += ["--dashboard-agent-listen-port", str(free_port())]
     command = [str(Path(sys.executable).parent / "ray"), *words]
     log = tmp_path_factory.mktemp("ray") / "log"
     with log.open("w") as out:
