@@ -75,8 +75,7 @@ class LearnerGroup:
 
     def save(self, state: LoopState) -> None:
         """Checkpoint, by rank 0."""
-        extra = {"cursor": state.cursor, "tokens": state.tokens}
-        self._all([self._ranks[0].save.remote(self._root, state.step, extra, self._keep)], "save")
+        self._all([self._ranks[0].save.remote(self._root, state.step, state.extra(), self._keep)], "save")
 
     def export(self, folder: Path) -> None:
         """Write the policy for transformers and vLLM, by rank 0."""

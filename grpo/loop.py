@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from data_recipes.mixed_stream import MixedStream
 from grpo.advantages import has_spread
 from grpo.batching import phase_mini_batches, to_train_groups
+from grpo.checkpoint import Checkpoint
 from grpo.config import RlConfig
 from grpo.eval_config import EvalStageConfig
 from grpo.evaluate import EvalResult, summarize
@@ -81,6 +82,15 @@ class LoopState:
     """Positions of the stream that are done."""
     tokens: int = 0
     """Completion tokens trained on."""
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint | None) -> LoopState:
+        """Where the run stood that wrote this checkpoint; the start without one."""
+        return cls() if checkpoint is None else cls(step=checkpoint.step, **checkpoint.extra)
+
+    def extra(self) -> dict[str, int]:
+        """What a checkpoint holds of this beside the step; `of` reads it."""
+        return {"cursor": self.cursor, "tokens": self.tokens}
 
     def is_last(self, config: RlConfig) -> bool:
         """True when the run has had its updates, or its tokens."""

@@ -68,7 +68,7 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
         }
         keep_facts(config.run_dir, facts(config.seed, hashes, inputs.model_dir))
         checkpoint = latest(config.run_dir / "checkpoints")
-        state = LoopState(step=checkpoint.step, **checkpoint.extra) if checkpoint else LoopState()
+        state = LoopState.of(checkpoint)
         console.print(plan(config, inputs, state))
         with connect(address):
             cluster = start_cluster(
