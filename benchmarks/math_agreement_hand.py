@@ -545,7 +545,7 @@ x=3 ¦ 3 = x ¦ 1
 200 ¦ 两百 ¦ 1
 1230000 ¦ 一百二十三万 ¦ 1
 3.5小时 ¦ 3个半小时 ¦ 1
-3 ¦ 答：3个苹果 ¦ 0
+3 ¦ 答：3个苹果 ¦ 1
 -5°C ¦ -5 degrees Celsius ¦ 1
 -5°C ¦ 5°C ¦ 0
 (3,4) ¦ x=3, y=4 ¦ 1
@@ -672,7 +672,7 @@ n ¦ N ¦ 0
 \frac{1}{0} ¦ \frac{2}{0} ¦ 0
 \infty ¦ \frac{1}{0} ¦ 0
 \text{undefined} ¦ undefined ¦ 1
-\text{DNE} ¦ does not exist ¦ 0
+\text{DNE} ¦ does not exist ¦ 1
 (0, 1) ¦ (0.0, 1.0) ¦ 1
 (0, 1) ¦ 0 < x < 1 ¦ 1
 (0, 1) ¦ 0 < y < 1 ¦ 1

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from rewards.math_units import CURRENCIES, Unit, parse_unit, singular, units_in
+from rewards.math_units import COUNT_WORDS_ZH, CURRENCIES, Unit, parse_unit, singular, units_in
 
 _HOW_MANY = re.compile(r"\bhow many\b", re.IGNORECASE)
 _NUMBER_OF = re.compile(
@@ -69,6 +69,8 @@ def may_name(unit: Unit, prompt: str) -> bool:
     """True if an answer may carry `unit` where the reference, a bare number, has none."""
     if not unit.noun and any(base in _DOUBTFUL and not _speaks_of(base, prompt) for base, _ in unit.dims):
         return False
+    if unit.noun and not prompt.strip():
+        return unit.is_plural  # no question that could ask for another thing
     things = counted(prompt)
     if things:
         return _is_counted(unit, things)
@@ -156,7 +158,9 @@ def _is_counted(unit: Unit, things: tuple[str, ...]) -> bool:
     for thing in things:
         if not thing.isascii():
             if unit.noun and (
-                unit.noun == "个" or thing.startswith(unit.noun) or (unit.noun == "人" and "人" in thing)
+                unit.noun == "个"
+                or thing.startswith(unit.noun)
+                or ((unit.noun == "人" or unit.also) and unit.noun in thing)
             ):
                 return True
             if _same(_unit_at_front(thing), unit):
@@ -193,6 +197,6 @@ def _kind(unit: Unit) -> object:
 def _mentions(prompt: str, noun: str) -> bool:
     """The counted thing occurs in the question: "5 apples" answers "what number of apples"."""
     if not noun.isascii():
-        return True  # Chinese measure words are a closed list
+        return noun in COUNT_WORDS_ZH or noun in prompt
     words = {singular(word) for word in re.findall(r"[a-z]+", prompt.lower())}
     return all(singular(part) in words for part in noun.split())

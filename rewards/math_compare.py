@@ -41,6 +41,15 @@ _ASKED_BASE = re.compile(
     re.IGNORECASE,
 )
 _RATIO_WORDS = re.compile(r"\bratios?\b|\bproportion|比", re.IGNORECASE)
+_SPELLINGS = {
+    spelling: spellings[0]
+    for spellings in (
+        ("does not exist", "dne", "doesn't exist", "不存在"),
+        ("no solution", "no solutions", "there is no solution", "there are no solutions", "无解", "没有解"),
+        ("undefined", "not defined", "无定义", "未定义"),
+    )
+    for spelling in spellings
+}
 _ARTICLE = re.compile(r"^(?:the|a|an)\s+", re.IGNORECASE)
 _MAX_ITEMS = 64
 
@@ -254,4 +263,5 @@ def _relations(reference: Relation, candidate: Relation, prompt: str) -> int:
 
 def _folded(text: str) -> str:
     text = " ".join(text.casefold().split()).strip(" .,!:;'\"()[]")
-    return _ARTICLE.sub("", text)
+    text = _ARTICLE.sub("", text)
+    return _SPELLINGS.get(text, text)

@@ -23,7 +23,9 @@ class Unit:
     noun: str = ""
     """The word, if it is no known unit but a counted thing."""
     also: str = ""
-    """Another base quantity that the word names, with factor 1: pounds weigh and pay."""
+    """Another base quantity that the word names, with factor 1: pounds weigh and pay; 个 of 个苹果."""
+    is_plural: bool = False
+    """The word, a counted thing, stands in the plural as far as its form shows, or behind a measure word."""
 
 
 def _table() -> dict[str, tuple[Fraction, str]]:
@@ -128,7 +130,7 @@ _DERIVED: dict[str, tuple[int | Fraction, dict[str, int]]] = {
 """Base quantities that are products of others: their factor (masses are in grams) and powers."""
 _PER_ZH = {"月": "个月", "时": "小时"}
 CURRENCIES = frozenset("dollar yuan euro pound rupee yen won".split())
-_COUNT_WORDS_ZH = frozenset(
+COUNT_WORDS_ZH = frozenset(
     "个 只 条 张 本 人 名 位 次 辆 棵 支 件 种 颗 朵 匹 头 岁 倍 道 题 页 组 班 箱 盒 袋 瓶 杯 块 双 对 套".split()
 )
 _NAMES_ZH = sorted((n for n in _TABLE if not n.isascii() and len(n) > 1 and n != "μm"), key=len, reverse=True)
@@ -155,6 +157,16 @@ _NOT_NOUNS = frozenset(
     only though also however actually wait sorry different exactly yes unless except""".split()
 )
 _WORDS = re.compile(r"[A-Za-z]{3,20}(?: [A-Za-z]{3,20}){0,3}")
+_MEASURED_ZH = re.compile(
+    rf"([{''.join(sorted(COUNT_WORDS_ZH))}])((?![左右多半余几以不或错吗吧])[\u4e00-\u9fff]{{1,6}})"
+)
+_PLURALS = frozenset("people men women children mice geese teeth feet sheep fish deer dice".split())
+_NO_PLURALS = frozenset(
+    """always besides cents degrees digits decimals does dozens equals factors has halves hundreds millions billions
+    nonsense nowadays ones pairs percents perhaps places quarters scores sometimes tens tenths thirds hundredths
+    thousands this thus tons us was as is its his hers ours theirs whereas guess remains makes gives means""".split()
+)
+"""Words that end like a plural and count nothing, or something else than themselves."""
 
 
 def parse_unit(text: str) -> Unit | None:
@@ -168,12 +180,16 @@ def parse_unit(text: str) -> Unit | None:
     known = _known(text)
     if known is not None:
         return known
-    if text in _COUNT_WORDS_ZH:
+    if text in COUNT_WORDS_ZH:
         noun = "人" if text in "名位" else text
-        return Unit(Fraction(1), ((noun, 1),), noun=noun)
+        return Unit(Fraction(1), ((noun, 1),), noun=noun, is_plural=True)
+    if match := _MEASURED_ZH.fullmatch(text):
+        measure = "人" if match[1] in "名位" else match[1]
+        return Unit(Fraction(1), ((match[2], 1),), noun=match[2], also=measure, is_plural=True)
     if _WORDS.fullmatch(text) and not _NOT_NOUNS & set(text.lower().split()):
-        noun = singular(text.lower())
-        return Unit(Fraction(1), ((noun, 1),), noun=noun)
+        noun, last = singular(text.lower()), text.lower().split()[-1]
+        is_plural = last in _PLURALS or (last != singular(last) and last not in _NO_PLURALS)
+        return Unit(Fraction(1), ((noun, 1),), noun=noun, is_plural=is_plural)
     return None
 
 

@@ -102,7 +102,15 @@ y = 2x+1 ¦ 2x - y + 1 = 0 ¦ 1
 25 ¦ 5² ¦ 1
 12 ¦ １２ ¦ 1
 42 ¦ ٤٢ ¦ 0
-5 ¦ 5 apples ¦ 0
+5 ¦ 5 apples ¦ 1
+5 ¦ 5 red apples ¦ 1
+5 ¦ 5 people ¦ 1
+5 ¦ 5 dozens ¦ 0
+5 ¦ 5 nonsense ¦ 0
+5 ¦ 5 wrong ¦ 0
+5 ¦ 5 apples, 6 pears ¦ 0
+5 ¦ 5 or 6 apples ¦ 0
+5 apples ¦ 5 pears ¦ 0
 The answer ¦ 42 ¦ 0
 42 ¦ The answer is 42. ¦ 1
 42 ¦ 答案是42 ¦ 1
@@ -150,6 +158,14 @@ x=1 \text{ or } x=2 ¦ 1, 2 ¦ 1
 25% ¦ 百分之二十五 ¦ 1
 12个 ¦ 12 ¦ 1
 12 ¦ 12个 ¦ 1
+12 ¦ 12个苹果 ¦ 1
+12 ¦ 十二个苹果 ¦ 1
+12 ¦ 12个左右 ¦ 0
+3 ¦ 3个半小时 ¦ 0
+12个苹果 ¦ 12个 ¦ 1
+12个苹果 ¦ 12 ¦ 1
+12个苹果 ¦ 12个梨 ¦ 0
+12个学生 ¦ 12名学生 ¦ 1
 12元 ¦ 12块 ¦ 1
 3小时 ¦ 180分钟 ¦ 1
 3小时 ¦ 3分钟 ¦ 0
@@ -200,6 +216,9 @@ x^{10} ¦ x^10 ¦ 1
 forty-two ¦ 42 ¦ 1
 1st ¦ 1 ¦ 0
 No solution ¦ no solution ¦ 1
+no solution ¦ 无解 ¦ 1
+DNE ¦ Does not exist. ¦ 1
+DNE ¦ no solution ¦ 0
 Paris ¦ paris. ¦ 1
 Paris ¦ Not Paris ¦ 0
 Paris ¦ Paris or London ¦ 0
@@ -465,6 +484,10 @@ WITH_CONTEXT = [
     ("Factor x^2-1", "(x-1)(x+1)", "(x+1)(x-1)", True),
     ("How many apples?", "5", "5 apples", True),
     ("How many apples?", "5", "5 oranges", False),
+    ("What is the result?", "5", "5 apples", False),
+    ("小明有20个苹果和3个梨，还剩多少个苹果？", "12", "12个苹果", True),
+    ("小明有20个苹果和3个梨，还剩多少个苹果？", "12", "12个梨", False),
+    ("有多少名学生？", "12", "12名学生", True),
     ("Convert 101_2 to decimal", "5", "101_2", False),
     ("Convert 5 to base 2", "101_2", "5", False),
     ("Write 5 in base 2", "101_2", "101", True),
