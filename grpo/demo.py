@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from grpo.config import RlConfig
 from grpo.config_io import load_config
+from grpo.console import console, say
 from grpo.pretrain_config import PretrainConfig
 from grpo.report import write_report
 from grpo.run_dir import write_atomic
@@ -49,8 +49,6 @@ TASKS = {
     "chain": Task("tiny-base", "r1-zero-tiny", CHAIN_NOTES),
     "code": Task("code-tiny-base", "code-tiny", CODE_NOTES),
 }
-
-console = Console()
 
 
 def run(seed: int, run_dir: Path, task_name: str = "chain") -> dict[str, Any]:
@@ -90,7 +88,7 @@ def run(seed: int, run_dir: Path, task_name: str = "chain") -> dict[str, Any]:
     form = ""
     if summary["base_format"] is not None:
         form = f"format {summary['base_format']:.3f} → {summary['final_format']:.3f}   "
-    console.print(
+    say(
         f"held-out pass@1 [bold]{summary['base_pass1']:.3f} → {summary['final_pass1']:.3f}[/]   {form}length "
         f"{summary['base_length']:.1f} → {summary['final_length']:.1f} tokens   {summary['minutes']:.1f} minutes "
         f"({(between - started) / 60:.1f} of them pre-training)"
@@ -112,7 +110,7 @@ def put_aside(folder: Path, seed: int) -> None:
         kept = folder.with_name(f"{folder.name}-seed{other}-{number}")
         number += 1
     folder.rename(kept)
-    console.print(f"{folder} held a run with seed {other}: moved to {kept}")
+    say(f"{folder} held a run with seed {other}: moved to {kept}")
 
 
 def before_and_after(run_dir: Path, last_step: int, correct: str = "accuracy", problems: int = 6) -> Table:

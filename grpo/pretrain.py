@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from grpo.console import console, say
 from grpo.errors import ConfigError, RunError
 from grpo.metrics import MetricsWriter
 from grpo.pretrain_config import PretrainConfig
@@ -47,7 +47,6 @@ from policies.tokenizer import Tokenizer, load_tokenizer
 ATTEMPT_STRIDE = 1_000_003
 """Between the weight seeds of two attempts of a run, so that neighbouring run seeds do not share any."""
 
-console = Console()
 logger = logging.getLogger(__name__)
 
 
@@ -74,7 +73,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
     with open_run(config.run_dir, config) as resumed:
         summary_path = config.run_dir / "summary.json"
         if resumed and summary_path.exists():
-            console.print(f"{config.run_dir} is complete; nothing to do")
+            say(f"{config.run_dir} is complete; nothing to do")
             return json.loads(summary_path.read_text(encoding="utf-8"))
         manifest = config.run_dir / "manifest.json"
         if not manifest.exists():
@@ -103,7 +102,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
             "trace_accuracy": {f"k={k}": round(v, 4) for k, v in accuracy.items()},
         }
         write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
-        console.print(f"base policy: {policy}   {state.seconds:.0f} s   trace accuracy {_show(accuracy)}")
+        say(f"base policy: {policy}   {state.seconds:.0f} s   trace accuracy {_show(accuracy)}")
         return summary
 
 
@@ -182,7 +181,7 @@ def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[i
                     state = replace(state, decay_from=state.step)
                 if not done and is_stuck(config, state, accuracy):
                     state = start_over(trainer, state)
-                    console.print(
+                    say(
                         f"step {state.step}: trace accuracy {_show(accuracy)}, stuck in a shortcut; "
                         f"starting over from new weights (attempt {state.attempt + 1})"
                     )

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 
 from grpo.checkpoint import latest
+from grpo.console import say
 from grpo.epochs import BatchPlan
 from grpo.metrics import MetricsWriter
 from grpo.ray_session import connect, share
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 LINES = 20
 """Lines on screen for a whole run, about."""
-
-console = Console()
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def run_supervised(
     with open_run(config.run_dir, config) as resumed:
         summary_path = config.run_dir / "summary.json"
         if resumed and summary_path.exists():
-            console.print(f"{config.run_dir} is complete; nothing to do")
+            say(f"{config.run_dir} is complete; nothing to do")
             return json.loads(summary_path.read_text(encoding="utf-8"))
         job = read()
         keep_facts(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
@@ -107,7 +105,7 @@ def run_supervised(
         )
         checkpoint = latest(config.run_dir / "checkpoints")
         step = checkpoint.step if checkpoint else 0
-        console.print(_headline(config, title, job, plan, step))
+        say(_headline(config, title, job, plan, step))
         writer = MetricsWriter(config.run_dir, resume_step=step or -1)
         with connect(address):
             ranks = start_supervised(
@@ -122,7 +120,7 @@ def run_supervised(
         summary = _summary(config, plan, job, writer.read(), (time.monotonic() - started) / 60)
         write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
         report = write_report(config.run_dir, config.run_dir / "report.html")
-        console.print(f"policy: {config.run_dir / 'policy'}   report: {report}")
+        say(f"policy: {config.run_dir / 'policy'}   report: {report}")
         return summary
 
 
@@ -151,7 +149,7 @@ def train(
             ranks.save(step)
         if "heldout/loss" in row or _is_due(step, max(1, plan.steps // LINES), plan.steps):
             left = (time.monotonic() - since) / (step - first) * (plan.steps - step)
-            console.print(_line(step, plan.steps, row, left), highlight=False)
+            say(_line(step, plan.steps, row, left))
 
 
 def hash_items(ids: Sequence[str]) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from grpo.console import console, say
 from grpo.errors import RunError
 from grpo.graph.launch import Ended, launch
 from grpo.graph.parse import Graph, Node
@@ -16,8 +15,6 @@ from grpo.graph.runner import Progress, View, run_nodes
 from grpo.graph.screen import GraphScreen
 from grpo.graph.tables import TABLES, printed, summary
 from grpo.run_dir import write_atomic
-
-console = Console(width=None if Console().is_terminal else 120)  # a log file is as wide as the tables
 
 
 def run(graph: Graph, address: str | None, until: str | None, from_: str | None) -> dict[str, Any]:
@@ -41,7 +38,7 @@ def run(graph: Graph, address: str | None, until: str | None, from_: str | None)
     for table in TABLES:
         if found[table]:
             console.print(printed(f"{graph.name}: {table}", found[table]))
-    console.print(f"summary: {graph.run_dir / 'summary.json'}   report: {page}", highlight=False)
+    say(f"summary: {graph.run_dir / 'summary.json'}   report: {page}")
     if progress.held:
         held = [name for name, view in progress.views.items() if view.status == "held"]
         reasons = "; ".join(f"{name}: {reason}" for name, reason in progress.held.items())

@@ -9,8 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
 from data_recipes.curate import CurateRules, Sample, curate, r1_format, verdicts
@@ -19,11 +17,11 @@ from data_recipes.decontaminate import EvaluationGrams, evaluation_grams, is_con
 from data_recipes.errors import DataError
 from data_recipes.readability import ReadabilityLimits
 from data_recipes.rows import read_rows
+from grpo.console import say
 from grpo.run_dir import write_atomic
 from grpo.stages.pairs import write_parquet
 from rewards.registry import load_function
 
-console = Console()
 PROVENANCE = ("question", "kind", "language", "source", "model")
 """Columns that go from a row into the result as they are: text or null."""
 
@@ -107,7 +105,7 @@ def run(config: CurateConfig) -> dict[str, Any]:
         raise DataError(f"no sample is left of {counts}; loosen a filter or sample more")
     write_parquet(config.out, [*rows, *mixed])
     write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    console.print(f"{counts} → {config.out}", highlight=False)
+    say(f"{counts} → {config.out}")
     return counts
 
 

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-
+from grpo.console import say
 from grpo.distill_config import DistillConfig
 from grpo.distill_presets import PRESETS, describe, nearest
 from grpo.sft_config import SftOptimizer
 from grpo.stages.sft import train
 from policies.facts import read_facts, resolve_model
-
-console = Console()
 
 
 def run(config: DistillConfig, address: str | None) -> dict[str, Any]:
@@ -25,7 +22,7 @@ def run(config: DistillConfig, address: str | None) -> dict[str, Any]:
         As `grpo.stages.sft.run`.
     """
     resolved, reason = resolve(config)
-    console.print(reason, highlight=False)
+    say(reason)
     return train(resolved, address)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 
-from rich.console import Console
 from rich.table import Table
 
 from data_recipes.datasets import load_prompts
 from grpo.cluster import start_samplers
+from grpo.console import console
 from grpo.errors import ConfigError
 from grpo.eval_config import EvalStageConfig
 from grpo.evaluate import EvalResult
@@ -73,7 +73,7 @@ def run(config: EvalStageConfig, address: str | None) -> EvalResult:
         "minutes": round((time.monotonic() - started) / 60, 3),
     }
     write_atomic(config.run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
-    Console().print(table(result, str(model_dir)))
+    console.print(table(result, str(model_dir)))
     return result
 
 

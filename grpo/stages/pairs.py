@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
@@ -26,6 +24,7 @@ from data_recipes.preferences import (
 )
 from data_recipes.preferences_config import JudgeConfig, PairsConfig
 from data_recipes.rows import read_rows
+from grpo.console import say
 from grpo.run_dir import write_atomic
 from rewards.config import RewardConfig
 from rewards.errors import RewardLoadError
@@ -33,7 +32,6 @@ from rewards.registry import load_function
 from rewards.rows import RewardRow
 from rewards.scorer import Scorer
 
-console = Console()
 R1_VOTES = 4
 
 
@@ -59,7 +57,7 @@ def run(config: PairsConfig) -> dict[str, Any]:
     }
     write_pairs(config.out, kept)
     write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    console.print(f"{counts} → {config.out}", highlight=False)
+    say(f"{counts} → {config.out}")
     return counts
 
 
@@ -203,7 +201,7 @@ def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[s
         )
     write_parquet(config.out, rows)
     write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    console.print(f"{counts} → {config.out}", highlight=False)
+    say(f"{counts} → {config.out}")
     return counts
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 
 from data_recipes.datasets import load_prompts
@@ -17,6 +16,7 @@ from data_recipes.mixed_stream import MixedStream, Source
 from grpo.checkpoint import latest
 from grpo.cluster import Cluster, start_cluster
 from grpo.config import RlConfig
+from grpo.console import say
 from grpo.errors import ConfigError
 from grpo.evaluate import EvalResult
 from grpo.guards import Guards
@@ -32,8 +32,6 @@ from rewards.pool import check_reward
 from rewards.scorer import component_labels, second_verifier
 from rewards.types import ScoredGroup
 from rollout.types import Prompt
-
-console = Console()
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
     with open_run(config.run_dir, config) as resumed:
         summary_path = config.run_dir / "summary.json"
         if resumed and summary_path.exists():
-            console.print(f"{config.run_dir} is complete; nothing to do")
+            say(f"{config.run_dir} is complete; nothing to do")
             return json.loads(summary_path.read_text(encoding="utf-8"))
         inputs = read_inputs(config)
         hashes = {
@@ -69,7 +67,7 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
         keep_facts(config.run_dir, facts(config.seed, hashes, inputs.model_dir))
         checkpoint = latest(config.run_dir / "checkpoints")
         state = LoopState.of(checkpoint)
-        console.print(plan(config, inputs, state))
+        say(plan(config, inputs, state))
         with connect(address):
             cluster = start_cluster(
                 config, inputs.model_dir, inputs.compute_dtype, canaries(inputs.prompts), checkpoint
@@ -95,7 +93,7 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
         summary = recorder.summary(state)
         write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
         report = write_report(config.run_dir, config.run_dir / "report.html")
-        console.print(f"policy: {config.run_dir / 'policy'}   report: {report}")
+        say(f"policy: {config.run_dir / 'policy'}   report: {report}")
         return summary
 
 
@@ -236,10 +234,10 @@ class Recorder:
         self.samples.write(done, phase.scored, phase.advantages)
         rows = self.cluster.samplers.rollouts.ledger_rows()
         write_atomic(self.config.run_dir / "ledger.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
-        console.print(summary_line(done, self.config.steps, merged, self.eta_s(phase)), highlight=False)
+        say(summary_line(done, self.config.steps, merged, self.eta_s(phase)))
         for finding in self.guards.check(merged):
             if (finding.kind, finding.component) not in self.warned:
-                console.print(f"[yellow]warning[/] {escape(finding.text)}")
+                say(f"[yellow]warning[/] {escape(finding.text)}")
                 self.warned.add((finding.kind, finding.component))
 
     def eta_s(self, phase: PhaseRecord) -> float:
@@ -257,11 +255,10 @@ class Recorder:
         self.metrics.write_eval(result.row())
         self.samples.write_eval(result.step, scored)
         groups = " ".join(f"{name}:{value:.2f}" for name, value in result.by_group.items())
-        console.print(
+        say(
             f"[bold cyan]eval[/] step {result.step}: pass@1 [bold]{result.pass1:.3f}[/] "
             f"[{result.ci_low:.3f}, {result.ci_high:.3f}] pass@{result.k} {result.passk:.3f} cons@{result.k} "
-            f"{result.consk:.3f} length {result.length:.1f} {groups}",
-            highlight=False,
+            f"{result.consk:.3f} length {result.length:.1f} {groups}"
         )
 
     def summary(self, end: LoopState) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 
 from data_recipes.datasets import load_prompts
 from grpo.cluster import Samplers, start_samplers
+from grpo.console import say
 from grpo.errors import ConfigError
 from grpo.hardware import resolve_compute_dtype
 from grpo.ray_session import connect
@@ -35,8 +35,6 @@ from rewards.scorer import component_labels
 from rewards.types import Score
 from rollout.chunks import make_chunks
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
-
-console = Console()
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,13 @@ def run(config: SampleConfig, address: str | None) -> dict[str, Any]:
     with open_run(config.run_dir, config) as resumed:
         summary_path = config.run_dir / "summary.json"
         if resumed and summary_path.exists():
-            console.print(f"{config.run_dir} is complete; nothing to do")
+            say(f"{config.run_dir} is complete; nothing to do")
             return json.loads(summary_path.read_text(encoding="utf-8"))
         inputs = read_inputs(config)
         labels = component_labels(config.rewards)
         parts = SampleParts(config.run_dir, labels, config.keep_columns)
         missing = [n for n in range(len(inputs.chunks)) if not parts.is_written(n)]
-        console.print(plan(config, inputs, len(missing)), highlight=False)
+        say(plan(config, inputs, len(missing)))
         progress = Progress(labels, sum(len(inputs.chunks[n].prompts) for n in missing) * config.samples)
         if missing:
             with connect(address):
@@ -75,7 +73,7 @@ def run(config: SampleConfig, address: str | None) -> dict[str, Any]:
         summary = summarize(parts, config, labels) | progress.speed()
         write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
         parts.remove()
-        console.print(f"samples: {parts.path}   {show(summary, labels)}", highlight=False)
+        say(f"samples: {parts.path}   {show(summary, labels)}")
         return summary
 
 
@@ -155,7 +153,7 @@ def sample(
             number = complete.pop(0)
             rows = chunk_rows(inputs.chunks[number], waiting.pop(number), samplers, inputs.model, config)
             parts.write(number, rows)
-            console.print(progress.line(rows), highlight=False)
+            say(progress.line(rows))
 
     samplers.rollouts.wait_started()
     progress.start()
