@@ -43,8 +43,9 @@ def main() -> None:
     from policies.tokenizer import load_tokenizer
     from rollout.canary import Canary
     from rollout.config import EngineConfig
+    from rollout.publication import shared_memory_dir, unpublish
     from rollout.vllm_engine import VllmEngine
-    from rollout.weights import publish, shared_memory_dir, unpublish
+    from rollout.weights import publish
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.model or demo_policy(Path(scratch))

@@ -14,7 +14,8 @@ import ray
 from grpo.config import RlConfig
 from grpo.supervised_config import SupervisedConfig
 from grpo.types import StepReport, TrainGroup
-from rollout.weights import Canary, Publication, publish, unpublish
+from rollout.canary import Canary
+from rollout.publication import Publication, unpublish
 
 if TYPE_CHECKING:
     from grpo.supervised_learner import ObjectiveFactory
@@ -43,7 +44,7 @@ class LearnerWorker:
             rank: of config.learner.ranks.
             threads: for torch.
             resume_from: checkpoint folder to go on from.
-            sync_dir: where weights are published (`rollout.weights.shared_memory_dir`).
+            sync_dir: where weights are published (`rollout.publication.shared_memory_dir`).
             wire_dtype: torch dtype name of the engines.
             inline: publish the bytes themselves, for engines on other nodes.
             canaries: prompts whose log-probs prove each sync.
@@ -94,6 +95,8 @@ class LearnerWorker:
     def publish(self, version: int) -> Publication:
         """Weights of this version with digests and canary log-probs."""
         import torch
+
+        from rollout.weights import publish
 
         canary = [Canary(ids, self._learner.canary_logprobs(ids)) for ids in self._canaries]
         dtype = getattr(torch, self._wire_dtype)

@@ -17,9 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from grpo.advantages import Scale, group_advantages, has_spread
-from grpo.losses import Denominators
 from grpo.packing_plan import balance, best_fit
-from grpo.types import TrainGroup, TrainSample
+from grpo.types import Denominators, TrainGroup, TrainSample
 from rewards.types import ScoredGroup
 
 

@@ -30,7 +30,7 @@ from rewards.registry import with_absolute_path
 from rollout.actor import RayWorkers, start_worker
 from rollout.config import EngineConfig
 from rollout.dispatch import Dispatcher
-from rollout.weights import shared_memory_dir
+from rollout.publication import shared_memory_dir
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from grpo.types import StepReport, TrainGroup
 from rewards.types import ScoredGroup
 from rollout.actor import RayWorkers
 from rollout.dispatch import Dispatcher
+from rollout.publication import Publication
 from rollout.types import RolloutChunk, SampleGroup
-from rollout.weights import Publication
 
 REWARD_TIMEOUT_S = 7200.0
 """Longest scoring of a phase; each call inside has the deadline of its recipe, so this one never bites first."""

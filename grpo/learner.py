@@ -20,18 +20,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grpo import collectives, memory
+from grpo import collectives
 from grpo.batching import denominators, micro_batches, packed_tokens, split_by_rank
 from grpo.config import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
-from grpo.losses import Denominators, LossForm, grpo_loss
+from grpo.losses import LossForm, grpo_loss
 from grpo.reference import FrozenWeights, in_place_of, snapshot
 from grpo.schedules import is_reference_refresh, learning_rate
 from grpo.step_sums import StepSums
 from grpo.trained_policy import TrainedPolicy
-from grpo.types import StepReport, TrainGroup, TrainSample
+from grpo.types import Denominators, StepReport, TrainGroup, TrainSample
 from policies.logprobs import completion_logprobs, sequence_logprobs
 from policies.packing import PackedSequences, pack
 from policies.router import ExpertLoads
+from rollout.memory import trim
 
 MEND = "Lower optimizer.lr or raise algorithm.kl_coef; a ratio of whole sequences overflows first"
 Logprobs = dict[tuple[str, bytes], np.ndarray]
@@ -107,7 +108,7 @@ class Learner:
         if self._algorithm.mini_batches > 1:
             with torch.no_grad():
                 self._old = self._logprobs(groups)
-        memory.trim()
+        trim()
         return {} if self._old is None else _gap(groups, self._old)
 
     def update(self, mini_batch: Sequence[TrainGroup], step: int, max_tokens: int) -> StepReport:
@@ -138,7 +139,7 @@ class Learner:
             step + 1, self._algorithm.reference_refresh_steps
         ):
             self._reference = self._snapshot()
-        memory.trim()
+        trim()
         seconds = time.perf_counter() - start
         tokens = sum(packed_tokens(g) for g in mini_batch)
         measured = {
@@ -184,7 +185,6 @@ class Learner:
         self, groups: Sequence[TrainGroup], total: Denominators, sums: StepSums, loads: ExpertLoads
     ) -> None:
         """Add up the gradient of this rank's share in `.grad`."""
-        # One autocast region for all micro-batches: it keeps each weight's cast until its end.
         with self.trained.autocast():
             for part in micro_batches(groups, self._config.tokens_per_micro_batch):
                 samples = [s for g in part for s in g.samples]

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from grpo.kl import KlEstimator, kl_estimate
+from grpo.types import Denominators
 
 RatioLevel = Literal["token", "sequence", "gspo", "cispo"]
 Aggregation = Literal["sample_mean", "token_mean", "fixed_length"]
@@ -44,16 +45,6 @@ class LossForm:
     kl_estimator: KlEstimator = "k3"
     importance: Importance = "none"
     importance_cap: float = 2.0
-
-
-@dataclass(frozen=True)
-class Denominators:
-    """Of the whole mini-batch, over all micro-batches and ranks."""
-
-    samples: int
-    tokens: int
-    fixed_length: int | None = None
-    """Divisor per sample of aggregation "fixed_length", in tokens."""
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from grpo import collectives, memory
+from grpo import collectives
 from grpo.config import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.packing_plan import balance, best_fit
 from grpo.schedules import learning_rate
 from grpo.trained_policy import TrainedPolicy
 from policies.router import ExpertLoads
+from rollout.memory import trim
 
 MEND = "Lower optimizer.lr or lengthen optimizer.warmup_steps"
 
@@ -115,7 +116,7 @@ class SupervisedLearner:
         means = self._means(sums, weight)
         norm = self.trained.step(means["loss"], lr, step, MEND)
         self.trained.balance_experts(loads.counts)
-        memory.trim()
+        trim()
         seconds = time.perf_counter() - start
         tokens = sum(map(self.objective.tokens, batch))
         return means | {
@@ -132,7 +133,7 @@ class SupervisedLearner:
         with torch.no_grad(), self.trained.autocast():
             for part in self._packs(items):
                 self._add(sums, *self.objective.loss(part))
-        memory.trim()
+        trim()
         return self._means(sums, sum(map(self.objective.weight, items)))
 
     def save(self, folder: Path) -> None:

@@ -87,7 +87,14 @@ class TrainedPolicy:
 
     def autocast(self) -> Any:
         """The region that every forward and backward stands in."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
+        return torch.autocast(
+            self.device.type,
+            dtype=torch.bfloat16,
+            enabled=self.dtype == "bfloat16",
+            # A cast costs a hundredth of its product and is kept for the backward only: with recompute that is one
+            # layer's. The cache would hold half of the float32 weights once more, from the first use to the end.
+            cache_enabled=False,
+        )
 
     def add_gradients(self) -> None:
         """Every `.grad` becomes its sum over ranks."""

@@ -36,6 +36,16 @@ class TrainGroup:
 
 
 @dataclass(frozen=True)
+class Denominators:
+    """What the loss of a mini-batch is divided by: of the whole of it, over all micro-batches and ranks."""
+
+    samples: int
+    tokens: int
+    fixed_length: int | None = None
+    """Divisor per sample of aggregation "fixed_length", in tokens."""
+
+
+@dataclass(frozen=True)
 class StepReport:
     """What one optimizer update tells: scalars by metric name (see grpo/metrics.py for names and units)."""
 

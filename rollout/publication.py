@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from rollout.canary import Canary
+
+SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -45,3 +50,14 @@ class SyncReport:
     canary_max_gap: float
     """Largest |Δ log-prob| over the canary's tokens; nan without a canary."""
     canary_mean_gap: float
+
+
+def shared_memory_dir(name: str) -> Path:
+    """A folder for `publish`: in shared memory where there is some, else among temporary files."""
+    root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(os.environ.get("TMPDIR", "/tmp"))
+    return root / name
+
+
+def unpublish(directory: Path) -> None:
+    """Remove what `publish` left, at the end of a run."""
+    shutil.rmtree(directory, ignore_errors=True)

@@ -138,6 +138,7 @@ class VllmEngine(Engine):
                 yield ended
         finally:
             core.abort_requests(list(tokens))
+            self._engine.collective_rpc("release_memory")
 
     def _request(self, name: str, token_ids: Sequence[int], sampling: SamplingParams, seed: int) -> Any:
         from vllm import SamplingParams as VllmSamplingParams
@@ -247,6 +248,7 @@ def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
     engine = LLMEngine.from_engine_args(EngineArgs(**engine_args(model_dir, config, on_cpu)))
     if on_cpu:
         engine.collective_rpc("quicken_sampling")
+    engine.collective_rpc("release_memory")
     if on_cpu and not engine.model_config.use_mla:
         from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 

@@ -1,8 +1,9 @@
 """What we add to vLLM's worker class, by vLLM's own hook for it (`worker_extension_cls`)."""
 
+from rollout.vllm_memory import IdleMemory
 from rollout.vllm_sampling import QuickSampling
 from rollout.vllm_weights import WeightReceiver
 
 
-class WorkerExtension(WeightReceiver, QuickSampling):
-    """Weight sync and sampling."""
+class WorkerExtension(WeightReceiver, QuickSampling, IdleMemory):
+    """Weight sync, sampling, and memory between chunks."""

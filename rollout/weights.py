@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import shutil
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -49,15 +48,8 @@ NEVER_CAST = ("e_score_correction_bias",)
 bfloat16's resolution near 1, and engines hold it in float32; rounded, it routes tokens to other experts than
 the learner's."""
 
-SHARED_MEMORY = Path("/dev/shm")
 ALIGNMENT = 64
 """Tensors start at multiples of it, so that every dtype can be viewed in place."""
-
-
-def shared_memory_dir(name: str) -> Path:
-    """A folder for `publish`: in shared memory where there is some, else among temporary files."""
-    root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(os.environ.get("TMPDIR", "/tmp"))
-    return root / name
 
 
 def digest(tensor: Tensor) -> str:
@@ -87,7 +79,8 @@ def publish(
             holds. Only what the engine reads: not an MTP head that it does not run, not the head of a policy
             that ties it.
         version: policy version.
-        directory: of this run alone (`shared_memory_dir`); created if missing. Unused with `inline`.
+        directory: of this run alone (`rollout.publication.shared_memory_dir`); created if missing. Unused with
+            `inline`.
         wire_dtype: floating tensors are sent in it (`NEVER_CAST` aside); None: as they are.
         canary: prompts with the learner's log-probs under these very weights.
         inline: return the bytes instead of writing a file.
@@ -119,11 +112,6 @@ def publish(
         if old != path:
             old.unlink(missing_ok=True)
     return Publication(version, manifest, tuple(canary), path=str(path))
-
-
-def unpublish(directory: Path) -> None:
-    """Remove what `publish` left, at the end of a run."""
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _wire_dtype(name: str, tensor: Tensor, wire_dtype: torch.dtype | None) -> torch.dtype:

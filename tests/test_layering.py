@@ -242,3 +242,17 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert "doctor" in done.stdout
     assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_driver_of_a_stage_holds_no_weights() -> None:
+    """What runs beside the actors needs no torch: 200 MiB and two seconds, for as long as a run lasts."""
+    stages = sorted(
+        name.removesuffix(".py").replace("/", ".")
+        for name, _ in files(ROOT)
+        if name.startswith("grpo/stages/")
+    )
+    assert "grpo.stages.rl" in stages
+    code = "import sys\n" + "".join(f"import {stage}\n" for stage in stages)
+    code += "print('loaded:', sorted({'torch', 'transformers', 'vllm'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "loaded: []"

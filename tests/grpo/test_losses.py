@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.losses import Denominators, LossForm, clipped_objective, grpo_loss
+from grpo.losses import LossForm, clipped_objective, grpo_loss
+from grpo.types import Denominators
 from tests.oracles import grpo_oracle
 
 RATIOS = ("token", "sequence", "gspo", "cispo")

@@ -107,6 +107,14 @@ def drawn(engine: VllmEngine, work: RolloutChunk) -> list[SampleGroup]:
     return [group for groups in engine.generate(work) for group in groups]
 
 
+def cache_entries(engine: VllmEngine) -> int:
+    """Keys and values that are not zero: a page given back reads as zeros."""
+    (count,) = engine._engine.collective_rpc(
+        lambda worker: sum(int((cache != 0).sum()) for cache in worker.model_runner.kv_caches)
+    )
+    return count
+
+
 def refusal(action: Callable[[], Any]) -> str:
     """Type and text of the error, "" if there was none."""
     try:
@@ -178,7 +186,9 @@ class Suite:
             stream = engine.generate(work)
             next(groups for groups in stream if groups)
             unfinished = engine._engine.engine_core.engine_core.scheduler.has_unfinished_requests()
+            in_use = cache_entries(engine)
             stream.close()
+            left = cache_entries(engine)
             closed = bits(drawn(engine, work))
         return {
             "again": once == again,
@@ -187,6 +197,8 @@ class Suite:
             "after_reload": once == back,
             "first_group_before_the_last": unfinished,
             "after_closing_early": once == closed,
+            "cache_in_use": in_use,
+            "cache_left": left,
         }
 
     def quick_sampling(self) -> dict[str, Any]:

@@ -77,6 +77,13 @@ def test_groups_arrive_while_others_still_run(report: dict[str, Any]) -> None:
     assert section(report, "determinism")["first_group_before_the_last"]
 
 
+def test_an_idle_engine_holds_no_keys_and_values(report: dict[str, Any]) -> None:
+    result = section(report, "determinism")
+    assert result["cache_in_use"] > 1000
+    # A page that a tensor shares with something else stays.
+    assert result["cache_left"] < 0.01 * result["cache_in_use"] + 4096
+
+
 def test_the_quick_sampler_gives_what_vllms_own_gives(report: dict[str, Any]) -> None:
     assert section(report, "quick_sampling") == {"replaced": True, "equal": [True, True]}
 

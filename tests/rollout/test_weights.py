@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from rollout.canary import Canary, CanaryTolerance, check_canary
 from rollout.errors import WeightSyncError
-from rollout.publication import Publication
-from rollout.weights import DTYPES, digest, publish, read_and_verify, unpublish
+from rollout.publication import Publication, unpublish
+from rollout.weights import DTYPES, digest, publish, read_and_verify
 
 TENSORS = {
     "a.weight": torch.randn(5, 3),
