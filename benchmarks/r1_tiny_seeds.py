@@ -51,6 +51,8 @@ def spread(tables: Sequence[Rows]) -> dict[str, dict[str, list[float]]]:
     found: dict[str, dict[str, list[float]]] = {}
     for name, row in tables[0].items():
         for column in row:
+            if not all(column in table[name] for table in tables):
+                continue  # kept from before the column was there
             values = [table[name][column] for table in tables]
             found.setdefault(name, {})[column] = [sum(values) / len(values), min(values), max(values)]
     return found
