@@ -58,6 +58,12 @@ def read_quantity(text: str) -> Quantity | None:
         return None  # glued to its word it is a name, not a count; and 42K are thousands as often as kelvins
     if match := re.fullmatch(r"每([^0-9]+)([0-9].*)", text):  # 每小时36公里
         text = f"{match[2]}/{match[1]}"
+    if (match := re.fullmatch(r"(.*?)\s*(个半)([^半]+)", text)) and (
+        number := read_number(match[1])
+    ):  # 3个半小时
+        unit = parse_unit("个" + match[3]) or parse_unit(match[3])
+        half = Numeral(number.value + Fraction(1, 2), "mixed")
+        return Quantity(half, unit) if unit is not None and number.value.denominator == 1 else None
     if match := _MONEY.match(text):
         rest = text[match.end() :]
         number = read_number(match[1] + rest)

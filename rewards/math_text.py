@@ -209,6 +209,12 @@ def _plain_latex(text: str) -> str:
     text = re.sub(r"\\(?:degree|deg)(?![A-Za-z])", r"^\\circ ", text)
     text = re.sub(r"\^\s*\{\s*\\circ\s*\}", r"^\\circ ", text)
     text = re.sub(r"\\(leq|geq|neq)slant?(?![A-Za-z])|\\(le|ge|ne)q(?![A-Za-z])", _short_relation, text)
+    # 0.1\dot{6}, 0.\dot{1}4285\dot{7}: dots over the first and the last digit of the period
+    text = re.sub(
+        r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?(?:([0-9]*)\\dot\s*\{?([0-9])\}?)?(?![0-9])",
+        r"\\overline{\1\2\3}",
+        text,
+    )
     text = re.sub(r"\\varnothing|\\empty(?![A-Za-z])", r"\\emptyset", text)
     text = re.sub(r"(?<=[a-z])_\s?(\d)(?!\d)", r"_{\1}", text)
     text = re.sub(r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}", text)
