@@ -254,6 +254,8 @@ class Recorder:
         """One row of eval.jsonl, the samples, a line on screen."""
         self.metrics.write_eval(result.row())
         self.samples.write_eval(result.step, scored)
+        if result.step == self.state.step:  # the evaluation before the first update says nothing of their pace
+            self.eta_from = (time.monotonic(), result.step)
         groups = " ".join(f"{name}:{value:.2f}" for name, value in result.by_group.items())
         say(
             f"[bold cyan]eval[/] step {result.step}: pass@1 [bold]{result.pass1:.3f}[/] "
