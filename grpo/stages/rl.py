@@ -254,7 +254,8 @@ class Recorder:
         """One row of eval.jsonl, the samples, a line on screen."""
         self.metrics.write_eval(result.row())
         self.samples.write_eval(result.step, scored)
-        if result.step == self.state.step:  # the evaluation before the first update says nothing of their pace
+        if result.step == self.state.step:
+            # The evaluation before the first update says nothing of the updates' pace.
             self.eta_from = (time.monotonic(), result.step)
         groups = " ".join(f"{name}:{value:.2f}" for name, value in result.by_group.items())
         say(
