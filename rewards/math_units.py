@@ -163,8 +163,8 @@ _MEASURED_ZH = re.compile(
 _PLURALS = frozenset("people men women children mice geese teeth feet sheep fish deer dice".split())
 _NO_PLURALS = frozenset(
     """always besides cents degrees digits decimals does dozens equals factors has halves hundreds millions billions
-    nonsense nowadays ones pairs percents perhaps places quarters scores sometimes tens tenths thirds hundredths
-    thousands this thus tons us was as is its his hers ours theirs whereas guess remains makes gives means""".split()
+    nowadays ones pairs percents perhaps places quarters scores sometimes tens tenths thirds hundredths
+    thousands this thus tons was its his hers ours theirs whereas remains makes gives means""".split()
 )
 """Words that end like a plural and count nothing, or something else than themselves."""
 

@@ -33,7 +33,7 @@ def forget(tensors: Iterable[Tensor]) -> None:
     """
     if not sys.platform.startswith("linux"):
         return
-    library = ctypes.CDLL(None, use_errno=True)
+    library = ctypes.CDLL(None)
     for tensor in tensors:
         storage = tensor.untyped_storage()
         if storage.device.type != "cpu":
