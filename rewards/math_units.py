@@ -181,11 +181,10 @@ def parse_unit(text: str) -> Unit | None:
     if known is not None:
         return known
     if text in COUNT_WORDS_ZH:
-        noun = "人" if text in "名位" else text
+        noun = _measure(text)
         return Unit(Fraction(1), ((noun, 1),), noun=noun, is_plural=True)
     if match := _MEASURED_ZH.fullmatch(text):
-        measure = "人" if match[1] in "名位" else match[1]
-        return Unit(Fraction(1), ((match[2], 1),), noun=match[2], also=measure, is_plural=True)
+        return Unit(Fraction(1), ((match[2], 1),), noun=match[2], also=_measure(match[1]), is_plural=True)
     if _WORDS.fullmatch(text) and not _NOT_NOUNS & set(text.lower().split()):
         noun, last = singular(text.lower()), text.lower().split()[-1]
         is_plural = last in _PLURALS or (last != singular(last) and last not in _NO_PLURALS)
@@ -255,6 +254,11 @@ def singular(noun: str) -> str:
     if noun.endswith(("ches", "shes", "xes", "sses")):
         return noun[:-2]
     return noun[:-1] if noun.endswith("s") and not noun.endswith("ss") else noun
+
+
+def _measure(word: str) -> str:
+    """名 and 位 count people, as 人 does."""
+    return "人" if word in "名位" else word
 
 
 def _known(text: str) -> Unit | None:
