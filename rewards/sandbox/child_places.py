@@ -142,15 +142,10 @@ class SharedHost:
         child_tree.kill_below(self._keeper)
 
     def task_limit(self, limit: int) -> int:
-        """The kernel counts by user: what the user already runs comes on top."""
+        """The kernel counts by user: what the user already has comes on top."""
         if self.uid is not None:
             return limit
-        mine = os.getuid()
-        used = 0
-        for process in child_tree.processes():
-            with contextlib.suppress(OSError):
-                used += process.tasks if os.stat(f"/proc/{process.pid}").st_uid == mine else 0
-        return used + limit
+        return child_tree.counted_tasks(os.getuid()) + limit
 
     def confine(self, request: Mapping[str, Any]) -> None:  # noqa: D102
         if self.uid is not None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
 import sys
+import threading
 import time
 
-from rewards.sandbox.child_tree import below, processes, remove_tree, usage
+import pytest
+
+from rewards.sandbox.child_tree import below, counted_tasks, processes, remove_tree, usage
 
 
 def test_a_tree_goes_and_what_its_links_point_to_stays(tmp_path):
@@ -83,12 +88,52 @@ def test_processes_below_another_are_found(tmp_path):
         try:
             assert child.stdout.readline() == b"up\n"
             give_up = time.monotonic() + 10
-            while len(found := below(child.pid, processes())) < 1 and time.monotonic() < give_up:
+            found = below(child.pid, processes())
+            while not (found and found[0].resident):  # one that is just starting a program holds nothing yet
+                assert time.monotonic() < give_up
                 time.sleep(0.01)
+                found = below(child.pid, processes())
             assert len(found) == 1
             assert found[0].parent == child.pid
             assert found[0].tasks == 1
-            assert found[0].resident > 0
         finally:
             os.killpg(child.pid, 9)
     assert below(child.pid, processes()) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user that has nothing yet")
+def test_tasks_are_counted_as_the_kernel_does():
+    """Threads and the unreaped dead among them: with a limit of 5 more, 5 more start."""
+    more = 5
+    reading, writing = os.pipe()
+    user = os.fork()
+    if user == 0:
+        try:
+            os.setresuid(54_321, 54_321, 54_321)
+            os.write(writing, bytes([_forks_within(more)]))
+            os.kill(-1, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as file:
+        assert file.read() == bytes([more])
+    os.waitpid(user, 0)
+
+
+def _forks_within(more):
+    """How many forks work for this user, who already has living and dead, if `more` tasks beyond those are allowed."""
+    living = [subprocess.Popen(["sleep", "60"]) for _ in range(7)]
+    dead = [subprocess.Popen(["true"]) for _ in range(60)]
+    for _ in range(3):
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    for process in dead:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    limit = counted_tasks(os.getuid()) + more
+    assert limit == 1 + len(living) + len(dead) + 3 + more
+    resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
+    for started in range(50):
+        try:
+            subprocess.Popen(["sleep", "60"])
+        except BlockingIOError:
+            return started
+    return 50
