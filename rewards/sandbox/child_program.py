@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from rewards.sandbox.child_job import Job
 from rewards.sandbox.child_places import Place
-from rewards.sandbox.child_system import set_limits
+from rewards.sandbox.child_system import PR_SET_DUMPABLE, prctl, set_limits
 
 _WARM = "bisect collections copy datetime decimal fractions functools heapq itertools json math operator random re"
 _WARM_MORE = "statistics string typing dataclasses enum contextlib traceback linecache warnings"
@@ -49,6 +49,7 @@ def become_program(job: Job, place: Place, limits: Mapping[str, int], ready: int
     `ready` gets "+" when all is set, and a message after it if exec fails; it is closed when the program starts.
     """
     try:
+        prctl(PR_SET_DUMPABLE, 1)  # process 1 is not; /proc/self is needed here
         job.join_cgroups()
         os.setsid()
         for target, role in enumerate(("stdin", "stdout", "stderr")):

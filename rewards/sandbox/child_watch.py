@@ -37,11 +37,12 @@ def run(job: Job, place: Place) -> bool:
     limits = request["rlimits"] | {"NPROC": place.task_limit(request["rlimits"]["NPROC"])}
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
+    # Before there is a program, which could look at /proc/1 sooner than this process gets on.
+    prctl(PR_SET_DUMPABLE, 0)
     program = os.fork()
     if program == 0:
         become_program(job, place, limits, ready_write)
         return True
-    prctl(PR_SET_DUMPABLE, 0)
     for fd in (ready_write, *(job.fds[role] for role in ("stdin", "stdout", "stderr", "files"))):
         os.close(fd)
     job.leave_cgroups()

@@ -142,3 +142,11 @@ def test_the_callers_environment_and_files_are_not_there(isolated_tier, tmp_path
     assert b"my-secret" not in outcome.stdout
     assert b"root:" not in outcome.stdout
     assert b"PATH" in outcome.stdout
+
+
+def test_process_1_is_closed_before_the_program_can_look(sandbox):
+    """Also on a busy host, where a program may run before its process 1 does again."""
+    text = "import os\nprint(os.stat('/proc/1/stack').st_uid == os.getuid(), os.access('/proc/self/stack', os.R_OK))"
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(lambda _: sandbox.run("python", text), range(100)))
+    assert {outcome.stdout for outcome in outcomes} == {b"False True\n"}
