@@ -20,6 +20,14 @@ ENGINE = (
 LEARNER = "optimizer = { lr = 1e-3 }\nlearner = { threads = 1 }\n"
 CHAIN = 'source = "chain", template = "r1-zero", params = { count = 8 }'
 TRAINED = POLICY.format(place="{place}", model="pretrain") + LEARNER
+TAUGHT = (
+    TRAINED
+    + """data = { source = "{place}/curate/rows.parquet" }
+max_tokens = 128
+batch_size = 4
+epochs = 1
+"""
+)
 
 BODIES = {
     "pretrain": """max_steps = 20
@@ -51,18 +59,8 @@ correct = "format"
 min_score = 0.0
 max_repeated_share = false
 """,
-    "sft": TRAINED
-    + """data = { source = "{place}/curate/rows.parquet" }
-max_tokens = 128
-batch_size = 4
-epochs = 1
-""",
-    "distill": TRAINED
-    + """data = { source = "{place}/curate/rows.parquet" }
-max_tokens = 128
-batch_size = 4
-epochs = 1
-""",
+    "sft": TAUGHT,
+    "distill": TAUGHT,
     "pairs": """source = "{place}/sample/samples.parquet"
 out = "{place}/pairs/pairs.parquet"
 judge = { name = "{place}/judge.py:longer" }
