@@ -24,6 +24,10 @@ CPU_SCHEDULER = {"enable_chunked_prefill": False}
 """Trap: when a prompt is computed in two parts, vLLM takes back what a seeded sample drew after the first
 part, which a CPU generator cannot do: the step raises. Whole prompts only, then; a forward pass must hold the
 longest."""
+CPU_MLA_BACKEND = "CPU_MLA"
+"""Trap: on a CPU with AMX tiles vLLM 0.32.0 takes kernels for MLA that know bfloat16 alone, so a float32 engine
+cannot start; a bfloat16 one starts, and fails at its first new weights. Policies without MLA do not look at
+this."""
 MLA_KERNEL_DIMENSIONS = (512, 64)
 """(kv_lora_rank, qk_rope_head_dim) that vLLM's MLA kernels are built for."""
 
@@ -75,6 +79,7 @@ def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> dict[str
         return common | {"gpu_memory_utilization": config.gpu_memory_share}
     return common | {
         "block_size": CPU_BLOCK_SIZE,
+        "attention_backend": CPU_MLA_BACKEND,
         "compilation_config": dict(CPU_COMPILATION),
         **CPU_SCHEDULER,
         "max_num_batched_tokens": max(config.max_batched_tokens, context),

@@ -387,6 +387,8 @@ class Suite:
             result["head"] = sync("tiny-llama-tied")
         with mock.patch.object(vllm_settings, "needs_plain_attention", return_value=False):
             result["mla"] = refusal(lambda: self._start_and_run("tiny-v3"))
+        with mock.patch.object(vllm_settings, "CPU_MLA_BACKEND", None):
+            result["amx"] = refusal(lambda: self._start_and_run("tiny-v3-mla512"))
 
         work = chunk(0, SamplingParams(4), group_size=2)
         with self.engine(self.folder / "tiny-v3") as engine:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.rollout.families import FAMILIES
 
@@ -185,6 +186,11 @@ def test_bfloat16_wire_keeps_the_router_bias_in_float32(report: dict[str, Any]) 
 )
 def test_without_its_cure_each_trap_springs(report: dict[str, Any], cure: str, catcher: str) -> None:
     assert catcher in section(report, "traps")[cure]
+
+
+@pytest.mark.skipif(not torch.cpu._is_amx_tile_supported(), reason="this CPU has no AMX tiles")
+def test_without_its_cure_an_amx_host_cannot_start_float32_mla(report: dict[str, Any]) -> None:
+    assert "expect weight to be bfloat16" in section(report, "traps")["amx"]
 
 
 def test_without_its_cure_the_rope_kernel_is_wrong(report: dict[str, Any]) -> None:
