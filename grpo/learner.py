@@ -204,7 +204,7 @@ class Learner:
                     self._form,
                 )
                 if len(logprobs):
-                    loss.backward()
+                    self.trained.backward(loss)
                 sums.add(loss, metrics, entropy, logprobs, rollout)
 
     def _logprobs(self, groups: Sequence[TrainGroup]) -> Logprobs:

@@ -110,7 +110,7 @@ class SupervisedLearner:
             for part in self._packs(batch):
                 loss, values = self.objective.loss(part)
                 if loss.requires_grad:
-                    (loss / weight).backward()
+                    self.trained.backward(loss / weight)
                 self._add(sums, loss, values)
         self.trained.add_gradients()
         means = self._means(sums, weight)
