@@ -28,6 +28,9 @@ from grpo.errors import BrokenRun, ConfigError
 MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "engine.sync_timeout_s")
 """Keys that may differ on resume without changing what a run is."""
 
+BEFORE_THE_RUN = {".lock", "config.json"}
+"""What a run directory holds before the inputs are read and found good."""
+
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file so that a crash leaves the old one or the new one, never half of it."""
@@ -47,7 +50,7 @@ def open_run(run_dir: Path, config: BaseModel) -> Iterator[bool]:
     """Hold the run directory for this driver; yields True if an earlier run is to be resumed.
 
     Raises:
-        ConfigError: the directory holds a run with another config (names the keys).
+        ConfigError: the directory holds a run with another config (names the keys) that got past its inputs.
         BrokenRun: another driver is running in it.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -73,6 +76,9 @@ def _same_config(run_dir: Path, config: BaseModel) -> bool:
     with suppress(ValidationError):  # a key that was added since has its default in the old run
         old = json.loads(dump(type(config).model_validate_json(json.dumps(old), strict=True)))
     changed = [d for d in differences(old, json.loads(dump(config))) if d[0] not in MACHINE_KEYS]
+    if changed and {entry.name for entry in run_dir.iterdir()} <= BEFORE_THE_RUN:
+        write_atomic(path, dump(config))  # it ended at its inputs, and a mended recipe is what one tries next
+        return False
     if changed:
         listing = "\n".join(f"  {key}: {a!r} there, {b!r} now" for key, a, b in changed)
         raise ConfigError(

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -123,6 +124,32 @@ def test_recomputing_layers_changes_nothing_but_memory(folder, dtype):
         sizes.append(sum(t.untyped_storage().nbytes() for t in kept.values()))
     assert same(*results)
     assert sizes[1] < 0.5 * sizes[0]
+
+
+class ResidentAtBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, seen):
+        ctx.seen = seen
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        ctx.seen.append(psutil.Process().memory_info().rss)
+        return grad, None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc is asked for its free pages")
+def test_who_recomputes_has_no_holes_of_the_forward_in_memory_at_the_backward(folder):
+    freed = []
+    for recompute in (False, True):
+        trained = make(folder, recompute=recompute).trained
+        blocks = [torch.ones(2**14) for _ in range(4000)]  # 64 KiB each
+        before, seen = psutil.Process().memory_info().rss, []
+        del blocks[::2]  # 125 MiB, in holes between blocks that stay
+        trained.backward(ResidentAtBackward.apply(next(trained.model.parameters()).sum(), seen))
+        freed.append((before - seen[0]) / 2**20)
+    assert freed[0] < 50
+    assert freed[1] > 90
 
 
 def test_the_same_inputs_give_the_same_bits(folder):

@@ -22,12 +22,19 @@ def test_second_driver_is_refused(tmp_path: Path) -> None:
 
 def test_another_config_names_the_keys(tmp_path: Path) -> None:
     with open_run(tmp_path, OptimizerConfig(lr=1e-3)):
-        pass
+        (tmp_path / "manifest.json").touch()
     with (
         pytest.raises(ConfigError, match=r"lr: 0.001 there, 0.002 now"),
         open_run(tmp_path, OptimizerConfig(lr=2e-3)),
     ):
         pass
+
+
+def test_a_run_that_ended_at_its_inputs_does_not_hold_the_directory(tmp_path: Path) -> None:
+    for lr in (1e-3, 2e-3, 2e-3):
+        with open_run(tmp_path, OptimizerConfig(lr=lr)):
+            pass
+        assert json.loads((tmp_path / "config.json").read_text())["lr"] == lr
 
 
 def test_a_key_added_since_counts_as_its_default(tmp_path: Path) -> None:
@@ -36,6 +43,7 @@ def test_a_key_added_since_counts_as_its_default(tmp_path: Path) -> None:
     old = json.loads((tmp_path / "config.json").read_text())
     del old["warmup_steps"]
     (tmp_path / "config.json").write_text(json.dumps(old))
+    (tmp_path / "manifest.json").touch()
     with open_run(tmp_path, OptimizerConfig()) as resumed:
         assert resumed
     with (
