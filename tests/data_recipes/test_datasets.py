@@ -182,6 +182,7 @@ UNREADABLE = {
     "half a character": (b'{"question": "\\ud83d x", "answer": "1"}', r"line 2: .*surrogate.*mend or delete"),
     "no number": (b'{"question": "1", "answer": NaN}', r"line 2: answer = nan: expected text, a number"),
     "control character": (b'{"question": "1\x00", "answer": "1"}', r"line 2: not JSON at column 16"),
+    "cut short": (b'{"question": "1", "answer"', r"line 2: not JSON at column 27"),
     "two on a line": (b'{"question": "1"}{"question": "2"}', r"line 2: not JSON at column 18"),
 }
 
