@@ -90,7 +90,8 @@ def _open(path: Path) -> BinaryIO:
 def _parse(path: Path, number: int, line: bytes) -> Row:
     where = f"{path}, line {number}"
     try:
-        row = json.loads(line.decode("utf-8").rstrip("\r\n"))  # else the end of a cut line is column 1 of the next
+        # Without its end, or a line cut short would be told as column 1 of the next.
+        row = json.loads(line.decode("utf-8").rstrip("\r\n"))
         if b"\\u" in line:
             json.dumps(row, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except UnicodeEncodeError as error:
