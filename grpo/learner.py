@@ -32,7 +32,6 @@ from grpo.types import Denominators, StepReport, TrainGroup, TrainSample
 from policies.logprobs import completion_logprobs, sequence_logprobs
 from policies.packing import PackedSequences, pack
 from policies.router import ExpertLoads
-from rollout.memory import trim
 
 MEND = "Lower optimizer.lr or raise algorithm.kl_coef; a ratio of whole sequences overflows first"
 Logprobs = dict[tuple[str, bytes], np.ndarray]
@@ -108,7 +107,7 @@ class Learner:
         if self._algorithm.mini_batches > 1:
             with torch.no_grad():
                 self._old = self._logprobs(groups)
-        trim()
+        self.trained.return_free_pages()
         return {} if self._old is None else _gap(groups, self._old)
 
     def update(self, mini_batch: Sequence[TrainGroup], step: int, max_tokens: int) -> StepReport:
@@ -139,7 +138,7 @@ class Learner:
             step + 1, self._algorithm.reference_refresh_steps
         ):
             self._reference = self._snapshot()
-        trim()
+        self.trained.return_free_pages()
         seconds = time.perf_counter() - start
         tokens = sum(packed_tokens(g) for g in mini_batch)
         measured = {

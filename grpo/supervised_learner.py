@@ -24,7 +24,6 @@ from grpo.packing_plan import balance, best_fit
 from grpo.schedules import learning_rate
 from grpo.trained_policy import TrainedPolicy
 from policies.router import ExpertLoads
-from rollout.memory import trim
 
 MEND = "Lower optimizer.lr or lengthen optimizer.warmup_steps"
 
@@ -116,7 +115,7 @@ class SupervisedLearner:
         means = self._means(sums, weight)
         norm = self.trained.step(means["loss"], lr, step, MEND)
         self.trained.balance_experts(loads.counts)
-        trim()
+        self.trained.return_free_pages()
         seconds = time.perf_counter() - start
         tokens = sum(map(self.objective.tokens, batch))
         return means | {
@@ -133,7 +132,7 @@ class SupervisedLearner:
         with torch.no_grad(), self.trained.autocast():
             for part in self._packs(items):
                 self._add(sums, *self.objective.loss(part))
-        trim()
+        self.trained.return_free_pages()
         return self._means(sums, sum(map(self.objective.weight, items)))
 
     def save(self, folder: Path) -> None:

@@ -18,5 +18,6 @@ class IdleMemory:
         vLLM fills the whole cache when it starts: kv_cache_gib would be resident from then on, used or not, while the
         learner needs memory for its update.
         """
-        memory.forget(self.model_runner.kv_caches)
-        memory.trim()
+        if self.model_runner.device.type == "cpu":
+            memory.forget(self.model_runner.kv_caches)
+            memory.trim()
