@@ -21,8 +21,8 @@ from typing import Any
 
 from common import save
 
-from data_recipes.code_mutants import mutants
-from rewards.code import Code
+from data_recipes.code_tests.mutants import mutants
+from rewards.code.reward import Code
 from rewards.rows import RewardRow
 from rewards.sandbox.shared import shared_sandbox
 from rewards.sandbox.types import Limits

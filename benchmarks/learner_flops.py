@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from common import save
 
-from grpo.config import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
-from grpo.learner import Learner
-from grpo.types import TrainGroup, TrainSample
+from grpo.algorithm.types import TrainGroup, TrainSample
+from grpo.config.sections import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.training.learner import Learner
 from policies.load import save_policy
 from policies.presets import new_policy
 

@@ -26,10 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.common import save
 from benchmarks.math_agreement_cases import WORDINGS, Case, generated
 from benchmarks.math_agreement_hand import hand
-from rewards import math_accuracy, math_second
+from rewards.math import accuracy
+from rewards.math import math_verify as math_second
 from rewards.rows import RewardRow
-from tests.rewards.math_cases import TABLE, WITH_CONTEXT
-from tests.rewards.math_cases_more import TABLE as MORE
+from tests.rewards.math.math_cases import TABLE, WITH_CONTEXT
+from tests.rewards.math.math_cases_more import TABLE as MORE
 
 REWORDED = [
     w
@@ -132,7 +133,7 @@ def judged(cases: Sequence[Case], judge: Callable[[Case], float | None]) -> list
 def ours(case: Case) -> float | None:
     """`accuracy` on the whole completion."""
     completion = f"<think>\nStep by step.\n</think>\n<answer>{case.answer}</answer>"
-    return math_accuracy.accuracy(RewardRow(completion, case.prompt, case.reference)).total
+    return accuracy.accuracy(RewardRow(completion, case.prompt, case.reference)).total
 
 
 def math_verify(case: Case) -> float | None:
@@ -187,7 +188,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200, help="of each real file")
     parser.add_argument("--show", type=int, default=0, help="false verdicts of ours to print")
     args = parser.parse_args()
-    math_accuracy.warm_up()
+    accuracy.warm_up()
     math_second.warm_up()
     sources: dict[str, list[Case]] = {
         "by_construction": generated(args.seed, args.size), "by_hand": [*tabled(), *hand()],

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import reward_lab_plugins, reward_lab_runs
 from benchmarks.common import RESULTS, save
-from rewards.lab import Options, try_reward
+from rewards.lab.lab import Options, try_reward
 
 PLUGINS = Path(reward_lab_plugins.__file__)
 TIMEOUT_S = 1.0

@@ -1,4 +1,4 @@
-"""Do the findings of a run (`rewards.lab_findings`) hear planted faults, and leave healthy runs alone?
+"""Do the findings of a run (`rewards.scoring.monitor`) hear planted faults, and leave healthy runs alone?
 
 A run is made up here: a policy that gets better, with lengths, groups and rewards as `grpo rl` would see them; one
 thing is then broken. Real runs, from their sample files, can be judged beside them.
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from rewards.config import AuditConfig
-from rewards.lab_findings import Episode, history
-from rewards.stats import AUDIT, phase_figures
+from rewards.scoring.monitor import Episode, history
+from rewards.scoring.stats import AUDIT, phase_figures
 from rewards.types import Score, ScoredGroup
 from rollout.types import Prompt, Sample, SampleGroup
 
@@ -246,9 +246,9 @@ def real(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
 
     import pyarrow.parquet as pq
 
-    from grpo.samples import component_columns, sample_files
+    from grpo.tracking.samples import component_columns, sample_files
     from rewards.config import RewardConfig
-    from rewards.scorer import component_labels, component_weights
+    from rewards.scoring.scorer import component_labels, component_weights
 
     told = []
     for run in run_dirs:

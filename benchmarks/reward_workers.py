@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.common import save
 from benchmarks.math_agreement_cases import generated
 from rewards.config import RewardConfig
-from rewards.math_accuracy import accuracy
+from rewards.math.accuracy import accuracy
 from rewards.rows import RewardRow
-from rewards.scorer import Scorer
+from rewards.scoring.scorer import Scorer
 from rewards.types import Score
 
 MIB = 2**20

@@ -98,7 +98,7 @@ def bare(args: argparse.Namespace) -> list[float]:
 
 def demo_policy(folder: Path) -> Path:
     """An untrained tiny V3 with the demo's tokenizer."""
-    from data_recipes.tiny_tokenizer import build_tokenizer, pieces
+    from data_recipes.worlds.chain.tokenizer import build_tokenizer, pieces
     from policies.load import save_policy
     from policies.presets import new_policy, tiny_config
 

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from common import RESULTS, machine
 
-from grpo.evaluate import interval
+from grpo.rl.evaluate import interval
 
 VARIANTS = {"full": "smollm2-gsm8k-sft", "lora": "smollm2-gsm8k-sft-lora"}
 EVALUATION = ("eval.temperature=0.6", "eval.top_p=0.95", "eval.max_tokens=256")

@@ -36,7 +36,7 @@ def source_kind(source: str) -> SourceKind:
 
 
 class DatasetConfig(Settings):
-    """Where prompts come from and how a row becomes one. Read by `data_recipes.datasets.load_prompts`."""
+    """Where prompts come from and how a row becomes one. Read by `data_recipes.prompts.datasets.load_prompts`."""
 
     source: str = Field(min_length=1)
     """A procedural source ("chain", "r1-world": data_recipes/procedural.py), "reasoning-gym:<task>", a .jsonl,

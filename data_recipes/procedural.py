@@ -26,7 +26,7 @@ PROCEDURAL_SPLITS = get_args(Split)
 
 
 class ChainParams(Settings):
-    """`params` of source "chain" (data_recipes/chain.py)."""
+    """`params` of source "chain" (data_recipes/worlds/chain/problems.py)."""
 
     min_ops: int = Field(2, ge=2)
     """Shortest chain, in operations."""
@@ -43,7 +43,7 @@ class ChainParams(Settings):
 
 
 class R1WorldParams(Settings):
-    """`params` of source "r1-world" (data_recipes/r1_world.py): how many prompts of each kind."""
+    """`params` of source "r1-world" (data_recipes/worlds/r1/requests.py): how many prompts of each kind."""
 
     math: int = Field(0, ge=0)
     """Distinct chains of operations, spread evenly over lengths and languages."""
@@ -66,7 +66,7 @@ class R1WorldParams(Settings):
 
 
 class CodeTinyParams(Settings):
-    """`params` of source "code-tiny" (data_recipes/code_tiny.py)."""
+    """`params` of source "code-tiny" (data_recipes/worlds/code_tiny/problems.py)."""
 
     count: int = Field(348, ge=1)
     """Distinct problems, spread evenly over the lengths."""
@@ -94,8 +94,8 @@ class ProceduralSource:
 
 
 PROCEDURAL: dict[str, ProceduralSource] = {
-    "chain": ProceduralSource("data_recipes.chain", ChainParams),
-    "r1-world": ProceduralSource("data_recipes.r1_world", R1WorldParams),
-    "code-tiny": ProceduralSource("data_recipes.code_tiny", CodeTinyParams),
+    "chain": ProceduralSource("data_recipes.worlds.chain.problems", ChainParams),
+    "r1-world": ProceduralSource("data_recipes.worlds.r1.requests", R1WorldParams),
+    "code-tiny": ProceduralSource("data_recipes.worlds.code_tiny.problems", CodeTinyParams),
 }
 """By name. A name here is no hub name."""

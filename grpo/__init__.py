@@ -1,0 +1,1 @@
+"""The trainer and its command line: stages, the RL loop, learners, run directories, the stage graph."""

@@ -41,43 +41,43 @@ class Builtin:
 
 BUILTINS: dict[str, Builtin] = {
     "accuracy": Builtin(
-        "rewards.math_accuracy:accuracy", False, "final answer equals the reference, by value"
+        "rewards.math.accuracy:accuracy", False, "final answer equals the reference, by value"
     ),
     "math_verify": Builtin(
-        "rewards.math_second:math_verify",
+        "rewards.math.math_verify:math_verify",
         False,
         "the same by the package math-verify alone: a second opinion",
     ),
     "format": Builtin(
-        "rewards.format:format_reward",
+        "rewards.text.format:format_reward",
         True,
         "<think>…</think><answer>…</answer> and nothing else",
         judges="format",
     ),
     "format_r1": Builtin(
-        "rewards.format:format_r1_reward", True, "<think>…</think> and a summary", judges="format"
+        "rewards.text.format:format_r1_reward", True, "<think>…</think> and a summary", judges="format"
     ),
     "code": Builtin(
-        "rewards.code:Code",
+        "rewards.code.reward:Code",
         False,
         "the answer's program passes the row's tests, in the sandbox",
         bounds_s={"total_s": 8.0, "compile_s": 30.0},
     ),
-    "mcq": Builtin("rewards.choice:mcq", True, "chosen option letters equal the reference"),
+    "mcq": Builtin("rewards.math.choice:mcq", True, "chosen option letters equal the reference"),
     "language_consistency": Builtin(
-        "rewards.language:language_consistency",
+        "rewards.text.language:language_consistency",
         True,
         "share of target-language words in the reasoning",
         judges="value",
     ),
     "overlong": Builtin(
-        "rewards.length:overlong", True, "DAPO's soft length punishment, -1 … 0", judges="value"
+        "rewards.text.length:overlong", True, "DAPO's soft length punishment, -1 … 0", judges="value"
     ),
     "repetition": Builtin(
-        "rewards.repetition:repetition", True, "share of repeated n-grams, -1 … 0", judges="value"
+        "rewards.text.repetition:repetition", True, "share of repeated n-grams, -1 … 0", judges="value"
     ),
     "reward_model": Builtin(
-        "rewards.reward_model:RewardModel",
+        "rewards.model.reward:RewardModel",
         False,
         "a trained reward model's judgement (params: model)",
         True,

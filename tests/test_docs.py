@@ -14,7 +14,7 @@ import pytest
 from typer.main import get_command
 
 from grpo.cli import app
-from grpo.config_io import fields_at, find_recipe, shipped_recipes
+from grpo.common.config_io import fields_at, find_recipe, shipped_recipes
 from grpo.graph.config import GraphRecipe
 from grpo.graph.parse import load_graph
 from grpo.stages.registry import STAGES

@@ -20,12 +20,12 @@ PACKAGES = ("policies", "rollout", "rewards", "data_recipes", "grpo")
 CONFINED = {
     "ray": {
         "rollout/actor.py",
-        "rewards/actor.py",
-        "grpo/actor.py",
-        "grpo/cluster.py",
-        "grpo/handles.py",
-        "grpo/ray_session.py",
-        "grpo/submit.py",
+        "rewards/scoring/actor.py",
+        "grpo/cluster/actor.py",
+        "grpo/cluster/placement.py",
+        "grpo/cluster/handles.py",
+        "grpo/cluster/ray_session.py",
+        "grpo/tools/submit.py",
     },
     "vllm": {"rollout/vllm_engine.py", "rollout/vllm_weights.py", "rollout/vllm_sampling.py"},
 }
@@ -43,7 +43,24 @@ HEAVY = {
 }
 """What `grpo --help` and the reading of a config must not wait for."""
 LIGHT_STEMS = {"cli", "config", "types", "errors", "settings"}
-MATHS = ("grpo/advantages.py", "grpo/kl.py", "grpo/losses.py")
+LIGHT_FOLDERS = ("grpo/common/", "grpo/config/", "grpo/commands/")
+FLOORS = (
+    ("common",),
+    ("config",),
+    ("algorithm",),
+    ("tracking", "training"),
+    ("rl",),
+    ("cluster",),
+    ("supervised", "pretrain"),
+    ("stages",),
+    ("graph",),
+    ("plan",),
+    ("tools",),
+    ("commands",),
+    ("",),
+)
+"""The folders of `grpo/`, lowest first ("": cli.py); a folder may import itself and those on lower floors."""
+MATHS = ("grpo/algorithm/advantages.py", "grpo/algorithm/kl.py", "grpo/algorithm/losses.py")
 MATHS_MAY_IMPORT = {"torch", "numpy", "grpo"} | set(sys.stdlib_module_names)
 
 
@@ -57,7 +74,7 @@ class Import:
 
 
 def files(root: Path) -> Iterator[tuple[str, Path]]:
-    """("grpo/loop.py", path) of every source file."""
+    """("grpo/rl/loop.py", path) of every source file."""
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
             yield path.relative_to(root).as_posix(), path
@@ -72,7 +89,7 @@ def imports(path: Path) -> list[Import]:
             found.extend(Import(alias.name, node.lineno, runs) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             found.append(Import(node.module, node.lineno, runs))
-            # `from grpo import kl` imports the module grpo.kl.
+            # `from grpo import kl` imports the module grpo.algorithm.kl.
             found.extend(Import(f"{node.module}.{alias.name}", node.lineno, runs) for alias in node.names)
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             name = ast.unparse(node.func)
@@ -126,6 +143,33 @@ def packages_that_are_not_light(root: Path) -> list[str]:
     return [f"{name} imports" for name, path in files(root) if path.name == "__init__.py" and imports(path)]
 
 
+def folder_of(module: str) -> str | None:
+    """Of a module of `grpo`: "rl" of grpo.rl.loop, "" of grpo.cli; None if it is the package itself."""
+    parts = module.split(".")
+    if parts[0] != "grpo" or len(parts) == 1:
+        return None
+    folders = {folder for floor in FLOORS for folder in floor}
+    return parts[1] if parts[1] in folders or len(parts) > 2 else ""
+
+
+def imports_that_climb(root: Path) -> list[str]:
+    """A folder of `grpo/` imports one on its own floor or above, or stands on no floor."""
+    floor = {folder: number for number, floor in enumerate(FLOORS) for folder in floor}
+    found = set()
+    for name, path in files(root):
+        here = folder_of(name.removesuffix(".py").replace("/", "."))
+        if here is None or path.name == "__init__.py":
+            continue
+        if here not in floor:
+            found.add(f"{name} is in no folder of FLOORS")
+            continue
+        for line in imports(path):
+            there = folder_of(line.module)
+            if there and there != here and floor.get(there, 99) >= floor[here]:
+                found.add(f"{name}:{line.line} imports grpo.{there}")
+    return sorted(found)
+
+
 def relative_imports(root: Path) -> list[str]:
     """A relative import, which the other rules do not follow."""
     return [
@@ -143,7 +187,12 @@ def heavy_imports_of_light_modules(root: Path) -> list[str]:
         for name, path in files(root)
     }
     seen: set[str] = set()
-    queue = [module for module in own if module.rpartition(".")[2] in LIGHT_STEMS]
+    queue = [
+        module
+        for module, path in own.items()
+        if module.rpartition(".")[2] in LIGHT_STEMS
+        or path.relative_to(root).as_posix().startswith(LIGHT_FOLDERS)
+    ]
     violations = set()
     while queue:
         module = queue.pop()
@@ -177,26 +226,32 @@ RULES: dict[Callable[[Path], list[str]], list[tuple[str, str]]] = {
         ("policies/load.py", "def f():\n    from rollout.types import Prompt"),
         (
             "rewards/a.py",
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from grpo.types import TrainGroup",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from grpo.algorithm.types import TrainGroup",
         ),
     ],
     engines_outside_their_files: [
-        ("grpo/loop.py", "import ray"),
+        ("grpo/rl/loop.py", "import ray"),
         ("rollout/router.py", "def f():\n    from vllm.engine import LLM"),
-        ("grpo/actor.py", "import vllm"),
+        ("grpo/cluster/actor.py", "import vllm"),
         ("grpo/a.py", "import importlib\nimportlib.import_module('ray.util')"),
     ],
+    imports_that_climb: [
+        ("grpo/rl/loop.py", "from grpo.stages.rl import run"),
+        ("grpo/training/learner.py", "def f():\n    from grpo.tracking import metrics"),
+        ("grpo/new/thing.py", "import json"),
+        ("grpo/common/files.py", "import grpo.config.rl"),
+    ],
     packages_that_are_not_light: [("rollout/__init__.py", "from rollout.types import Prompt")],
-    relative_imports: [("grpo/loop.py", "from . import kl")],
+    relative_imports: [("grpo/rl/loop.py", "from . import kl")],
     heavy_imports_of_light_modules: [
-        ("grpo/config.py", "import torch"),
+        ("grpo/config/sections.py", "import torch"),
         ("grpo/cli.py", "from grpo.helpers import f\n"),
         ("grpo/cli.py", "from grpo import helpers\n"),
         ("rewards/types.py", "class A:\n    import transformers"),
     ],
     impure_maths: [
-        ("grpo/losses.py", "def f():\n    import pydantic"),
-        ("grpo/kl.py", "from rollout.types import Prompt"),
+        ("grpo/algorithm/losses.py", "def f():\n    import pydantic"),
+        ("grpo/algorithm/kl.py", "from rollout.types import Prompt"),
     ],
 }
 
@@ -217,18 +272,23 @@ def test_rule_finds_a_planted_violation(
     for package in PACKAGES:
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
+    for folder in ("algorithm", "cluster", "common", "config", "rl", "stages", "training"):
+        (tmp_path / "grpo" / folder).mkdir()
     # What heavy_imports_of_light_modules must follow, and what none of the rules minds.
     (tmp_path / "grpo" / "helpers.py").write_text("import transformers\n")
     (tmp_path / "rollout" / "actor.py").write_text("import ray\nfrom policies import load\n")
-    (tmp_path / "grpo" / "stage.py").write_text("from rollout.types import Prompt\nimport grpo.kl\n")
+    (tmp_path / "grpo" / "stage.py").write_text(
+        "from rollout.types import Prompt\nimport grpo.algorithm.kl\n"
+    )
     assert rule(tmp_path) == []
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(source)
     assert len(rule(tmp_path)) == 1
 
 
 def test_rules_see_the_source() -> None:
     names = [name for name, _ in files(ROOT)]
-    assert {"grpo/loop.py", "rollout/types.py", "policies/settings.py", *MATHS} <= set(names)
+    assert {"grpo/rl/loop.py", "rollout/types.py", "policies/settings.py", *MATHS} <= set(names)
     assert {name for confined in CONFINED.values() for name in confined} <= set(names)
 
 

@@ -31,12 +31,12 @@ def build(
     threads: Annotated[int, typer.Option(min=1, help="Problems at one time.")] = 2,
 ) -> None:
     """Drop candidate tests that correct programs fail; keep those that break wrong ones."""
-    from data_recipes.code_tests_build import BuildCounts, build_tests
+    from data_recipes.code_tests.build import BuildCounts, build_tests
     from data_recipes.config import DatasetConfig
     from data_recipes.errors import DataError
-    from data_recipes.rows import read_rows
-    from grpo.run_dir import write_atomic
-    from rewards.code_judge import Bounds, Judge, NoVerdict
+    from data_recipes.prompts.rows import read_rows
+    from grpo.tracking.run_dir import write_atomic
+    from rewards.code.judge import Bounds, Judge, NoVerdict
     from rewards.sandbox.shared import shared_sandbox
 
     counts = BuildCounts()

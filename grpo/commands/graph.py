@@ -51,6 +51,6 @@ def plan(
     from grpo.graph.parse import load_graph
 
     graph = load_graph(recipe, set_ or [])
-    from grpo.graph.plan import run
+    from grpo.plan.plan import run
 
     run(graph, rates)

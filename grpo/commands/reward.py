@@ -29,8 +29,8 @@ def reward_score(
     ] = None,
 ) -> None:
     """Score the rows of a file with one reward. A bad row gets its own verdict; the others are scored."""
-    from grpo.config_io import parse_override
-    from rewards.score_file import score_file
+    from grpo.common.config_io import parse_override
+    from rewards.scoring.score_file import score_file
 
     params = {".".join(key): value for key, value in map(parse_override, param or [])}
     done = score_file(name, data, out, params)
@@ -80,11 +80,11 @@ def reward_try(
 
     from rich.console import Console
 
-    from grpo.config_io import parse_override
-    from rewards.lab import Options, try_reward
-    from rewards.lab_cases import Judges, Scores
-    from rewards.lab_checks import all_pass
-    from rewards.lab_report import lines
+    from grpo.common.config_io import parse_override
+    from rewards.lab.cases import Judges, Scores
+    from rewards.lab.checks import all_pass
+    from rewards.lab.lab import Options, try_reward
+    from rewards.lab.report import lines
 
     if judges not in (None, "answer", "format", "value"):
         raise typer.BadParameter("answer, format or value", param_hint="--judges")

@@ -12,8 +12,8 @@ from grpo.commands.options import Address, Model, Recipe, Set, overrides
 
 def rl(recipe: Recipe, set_: Set = None, model: Model = None, address: Address = None) -> None:
     """Reinforcement learning by GRPO. Run it again to resume where it stopped."""
-    from grpo.config import RlConfig
-    from grpo.config_io import load_config
+    from grpo.common.config_io import load_config
+    from grpo.config.sections import RlConfig
 
     config = load_config(RlConfig, recipe, overrides(set_, model=model))
     from grpo.stages.rl import run
@@ -32,7 +32,7 @@ def evaluate(
     address: Address = None,
 ) -> None:
     """Held-out pass@1 over k samples, pass@k and cons@k of a model, with the recipe's `[eval]` data and rewards."""
-    from grpo.eval_config import load_eval_config
+    from grpo.config.evaluate import load_eval_config
 
     pairs = overrides(set_, model=model, run_dir=out)
     if samples is not None:
@@ -45,10 +45,10 @@ def evaluate(
 
 def pretrain(recipe: Recipe, set_: Set = None) -> None:
     """Pre-train a tiny base policy on the procedural corpus. Run it again to resume."""
-    from grpo.config_io import load_config
-    from grpo.pretrain_config import PretrainConfig
+    from grpo.common.config_io import load_config
+    from grpo.config.pretrain import PretrainConfig
 
     config = load_config(PretrainConfig, recipe, set_ or [])
-    from grpo.pretrain import run
+    from grpo.pretrain.trainer import run
 
     run(config)

@@ -102,7 +102,7 @@ def sandbox_doctor(
     """
     _open_standard_streams()
     settings = _settings(tier)
-    from grpo import sandbox_doctor as doctor
+    from grpo.commands import sandbox_doctor as doctor
 
     unknown = sorted(set(category or []) - set(doctor.categories()))
     if unknown:

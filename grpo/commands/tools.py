@@ -18,7 +18,7 @@ def demo(
     ] = "chain",
 ) -> None:
     """DeepSeek-R1-Zero in miniature: pre-train a tiny DeepSeek-V3, then GRPO; a report and samples at the end."""
-    from grpo.demo import TASKS, run
+    from grpo.tools.demo import TASKS, run
 
     if task not in TASKS:
         raise typer.BadParameter(f"there are {', '.join(TASKS)}", param_hint="--task")
@@ -27,7 +27,7 @@ def demo(
 
 def recipes() -> None:
     """List the shipped recipes with the first line of each."""
-    from grpo.config_io import find_recipe, shipped_recipes
+    from grpo.common.config_io import find_recipe, shipped_recipes
 
     for name in shipped_recipes():
         _, text = find_recipe(name)
@@ -36,7 +36,7 @@ def recipes() -> None:
 
 def doctor(json_: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
     """What is installed, what the host offers and what is missing."""
-    from grpo.doctor import run
+    from grpo.tools.doctor import run
 
     raise typer.Exit(run(as_json=json_))
 
@@ -46,7 +46,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Default: RUN_DIR/report.html.")] = None,
 ) -> None:
     """Write the self-contained HTML report of a run."""
-    from grpo.report import write_report
+    from grpo.tracking.report.page import write_report
 
     typer.echo(write_report(run_dir, out or run_dir / "report.html"))
 
@@ -69,6 +69,6 @@ def submit(
     command: Annotated[str | None, typer.Option(help="Default: the recipe's `stage`.")] = None,
 ) -> None:
     """Run a stage as a Ray job: follows its log and returns its exit code."""
-    from grpo.submit import run
+    from grpo.tools.submit import run
 
     raise typer.Exit(run(command, recipe, overrides(set_, model=model), address))

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from grpo.graph.plan_config import PlanConfig, StagePlan
+from grpo.config.plan import PlanConfig, StagePlan
 from policies.settings import Settings
 
 NAME = r"^[a-z][a-z0-9-]*$"

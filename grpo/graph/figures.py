@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from grpo.errors import ConfigError
+from grpo.common.errors import ConfigError
 from grpo.graph.config import Gate
 from grpo.graph.parse import Node
 

@@ -19,7 +19,7 @@ from typing import Any
 from data_recipes.config import FILE_ENDINGS
 from grpo.graph.parse import Node
 from grpo.graph.references import leaves
-from grpo.run_dir import MACHINE_KEYS
+from grpo.tracking.run_dir import MACHINE_KEYS
 
 FORMAT = 1
 """Raised when a stage begins to do something else with the same config."""

@@ -1,6 +1,6 @@
 """report.html of a graph: tables, the graph as a picture, and of each stage its curves and samples. One file.
 
-The page of a stage is that of `grpo report` (report_run.js.j2), opened where it is clicked.
+The page of a stage is that of `grpo report` (tracking/report/run.js.j2), opened where it is clicked.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from grpo.graph.parse import Graph, Node
 from grpo.graph.runner import Progress, View
 from grpo.graph.screen import clock
 from grpo.graph.tables import TABLES, cell, head, rows, shown_columns
-from grpo.report import collect, embed
-from grpo.report_figures import spread
-from grpo.run_dir import write_atomic
+from grpo.tracking.report import page as report_page
+from grpo.tracking.report.figures import spread
+from grpo.tracking.report.page import collect, embed
+from grpo.tracking.run_dir import write_atomic
 
 SAMPLE_FILES = 3
 SAMPLE_ROWS = 12
@@ -37,7 +38,7 @@ def write_page(graph: Graph, progress: Progress, out: Path) -> Path:
     """Write the page."""
     views = progress.views
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent.parent),
+        loader=jinja2.FileSystemLoader([Path(__file__).parent, Path(report_page.__file__).parent]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
@@ -46,7 +47,7 @@ def write_page(graph: Graph, progress: Progress, out: Path) -> Path:
         {name: _box(graph.nodes[name], views[name]) for name in graph.nodes},
     )
     found = rows(graph, progress)
-    page = environment.get_template("graph/page.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         title=graph.name,
         about=_about(graph, progress),
         tables=[_table(TITLES[t], found[t]) for t in TABLES if found[t]],

@@ -16,11 +16,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from grpo.config_io import check, did_you_mean, find_recipe, parse_override, read_toml, set_key
-from grpo.errors import ConfigError
-from grpo.eval_config import as_eval
+from grpo.common.config_io import check, did_you_mean, find_recipe, parse_override, read_toml, set_key
+from grpo.common.errors import ConfigError
+from grpo.config.evaluate import as_eval
 from grpo.graph.config import GraphRecipe, StageSettings
-from grpo.graph.faults import name_faults, place_of, reference_faults, row_faults
+from grpo.graph.errors import name_faults, place_of, reference_faults, row_faults
 from grpo.graph.references import Reference, fill, flatten, references
 from grpo.stages.registry import STAGES, StageCommand
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from grpo.console import console, say
-from grpo.errors import RunError
+from grpo.common.console import console, say
+from grpo.common.errors import RunError
 from grpo.graph.launch import Ended, launch
 from grpo.graph.parse import Graph, Node
 from grpo.graph.runner import Progress, View, run_nodes
 from grpo.graph.screen import GraphScreen
 from grpo.graph.tables import TABLES, printed, summary
-from grpo.run_dir import write_atomic
+from grpo.tracking.run_dir import write_atomic
 
 
 def run(graph: Graph, address: str | None, until: str | None, from_: str | None) -> dict[str, Any]:

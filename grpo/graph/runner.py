@@ -21,8 +21,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from grpo.config_io import did_you_mean
-from grpo.errors import BrokenRun, ConfigError, RunError
+from grpo.common.config_io import did_you_mean
+from grpo.common.errors import BrokenRun, ConfigError, RunError
 from grpo.graph.figures import key_figure, read_figures, why_held
 from grpo.graph.keys import missing_inputs, node_key
 from grpo.graph.launch import Ended, tail

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from grpo.config_io import differences
-from grpo.errors import BrokenRun
+from grpo.common.config_io import differences
+from grpo.common.errors import BrokenRun
 from grpo.graph.keys import digest, hash_file
 from grpo.graph.parse import Node
-from grpo.run_dir import MACHINE_KEYS, write_atomic
+from grpo.tracking.run_dir import MACHINE_KEYS, write_atomic
 
 FILE = "node.json"
 OLD = ".old"

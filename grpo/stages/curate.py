@@ -11,15 +11,15 @@ from typing import Any
 
 from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
-from data_recipes.curate import CurateRules, Sample, curate, r1_format, verdicts
-from data_recipes.curate_config import CurateConfig
-from data_recipes.decontaminate import EvaluationGrams, evaluation_grams, is_contaminated
 from data_recipes.errors import DataError
-from data_recipes.readability import ReadabilityLimits
-from data_recipes.rows import read_rows
-from grpo.console import say
-from grpo.run_dir import write_atomic
+from data_recipes.prompts.rows import read_rows
+from data_recipes.sft.curate import CurateRules, Sample, curate, r1_format, verdicts
+from data_recipes.sft.decontaminate import EvaluationGrams, evaluation_grams, is_contaminated
+from data_recipes.sft.readability import ReadabilityLimits
+from grpo.common.console import say
+from grpo.config.curate import CurateConfig
 from grpo.stages.pairs import write_parquet
+from grpo.tracking.run_dir import write_atomic
 from rewards.registry import load_function
 
 PROVENANCE = ("question", "kind", "language", "source", "model")

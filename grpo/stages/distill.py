@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from grpo.console import say
-from grpo.distill_config import DistillConfig
-from grpo.distill_presets import PRESETS, describe, nearest
-from grpo.sft_config import SftOptimizer
+from grpo.common.console import say
+from grpo.config.distill import DistillConfig
+from grpo.config.distill_presets import PRESETS, describe, nearest
+from grpo.config.sft import SftOptimizer
 from grpo.stages.sft import train
 from policies.facts import read_facts, resolve_model
 

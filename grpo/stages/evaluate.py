@@ -7,23 +7,23 @@ import time
 
 from rich.table import Table
 
-from data_recipes.datasets import load_prompts
-from grpo.cluster import start_samplers
-from grpo.console import console
-from grpo.errors import ConfigError
-from grpo.eval_config import EvalStageConfig
-from grpo.evaluate import EvalResult
-from grpo.hardware import resolve_compute_dtype
-from grpo.loop import run_eval
-from grpo.metrics import MetricsWriter, SampleWriter
-from grpo.ray_session import connect
-from grpo.run_dir import facts, hash_prompts, write_atomic
-from grpo.schedules import max_tokens_at
+from data_recipes.prompts.datasets import load_prompts
+from grpo.algorithm.schedules import max_tokens_at
+from grpo.cluster.placement import start_samplers
+from grpo.cluster.ray_session import connect
+from grpo.common.console import console
+from grpo.common.errors import ConfigError
+from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.evaluate import EvalStageConfig
+from grpo.rl.evaluate import EvalResult
+from grpo.rl.loop import run_eval
 from grpo.stages.rl import check_room, stop_tokens
+from grpo.tracking.metrics import MetricsWriter, SampleWriter
+from grpo.tracking.run_dir import facts, hash_prompts, write_atomic
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
-from rewards.pool import check_reward
-from rewards.scorer import component_labels
+from rewards.hosts.pool import check_reward
+from rewards.scoring.scorer import component_labels
 
 
 def run(config: EvalStageConfig, address: str | None) -> EvalResult:

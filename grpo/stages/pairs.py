@@ -13,7 +13,8 @@ from typing import Any
 from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
-from data_recipes.preferences import (
+from data_recipes.prompts.rows import read_rows
+from data_recipes.sft.preferences import (
     Compare,
     Completion,
     Preference,
@@ -22,15 +23,14 @@ from data_recipes.preferences import (
     judge_pair,
     to_preference,
 )
-from data_recipes.preferences_config import JudgeConfig, PairsConfig
-from data_recipes.rows import read_rows
-from grpo.console import say
-from grpo.run_dir import write_atomic
+from grpo.common.console import say
+from grpo.config.pairs import JudgeConfig, PairsConfig
+from grpo.tracking.run_dir import write_atomic
 from rewards.config import RewardConfig
 from rewards.errors import RewardLoadError
 from rewards.registry import load_function
 from rewards.rows import RewardRow
-from rewards.scorer import Scorer
+from rewards.scoring.scorer import Scorer
 
 R1_VOTES = 4
 

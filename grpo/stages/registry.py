@@ -1,7 +1,7 @@
 """The stages by the name of their command: config class, runner, what is read and what is left. Imports no stage.
 
 STAGES["sft"].outputs["policy"]      "policy": the path inside the stage's folder
-STAGES["sft"].load_config_class()    grpo.sft_config.SftConfig
+STAGES["sft"].load_config_class()    grpo.config.sft.SftConfig
 """
 
 from __future__ import annotations
@@ -50,23 +50,23 @@ class StageCommand:
 
 STAGES: dict[str, StageCommand] = {
     "pretrain": StageCommand(
-        "grpo.pretrain_config:PretrainConfig", "grpo.pretrain:run", _POLICY, (), takes_address=False
+        "grpo.config.pretrain:PretrainConfig", "grpo.pretrain.trainer:run", _POLICY, (), takes_address=False
     ),
     "rl": StageCommand(
-        "grpo.config:RlConfig",
+        "grpo.config.sections:RlConfig",
         "grpo.stages.rl:run",
         _POLICY,
         ("policy.model", "data.source", "mix.*.source", "eval.data.source", "audit.verifier", *_REWARDS),
     ),
     "sample": StageCommand(
-        "grpo.sample_config:SampleConfig",
+        "grpo.config.sample:SampleConfig",
         "grpo.stages.sample:run",
         {"samples": "samples.parquet", "summary": "summary.json"},
         ("policy.model", "data.source", "mix.*.source", *_REWARDS),
         main_output="samples",
     ),
     "curate": StageCommand(
-        "data_recipes.curate_config:CurateConfig",
+        "grpo.config.curate:CurateConfig",
         "grpo.stages.curate:run",
         {"rows": "rows.parquet", "summary": "rows.json"},
         ("sources.*", "mix.*.source", "decontaminate.*.source", "rewrite"),
@@ -76,19 +76,19 @@ STAGES: dict[str, StageCommand] = {
         takes_address=False,
     ),
     "sft": StageCommand(
-        "grpo.sft_config:SftConfig",
+        "grpo.config.sft:SftConfig",
         "grpo.stages.sft:run",
         _POLICY,
         ("policy.model", "data.source", "mix.*.source"),
     ),
     "distill": StageCommand(
-        "grpo.distill_config:DistillConfig",
+        "grpo.config.distill:DistillConfig",
         "grpo.stages.distill:run",
         _POLICY,
         ("policy.model", "data.source", "mix.*.source"),
     ),
     "pairs": StageCommand(
-        "data_recipes.preferences_config:PairsConfig",
+        "grpo.config.pairs:PairsConfig",
         "grpo.stages.pairs:run",
         {"pairs": "pairs.parquet", "summary": "pairs.json"},
         ("source", "judge.name", "judge.params.*"),
@@ -98,13 +98,13 @@ STAGES: dict[str, StageCommand] = {
         takes_address=False,
     ),
     "reward-model": StageCommand(
-        "grpo.reward_model_config:RewardModelConfig",
+        "grpo.config.reward_model:RewardModelConfig",
         "grpo.stages.reward_model:run",
         _POLICY,
         ("policy.model", "data.source"),
     ),
     "eval": StageCommand(
-        "grpo.eval_config:EvalStageConfig",
+        "grpo.config.evaluate:EvalStageConfig",
         "grpo.stages.evaluate:run",
         {"summary": "summary.json"},
         ("policy.model", "eval.data.source", *_REWARDS),

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grpo.hardware import resolve_compute_dtype
-from grpo.reward_model_config import RewardModelConfig
-from grpo.reward_model_data import Labelled, read_judgements
-from grpo.run_dir import write_atomic
-from grpo.supervised import Job, hash_items, run_supervised, take_holdout
+from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.reward_model import RewardModelConfig
+from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
+from grpo.tracking.run_dir import write_atomic
+from grpo.training.reward_model_data import Labelled, read_judgements
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
-from rewards.reward_model_text import CARD
+from rewards.model.text import CARD
 
 if TYPE_CHECKING:
-    from grpo.supervised_learner import ObjectiveFactory
+    from grpo.training.supervised_learner import ObjectiveFactory
 
 
 def run(config: RewardModelConfig, address: str | None) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def run(config: RewardModelConfig, address: str | None) -> dict[str, Any]:
 
 def read_job(config: RewardModelConfig) -> Job:
     """Read and check model folder and data; every fault is one error, before anything is launched."""
-    from grpo.reward_model_objective import PairwiseObjective, PointwiseObjective
+    from grpo.training.reward_model_objective import PairwiseObjective, PointwiseObjective
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
@@ -77,7 +77,7 @@ def auc(values: Sequence[float], labels: Sequence[float]) -> float | None:
 
 
 def _heldout_auc(config: RewardModelConfig, held: Sequence[Labelled]) -> float | None:
-    from rewards.reward_model import RewardModel
+    from rewards.model.reward import RewardModel
 
     values = RewardModel(str(config.model_dir)).values([item.token_ids.tolist() for item in held])
     return auc(values, [item.label for item in held])

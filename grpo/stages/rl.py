@@ -11,25 +11,25 @@ from typing import Any
 
 from rich.markup import escape
 
-from data_recipes.datasets import load_prompts
-from data_recipes.mixed_stream import MixedStream, Source
-from grpo.checkpoint import latest
-from grpo.cluster import Cluster, start_cluster
-from grpo.config import RlConfig
-from grpo.console import say
-from grpo.errors import ConfigError
-from grpo.evaluate import EvalResult
-from grpo.guards import Guards
-from grpo.hardware import resolve_compute_dtype
-from grpo.loop import LoopState, PhaseRecord, train
-from grpo.metrics import MetricsWriter, SampleWriter, summary_line
-from grpo.ray_session import connect
-from grpo.report import write_report
-from grpo.run_dir import facts, hash_columns, hash_prompts, keep_facts, open_run, write_atomic
+from data_recipes.prompts.datasets import load_prompts
+from data_recipes.prompts.mixed_stream import MixedStream, Source
+from grpo.cluster.placement import Cluster, start_cluster
+from grpo.cluster.ray_session import connect
+from grpo.common.console import say
+from grpo.common.errors import ConfigError
+from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.sections import RlConfig
+from grpo.rl.evaluate import EvalResult
+from grpo.rl.loop import LoopState, PhaseRecord, train
+from grpo.tracking.guards import Guards
+from grpo.tracking.metrics import MetricsWriter, SampleWriter, summary_line
+from grpo.tracking.report.page import write_report
+from grpo.tracking.run_dir import facts, hash_columns, hash_prompts, keep_facts, open_run, write_atomic
+from grpo.training.checkpoint import latest
 from policies.facts import PolicyFacts, read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
-from rewards.pool import check_reward
-from rewards.scorer import component_labels, second_verifier
+from rewards.hosts.pool import check_reward
+from rewards.scoring.scorer import component_labels, second_verifier
 from rewards.types import ScoredGroup
 from rollout.types import Prompt
 

@@ -18,20 +18,20 @@ from typing import Any
 
 from rich.markup import escape
 
-from data_recipes.datasets import load_prompts
-from grpo.cluster import Samplers, start_samplers
-from grpo.console import say
-from grpo.errors import ConfigError
-from grpo.hardware import resolve_compute_dtype
-from grpo.ray_session import connect
-from grpo.run_dir import facts, hash_columns, hash_prompts, keep_facts, open_run, write_atomic
-from grpo.sample_config import SampleConfig
-from grpo.sample_parts import SampleParts, sample_rows
+from data_recipes.prompts.datasets import load_prompts
+from grpo.cluster.placement import Samplers, start_samplers
+from grpo.cluster.ray_session import connect
+from grpo.common.console import say
+from grpo.common.errors import ConfigError
+from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.sample import SampleConfig
 from grpo.stages.rl import check_room, stop_tokens
+from grpo.tracking.run_dir import facts, hash_columns, hash_prompts, keep_facts, open_run, write_atomic
+from grpo.tracking.sample_parts import SampleParts, sample_rows
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
-from rewards.pool import check_reward
-from rewards.scorer import component_labels
+from rewards.hosts.pool import check_reward
+from rewards.scoring.scorer import component_labels
 from rewards.types import Score
 from rollout.chunks import make_chunks
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams

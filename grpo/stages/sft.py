@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from data_recipes.errors import DataError
-from data_recipes.sft import Example, ReadCounts, read_examples
-from grpo.distill_config import DistillConfig
-from grpo.hardware import resolve_compute_dtype
-from grpo.run_dir import write_atomic
-from grpo.samples import file_name, write_samples
-from grpo.sft_config import SftConfig, SftSettings
-from grpo.supervised import Job, hash_items, run_supervised, take_holdout
+from data_recipes.sft.examples import Example, ReadCounts, read_examples
+from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.distill import DistillConfig
+from grpo.config.sft import SftConfig, SftSettings
+from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
+from grpo.tracking.run_dir import write_atomic
+from grpo.tracking.samples import file_name, write_samples
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
 
@@ -56,7 +56,7 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
     Returns:
         What to train on, and what is wrong with each row that was left out (bad_rows = "skip").
     """
-    from grpo.sft_objective import SftObjective
+    from grpo.training.sft_objective import SftObjective
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)

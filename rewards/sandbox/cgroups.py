@@ -4,7 +4,7 @@
 
 cgroup v1 (memory and pids mounted apart) and v2. Moving a process costs ~10 ms of waiting for other cores, so that none
 is moved: in v1 the program's process moves its own single thread; in v2 the run's process 1 is born in its slot
-(`child_system.clone`).
+(`child/system.py`, `clone`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rewards.sandbox import leases
-from rewards.sandbox.child_tree import remove_groups
-from rewards.sandbox.child_watch import counter
+from rewards.sandbox.child.process_tree import remove_groups
+from rewards.sandbox.child.watch import counter
 from rewards.sandbox.types import MIB
 
 _CONTROLLERS = ("memory", "pids")
@@ -30,7 +30,7 @@ _ENOUGH = 4
 _PATIENCE_S = 0.2
 _NEEDED_BESIDE_BYTES = 48 * MIB
 """Above the run's memory and its /tmp, which are charged together: /dev/shm, page tables, process 1. What the limit
-means to the last byte is decided by looking (`child_watch`); the kernel's bound is for what is quicker than that."""
+means to the last byte is decided by looking (`child/watch.py`); the kernel's bound is for what is quicker than that."""
 
 
 @dataclass

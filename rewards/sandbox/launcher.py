@@ -1,4 +1,4 @@
-"""The owner's handle on a launcher process (`zygote_child.py`): start it, ask for runs, end it."""
+"""The owner's handle on a launcher process (`child/zygote.py`): start it, ask for runs, end it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rewards.sandbox.errors import SandboxUnavailable
 from rewards.sandbox.seccomp import MACHINES, build_filter
 from rewards.sandbox.settings import TierName
 
-_SCRIPT = Path(__file__).with_name("zygote_child.py")
+_SCRIPT = Path(__file__).parent / "child" / "zygote.py"
 _START_TIMEOUT_S = 30.0
 _ANSWER_TIMEOUT_S = 10.0
 _LEAVE_TIMEOUT_S = 10.0

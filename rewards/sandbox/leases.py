@@ -9,7 +9,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from rewards.sandbox.child_tree import remove_tree
+from rewards.sandbox.child.process_tree import remove_tree
 from rewards.sandbox.errors import SandboxUnavailable
 
 PREFIX = "grpo-sandbox-"

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from rewards.sandbox.cgroups import Groups, Slot
-from rewards.sandbox.child_tree import remove_tree
+from rewards.sandbox.child.process_tree import remove_tree
 from rewards.sandbox.errors import SandboxUnavailable
 from rewards.sandbox.job import Report, Work, do
 from rewards.sandbox.judge import judge, unstarted

@@ -2,7 +2,8 @@
 
     outcome = shared_sandbox(settings).run("python", source, stdin)
 
-A reward host (`rewards.host`) counts children that a call leaves behind as faults; launchers are told to it as kept.
+A reward host (`rewards.hosts.host`) counts children that a call leaves behind as faults; launchers are told to it
+as kept.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import atexit
 import os
 import threading
 
-from rewards.processes import keep
+from rewards.hosts.processes import keep
 from rewards.sandbox.sandbox import Sandbox
 from rewards.sandbox.settings import SandboxSettings
 

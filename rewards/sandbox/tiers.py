@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rewards.sandbox.child_landlock import SCOPES_SIGNALS
+from rewards.sandbox.child.landlock import SCOPES_SIGNALS
 from rewards.sandbox.settings import TierName
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from data_recipes.tiny_tokenizer import build_tokenizer
+from data_recipes.worlds.chain.tokenizer import build_tokenizer
 from policies.tokenizer import Tokenizer, load_tokenizer
 
 

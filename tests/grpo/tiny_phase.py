@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from grpo.types import TrainGroup, TrainSample
+from grpo.algorithm.types import TrainGroup, TrainSample
 from policies.load import save_policy
 from policies.presets import new_policy, tiny_config
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.format import format_r1_reward, format_reward
-from rewards.math_accuracy import accuracy, warm_up
+from rewards.math.accuracy import accuracy, warm_up
 from rewards.rows import RewardRow
+from rewards.text.format import format_r1_reward, format_reward
 
 T = "<think>17 and 25 make it.</think>"
 CASES: dict[str, tuple[str, int, int, int]] = {

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from resource import RLIMIT_NOFILE, prlimit
 
-from rewards.sandbox.child_tree import remove_tree
+from rewards.sandbox.child.process_tree import remove_tree
 
 ENV_NAME = "GRPO_ESCAPE_CANARY"
 _IPC_PRIVATE, _IPC_RMID, _SHM_BYTES = 0, 0, 4096

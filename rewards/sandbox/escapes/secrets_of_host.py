@@ -132,7 +132,7 @@ while frame.f_back:
 for thing in gc.get_objects():
     if isinstance(thing, (str, bytes)) and wanted.search(thing if isinstance(thing, bytes) else thing.encode()):
         print("object", thing)
-    if type(thing).__module__ in ("socket", "rewards.sandbox.child_job") or type(thing).__name__ in ("Job", "SharedHost"):
+    if type(thing).__module__ in ("socket", "rewards.sandbox.child.job") or type(thing).__name__ in ("Job", "SharedHost"):
         try:
             print("channel", thing.fileno(), thing.recv(9999))
         except Exception as error:

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Literal
 
 from rewards.sandbox import leases
-from rewards.sandbox.child_landlock import SCOPES_SIGNALS, abi
-from rewards.sandbox.child_tree import below, processes
+from rewards.sandbox.child.landlock import SCOPES_SIGNALS, abi
+from rewards.sandbox.child.process_tree import below, processes
 from rewards.sandbox.escapes.canaries import Canaries
 from rewards.sandbox.escapes.case import ROOMY, Case, Category
 from rewards.sandbox.escapes.compilers import COMPILERS

@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from rewards.pool import HostPool, HostSpec
+from rewards.hosts.pool import HostPool, HostSpec
 from rewards.rows import RewardRow
 
 PLUGIN = """
@@ -41,7 +41,7 @@ def _launchers():
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            if any("zygote_child" in word for word in process.cmdline()):
+            if any("child/zygote.py" in word for word in process.cmdline()):
                 found.append(process)
         except psutil.Error:
             pass

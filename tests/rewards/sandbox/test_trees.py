@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from rewards.sandbox.child_tree import below, counted_tasks, processes, remove_tree, usage
+from rewards.sandbox.child.process_tree import below, counted_tasks, processes, remove_tree, usage
 
 
 def test_a_tree_goes_and_what_its_links_point_to_stays(tmp_path):

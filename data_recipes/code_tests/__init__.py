@@ -1,0 +1,1 @@
+"""Test cases for code problems: built, selected, checked by mutants."""

@@ -1,0 +1,191 @@
+"""Candidate tests and programs → tests that train: run in the sandbox, chosen in two phases (code_tests_select.py).
+
+In, one problem a row:
+
+    {"question": "…", "correct": ["def add(a, b): …"], "wrong": ["…"], "entry_point": "add",
+     "tests": [{"args": [1, 2], "expected": 3}, {"args": [0, 0]}]}
+
+A test without `expected` or `stdout` takes it from the first correct program; phase 1 then asks the others whether they
+agree, and that one again whether it still does. Where `wrong` is short, programs one edit away from the correct ones
+serve (Python only). Out: the row with the tests that are left, without the programs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from data_recipes.code_tests.mutants import mutants
+from data_recipes.code_tests.select import select_tests
+from data_recipes.errors import DataError
+from rewards.code.data import NotPlain, decode, plain
+from rewards.code.judge import BadCheck, Judge
+from rewards.code.tests import BadTests, Problem, read_problem
+from rewards.rows import RewardRow
+
+PROGRAM_FIELDS = ("correct", "wrong")
+_UNKNOWN = "\0expected of the correct program"
+
+
+@dataclass
+class BuildCounts:
+    """What became of a file."""
+
+    problems: int = 0
+    kept_problems: int = 0
+    tests: int = 0
+    kept: int = 0
+    unfilled: int = 0
+    """Expected results that the first correct program did not give, or that JSON cannot hold."""
+    unfit: int = 0
+    """Phase 1: a correct program fails them."""
+    idle: int = 0
+    """Phase 2: they break no wrong program."""
+    spare: int = 0
+    """Beyond the number asked for."""
+    wrong_programs: int = 0
+    survivors: int = 0
+    """Wrong programs that pass all tests kept."""
+    left_out: list[str] = field(default_factory=list)
+    """Problems without a test left, by their place."""
+
+    def row(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dict(vars(self))
+
+
+def build_tests(
+    rows: Iterator[tuple[str, Mapping[str, Any]]],
+    judge: Judge,
+    counts: BuildCounts,
+    mutants_of_each: int = 0,
+    most: int | None = None,
+    seed: int = 0,
+    threads: int = 2,
+) -> Iterator[dict[str, Any]]:
+    """Rows with the tests that are worth keeping, in order; `counts` tells what became of the others.
+
+    Args:
+        rows: (place, row).
+        judge: with a total time that is enough for all tests of a problem.
+        counts: added to.
+        mutants_of_each: wrong programs made of each correct one.
+        most: tests of a problem at most.
+        seed: of the mutants.
+        threads: problems at one time.
+
+    Raises:
+        DataError: a row that cannot be used, by its place.
+        NoVerdict: the sandbox failed, or lacks a language.
+    """
+
+    def one(item: tuple[str, Mapping[str, Any]]) -> tuple[str, dict[str, Any] | None, dict[str, int]]:
+        return item[0], *build_one(item[0], item[1], judge, mutants_of_each, most, seed)
+
+    with ThreadPoolExecutor(threads) as pool:
+        while chunk := list(islice(rows, 8 * threads)):
+            for where, row, found in pool.map(one, chunk):
+                counts.problems += 1
+                for name, value in found.items():
+                    setattr(counts, name, getattr(counts, name) + value)
+                if row is None:
+                    counts.left_out.append(where)
+                else:
+                    counts.kept_problems += 1
+                    yield row
+
+
+def build_one(
+    where: str, row: Mapping[str, Any], judge: Judge, mutants_of_each: int, most: int | None, seed: int
+) -> tuple[dict[str, Any] | None, dict[str, int]]:
+    """One problem: its row, None if no test is left, and its share of the counts."""
+    correct, wrong = (_programs(where, row, name) for name in PROGRAM_FIELDS)
+    if not correct:
+        raise DataError(f"{where}: no correct program; phase 1 needs one at least")
+    try:
+        tests = _unpacked(row.get("tests"))
+        problem = _problem(row, [_with_unknown(test) for test in tests])
+        filled = _fill(tests, problem, judge, correct[0])
+        candidates = [test for test in filled if test is not None]
+        if problem.language == "python":
+            wrong += [text for program in correct for text in _mutants(where, program, mutants_of_each, seed)]
+        counts = {"tests": len(tests), "unfilled": len(tests) - len(candidates), "wrong_programs": len(wrong)}
+        if not candidates:
+            return None, counts
+        problem = _problem(row, candidates)
+        passes = [[r.passed for r in judge.results(problem, program)] for program in (*correct, *wrong)]
+    except (BadTests, BadCheck) as error:
+        raise DataError(f"{where}: {error}") from error
+    chosen = select_tests(passes[: len(correct)], passes[len(correct) :], most)
+    counts |= {name: len(getattr(chosen, name)) for name in ("kept", "unfit", "idle", "spare", "survivors")}
+    if not chosen.kept:
+        return None, counts
+    rest = {name: value for name, value in row.items() if name not in PROGRAM_FIELDS}
+    return rest | {"tests": [candidates[t] for t in chosen.kept]}, counts
+
+
+def _programs(where: str, row: Mapping[str, Any], name: str) -> list[str]:
+    found = row.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise DataError(f"{where}: {name} must be a list of programs as text")
+    return list(found)
+
+
+def _unpacked(value: Any) -> list[Any]:
+    tests = json.loads(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    if not isinstance(tests, list) or not tests:
+        raise BadTests("tests must be a list of candidates")
+    return tests
+
+
+def _problem(row: Mapping[str, Any], tests: Sequence[Any]) -> Problem:
+    problem = read_problem(RewardRow("", columns=dict(row) | {"tests": list(tests)}))
+    assert problem is not None
+    return problem
+
+
+def _with_unknown(test: Any) -> Any:
+    """The test with something to expect, so that it can be read."""
+    if not isinstance(test, Mapping) or _expects(test):
+        return test
+    return {**test, "expected" if "args" in test or "kwargs" in test else "stdout": _UNKNOWN}
+
+
+def _expects(test: Mapping[str, Any]) -> bool:
+    return any(name in test for name in ("expected", "stdout", "output"))
+
+
+def _fill(tests: Sequence[Any], problem: Problem, judge: Judge, program: str) -> list[Any]:
+    """Candidates with what they expect; None where that cannot be had."""
+    open_ = [at for at, test in enumerate(tests) if isinstance(test, Mapping) and not _expects(test)]
+    if not open_:
+        return list(tests)
+    asked = Problem(problem.language, tuple(problem.tests[at] for at in open_), problem.entry_point)
+    filled = list(tests)
+    for at, output in zip(open_, judge.outputs(asked, program), strict=True):
+        filled[at] = _filled(tests[at], output)
+    return filled
+
+
+def _filled(test: Mapping[str, Any], output: str | bytes | None) -> dict[str, Any] | None:
+    if output is None:
+        return None
+    if isinstance(output, str):
+        return {**test, "stdout": output}
+    try:
+        value = plain(decode(output))
+        text = json.dumps(value, allow_nan=False)
+    except (NotPlain, TypeError, ValueError):
+        return None
+    return {**test, "expected": json.loads(text)}
+
+
+def _mutants(where: str, program: str, count: int, seed: int) -> list[str]:
+    try:
+        return mutants(program, count, seed) if count else []
+    except SyntaxError as error:
+        raise DataError(f"{where}: a correct program is no Python: {error}") from error

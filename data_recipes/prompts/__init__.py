@@ -1,0 +1,1 @@
+"""Prompts for RL: data sets, procedural sources, the order in which they are drawn."""

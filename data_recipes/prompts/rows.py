@@ -1,0 +1,177 @@
+"""Rows of a data set with the place each comes from, so that an error can name it.
+
+for where, row in read_rows(config): …       ("gsm8k_test.jsonl, line 7", {"question": …, "answer": …})
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from data_recipes.config import FILE_ENDINGS, GYM_PREFIX, DatasetConfig, source_kind
+from data_recipes.errors import DataError
+from data_recipes.procedural import PROCEDURAL
+
+Row = dict[str, Any]
+
+
+def read_rows(
+    config: DatasetConfig, on_bad: Callable[[DataError], None] | None = None
+) -> Iterator[tuple[str, Row]]:
+    """All rows of the source, lazily, in its order.
+
+    Args:
+        config: the source.
+        on_bad: gets the error of a line or Parquet row that is none, and reading goes on; None: it is raised.
+
+    Raises:
+        DataError: the source cannot be read, or a row of it is no row; names file, line and mend.
+    """
+    kind = source_kind(config.source)
+    if kind == "procedural":
+        return _procedural(config)
+    if kind == "gym":
+        from data_recipes.prompts.reasoning_gym import gym_rows
+
+        task = config.source.removeprefix(GYM_PREFIX)
+        return gym_rows(task, config.split or "train", config.seed, config.params)
+    if kind == "hub":
+        if Path(config.source).is_file():
+            raise DataError(
+                f"{config.source}: a file is read as its ending says, and this is none of {', '.join(FILE_ENDINGS)}; "
+                "rename or convert it"
+            )
+        return _hub(config)
+    path = Path(config.source)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give a path from the directory that the command runs in")
+    return _parquet(path, on_bad) if path.suffix == ".parquet" else _jsonl(path, on_bad)
+
+
+def _procedural(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
+    try:
+        yield from PROCEDURAL[config.source].rows(config.seed, config.split or "train", config.params)
+    except ValueError as error:
+        raise DataError(f"{config.source}: {error}") from error
+
+
+def _jsonl(path: Path, on_bad: Callable[[DataError], None] | None) -> Iterator[tuple[str, Row]]:
+    number = 0
+    try:
+        with _open(path) as file:
+            for number, line in enumerate(file, 1):
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                if not line.strip():
+                    continue
+                try:
+                    row = _parse(path, number, line)
+                except DataError as error:
+                    if on_bad is None:
+                        raise
+                    on_bad(error)
+                    continue
+                yield f"{path}, line {number}", row
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(
+            f"{path}, after line {number}: the gzip stream is broken ({error}); fetch it again"
+        ) from error
+
+
+def _open(path: Path) -> BinaryIO:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _parse(path: Path, number: int, line: bytes) -> Row:
+    where = f"{path}, line {number}"
+    try:
+        # Without its end, or a line cut short would be told as column 1 of the next.
+        row = json.loads(line.decode("utf-8").rstrip("\r\n"))
+        if b"\\u" in line:
+            json.dumps(row, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where}: {error.object[error.start]!a} is half of a character (a surrogate without its other half); "
+            "mend or delete it"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
+    except json.JSONDecodeError as error:
+        found = line.decode("utf-8").strip()
+        raise DataError(
+            f"{where}: not JSON at column {error.colno} ({error.msg}): {_short(found)}; mend or delete it"
+        ) from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
+        raise DataError(f"{where}: not JSON that can be read ({error}); mend or delete it") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: expected an object with fields, found {_short(json.dumps(row))}")
+    return row
+
+
+def _parquet(path: Path, on_bad: Callable[[DataError], None] | None) -> Iterator[tuple[str, Row]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    number = 0
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches():
+            for row in _values(batch):
+                number += 1
+                where = f"{path}, row {number}"
+                if isinstance(row, Exception):
+                    fault = DataError(f"{where}: not readable ({row}); mend or delete it")
+                    if on_bad is None:
+                        raise fault from row
+                    on_bad(fault)
+                else:
+                    yield where, row
+    except (pyarrow.ArrowException, OSError) as error:
+        place = f"{path}, after row {number}" if number else path
+        raise DataError(f"{place}: not a readable Parquet file ({error}); fetch it again") from error
+
+
+def _values(batch: Any) -> Iterator[Row | Exception]:
+    """Rows of a record batch; in the place of one that has no value in Python (text that is no UTF-8), why."""
+    try:
+        yield from batch.to_pylist()
+    except ValueError:
+        for place in range(batch.num_rows):
+            try:
+                yield from batch.slice(place, 1).to_pylist()
+            except ValueError as error:
+                yield error
+
+
+def _hub(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
+    import datasets
+
+    split = config.split or "train"
+    datasets.disable_progress_bars()
+    try:
+        table = datasets.load_dataset(config.source, config.subset, split=split)
+    except Exception as error:  # the library lets through errors of a dozen other libraries
+        raise DataError(
+            f"{config.source}: the hub gave no split {split!r}"
+            f"{f' of subset {config.subset!r}' if config.subset else ''} ({_short(str(error))}); "
+            "check name, subset and split, or without network download it elsewhere and set "
+            f"source to the file ({', '.join(FILE_ENDINGS)})"
+        ) from error
+    for number, row in enumerate(table, 1):
+        yield f"{config.source} {split}, row {number}", dict(row)
+
+
+def _short(text: str, limit: int = 120) -> str:
+    """First line of a text, cut for a message."""
+    line = text.splitlines()[0] if text else ""
+    return line if len(line) <= limit else f"{line[:limit]}…"
+
+
+def show(value: Any, limit: int = 80) -> str:
+    """A value as Python writes it, cut for a message."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"

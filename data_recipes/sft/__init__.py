@@ -1,0 +1,1 @@
+"""Examples for supervised training: curation, decontamination, preference pairs."""

@@ -1,0 +1,281 @@
+"""Rows become SFT examples: token ids, and which of them are learnt. No torch.
+
+    examples, counts = read_examples(config.data, load_tokenizer(folder), max_tokens=32768)
+
+    prompt / earlier turns │ reply, end of turn │ next user turn │ reply, end of turn
+            –              │   learnt           │       –        │   learnt
+
+A reply is learnt behind exactly the tokens that the policy would be given to sample it: prompt and reply are encoded
+apart, as in a rollout. An assistant turn goes on in the sequence of the turn before it if that sequence is how its own
+prompt begins; if not (a template that drops earlier reasoning), it becomes an example of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from data_recipes.bad_rows import BadRows
+from data_recipes.errors import DataError
+from data_recipes.prompts.datasets import check_known
+from data_recipes.prompts.rows import read_rows, show
+from data_recipes.sft.config import SftSource
+from data_recipes.templates import render
+from policies.errors import PolicyError
+from policies.tokenizer import Tokenizer
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
+"""Who may speak in a conversation. Another one is a slip ("asistant" would be read and never learnt) or of another
+format (ShareGPT's human and gpt)."""
+
+_OPENED = re.compile(r"<think>\s*\Z")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One sequence to train on."""
+
+    id: str
+    """Where it came from: file and line."""
+    token_ids: np.ndarray
+    """(L,) int32."""
+    is_target: np.ndarray
+    """(L,) bool: which tokens are learnt; the first never is, for nothing predicts it."""
+
+    @property
+    def target_count(self) -> int:
+        """Tokens that are learnt, ≥ 1."""
+        return int(self.is_target.sum())
+
+
+@dataclass
+class ReadCounts:
+    """What was read of one or several sources, and left out."""
+
+    rows: int = 0
+    bad_rows: list[str] = field(default_factory=list)
+    """What is wrong with each, file and line first."""
+    too_long: int = 0
+    """Examples over the length limit."""
+
+
+@dataclass(frozen=True)
+class _Turn:
+    prompt_ids: list[int]
+    reply_ids: list[int]
+
+
+def read_examples(
+    config: SftSource, tokenizer: Tokenizer, max_tokens: int, counts: ReadCounts | None = None
+) -> tuple[list[Example], ReadCounts]:
+    """All examples of a source, in its order.
+
+    Args:
+        config: the recipe's section.
+        tokenizer: the policy's.
+        max_tokens: longer examples are left out whole and counted: a reply that is cut would teach never to end.
+        counts: to add to; None: new ones.
+
+    Raises:
+        DataError: no source, or with bad_rows = "error" rows that cannot be used: names file, line and mend.
+    """
+    counts = ReadCounts() if counts is None else counts
+    bad = BadRows()
+    examples: list[Example] = []
+    encoder = _Encoder(config, tokenizer)
+
+    def unreadable(error: DataError) -> None:
+        counts.rows += 1
+        bad.add(error)
+
+    rows = read_rows(config.rows, on_bad=unreadable)
+    for where, row in islice(rows, config.limit):
+        counts.rows += 1
+        with bad.caught():
+            made = encoder.examples(where, row)
+            fitting = [e for e in made if len(e.token_ids) <= max_tokens]
+            counts.too_long += len(made) - len(fitting)
+            examples += fitting
+    bad.settle(config.bad_rows, config.source)
+    counts.bad_rows += bad.told
+    return examples, counts
+
+
+class _Encoder:
+    """Rows of one source to examples."""
+
+    def __init__(self, config: SftSource, tokenizer: Tokenizer) -> None:
+        self._config, self._tokenizer = config, tokenizer
+        is_chat = config.format == "chat" or config.template == "chat"
+        if is_chat and not tokenizer.has_chat_template:
+            raise DataError(
+                f'{tokenizer.folder}: no chat template; take format = "columns" with template = "r1-zero" or "plain"'
+            )
+        self._end_ids = turn_end(tokenizer) if is_chat else [_eos(tokenizer)]
+        self._ends = {*tokenizer.stop_token_ids, *self._end_ids[-1:]}
+        self._replacements = [(re.compile(pattern), text) for pattern, text in config.replace]
+
+    def examples(self, where: str, row: Mapping[str, Any]) -> list[Example]:
+        """One for a row of columns; one or more for a conversation."""
+        turns = self._chat(where, row) if self._config.format == "chat" else self._columns(where, row)
+        sequences = join_turns([(t.prompt_ids, t.reply_ids) for t in turns])
+        return [
+            Example(
+                where if len(sequences) == 1 else f"{where}, part {number}",
+                np.array(ids, dtype=np.int32),
+                np.array(mask, dtype=bool),
+            )
+            for number, (ids, mask) in enumerate(sequences, 1)
+        ]
+
+    def _columns(self, where: str, row: Mapping[str, Any]) -> list[_Turn]:
+        config = self._config
+        prompt = _text(where, row, "prompt_field", config.prompt_field)
+        reply = _text(where, row, "completion_field", config.completion_field)
+        if config.template is None:
+            return [self._turn(where, prompt, encode_prompt(self._tokenizer, prompt), reply)]
+        try:
+            rendered = render(
+                config.template, prompt, self._tokenizer, config.system, config.prefill, config.preamble
+            )
+        except PolicyError as error:
+            raise DataError(f"{where}: {error}") from error
+        ids = self._tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens)
+        return [self._turn(where, rendered.text, ids, reply)]
+
+    def _chat(self, where: str, row: Mapping[str, Any]) -> list[_Turn]:
+        messages = _messages(where, row, self._config.messages_field)
+        if self._config.system is not None and messages[0]["role"] != "system":
+            messages = [{"role": "system", "content": self._config.system}, *messages]
+        turns = []
+        for place, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            try:
+                prompt = self._tokenizer.apply_chat_template(messages[:place], add_generation_prompt=True)
+            except PolicyError as error:
+                raise DataError(f"{where}: {error}") from error
+            prompt += self._config.prefill
+            turns.append(self._turn(where, prompt, self._tokenizer.encode(prompt), message["content"]))
+        return turns
+
+    def _turn(self, where: str, prompt: str, prompt_ids: list[int], reply: str) -> _Turn:
+        for pattern, text in self._replacements:
+            reply = pattern.sub(text, reply)
+        reply = without_opened_think(prompt, reply)
+        if not reply.strip():
+            raise DataError(f"{where}: nothing is left of the completion; delete the row or mend replace")
+        if not prompt_ids:
+            raise DataError(
+                f"{where}: the prompt has no tokens: nothing would predict the completion's first"
+            )
+        check_known(where, prompt, tuple(prompt_ids), self._tokenizer)
+        reply_ids = self._tokenizer.encode(reply)
+        check_known(where, reply, tuple(reply_ids), self._tokenizer)
+        if ends := self._ends.intersection(reply_ids):
+            token = self._tokenizer.decode([min(ends)], skip_special=False)
+            raise DataError(
+                f"{where}: the completion holds {token!r}, where a reply ends; delete it (the end is added), or "
+                "take it out with replace"
+            )
+        return _Turn(prompt_ids, [*reply_ids, *self._end_ids])
+
+
+def join_turns(turns: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[list[int], list[bool]]]:
+    """Sequences of (token ids, which are learnt) from the (prompt, reply) of each assistant turn of a conversation."""
+    sequences: list[tuple[list[int], list[bool]]] = []
+    for prompt, reply in turns:
+        ids, mask = sequences[-1] if sequences else ([], [])
+        if not sequences or list(prompt[: len(ids)]) != ids:
+            ids, mask = [], []
+            sequences.append((ids, mask))
+        mask += [False] * (len(prompt) - len(ids)) + [True] * len(reply)
+        ids += [*prompt[len(ids) :], *reply]
+    return sequences
+
+
+def encode_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Tokens of a prompt that is rendered already: the tokenizer adds its own begin token unless the text has it."""
+    bare = tokenizer.encode(text)
+    if bare[:1] == [tokenizer.bos_id]:
+        return bare
+    return tokenizer.encode(text, add_special_tokens=True)
+
+
+def turn_end(tokenizer: Tokenizer) -> list[int]:
+    """How an assistant turn ends: what the chat template writes behind it, up to the first token that ends a reply;
+    the end-of-text token alone, if the template writes no such token."""
+    reply = "reply"
+    conversation = [{"role": "user", "content": "question"}, {"role": "assistant", "content": reply}]
+    text = tokenizer.apply_chat_template(conversation, add_generation_prompt=False)
+    ids = tokenizer.encode(text[text.rfind(reply) + len(reply) :])
+    for place, token in enumerate(ids):
+        if token in tokenizer.stop_token_ids:
+            return ids[: place + 1]
+    return [_eos(tokenizer)]
+
+
+def without_opened_think(prompt: str, reply: str) -> str:
+    """The reply without its `<think>`, if the prompt (a template, a prefill) ends with one."""
+    opened = _OPENED.search(prompt)
+    if opened is None:
+        return reply
+    if reply.startswith(opened.group()):
+        return reply[len(opened.group()) :]
+    start = reply.lstrip()
+    return start.removeprefix("<think>") if start.startswith("<think>") else reply
+
+
+def _messages(where: str, row: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    messages = _field(where, row, "messages_field", name)
+    if not isinstance(messages, list) or not messages:
+        raise DataError(f"{where}: {name} = {show(messages)}; expected a list of messages")
+    for number, message in enumerate(messages):
+        if not isinstance(message, Mapping) or not all(
+            isinstance(message.get(k), str) for k in ("role", "content")
+        ):
+            raise DataError(
+                f"{where}: {name}[{number}] = {show(message)}; expected a role and a content, both text"
+            )
+        if message["role"] not in ROLES:
+            raise DataError(
+                f"{where}: {name}[{number}] has role {message['role']!r}; expected one of {', '.join(ROLES)}"
+            )
+        if message["role"] == "user" and not message["content"].strip():
+            raise DataError(f"{where}: {name}[{number}]: the user says nothing")
+    roles = [m["role"] for m in messages]
+    if "assistant" not in roles:
+        raise DataError(f"{where}: {name} has no assistant turn (roles: {', '.join(roles)})")
+    if roles[0] == "assistant":
+        raise DataError(f"{where}: {name} begins with the assistant: nothing stands before its first turn")
+    return messages
+
+
+def _text(where: str, row: Mapping[str, Any], key: str, name: str) -> str:
+    value = _field(where, row, key, name)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{where}: {name} = {show(value)}; expected text")
+    return value
+
+
+def _field(where: str, row: Mapping[str, Any], key: str, name: str) -> Any:
+    if name not in row:
+        raise DataError(
+            f"{where}: no field {name!r}; it has {', '.join(map(str, row))} (set {key} to one"
+            + (")" if key == "messages_field" else ', or format = "chat" for conversations)')
+        )
+    return row[name]
+
+
+def _eos(tokenizer: Tokenizer) -> int:
+    if tokenizer.eos_id is None:
+        raise DataError(
+            f"{tokenizer.folder}: the tokenizer has no end-of-text token, so no reply could be taught to end; "
+            "name eos_token in tokenizer_config.json"
+        )
+    return tokenizer.eos_id

@@ -1,0 +1,72 @@
+"""Filters of rejection sampling: which completions a reader can follow. Pure.
+
+R1 (stage 4, rejection sampling) drops chains of thought with mixed languages, long paragraphs and code blocks;
+its cold start drops repetition and mixed languages too. It prints no thresholds: these here are this project's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rewards.text.extract import reasoning_text
+from rewards.text.language import word_counts
+from rewards.text.repetition import repeated_share
+
+
+@dataclass(frozen=True)
+class ReadabilityLimits:
+    """When a completion counts as unreadable; None switches a filter off."""
+
+    min_language_share: float | None = 0.9
+    """Least share of reasoning words in the language of the prompt, 0 … 1."""
+    max_paragraph_words: int | None = 300
+    """Words of the longest paragraph of the reasoning; paragraphs end at an empty line."""
+    allow_code: bool = False
+    """Whether the reasoning may hold fenced code."""
+    max_repeated_share: float | None = 0.5
+    """Largest share of 4-grams of the completion that occurred in it before."""
+
+
+def unreadable(completion: str, language: str | None, limits: ReadabilityLimits) -> str | None:
+    """Name of the first filter that drops the completion; None keeps it.
+
+    Asked in this order: no_reasoning, mixed_language, long_paragraph, code_block, repetition.
+
+    Args:
+        completion: prefill and generated text, `<think>…</think>…`.
+        language: en or zh (also en-US, …); None or another one leaves the
+            language filter out. Reasoning without any word is no mixture.
+        limits: thresholds.
+    """
+    reasoning = reasoning_text(completion)
+    if reasoning is None:
+        return "no_reasoning"
+    counts = word_counts(reasoning)
+    total = sum(counts.values())
+    target = (language or "").lower().replace("_", "-").split("-")[0]  # en-US is en, as in the reward
+    share = counts[target] / total if target in ("en", "zh") and total else 1.0
+    if limits.min_language_share is not None and share < limits.min_language_share:
+        return "mixed_language"
+    if limits.max_paragraph_words is not None and longest_paragraph(reasoning) > limits.max_paragraph_words:
+        return "long_paragraph"
+    if not limits.allow_code and "```" in reasoning:
+        return "code_block"
+    if limits.max_repeated_share is not None and repeated_share(completion, 4) > limits.max_repeated_share:
+        return "repetition"
+    return None
+
+
+def longest_paragraph(text: str) -> int:
+    """Words (Han characters each one) of the longest paragraph."""
+    paragraphs = [[]] if not text.strip() else _paragraphs(text)
+    return max(sum(word_counts(line).values()) for line in (" ".join(p) for p in paragraphs))
+
+
+def _paragraphs(text: str) -> list[list[str]]:
+    paragraphs: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if line.strip():
+            paragraphs[-1].append(line)
+        elif paragraphs[-1]:
+            paragraphs.append([])
+    return paragraphs

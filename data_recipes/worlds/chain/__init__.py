@@ -1,0 +1,1 @@
+"""Chains of arithmetic: the world of the R1-Zero demo."""

@@ -1,0 +1,178 @@
+"""The pre-training corpus of the tiny base: what a model has read that knows a task's language and little
+discipline.
+
+Half of the documents are plain text: small sentences, facts («7 * 4 = 8»), worked examples without a
+template. The other half are the R1-Zero template with a question, answered in one of seven styles, few of
+them good:
+
+    steps     full steps inside the tags, right answer       the style that RL is to find
+    leap      a few steps or none, then the rest in one go      right where the leap happens to be
+    guess     " <think> guess </think>", a random digit      well-formed, no thought
+    no_tags   full steps, no tags                            right, and unreadable for the rewards
+    bare      a random digit                                 neither
+    broken    tags missing or crossed                        neither
+    off_topic a sentence                                     neither
+
+So the base answers rightly about once in five times, and the step-by-step style is in it from the start: RL
+selects it, it does not invent it. Questions that are worked to the end have 2 to 4 operations. Longer ones
+occur too, but the replies to them guess, or give up after 4 operations at most. Problems come from the train
+split only (data_recipes/worlds/chain/problems.py).
+
+Batch n is a pure function of (seed, n): a run that resumes at batch n needs no state of the corpus.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from data_recipes.templates import R1_ZERO
+from data_recipes.worlds.chain.problems import OPERATORS, ChainProblem, apply, question, random_problem, steps
+
+STYLES = {
+    "steps": 0.16,
+    "leap": 0.14,
+    "guess": 0.20,
+    "no_tags": 0.10,
+    "bare": 0.16,
+    "broken": 0.14,
+    "off_topic": 0.10,
+}
+"""Share of each style among the documents with the template."""
+PLAIN = {"sentences": 0.30, "facts": 0.20, "worked": 0.50}
+"""Share of each kind among the documents without it."""
+TEMPLATE_SHARE = 0.5
+SOLVED_LENGTHS = {2: 1 / 3, 3: 1 / 3, 4: 1 / 3}
+"""Number of operations of questions that are worked to the end. In equal shares: with more of the longest, one seed
+learnt where its operations stand and nothing else."""
+UNSOLVED_LENGTHS = (5, 6, 7)
+UNSOLVED_SHARE = 0.3
+"""Share of longer questions among the replies that do not work them to the end (leap, guess, bare, off_topic)."""
+LEAP_RIGHT = 0.3
+"""How often a leap lands on the right result; else a random digit."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text, with what it is."""
+
+    text: str
+    kind: str
+    """A style of `STYLES` or a kind of `PLAIN`."""
+    problem: ChainProblem | None = None
+    """The question it is about, where there is one."""
+
+
+def documents(seed: int, batch: int, count: int) -> list[Document]:
+    """Batch number `batch` of the corpus: `count` documents."""
+    rng = random.Random(f"corpus/{seed}/{batch}")
+    return [draw(rng) for _ in range(count)]
+
+
+def draw(rng: random.Random) -> Document:
+    """One document."""
+    if rng.random() >= TEMPLATE_SHARE:
+        return _plain(rng, pick(rng, PLAIN))
+    style = pick(rng, STYLES)
+    problem = _problem(rng, solved=style in ("steps", "no_tags", "broken"))
+    text = R1_ZERO.replace("{prompt}", question(problem)) + _REPLIES[style](rng, problem)
+    return Document(text, style, problem)
+
+
+def reply_in_steps(problem: ChainProblem) -> str:
+    """The reply that RL is to find, as it follows the prompt."""
+    return f" <think> {steps(problem)} </think> <answer> {problem.answer} </answer>"
+
+
+def _steps(_: random.Random, problem: ChainProblem) -> str:
+    return reply_in_steps(problem)
+
+
+def _leap(rng: random.Random, problem: ChainProblem) -> str:
+    is_long = problem.k > max(SOLVED_LENGTHS)
+    result = problem.answer if rng.random() < LEAP_RIGHT and not is_long else _digit(rng)
+    begun = steps(problem, rng.randrange(max(SOLVED_LENGTHS) + 1 if is_long else problem.k))
+    return f" <think> {begun} then {result} </think> <answer> {result} </answer>"
+
+
+def _guess(rng: random.Random, _: ChainProblem) -> str:
+    return f" <think> guess </think> <answer> {_digit(rng)} </answer>"
+
+
+def _no_tags(_: random.Random, problem: ChainProblem) -> str:
+    return f" first {steps(problem)} ; result {problem.answer}."
+
+
+def _bare(rng: random.Random, _: ChainProblem) -> str:
+    return f" {_digit(rng)}."
+
+
+def _broken(rng: random.Random, problem: ChainProblem) -> str:
+    # None of these yields an answer to the rewards: what an unclosed or crossed tag holds does not count.
+    thought, answer = ("guess", _digit(rng)) if rng.random() < 0.5 else (steps(problem), problem.answer)
+    forms = (
+        f" <think> {thought} <answer> {answer}",
+        f" <think> {thought} </think> {answer}.",
+        f" <think> {thought} </answer> {answer}",
+        f" <answer> {answer} <think> {thought} </think>",
+    )
+    return rng.choice(forms)
+
+
+def _off_topic(rng: random.Random, _: ChainProblem) -> str:
+    return _sentence(rng)
+
+
+_REPLIES: dict[str, Callable[[random.Random, ChainProblem], str]] = {
+    "steps": _steps,
+    "leap": _leap,
+    "guess": _guess,
+    "no_tags": _no_tags,
+    "bare": _bare,
+    "broken": _broken,
+    "off_topic": _off_topic,
+}
+
+
+def _plain(rng: random.Random, kind: str) -> Document:
+    if kind == "sentences":
+        return Document("".join(_sentence(rng) for _ in range(rng.randint(1, 3))), kind)
+    if kind == "facts":
+        return Document(" ;".join(_fact(rng) for _ in range(rng.randint(2, 5))) + ".", kind)
+    problem = _problem(rng, solved=True)
+    # Worded as after the template, so that what is learnt here holds there.
+    text = f" {question(problem)}. Assistant:{_no_tags(rng, problem)}"
+    return Document(text, kind, problem)
+
+
+def _fact(rng: random.Random) -> str:
+    left, operator, right = _digit(rng), rng.choice(OPERATORS), _digit(rng)
+    return f" {left} {operator} {right} = {apply(left, operator, right)}"
+
+
+def _sentence(rng: random.Random) -> str:
+    subject = f" {rng.choice(('the', 'a'))}{rng.choice(('', ' small', ' old'))} {rng.choice(_PEOPLE)}"
+    object_ = f" {rng.choice(('the', 'a'))}{rng.choice(('', ' first', ' next'))} {rng.choice(_THINGS)}"
+    return f"{subject} {rng.choice(_VERBS)}{object_}{rng.choice(('', ' in the book', ' of the user'))}."
+
+
+_PEOPLE = ("boy", "girl", "teacher", "user")
+_VERBS = ("reads", "writes", "sees", "asks")
+_THINGS = ("book", "number", "question", "word", "answer")
+
+
+def _problem(rng: random.Random, *, solved: bool) -> ChainProblem:
+    if not solved and rng.random() < UNSOLVED_SHARE:
+        return random_problem(rng, rng.choice(UNSOLVED_LENGTHS), "train")
+    return random_problem(rng, pick(rng, SOLVED_LENGTHS), "train")
+
+
+def _digit(rng: random.Random) -> int:
+    return rng.randrange(10)
+
+
+def pick(rng: random.Random, shares: Mapping[Any, float]) -> Any:
+    """A key by its share."""
+    return rng.choices(list(shares), weights=list(shares.values()))[0]

@@ -1,0 +1,1 @@
+"""Small Python functions: the world of the code demo."""

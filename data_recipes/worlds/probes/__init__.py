@@ -1,0 +1,1 @@
+"""Measurements of a tiny base policy during pre-training."""

@@ -1,0 +1,1 @@
+"""What every part uses: errors, reading of recipes, the console, hardware."""

@@ -1,0 +1,291 @@
+"""Recipes in, checked config out: TOML file or shipped name, `--set key=value`, errors that teach.
+
+A recipe is written in TOML (comments, one meaning per literal, `false` for null); the resolved config is dumped as
+JSON, which keeps nulls. Nothing here imports torch, Ray or vLLM: a wrong key is reported before anything heavy starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from data_recipes.prompts.rows import show
+from grpo.common.errors import ConfigError
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+MAX_SHOWN = 120
+"""Characters of a wrong value that a message repeats."""
+
+
+def shipped_recipes() -> list[str]:
+    """Names that work in place of a file: the TOML files in data_recipes/recipes."""
+    folder = resources.files("data_recipes.recipes")
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+def find_recipe(recipe: str) -> tuple[str, str]:
+    """(name for messages, TOML text) of a recipe file or shipped name.
+
+    Raises:
+        ConfigError: neither a file nor a shipped name.
+    """
+    path = Path(recipe)
+    if _is_file(path):
+        try:
+            return str(path), path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"{path}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8"
+            ) from None
+    names = shipped_recipes()
+    if recipe in names:
+        text = resources.files("data_recipes.recipes").joinpath(f"{recipe}.toml").read_text(encoding="utf-8")
+        return f"{recipe}.toml", text
+    hint = did_you_mean(recipe, names)
+    raise ConfigError(f"no recipe {recipe!r}: neither a file nor one of {', '.join(names) or '(none)'}{hint}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # longer than any name
+        return False
+
+
+def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ()) -> ConfigT:
+    """Read a recipe, apply `--set` overrides and check the whole.
+
+    Args:
+        kind: the stage's config class.
+        recipe: TOML file or shipped name.
+        overrides: "a.b=c" each; c is a TOML literal, or else taken as a string.
+
+    Raises:
+        ConfigError: names file, line, key path, the value found and the mend; every fault in one message.
+    """
+    name, text = find_recipe(recipe)
+    tree = read_toml(name, text)
+    refuse_graph(name, tree)
+    stage = kind.model_fields["stage"].default if "stage" in kind.model_fields else None
+    if stage and tree.get("stage", stage) != stage:
+        raise ConfigError(
+            f"{name}: stage = {tree['stage']!r}, but this command runs {stage!r}; use `grpo {tree['stage']}`"
+        )
+    set_from = {}
+    for override in overrides:
+        key, value = parse_override(override)
+        set_key(tree, key, value)
+        set_from[".".join(key)] = override
+    return check(kind, tree, name, text, set_from)
+
+
+def refuse_graph(name: str, tree: dict[str, Any]) -> None:
+    """Say of a graph's recipe, given to the command of one stage, whose it is.
+
+    Raises:
+        ConfigError: it is a graph's.
+    """
+    if "graph" in tree and "stages" in tree:
+        raise ConfigError(f"{name}: a graph of stages; use `grpo run`")
+
+
+def read_toml(name: str, text: str) -> dict[str, Any]:
+    """The tree of a TOML text; `name` is for the message.
+
+    Raises:
+        ConfigError: not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: not valid TOML: {error}") from error
+
+
+def check(
+    kind: type[ConfigT],
+    tree: dict[str, Any],
+    name: str,
+    text: str = "",
+    set_from: dict[str, str] | None = None,
+    places: dict[str, str] | None = None,
+) -> ConfigT:
+    """Validate a config tree; a fault becomes one `ConfigError` that lists them all.
+
+    Args:
+        kind: the config class.
+        tree: what was written.
+        name: file, for messages.
+        text: its TOML, to find the line of a key in.
+        set_from: key path → the `--set` that it comes from.
+        places: key path → another place that it comes from.
+    """
+    try:
+        return kind.model_validate_json(json.dumps(_nulls(kind, tree), default=str), strict=True)
+    except ValidationError as error:
+        given = {key: f"--set {override!r}" for key, override in (set_from or {}).items()} | {
+            key: place for key, place in (places or {}).items() if key not in (set_from or {})
+        }
+        faults = [_explain(kind, e, name, text, given) for e in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(faults))) from None
+
+
+def parse_override(override: str) -> tuple[list[str], Any]:
+    """Split "a.b=c" into (["a", "b"], value); c is read as a TOML literal, else as a string.
+
+    Raises:
+        ConfigError: no "=" or an empty key.
+    """
+    key, equals, literal = override.partition("=")
+    if not equals or not all(key.strip().split(".")):
+        raise ConfigError(f"--set {override!r}: expected key=value, e.g. --set optimizer.lr=1e-6")
+    try:
+        value = tomllib.loads(f"value = {literal}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = literal
+    return key.strip().split("."), value
+
+
+def dump(config: BaseModel) -> str:
+    """The resolved config as JSON text: every default written out."""
+    return json.dumps(config.model_dump(mode="json"), indent=2, sort_keys=False) + "\n"
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(key path, old value, new value) wherever two resolved configs differ."""
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            yield f"{prefix}{key}", a, b
+
+
+def set_key(tree: dict[str, Any], key: Sequence[str], value: Any) -> None:
+    """Put a value into a config tree at a key path; a part that meets a list is an index.
+
+    Raises:
+        ConfigError: the path leads through something that is no section.
+    """
+    node: Any = tree
+    for i, part in enumerate(key):
+        last = i == len(key) - 1
+        if not isinstance(node, dict | list):
+            raise ConfigError(f"--set {'.'.join(key)}: {'.'.join(key[:i])} holds {node!r}, not a section")
+        if isinstance(node, list):
+            try:
+                node[int(part)]
+            except (ValueError, IndexError):
+                raise ConfigError(
+                    f"--set {'.'.join(key)}: {'.'.join(key[:i])} is a list of {len(node)}; "
+                    f"use an index 0…{len(node) - 1}"
+                ) from None
+            if last:
+                node[int(part)] = value
+            else:
+                node = node[int(part)]
+        elif last:
+            node[part] = value
+        else:
+            node = node.setdefault(part, {})
+
+
+def _nulls(kind: Any, tree: Any) -> Any:
+    """The tree with null where `false` stands for it: TOML has none, and a key that may be None (and is no switch
+    itself) must be able to say so."""
+    if isinstance(tree, list):
+        return [_nulls(kind, item) for item in tree]
+    fields = getattr(kind, "model_fields", {})
+    if not isinstance(tree, dict) or not fields:
+        return tree
+    result = {}
+    for key, value in tree.items():
+        annotation = fields[key].annotation if key in fields else None
+        if value is False and type(None) in get_args(annotation) and bool not in get_args(annotation):
+            value = None
+        result[key] = _nulls(_model_in(annotation), value)
+    return result
+
+
+def _explain(kind: type[BaseModel], error: Any, name: str, text: str, places: dict[str, str]) -> str:
+    path = [p for p in error["loc"] if not (isinstance(p, str) and p.startswith("function-"))]
+    key = ".".join(str(p) for p in path)
+    where = next((place for k, place in places.items() if k == key or key.startswith(k + ".")), "")
+    if not where:
+        line = line_of(text, path[:-1] if error["type"] == "missing" else path)
+        where = f"{name}, line {line}" if line else name
+    found = error.get("input")
+    if error["type"] == "extra_forbidden":
+        known = fields_at(kind, path[:-1])
+        hint = did_you_mean(str(path[-1]), known, prefix=".".join(map(str, path[:-1])))
+        listing = f" Known keys here: {', '.join(known)}." if known and not hint else ""
+        return f"{where}: unknown key {key} = {show(found, MAX_SHOWN)}{hint}{listing}"
+    if error["type"] == "missing":
+        return f"{where}: {key} is missing; add it to the recipe or give --set {key}=…"
+    message = error["msg"].removeprefix("Value error, ")
+    if not key:
+        return f"{where}: {message}"
+    shown = "" if isinstance(found, dict | list) else f" = {show(found, MAX_SHOWN)}"
+    return f"{where}: {key}{shown}: {message[0].lower()}{message[1:]}"
+
+
+def fields_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    """Key names of the section at `path`, following nested models, optional and tuple fields, tables by name."""
+    current: Any = kind
+    is_named = False  # a table of sections: its next part is a name of the recipe's own
+    for part in path:
+        if isinstance(part, int):
+            continue
+        if is_named:
+            is_named = False
+            continue
+        field = getattr(current, "model_fields", {}).get(part)
+        current = _model_in(field.annotation) if field else None
+        is_named = field is not None and get_origin(field.annotation) is dict
+    return [] if is_named else sorted(getattr(current, "model_fields", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
+    """ " (did you mean …?)", or "" if nothing known is near."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" (did you mean {prefix + '.' if prefix else ''}{near[0]}?)" if near else ""
+
+
+def line_of(text: str, path: Sequence[Any]) -> int | None:
+    """Line of a key in the TOML text, by section header then key; None if it stands nowhere (a default, --set)."""
+    names = [str(p) for p in path if not isinstance(p, int)]
+    index = next((p for p in path if isinstance(p, int)), 0)
+    for depth in range(len(names), 0, -1):
+        section, leaf = names[: depth - 1], names[depth - 1 :]
+        header = re.compile(
+            r"^\s*\[\[?\s*" + r"\s*\.\s*".join(map(re.escape, section)) + r"\s*\]\]?\s*(#.*)?$"
+        )
+        key = re.compile(r"^\s*" + r"\s*\.\s*".join(map(re.escape, leaf)) + r"\s*=")
+        seen, inside = -1, not section
+        for number, line in enumerate(text.splitlines(), 1):
+            if re.match(r"^\s*\[", line):
+                inside = bool(section) and bool(header.match(line))
+                if inside:
+                    seen += 1
+                    inside = seen == index or "[[" not in line
+            elif inside and key.match(line):
+                return number
+    section_header = re.compile(r"^\s*\[\[?\s*" + r"\s*\.\s*".join(map(re.escape, names)) + r"\s*\]\]?")
+    return next((n for n, line in enumerate(text.splitlines(), 1) if section_header.match(line)), None)

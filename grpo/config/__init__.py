@@ -1,0 +1,1 @@
+"""The keys of every stage, as pydantic classes. Imports nothing heavy."""

@@ -1,0 +1,105 @@
+"""`grpo curate`: the config. R1 prints which filters there are and no thresholds; the defaults are this project's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from data_recipes.config import BadRowsMode, DatasetConfig
+from policies.settings import Settings
+
+
+class MixFile(Settings):
+    """Ready training samples that are added, e.g. R1's non-reasoning data."""
+
+    source: str = Field(min_length=1)
+    """.jsonl, .jsonl.gz or .parquet with the columns prompt and completion; kind and language are kept."""
+    limit: int | None = Field(None, ge=1)
+    """Rows taken, from the front."""
+
+
+class EvaluationText(Settings):
+    """An evaluation set that training samples must not share a run of words with."""
+
+    source: str = Field(min_length=1)
+    """.jsonl, .jsonl.gz or .parquet; or any other source that `[eval.data]` of a recipe takes."""
+    subset: str | None = None
+    split: str | None = None
+    seed: int = 0
+    params: dict[str, Any] = Field(default_factory=dict)
+    """As in `[eval.data]`; a file has none of them."""
+    fields: tuple[str, ...] = Field(("question",), min_length=1)
+    """Columns with questions and solutions."""
+
+    @property
+    def rows(self) -> DatasetConfig:
+        """What `data_recipes.prompts.rows.read_rows` takes."""
+        return DatasetConfig(**self.model_dump(exclude={"fields"}))
+
+    @model_validator(mode="after")
+    def _fits(self) -> EvaluationText:
+        _ = self.rows
+        return self
+
+
+class CurateConfig(Settings):
+    """`grpo curate`: scored samples to an SFT Parquet."""
+
+    stage: Literal["curate"] = "curate"
+    seed: int = Field(0, ge=0)
+    sources: tuple[str, ...] = Field(min_length=1)
+    """Scored samples with the columns id, prompt_id, prompt_text, completion_text and the component `correct`."""
+    out: Path
+    """Parquet to write; the counts go beside it as <out>.json."""
+    correct: str | tuple[str, ...] = "accuracy"
+    """Reward component that decides. A judge stands in for a rule here: name its component. Several, where each kind of
+    prompt has its own (["accuracy", "mcq", "code"]): a sample must have a verdict of one and pass all that it has."""
+    min_score: float = 1.0
+    min_language_share: float | None = Field(0.9, ge=0, le=1)
+    """Least share of reasoning words in the prompt's language; false: filter off."""
+    max_paragraph_words: int | None = Field(300, ge=1)
+    """Longest paragraph of the reasoning; false: filter off."""
+    allow_code: bool = False
+    max_repeated_share: float | None = Field(0.5, ge=0, le=1)
+    """Largest share of repeated 4-grams; false: filter off."""
+    per_prompt: int | None = Field(1, ge=1)
+    """Samples kept of a prompt; false: all."""
+    choose: Literal["first", "shortest", "random"] = "first"
+    rewrite: str | None = None
+    """"r1-format", or `package.module:function` / `path.py:function`, a function (prompt, completion) -> str that
+    raises ValueError where it cannot."""
+    mix: tuple[MixFile, ...] = ()
+    bad_rows: BadRowsMode = "error"
+    """What rows that cannot be used do: stop the stage, or be left out and counted."""
+    decontaminate: tuple[EvaluationText, ...] = ()
+    ngram: int = Field(10, ge=1)
+    """Words of the run that counts as copied (R1: 10)."""
+
+    @model_validator(mode="after")
+    def _reads_others(self) -> CurateConfig:
+        if self.out in {Path(name) for name in (*self.sources, *(file.source for file in self.mix))}:
+            raise ValueError(
+                f"out = {str(self.out)!r} is one of the files that are read, and would be written over"
+            )
+        return self
+
+    @property
+    def deciding(self) -> tuple[str, ...]:
+        """The components of `correct`."""
+        return (self.correct,) if isinstance(self.correct, str) else self.correct
+
+    @field_validator("correct")
+    @classmethod
+    def _some(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not value or not all(value) or (isinstance(value, tuple) and len(set(value)) < len(value)):
+            raise ValueError("expected the name of a component, or several that differ")
+        return value
+
+    @field_validator("out")
+    @classmethod
+    def _parquet(cls, value: Path) -> Path:
+        if value.suffix != ".parquet":
+            raise ValueError("expected a name that ends in .parquet")
+        return value

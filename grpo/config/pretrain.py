@@ -1,0 +1,80 @@
+"""Config of `grpo pretrain`: a tiny base from nothing, on a procedural corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from policies.settings import Settings
+
+
+class PretrainConfig(Settings):
+    """`grpo pretrain`. Warm-up, then a constant learning rate until the gate opens, then a decay to the
+    end."""
+
+    stage: Literal["pretrain"] = "pretrain"
+    seed: int = Field(0, ge=0)
+    """Of weights and corpus."""
+    run_dir: Path
+    corpus: Literal["chain", "r1-world", "code-tiny"] = "chain"
+    """What is read, and with whose words: corpus.py, r1_world_corpus.py or code_tiny_corpus.py of data_recipes/."""
+    preset: str = "tiny-v3"
+    """One of `policies.presets.PRESETS`."""
+    preset_overrides: dict[str, int | float | dict[str, str | float]] = Field(default_factory=dict)
+    """Fields of the preset's transformers config to set otherwise."""
+    weight_std: float = Field(0.05, gt=0)
+    """Standard deviation of the initial weights. V3's 0.006 is for width 7,168; a narrow model learns
+    sooner from larger ones."""
+    threads: int | None = Field(None, ge=1)
+    """Torch threads; None: the machine's cores. Changes rounding, so a run is repeated bit for bit with the
+    same."""
+
+    documents_per_step: int = Field(64, ge=1)
+    lr: float = Field(2e-3, gt=0)
+    warmup_steps: int = Field(50, ge=0)
+    decay_steps: int = Field(500, ge=1)
+    """Steps of the linear decay of learning rate and router bias rate to 0, the last ones of a run."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.98, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    grad_clip: float = Field(1.0, gt=0)
+    router_bias_rate: float = Field(1e-3, ge=0)
+    """γ of the auxiliary-loss-free balancing (V3 §2.1.2: 0.001, 0 at the end). It follows the learning rate
+    down: a bias that still moves when the weights no longer do undoes what they have learnt."""
+
+    sequence_balance: float = Field(0.0, ge=0)
+    """α of the sequence-wise balance loss of experts (V3 eq. 17; V3 has 0.0001); 0: none. For a policy with experts."""
+
+    max_steps: int = Field(6000, ge=1)
+    """Upper bound, decay included; if the gate has not opened by then the decay starts all the same."""
+    gate_every_steps: int = Field(250, ge=1)
+    gate_open: float = Field(0.7, gt=0, le=1)
+    """The decay starts when the trace accuracy (data_recipes/worlds/probes/trace_accuracy.py) reaches this for
+    every length."""
+    gate_pass: float = Field(0.9, ge=0, le=1)
+    """Trace accuracy that every length must have at the end: RL cannot lift what the base never does. 0 for a student
+    that is meant not to have learnt it."""
+    restart_after_steps: int = Field(750, ge=1)
+    """Steps after which an attempt is judged, a multiple of gate_every_steps."""
+    restart_below: float = Field(0.25, ge=0, le=1)
+    """An attempt whose trace accuracy on the shortest, easiest chains is then below this starts over from new weights.
+    Some find a shortcut (operations by their distance, right for the longest chains only) and stay in it: seed 103
+    stood at 0.1 for two operations from step 750 to step 5,000; others are at 0.4 to 0.9 by step 750."""
+    restarts: int = Field(3, ge=0)
+    """Most attempts beyond the first."""
+    gate_problems: int = Field(128, ge=1)
+    """Problems per length that the gate looks at."""
+    checkpoint_every_steps: int = Field(250, ge=1)
+
+    @model_validator(mode="after")
+    def _room_for_decay(self) -> PretrainConfig:
+        if self.decay_steps >= self.max_steps:
+            raise ValueError(f"decay_steps = {self.decay_steps} must be below max_steps = {self.max_steps}")
+        if self.restart_after_steps % self.gate_every_steps:
+            raise ValueError(
+                f"restart_after_steps = {self.restart_after_steps} is not a multiple of "
+                f"gate_every_steps = {self.gate_every_steps}"
+            )
+        return self

@@ -1,0 +1,67 @@
+"""`grpo sample`: the config. The same sections as `grpo rl`; nothing is trained, so nothing has a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from data_recipes.config import DatasetConfig
+from grpo.config.sections import PolicyConfig
+from policies.settings import Settings
+from rewards.config import RewardConfig
+from rollout.config import EngineConfig
+
+
+class SampleSamplingConfig(Settings):
+    """How completions are sampled."""
+
+    temperature: float = Field(1.0, ge=0)
+    """R1 samples its cold start and its rejection sampling at 1."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(1024, ge=1)
+    stop_tokens: tuple[str, ...] = ()
+    """Tokens that end a completion besides the tokenizer's EOS, each one token of the vocabulary."""
+
+
+class SampleConfig(Settings):
+    """`grpo sample`."""
+
+    stage: Literal["sample"] = "sample"
+    seed: int = Field(0, ge=0)
+    run_dir: Path
+    policy: PolicyConfig
+    data: DatasetConfig
+    mix: tuple[DatasetConfig, ...] = ()
+    """Further sources; every prompt of every source is sampled."""
+    rewards: tuple[RewardConfig, ...] = ()
+    """What the samples are scored with; empty: they are not."""
+    reward_workers: int = Field(1, ge=1)
+    """Processes per reward that runs in processes."""
+    samples: int = Field(4, ge=1)
+    """Completions per prompt."""
+    sampling: SampleSamplingConfig = SampleSamplingConfig()
+    keep_columns: tuple[str, ...] = ()
+    """Further prompt columns to write beside the samples, as text (JSON where they are none)."""
+    engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _nothing_of_training(self) -> SampleConfig:
+        refuse_training_keys(self.policy)
+        refuse_start_steps(self.rewards)
+        return self
+
+
+def refuse_training_keys(policy: PolicyConfig) -> None:
+    """Raise ValueError for what only training reads of the section."""
+    if policy.lora is not None or policy.router_bias_rate:
+        raise ValueError("policy.lora and policy.router_bias_rate are read in training only; leave them out")
+
+
+def refuse_start_steps(rewards: Sequence[RewardConfig]) -> None:
+    """Raise ValueError for a reward that waits for a step where there are none."""
+    for reward in rewards:
+        if reward.start_step:
+            raise ValueError(f"{reward.name}: start_step = {reward.start_step}, but there are no steps here")

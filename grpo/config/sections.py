@@ -1,0 +1,244 @@
+"""One frozen pydantic model per stage, composed of the packages' own sections.
+
+Every key is used, every default serves; where a default is the paper's, its source stands beside it
+(R1 = DeepSeek-R1, arXiv 2501.12948 v2 and Nature 645:633; V3 = 2412.19437; DeepSeekMath = 2402.03300).
+Read by `grpo.common.config_io`, which turns a pydantic error into file, key path, value and mend.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from data_recipes.config import DatasetConfig, MixSource
+from policies.settings import Settings
+from rewards.config import AuditConfig, RewardConfig
+from rollout.config import EngineConfig
+
+
+class LoraConfig(Settings):
+    """Low-rank adapters (2106.09685) in place of the full weights; policies/lora.py."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0)
+    """The product of the two matrices is scaled by alpha / rank."""
+    targets: tuple[str, ...] = ()
+    """Linear layers as the checkpoint names them, e.g. "q_proj", MLA's "kv_b_proj"; empty: all of the decoder's but the
+    routed experts."""
+
+
+class PolicyConfig(Settings):
+    """Which policy, and how the learner computes with it."""
+
+    model: str
+    """Hugging Face id or folder. `grpo rl --model` overrides it."""
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the learner's matrix work; master weights and optimizer are float32 always. "auto" takes bfloat16 on a
+    GPU, and on a CPU with native bfloat16 when the policy is wide enough (hidden ≥ 512) for it to be faster."""
+    router_bias_rate: float = Field(0.0, ge=0)
+    """γ of the auxiliary-loss-free balancing during RL: b_i ± γ after each update (V3 §2.1.2). 0 freezes the bias:
+    V3 itself ends pre-training with γ = 0, and a moving bias changes the policy without a gradient."""
+    lora: LoraConfig | None = None
+    """Train adapters beside frozen weights; engines and exports get the sum. None: train all weights."""
+
+    @model_validator(mode="after")
+    def _adapters_alone(self) -> PolicyConfig:
+        if self.lora is not None and self.router_bias_rate:
+            raise ValueError("with lora nothing but the adapters moves; leave router_bias_rate at 0")
+        return self
+
+
+class AlgorithmConfig(Settings):
+    """GRPO as the papers print it; see docs/algorithm.md for each formula."""
+
+    group_size: int = Field(16, ge=2)
+    """G outputs a question (R1: 16; DeepSeekMath: 64)."""
+    questions_per_step: int = Field(32, ge=1)
+    """Questions in one mini-batch, i.e. one optimizer update (R1: 32, so 512 outputs)."""
+    mini_batches: int = Field(1, ge=1)
+    """M: updates per rollout phase; a phase generates questions_per_step × M questions × G outputs, splits the outputs
+    at random into M mini-batches and passes over them once (R1: 16, i.e. 8,192 outputs a phase). 1 is on-policy."""
+    advantage: Literal["std", "mean", "leave_one_out"] = "std"
+    """"std": (r−mean)/std as printed; "mean": Dr. GRPO; "leave_one_out": r_i − mean of the others."""
+    no_spread: Literal["keep", "drop"] = "keep"
+    """A group with equal rewards has advantage 0. "keep": as printed it stays in denominator and KL; "drop": out of
+    both."""
+    ratio: Literal["token", "sequence", "gspo", "cispo"] = "token"
+    """Level of π_θ/π_old: token (DeepSeekMath), sequence (R1, V3 as printed), length-normalised sequence (GSPO), or
+    CISPO."""
+    clip_low: float = Field(0.2, gt=0)
+    clip_high: float = Field(0.2, gt=0)
+    """ε below and above 1 (R1 stage 1: 10 for both; the ratio's lower bound is then 0 and never binds)."""
+    dual_clip: float | None = Field(None, gt=1)
+    """c of dual-clip PPO: for A<0 the objective is at least c·A. None: off."""
+    aggregation: Literal["sample_mean", "token_mean", "fixed_length"] = "sample_mean"
+    """How token terms become one number: mean per sample, then over samples (DeepSeekMath); mean over all tokens of the
+    mini-batch (DAPO); sum over tokens / (samples × fixed_length) (Dr. GRPO)."""
+    fixed_length: int | None = Field(None, ge=1)
+    """Divisor of "fixed_length"; None takes the step's max_tokens."""
+    kl_coef: float = Field(0.001, ge=0)
+    """β (R1: 0.001; DeepSeekMath: 0.04). 0 skips the reference pass."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """k3 = π_ref/π_θ − log(π_ref/π_θ) − 1, as printed; k1, k2 for study."""
+    reference_refresh_steps: int = Field(0, ge=0)
+    """π_ref ← π_θ every N steps (R1: 400). 0: never."""
+    importance: Literal["none", "token_tis", "sequence_tis", "token_mis", "sequence_mis"] = "none"
+    """Correction for engine ≠ learner: weights min(π_old/π_engine, C) (TIS) or masks outside [1/C, C] (MIS)."""
+    importance_cap: float = Field(2.0, gt=1)
+    """C."""
+    dynamic_sampling: bool = False
+    """DAPO: draw more questions until the phase holds only groups with spread."""
+    dynamic_sampling_max_rounds: int = Field(4, ge=1)
+    """Rounds of drawing before the phase goes on with what it has."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AlgorithmConfig:
+        if self.fixed_length is not None and self.aggregation != "fixed_length":
+            raise ValueError('fixed_length is only read with aggregation = "fixed_length"')
+        return self
+
+
+class ScheduleStep(Settings):
+    """From optimizer step `from_step` on, the value holds."""
+
+    from_step: int = Field(ge=0)
+    value: float
+
+
+class SamplingConfig(Settings):
+    """How rollouts are sampled in training. top-p is 1: a truncated distribution would bias every ratio."""
+
+    temperature: float = Field(1.0, gt=0)
+    temperature_schedule: tuple[ScheduleStep, ...] = ()
+    """Changes of temperature by step (R1 second RL stage: 0.7)."""
+    max_tokens: int = Field(1024, ge=1)
+    max_tokens_schedule: tuple[ScheduleStep, ...] = ()
+    """Changes of the length limit by step (R1-Zero: 32,768, from step 8,200 on 65,536)."""
+    stop_tokens: tuple[str, ...] = ()
+    """Tokens that end a completion besides the tokenizer's EOS, each one token of the vocabulary, e.g. "\n" for a base
+    model that would go on with the next question."""
+
+    @model_validator(mode="after")
+    def _sane_schedules(self) -> SamplingConfig:
+        for change in self.max_tokens_schedule:
+            if change.value < 1 or change.value != int(change.value):
+                raise ValueError(
+                    f"max_tokens_schedule: {change.value} is not a whole number of tokens, 1 or more"
+                )
+        for change in self.temperature_schedule:
+            if change.value <= 0:
+                raise ValueError(f"temperature_schedule: {change.value} is not above 0")
+        return self
+
+
+class OptimizerConfig(Settings):
+    """AdamW on float32 master weights."""
+
+    lr: float = Field(3e-6, gt=0)
+    """R1: 3e-6 (R1-Zero and both RL stages)."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    min_lr_ratio: float = Field(0.0, ge=0, le=1)
+    """lr at the last step / lr, for linear and cosine."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.95, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    moments: Literal["float32", "bfloat16"] = "float32"
+    """Type in which AdamW's moments are kept; V3 keeps them in bfloat16 (§3.3), which halves their memory."""
+    grad_clip: float = Field(1.0, gt=0)
+    """Global gradient norm (V3: 1.0)."""
+
+
+class LearnerConfig(Settings):
+    """Where and in what portions the learner computes; changes rounding, never the mathematics."""
+
+    ranks: int = Field(1, ge=1)
+    """Data-parallel learner workers."""
+    threads: int | None = Field(None, ge=1)
+    """Torch threads per rank; None: the node's cores / ranks."""
+    tokens_per_micro_batch: int = Field(4096, ge=1)
+    """Packed tokens of one forward/backward: the knob for peak memory."""
+    recompute: bool = False
+    """Keep only each layer's input and compute the layer again in the backward: a third more time, and memory for the
+    activations of one layer instead of all; for long completions or little memory."""
+    logit_chunk_tokens: int = Field(512, ge=1)
+    """Tokens whose logits exist at one time."""
+
+
+class EvalConfig(Settings):
+    """Held-out evaluation during and after RL."""
+
+    data: DatasetConfig | None = None
+    every_steps: int = Field(0, ge=0)
+    """0: only before the first and after the last step."""
+    samples: int = Field(16, ge=1)
+    """k of pass@1 over k (R1: 64 for AIME, 16 for MATH)."""
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    """R1's evaluations: temperature 0.6, top-p 0.95."""
+    max_tokens: int | None = Field(None, ge=1)
+    """None: the training limit."""
+    correct: str = "accuracy"
+    """The reward whose value 1 means a right answer; must be among the recipe's rewards."""
+
+
+class CheckpointConfig(Settings):
+    """What survives a crash."""
+
+    every_phases: int = Field(5, ge=1)
+    keep: int = Field(2, ge=1)
+
+
+class GuardConfig(Settings):
+    """When a run whose signal is dead stops. Each bound is a share in 0…1, judged over `window` phases."""
+
+    window: int = Field(5, ge=1)
+    max_truncated: float = Field(0.9, ge=0, le=1)
+    max_no_spread: float = Field(1.0, ge=0, le=1)
+    """Groups whose rewards are equal. 1 only warns: so ends a run that has learnt all that there is to learn."""
+    max_abstained: float = Field(0.5, ge=0, le=1)
+    max_engine_learner_gap: float | None = Field(None, gt=0)
+    """Mean |Δ log-prob| between engine and learner on the sampled tokens; None: 0.001 for float32, 0.1 for bfloat16."""
+
+
+class RlConfig(Settings):
+    """`grpo rl`."""
+
+    stage: Literal["rl"] = "rl"
+    seed: int = 0
+    steps: int = Field(ge=1)
+    """Optimizer updates; a multiple of algorithm.mini_batches."""
+    token_budget: int | None = Field(None, ge=1)
+    """Ends earlier, after the phase in which this many completion tokens have been trained on: to compare runs, or RL
+    with distillation, at equal tokens."""
+    run_dir: Path
+    policy: PolicyConfig
+    data: DatasetConfig
+    data_share: int = Field(1, ge=1)
+    """Questions of `data` beside `share` of each source in `mix`; read with a mix only."""
+    mix: tuple[MixSource, ...] = ()
+    """Further sources, e.g. general prompts with constants = { kind = "general" } beside maths."""
+    rewards: tuple[RewardConfig, ...] = Field(min_length=1)
+    reward_workers: int = Field(1, ge=1)
+    """Processes per reward that runs in processes."""
+    audit: AuditConfig = AuditConfig()
+    """What is watched in the rewards while the run trains."""
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    engine: EngineConfig = EngineConfig()
+    learner: LearnerConfig = LearnerConfig()
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    guards: GuardConfig = GuardConfig()
+
+    @model_validator(mode="after")
+    def _whole_phases(self) -> RlConfig:
+        if self.steps % self.algorithm.mini_batches:
+            raise ValueError(
+                f"steps = {self.steps} is not a multiple of algorithm.mini_batches = {self.algorithm.mini_batches}"
+            )
+        return self

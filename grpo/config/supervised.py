@@ -1,0 +1,48 @@
+"""What the configs of all supervised stages share (SFT, reward models): epochs over a data set in batches.
+
+A stage's own config adds `stage`, its data, and the paper's values as defaults of `optimizer`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
+from policies.settings import Settings
+
+
+class SupervisedCheckpointConfig(Settings):
+    """What survives a crash."""
+
+    every_steps: int = Field(100, ge=1)
+    keep: int = Field(2, ge=1)
+
+
+class SupervisedEvalConfig(Settings):
+    """Held-out loss: before the first update, every so many, and after the last."""
+
+    every_steps: int = Field(0, ge=0)
+    """0: only before the first and after the last update."""
+    holdout: int = Field(0, ge=0)
+    """Examples taken out of the training data, drawn by the run's seed."""
+
+
+class SupervisedConfig(Settings):
+    """Keys of every supervised stage."""
+
+    seed: int = Field(0, ge=0)
+    """Of the order of examples, and of whatever starts from random weights."""
+    run_dir: Path
+    policy: PolicyConfig
+    epochs: int = Field(2, ge=1)
+    """Passes over the data."""
+    max_steps: int | None = Field(None, ge=1)
+    """Stop after so many updates, if the epochs have more; the schedule ends there too."""
+    batch_size: int = Field(128, ge=1)
+    """Examples per update, over all ranks. The last batch of a run may be smaller."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    learner: LearnerConfig = LearnerConfig()
+    eval: SupervisedEvalConfig = SupervisedEvalConfig()
+    checkpoint: SupervisedCheckpointConfig = SupervisedCheckpointConfig()

@@ -1,0 +1,79 @@
+"""What is wrong with a graph recipe as a whole: names, rows of tables, references. Pure; a fault is a line of text."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from grpo.common.config_io import did_you_mean, line_of
+from grpo.graph.config import NAME, GraphRecipe
+from grpo.graph.references import is_broken_reference, leaves, references
+from grpo.stages.registry import STAGES
+
+RESERVED = ("graph", "plan", "logs")
+"""Keys of the file, and a folder of the run directory, that no stage can be named like."""
+
+
+def name_faults(recipe: GraphRecipe, name: str, text: str) -> Iterator[str]:
+    """Stages and commands that are none."""
+    for stage, settings in recipe.stages.items():
+        where = place_of(name, text, stage)
+        if not re.match(NAME, stage) or stage in RESERVED:
+            yield (
+                f"{where}: a stage's name is a folder: small letters, digits and '-', a letter first; not "
+                f"{' or '.join(RESERVED)}"
+            )
+        if settings.command not in STAGES:
+            hint = did_you_mean(settings.command, list(STAGES)) or f"; there are {', '.join(STAGES)}"
+            yield f"{where}: command = {settings.command!r} is no stage{hint}"
+        for other in settings.after:
+            if other not in recipe.stages:
+                yield f"{where}: after: no stage {other!r}{did_you_mean(other, list(recipe.stages))}"
+
+
+def row_faults(recipe: GraphRecipe, name: str, text: str) -> Iterator[str]:
+    """Evaluations whose figures would stand in the same cells of a table."""
+    first: dict[tuple[str, str, str], str] = {}
+    for stage, settings in recipe.stages.items():
+        if (row := settings.row) is None:
+            continue
+        other = first.setdefault((row.table, row.name, row.prefix), stage)
+        if other != stage:
+            yield (
+                f"{place_of(name, text, stage)}: row {row.name!r} of {row.table} is that of {other!r} already; give it "
+                "another name, or a prefix of its own"
+            )
+
+
+def reference_faults(
+    recipe: GraphRecipe, trees: Mapping[str, dict[str, Any]], name: str, text: str
+) -> Iterator[str]:
+    """Artefacts that no stage leaves, and names of files that look like one."""
+    for stage, tree in trees.items():
+        where = place_of(name, text, stage)
+        patterns = [p for p in STAGES[recipe.stages[stage].command].inputs if not p.endswith(".params.*")]
+        for value, key in leaves(tree):
+            if any(fnmatch.fnmatchcase(key, p) for p in patterns) and is_broken_reference(value):
+                yield (
+                    f'{where}: {key} = {value!r} is no artefact of a stage; write "{{stage.output}}", alone or '
+                    "with /path behind it"
+                )
+        for reference in references(tree, ""):
+            if reference.stage not in recipe.stages:
+                hint = did_you_mean(reference.stage, list(recipe.stages))
+                yield f"{where}: {reference.key}: no stage {reference.stage!r}{hint}"
+                continue
+            command = recipe.stages[reference.stage].command
+            if reference.output not in STAGES[command].outputs:
+                yield (
+                    f"{where}: {reference.key}: {reference.stage!r} ({command}) leaves no "
+                    f"{reference.output!r}; it leaves {', '.join(STAGES[command].outputs)}"
+                )
+
+
+def place_of(name: str, text: str, stage: str) -> str:
+    """File, line and stage, as messages begin."""
+    line = line_of(text, ["stages", stage])
+    return f"{name}, line {line}, stage {stage}" if line else f"{name}, stage {stage}"

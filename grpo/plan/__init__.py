@@ -1,0 +1,1 @@
+"""`grpo plan`: estimates of time, memory and GPU-hours before a run."""

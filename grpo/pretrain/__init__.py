@@ -1,0 +1,1 @@
+"""Pre-training of tiny base policies on the toy corpora."""

@@ -1,0 +1,265 @@
+"""`grpo pretrain`: a tiny base policy from nothing, trained until it can work step by step, and no better a
+model.
+
+    corpus batch n ─▶ packed forward, cross-entropy ─▶ AdamW ─▶ router bias ─▶ every few steps: the gate
+    warm-up │ constant rate until the gate opens │ linear decay of rate and γ │ the gate once more, export
+
+Step n reads corpus batch n, so a run that resumes at its last checkpoint goes on with the same bits.
+Neither loss nor token accuracy tells a base that RL can lift from one that it cannot; the gate's trace
+accuracy does."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from grpo.common.console import console, say
+from grpo.common.errors import ConfigError, RunError
+from grpo.config.pretrain import PretrainConfig
+from grpo.pretrain.corpora import PretrainCorpus, corpus_of
+from grpo.pretrain.state import PretrainState, load_state, save_state
+from grpo.tracking.metrics import MetricsWriter
+from grpo.tracking.run_dir import facts, open_run, write_atomic
+from policies.load import save_policy
+from policies.logprobs import completion_logprobs
+from policies.packing import pack_documents
+from policies.presets import new_policy, tiny_config
+from policies.router import (
+    ExpertLoads,
+    collect_router_logits,
+    load_violation,
+    routers,
+    sequence_balance_loss,
+    update_router_bias,
+)
+from policies.tokenizer import Tokenizer, load_tokenizer
+
+ATTEMPT_STRIDE = 1_000_003
+"""Between the weight seeds of two attempts of a run, so that neighbouring run seeds do not share any."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What lives through a run."""
+
+    config: PretrainConfig
+    corpus: PretrainCorpus
+    model: nn.Module
+    tokenizer: Tokenizer
+    optimizer: torch.optim.Optimizer
+    probes: Mapping[int, Callable[[nn.Module], float]]
+    """Trace accuracy on the gate's problems, by number of operations."""
+
+
+def run(config: PretrainConfig) -> dict[str, Any]:
+    """Pre-train, or go on pre-training, in config.run_dir; leaves `policy/` there and returns the summary.
+
+    Raises:
+        RunError: the gate is not passed at the end (the policy is kept for inspection).
+        BrokenRun: the checkpoint is damaged.
+    """
+    with open_run(config.run_dir, config) as resumed:
+        summary_path = config.run_dir / "summary.json"
+        if resumed and summary_path.exists():
+            say(f"{config.run_dir} is complete; nothing to do")
+            return json.loads(summary_path.read_text(encoding="utf-8"))
+        manifest = config.run_dir / "manifest.json"
+        if not manifest.exists():
+            write_atomic(manifest, json.dumps(facts(config.seed, {}, None), indent=2) + "\n")
+        threads_before = torch.get_num_threads()
+        torch.set_num_threads(config.threads or os.cpu_count() or 1)
+        try:
+            trainer, state = start(config)
+            state, accuracy = train(trainer, state)
+        finally:
+            torch.set_num_threads(threads_before)
+        folder = config.run_dir / "policy"
+        policy = save_policy(trainer.model, folder, tokenizer_from=config.run_dir / "tokenizer")
+        if min(accuracy.values()) < config.gate_pass:
+            raise RunError(
+                f"{policy}: trace accuracy {_show(accuracy)} after {state.step} steps, but each length "
+                f"needs gate_pass = {config.gate_pass}; raise max_steps (in a new run_dir)"
+            )
+        summary = {
+            "seed": config.seed,
+            "steps": state.step,
+            "attempts": state.attempt + 1,
+            "tokens": state.tokens,
+            "minutes": round(state.seconds / 60, 3),
+            "tokens_per_s": round(state.tokens / state.seconds, 1),
+            "trace_accuracy": {f"k={k}": round(v, 4) for k, v in accuracy.items()},
+        }
+        write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
+        say(f"base policy: {policy}   {state.seconds:.0f} s   trace accuracy {_show(accuracy)}")
+        return summary
+
+
+def start(config: PretrainConfig) -> tuple[Trainer, PretrainState]:
+    """Build tokenizer, model and optimizer, and restore the last checkpoint if there is one."""
+    corpus = corpus_of(config.corpus)
+    corpus.build_tokenizer(config.run_dir / "tokenizer")
+    tokenizer = load_tokenizer(config.run_dir / "tokenizer")
+    model = new_weights(config, tokenizer, attempt=0)
+    if config.sequence_balance and not any(routers(model)):
+        raise ConfigError(
+            f"sequence_balance = {config.sequence_balance:g}, but preset {config.preset!r} has no experts; set it to 0"
+        )
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+    # The gate's problems are train problems of a stream of their own: no decision looks at held-out ones.
+    probes = corpus.probes(tokenizer, config.gate_problems, config.seed)
+    trainer = Trainer(config, corpus, model, tokenizer, optimizer, probes)
+    checkpoint = _checkpoint(config)
+    state = load_state(checkpoint, model, optimizer) if checkpoint.exists() else PretrainState()
+    return trainer, state
+
+
+def new_weights(config: PretrainConfig, tokenizer: Tokenizer, attempt: int) -> nn.Module:
+    """Untrained policy of an attempt; its weights depend on seed and attempt alone."""
+    special = {f"{n}_token_id": getattr(tokenizer, f"{n}_id") for n in ("bos", "eos", "pad")}
+    shape = tiny_config(config.preset, len(tokenizer), **special, **config.preset_overrides)
+    return new_policy(shape, config.seed + ATTEMPT_STRIDE * attempt, config.weight_std)
+
+
+def start_over(trainer: Trainer, state: PretrainState) -> PretrainState:
+    """Give up an attempt: new weights, no moments; the corpus goes on where it is."""
+    attempt = state.attempt + 1
+    fresh = new_weights(trainer.config, trainer.tokenizer, attempt)
+    trainer.model.load_state_dict(fresh.state_dict())
+    trainer.optimizer.state.clear()
+    return replace(state, attempt=attempt, attempt_from=state.step)
+
+
+def is_stuck(config: PretrainConfig, state: PretrainState, accuracy: Mapping[int, float]) -> bool:
+    """True if the attempt has had its steps, cannot do the shortest chains, and another one is allowed."""
+    had = state.step - state.attempt_from == config.restart_after_steps
+    return had and state.attempt < config.restarts and accuracy[min(accuracy)] < config.restart_below
+
+
+def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[int, float]]:
+    """Run from `state` to the end of the decay; returns the last state and the trace accuracy by length."""
+    config = trainer.config
+    began, before = time.perf_counter(), state.seconds
+    accuracy: dict[int, float] = {}
+    metrics = MetricsWriter(config.run_dir, state.step)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with (
+        Progress(*columns, console=console, transient=True) as progress,
+        ExpertLoads(trainer.model) as loads,
+    ):
+        task = progress.add_task("pre-training", total=last_step(config, state), completed=state.step)
+        while state.step < last_step(config, state):
+            row = update(trainer, state, loads)
+            state = replace(
+                state,
+                step=state.step + 1,
+                tokens=state.tokens + int(row["tokens/learner"]),
+                seconds=before + time.perf_counter() - began,
+            )
+            done = state.step == last_step(config, state)
+            if done or state.step % config.gate_every_steps == 0:
+                accuracy = measure(trainer)
+                row |= {f"gate/trace_accuracy_k{k}": v for k, v in accuracy.items()}
+                if state.decay_from is None and min(accuracy.values()) >= config.gate_open:
+                    state = replace(state, decay_from=state.step)
+                if not done and is_stuck(config, state, accuracy):
+                    state = start_over(trainer, state)
+                    say(
+                        f"step {state.step}: trace accuracy {_show(accuracy)}, stuck in a shortcut; "
+                        f"starting over from new weights (attempt {state.attempt + 1})"
+                    )
+            metrics.write(state.step, {"time/total_s": state.seconds, **row})
+            if done or state.step % config.checkpoint_every_steps == 0:
+                save_state(_checkpoint(config), state, trainer.model, trainer.optimizer)
+            note = f"  trace accuracy {_show(accuracy)}" if accuracy else ""
+            progress.update(
+                task,
+                completed=state.step,
+                total=last_step(config, state),
+                description=f"pre-training  loss {row['loss']:.3f}{note}",
+            )
+    return state, accuracy or measure(trainer)
+
+
+def update(trainer: Trainer, state: PretrainState, loads: ExpertLoads) -> dict[str, float]:
+    """One optimizer update on the corpus batch of this step; returns its metrics."""
+    config, model = trainer.config, trainer.model
+    share = rate_share(config, state)
+    for group in trainer.optimizer.param_groups:
+        group["lr"] = config.lr * share
+    eos = trainer.tokenizer.eos_id
+    assert eos is not None
+    texts = trainer.corpus.texts(config.seed, state.step, config.documents_per_step)
+    packed = pack_documents([[*trainer.tokenizer.encode(t, add_special_tokens=True), eos] for t in texts])
+    loads.clear()
+    trainer.optimizer.zero_grad()
+    with collect_router_logits(model) as routed:
+        logprobs, _ = completion_logprobs(model, packed)
+    loss = -logprobs.mean()
+    balance = logprobs.new_zeros(())
+    if config.sequence_balance:
+        shape: Any = model.config
+        alpha, top_k = config.sequence_balance, shape.num_experts_per_tok
+        for logits in routed:
+            balance = balance + sequence_balance_loss(logits, packed.position_ids, top_k, alpha=alpha)
+    (loss + balance).backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip, error_if_nonfinite=True)
+    trainer.optimizer.step()
+    update_router_bias(model, loads.counts, config.router_bias_rate * min(share, 1.0))
+    return {
+        "loss": loss.item(),
+        "lr": config.lr * share,
+        "grad_norm": norm.item(),
+        "router/max_violation": load_violation(loads.counts),
+        **({"loss/balance": balance.item()} if config.sequence_balance else {}),
+        "tokens/learner": float(len(packed.token_ids)),
+    }
+
+
+def measure(trainer: Trainer) -> dict[int, float]:
+    """Trace accuracy by number of operations."""
+    return {k: probe(trainer.model) for k, probe in trainer.probes.items()}
+
+
+def last_step(config: PretrainConfig, state: PretrainState) -> int:
+    """Step at which the run ends, as far as is known."""
+    return _decay_from(config, state) + config.decay_steps
+
+
+def rate_share(config: PretrainConfig, state: PretrainState) -> float:
+    """Learning rate of the next update, as a share of config.lr: linear warm-up, constant, linear decay."""
+    warm = (
+        min(1.0, (state.step - state.attempt_from + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    )
+    decayed = max(0, state.step - _decay_from(config, state))
+    return warm * (1 - decayed / config.decay_steps)
+
+
+def _decay_from(config: PretrainConfig, state: PretrainState) -> int:
+    latest = config.max_steps - config.decay_steps
+    return latest if state.decay_from is None else min(state.decay_from, latest)
+
+
+def _checkpoint(config: PretrainConfig) -> Path:
+    return config.run_dir / "checkpoint.safetensors"
+
+
+def _show(accuracy: Mapping[int, float]) -> str:
+    return "  ".join(f"k={k} {v:.2f}" for k, v in accuracy.items())

@@ -1,0 +1,241 @@
+"""The supervised stage's driver: epochs of items through the ranks, with checkpoints, metrics and a report.
+
+    summary = run_supervised(config, "grpo sft", lambda: Job(…), address)
+
+    open_run ─▶ read() ─▶ BatchPlan ─▶ ranks.update × steps ─▶ export policy/ ─▶ summary.json, report.html
+
+What is learnt stands in the `Objective` that the job names (grpo/training/supervised_learner.py); what an item is,
+in the
+stage that reads the data. Killed anywhere, the same command goes on from the last checkpoint with the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from rich.markup import escape
+
+from grpo.cluster.ray_session import connect, share
+from grpo.cluster.supervised_cluster import start_supervised
+from grpo.common.console import say
+from grpo.config.supervised import SupervisedConfig
+from grpo.tracking.metrics import MetricsWriter
+from grpo.tracking.report.page import write_report
+from grpo.tracking.run_dir import facts, keep_facts, open_run, write_atomic
+from grpo.training.checkpoint import latest
+from grpo.training.epochs import BatchPlan
+
+if TYPE_CHECKING:
+    from grpo.training.supervised_learner import ObjectiveFactory
+
+LINES = 20
+"""Lines on screen for a whole run, about."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage hands over once its data is read and checked."""
+
+    model_dir: Path
+    compute_dtype: str
+    """The learner's, resolved: float32 or bfloat16."""
+    objective: ObjectiveFactory
+    items: Sequence[Any]
+    """To train on; picklable."""
+    held_out: Sequence[Any] = ()
+    """Never trained on."""
+    repeats: Sequence[float] | None = None
+    """How often each item comes in an epoch (`grpo.training.epochs.epoch_order`); None: once."""
+    targets: Sequence[int] | None = None
+    """Tokens of each item that are learnt; None where tokens are not what is learnt."""
+    data_hashes: Mapping[str, str] = field(default_factory=dict)
+    """For the manifest."""
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    """What was read and left out; printed, and kept in summary.json under "data"."""
+
+
+class Ranks(Protocol):
+    """The ranks, seen from the loop."""
+
+    def update(self, batch: Sequence[Any], step: int) -> dict[str, float]:
+        """One optimizer update; its metrics."""
+
+    def evaluate(self, items: Any) -> dict[str, float]:
+        """Held-out metrics."""
+
+    def save(self, step: int) -> None:
+        """Checkpoint, atomic."""
+
+
+def run_supervised(
+    config: SupervisedConfig, title: str, read: Callable[[], Job], address: str | None
+) -> dict[str, Any]:
+    """Train, or go on training, in config.run_dir; leaves policy/, summary.json and report.html, returns the summary.
+
+    Args:
+        config: the stage's; its dump is the run's config.json.
+        title: for the first line on screen, e.g. "grpo sft".
+        read: reads and checks the data; called once, before any actor starts. The same config must give the same
+            items.
+        address: Ray cluster, see `grpo.cluster.ray_session.connect`.
+
+    Raises:
+        BrokenRun: the data or the policy has changed since the run began, or the run directory is damaged or in use.
+        RunError: a loss that is not finite, or a rank that was lost.
+    """
+    started = time.monotonic()
+    with open_run(config.run_dir, config) as resumed:
+        summary_path = config.run_dir / "summary.json"
+        if resumed and summary_path.exists():
+            say(f"{config.run_dir} is complete; nothing to do")
+            return json.loads(summary_path.read_text(encoding="utf-8"))
+        job = read()
+        keep_facts(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
+        plan = BatchPlan(
+            job.repeats if job.repeats is not None else [1.0] * len(job.items),
+            config.batch_size,
+            config.epochs,
+            config.max_steps,
+            config.seed,
+        )
+        checkpoint = latest(config.run_dir / "checkpoints")
+        step = checkpoint.step if checkpoint else 0
+        say(_headline(config, title, job, plan, step))
+        writer = MetricsWriter(config.run_dir, resume_step=step or -1)
+        with connect(address):
+            ranks = start_supervised(
+                config, job.objective, job.model_dir, job.compute_dtype, plan.steps, checkpoint
+            )
+            try:
+                held_out = share(list(job.held_out)) if job.held_out else None
+                train(config, plan, step, job.items, held_out, ranks, writer)
+                ranks.export(config.run_dir / "policy")
+            finally:
+                ranks.close()
+        summary = _summary(config, plan, job, writer.read(), (time.monotonic() - started) / 60)
+        write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
+        report = write_report(config.run_dir, config.run_dir / "report.html")
+        say(f"policy: {config.run_dir / 'policy'}   report: {report}")
+        return summary
+
+
+def train(
+    config: SupervisedConfig,
+    plan: BatchPlan,
+    step: int,
+    items: Sequence[Any],
+    held_out: Any,
+    ranks: Ranks,
+    writer: MetricsWriter,
+) -> None:
+    """From `step` to the plan's end; a row of metrics per update, row 0 with the held-out loss before the first."""
+    first, since = step, time.monotonic()
+    if step == 0 and held_out is not None:
+        writer.write(0, _held_out(ranks.evaluate(held_out)))
+    while step < plan.steps:
+        row = ranks.update([items[i] for i in plan.batch(step)], step)
+        step += 1
+        row["epoch"] = plan.epoch(step)
+        if held_out is not None and _is_due(step, config.eval.every_steps, plan.steps):
+            row |= _held_out(ranks.evaluate(held_out))
+        # The row goes out first: a crash in between redoes it, the other order would lose it.
+        writer.write(step, row)
+        if _is_due(step, config.checkpoint.every_steps, plan.steps):
+            ranks.save(step)
+        if "heldout/loss" in row or _is_due(step, max(1, plan.steps // LINES), plan.steps):
+            left = (time.monotonic() - since) / (step - first) * (plan.steps - step)
+            say(_line(step, plan.steps, row, left))
+
+
+def hash_items(ids: Sequence[str]) -> str:
+    """One hash for a list of items: their ids in order."""
+    import hashlib
+
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+
+
+def take_holdout(count: int, holdout: int, seed: int) -> tuple[list[int], list[int]]:
+    """(indices to train on, indices held out), both ascending; a pure function of its arguments.
+
+    Raises:
+        ValueError: nothing would be left to train on.
+    """
+    if holdout >= count:
+        raise ValueError(f"eval.holdout = {holdout} leaves nothing of {count} examples to train on")
+    # A stream of its own: (seed, epoch) orders the epochs.
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, 0, 1))))
+    held = np.sort(rng.permutation(count)[:holdout])
+    return np.setdiff1d(np.arange(count), held).tolist(), held.tolist()
+
+
+def _held_out(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {f"heldout/{name}": value for name, value in metrics.items()}
+
+
+def _is_due(step: int, every: int, last: int) -> bool:
+    return step == last or (every > 0 and step % every == 0)
+
+
+def _headline(config: SupervisedConfig, title: str, job: Job, plan: BatchPlan, step: int) -> str:
+    lines = [
+        f"[bold]{title}[/] {escape(str(job.model_dir))} ({job.compute_dtype}) → {escape(str(config.run_dir))}",
+        f"  {len(job.items):,} examples, {plan.epoch_size:,} an epoch, {len(job.held_out):,} held out; "
+        f"{plan.steps:,} updates of {config.batch_size}, {plan.epoch(plan.steps):.1f} epochs",
+    ]
+    if job.counts:
+        lines.append("  " + ", ".join(f"{name} {value:,}" for name, value in job.counts.items()))
+    if step:
+        lines.append(f"  resuming after step {step:,}")
+    return "\n".join(lines)
+
+
+def _line(step: int, steps: int, row: Mapping[str, float], left_s: float) -> str:
+    minutes, seconds = divmod(max(0, round(left_s)), 60)
+    held = f"  [dim]held out[/] [bold]{row['heldout/loss']:.4f}[/]" if "heldout/loss" in row else ""
+    return (
+        f"[bold]{step:>{len(str(steps))}}/{steps}[/]  loss [bold green]{row['loss']:.4f}[/]{held}  "
+        f"[dim]grad norm[/] {row['grad_norm']:.3g}  [dim]lr[/] {row['lr']:.2e}  "
+        f"[dim]epoch[/] {row['epoch']:.2f}  {row['tokens_per_s']:,.0f} tokens/s  "
+        f"[dim]left[/] {minutes}:{seconds:02d}"
+    )
+
+
+def _summary(
+    config: SupervisedConfig, plan: BatchPlan, job: Job, rows: Sequence[Mapping[str, Any]], minutes: float
+) -> dict[str, Any]:
+    """What summary.json holds: before, after, how much, how long."""
+    updates = [row for row in rows if "loss" in row]
+    held = [row for row in rows if "heldout/loss" in row]
+    tokens = sum(row["tokens/learner"] for row in updates)
+    seconds = sum(row["time/update_s"] for row in updates)
+
+    def ends(name: str) -> dict[str, float]:
+        names = [k for k in held[0] if k.startswith("heldout/")] if held else []
+        place = 0 if name == "first" else -1
+        return {f"{name}_{k.replace('/', '_')}": held[place][k] for k in names}
+
+    trained = {}
+    if (targets := job.targets) is not None:
+        trained["trained_tokens"] = sum(targets[i] for step in range(plan.steps) for i in plan.batch(step))
+    return {
+        "seed": config.seed,
+        "steps": plan.steps,
+        "epochs": round(plan.epoch(plan.steps), 4),
+        "examples": len(job.items),
+        "held_out": len(job.held_out),
+        "first_loss": updates[0]["loss"],
+        "final_loss": updates[-1]["loss"],
+        **ends("first"),
+        **ends("final"),
+        "tokens": int(tokens),
+        **trained,
+        "tokens_per_s": round(tokens / seconds, 1) if seconds else None,
+        "data": dict(job.counts),
+        "minutes": round(minutes, 3),
+    }

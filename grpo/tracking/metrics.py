@@ -1,0 +1,284 @@
+"""What a run writes about itself while it runs: metrics.jsonl, eval.jsonl, TensorBoard events, the live line.
+
+    writer = MetricsWriter(run_dir, resume_step=40)      # rows of steps after 40 are dropped: they are done again
+    writer.write(41, {"reward/total": 1.31, "policy/kl": 0.002, …})
+    writer.write_eval({"step": 41, "pass1": 0.62, …})
+
+`METRICS` is the one list of names, units and meanings. TensorBoard's files are written with its own record writer and
+protobufs (in `tensorboard/` of the run): torch.utils.tensorboard would load torch into the driver.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grpo.common.errors import BrokenRun
+from grpo.tracking.run_dir import write_atomic
+from grpo.tracking.samples import SampleWriter
+
+__all__ = ["METRICS", "Metric", "MetricsWriter", "SampleWriter", "describe", "summary_line"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column of metrics.jsonl."""
+
+    unit: str
+    meaning: str
+
+
+METRICS: dict[str, Metric] = {
+    "reward/total": Metric("reward", "mean weighted sum of the components, over samples with a verdict"),
+    "reward/<component>": Metric("reward", "mean unweighted value of one reward, over samples it judged"),
+    "reward_std/<component>": Metric("reward", "standard deviation of the same"),
+    "reward_abstained/<component>": Metric("share", "samples it applied to and gave no value for"),
+    "reward_share/<component>": Metric(
+        "share", "of the total's variance inside groups that it makes; below 0 if it pulls against the others"
+    ),
+    "length_corr/<component>": Metric(
+        "1", "Pearson correlation inside groups with the completion's tokens, truncated ones left out"
+    ),
+    "audit/<count>": Metric(
+        "count", "samples the second verifier judged: agree, only_reward, only_verifier, unjudged"
+    ),
+    "reward_by_kind/<kind>": Metric(
+        "reward", "mean total over the prompts whose column `kind` has the value"
+    ),
+    "reward/abstained_share": Metric("share", "samples without a verdict (abstain, timeout, error)"),
+    "length/mean": Metric("tokens", "completion length, the stop token included"),
+    "length/max": Metric("tokens", "longest completion of the phase"),
+    "length/truncated_share": Metric("share", "completions that the length limit ended"),
+    "group/no_spread_share": Metric("share", "groups whose rewards are all equal: no advantage, no signal"),
+    "train/<count>": Metric("count", "groups, samples and what was left out on the way to the learner"),
+    "loss": Metric(
+        "loss", "of the mini-batch: the negated GRPO objective; supervised: of the batch, see the stage"
+    ),
+    "heldout/<name>": Metric(
+        "as in training", "a supervised stage's loss and its parts on the held-out examples"
+    ),
+    "epoch": Metric("1", "passes over the data of a supervised stage so far"),
+    "grad_norm": Metric("norm", "global gradient norm before clipping"),
+    "zero_gradient": Metric("0 or 1", "1 if the gradient is exactly zero: the update taught nothing"),
+    "lr": Metric("1", "learning rate of the update"),
+    "policy/entropy": Metric("nats", "mean entropy of the next-token distribution on sampled tokens"),
+    "policy/kl": Metric(
+        "nats", "mean estimate of KL(policy ‖ reference) per token, by algorithm.kl_estimator"
+    ),
+    "policy/clip_frac": Metric("share", "tokens (or sequences) whose ratio the clip bounds"),
+    "policy/clip_frac_<side>": Metric("share", "the same by side: low, high, dual"),
+    "policy/ratio_mean": Metric("ratio", "mean π_θ/π_old"),
+    "policy/ratio_max": Metric("ratio", "largest π_θ/π_old"),
+    "policy/importance_mean": Metric("ratio", "mean importance weight π_old/π_engine after the bound"),
+    "policy/importance_bound_frac": Metric("share", "importance weights that the bound changed"),
+    "gap/mean": Metric("nats", "mean |log π_learner − log π_engine| on sampled tokens"),
+    "gap/max": Metric("nats", "largest of the same"),
+    "tokens/rollout": Metric("tokens", "generated in the phase"),
+    "tokens/learner": Metric("tokens", "computed by the learner in the update, prompts counted once"),
+    "tokens_per_s": Metric("tokens/s", "tokens/learner over time/update_s"),
+    "loss/balance": Metric("loss", "pre-training: sequence-wise balance of experts, V3 eq. 17"),
+    "router/max_violation": Metric(
+        "1", "pre-training: heaviest expert over the mean load, less 1; mean over layers (MaxVio)"
+    ),
+    "gate/<name>": Metric("share", "pre-training: trace accuracy on the gate's problems, by operations"),
+    "time/total_s": Metric("s", "pre-training so far"),
+    "time/rollout_s": Metric("s", "sampling, with the scoring that overlaps it"),
+    "time/reward_s": Metric("s", "scoring that was left when sampling had ended"),
+    "time/old_ref_s": Metric("s", "old and reference log-probs"),
+    "time/learn_s": Metric("s", "all updates of the phase"),
+    "time/update_s": Metric("s", "one update"),
+    "time/sync_s": Metric("s", "weights to the engines, digests and canary included"),
+    "time/eval_s": Metric("s", "held-out evaluation that came before the phase"),
+    "eval/pass@1": Metric("share", "mean over held-out problems of the share of correct samples"),
+    "eval/pass@k": Metric("share", "problems with a correct sample among k"),
+    "eval/cons@k": Metric("share", "problems whose majority answer is correct"),
+    "eval/format": Metric("share", "mean format reward of the evaluation"),
+    "eval/length": Metric("tokens", "mean completion length of the evaluation"),
+}
+"""Every name that may stand in metrics.jsonl and TensorBoard; <…> stands for one word."""
+
+EVAL_TAGS = {"pass1": "pass@1", "passk": "pass@k", "consk": "cons@k", "format": "format", "length": "length"}
+"""Keys of eval.jsonl and what TensorBoard calls them, after "eval/"."""
+
+
+def describe(name: str) -> Metric | None:
+    """Unit and meaning of a metric; None for a name that `METRICS` does not know."""
+    if name in METRICS:
+        return METRICS[name]
+    for pattern, metric in METRICS.items():
+        prefix, open_bracket, _ = pattern.partition("<")
+        if open_bracket and name.startswith(prefix) and len(name) > len(prefix):
+            return metric
+    return None
+
+
+class MetricsWriter:
+    """Appends to metrics.jsonl, eval.jsonl and TensorBoard's event file; each row is on disk when `write` returns."""
+
+    def __init__(self, run_dir: Path, resume_step: int) -> None:
+        """Open the files of a run that stands after `resume_step` updates; -1 for a new one.
+
+        Raises:
+            BrokenRun: a row in the middle of a file is not JSON (a cut last row is a crash's and is dropped).
+        """
+        self._metrics = run_dir / "metrics.jsonl"
+        self._evals = run_dir / "eval.jsonl"
+        self._events = _EventFile(run_dir / "tensorboard", resume_step)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self.truncate_to(resume_step)
+
+    def truncate_to(self, step: int) -> None:
+        """Drop what was written after `step` updates, since the run will do it again; atomic."""
+        for path in (self._metrics, self._evals):
+            if path.exists():
+                _rewrite(path, (row for row in read_rows(path) if row["step"] <= step))
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append the row of one update; `step` counts updates done, so the first row is 1."""
+        _append(self._metrics, {"step": step, **metrics})
+        self._events.scalars(step, metrics)
+
+    def write_eval(self, row: Mapping[str, Any]) -> None:
+        """Append one evaluation (`EvalResult.row()`); an earlier one of the same step gives way."""
+        before = [old for old in read_rows(self._evals) if old["step"] != row["step"]]
+        _rewrite(self._evals, [*before, row])
+        tags = {f"eval/{tag}": row[key] for key, tag in EVAL_TAGS.items() if row.get(key) is not None}
+        self._events.scalars(row["step"], tags)
+
+    def read(self) -> list[dict[str, Any]]:
+        """Rows of metrics.jsonl so far; a value that was not finite is NaN."""
+        return [{k: math.nan if v is None else v for k, v in row.items()} for row in read_rows(self._metrics)]
+
+    def read_eval(self) -> list[dict[str, Any]]:
+        """Rows of eval.jsonl so far."""
+        return read_rows(self._evals)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a JSON-lines file with a `step` each; [] if there is none. A last row cut by a crash is left out.
+
+    Raises:
+        BrokenRun: another row is broken; names file and line.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line and number == len(lines):
+            break
+        try:
+            row = json.loads(line)
+            row["step"]
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break  # No newline after it: the write that a crash cut.
+            raise BrokenRun(
+                f"{path}, line {number}: not a row of metrics ({error}); delete that line to go on"
+            ) from error
+        rows.append(row)
+    return rows
+
+
+def summary_line(step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> str:
+    """One line per phase, in rich's markup: what a person watches while it trains."""
+    components = [
+        (name.removeprefix("reward/"), value)
+        for name, value in metrics.items()
+        if name.startswith("reward/") and name not in ("reward/total", "reward/abstained_share")
+    ]
+    parts = [
+        f"[bold]{step:>{len(str(steps))}}/{steps}[/]",
+        f"reward [bold green]{_short(metrics.get('reward/total'))}[/]"
+        + "".join(f" [dim]{name.replace('[', '')}[/] {_short(value)}" for name, value in components),
+        f"[dim]length[/] {_short(metrics.get('length/mean'))}",
+        f"[dim]entropy[/] {_short(metrics.get('policy/entropy'))}",
+        f"[dim]kl[/] {_short(metrics.get('policy/kl'))}",
+        f"[dim]gap[/] {_short(metrics.get('gap/max'))}",
+        f"[dim]no spread[/] {metrics.get('group/no_spread_share', math.nan):.0%}",
+        f"{sum(metrics.get(f'time/{part}_s', 0.0) for part in PHASE_TIMES):.1f} s",
+        f"[dim]left[/] {_clock(eta_s)}",
+    ]
+    for name, warning in (("length/truncated_share", "truncated"), ("reward/abstained_share", "no verdict")):
+        if metrics.get(name, 0.0) > 0.005:
+            parts.append(f"[yellow]{warning} {metrics[name]:.0%}[/]")
+    return "  ".join(parts)
+
+
+PHASE_TIMES = ("rollout", "reward", "old_ref", "learn", "sync")
+"""The parts of a phase that follow one another; their sum is its duration."""
+
+
+def _short(value: float | None) -> str:
+    """Three significant digits."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.1e}" if value and abs(value) < 1e-3 else f"{value:.3g}"
+
+
+def _clock(seconds: float) -> str:
+    """1:02:03 or 2:03."""
+    minutes, second = divmod(max(0, round(seconds)), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def _json(row: Mapping[str, Any]) -> str:
+    """JSON has no NaN: a value that is not finite becomes null."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(finite, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(_json(row))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _rewrite(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    write_atomic(path, "".join(_json(row) for row in rows))
+
+
+class _EventFile:
+    """TensorBoard scalars, one new file per (re)start; opened for each write, so there is nothing to close."""
+
+    def __init__(self, folder: Path, resume_step: int) -> None:
+        self._folder = folder
+        self._resume_step = resume_step
+        self._path: Path | None = None
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one scalar per entry."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=float(v)) for tag, v in values.items()])
+        events = [Event(wall_time=time.time(), step=step, summary=summary)]
+        if self._path is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            name = f"events.out.tfevents.{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}"
+            self._path = self._folder / name
+            events = [*self._first_events(), *events]
+        with self._path.open("ab") as file:
+            writer = RecordWriter(file)
+            for event in events:
+                writer.write(event.SerializeToString())
+
+    def _first_events(self) -> list[Any]:
+        """The format's version, and word to forget what earlier files say of steps that are still to come."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        start = SessionLog(status=SessionLog.START)
+        return [
+            Event(wall_time=time.time(), file_version="brain.Event:2"),
+            Event(wall_time=time.time(), step=self._resume_step + 1, session_log=start),
+        ]

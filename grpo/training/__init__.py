@@ -1,0 +1,1 @@
+"""Learners, one per rank: forward, loss, optimizer, reference policy, checkpoints."""

@@ -1,0 +1,165 @@
+"""Checkpoints of a run: written beside, proven by a manifest, moved into place; the newest whole one counts.
+
+checkpoints/step-000020/   manifest.json            size and xxh3-128 of every file below
+                           state.json               step, and what the caller adds (the prompt cursor)
+                           policy/ optimizer.safetensors …     by Learner.save (grpo/training/trainer_state.py)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from grpo.common.errors import BrokenRun, RunError
+
+log = logging.getLogger(__name__)
+
+MANIFEST, STATE, REPLACED = "manifest.json", "state.json", ".replaced"
+_PARTIAL = ".writing-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint."""
+
+    path: Path
+    step: int
+    """Updates done."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What the caller saved beside it."""
+
+
+def save_checkpoint(
+    root: Path, step: int, extra: Mapping[str, Any], write: Callable[[Path], None], keep: int
+) -> Checkpoint:
+    """Write one checkpoint, all or nothing, and delete all but the newest `keep`.
+
+    Args:
+        root: folder of the run's checkpoints; created if missing.
+        step: updates done.
+        extra: small JSON-able facts.
+        write: puts its files into the (empty) folder it is given.
+        keep: ≥ 1.
+
+    Raises:
+        RunError: the disk is full or cannot be written; older checkpoints are untouched and nothing
+        half-written is
+            left.
+    """
+    target = root / f"step-{step:06d}"
+    building: Path | None = None
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for left_over in root.glob(f"{_PARTIAL}*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        building = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=root))
+        building.chmod(0o755)
+        write(building)
+        (building / STATE).write_text(
+            json.dumps({"step": step, "extra": dict(extra)}) + "\n", encoding="utf-8"
+        )
+        _write_manifest(building)
+        if target.exists():
+            # A resumed run redoes a step whose checkpoint was damaged.
+            target.rename(building / REPLACED)
+        building.rename(target)
+        _sync(root)
+        shutil.rmtree(target / REPLACED, ignore_errors=True)
+    except Exception as error:
+        if building is not None:
+            shutil.rmtree(building, ignore_errors=True)
+        if not _is_disk_error(error):
+            raise
+        raise RunError(
+            f"cannot write checkpoint {target} ({error}); free space or choose another run_dir. "
+            "The checkpoints before it are whole: the same command resumes from the last one"
+        ) from error
+    for old in _newest_first(root)[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return Checkpoint(target, step, dict(extra))
+
+
+def latest(root: Path) -> Checkpoint | None:
+    """The newest whole checkpoint; damaged newer ones are passed over with a warning. None if there is none
+    yet.
+
+    Raises:
+        BrokenRun: there are checkpoints, but all are damaged.
+    """
+    faults: list[str] = []
+    for path in _newest_first(root):
+        fault = find_fault(path)
+        if fault is None:
+            state = json.loads((path / STATE).read_text(encoding="utf-8"))
+            for line in faults:
+                log.warning("%s; going back to %s", line, path)
+            return Checkpoint(path, int(state["step"]), state["extra"])
+        faults.append(f"checkpoint {path} is damaged: {fault}")
+    if faults:
+        raise BrokenRun(
+            "; ".join(faults) + f". No whole checkpoint is left: delete {root.parent} to start over"
+        )
+    return None
+
+
+def find_fault(path: Path) -> str | None:
+    """What is wrong with a checkpoint: the first file that is missing or not as written. None if it is
+    whole."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        for name, (size, digest) in manifest["files"].items():
+            file = path / name
+            if not file.is_file():
+                return f"{name} is missing"
+            if file.stat().st_size != size:
+                return f"{name} has {file.stat().st_size:,} bytes, not {size:,}"
+            if _digest(file) != digest:
+                return f"{name} is corrupted (its digest differs)"
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{MANIFEST} cannot be read ({error})"
+    return None if STATE in manifest["files"] else f"{MANIFEST} does not list {STATE}"
+
+
+def _write_manifest(folder: Path) -> None:
+    """Last of all: a checkpoint without it is not one."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    entries = {str(p.relative_to(folder)): [p.stat().st_size, _digest(p)] for p in files}
+    (folder / MANIFEST).write_text(json.dumps({"files": entries}, indent=1) + "\n", encoding="utf-8")
+    for path in (*files, folder / MANIFEST, *(p for p in folder.rglob("*") if p.is_dir()), folder):
+        _sync(path)
+
+
+def _digest(file: Path) -> str:
+    state = xxhash.xxh3_128()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _newest_first(root: Path) -> list[Path]:
+    return sorted((p for p in root.glob("step-*") if p.is_dir()), key=lambda p: p.name, reverse=True)
+
+
+def _is_disk_error(error: BaseException) -> bool:
+    """An OSError, also where safetensors reports it as its own error."""
+    return isinstance(error, OSError) or type(error).__name__ == "SafetensorError"

@@ -1,0 +1,266 @@
+"""The learner: log-probs, gradient, optimizer step. A plain class; grpo/cluster/actor.py puts it on Ray.
+
+    learner.begin_phase(groups, step, temperature)         fixes π_old and π_ref log-probs for the phase
+    learner.update(mini_batch, step, max_tokens)           micro-batches → loss → gradient → AdamW, one policy update
+    learner.named_tensors(), .canary_logprobs(ids)         what a weight sync publishes and proves itself with
+    learner.save(folder), .load(folder)                    weights, moments, reference: goes on bit for bit
+
+With one update per phase π_old is π_θ itself, so its log-probs are the detached current ones and cost no pass.
+Ranks each hold the whole policy, take their share of every mini-batch and add up their gradients.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grpo.algorithm.batching import denominators, micro_batches, packed_tokens, split_by_rank
+from grpo.algorithm.losses import LossForm, grpo_loss
+from grpo.algorithm.schedules import is_reference_refresh, learning_rate
+from grpo.algorithm.types import Denominators, StepReport, TrainGroup, TrainSample
+from grpo.config.sections import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.training import collectives
+from grpo.training.reference import FrozenWeights, in_place_of, snapshot
+from grpo.training.step_sums import StepSums
+from grpo.training.trained_policy import TrainedPolicy
+from policies.logprobs import completion_logprobs, sequence_logprobs
+from policies.packing import PackedSequences, pack
+from policies.router import ExpertLoads
+
+MEND = "Lower optimizer.lr or raise algorithm.kl_coef; a ratio of whole sequences overflows first"
+Logprobs = dict[tuple[str, bytes], np.ndarray]
+"""(L,) float32 by (prompt id, bytes of the completion's tokens): what they are a function of."""
+
+
+class Learner:
+    """One data-parallel rank."""
+
+    def __init__(
+        self,
+        policy: PolicyConfig,
+        algorithm: AlgorithmConfig,
+        optimizer: OptimizerConfig,
+        learner: LearnerConfig,
+        model_path: Path | str,
+        total_steps: int,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        """Load the policy; π_ref is the policy as loaded.
+
+        Args:
+            policy, algorithm, optimizer, learner: sections of the recipe.
+            model_path: folder with config and safetensors.
+            total_steps: updates of the whole run, for the learning rate's schedule.
+            rank, world: place among the learner ranks; with world > 1 torch.distributed is already initialised.
+            device: where the policy is.
+            seed: of the adapters' random weights, if policy.lora asks for such; equal on all ranks.
+
+        Raises:
+            PolicyError: the folder cannot be loaded.
+        """
+        self._algorithm, self._optimizer_config, self._config = algorithm, optimizer, learner
+        self._total_steps, self._rank, self._world = total_steps, rank, world
+        self.trained = TrainedPolicy(policy, optimizer, learner, model_path, world, device, seed)
+        self.model, self.device = self.trained.model, self.trained.device
+        self._form = LossForm(
+            ratio=algorithm.ratio,
+            clip_low=algorithm.clip_low,
+            clip_high=algorithm.clip_high,
+            dual_clip=algorithm.dual_clip,
+            aggregation=algorithm.aggregation,
+            kl_coef=algorithm.kl_coef,
+            kl_estimator=algorithm.kl_estimator,
+            importance=algorithm.importance,
+            importance_cap=algorithm.importance_cap,
+        )
+        self._reference: FrozenWeights | None = self._snapshot() if algorithm.kl_coef else None
+        self._temperature = 1.0
+        self._old: Logprobs | None = None
+        self._ref: Logprobs | None = None
+
+    def begin_phase(self, groups: Sequence[TrainGroup], step: int, temperature: float) -> dict[str, float]:
+        """Fix the log-probs that stay constant in the phase.
+
+        Args:
+            groups: everything that trains in the phase, the same on every rank.
+            step: updates done; the policy version that sampled.
+            temperature: of the sampling; log-probs are of the distribution at this temperature, like the engine's.
+
+        Returns:
+            gap/mean and gap/max: |log π_old − log π_engine| over the sampled tokens, nats. Empty with one update per
+            phase, where `update` reports them at no cost.
+        """
+        self._temperature = temperature
+        self._old = self._ref = None
+        if self._reference is not None:
+            with in_place_of(self.model, self._reference):
+                self._ref = self._logprobs(groups)
+        if self._algorithm.mini_batches > 1:
+            with torch.no_grad():
+                self._old = self._logprobs(groups)
+        self.trained.return_free_pages()
+        return {} if self._old is None else _gap(groups, self._old)
+
+    def update(self, mini_batch: Sequence[TrainGroup], step: int, max_tokens: int) -> StepReport:
+        """One optimizer update on a mini-batch.
+
+        Args:
+            mini_batch: the same on every rank; its samples were in `begin_phase`. An empty one (everything abstained)
+                leaves the weights alone.
+            step: updates done before this one.
+            max_tokens: the step's length limit; divisor of aggregation "fixed_length" unless that is set.
+
+        Raises:
+            RunError: loss or gradient is not finite; the weights are untouched.
+        """
+        start = time.perf_counter()
+        total = denominators(mini_batch, self._algorithm.fixed_length or max_tokens)
+        sums = StepSums(self.device)
+        lr = learning_rate(step, self._total_steps, self._optimizer_config)
+        norm = 0.0
+        if total.samples:
+            with ExpertLoads(self.model) as loads:
+                self._accumulate(split_by_rank(mini_batch, self._world)[self._rank], total, sums, loads)
+            self.trained.add_gradients()
+            sums.reduce(self._world)
+            norm = self.trained.step(sums.loss, lr, step, MEND)
+            self.trained.balance_experts(loads.counts)
+        if self._reference is not None and is_reference_refresh(
+            step + 1, self._algorithm.reference_refresh_steps
+        ):
+            self._reference = self._snapshot()
+        self.trained.return_free_pages()
+        seconds = time.perf_counter() - start
+        tokens = sum(packed_tokens(g) for g in mini_batch)
+        measured = {
+            "grad_norm": norm,
+            "zero_gradient": float(norm == 0.0),
+            "lr": lr,
+            "tokens/learner": float(tokens),
+            "time/update_s": seconds,
+            "tokens_per_s": tokens / seconds,
+        }
+        # The gap of a phase with several updates is measured before the first; later π_θ has moved on.
+        return StepReport(step, sums.metrics(with_gap=self._old is None) | measured)
+
+    def canary_logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
+        """(n-1,) float32: log-probability of tokens 1 … n-1 at T = 1, as the engine's prompt_logprobs."""
+        with self.trained.autocast():
+            return sequence_logprobs(self.model, token_ids).cpu().numpy()
+
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """What an engine loads; see `TrainedPolicy.named_tensors`."""
+        return self.trained.named_tensors()
+
+    def export(self, folder: Path) -> None:
+        """Write the policy for transformers and vLLM: config, float32 safetensors, tokenizer."""
+        self.trained.export(folder)
+
+    def save(self, folder: Path) -> None:
+        """Write everything that a continuation needs: see `TrainedPolicy.save`."""
+        self.trained.save(folder, None if self._reference is None else self._reference.tensors)
+
+    def load(self, folder: Path) -> None:
+        """Go on from `save`; the next update has the bits it would have had without the break.
+
+        Raises:
+            BrokenRun: a file is missing or does not fit the policy or the recipe.
+        """
+        reference = self.trained.load(folder, with_reference=self._reference is not None)
+        if reference is not None:
+            self._reference = FrozenWeights(reference)
+        self._old = self._ref = None
+
+    def _accumulate(
+        self, groups: Sequence[TrainGroup], total: Denominators, sums: StepSums, loads: ExpertLoads
+    ) -> None:
+        """Add up the gradient of this rank's share in `.grad`."""
+        with self.trained.autocast():
+            for part in micro_batches(groups, self._config.tokens_per_micro_batch):
+                samples = [s for g in part for s in g.samples]
+                packed = self._pack(part)
+                loads.token_mask = _completion_mask(part).to(self.device)
+                logprobs, entropy = self._forward(packed)
+                rollout = self._flat([s.rollout_logprobs for s in samples])
+                old = logprobs.detach() if self._old is None else self._flat(_values(part, self._old))
+                loss, metrics = grpo_loss(
+                    logprobs,
+                    old,
+                    None if self._ref is None else self._flat(_values(part, self._ref)),
+                    rollout,
+                    packed.sample_ids,
+                    torch.tensor([s.advantage for s in samples], dtype=torch.float32, device=self.device),
+                    total,
+                    self._form,
+                )
+                if len(logprobs):
+                    self.trained.backward(loss)
+                sums.add(loss, metrics, entropy, logprobs, rollout)
+
+    def _logprobs(self, groups: Sequence[TrainGroup]) -> Logprobs:
+        """Log-probs of every sample under the weights now in the model; ranks share the work and the result."""
+        found: Logprobs = {}
+        with self.trained.autocast():
+            for part in micro_batches(
+                split_by_rank(groups, self._world)[self._rank], self._config.tokens_per_micro_batch
+            ):
+                values = self._forward(self._pack(part))[0].cpu().numpy()
+                keys, lengths = _keys(part)
+                found |= dict(zip(keys, np.split(values, np.cumsum(lengths)[:-1]), strict=True))
+        if self._world == 1:
+            return found
+        keys, lengths = _keys(groups)
+        if not keys:
+            return {}
+        own = [found.get(key) for key in keys]
+        return dict(zip(keys, collectives.gather_parts(own, lengths, self.device), strict=True))
+
+    def _forward(self, packed: PackedSequences) -> tuple[Tensor, Tensor]:
+        return completion_logprobs(
+            self.model, packed, temperature=self._temperature, chunk_tokens=self._config.logit_chunk_tokens
+        )
+
+    def _pack(self, groups: Sequence[TrainGroup]) -> PackedSequences:
+        sequences: list[Any] = [(g.prompt_ids, [s.token_ids for s in g.samples]) for g in groups]
+        return pack(sequences).to(self.device)
+
+    def _flat(self, arrays: Sequence[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.concatenate(arrays).astype(np.float32)).to(self.device)
+
+    def _snapshot(self) -> FrozenWeights:
+        return snapshot(self.model, torch.bfloat16 if self.trained.dtype == "bfloat16" else torch.float32)
+
+
+def _completion_mask(groups: Sequence[TrainGroup]) -> Tensor:
+    """(T,) bool of a pack: True for completion tokens."""
+    lengths = [(len(g.prompt_ids), sum(len(s.token_ids) for s in g.samples)) for g in groups]
+    return torch.from_numpy(np.repeat([False, True] * len(lengths), np.array(lengths).reshape(-1)))
+
+
+def _key(sample: TrainSample) -> tuple[str, bytes]:
+    return sample.prompt_id, sample.token_ids.tobytes()
+
+
+def _keys(groups: Sequence[TrainGroup]) -> tuple[list[tuple[str, bytes]], list[int]]:
+    """Keys and lengths of all samples, in order."""
+    samples = [s for g in groups for s in g.samples]
+    return [_key(s) for s in samples], [len(s.token_ids) for s in samples]
+
+
+def _values(groups: Sequence[TrainGroup], logprobs: Logprobs) -> list[np.ndarray]:
+    return [logprobs[key] for key in _keys(groups)[0]]
+
+
+def _gap(groups: Sequence[TrainGroup], old: Logprobs) -> dict[str, float]:
+    gaps = [np.abs(old[_key(s)] - s.rollout_logprobs) for g in groups for s in g.samples]
+    flat = np.concatenate(gaps) if gaps else np.zeros(0)
+    return {"gap/mean": float(flat.mean()), "gap/max": float(flat.max())} if len(flat) else {}

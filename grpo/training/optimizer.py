@@ -1,0 +1,117 @@
+"""AdamW (1711.05101) on float32 master weights, with moments in float32 or, as DeepSeek-V3 keeps them,
+bfloat16.
+
+    m ← β1 m + (1−β1) g        v ← β2 v + (1−β2) g²        θ ← θ − lr (λθ + m̂ / (√v̂ + ε))
+
+The step works through each tensor in pieces that fit the cache: no temporary of a model's size exists, and
+bfloat16 moments are float32 while they are worked on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from grpo.config.sections import OptimizerConfig
+
+PIECE = 1 << 18
+"""Elements worked on at a time: five float32 pieces, 5 MiB, stay in a core's cache."""
+
+
+class AdamW:
+    """Optimizer state of named tensors; the learning rate comes with each step."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], config: OptimizerConfig) -> None:
+        """Args: float32 tensors by name, updated in place; decay applies to those of two and more
+        dimensions."""
+        self._parameters = dict(parameters)
+        self._config = config
+        dtype = torch.bfloat16 if config.moments == "bfloat16" else torch.float32
+        self._first = {name: torch.zeros_like(p, dtype=dtype) for name, p in self._parameters.items()}
+        self._second = {name: torch.zeros_like(p, dtype=dtype) for name, p in self._parameters.items()}
+        self.steps = 0
+        """Updates done; the t of the bias correction."""
+
+    @torch.no_grad()
+    def step(self, lr: float, gradient_scale: float) -> None:
+        """One update from each parameter's `.grad` · `gradient_scale`; a parameter without gradient counts
+        as zero.
+
+        The scale is the gradient clip's; applied here, the gradients are read once.
+        """
+        self.steps += 1
+        for name, parameter in self._parameters.items():
+            gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+            tensors = (parameter, gradient, self._first[name], self._second[name])
+            decay = self._config.weight_decay if parameter.ndim >= 2 else 0.0
+            for pieces in zip(*(_flat(t).split(PIECE) for t in tensors), strict=True):
+                self._step_piece(*pieces, lr=lr, decay=decay, scale=gradient_scale)
+
+    def _step_piece(
+        self,
+        weight: Tensor,
+        gradient: Tensor,
+        first: Tensor,
+        second: Tensor,
+        *,
+        lr: float,
+        decay: float,
+        scale: float,
+    ) -> None:
+        gradient = gradient.float() * scale if scale != 1.0 else gradient.float()
+        first32, second32 = first.float(), second.float()
+        # The kernel corrects the bias by the count it is given.
+        count = torch.tensor(float(self.steps), device=weight.device)
+        torch._fused_adamw_(
+            [weight],
+            [gradient],
+            [first32],
+            [second32],
+            [],
+            [count],
+            lr=lr,
+            beta1=self._config.beta1,
+            beta2=self._config.beta2,
+            weight_decay=decay,
+            eps=self._config.eps,
+            amsgrad=False,
+            maximize=False,
+        )
+        if first32 is not first:
+            first.copy_(first32)
+            second.copy_(second32)
+
+    def state(self) -> Iterator[tuple[str, Tensor]]:
+        """The moments by name, live: "first/<parameter>", "second/<parameter>"."""
+        for kind, moments in (("first", self._first), ("second", self._second)):
+            for name, tensor in moments.items():
+                yield f"{kind}/{name}", tensor
+
+    def load_state(self, tensors: Mapping[str, Tensor], steps: int) -> None:
+        """Take over a saved state.
+
+        Raises:
+            ValueError: a moment is missing, or has another shape or dtype.
+        """
+        for name, own in self.state():
+            saved = tensors.get(name)
+            if saved is None or saved.shape != own.shape or saved.dtype != own.dtype:
+                found = "missing" if saved is None else f"{saved.dtype} {tuple(saved.shape)}"
+                raise ValueError(
+                    f"optimizer state {name} is {found}, expected {own.dtype} {tuple(own.shape)}"
+                )
+            own.copy_(saved)
+        self.steps = steps
+
+
+def gradient_norm(parameters: Mapping[str, Tensor]) -> float:
+    """Euclidean norm over all gradients, float64 sums of the tensors' float32 norms."""
+    norms = [float(p.grad.norm()) for p in parameters.values() if p.grad is not None]
+    return sum(n * n for n in norms) ** 0.5
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """A view; master weights and their gradients are dense."""
+    return tensor.detach().view(-1)

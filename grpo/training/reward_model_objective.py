@@ -1,0 +1,72 @@
+"""What a reward model learns, as objectives of the supervised learner (grpo/training/supervised_learner.py).
+
+An item is one pair, or one labelled response; every item weighs the same, so that batch metrics are means over items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from grpo.config.sections import LearnerConfig
+from grpo.training.reward_model_data import Labelled, Pair
+from grpo.training.reward_model_losses import pairwise, pointwise
+from policies.value_head import scalar_head, sequence_values
+
+
+class PairwiseObjective:
+    """Bradley–Terry on pairs; "accuracy" is the share of pairs ranked right, "margin" the mean r_c − r_r."""
+
+    names: tuple[str, ...] = ("loss", "accuracy", "margin")
+
+    def __init__(self, policy: nn.Module, learner: LearnerConfig, seed: int) -> None:
+        self._policy = policy
+        self._values = _head(policy, seed)
+        self.head: nn.Module | None = self._values
+
+    def tokens(self, item: Pair) -> int:
+        """Packed tokens: both sides."""
+        return len(item.chosen) + len(item.rejected)
+
+    def weight(self, item: Pair) -> float:
+        """1: the loss is a mean over pairs."""
+        return 1.0
+
+    def loss(self, items: Sequence[Pair]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Sums over the pairs of one pack."""
+        documents = [side for item in items for side in (item.chosen, item.rejected)]
+        chosen, rejected = sequence_values(self._policy, self._values, documents).view(-1, 2).unbind(1)
+        margin = (chosen - rejected).detach()
+        return pairwise(chosen, rejected), {"accuracy": (margin > 0).sum(), "margin": margin.sum()}
+
+
+class PointwiseObjective:
+    """Binary cross entropy on labelled responses; "accuracy" at the threshold of probability one half."""
+
+    names: tuple[str, ...] = ("loss", "accuracy")
+
+    def __init__(self, policy: nn.Module, learner: LearnerConfig, seed: int) -> None:
+        self._policy = policy
+        self._values = _head(policy, seed)
+        self.head: nn.Module | None = self._values
+
+    def tokens(self, item: Labelled) -> int:
+        """Packed tokens."""
+        return len(item.token_ids)
+
+    def weight(self, item: Labelled) -> float:
+        """1: the loss is a mean over responses."""
+        return 1.0
+
+    def loss(self, items: Sequence[Labelled]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Sums over the responses of one pack."""
+        logits = sequence_values(self._policy, self._values, [item.token_ids for item in items])
+        labels = torch.tensor([item.label for item in items], device=logits.device, dtype=logits.dtype)
+        return pointwise(logits, labels), {"accuracy": ((logits > 0) == (labels > 0.5)).sum().detach()}
+
+
+def _head(policy: Any, seed: int) -> nn.Linear:
+    return scalar_head(policy.config.hidden_size, seed)

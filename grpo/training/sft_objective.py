@@ -1,0 +1,83 @@
+"""What SFT learns: the mean of −log π over the replies' tokens, as an objective of the supervised learner.
+
+Examples are packed end to end and do not see each other (V3 §5.1: "sample masking"). An example weighs as much as it
+has reply tokens, so that a batch's loss is a mean over the reply tokens of the whole batch, however it is packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from data_recipes.sft.examples import Example
+from grpo.config.sections import LearnerConfig
+from policies.logprobs import causal_lm, hidden_states, token_logprobs
+from policies.mtp import mtp_layers, mtp_logprobs
+from policies.packing import PackedSequences, pack_documents
+
+
+class SftObjective:
+    """Cross-entropy of the reply tokens, in nats per token; with layers for it, of those further ahead too."""
+
+    head: nn.Module | None = None
+
+    def __init__(self, policy: nn.Module, learner: LearnerConfig, seed: int, mtp_weight: float = 0.0) -> None:
+        """Args:
+        policy: of `load_policy`; its layers of multi-token prediction are trained if they have a weight.
+        learner: the recipe's section.
+        seed: unused; nothing here is random.
+        mtp_weight: λ of V3 eq. 25.
+        """
+        self._policy: Any = policy
+        self._chunk_tokens = learner.logit_chunk_tokens
+        self._mtp_weight, self._mtp_layers = mtp_weight, mtp_layers(policy) if mtp_weight else []
+        for layer in self._mtp_layers:
+            layer.requires_grad_(True)
+        self.names: tuple[str, ...] = ("loss", "loss/next", "loss/mtp") if self._mtp_layers else ("loss",)
+
+    def tokens(self, item: Example) -> int:
+        """Packed tokens, prompt included."""
+        return len(item.token_ids)
+
+    def weight(self, item: Example) -> float:
+        """Reply tokens: the loss is a mean over tokens."""
+        return float(item.target_count)
+
+    def loss(self, items: Sequence[Example]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Sum over the reply tokens of one pack: L + λ/D Σ_k Lᵏ (V3 eq. 24, 25).
+
+        Each Lᵏ is over the same number of tokens as L, as printed, though the first k of a sequence have no term.
+        """
+        base = causal_lm(self._policy)
+        packed = pack_examples(items).to(base.get_input_embeddings().weight.device)
+        states = hidden_states(self._policy, packed)
+        logprobs, _ = token_logprobs(
+            states.index_select(0, packed.predict_index),
+            base.get_output_embeddings().weight,
+            packed.target_ids,
+            chunk_tokens=self._chunk_tokens,
+        )
+        following = -logprobs.sum()
+        if not self._mtp_layers:
+            return following, {}
+        depths = mtp_logprobs(self._policy, packed, states, chunk_tokens=self._chunk_tokens)
+        ahead = -torch.stack([values.sum() for values in depths]).mean()
+        return following + self._mtp_weight * ahead, {"loss/next": following, "loss/mtp": ahead}
+
+
+def pack_examples(items: Sequence[Example]) -> PackedSequences:
+    """Isolated examples of which the reply tokens alone are targets."""
+    documents: list[Any] = [item.token_ids for item in items]
+    packed = pack_documents(documents)
+    chosen = torch.from_numpy(np.concatenate([item.is_target[1:] for item in items]))
+    return replace(
+        packed,
+        predict_index=packed.predict_index[chosen],
+        target_ids=packed.target_ids[chosen],
+        sample_ids=packed.sample_ids[chosen],
+    )

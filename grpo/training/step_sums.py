@@ -1,0 +1,85 @@
+"""What an update measures, added up over micro-batches and ranks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from grpo.algorithm.losses import LossMetrics
+from grpo.training import collectives
+
+_SUMS = (
+    "loss",
+    "tokens",
+    "entropy",
+    "gap",
+    "clipped_low",
+    "clipped_high",
+    "dual_clipped",
+    "ratio",
+    "kl",
+    "importance",
+    "importance_bound",
+)
+_MAXIMA = ("gap_max", "ratio_max")
+
+
+class StepSums:
+    """Sums and maxima over the tokens of an update."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums = torch.zeros(len(_SUMS), dtype=torch.float64, device=device)
+        self._maxima = torch.zeros(len(_MAXIMA), dtype=torch.float64, device=device)
+
+    @torch.no_grad()
+    def add(
+        self, loss: Tensor, metrics: LossMetrics, entropy: Tensor, logprobs: Tensor, rollout: Tensor
+    ) -> None:
+        """Add one micro-batch: its loss and metrics, and entropy, log π_θ and log π_engine of its tokens,
+        (C,) each."""
+        gap = (logprobs - rollout).abs()
+        values = dataclasses.asdict(metrics) | {
+            "loss": loss,
+            "tokens": logprobs.new_tensor(float(len(logprobs))),
+            "entropy": entropy.sum(),
+            "gap": gap.sum(),
+            "gap_max": gap.max() if len(gap) else gap.new_zeros(()),
+        }
+        self._sums += torch.stack([values[name].double() for name in _SUMS])
+        self._maxima = torch.maximum(self._maxima, torch.stack([values[name].double() for name in _MAXIMA]))
+
+    def reduce(self, world: int) -> None:
+        """Over all ranks."""
+        collectives.add(self._sums, world)
+        collectives.maximum(self._maxima, world)
+
+    @property
+    def loss(self) -> float:
+        """Loss of the mini-batch."""
+        return float(self._sums[_SUMS.index("loss")])
+
+    def metrics(self, with_gap: bool) -> dict[str, float]:
+        """Means per token (but for the loss) under the names of metrics.jsonl; empty if nothing was added."""
+        sums = dict(zip(_SUMS, self._sums.tolist(), strict=True))
+        maxima = dict(zip(_MAXIMA, self._maxima.tolist(), strict=True))
+        tokens = sums["tokens"]
+        if not tokens:
+            return {"loss": 0.0}
+        result = {
+            "loss": sums["loss"],
+            "policy/entropy": sums["entropy"] / tokens,
+            "policy/kl": sums["kl"] / tokens,
+            "policy/clip_frac": (sums["clipped_low"] + sums["clipped_high"] + sums["dual_clipped"]) / tokens,
+            "policy/clip_frac_low": sums["clipped_low"] / tokens,
+            "policy/clip_frac_high": sums["clipped_high"] / tokens,
+            "policy/clip_frac_dual": sums["dual_clipped"] / tokens,
+            "policy/ratio_mean": sums["ratio"] / tokens,
+            "policy/ratio_max": maxima["ratio_max"],
+            "policy/importance_mean": sums["importance"] / tokens,
+            "policy/importance_bound_frac": sums["importance_bound"] / tokens,
+        }
+        if with_gap:
+            result |= {"gap/mean": sums["gap"] / tokens, "gap/max": maxima["gap_max"]}
+        return result

@@ -1,0 +1,167 @@
+"""One rank of supervised training. What is learnt is an `Objective`: SFT's is grpo/training/sft_objective.py.
+
+    learner.update(batch, step)     micro-batches → loss → gradient → AdamW
+    learner.evaluate(items)         the same sums without a gradient
+    learner.save(folder), .load(folder), .export(folder)
+
+The loss of a batch is Σ loss(item) / Σ weight(item) over the whole batch, whatever the ranks and packs it is cut into:
+with weight = number of target tokens a mean over tokens, with weight = 1 a mean over items.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from grpo.algorithm.packing_plan import balance, best_fit
+from grpo.algorithm.schedules import learning_rate
+from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.training import collectives
+from grpo.training.trained_policy import TrainedPolicy
+from policies.router import ExpertLoads
+
+MEND = "Lower optimizer.lr or lengthen optimizer.warmup_steps"
+
+
+class Objective(Protocol):
+    """What is learnt from items of one kind. The items are whatever the stage's data gives, picklable."""
+
+    names: tuple[str, ...]
+    """Names of the sums that `loss` returns; the first is "loss", that which is minimised."""
+    head: nn.Module | None
+    """A module that is trained along with the policy and saved beside it; None: the policy alone."""
+
+    def tokens(self, item: Any) -> int:
+        """Packed tokens of the item."""
+
+    def weight(self, item: Any) -> float:
+        """Its share of the denominator of a batch."""
+
+    def loss(self, items: Sequence[Any]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Forward of one pack: Σ of the items' losses with its graph, and detached sums by the other names.
+
+        Called inside the autocast region of the policy. The division by the weights is the caller's.
+        """
+
+
+ObjectiveFactory = Callable[[nn.Module, LearnerConfig, int], Objective]
+"""(policy, learner section, seed) → objective; picklable, called on each rank. It may ask for the gradient of
+parameters that are frozen, such as those of multi-token prediction."""
+
+
+class SupervisedLearner:
+    """One data-parallel rank."""
+
+    def __init__(
+        self,
+        policy: PolicyConfig,
+        optimizer: OptimizerConfig,
+        learner: LearnerConfig,
+        objective: ObjectiveFactory,
+        model_path: Path | str,
+        total_steps: int,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Args:
+            policy, optimizer, learner: sections of the recipe.
+            objective: makes the objective for the loaded policy.
+            model_path: folder with config and safetensors.
+            total_steps: updates of the whole run, for the learning rate's schedule.
+            seed: of random weights: the objective's, adapters'; equal on all ranks.
+            rank, world: place among the ranks; with world > 1 torch.distributed is already initialised.
+            device: where the policy is.
+
+        Raises:
+            PolicyError: the folder cannot be loaded.
+        """
+        self._optimizer_config, self._config = optimizer, learner
+        self._total_steps, self._rank, self._world = total_steps, rank, world
+        self.trained = TrainedPolicy(policy, optimizer, learner, model_path, world, device, seed)
+        self.objective = objective(self.trained.model, learner, seed)
+        self.trained.choose_parameters(self.objective.head)
+
+    def update(self, batch: Sequence[Any], step: int) -> dict[str, float]:
+        """One optimizer update.
+
+        Args:
+            batch: the same on every rank; not empty.
+            step: updates done before this one.
+
+        Returns:
+            The objective's sums over the batch's weight, and grad_norm, lr, epoch-independent times and tokens.
+
+        Raises:
+            RunError: loss or gradient is not finite; the weights are untouched.
+        """
+        start = time.perf_counter()
+        lr = learning_rate(step, self._total_steps, self._optimizer_config)
+        weight = sum(map(self.objective.weight, batch))
+        sums = torch.zeros(len(self.objective.names), dtype=torch.float64, device=self.trained.device)
+        with ExpertLoads(self.trained.model) as loads, self.trained.autocast():
+            for part in self._packs(batch):
+                loss, values = self.objective.loss(part)
+                if loss.requires_grad:
+                    self.trained.backward(loss / weight)
+                self._add(sums, loss, values)
+        self.trained.add_gradients()
+        means = self._means(sums, weight)
+        norm = self.trained.step(means["loss"], lr, step, MEND)
+        self.trained.balance_experts(loads.counts)
+        self.trained.return_free_pages()
+        seconds = time.perf_counter() - start
+        tokens = sum(map(self.objective.tokens, batch))
+        return means | {
+            "grad_norm": norm,
+            "lr": lr,
+            "tokens/learner": float(tokens),
+            "time/update_s": seconds,
+            "tokens_per_s": tokens / seconds,
+        }
+
+    def evaluate(self, items: Sequence[Any]) -> dict[str, float]:
+        """The objective's sums over the items' weight, under the weights as they are."""
+        sums = torch.zeros(len(self.objective.names), dtype=torch.float64, device=self.trained.device)
+        with torch.no_grad(), self.trained.autocast():
+            for part in self._packs(items):
+                self._add(sums, *self.objective.loss(part))
+        self.trained.return_free_pages()
+        return self._means(sums, sum(map(self.objective.weight, items)))
+
+    def save(self, folder: Path) -> None:
+        """See `TrainedPolicy.save`."""
+        self.trained.save(folder, reference=None)
+
+    def load(self, folder: Path) -> None:
+        """Go on from `save`; the next update has the bits it would have had without the break.
+
+        Raises:
+            BrokenRun: a file is missing or does not fit the policy or the recipe.
+        """
+        self.trained.load(folder, with_reference=False)
+
+    def export(self, folder: Path) -> None:
+        """See `TrainedPolicy.export`."""
+        self.trained.export(folder)
+
+    def _packs(self, items: Sequence[Any]) -> Iterator[list[Any]]:
+        """This rank's share, pack by pack."""
+        sizes = [self.objective.tokens(item) for item in items]
+        share = balance(sizes, self._world)[self._rank]
+        for chosen in best_fit([sizes[i] for i in share], self._config.tokens_per_micro_batch):
+            yield [items[share[i]] for i in chosen]
+
+    def _add(self, sums: Tensor, loss: Tensor, values: Mapping[str, Tensor]) -> None:
+        every = {"loss": loss.detach(), **values}
+        sums += torch.stack([every[name].detach().double() for name in self.objective.names])
+
+    def _means(self, sums: Tensor, weight: float) -> dict[str, float]:
+        collectives.add(sums, self._world)
+        return {name: value / weight for name, value in zip(self.objective.names, sums.tolist(), strict=True)}

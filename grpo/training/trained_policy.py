@@ -1,0 +1,212 @@
+"""A policy under training on one rank: its weights, its optimizer, and how a gradient becomes an update.
+
+What RL (grpo/training/learner.py) and supervised training (grpo/training/supervised_learner.py) share; neither a
+loss nor a batch is known here. Ranks each hold the whole policy and add up their gradients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from grpo.common.errors import RunError
+from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.training import collectives, trainer_state
+from grpo.training.optimizer import AdamW, gradient_norm
+from policies import hf_names
+from policies.fused import fuse
+from policies.load import load_policy, save_policy
+from policies.lora import add_adapters, load_adapter, save_adapter
+from policies.mtp import is_mtp_tensor, mtp_layers
+from policies.router import update_router_bias
+from rollout.memory import trim
+
+
+class TrainedPolicy:
+    """Weights in float32, AdamW, and the compute type of the forward.
+
+    One update: `backward(loss)` of each micro-batch inside `autocast()`, then `add_gradients()`, then `step(…)`.
+    """
+
+    def __init__(
+        self,
+        policy: PolicyConfig,
+        optimizer: OptimizerConfig,
+        learner: LearnerConfig,
+        model_path: Path | str,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        """Load the policy; layers of multi-token prediction are kept as they are, unless an objective trains them.
+
+        Args:
+            policy, optimizer, learner: sections of the recipe.
+            model_path: folder with config and safetensors.
+            world: number of ranks; with more than one torch.distributed is already initialised.
+            device: where the policy is.
+            seed: of the adapters, if policy.lora asks for such; equal on all ranks.
+
+        Raises:
+            PolicyError: the folder cannot be loaded, or has no layer that policy.lora names.
+        """
+        self._policy, self._optimizer_config, self._learner_config = policy, optimizer, learner
+        self._model_path, self._world = Path(model_path), world
+        self.device = torch.device(device)
+        self.model: nn.Module = load_policy(model_path, device=device)
+        for layer in mtp_layers(self.model):
+            layer.requires_grad_(False)
+        lora = policy.lora
+        if lora is not None:
+            add_adapters(self.model, lora.rank, lora.alpha, lora.targets, seed)
+        fuse(self.model)
+        if learner.recompute:
+            _recompute_layers(self.model)
+        config: Any = self.model.config
+        self.dtype: str = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
+        """Type of the matrix work: float32 or bfloat16."""
+        self.head: nn.Module | None = None
+        """What is trained beside the policy, such as a reward model's scalar head."""
+        self.parameters: dict[str, nn.Parameter] = {}
+        """Everything that is trained, by name."""
+        self.optimizer: AdamW
+        self.choose_parameters(None)
+
+    def choose_parameters(self, head: nn.Module | None) -> None:
+        """Train all of the policy that wants a gradient now, and a head along with it; before the first update."""
+        self.head = None if head is None else head.to(self.device)
+        self.parameters = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        if self.head is not None:
+            self.parameters |= {f"{HEAD}.{n}": p for n, p in self.head.named_parameters()}
+        self.optimizer = AdamW(self.parameters, self._optimizer_config)
+
+    def autocast(self) -> Any:
+        """The region that every forward and backward stands in."""
+        return torch.autocast(
+            self.device.type,
+            dtype=torch.bfloat16,
+            enabled=self.dtype == "bfloat16",
+            # A cast costs a hundredth of its product and is kept for the backward only: with recompute that is one
+            # layer's. The cache would hold half of the float32 weights once more, from the first use to the end.
+            cache_enabled=False,
+        )
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the loss's gradient to every `.grad`.
+
+        Who recomputes layers to save memory also has the allocator's free pages returned first: a forward leaves holes
+        between the activations that it keeps, and they would stand beside what the backward takes, 350 MiB at the peak
+        of a policy of 135 M parameters. Faulting them in again costs a tiny policy a tenth of its update, a larger one
+        nothing that can be measured.
+        """
+        if self._learner_config.recompute:
+            self.return_free_pages()
+        loss.backward()
+
+    def return_free_pages(self) -> None:
+        """Give the system what the allocator has free; on a device the host's memory is not what is short."""
+        if self.device.type == "cpu":
+            trim()
+
+    def add_gradients(self) -> None:
+        """Every `.grad` becomes its sum over ranks."""
+        collectives.add_gradients(self.parameters.values(), self._world)
+
+    def step(self, loss: float, lr: float, step: int, mend: str) -> float:
+        """Clip and apply the gradient, drop it; returns its norm before clipping.
+
+        Raises:
+            RunError: loss or gradient is not finite; the weights are untouched. `mend` says what may help.
+        """
+        norm = gradient_norm(self.parameters)
+        if not (math.isfinite(norm) and math.isfinite(loss)):
+            self._drop_gradients()
+            raise RunError(
+                f"step {step}: loss {loss} and gradient norm {norm}; the update was not applied. {mend}"
+            )
+        self.optimizer.step(lr, min(1.0, self._optimizer_config.grad_clip / norm) if norm else 1.0)
+        self._drop_gradients()
+        return norm
+
+    def balance_experts(self, counts: Mapping[str, Tensor]) -> None:
+        """Move the router biases by policy.router_bias_rate (V3 §2.1.2); `counts` are this rank's loads."""
+        if not (self._policy.router_bias_rate and counts):
+            return
+        for count in counts.values():
+            collectives.add(count, self._world)
+        update_router_bias(self.model, counts, self._policy.router_bias_rate)
+
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Float32 weights and buffers that an engine reads, under Hugging Face checkpoint names: live, or merged with
+        their adapters; without the layers of multi-token prediction."""
+        config: Any = self.model.config
+        return (
+            (name, tensor)
+            for name, tensor in hf_names.named_tensors(self.model)
+            if not is_mtp_tensor(name, config.num_hidden_layers)
+        )
+
+    def export(self, folder: Path) -> None:
+        """Write the policy for transformers and vLLM: config, float32 safetensors, tokenizer.
+
+        A head goes beside the weights, in head.safetensors; adapters are merged into them, and also in adapter/.
+        """
+        save_policy(self.model, folder, tokenizer_from=self._model_path)
+        if self._policy.lora is not None:
+            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path))
+        if self.head is not None:
+            trainer_state.save_head(folder, self.head.state_dict())
+
+    def save(self, folder: Path, reference: Mapping[str, Tensor] | None) -> None:
+        """Write everything that a continuation needs into an existing folder.
+
+        The policy stands in policy/, moments, reference and head beside it (grpo/training/trainer_state.py); of a
+        policy with adapters these alone, in adapter/.
+        """
+        if self._policy.lora is not None:
+            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path))
+        else:
+            save_policy(self.model, folder / trainer_state.POLICY, tokenizer_from=self._model_path)
+        if self.head is not None:
+            trainer_state.save_head(folder, self.head.state_dict())
+        trainer_state.save(folder, dict(self.optimizer.state()), self.optimizer.steps, reference)
+
+    def load(self, folder: Path, with_reference: bool) -> dict[str, Tensor] | None:
+        """Go on from `save`; returns the reference's tensors, if there are such.
+
+        Raises:
+            BrokenRun: a file is missing or does not fit the policy or the recipe.
+        """
+        weights, state = trainer_state.load(folder, with_reference=with_reference)
+        head = None if self.head is None else trainer_state.load_head(folder)
+        try:
+            if self._policy.lora is not None:
+                load_adapter(self.model, folder / trainer_state.ADAPTER)
+            else:
+                hf_names.load_named_tensors(self.model, weights)
+            if self.head is not None and head is not None:
+                self.head.load_state_dict(head)
+            self.optimizer.load_state(state.moments, state.optimizer_steps)
+        except (ValueError, RuntimeError) as error:
+            raise trainer_state.broken(folder, error) from error
+        return state.reference
+
+    def _drop_gradients(self) -> None:
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+
+HEAD = "head"
+"""Prefix of a head's parameters among the trained ones."""
+
+
+def _recompute_layers(model: Any) -> None:
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    # transformers recomputes in training mode only. Nothing else depends on the mode: the attention refuses dropout.
+    model.train()

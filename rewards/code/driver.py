@@ -1,0 +1,107 @@
+"""Calls a function of a program, inside the sandbox: arguments come in, results go out, nothing is judged.
+
+    stdin   encode((source, entry point, [encode((args, kwargs)), …], seconds per call, report arguments?))
+    stdout  one frame per call: (number, "value", encode(result), encode((args, kwargs)) or None if unchanged)
+            or (number, "raised", names of the exception's classes, message)
+
+The program runs in this very process and may do to it what it likes: no expected value is here to be found, and
+frames that it forges are taken for its results, which are compared outside. Its own output goes to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from rewards.code.data import NotPlain, decode, encode, plain
+
+_MESSAGE_CHARS = 1000
+
+
+def main() -> None:
+    """Serve the request on stdin and leave, whatever the program left running."""
+    sys.stdin, sys.stdout = open(os.devnull), sys.stderr  # noqa: SIM115 (the program's, for as long as it runs)
+    source, entry_point, calls, seconds, report_arguments = decode(read_all(0))
+    channel = os.dup(1)
+    os.dup2(2, 1)
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    write, leave, alarm = os.write, os._exit, signal.setitimer
+
+    def send(*frame: Any) -> None:
+        data = memoryview(encode(frame))
+        while data:
+            data = data[write(channel, data) :]
+
+    # The alarm's default action ends the process. A program may turn it off; the harness has a bound of its own.
+    alarm(signal.ITIMER_REAL, seconds)
+    try:
+        function = load(source, entry_point)
+    except BaseException as error:
+        send(-1, "raised", *describe(error))
+        leave(0)
+        raise
+    for number, call in enumerate(calls):
+        alarm(signal.ITIMER_REAL, seconds)
+        send(number, *_call(function, call, report_arguments))
+    leave(0)
+
+
+def load(source: str, entry_point: str) -> Callable[..., Any]:
+    """Run the program as a module named `program`, and find the function in it: also as a method of `Solution`."""
+    module = types.ModuleType("program")
+    sys.modules["program"] = module
+    exec(compile(source, "program.py", "exec", dont_inherit=True), module.__dict__)
+    if entry_point not in module.__dict__ and "Solution" in module.__dict__:
+        method: Callable[..., Any] = getattr(module.__dict__["Solution"](), entry_point)
+        return method
+    function: Callable[..., Any] = module.__dict__[entry_point]
+    return function
+
+
+def _call(function: Callable[..., Any], call: bytes, report_arguments: bool) -> tuple[Any, ...]:
+    args, kwargs = plain(decode(call))
+    try:
+        value = function(*args, **kwargs)
+        try:
+            result = encode(value)
+        except NotPlain as error:
+            result = encode(unfit(str(error)))
+    except BaseException as error:
+        return ("raised", *describe(error))
+    after = None
+    if report_arguments:
+        try:
+            now = encode((args, kwargs), strict=True)
+            after = None if now == call else now
+        except NotPlain:
+            after = None
+    return "value", result, after
+
+
+def unfit(why: str) -> Any:
+    """In the place of a result that cannot be carried: an object that `encode` writes by the name of its class."""
+    return type(why, (), {})()
+
+
+def describe(error: BaseException) -> tuple[list[str], str]:
+    """Class names, the nearest first, and the message of an exception."""
+    names = [kind.__name__ for kind in type(error).__mro__]
+    try:
+        message = str(error)[:_MESSAGE_CHARS]
+    except BaseException:
+        message = ""
+    return names, message
+
+
+def read_all(fd: int) -> bytes:
+    """Everything up to the end of a descriptor."""
+    parts = []
+    while part := os.read(fd, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,243 @@
+"""What a program is tested with, read from a row of the data.
+
+Column `tests` (or `test`, `test_list`, `input_output`, or the reference answer), as JSON text or as it stands:
+
+    [{"stdin": "3 4\\n", "stdout": "7\\n"}]                              a program run on an input (also input, output)
+    [{"args": [3, 4], "kwargs": {}, "expected": 7}]                     calls of the function in column `entry_point`
+    {"inputs": ["3 4\\n"], "outputs": ["7\\n"]}                          the first, as APPS and TACO write it;
+    {"inputs": [[3, 4]], "outputs": [7], "fn_name": "add"}              and the second
+    ["assert add(3, 4) == 7"]                                           MBPP: one test a line
+    "def check(candidate):\\n    assert candidate(3, 4) == 7"             HumanEval
+
+Column `setup` (or `test_setup_code`) holds code that asserts and checks need; `language` the language, if it differs
+by row.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rewards.code.data import NotPlain, encode
+from rewards.rows import RewardRow
+
+TEST_COLUMNS = ("tests", "test", "test_list", "input_output")
+_SETUP_COLUMNS = ("setup", "test_setup_code")
+_ENTRY_COLUMNS = ("entry_point", "fn_name")
+
+
+class BadTests(ValueError):
+    """The row's tests are none of the forms above: the data's fault, not the program's."""
+
+
+@dataclass(frozen=True)
+class StdioTest:
+    """The whole program, run on an input."""
+
+    stdin: bytes
+    stdout: str
+
+
+@dataclass(frozen=True)
+class CallTest:
+    """One call of a function."""
+
+    call: bytes
+    """encode((args, kwargs))."""
+    expected: Any
+    or_expected: Any = None
+    """APPS wraps some results in a list of one: that one counts too. None: no other."""
+
+
+@dataclass(frozen=True)
+class CheckTest:
+    """Test code that calls the function and asserts."""
+
+    code: str
+    setup: str = ""
+
+
+Test = StdioTest | CallTest | CheckTest
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that is known of a row."""
+
+    language: str
+    tests: tuple[Test, ...]
+    entry_point: str = ""
+    given: str = ""
+    """Code in front of the completion (HumanEval's prompt), "" if there is none."""
+
+
+def read_problem(row: RewardRow, language: str = "python", given: str | None = None) -> Problem | None:
+    """The tests of a row; None if it has none.
+
+    Args:
+        row: columns as above.
+        language: of rows without a column `language`.
+        given: column with the code that stands in front of the completion. None: the question, if it is Python code
+            that defines the entry point.
+
+    Raises:
+        BadTests: names what is wrong.
+    """
+    columns = row.columns
+    found = _first(columns, TEST_COLUMNS) or row.answer
+    if found in (None, "", []):
+        return None
+    language = str(columns.get("language") or language).lower()
+    entry_point = str(_first(columns, _ENTRY_COLUMNS) or "")
+    value = _unpacked(found)
+    if value in ([], {}):
+        return None
+    if isinstance(value, Mapping):
+        entry_point = entry_point or str(value.get("fn_name") or "")
+    code = _given(row, given, entry_point)
+    setup = str(_first(columns, _SETUP_COLUMNS) or "")
+    tests, entry_point = _tests(value, entry_point, setup or code)
+    if language != "python" and not all(isinstance(test, StdioTest) for test in tests):
+        raise BadTests(f"calls and checks are for Python; a {language} program needs stdin and stdout")
+    return Problem(language, tests, entry_point, code)
+
+
+def _first(columns: Mapping[str, Any], names: Sequence[str]) -> Any:
+    return next((columns[name] for name in names if columns.get(name) not in (None, "", [])), None)
+
+
+def _unpacked(found: Any) -> Any:
+    """JSON text becomes what it says; any other text is test code."""
+    if not isinstance(found, str):
+        return found
+    try:
+        value = json.loads(found)
+    except (ValueError, RecursionError):
+        return found
+    return value if isinstance(value, list | dict) else found
+
+
+def _given(row: RewardRow, column: str | None, entry_point: str) -> str:
+    if column is not None:
+        value = row.columns.get(column)
+        if not isinstance(value, str):
+            raise BadTests(
+                f"column {column!r} holds {type(value).__name__}, expected the code that was given"
+            )
+        return value
+    for text in (row.columns.get("question"), row.columns.get("prompt"), row.prompt):
+        if isinstance(text, str) and entry_point and _defines(text, entry_point):
+            return text
+    return ""
+
+
+def _defines(text: str, name: str) -> bool:
+    try:
+        tree = ast.parse(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return False
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return any(isinstance(node, kinds) and node.name == name for node in tree.body)
+
+
+def _tests(value: Any, entry_point: str, setup: str) -> tuple[tuple[Test, ...], str]:
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, Mapping):
+        return _pairs(value, entry_point), entry_point
+    if not isinstance(value, Sequence) or not value:
+        raise BadTests(f"tests are {type(value).__name__}, expected a list")
+    if all(isinstance(item, str) for item in value):
+        entry_point = entry_point or _called(value, setup)
+        return tuple(CheckTest(item, setup) for item in value), entry_point
+    if not all(isinstance(item, Mapping) for item in value):
+        raise BadTests("tests must be all objects or all lines of code")
+    tests = tuple(_object(item) for item in value)
+    if any(isinstance(test, CallTest) for test in tests) and not entry_point:
+        raise BadTests("calls need the function's name in column entry_point")
+    return tests, entry_point
+
+
+def _object(item: Mapping[str, Any]) -> Test:
+    if "expected" in item:
+        args, kwargs = item.get("args", []), item.get("kwargs", {})
+        if not isinstance(args, Sequence) or isinstance(args, str) or not isinstance(kwargs, Mapping):
+            raise BadTests("args must be a list and kwargs an object")
+        return CallTest(_call(args, kwargs), item["expected"])
+    given = {
+        name: item.get(name, item.get(other)) for name, other in (("stdin", "input"), ("stdout", "output"))
+    }
+    if given["stdout"] is None:
+        raise BadTests(
+            f"a test has neither stdout nor expected; it has {', '.join(map(str, item)) or 'nothing'}"
+        )
+    return StdioTest(_text(given["stdin"]).encode(errors="surrogatepass"), _text(given["stdout"]))
+
+
+def _pairs(value: Mapping[str, Any], entry_point: str) -> tuple[Test, ...]:
+    inputs, outputs = value.get("inputs"), value.get("outputs")
+    if (
+        not isinstance(inputs, list)
+        or not isinstance(outputs, list)
+        or len(inputs) != len(outputs)
+        or not inputs
+    ):
+        raise BadTests("expected `inputs` and `outputs`, two lists of the same length")
+    pairs = zip(inputs, outputs, strict=True)
+    if not entry_point:
+        return tuple(StdioTest(_text(i).encode(errors="surrogatepass"), _text(o)) for i, o in pairs)
+    return tuple(
+        CallTest(
+            _call(args if isinstance(args, list) else [args], {}),
+            out,
+            out[0] if isinstance(out, list) and len(out) == 1 else None,
+        )
+        for args, out in pairs
+    )
+
+
+def _call(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    try:
+        return encode((tuple(args), dict(kwargs)), strict=True)
+    except NotPlain as error:
+        raise BadTests(f"an argument {error}") from None
+
+
+def _text(value: Any) -> str:
+    """APPS holds some inputs as lists of lines."""
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _called(lines: Sequence[str], setup: str) -> str:
+    """The function that asserts test: the first call of a name that neither Python nor the setup knows."""
+    try:
+        known = {*vars(builtins), *_names(ast.parse(setup))}
+        calls = [
+            node.func.id
+            for line in lines
+            for node in ast.walk(ast.parse(line))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        ]
+    except (ValueError, SyntaxError, RecursionError) as error:
+        raise BadTests(f"the test code cannot be read: {error}") from None
+    name = next((call for call in calls if call not in known), None)
+    if name is None:
+        raise BadTests("the function's name is not given; set column entry_point")
+    return name
+
+
+def _names(tree: ast.Module) -> set[str]:
+    """Names that a module binds at its margin by def, class or import."""
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found.update(alias.asname or alias.name for alias in node.names)
+    return found

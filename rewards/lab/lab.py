@@ -1,0 +1,239 @@
+"""The reward laboratory: is a reward fit to train with? `grpo reward try PLUGIN --data cases.jsonl`.
+
+    report = try_reward("my_rewards.py:exact", Path("cases.jsonl"))
+    report.passed, report.checks
+
+Everything is scored in reward hosts, as in training: a plug-in that hangs, crashes or lies costs its rows. One host
+gives the first scores, the repetition, another order and other batches; two fresh ones run at the same time; one
+more runs the reward in threads. What is checked stands in `checks.MEANINGS`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rewards.errors import RewardLoadError
+from rewards.hosts.pool import HostPool, HostSpec
+from rewards.lab.cases import Case, Judges, Scores, gold_cases, make_cases, template_text
+from rewards.lab.checks import (
+    MEANINGS,
+    Check,
+    all_pass,
+    judge_deadline,
+    judge_tidy,
+    judge_values,
+    judge_verdicts,
+    tables,
+)
+from rewards.lab.rows import FOR_ANSWERS, FOR_OWN, SLOT, TEMPLATES, LabData, LabRow, read_data
+from rewards.lab.stability import by_group, stability, threaded_spec
+from rewards.registry import BUILTINS
+from rewards.rows import RewardRow
+from rewards.types import Score
+
+_VALUE_CHECKS = (
+    "gold", "perturbed", "labels", "empty", "garbled", "truncated", "echo", "contained", "padding", "hedged", "sums",
+    "tags",
+)  # fmt: skip
+_FIRST_BUDGET_S = 60.0
+"""For the first scores. What a slow reward does not get to is said."""
+_PROBE_ROWS = 6
+_MAX_TIMEOUTS = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a reward is tried."""
+
+    params: Mapping[str, Any]
+    judges: Judges | None = None
+    """None: what the registry says of a built-in reward, "answer" for a plug-in."""
+    template: str = "auto"
+    """Of `rows.TEMPLATES`, or a text with {answer}; "auto": the first in which right answers score."""
+    timeout_s: float = 10.0
+    max_rows: int = 32
+    scores: Scores = field(default_factory=Scores)
+
+
+@dataclass(frozen=True)
+class LabReport:
+    """What was found."""
+
+    reward: str
+    style: str
+    judges: str
+    rows: int
+    templates: Mapping[str, str]
+    """Name or text of the template by kind of row: "answers", "own completions"."""
+    checks: tuple[Check, ...]
+    verdicts: Mapping[str, int]
+    rows_per_s: float | None
+    slowest_s: float | None
+    cases: int = 0
+    """Completions made of the rows …"""
+    tried: int = 0
+    """… and those scored; fewer if the reward is slow or hangs."""
+
+    @property
+    def passed(self) -> bool:
+        """True if no check failed; warnings do not count."""
+        return all_pass(self.checks)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**vars(self), "passed": self.passed, "checks": tables(self.checks)}
+
+
+def try_reward(name: str, data: Path, options: Options) -> LabReport:
+    """Run every check that applies.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a template or a parameter of the laboratory is wrong.
+    """
+    if options.template != "auto":
+        template_text(options.template)
+    judges: Judges = options.judges or (BUILTINS[name].judges if name in BUILTINS else "answer")
+    found = read_data(data, options.max_rows)
+    checks = [_data_check(found)]
+    if not found.rows and not found.labelled:
+        return LabReport(name, "", judges, 0, {}, tuple(checks), {}, None, None)
+    spec = HostSpec(name, options.params, options.timeout_s, gives_up=True)
+    with ThreadPoolExecutor(4) as threads:
+        pools = [HostPool(spec, 1) for _ in range(3)]
+        threaded = HostPool(threaded_spec(spec), 1)
+        loading = [threads.submit(pool.start) for pool in (*pools, threaded)]
+        try:
+            loading[0].result()
+        except RewardLoadError as error:
+            for future in loading:
+                future.exception()
+            _close((*pools, threaded))
+            check = Check("loads", "fail", 1, 1, str(error))
+            return LabReport(name, "", judges, len(found.rows), {}, (check, *checks), {}, None, None)
+        try:
+            return _tried(name, found, judges, options, pools, threaded, loading[1:], threads, checks)
+        finally:
+            for future in loading:
+                future.exception()
+            _close((*pools, threaded))
+
+
+def _tried(
+    name: str,
+    found: LabData,
+    judges: Judges,
+    options: Options,
+    pools: Sequence[HostPool],
+    threaded: HostPool,
+    loading: Sequence[Future[None]],
+    threads: ThreadPoolExecutor,
+    checks: list[Check],
+) -> LabReport:
+    pool = pools[0]
+    templates, named = choose_templates(found.rows, pool.score, options, judges)
+    cases = make_cases(found.rows, found.labelled, templates, judges, options.scores)
+    scores, seconds = _first_scores(pool, cases)
+    checks = [Check("loads", "pass", detail=f"{pool.style} signature"), *checks]
+    checks += [judge_values(check, cases, scores) for check in _VALUE_CHECKS]
+    checks.append(judge_verdicts(cases, scores, is_graded=judges == "value"))
+    judged = [score for score in scores if score is not None]
+    slowest = _slowest(pool, cases, scores)
+    per = "row" if pool.is_row_wise else "call (all completions of a question)"
+    checks.append(judge_deadline(cases, scores, slowest, options.timeout_s, per))
+    checks.append(judge_tidy(pool.calls, pool.untidy))
+    if sum(score.verdict == "timeout" for score in judged) < _MAX_TIMEOUTS:
+        for future in loading:
+            future.result()
+        checks += stability(pools, threaded, threads, cases, scores, seconds / max(len(judged), 1))
+    order = list(MEANINGS)
+    rated = judged and seconds > 0
+    return LabReport(
+        reward=name,
+        style=pool.style,
+        judges=judges,
+        rows=len(found.rows) + len(found.labelled),
+        templates=named,
+        checks=tuple(sorted(checks, key=lambda check: order.index(check.name))),
+        verdicts={v: sum(s.verdict == v for s in judged) for v in ("ok", "abstain", "timeout", "error")},
+        rows_per_s=len(judged) / seconds if rated else None,
+        slowest_s=slowest,
+        cases=len(cases),
+        tried=len(judged),
+    )
+
+
+def choose_templates(
+    rows: Sequence[LabRow],
+    score: Callable[[Sequence[RewardRow]], list[Score]],
+    options: Options,
+    judges: Judges,
+) -> tuple[dict[bool, str], dict[str, str]]:
+    """The template in which the first rows' right answers score most, by `LabRow.is_own`; and its name, to be shown.
+
+    Rewards read answers from tags, from boxes or from bare text: which one is the user's choice and not a fault.
+    """
+    templates = {False: TEMPLATES[FOR_ANSWERS[0]], True: SLOT}
+    named: dict[str, str] = {}
+    for is_own, names in ((False, FOR_ANSWERS), (True, FOR_OWN)):
+        some = [row for row in rows if row.is_own == is_own][:_PROBE_ROWS]
+        if not some:
+            continue
+        best, name = -1, names[0]
+        candidates: tuple[str, ...] = names if options.template == "auto" and judges != "value" else ()
+        if options.template != "auto":
+            name = options.template
+        for candidate in candidates:
+            probe = gold_cases(some, dict.fromkeys((True, False), TEMPLATES[candidate]), options.scores.right)
+            found = score([case.row for case in probe])
+            right = sum(s.total is not None and abs(s.total - options.scores.right) < 1e-6 for s in found)
+            if right > best:
+                best, name = right, candidate
+            if right == len(some) or any(s.verdict == "timeout" for s in found):
+                break
+        templates[is_own] = template_text(name)
+        named["own completions" if is_own else "answers"] = name
+    return templates, named
+
+
+def _first_scores(pool: HostPool, cases: Sequence[Case]) -> tuple[list[Score | None], float]:
+    """Scores of all cases, one call for each question as in training; stops after three timeouts, or a minute."""
+    scores: list[Score | None] = [None] * len(cases)
+    started = time.perf_counter()
+    timeouts = 0
+    for part in by_group(cases):
+        for at, score in zip(part, pool.score([cases[at].row for at in part]), strict=True):
+            scores[at] = score
+            timeouts += score.verdict == "timeout"
+        if timeouts >= _MAX_TIMEOUTS or time.perf_counter() - started > _FIRST_BUDGET_S:
+            break
+    return scores, time.perf_counter() - started
+
+
+def _slowest(pool: HostPool, cases: Sequence[Case], scores: Sequence[Score | None]) -> float:
+    """Seconds of the slowest row, or of the slowest call of a list-wise reward."""
+    if pool.is_row_wise:
+        return max((score.seconds for score in scores if score is not None), default=0.0)
+    calls = ([scores[at] for at in part] for part in by_group(cases))
+    return max((sum(score.seconds for score in call if score is not None) for call in calls), default=0.0)
+
+
+def _data_check(found: LabData) -> Check:
+    usable = len(found.rows) + len(found.labelled)
+    detail = f"{usable:,} of them used"
+    if found.faults:
+        detail += "; " + "; ".join(found.faults[:3])
+        if len(found.faults) > 3:
+            detail += f"; and {len(found.faults) - 3:,} more"
+    return Check("data", "pass" if usable and not found.faults else "fail", usable + len(found.faults),
+                 len(found.faults), detail)  # fmt: skip
+
+
+def _close(pools: Sequence[HostPool]) -> None:
+    for pool in pools:
+        pool.close()

@@ -1,0 +1,1 @@
+"""The reward `accuracy`: whether a final answer equals the reference, by value."""

@@ -1,0 +1,259 @@
+"""Reward `accuracy`: 1 if the final answer equals the reference, else 0 (R1's rule-based accuracy for mathematics).
+
+Runs in a reward host: a row that hangs is killed from outside. Inside, three lines of defence keep that rare: size
+guards before any parser, a budget of processor time per comparison, and strictness (what is not understood is
+compared as text).
+
+A bare reference, `\\boxed{…}` and `$…$` mean the same. A list of numbers or expressions asks for all of them (in
+any order); a list of equal spellings, or one with words in it, for any one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from rewards.math.answer import committed_answer
+from rewards.math.compare import DIFFERENT, SAME, compare, speaks_of_bases
+from rewards.math.numbers import read_integer
+from rewards.math.parse import parse
+from rewards.math.question import asks_for, asks_for_another
+from rewards.math.symbolic import Refused
+from rewards.math.text import clean, has_hidden_characters, is_reordered, occurs_in, regrouped
+from rewards.math.values import Based, Expression, Group, Quantity, Value, Words
+from rewards.rows import RewardRow
+from rewards.text.extract import boxes
+from rewards.types import Score
+from rewards.values import failed
+
+_CPU_BUDGET_S = 0.8
+_PROMPT_CHARS = 20_000
+_ARITHMETIC = re.compile(r"[0-9.,+\-*/()\s{}^]|\\(?:cdot|times|div|frac)(?![A-Za-z])")
+_OPERATION = re.compile(r"!|\^|\\(?:sqrt|binom|gcd|lcm|log|ln|lfloor|lceil|max|min|sin|cos|tan)(?![A-Za-z])")
+_ROUNDING = re.compile(
+    r"\bround|nearest|approximat|estimat|\babout\b|decimal places|significant|近似|约|保留|精确到",
+    re.IGNORECASE,
+)
+
+
+class OutOfTime(BaseException):
+    """The comparison used up its processor time. No `Exception`, so that SymPy's handlers let it pass."""
+
+
+def accuracy(row: RewardRow, cpu_budget_s: float = _CPU_BUDGET_S) -> Score:
+    """1.0 or 0.0; abstains without a reference; `timeout` if the comparison ran out of processor time."""
+    if (
+        row.answer is None
+        or row.answer == []
+        or (isinstance(row.answer, str) and not row.answer.strip(" \t\r\n$"))
+    ):
+        return failed("abstain", "no reference answer")
+    fault = _reference_fault(row.answer)
+    if fault:
+        return failed("error", fault)
+    answer, reason = committed_answer(row.completion)
+    if answer is None:
+        return Score(0.0, reason=reason)
+    try:
+        with _budget(cpu_budget_s):
+            correct, reason = is_correct(row.answer, answer, row.prompt)
+    except OutOfTime:
+        return failed("timeout", f"comparing took more than {cpu_budget_s:g} s of processor time")
+    except Refused as refused:
+        return Score(0.0, reason=f"not compared: {refused}")
+    except (RecursionError, MemoryError) as error:
+        return Score(0.0, reason=f"not compared: {type(error).__name__}")
+    return Score(1.0 if correct else 0.0, reason=reason)
+
+
+def warm_up() -> None:
+    """Load the symbolic parser now: it takes seconds, which no row's budget should pay."""
+    logging.getLogger("math_verify").setLevel(
+        logging.ERROR
+    )  # it warns that its SIGALRM deadline is off: ours holds
+    with contextlib.suppress(Refused):
+        is_correct(r"\frac{x+1}{2}", r"\frac{1}{2} + \frac{x}{2}")
+        is_correct(r"\sqrt{8}", r"2\sqrt{2}")
+
+
+def is_correct(reference: Any, answer: str, prompt: str = "") -> tuple[bool, str]:
+    """Does `answer` (the extracted text) equal `reference`? With a reason if not. Raises Refused, OutOfTime."""
+    plain = read_integer(answer.strip())
+    if plain is not None and (expected := _plain_integer(reference)) is not None:
+        return plain == expected, ""
+    if has_hidden_characters(answer.strip().strip("\ufeff\u200b")):
+        return False, "invisible characters in the answer"
+    prompt = prompt[-_PROMPT_CHARS:]
+    text = clean(answer)
+    if (named := re.match(r"([A-Za-z])\s*=", text)) and asks_for_another(named[1], prompt):
+        return False, f"the question does not ask for {named[1]}"
+    candidate = parse(_value_asked_for(text, prompt))
+    level = DIFFERENT
+    for text_of_reference, value in _references(reference):
+        level = max(level, _compared(text_of_reference, value, text, candidate, prompt))
+        if level == SAME:
+            return True, ""
+    if level == DIFFERENT:
+        return False, ""
+    if _echoes(text, candidate, prompt) or _is_undone(reference, candidate, prompt):
+        return False, "the answer only repeats the question"
+    return True, ""
+
+
+def _plain_integer(reference: Any) -> int | None:
+    if isinstance(reference, str):
+        return read_integer(reference.strip())
+    return reference if isinstance(reference, int) and not isinstance(reference, bool) else None
+
+
+def _reference_fault(reference: Any) -> str:
+    if (isinstance(reference, float) and reference != reference) or reference in (
+        float("inf"),
+        float("-inf"),
+    ):
+        return f"reference answer is {reference}"
+    if isinstance(reference, str | int | float):
+        return ""
+    if isinstance(reference, list) and all(isinstance(item, str | int | float) for item in reference):
+        return ""
+    return f"reference answer is {type(reference).__name__}, expected string, number or a list of them"
+
+
+def _references(reference: Any) -> Iterator[tuple[str, Value]]:
+    """The values that count as correct."""
+    if not isinstance(reference, list):
+        text = clean(_spelled(reference))
+        yield text, parse(text)
+        return
+    texts = [clean(_spelled(item)) for item in reference]
+    values = [parse(text) for text in texts]
+    has_words = any(isinstance(value, Words) for value in values)
+    if len(values) == 1 or has_words or all(compare(values[0], value) for value in values[1:]):
+        yield from zip(texts, values, strict=True)
+    else:
+        yield ", ".join(texts), Group("", tuple(values))
+
+
+def _spelled(reference: Any) -> str:
+    if isinstance(reference, bool):
+        return str(reference)
+    if isinstance(reference, float):
+        return repr(int(reference)) if reference.is_integer() and abs(reference) < 1e15 else repr(reference)
+    text = str(reference)
+    found = boxes(text)
+    return found[-1].body if len(found) == 1 else text
+
+
+def _compared(reference_text: str, reference: Value, text: str, candidate: Value, prompt: str) -> int:
+    if text == reference_text and text:
+        return SAME
+    if _says_approximately(text) and not (_is_rounded(reference) or _ROUNDING.search(prompt)):
+        return DIFFERENT
+    if isinstance(reference, Based) and text.upper() == reference.digits and speaks_of_bases(prompt):
+        return SAME  # 2A: by itself two amperes
+    level = compare(reference, candidate, prompt)
+    if not level:
+        level = _compared_regrouped(reference_text, reference, text, candidate, prompt)
+    if (
+        not level
+        and isinstance(reference, Quantity)
+        and re.fullmatch(r"\(-?[0-9]{1,3}(?:,[0-9]{3})+\)", text)
+    ):
+        level = compare(
+            reference, parse(text[1:-1]), prompt
+        )  # "(1,234)" is a pair, unless a number is asked for
+    if not level and ("," in text or "," in reference_text):  # "100,200,300" is a number or a list: take both
+        spaced = [parse(re.sub(r",(?=\S)", ", ", t)) for t in (reference_text, text)]
+        if (
+            isinstance(spaced[0], Group)
+            and isinstance(spaced[1], Group)
+            and not isinstance(reference, Quantity)
+        ):
+            level = compare(spaced[0], spaced[1], prompt)
+    return level
+
+
+def _says_approximately(text: str) -> bool:
+    return re.search(r"\\approx(?![A-Za-z])", text) is not None
+
+
+def _is_rounded(reference: Value) -> bool:
+    return isinstance(reference, Quantity) and reference.number.form in ("decimal", "scientific")
+
+
+def _compared_regrouped(
+    reference_text: str, reference: Value, text: str, candidate: Value, prompt: str
+) -> int:
+    """12,34,567 (Indian), 1.234.567 (European) and 1'234'567 are numbers where the other side is one."""
+    if isinstance(reference, Quantity) and (plain := regrouped(text)):
+        return compare(reference, parse(plain), prompt)
+    if isinstance(candidate, Quantity) and (plain := regrouped(reference_text)):
+        return compare(parse(plain), candidate, prompt)
+    return DIFFERENT
+
+
+def _value_asked_for(text: str, prompt: str) -> str:
+    """The right side of "m + n = 113" if the question wants m + n; else `text`."""
+    left, equals, right = text.partition("=")
+    return right.strip() if equals and right.strip() and asks_for(left, prompt) else text
+
+
+def _echoes(text: str, candidate: Value, prompt: str) -> bool:
+    """The answer is a piece of the question, or its numbers put together without doing the sum."""
+    if not prompt:
+        return False
+    question = clean(prompt)
+    if occurs_in(text, question) or is_reordered(text, question):
+        return True
+    if not isinstance(candidate, Expression) or _ARITHMETIC.sub("", candidate.latex):
+        return False
+    used = _numbers(candidate.latex)
+    return len(used) > 1 and set(used) <= _numbers_asked(prompt) and _is_sum(candidate.latex)
+
+
+def _is_undone(reference: Any, candidate: Value, prompt: str) -> bool:
+    """A root, power, factorial, … of the question's numbers, where the answer is a plain number."""
+    if not prompt or not isinstance(candidate, Expression) or not _OPERATION.search(candidate.latex):
+        return False
+    value = None if isinstance(reference, list) else parse(clean(_spelled(reference)))
+    used = _numbers(candidate.latex)
+    return isinstance(value, Quantity) and bool(used) and set(used) <= _numbers_asked(prompt)
+
+
+def _numbers(text: str) -> list[str]:
+    return re.findall(r"[0-9]+(?:\.[0-9]+)?", text)
+
+
+def _numbers_asked(prompt: str) -> set[str]:
+    powers = (("2", r"square|平方"), ("3", r"cube|立方"), ("1", r"root|根"))
+    return set(_numbers(prompt)) | {power for power, word in powers if re.search(word, prompt, re.I)}
+
+
+def _is_sum(latex: str) -> bool:
+    """True if numbers are joined by an operator, so that something was left to compute."""
+    return re.search(r"[0-9)}]\s*(?:[+*/^-]|\\(?:cdot|times|div))", latex) is not None
+
+
+@contextlib.contextmanager
+def _budget(seconds: float) -> Iterator[None]:
+    """Raise OutOfTime in the block after `seconds` of processor time; again and again, should someone swallow it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signals here; the host's deadline still holds
+        return
+
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        raise OutOfTime
+
+    previous = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 0.2)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)

@@ -1,0 +1,267 @@
+"""Is a candidate's value the reference's? DIFFERENT, EQUAL (by mathematics) or SAME (the very literal).
+
+The difference between EQUAL and SAME tells an echo of the question from an answer. Strict in doubt: a false
+positive teaches, a false negative only costs a sample.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+
+from rewards.math import symbolic
+from rewards.math.numbers import Numeral
+from rewards.math.quantity import BASE_NAMES
+from rewards.math.question import may_name
+from rewards.math.relations import FLIPPED, in_order, interval, is_solved, letter_of, unnamed
+from rewards.math.scalars import DIFFERENT, EQUAL, SAME, expressions, latex_of, quantities
+from rewards.math.values import (
+    Based,
+    Clock,
+    Day,
+    Expression,
+    Group,
+    Matrix,
+    Measured,
+    Quantity,
+    Ratio,
+    Relation,
+    Union,
+    Value,
+    Words,
+)
+
+__all__ = ["DIFFERENT", "EQUAL", "SAME", "compare"]
+
+_BASE_WORDS = re.compile(r"\bbase\b|binary|octal|hexadecimal|进制", re.IGNORECASE)
+_BASES = BASE_NAMES | {"binary": 2, "octal": 8, "decimal": 10, "hexadecimal": 16}
+_ASKED_BASE = re.compile(
+    r"\b(?:in|to|into|as)\s+(?:a\s+)?(?:base[- ]?)?(\d+|" + "|".join(_BASES) + r")\b(?!\s*[a-z]*\s*to\b)",
+    re.IGNORECASE,
+)
+_RATIO_WORDS = re.compile(r"\bratios?\b|\bproportion|比", re.IGNORECASE)
+_SPELLINGS = {
+    spelling: spellings[0]
+    for spellings in (
+        ("does not exist", "dne", "doesn't exist", "不存在"),
+        ("no solution", "no solutions", "there is no solution", "there are no solutions", "无解", "没有解"),
+        ("undefined", "not defined", "无定义", "未定义"),
+    )
+    for spelling in spellings
+}
+_ARTICLE = re.compile(r"^(?:the|a|an)\s+", re.IGNORECASE)
+_MAX_ITEMS = 64
+
+
+def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
+    """DIFFERENT, EQUAL or SAME. Raises `symbolic.Refused` if an expression is too large to compare."""
+    letters = letter_of(reference), letter_of(candidate)
+    if None not in letters and letters[0] != letters[1]:
+        return DIFFERENT
+    reference, candidate = unnamed(interval(reference), interval(candidate))
+    reference, candidate = interval(reference), interval(candidate)
+    match reference, candidate:
+        case Quantity(), Quantity():
+            return quantities(reference, candidate, prompt)
+        case Based(), Based():
+            return SAME if reference == candidate else DIFFERENT
+        case Based(), Quantity():
+            plain = str(candidate.number.value) == reference.digits and candidate.unit is None
+            return SAME if plain and speaks_of_bases(prompt) else DIFFERENT
+        case Quantity(unit=None, is_percent=False), Based():
+            same_digits = str(reference.number.value) == candidate.digits
+            return SAME if same_digits and candidate.base == _asked_base(prompt) else DIFFERENT
+        case Clock(), Clock():
+            level = _clocks(reference, candidate)
+            if not level and _RATIO_WORDS.search(prompt):  # 10:15 is 20:30 as a ratio alone
+                return _ratios(_as_ratio(reference), _as_ratio(candidate), prompt)
+            return level
+        case Day(), Day():
+            return SAME if reference == candidate else DIFFERENT
+        case Ratio(), Ratio():
+            return _ratios(reference, candidate, prompt)
+        case Ratio(), Clock():
+            return _ratios(reference, _as_ratio(candidate), prompt)
+        case Clock(), Ratio() if _RATIO_WORDS.search(prompt):
+            return _ratios(_as_ratio(reference), candidate, prompt)
+        case Matrix(), Matrix():
+            return _matrices(reference, candidate, prompt)
+        case (Matrix(), Group()) | (Group(), Matrix()):
+            return _matrices(_as_matrix(reference), _as_matrix(candidate), prompt)
+        case Union(), Union():
+            return _unordered(reference.parts, candidate.parts, prompt)
+        case Group(), Group():
+            return _groups(reference, candidate, prompt)
+        case Group(brackets="{}", items=(only,)), _:
+            return min(compare(only, candidate, prompt), EQUAL)
+        case _, Group(brackets="{}", items=(only,)):
+            return min(compare(reference, only, prompt), EQUAL)
+        case Measured(), Measured():
+            same_unit = (
+                reference.unit.dims == candidate.unit.dims and reference.unit.factor == candidate.unit.factor
+            )
+            return compare(reference.value, candidate.value, prompt) if same_unit else DIFFERENT
+        case Measured(), Expression() | Quantity(unit=None):
+            return compare(reference.value, candidate, prompt)
+        case Expression() | Quantity(unit=None), Measured():
+            return (
+                compare(reference, candidate.value, prompt) if may_name(candidate.unit, prompt) else DIFFERENT
+            )
+        case Relation(), Relation():
+            return _relations(reference, candidate, prompt)
+        case (Expression() | Quantity(), Expression() | Quantity()):
+            return expressions(reference, candidate)
+        case Words(), Words():
+            return SAME if _folded(reference.text) == _folded(candidate.text) != "" else DIFFERENT
+    return DIFFERENT
+
+
+def speaks_of_bases(prompt: str) -> bool:
+    """True if the question is about numerals in some base."""
+    return _BASE_WORDS.search(prompt) is not None
+
+
+def _asked_base(prompt: str) -> int:
+    """Base that the question wants the number in; ten if it does not speak of bases."""
+    match = _ASKED_BASE.search(prompt)
+    if match is None:
+        return 0 if re.search(r"\bbase\b|进制", prompt) else 10
+    name = match[1].lower()
+    return int(name) if name.isdigit() else _BASES.get(name, 0)
+
+
+def _clocks(reference: Clock, candidate: Clock) -> int:
+    if (reference.minute, reference.second) != (candidate.minute, candidate.second):
+        return DIFFERENT
+    if reference.half and not candidate.half and reference.hour == candidate.hour:
+        return SAME
+    return SAME if _hour(reference) == _hour(candidate) else DIFFERENT
+
+
+def _hour(clock: Clock) -> int:
+    if not clock.half:
+        return clock.hour
+    return clock.hour % 12 + (12 if clock.half == "pm" else 0)
+
+
+def _as_ratio(value: Clock) -> Ratio:
+    """10:15 read as a time is also a ratio; with am or pm or seconds it is none, and equals no ratio."""
+    if value.half or value.second:
+        return Ratio(())
+    numbers = (Numeral(Fraction(n), "integer") for n in (value.hour, value.minute))
+    return Ratio(tuple(Quantity(number) for number in numbers))
+
+
+def _ratios(reference: Ratio, candidate: Ratio, prompt: str) -> int:
+    a, b = reference.parts, candidate.parts
+    if len(a) != len(b) or not a:
+        return DIFFERENT
+    level = _ordered(a, b, prompt)
+    if level:
+        return level
+    numbers = [part.number.value for part in (*a, *b) if isinstance(part, Quantity)]
+    if len(numbers) != 2 * len(a) or 0 in numbers:
+        return DIFFERENT
+    scale = numbers[0] / numbers[len(a)]
+    return (
+        EQUAL
+        if all(x == scale * y for x, y in zip(numbers[: len(a)], numbers[len(a) :], strict=True))
+        else DIFFERENT
+    )
+
+
+def _as_matrix(value: Value) -> Matrix:
+    """(1, 2) is the column of 1 and 2, [[1, 2], [3, 4]] is a matrix by rows; anything else is none."""
+    if isinstance(value, Matrix):
+        return Matrix(tuple(zip(*value.rows, strict=True))) if len(value.rows) == 1 else value
+    if not isinstance(value, Group) or value.brackets not in ("()", "[]"):
+        return Matrix(())
+    rows = [item.items for item in value.items if isinstance(item, Group) and item.brackets in ("()", "[]")]
+    if not rows:
+        return Matrix(tuple((item,) for item in value.items))
+    is_matrix = (
+        value.brackets == "[]" and len(rows) == len(value.items) and len({len(row) for row in rows}) == 1
+    )
+    return Matrix(tuple(rows)) if is_matrix else Matrix(())
+
+
+def _matrices(reference: Matrix, candidate: Matrix, prompt: str) -> int:
+    if not reference.rows or [len(row) for row in reference.rows] != [len(row) for row in candidate.rows]:
+        return DIFFERENT
+    flat = [[cell for row in matrix.rows for cell in row] for matrix in (reference, candidate)]
+    return _ordered(flat[0], flat[1], prompt)
+
+
+def _groups(reference: Group, candidate: Group, prompt: str) -> int:
+    a, b = reference.brackets, candidate.brackets
+    if a == b:
+        if a == "{}":  # what a set names twice it holds once
+            a_items, b_items = (tuple(dict.fromkeys(g.items)) for g in (reference, candidate))
+            return _unordered(a_items, b_items, prompt)
+        if a in ("", "&"):
+            return _unordered(reference.items, candidate.items, prompt)
+        return _ordered(reference.items, candidate.items, prompt)
+    if {a, b} == {"{}", ""}:
+        return _unordered(reference.items, candidate.items, prompt)
+    is_interval = (
+        len(reference.items) == 2 and "[" in a + b
+    )  # [1, 2] written without brackets lost its meaning
+    if "" in (a, b) and {a, b} <= {"", "()", "[]"} and not is_interval:
+        first, second = (in_order(group) for group in (reference, candidate))
+        return _ordered(first.items, second.items, prompt)  # type: ignore[union-attr]
+    return DIFFERENT
+
+
+def _ordered(a: Sequence[Value], b: Sequence[Value], prompt: str) -> int:
+    if len(a) != len(b):
+        return DIFFERENT
+    level = SAME
+    for x, y in zip(a, b, strict=True):
+        level = min(level, compare(x, y, prompt))
+        if not level:
+            return DIFFERENT
+    return level
+
+
+def _unordered(a: Sequence[Value], b: Sequence[Value], prompt: str) -> int:
+    """Each item has its own partner. Equality is transitive, so the first partner found will do."""
+    if len(a) != len(b) or len(a) > _MAX_ITEMS:
+        return DIFFERENT
+    level, left = SAME, list(b)
+    for x in a:
+        for y in left:
+            if found := compare(x, y, prompt):
+                level = min(level, found)
+                left.remove(y)
+                break
+        else:
+            return DIFFERENT
+    return level
+
+
+def _relations(reference: Relation, candidate: Relation, prompt: str) -> int:
+    if reference.operators == candidate.operators and (
+        level := _ordered(reference.parts, candidate.parts, prompt)
+    ):
+        return level
+    if len(reference.operators) != 1 or len(candidate.operators) != 1:
+        return DIFFERENT
+    if is_solved(reference) and not is_solved(candidate):
+        return DIFFERENT  # 2x = 10 is not the answer yet
+    sides = [latex_of(side) for side in (*reference.parts, *candidate.parts)]
+    if any(side is None for side in sides):
+        return DIFFERENT
+    a, b, c, d = (side or "" for side in sides)
+    first, second = reference.operators[0], candidate.operators[0]
+    if first == second and first in ("=", "!=", *FLIPPED):
+        return EQUAL if symbolic.proportional(a, b, c, d, positive=first in FLIPPED) else DIFFERENT
+    if FLIPPED.get(first) == second:
+        return EQUAL if symbolic.proportional(a, b, d, c, positive=True) else DIFFERENT
+    return DIFFERENT
+
+
+def _folded(text: str) -> str:
+    text = " ".join(text.casefold().split()).strip(" .,!:;'\"()[]")
+    text = _ARTICLE.sub("", text)
+    return _SPELLINGS.get(text, text)

@@ -1,0 +1,202 @@
+"""What a question asks for: the unit or the counted thing that an answer to it may name.
+
+    "How many girls are in the class of 18 boys?"      girls, not boys
+    "… the area, in square centimeters"                 cm², neither m² nor cm
+    "What is the average speed?"                        a length over a time
+
+Asked only when the reference leaves its unit out, so that the question alone says which one is right.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from rewards.math.units import COUNT_WORDS_ZH, CURRENCIES, Unit, parse_unit, singular, units_in
+
+_HOW_MANY = re.compile(r"\bhow many\b", re.IGNORECASE)
+_NUMBER_OF = re.compile(
+    r"(?:\bfind|\bwhat(?:'s| is| was)|\bcompute|\bcalculate|\bdetermine)\s+the\s+(?:[a-z]+\s+)?number of\b",
+    re.IGNORECASE,
+)
+_STOP = frozenset(
+    """are is was were do does did will would can could should must shall may might has have had am be in on at for by
+    with from to if when then that who which such there than as so and or the a an his her their its my our your this
+    these those he she it they we you i""".split()
+)
+_SENTENCE_END = re.compile(
+    r"(?<=[.?!])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)\s+|(?<=[。？！])"
+)
+_UNIT_FOLLOWS = re.compile(r"\b(?:in|into|to)\s+$", re.IGNORECASE)
+_HOW_MANY_ZH = re.compile(r"(?:多少|几)(?:个)?([\u4e00-\u9fff]{1,6})")
+_UNIT_ZH = re.compile(r"单位[:：是为]\s*([^\s)）,，。]{1,8})")
+_QUANTITY = re.compile(
+    r"(?:what(?:'s|\s+is|\s+was|\s+are|\s+will\s+be)|find|compute|calculate|determine|give)\s+"
+    r"(?:the|its|his|her|their|this|that)\s+(?:(?!number|cost|price)[a-z]+\s+){0,3}?"
+    r"(area|volume|perimeter|circumference|length|width|height|radius|diameter|distance|depth|speed|velocity"
+    r"|acceleration|probability|ratio|slope)s?\b",
+    re.IGNORECASE,
+)
+_VARIABLE = re.compile(
+    r"(?:\b[Ff]ind|\b[Cc]ompute|\b[Cc]alculate|\b[Dd]etermine|\b[Ww]hat\s+is|\b[Ss]olve\s+for|\bvalues?\s+of|求)\s*"
+    r"(?:(?:the|all)\s+)?(?:(?:possible\s+)?values?\s+of\s+)?\$?([A-Za-z])\$?(?=[\s.,?!;。，]|$)(?!\s*[-+*/^=<>(])"
+)
+_LENGTH, _SPEED = (("length", 1),), (("length", 1), ("time", -1))
+_DIMS: dict[str, tuple[tuple[tuple[str, int], ...], ...]] = {
+    "area": ((("length", 2),),),
+    "volume": ((("length", 3),),),
+    "length": (_LENGTH, (("time", 1),)),
+    **dict.fromkeys(
+        "perimeter circumference width height radius diameter distance depth".split(), (_LENGTH,)
+    ),
+    "speed": (_SPEED,),
+    "velocity": (_SPEED,),
+    "acceleration": ((("length", 1), ("time", -2)),),
+    **dict.fromkeys("probability ratio slope".split(), ()),
+}
+"""What the units of a quantity can be made of; nothing for a pure number."""
+_DOUBTFUL = {
+    "kelvin": r"kelvin|temperature|温度",
+    "coulomb": r"coulomb|charge|电",
+    "tesla": r"tesla|magnetic|磁",
+    "month of the year": "月",
+    "hour of the day": "[时点]",
+}
+"""Symbols that mean something else as well (42K, 20 C): only where the question speaks of the quantity."""
+
+
+def may_name(unit: Unit, prompt: str) -> bool:
+    """True if an answer may carry `unit` where the reference, a bare number, has none."""
+    if not unit.noun and any(base in _DOUBTFUL and not _speaks_of(base, prompt) for base, _ in unit.dims):
+        return False
+    if unit.noun and not prompt.strip():
+        return unit.is_plural  # no question that could ask for another thing
+    things = counted(prompt)
+    if things:
+        return _is_counted(unit, things)
+    if unit.noun:
+        return _mentions(prompt, unit.noun)
+    if any(base == "square" for base, _ in unit.dims):
+        return True  # "9 square units"
+    asked = _QUANTITY.search(_question(prompt))
+    if asked and unit.dims not in _DIMS[asked[1].lower()]:
+        return False
+    named = requested(prompt)
+    if asked:  # "a rectangle measured in inches": its area is in square inches
+        named = tuple(other for other in named if other.dims == unit.dims)
+    if not named:
+        named = tuple(found.unit for found in units_in(prompt) if _kind(found.unit) == _kind(unit))
+    return not named or any(_same(other, unit) for other in named)
+
+
+def asks_for(expression: str, prompt: str) -> bool:
+    """True if the question wants the value of `expression`: "Find m + n." asks for m+n."""
+    wanted = re.sub(r"[\s{}$\\]", "", expression)
+    if not wanted or len(wanted) > 60:
+        return False
+    spaced = r"[\s{}$\\]*".join(map(re.escape, wanted))
+    lead = r"(?:find|compute|calculate|determine|evaluate|what\s+is|value\s+of|求|计算)[^.?!。？]{0,60}?"
+    return (
+        re.search(rf"{lead}(?<![A-Za-z0-9^_*+/-]){spaced}(?![A-Za-z0-9^_])", prompt, re.IGNORECASE)
+        is not None
+    )
+
+
+def asks_for_another(name: str, prompt: str) -> bool:
+    """True if the question wants another of its variables: "a = 7" where b is to be found."""
+    wanted = set(_VARIABLE.findall(prompt))
+    is_in_question = re.search(rf"(?<![A-Za-z\\]){re.escape(name)}(?![A-Za-z])", prompt) is not None
+    return bool(wanted) and name not in wanted and is_in_question
+
+
+@lru_cache(maxsize=256)
+def counted(prompt: str) -> tuple[str, ...]:
+    """What stands after "how many": noun phrases in lower case, none if there is no such question."""
+    prompt = _question(prompt)
+    found = [_phrase(prompt[m.end() :]) for m in _HOW_MANY.finditer(prompt)]
+    if not any(found):
+        found = [_phrase(prompt[m.end() :]) for m in list(_NUMBER_OF.finditer(prompt))[-1:]]
+    found += [m[1] for m in _HOW_MANY_ZH.finditer(prompt) if m[1][0] != "钱"]
+    return tuple(phrase for phrase in found if phrase)
+
+
+@lru_cache(maxsize=256)
+def requested(prompt: str) -> tuple[Unit, ...]:
+    """Units that the question asks the answer to be in: "in square feet", "convert … to hours", 单位：米."""
+    named = [
+        found.unit
+        for found in units_in(prompt)
+        if _UNIT_FOLLOWS.search(prompt[max(0, found.start - 12) : found.start])
+    ]
+    named += [unit for m in _UNIT_ZH.finditer(prompt) if (unit := parse_unit(m[1])) and not unit.noun]
+    return tuple(named)
+
+
+def _question(prompt: str) -> str:
+    """The last sentence with a question mark; everything if there is none."""
+    asking = [sentence for sentence in _SENTENCE_END.split(prompt) if re.search(r"[?？]", sentence)]
+    return asking[-1] if asking else prompt
+
+
+def _phrase(text: str) -> str:
+    words: list[str] = []
+    text = re.sub(
+        r"^\s*(?:more\s+|fewer\s+|other\s+)?of\s+(?:the|his|her|their|its|these|those|them)\b",
+        "",
+        text,
+        flags=re.I,
+    )
+    for match in re.finditer(r"\s*([A-Za-z][A-Za-z'/^0-9-]*|\$?\\?[^\sA-Za-z])", text[:120]):
+        word = match[1].lower()
+        if word in _STOP or not word[0].isalpha() or len(words) == 6:
+            break
+        words.append(word)
+    return " ".join(words)
+
+
+def _is_counted(unit: Unit, things: tuple[str, ...]) -> bool:
+    for thing in things:
+        if not thing.isascii():
+            if unit.noun and (
+                unit.noun == "个"
+                or thing.startswith(unit.noun)
+                or ((unit.noun == "人" or unit.also) and unit.noun in thing)
+            ):
+                return True
+            if _same(_unit_at_front(thing), unit):
+                return True
+        elif unit.noun and unit.noun.isascii():
+            words = {singular(word) for word in re.findall(r"[a-z]+", thing)}
+            if all(singular(part) in words for part in unit.noun.split()):
+                return True
+        elif unit.noun or any(_same(found.unit, unit) for found in units_in(thing)):
+            return True
+    return False
+
+
+def _unit_at_front(text: str) -> Unit | None:
+    return next(
+        (unit for end in range(len(text), 0, -1) if (unit := parse_unit(text[:end])) and not unit.noun), None
+    )
+
+
+def _speaks_of(base: str, prompt: str) -> bool:
+    return re.search(_DOUBTFUL[base], prompt, re.IGNORECASE) is not None
+
+
+def _same(a: Unit | None, b: Unit) -> bool:
+    return a is not None and (a.factor, a.dims) == (b.factor, b.dims)
+
+
+def _kind(unit: Unit) -> object:
+    """What units measure: all currencies measure money."""
+    is_money = len(unit.dims) == 1 and unit.dims[0][0] in CURRENCIES
+    return "money" if is_money else unit.dims
+
+
+def _mentions(prompt: str, noun: str) -> bool:
+    """The counted thing occurs in the question: "5 apples" answers "what number of apples"."""
+    if not noun.isascii():
+        return noun in COUNT_WORDS_ZH or noun in prompt
+    words = {singular(word) for word in re.findall(r"[a-z]+", prompt.lower())}
+    return all(singular(part) in words for part in noun.split())

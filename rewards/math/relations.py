@@ -1,0 +1,193 @@
+"""Relations brought to one form: x = 5 to 5, x > 2 to (2, ∞), x ≠ 3 to a union, a chain that holds to its end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+
+from rewards.math.scalars import expressions, latex_of
+from rewards.math.values import Expression, Group, Quantity, Relation, Union, Value, Words
+
+FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_DENIES = re.compile(
+    r"\b(?:not|no|never|isn|aren|wrong|incorrect|false|invalid|or|maybe|perhaps|possibly|probably|likely|guess|approx"
+    r"|approximately|about|around|roughly|nearly|almost|except|but|unless|bounds?|at least|at most|than|above|below"
+    r"|over|under|previous|estimate|estimated)\b",
+    re.IGNORECASE,
+)
+"""In the name of a value: it is not the answer, or not exactly."""
+_INFINITY, _MINUS_INFINITY = Expression(r"\infty"), Expression(r"-\infty")
+
+
+def unnamed(reference: Value, candidate: Value) -> tuple[Value, Value]:
+    """x = 5 against 5: the name may be left out or added, but x = 5 is not y = 5. A chain gives its last part."""
+    candidate = _last_of_chain(candidate)
+    if _is_assignment(reference) and _is_assignment(candidate):
+        return reference, candidate
+    if _is_assignment(candidate) and not isinstance(reference, Relation):
+        return reference, candidate.parts[1]  # type: ignore[union-attr]
+    if _is_assignment(reference) and not isinstance(candidate, Relation):
+        return reference.parts[1], candidate  # type: ignore[union-attr]
+    return reference, candidate
+
+
+def _is_assignment(value: Value) -> bool:
+    """name = value, f(x) = value, x ∈ set, Area = value."""
+    if not isinstance(value, Relation) or value.operators not in (("=",), ("in",)):
+        return False
+    name = value.parts[0]
+    if isinstance(name, Expression):
+        pattern = (
+            r"\\?[A-Za-z]+(?:_\{?[A-Za-z0-9]+\}?)?(?:\s?\([A-Za-z](?:,\s?[A-Za-z])*\))?'?"
+            r"|[fghpqFGHPQ]\s?\(-?[0-9]+\)|\|[A-Z]{2}\|"
+        )
+        return re.fullmatch(pattern, name.latex.strip()) is not None
+    return (
+        isinstance(name, Words)
+        and re.fullmatch(r"[A-Za-z]+(?: [A-Za-z]+){0,2}|m?\s?\\angle\s?[A-Z]{1,3}", name.text) is not None
+        and not _DENIES.search(name.text)
+    )
+
+
+def in_order(value: Value) -> Value:
+    """The list y = 2, x = 1 as a point: by the names x, y, z where it has just these, else as written."""
+    if not isinstance(value, Group) or value.brackets != "" or not all(map(_is_assignment, value.items)):
+        return value
+    names = [latex_of(item.parts[0]) for item in value.items]  # type: ignore[union-attr]
+    if sorted(map(str, names)) not in (["x", "y"], ["x", "y", "z"]):
+        return value
+    return Group(
+        "", tuple(item for _, item in sorted(zip(names, value.items, strict=True), key=lambda p: str(p[0])))
+    )
+
+
+def is_solved(value: Value) -> bool:
+    """x = 5: a variable by itself on one side, a constant on the other."""
+    if not isinstance(value, Relation) or value.operators != ("=",):
+        return False
+    left, right = value.parts
+    return (_is_variable(left) and _is_constant(right)) or (_is_variable(right) and _is_constant(left))
+
+
+def _last_of_chain(value: Value) -> Value:
+    """2 + 3 = 5 is 5 if it holds, and x = 2 + 3 = 5 is x = 5; a chain that does not hold stays what it is."""
+    if not isinstance(value, Relation) or set(value.operators) != {"="}:
+        return value
+    *before, last = value.parts
+    named = _is_assignment(Relation(("=",), (before[0], last)))
+    sums = before[1:] if named else before
+    if not sums or any(latex_of(part) is None for part in (*sums, last)):
+        return value
+    if not named and any(
+        re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", latex_of(part) or "")) for part in sums
+    ):
+        return value
+    if not all(expressions(last, part) for part in sums):
+        return value
+    return Relation(("=",), (before[0], last)) if named else last
+
+
+def interval(value: Value) -> Value:
+    """Inequalities as intervals; "x < 1 or x > 2" as a union, "x > 1 and x < 3" as what both allow."""
+    if not isinstance(value, Group) or value.brackets not in ("", "&", "|"):
+        return _one_interval(value)
+    if not all(isinstance(item, Relation) for item in value.items):
+        return value
+    parts = tuple(_one_interval(item) for item in value.items)
+    if not all(isinstance(part, Group) for part in parts):
+        return value
+    if value.brackets == "|":
+        return Union(parts)
+    both = _intersection(parts)
+    if value.brackets == "&":
+        return value if both is None else both
+    # Between commas, bounds that enclose something mean both; those that exclude each other can only mean either.
+    return both if isinstance(both, Group) and both.items and _encloses(both) else Union(parts)
+
+
+def _encloses(span: Group) -> bool:
+    return not any(_is_infinite(end) for end in span.items)
+
+
+def _intersection(spans: Sequence[Value]) -> Value | None:
+    """Of intervals with numbers as ends; the empty set if they have nothing in common, None if it is not clear."""
+    low: tuple[Fraction | None, str, Value] = (None, "(", _MINUS_INFINITY)
+    high: tuple[Fraction | None, str, Value] = (None, ")", _INFINITY)
+    for span in spans:
+        if not isinstance(span, Group):
+            return None
+        for end, bracket, is_low in (
+            (span.items[0], span.brackets[0], True),
+            (span.items[1], span.brackets[1], False),
+        ):
+            if _is_infinite(end):
+                continue
+            if not isinstance(end, Quantity) or end.unit is not None or end.is_percent:
+                return None
+            number, bound = end.number.value, low if is_low else high
+            is_tighter = bound[0] is None or (number > bound[0] if is_low else number < bound[0])
+            if is_tighter or (number == bound[0] and bracket in "()"):
+                low, high = ((number, bracket, end), high) if is_low else (low, (number, bracket, end))
+    if low[0] is not None and high[0] is not None:
+        if low[0] > high[0] or (low[0] == high[0] and low[1] + high[1] != "[]"):
+            return Group("{}", ())
+        if low[0] == high[0]:
+            return Group("{}", (low[2],))
+    return Group(low[1] + high[1], (low[2], high[2]))
+
+
+def _is_infinite(end: Value) -> bool:
+    return end in (_INFINITY, _MINUS_INFINITY)
+
+
+def _one_interval(value: Value) -> Value:
+    """x > 2 as (2, ∞), 1 ≤ x < 3 as [1, 3), x ≠ 3 as (−∞, 3) ∪ (3, ∞); x ∈ S as S is done by `unnamed`."""
+    if not isinstance(value, Relation) or not set(value.operators) <= {"!=", *FLIPPED}:
+        return value
+    parts, operators = value.parts, value.operators
+    if operators == ("!=",) and _is_variable(parts[0]) and _is_constant(parts[1]):
+        return Union((Group("()", (_MINUS_INFINITY, parts[1])), Group("()", (parts[1], _INFINITY))))
+    if set(operators) <= {">", ">="}:
+        parts, operators = parts[::-1], tuple(FLIPPED[o] for o in operators[::-1])
+    if not set(operators) <= {"<", "<="}:
+        return value
+    if (
+        len(parts) == 3
+        and _is_variable(parts[1])
+        and not _is_variable(parts[0])
+        and not _is_variable(parts[2])
+    ):
+        low, high, opening, closing = parts[0], parts[2], operators[0], operators[1]
+    elif len(parts) == 2 and _is_variable(parts[0]) and _is_constant(parts[1]):
+        low, high, opening, closing = _MINUS_INFINITY, parts[1], "<", operators[0]
+    elif len(parts) == 2 and _is_variable(parts[1]) and _is_constant(parts[0]):
+        low, high, opening, closing = parts[0], _INFINITY, operators[0], "<"
+    else:
+        return value
+    return Group(("(" if opening == "<" else "[") + (")" if closing == "<" else "]"), (low, high))
+
+
+def letter_of(value: Value) -> str | None:
+    """The variable that inequalities or a membership speak of; None if there is none, or several."""
+    if isinstance(value, Group) and value.brackets in ("", "&", "|"):
+        found = {letter_of(item) for item in value.items}
+        return found.pop() if len(found) == 1 else None
+    if not isinstance(value, Relation) or not set(value.operators) <= {"in", "!=", *FLIPPED}:
+        return None
+    names = [
+        part.latex.strip() for part in value.parts if isinstance(part, Expression) and _is_variable(part)
+    ]
+    return names[0] if len(names) == 1 else None
+
+
+def _is_variable(value: Value) -> bool:
+    return (
+        isinstance(value, Expression)
+        and re.fullmatch(r"[A-Za-z]|\\(?:theta|alpha|lambda)", value.latex.strip()) is not None
+    )
+
+
+def _is_constant(value: Value) -> bool:
+    latex = latex_of(value)
+    return latex is not None and not re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", latex))

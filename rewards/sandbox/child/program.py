@@ -1,0 +1,198 @@
+"""From a forked child to the program: give everything up, then exec, or run Python code in this very process.
+
+Runs inside the launcher: standard library only.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import contextlib
+import gc
+import io
+import os
+import signal
+import sys
+import types
+import weakref
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+from rewards.sandbox.child.isolation import Place
+from rewards.sandbox.child.job import Job
+from rewards.sandbox.child.system import PR_SET_DUMPABLE, prctl, set_limits
+
+_WARM = "bisect collections copy datetime decimal fractions functools heapq itertools json math operator random re"
+_WARM_MORE = "statistics string typing dataclasses enum contextlib traceback linecache warnings"
+_CANNOT_FLUSH = 120
+"""Python's exit code where the standard streams cannot be written at the end."""
+
+
+def warm_up(serves_many: bool) -> None:
+    """`exit` and friends as an interactive Python has them; for many runs import what programs use most, before the
+    first fork."""
+    import site
+
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
+    if serves_many:
+        for name in f"{_WARM} {_WARM_MORE}".split():
+            __import__(name)
+        gc.collect()
+        gc.freeze()
+
+
+def become_program(job: Job, place: Place, limits: Mapping[str, int], ready: int) -> None:
+    """In the forked child: exec the command, or return to run Python code in this process.
+
+    `ready` gets "+" when all is set, and a message after it if exec fails; it is closed when the program starts.
+    """
+    try:
+        prctl(PR_SET_DUMPABLE, 1)  # process 1 is not; /proc/self is needed here
+        job.join_cgroups()
+        os.setsid()
+        for target, role in enumerate(("stdin", "stdout", "stderr")):
+            os.dup2(job.fds[role], target)
+        os.dup2(ready, 3)
+        ready = 3
+        job.channel.detach()
+        _close_from(4)
+        os.chdir(place.work)
+        os.umask(0o022)
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("500")  # if memory runs out, this goes before what pays for it
+        set_limits(limits)
+        env = _at_work(job.request["env"], place.work)
+        place.confine(job.request)
+        os.write(ready, b"+")
+        command = job.request["argv"]
+        if command:
+            os.set_inheritable(ready, False)
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)
+            _execute(command, env)
+        os.environ.update(env)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.close(ready)
+    except BaseException as error:
+        os.write(ready, f"{type(error).__name__}: {error}".encode())
+        os._exit(127)
+
+
+def _execute(command: list[str], env: Mapping[str, str]) -> NoReturn:
+    try:
+        os.execvpe(command[0], command, env)
+    except OSError as error:
+        if not command[0].startswith("./"):
+            raise
+        # Made from the program's source: that it cannot be started is the program's fault, not the sandbox's.
+        os.write(2, f"cannot be started: {error.strerror}\n".encode())
+        os._exit(126)
+
+
+def _at_work(env: Mapping[str, str], work: str) -> dict[str, str]:
+    """What the variables call /tmp is the work directory, wherever that is."""
+    if work == "/tmp":
+        return dict(env)
+    moved = {
+        name: work + value.removeprefix("/tmp") if value == "/tmp" or value.startswith("/tmp/") else value
+        for name, value in env.items()
+    }
+    return moved | {"TMPDIR": work}
+
+
+def _close_from(lowest: int) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) >= lowest:
+            with contextlib.suppress(OSError):  # the listing's own descriptor is gone
+                os.close(int(name))
+
+
+def run_python(path: str) -> NoReturn:
+    """Run a program in this process as `python path` would, from fresh standard streams to exit code."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        errors = "backslashreplace" if name == "stderr" else "surrogateescape"
+        raw = io.FileIO(fd, "r" if name == "stdin" else "w", closefd=False)
+        buffer = io.BufferedReader(raw) if name == "stdin" else io.BufferedWriter(raw)
+        stream = io.TextIOWrapper(buffer, encoding="utf-8", errors=errors, line_buffering=name == "stderr")
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    with io.open_code(path) as file:
+        source = file.read()
+    main_module = types.ModuleType("__main__")
+    main_module.__dict__.update(__file__=path, __builtins__=builtins)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rewards"]:
+        del sys.modules[name]
+    sys.modules["__main__"] = main_module
+    sys.argv[:] = [path]
+    sys.path.insert(0, os.path.dirname(path))
+    code = 0
+    try:
+        exec(compile(source, path, "exec", dont_inherit=True), main_module.__dict__)
+    except SystemExit as request:
+        code = _exit_code(request)
+    except BaseException as error:
+        # Without the frame of this file.
+        trace = error.__traceback__ and error.__traceback__.tb_next
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+        code = 1
+    del main_module
+    _exit(code)
+
+
+def _exit_code(request: SystemExit) -> int:
+    """As Python reads `sys.exit(…)`: a number, nothing, or a message for stderr."""
+    code = request.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF if -(2**63) <= code < 2**63 else 0xFF
+    with contextlib.suppress(Exception):
+        print(code, file=sys.stderr)
+    return 1
+
+
+def _exit(code: int) -> NoReturn:
+    """End as Python ends, in its order, but without tearing down the interpreter: that writes to every object that the
+    launcher made, so that all its pages are copied for this process, a third of a short program's time.
+
+    What differs: an object that nothing but a module of the standard library holds ends without its __del__."""
+    if (threading := sys.modules.get("threading")) is not None:
+        _guarded(threading._shutdown)  # waits for the threads that are no daemons
+    atexit._run_exitfuncs()
+    flushed = _flush()
+    # What only the program's globals hold ends now, with its __del__, and flushes its files.
+    module = sys.modules.pop("__main__", None)
+    left = weakref.ref(module) if isinstance(module, types.ModuleType) else lambda: None
+    del module
+    gc.collect()
+    if (module := left()) is not None:  # held elsewhere: Python empties it, private names first
+        for name in sorted(module.__dict__, key=lambda name: name[:1] != "_" or name[:2] == "__"):
+            if name != "__builtins__":
+                module.__dict__[name] = None
+        gc.collect()
+    os._exit(code if flushed and _flush() else _CANNOT_FLUSH)
+
+
+def _flush() -> bool:
+    """The standard streams, also those that the program has replaced; False if they cannot be written."""
+    own = {
+        id(stream): stream
+        for name in ("stderr", "__stderr__", "__stdout__", "stdout")
+        if (stream := getattr(sys, name, None)) is not None and not getattr(stream, "closed", False)
+    }
+    done = {key: _guarded(stream.flush) for key, stream in own.items()}
+    return all(done.get(id(getattr(sys, name, None)), True) for name in ("stdout", "stderr"))
+
+
+def _guarded(call: Callable[[], object]) -> bool:
+    """Call it; what it raises is told on stderr, as Python does where nobody could catch it."""
+    try:
+        call()
+    except BaseException as error:
+        with contextlib.suppress(BaseException):
+            held = getattr(call, "__self__", call)
+            print(f"Exception ignored in: {held!r}\n{type(error).__name__}: {error}", file=sys.stderr)
+        return False
+    return True

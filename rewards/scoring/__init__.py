@@ -1,0 +1,1 @@
+"""Scoring of groups and files with the rewards of a recipe."""

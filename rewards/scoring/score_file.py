@@ -1,0 +1,172 @@
+"""`grpo reward score NAME --data cases.jsonl --out scores.jsonl`: one verdict for each row of a file, in order.
+
+In:  {"completion": "…", "prompt"?: "…", "answer"?: string | number | list | null, further columns}
+Out: {"index": 0, "id": …, "score": 1.0 | null, "verdict": "ok", "reason": "", "seconds": 0.001}
+
+A row that cannot be read gets the verdict `error` and the others are scored. `score` is null whenever the verdict
+is not ok.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from rewards.config import RewardConfig
+from rewards.rows import RewardRow
+from rewards.scoring.scorer import Scorer
+from rewards.types import Score
+from rewards.values import failed
+
+_MAX_ROWS = 512
+_MAX_BYTES = 64 << 20
+_OWN_KEYS = ("completion", "prompt", "answer")
+
+
+@dataclass
+class ScoreSummary:
+    """What `score_file` did."""
+
+    rows: int = 0
+    verdicts: dict[str, int] = field(
+        default_factory=lambda: {"ok": 0, "abstain": 0, "timeout": 0, "error": 0}
+    )
+    reasons: dict[str, str] = field(default_factory=dict)
+    """The first reason of each verdict other than ok."""
+    mean: float | None = None
+    """Of the finite scores; None if there are none."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Line:
+    index: int
+    id: Any
+    row: RewardRow | None
+    fault: str
+
+
+def score_file(
+    name: str,
+    data: Path,
+    out: Path,
+    params: Mapping[str, Any] | None = None,
+    *,
+    workers: int | None = None,
+    timeout_s: float = 10.0,
+) -> ScoreSummary:
+    """Score every row of `data` with the reward `name` and write `out` whole or not at all.
+
+    Args:
+        workers: reward processes; None: one per core, at most 8.
+        timeout_s: deadline of a row (of the call for list-wise functions).
+    Raises:
+        RewardLoadError: the reward cannot be loaded; `out` is not touched.
+        OSError: `data` cannot be read or `out` cannot be written.
+    """
+    started = time.perf_counter()
+    config = RewardConfig(name=name, params=dict(params or {}), timeout_s=timeout_s)
+    workers = workers or min(os.cpu_count() or 1, 8)
+    summary, total = ScoreSummary(), 0.0
+    with open(data, "rb") as source, Scorer([config], workers) as scorer, _replaced(out) as target:
+        for lines in _chunks(_read(source)):
+            readable = [line.row for line in lines if line.row is not None]
+            scores = iter(scorer.score_rows(readable))
+            for line in lines:
+                score = next(scores) if line.row is not None else failed("error", line.fault)
+                record = _record(line, score, name)
+                target.write(json.dumps(record, ensure_ascii=True) + "\n")
+                summary.rows += 1
+                summary.verdicts[score.verdict] += 1
+                if score.verdict != "ok":
+                    summary.reasons.setdefault(score.verdict, record["reason"])
+                total += score.total or 0.0
+    summary.mean = total / summary.verdicts["ok"] if summary.verdicts["ok"] else None
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+def _read(source: IO[bytes]) -> Iterator[tuple[int, _Line]]:
+    """(size in bytes, line) for each line that is not blank."""
+    index = 0
+    for raw in source:
+        if raw.strip():
+            yield len(raw), _parse(index, raw)
+            index += 1
+
+
+def _parse(index: int, raw: bytes) -> _Line:
+    try:
+        record = json.loads(raw.decode("utf-8-sig" if index == 0 else "utf-8"))
+    except (ValueError, RecursionError) as error:
+        return _Line(index, None, None, f"line is no JSON: {error}")
+    if not isinstance(record, dict):
+        return _Line(index, None, None, f"line holds {type(record).__name__}, expected an object")
+    identity = record.get("id", index)
+    if not isinstance(completion := record.get("completion"), str):
+        found = "is missing" if "completion" not in record else f"is {type(completion).__name__}"
+        return _Line(index, identity, None, f"'completion' {found}, expected a string")
+    if not isinstance(prompt := record.get("prompt") or "", str):
+        return _Line(index, identity, None, f"'prompt' is {type(prompt).__name__}, expected a string")
+    answer = record.get("answer")
+    if not isinstance(answer, str | int | float | list | None):
+        return _Line(
+            index,
+            identity,
+            None,
+            f"'answer' is {type(answer).__name__}, expected string, number, list or null",
+        )
+    columns = {key: value for key, value in record.items() if key not in _OWN_KEYS}
+    return _Line(index, identity, RewardRow(completion, prompt, answer, columns, group_index=index), "")
+
+
+def _chunks(lines: Iterator[tuple[int, _Line]]) -> Iterator[list[_Line]]:
+    chunk: list[_Line] = []
+    size = 0
+    for length, line in lines:
+        chunk.append(line)
+        size += length
+        if len(chunk) >= _MAX_ROWS or size >= _MAX_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _record(line: _Line, score: Score, name: str) -> dict[str, Any]:
+    prefix = f"{name.rpartition(':')[2]}: "
+    return {
+        "index": line.index,
+        "id": line.id,
+        "score": score.total if score.verdict == "ok" else None,
+        "verdict": score.verdict,
+        "reason": score.reason.removeprefix(prefix),
+        "seconds": round(score.seconds, 6),
+    }
+
+
+class _replaced:
+    """A text file that takes the place of `path` only if the block ends well."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(path)
+
+    def __enter__(self) -> IO[str]:
+        self._file = tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=self._path.parent, prefix=f".{self._path.name}.", delete=False
+        )
+        return self._file
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._file.close()
+        if kind is None:
+            os.chmod(self._file.name, 0o644)
+            os.replace(self._file.name, self._path)
+        else:
+            os.unlink(self._file.name)

@@ -1,0 +1,244 @@
+"""Scores groups of samples with several rewards: total = Σ weight · component.
+
+A component that does not apply to a prompt (`start_step`, `kinds`) is left out of `Score.components`. One that
+applies and abstains or fails is None there, and the sample's verdict is that of its worst component (error,
+timeout, abstain): a sum with a term missing would be a wrong number. Components of weight 0 are measured and never
+decide. A sample to which no component applies abstains.
+
+A second verifier (`AuditConfig`) judges a sample of the training groups: its value stands in `Score.components` under
+`stats.AUDIT`, for these groups alone, and is no part of total or verdict.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rewards.config import AuditConfig, RewardConfig
+from rewards.errors import RewardLoadError
+from rewards.hosts.pool import HostPool, HostSpec
+from rewards.registry import BUILTINS, component_label, load_reward, own_seconds, runs_in_process
+from rewards.rows import RewardRow
+from rewards.scoring.stats import AUDIT
+from rewards.signatures import RewardFunction, call_row
+from rewards.types import Score, ScoredGroup, Verdict
+from rewards.values import shorten
+from rollout.types import Sample, SampleGroup
+
+_SEVERITY: tuple[Verdict, ...] = ("ok", "abstain", "timeout", "error")
+_BUILTIN_MEMORY_BYTES = 4 << 30
+
+
+@dataclass
+class _Component:
+    label: str
+    config: RewardConfig
+    score: Callable[[Sequence[RewardRow]], list[Score]]
+    pool: HostPool | None
+
+
+class Scorer:
+    """Several rewards, loaded. Use from one thread.
+
+    Args:
+        rewards: components of the total.
+        workers: processes per reward that needs processes and is called row by row.
+        log_dir: folder for what plug-ins print; None throws it away.
+        audit: names the second verifier, if there is one.
+    """
+
+    def __init__(
+        self,
+        rewards: Sequence[RewardConfig],
+        workers: int = 1,
+        log_dir: Path | None = None,
+        audit: AuditConfig | None = None,
+    ) -> None:
+        if workers < 1:
+            raise ValueError(f"workers = {workers}, expected 1 or more")
+        self._rewards, self._workers, self._log_dir = tuple(rewards), workers, log_dir
+        self._audit = audit or AuditConfig()
+        self._components: list[_Component] = []
+
+    def __enter__(self) -> Scorer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Load every reward. Raises RewardLoadError before anything is scored, with no process left."""
+        labels = component_labels(self._rewards)
+        chosen = list(zip(labels, self._rewards, strict=True))
+        if (second := second_verifier(self._audit, self._rewards)) is not None:
+            chosen.append((AUDIT, second))
+        try:
+            with ThreadPoolExecutor(max(len(chosen), 1)) as threads:
+                started = [threads.submit(self._component, label, config) for label, config in chosen]
+            errors = [future.exception() for future in started]
+            self._components = [f.result() for f, e in zip(started, errors, strict=True) if e is None]
+            for error in errors:
+                if error is not None:
+                    raise error
+        except RewardLoadError:
+            self.close()
+            raise
+
+    def score(self, groups: Sequence[SampleGroup], stage: str, step: int) -> list[ScoredGroup]:
+        """One `Score` per sample, same order. Never raises for what a reward does."""
+        rows = [
+            _row(group, sample, number, stage, step)
+            for number, group in enumerate(groups)
+            for sample in group.samples
+        ]
+        scores = self.score_rows(rows)
+        scored: list[ScoredGroup] = []
+        at = 0
+        for group in groups:
+            scored.append(ScoredGroup(group, tuple(scores[at : at + len(group.samples)])))
+            at += len(group.samples)
+        return scored
+
+    def score_rows(self, rows: Sequence[RewardRow]) -> list[Score]:
+        """The same for bare rows."""
+        if not self._components:
+            raise RuntimeError("Scorer.start() has not been called, or close() has")
+        if not rows:
+            return []
+        with ThreadPoolExecutor(len(self._components)) as threads:
+            columns = list(threads.map(partial(_apply, rows=rows, share=self._audit.share), self._components))
+        return [
+            _total([(c, column[at]) for c, column in zip(self._components, columns, strict=True)])
+            for at in range(len(rows))
+        ]
+
+    def close(self) -> None:
+        """End the processes. May be called twice."""
+        components, self._components = self._components, []
+        for component in components:
+            if component.pool is not None:
+                component.pool.close()
+
+    def _component(self, label: str, config: RewardConfig) -> _Component:
+        if runs_in_process(config.name):
+            return _Component(
+                label, config, partial(_score_here, load_reward(config.name, config.params)), None
+            )
+        is_builtin = config.name in BUILTINS
+        spec = HostSpec(
+            name=config.name,
+            params=config.params,
+            timeout_s=max(config.timeout_s, own_seconds(config.name, config.params)),
+            memory_bytes=_BUILTIN_MEMORY_BYTES if is_builtin and not BUILTINS[config.name].loads_model else 0,
+            log_path=self._log_dir / f"reward_{label.replace('/', '_')}.log" if self._log_dir else None,
+            gives_up=not is_builtin,
+        )
+        pool = HostPool(spec, self._workers)
+        pool.start()
+        return _Component(label, config, pool.score, pool)
+
+
+def component_labels(rewards: Sequence[RewardConfig]) -> list[str]:
+    """Names of the components in `Score.components`: short, and numbered from the second of a kind on."""
+    seen: dict[str, int] = {}
+    labels: list[str] = []
+    for config in rewards:
+        label = component_label(config.name)
+        seen[label] = seen.get(label, 0) + 1
+        labels.append(label if seen[label] == 1 else f"{label}#{seen[label]}")
+    return labels
+
+
+def component_weights(rewards: Sequence[RewardConfig]) -> dict[str, float]:
+    """Weight of each component in the total, by its name in `Score.components`."""
+    return {label: c.weight for label, c in zip(component_labels(rewards), rewards, strict=True)}
+
+
+def applies(config: RewardConfig, columns: Mapping[str, object], step: int) -> bool:
+    """True if the component counts for a prompt with these columns at this step."""
+    return step >= config.start_step and (not config.kinds or columns.get("kind") in config.kinds)
+
+
+def second_verifier(audit: AuditConfig, rewards: Sequence[RewardConfig]) -> RewardConfig | None:
+    """The audit's verifier as a reward that decides nothing and applies where the one it is compared with does.
+
+    Raises:
+        RewardLoadError: there is no such reward, or one bears the verifier's name.
+    """
+    if audit.verifier is None:
+        return None
+    by_label = dict(zip(component_labels(rewards), rewards, strict=True))
+    if audit.of not in by_label:
+        raise RewardLoadError(f"audit.of = {audit.of!r} is none of the rewards: {', '.join(by_label)}")
+    if AUDIT in by_label:
+        raise RewardLoadError(f"a reward cannot be called {AUDIT!r}: the audit's verifier is")
+    return by_label[audit.of].model_copy(
+        update={"name": audit.verifier, "weight": 0.0, "params": audit.params, "timeout_s": audit.timeout_s}
+    )
+
+
+def is_audited(row: RewardRow, share: float) -> bool:
+    """True for this share of the training groups; all completions of a prompt at a step go together."""
+    if row.stage == "eval":
+        return False
+    key = hashlib.sha256(f"{row.step}\0{row.prompt}".encode(errors="surrogatepass")).digest()
+    return int.from_bytes(key[:6], "big") < share * 2**48
+
+
+def _apply(component: _Component, rows: Sequence[RewardRow], share: float) -> list[Score | None]:
+    """The component's scores, None for rows it does not apply to."""
+    chosen = [
+        at
+        for at, row in enumerate(rows)
+        if applies(component.config, row.columns, row.step)
+        and (component.label != AUDIT or is_audited(row, share))
+    ]
+    column: list[Score | None] = [None] * len(rows)
+    if chosen:
+        for at, score in zip(chosen, component.score([rows[at] for at in chosen]), strict=True):
+            column[at] = score
+    return column
+
+
+def _score_here(function: RewardFunction, rows: Sequence[RewardRow]) -> list[Score]:
+    return [call_row(function, row) for row in rows]
+
+
+def _total(parts: Sequence[tuple[_Component, Score | None]]) -> Score:
+    applied = [(component, score) for component, score in parts if score is not None]
+    values = {component.label: score.total for component, score in applied}
+    seconds = math.fsum(score.seconds for _, score in applied)
+    if all(component.label == AUDIT for component, _ in applied):
+        return Score(None, values, "abstain", "no reward applies to this prompt at this step", seconds)
+    deciding = [(component, score) for component, score in applied if component.config.weight != 0]
+    verdict: Verdict = max((score.verdict for _, score in deciding), key=_SEVERITY.index, default="ok")
+    reasons = [
+        f"{c.label}: {s.reason}" for c, s in applied if s.reason and (s.verdict == verdict or verdict == "ok")
+    ]
+    reason = shorten("; ".join(reasons))
+    if verdict != "ok":
+        return Score(None, values, verdict, reason, seconds)
+    total = math.fsum(c.config.weight * s.total for c, s in deciding if s.total is not None)
+    if not math.isfinite(total):
+        return Score(None, values, "error", f"the weighted sum is {total}", seconds)
+    return Score(total, values, "ok", reason, seconds)
+
+
+def _row(group: SampleGroup, sample: Sample, number: int, stage: str, step: int) -> RewardRow:
+    prompt = group.prompt
+    return RewardRow(
+        completion=prompt.prefill + sample.text,
+        prompt=prompt.text,
+        answer=prompt.answer,
+        columns=prompt.columns,
+        completion_ids=sample.token_ids,
+        group_index=number,
+        stage=stage,
+        step=step,
+    )

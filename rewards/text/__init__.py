@@ -1,0 +1,1 @@
+"""Rewards and extraction that read the text alone: format, language, length, repetition."""

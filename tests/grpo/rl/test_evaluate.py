@@ -1,0 +1,92 @@
+"""Evaluation arithmetic against enumeration and worked numbers."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grpo.rl.evaluate import interval, majority, summarize
+from rewards.types import Score, ScoredGroup
+from rollout.types import Prompt, Sample, SampleGroup
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
+def test_interval_holds_the_mean_and_stays_in_bounds(shares: list[float]) -> None:
+    low, high = interval(shares)
+    assert 0 <= low <= sum(shares) / len(shares) + 1e-9
+    assert sum(shares) / len(shares) - 1e-9 <= high <= 1
+    assert low < high
+
+
+def test_interval_of_bernoulli_problems_is_wilsons() -> None:
+    # Wilson, n = 100, p = 0.5, z = 1.96: 0.4038 … 0.5962 (the spread between problems uses n - 1, hence the tolerance)
+    low, high = interval([1.0] * 50 + [0.0] * 50)
+    assert (low, high) == (pytest.approx(0.4038, abs=1e-3), pytest.approx(0.5962, abs=1e-3))
+
+
+def test_interval_narrows_when_problems_agree() -> None:
+    wide, narrow = interval([1.0, 0.0] * 50), interval([0.5] * 100)
+    assert narrow[1] - narrow[0] <= wide[1] - wide[0]
+
+
+def test_majority_takes_the_first_sample_of_the_most_frequent_answer() -> None:
+    assert majority(["a", "b", None, "b"]) == 1
+    assert majority(["a", "b"]) == 0
+    assert majority([None, None]) is None
+
+
+def group(prompt_id: str, rows: list[tuple[str, float | None]], **columns: object) -> ScoredGroup:
+    samples = tuple(
+        Sample(prompt_id, i, np.arange(4 + i, dtype=np.int32), np.zeros(4 + i, np.float32),
+               f"<think>x</think><answer>{text}</answer>", "stop", i, 0, 0)
+        for i, (text, _) in enumerate(rows)
+    )  # fmt: skip
+    scores = tuple(
+        Score(total=right, components={"accuracy": right}, verdict="ok" if right is not None else "timeout")
+        for _, right in rows
+    )
+    return ScoredGroup(SampleGroup(Prompt(prompt_id, "q", (1,), "a", columns=columns), samples), scores)
+
+
+def test_summary_of_two_problems_by_hand() -> None:
+    groups = [
+        group("p", [("1", 1.0), ("2", 0.0), ("1", 1.0), ("3", 0.0)], k=2),
+        group("q", [("5", 1.0), ("6", 0.0), ("6", 0.0), ("7", None)], k=3),
+    ]
+    result = summarize(7, groups, "accuracy")
+    assert result.pass1 == pytest.approx((0.5 + 0.25) / 2)
+    assert result.passk == 1.0
+    assert result.consk == 0.5
+    assert result.abstained == 1
+    assert result.length == pytest.approx(5.5)
+    assert result.by_group == {"k=2": 0.5, "k=3": 0.25}
+    assert (result.n_problems, result.k, result.step) == (2, 4, 7)
+
+
+def test_prompts_without_a_right_answer_count_in_their_components_alone() -> None:
+    solved = group("a", [("1", 1.0), ("2", 0.0)])
+    asked = group("b", [("x", 1.0), ("y", 1.0)])
+    scores = tuple(Score(1.0, {"safe": value}) for value in (1.0, 0.0))
+    result = summarize(0, [solved, ScoredGroup(asked.group, scores)], "accuracy")
+    assert (result.pass1, result.passk, result.n_problems, result.abstained) == (0.5, 1.0, 1, 0)
+    assert result.components["safe"] == 0.5
+    assert result.length == sum(len(s.token_ids) for s in solved.group.samples) / 2
+    assert result.by_kind == {}
+    with pytest.raises(ValueError, match="that 'accuracy' applies to"):
+        summarize(0, [ScoredGroup(asked.group, scores)], "accuracy")
+
+
+def test_means_by_kind_hold_every_component_and_the_length() -> None:
+    solved = group("a", [("1", 1.0), ("2", 0.0)], kind="math")
+    asked = group("b", [("x", 1.0), ("y", 1.0), ("z", 1.0)], kind="general")
+    scores = tuple(Score(None, {"judge": value}) for value in (1.0, 0.25, None))
+    result = summarize(0, [solved, ScoredGroup(asked.group, scores)], "accuracy")
+    assert result.by_kind == {
+        "general": {"judge": 0.625, "length": 5.0, "truncated": 0.0},
+        "math": {"accuracy": 0.5, "length": 4.5, "truncated": 0.0},
+    }
+
+
+def test_no_problems_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        summarize(0, [], "accuracy")
