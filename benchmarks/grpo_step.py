@@ -78,8 +78,8 @@ def ours(args: argparse.Namespace, data: Path, folder: Path) -> dict[str, Any]:
         "by_phase": [{p: round(r[f"time/{p}_s"], 2) for p in phases} for r in rows],
         "reward": [r["reward/total"] for r in rows],
         "length": [r["length/mean"] for r in rows],
-        "gap_mean": [r["gap/mean"] for r in rows],
-        "gap_max": [r["gap/max"] for r in rows],
+        "gap_mean": [r["logprob_mismatch/mean"] for r in rows],
+        "gap_max": [r["logprob_mismatch/max"] for r in rows],
         "kl": [r.get("policy/kl") for r in rows],
         **memory,
     }

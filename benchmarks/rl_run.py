@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from common import save
 
 CURVE = (
-    "step", "reward/accuracy", "reward/format", "length/mean", "policy/entropy", "group/no_spread_share", "gap/mean",
-    "gap/max", "time/rollout_s", "time/learn_s",
+    "step", "reward/accuracy", "reward/format", "length/mean", "policy/entropy", "group/zero_variance_share",
+    "logprob_mismatch/mean", "logprob_mismatch/max", "time/rollout_s", "time/learn_s",
 )  # fmt: skip
 SAMPLES = 20
 PROMPT_CHARS = 300

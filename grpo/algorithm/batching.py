@@ -23,24 +23,24 @@ from rewards.types import ScoredGroup
 
 
 def to_train_groups(
-    scored: Sequence[ScoredGroup], advantage: Scale, no_spread: str
+    scored: Sequence[ScoredGroup], advantage: Scale, zero_variance: str
 ) -> tuple[list[TrainGroup], dict[str, float]]:
     """Groups with advantages, and counts of what was left out.
 
-    A sample without a verdict leaves its group; a group with fewer than two left, or (no_spread = "drop")
+    A sample without a verdict leaves its group; a group with fewer than two left, or (zero_variance = "drop")
     with equal rewards, does not train.
 
     Args:
         scored: the groups of a phase.
         advantage: `AlgorithmConfig.advantage`.
-        no_spread: "keep" or "drop".
+        zero_variance: "keep" or "drop".
 
     Returns:
         Groups in the given order; counts train/groups, train/samples, train/abstained (samples without a
-        verdict), train/small_groups and train/no_spread_groups (groups dropped for that reason).
+        verdict), train/small_groups and train/zero_variance_groups (groups dropped for that reason).
     """
     groups: list[TrainGroup] = []
-    counts = dict.fromkeys(("groups", "samples", "abstained", "small_groups", "no_spread_groups"), 0)
+    counts = dict.fromkeys(("groups", "samples", "abstained", "small_groups", "zero_variance_groups"), 0)
     for place, item in enumerate(scored):
         kept = [
             (s, c.total) for s, c in zip(item.group.samples, item.scores, strict=True) if c.total is not None
@@ -50,8 +50,8 @@ def to_train_groups(
         if len(kept) < 2:
             counts["small_groups"] += 1
             continue
-        if no_spread == "drop" and not has_spread(rewards):
-            counts["no_spread_groups"] += 1
+        if zero_variance == "drop" and not has_spread(rewards):
+            counts["zero_variance_groups"] += 1
             continue
         advantages = group_advantages(rewards, np.zeros(len(kept), dtype=np.int64), advantage)
         samples = tuple(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from grpo.algorithm.types import StepReport, TrainGroup
-from grpo.config.sections import RlConfig
+from grpo.config.rl import RlConfig
 from grpo.config.supervised import SupervisedConfig
 from rollout.canary import Canary
 from rollout.publication import Publication, unpublish
@@ -54,15 +54,15 @@ class LearnerWorker:
         self._sync_dir, self._inline, self._wire_dtype = Path(sync_dir), inline, wire_dtype
         self._canaries = [tuple(c) for c in canaries]
 
-    def meeting_point(self) -> str:
-        """Where the ranks meet this one; see `meeting_point`."""
-        return meeting_point()
+    def rendezvous_address(self) -> str:
+        """Where the ranks meet this one; see `rendezvous_address`."""
+        return rendezvous_address()
 
     def start(self, rendezvous: str | None) -> int:
         """Meet the other ranks and load the policy; returns the process id.
 
         Args:
-            rendezvous: rank 0's `meeting_point`; None with one rank.
+            rendezvous: rank 0's `rendezvous_address`; None with one rank.
         """
         from grpo.training.learner import Learner
 
@@ -145,9 +145,9 @@ class SupervisedWorker:
         self._model_dir, self._resume_from = model_dir, resume_from
         self._total_steps, self._rank, self._threads = total_steps, rank, threads
 
-    def meeting_point(self) -> str:
-        """Where the ranks meet this one; see `meeting_point`."""
-        return meeting_point()
+    def rendezvous_address(self) -> str:
+        """Where the ranks meet this one; see `rendezvous_address`."""
+        return rendezvous_address()
 
     def start(self, rendezvous: str | None) -> int:
         """See LearnerWorker.start."""
@@ -194,7 +194,7 @@ class SupervisedWorker:
         leave_ranks()
 
 
-def meeting_point() -> str:
+def rendezvous_address() -> str:
     """ "tcp://host:port", free now, by which the ranks on all nodes reach this actor; localhost on a cluster that is
     this machine's alone."""
     host = ray.util.get_node_ip_address()

@@ -14,9 +14,9 @@ from typing import Any
 import ray
 
 from grpo.algorithm.types import StepReport, TrainGroup
-from grpo.cluster.ray_session import LEARNER_TIMEOUT_S, end_ranks, wait
+from grpo.cluster.ray_session import LEARNER_TIMEOUT_S, end_ranks, get
 from grpo.common.errors import RunError
-from grpo.config.sections import RlConfig
+from grpo.config.rl import RlConfig
 from grpo.rl.loop import LoopState
 from rewards.types import ScoredGroup
 from rollout.actor import RayWorkers
@@ -40,12 +40,12 @@ class RewardHandle:
 
     def collect(self, tickets: Sequence[Any]) -> list[ScoredGroup]:
         """The scored groups of all tickets. Each row has a deadline of its own inside the worker."""
-        return [scored for groups in wait(tickets, "reward worker", REWARD_TIMEOUT_S) for scored in groups]
+        return [scored for groups in get(tickets, "reward worker", REWARD_TIMEOUT_S) for scored in groups]
 
     def close(self) -> None:
         """End the reward processes, then the actor."""
         with suppress(RunError):
-            wait([self._worker.close.remote()], "reward worker", 20.0)
+            get([self._worker.close.remote()], "reward worker", 20.0)
         ray.kill(self._worker)
 
 
@@ -87,7 +87,7 @@ class LearnerGroup:
 
     @staticmethod
     def _all(references: Sequence[Any], what: str) -> Any:
-        return wait(references, f"learner {what}", LEARNER_TIMEOUT_S)[0]
+        return get(references, f"learner {what}", LEARNER_TIMEOUT_S)[0]
 
 
 class RolloutHandle:

@@ -22,7 +22,8 @@ from grpo.cluster.actor import LearnerWorker
 from grpo.cluster.handles import LearnerGroup, RewardHandle, RolloutHandle
 from grpo.cluster.ray_session import open_ranks, resources, start_ranks
 from grpo.common.errors import RunError
-from grpo.config.sections import LearnerConfig, RlConfig
+from grpo.config.rl import RlConfig
+from grpo.config.sections import LearnerConfig
 from grpo.training.checkpoint import Checkpoint
 from rewards.config import AuditConfig, RewardConfig
 from rewards.registry import with_absolute_path

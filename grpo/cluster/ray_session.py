@@ -60,7 +60,7 @@ def resources() -> tuple[int, int]:
     return min(cores, os.cpu_count() or cores), int(sum(n.get("GPU", 0) for n in nodes))
 
 
-def wait(references: Sequence[Any], what: str, timeout_s: float = START_TIMEOUT_S) -> list[Any]:
+def get(references: Sequence[Any], what: str, timeout_s: float = START_TIMEOUT_S) -> list[Any]:
     """Results of remote calls, with an owner for the wait.
 
     Raises:
@@ -94,11 +94,11 @@ def open_ranks(ranks: Sequence[Any]) -> None:
         RunError, PolicyError: what a rank could not load.
     """
     several = len(ranks) > 1
-    rendezvous = wait([ranks[0].meeting_point.remote()], "learner start")[0] if several else None
-    wait([r.start.remote(rendezvous) for r in ranks], "learner start")
+    rendezvous = get([ranks[0].rendezvous_address.remote()], "learner start")[0] if several else None
+    get([r.start.remote(rendezvous) for r in ranks], "learner start")
 
 
-def share(value: Any) -> Any:
+def put(value: Any) -> Any:
     """Put a value into the object store once, for all ranks."""
     return ray.put(value)
 
@@ -106,6 +106,6 @@ def share(value: Any) -> Any:
 def end_ranks(ranks: Sequence[Any]) -> None:
     """Close the ranks, then end their processes."""
     with suppress(RunError):
-        wait([r.close.remote() for r in ranks], "learner", 20.0)
+        get([r.close.remote() for r in ranks], "learner", 20.0)
     for rank in ranks:
         ray.kill(rank)

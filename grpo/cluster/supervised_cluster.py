@@ -10,11 +10,11 @@ from grpo.cluster.actor import SupervisedWorker
 from grpo.cluster.ray_session import (
     LEARNER_TIMEOUT_S,
     end_ranks,
+    get,
     open_ranks,
+    put,
     resources,
-    share,
     start_ranks,
-    wait,
 )
 from grpo.config.supervised import SupervisedConfig
 from grpo.training.checkpoint import Checkpoint
@@ -33,7 +33,7 @@ class SupervisedRanks:
 
     def update(self, batch: Sequence[Any], step: int) -> dict[str, float]:
         """See `SupervisedLearner.update`."""
-        shared = share(list(batch))
+        shared = put(list(batch))
         return _all([r.update.remote(shared, step) for r in self._ranks], "update")
 
     def evaluate(self, items: Any) -> dict[str, float]:
@@ -92,4 +92,4 @@ def start_supervised(
 
 
 def _all(references: Sequence[Any], what: str) -> Any:
-    return wait(references, f"learner {what}", LEARNER_TIMEOUT_S)[0]
+    return get(references, f"learner {what}", LEARNER_TIMEOUT_S)[0]

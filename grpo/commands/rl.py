@@ -13,7 +13,7 @@ from grpo.commands.options import Address, Model, Recipe, Set, overrides
 def rl(recipe: Recipe, set_: Set = None, model: Model = None, address: Address = None) -> None:
     """Reinforcement learning by GRPO. Run it again to resume where it stopped."""
     from grpo.common.config_io import load_config
-    from grpo.config.sections import RlConfig
+    from grpo.config.rl import RlConfig
 
     config = load_config(RlConfig, recipe, overrides(set_, model=model))
     from grpo.stages.rl import run

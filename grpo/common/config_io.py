@@ -97,6 +97,14 @@ def refuse_graph(name: str, tree: dict[str, Any]) -> None:
         raise ConfigError(f"{name}: a graph of stages; use `grpo run`")
 
 
+RENAMED_KEYS = {
+    "algorithm.no_spread": "algorithm.zero_variance",
+    "guards.max_no_spread": "guards.max_zero_variance",
+    "guards.max_engine_learner_gap": "guards.max_logprob_mismatch",
+}
+"""Keys of 0.1 by the name that they have since 0.2; a recipe with an old name is refused with the new one."""
+
+
 def read_toml(name: str, text: str) -> dict[str, Any]:
     """The tree of a TOML text; `name` is for the message.
 
@@ -223,6 +231,8 @@ def _explain(kind: type[BaseModel], error: Any, name: str, text: str, places: di
         where = f"{name}, line {line}" if line else name
     found = error.get("input")
     if error["type"] == "extra_forbidden":
+        if key in RENAMED_KEYS:
+            return f"{where}: {key} is now called {RENAMED_KEYS[key]}; rename it"
         known = fields_at(kind, path[:-1])
         hint = did_you_mean(str(path[-1]), known, prefix=".".join(map(str, path[:-1])))
         listing = f" Known keys here: {', '.join(known)}." if known and not hint else ""

@@ -1,21 +1,18 @@
-"""One frozen pydantic model per stage, composed of the packages' own sections.
+"""Sections of the recipes that several stages share.
 
 Every key is used, every default serves; where a default is the paper's, its source stands beside it
 (R1 = DeepSeek-R1, arXiv 2501.12948 v2 and Nature 645:633; V3 = 2412.19437; DeepSeekMath = 2402.03300).
-Read by `grpo.common.config_io`, which turns a pydantic error into file, key path, value and mend.
+Read by `grpo.common.config_io`, which turns a pydantic error into file, key path, value and fix.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_recipes.config import DatasetConfig, MixSource
+from data_recipes.config import DatasetConfig
 from policies.settings import Settings
-from rewards.config import AuditConfig, RewardConfig
-from rollout.config import EngineConfig
 
 
 class LoraConfig(Settings):
@@ -62,7 +59,7 @@ class AlgorithmConfig(Settings):
     at random into M mini-batches and passes over them once (R1: 16, i.e. 8,192 outputs a phase). 1 is on-policy."""
     advantage: Literal["std", "mean", "leave_one_out"] = "std"
     """"std": (r−mean)/std as printed; "mean": Dr. GRPO; "leave_one_out": r_i − mean of the others."""
-    no_spread: Literal["keep", "drop"] = "keep"
+    zero_variance: Literal["keep", "drop"] = "keep"
     """A group with equal rewards has advantage 0. "keep": as printed it stays in denominator and KL; "drop": out of
     both."""
     ratio: Literal["token", "sequence", "gspo", "cispo"] = "token"
@@ -197,48 +194,8 @@ class GuardConfig(Settings):
 
     window: int = Field(5, ge=1)
     max_truncated: float = Field(0.9, ge=0, le=1)
-    max_no_spread: float = Field(1.0, ge=0, le=1)
+    max_zero_variance: float = Field(1.0, ge=0, le=1)
     """Groups whose rewards are equal. 1 only warns: so ends a run that has learnt all that there is to learn."""
     max_abstained: float = Field(0.5, ge=0, le=1)
-    max_engine_learner_gap: float | None = Field(None, gt=0)
+    max_logprob_mismatch: float | None = Field(None, gt=0)
     """Mean |Δ log-prob| between engine and learner on the sampled tokens; None: 0.001 for float32, 0.1 for bfloat16."""
-
-
-class RlConfig(Settings):
-    """`grpo rl`."""
-
-    stage: Literal["rl"] = "rl"
-    seed: int = 0
-    steps: int = Field(ge=1)
-    """Optimizer updates; a multiple of algorithm.mini_batches."""
-    token_budget: int | None = Field(None, ge=1)
-    """Ends earlier, after the phase in which this many completion tokens have been trained on: to compare runs, or RL
-    with distillation, at equal tokens."""
-    run_dir: Path
-    policy: PolicyConfig
-    data: DatasetConfig
-    data_share: int = Field(1, ge=1)
-    """Questions of `data` beside `share` of each source in `mix`; read with a mix only."""
-    mix: tuple[MixSource, ...] = ()
-    """Further sources, e.g. general prompts with constants = { kind = "general" } beside maths."""
-    rewards: tuple[RewardConfig, ...] = Field(min_length=1)
-    reward_workers: int = Field(1, ge=1)
-    """Processes per reward that runs in processes."""
-    audit: AuditConfig = AuditConfig()
-    """What is watched in the rewards while the run trains."""
-    algorithm: AlgorithmConfig = AlgorithmConfig()
-    sampling: SamplingConfig = SamplingConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    engine: EngineConfig = EngineConfig()
-    learner: LearnerConfig = LearnerConfig()
-    eval: EvalConfig = EvalConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    guards: GuardConfig = GuardConfig()
-
-    @model_validator(mode="after")
-    def _whole_phases(self) -> RlConfig:
-        if self.steps % self.algorithm.mini_batches:
-            raise ValueError(
-                f"steps = {self.steps} is not a multiple of algorithm.mini_batches = {self.algorithm.mini_batches}"
-            )
-        return self

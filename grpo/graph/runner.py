@@ -109,7 +109,7 @@ def run_nodes(
     missing = [fault for name in graph.nodes if name in chosen for fault in missing_inputs(graph.nodes[name])]
     if missing:  # now, and not when the stage's turn comes: hours later, and with its folder set aside
         raise ConfigError("\n".join(missing))
-    with held_alone(graph.run_dir):
+    with exclusive_lock(graph.run_dir):
         for name in chosen:
             read_state(graph.nodes[name].folder)  # refuses folders of others before the first stage runs
         for name in redo:
@@ -213,7 +213,7 @@ def log_file(node: Node) -> Path:
 
 
 @contextmanager
-def held_alone(run_dir: Path) -> Iterator[None]:
+def exclusive_lock(run_dir: Path) -> Iterator[None]:
     """Keep other graphs out of the run directory.
 
     Raises:

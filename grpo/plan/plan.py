@@ -20,7 +20,7 @@ from grpo.common.errors import ConfigError
 from grpo.config.plan import MachineConfig
 from grpo.graph.parse import Graph, Node
 from grpo.plan.estimate import Estimate, estimate
-from grpo.plan.rates import Observation, Rates, foretell, observe, rates
+from grpo.plan.rates import Observation, Rates, estimate_seconds, observe, rates
 from grpo.plan.workload import Workload, workload
 from policies.sizes import SIZES, PolicySize, policy_size
 
@@ -107,7 +107,7 @@ def local_plan(graph: Graph, known: Rates) -> list[Line]:
                 node,
                 size_of[node.name],
                 work,
-                seconds=foretell(work, rate) if rate else None,
+                seconds=estimate_seconds(work, rate) if rate else None,
                 peak_mib=rate.peak_mib if rate else None,
                 measured=observe(node.folder),
             )

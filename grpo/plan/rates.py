@@ -129,7 +129,7 @@ def rate(observations: Sequence[Observation]) -> Rate:
     )
 
 
-def foretell(work: Workload, pace: Rate) -> float:
+def estimate_seconds(work: Workload, pace: Rate) -> float:
     """Seconds of a stage."""
     return pace.start_s + (work.generated or work.trained or pace.stage_tokens) * pace.per_token_s
 

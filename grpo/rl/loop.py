@@ -26,7 +26,7 @@ from grpo.algorithm.batching import phase_mini_batches, to_train_groups
 from grpo.algorithm.schedules import max_tokens_at, temperature_at
 from grpo.algorithm.types import StepReport, TrainGroup
 from grpo.config.evaluate import EvalStageConfig
-from grpo.config.sections import RlConfig
+from grpo.config.rl import RlConfig
 from grpo.rl.evaluate import EvalResult, summarize
 from grpo.tracking.phase_metrics import phase_metrics
 from grpo.training.checkpoint import Checkpoint
@@ -147,7 +147,7 @@ def train(
         sampling = SamplingParams(max_tokens, temperature, 1.0, stop_token_ids)
 
         scored, state = collect_phase(config, state, stream, sampling, rollouts, rewards, spent)
-        groups, kept = to_train_groups(scored, algorithm.advantage, algorithm.no_spread)
+        groups, kept = to_train_groups(scored, algorithm.advantage, algorithm.zero_variance)
         with clock("old_ref", spent):
             gap = learners.begin_phase(groups, state.step, temperature)
         reports: list[StepReport] = []

@@ -53,7 +53,7 @@ STAGES: dict[str, StageCommand] = {
         "grpo.config.pretrain:PretrainConfig", "grpo.pretrain.trainer:run", _POLICY, (), takes_address=False
     ),
     "rl": StageCommand(
-        "grpo.config.sections:RlConfig",
+        "grpo.config.rl:RlConfig",
         "grpo.stages.rl:run",
         _POLICY,
         ("policy.model", "data.source", "mix.*.source", "eval.data.source", "audit.verifier", *_REWARDS),

@@ -18,13 +18,20 @@ from grpo.cluster.ray_session import connect
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
-from grpo.config.sections import RlConfig
+from grpo.config.rl import RlConfig
 from grpo.rl.evaluate import EvalResult
 from grpo.rl.loop import LoopState, PhaseRecord, train
 from grpo.tracking.guards import Guards
 from grpo.tracking.metrics import MetricsWriter, SampleWriter, summary_line
 from grpo.tracking.report.page import write_report
-from grpo.tracking.run_dir import facts, hash_columns, hash_prompts, keep_facts, open_run, write_atomic
+from grpo.tracking.run_dir import (
+    check_or_write_manifest,
+    facts,
+    hash_columns,
+    hash_prompts,
+    open_run,
+    write_atomic,
+)
 from grpo.training.checkpoint import latest
 from policies.facts import PolicyFacts, read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
@@ -64,7 +71,7 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
             "train columns": hash_columns(inputs.prompts),
             "eval": hash_prompts(inputs.eval_prompts),
         }
-        keep_facts(config.run_dir, facts(config.seed, hashes, inputs.model_dir))
+        check_or_write_manifest(config.run_dir, facts(config.seed, hashes, inputs.model_dir))
         checkpoint = latest(config.run_dir / "checkpoints")
         state = LoopState.of(checkpoint)
         say(plan(config, inputs, state))
@@ -219,7 +226,7 @@ class Recorder:
         names = component_labels(self.config.rewards)
         default_gap = 1e-3 if self.compute_dtype == "float32" else 0.1
         bounds = self.config.guards
-        gap = bounds.max_engine_learner_gap or default_gap
+        gap = bounds.max_logprob_mismatch or default_gap
         self.guards = Guards(bounds, names, gap, self.config.audit, self.config.eval.correct)
         self.eta_from = (time.monotonic(), self.state.step)
 
@@ -283,8 +290,12 @@ class Recorder:
             "final_length": last.get("length"),
             "eval_problems": last.get("n_problems"),
             "eval_samples": last.get("k"),
-            "engine_learner_gap_max": max((r["gap/max"] for r in rows if "gap/max" in r), default=None),
-            "engine_learner_gap_mean": max((r["gap/mean"] for r in rows if "gap/mean" in r), default=None),
+            "logprob_mismatch_max": max(
+                (r["logprob_mismatch/max"] for r in rows if "logprob_mismatch/max" in r), default=None
+            ),
+            "logprob_mismatch_mean": max(
+                (r["logprob_mismatch/mean"] for r in rows if "logprob_mismatch/mean" in r), default=None
+            ),
             "worker_restarts": self.cluster.samplers.rollouts.restarts,
             "minutes": round((time.monotonic() - self.started) / 60, 3),
         }

@@ -26,7 +26,14 @@ from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.sample import SampleConfig
 from grpo.stages.rl import check_room, stop_tokens
-from grpo.tracking.run_dir import facts, hash_columns, hash_prompts, keep_facts, open_run, write_atomic
+from grpo.tracking.run_dir import (
+    check_or_write_manifest,
+    facts,
+    hash_columns,
+    hash_prompts,
+    open_run,
+    write_atomic,
+)
 from grpo.tracking.sample_parts import SampleParts, sample_rows
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
@@ -102,7 +109,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
     check_kept(config.keep_columns, prompts)
     hashes = {"prompts": hash_prompts(prompts), "columns": hash_columns(prompts)}
     manifest = facts(config.seed, hashes, model_dir)
-    keep_facts(config.run_dir, manifest)
+    check_or_write_manifest(config.run_dir, manifest)
     params = SamplingParams(
         config.sampling.max_tokens,
         config.sampling.temperature,

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from rich.markup import escape
 
-from grpo.cluster.ray_session import connect, share
+from grpo.cluster.ray_session import connect, put
 from grpo.cluster.supervised_cluster import start_supervised
 from grpo.common.console import say
 from grpo.config.supervised import SupervisedConfig
 from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.report.page import write_report
-from grpo.tracking.run_dir import facts, keep_facts, open_run, write_atomic
+from grpo.tracking.run_dir import check_or_write_manifest, facts, open_run, write_atomic
 from grpo.training.checkpoint import latest
 from grpo.training.epochs import BatchPlan
 
@@ -96,7 +96,7 @@ def run_supervised(
             say(f"{config.run_dir} is complete; nothing to do")
             return json.loads(summary_path.read_text(encoding="utf-8"))
         job = read()
-        keep_facts(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
+        check_or_write_manifest(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
         plan = BatchPlan(
             job.repeats if job.repeats is not None else [1.0] * len(job.items),
             config.batch_size,
@@ -113,7 +113,7 @@ def run_supervised(
                 config, job.objective, job.model_dir, job.compute_dtype, plan.steps, checkpoint
             )
             try:
-                held_out = share(list(job.held_out)) if job.held_out else None
+                held_out = put(list(job.held_out)) if job.held_out else None
                 train(config, plan, step, job.items, held_out, ranks, writer)
                 ranks.export(config.run_dir / "policy")
             finally:

@@ -17,7 +17,7 @@ from rich.text import Text
 from grpo.common.config_io import load_config
 from grpo.common.console import console, say
 from grpo.config.pretrain import PretrainConfig
-from grpo.config.sections import RlConfig
+from grpo.config.rl import RlConfig
 from grpo.tracking.report.page import write_report
 from grpo.tracking.run_dir import write_atomic
 

@@ -47,11 +47,11 @@ class Guards:
         Raises:
             GuardTripped: the signal is dead.
         """
-        gap = metrics.get("gap/mean", 0.0)
+        gap = metrics.get("logprob_mismatch/mean", 0.0)
         if not math.isfinite(gap) or gap > self._gap_limit:
             raise GuardTripped(
                 f"engine and learner disagree: mean |Δ log-prob| {gap:.2g} > {self._gap_limit:.2g} "
-                "(guards.max_engine_learner_gap). The policy is trained on another distribution than it samples from; "
+                "(guards.max_logprob_mismatch). The policy is trained on another distribution than it samples from; "
                 "look at the weight sync and the dtypes (policy.compute_dtype, engine.dtype)"
             )
         loss = metrics.get("loss", 0.0)
@@ -75,11 +75,11 @@ class Guards:
             "guards.max_truncated",
         )
         self._stop_if(
-            "group/no_spread_share",
-            self._config.max_no_spread,
-            "groups have no spread in reward, so no advantage",
+            "group/zero_variance_share",
+            self._config.max_zero_variance,
+            "groups have rewards without variance, so no advantage",
             "use easier or harder prompts, a larger algorithm.group_size or dynamic_sampling",
-            "guards.max_no_spread",
+            "guards.max_zero_variance",
         )
         self._stop_if(
             "reward/abstained_share",
@@ -88,12 +88,12 @@ class Guards:
             "read the reasons in samples/*.parquet",
             "guards.max_abstained",
         )
-        if self._mean("group/no_spread_share") == 1.0:
+        if self._mean("group/zero_variance_share") == 1.0:
             text = (
                 f"no group has had any spread in reward over the last {len(self._window)} phases: no sample has an "
-                "advantage. Solved, or prompts too hard; guards.max_no_spread below 1 stops here"
+                "advantage. Solved, or prompts too hard; guards.max_zero_variance below 1 stops here"
             )
-            found.append(Finding("no_spread", "", text))
+            found.append(Finding("zero_variance", "", text))
         found += findings(list(self._window), self._components, self._audit, self._main, self._varied)
         for finding in found:
             if finding.is_fatal:

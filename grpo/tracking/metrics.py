@@ -56,7 +56,9 @@ METRICS: dict[str, Metric] = {
     "length/mean": Metric("tokens", "completion length, the stop token included"),
     "length/max": Metric("tokens", "longest completion of the phase"),
     "length/truncated_share": Metric("share", "completions that the length limit ended"),
-    "group/no_spread_share": Metric("share", "groups whose rewards are all equal: no advantage, no signal"),
+    "group/zero_variance_share": Metric(
+        "share", "groups whose rewards are all equal: no advantage, no signal"
+    ),
     "train/<count>": Metric("count", "groups, samples and what was left out on the way to the learner"),
     "loss": Metric(
         "loss", "of the mini-batch: the negated GRPO objective; supervised: of the batch, see the stage"
@@ -78,8 +80,8 @@ METRICS: dict[str, Metric] = {
     "policy/ratio_max": Metric("ratio", "largest π_θ/π_old"),
     "policy/importance_mean": Metric("ratio", "mean importance weight π_old/π_engine after the bound"),
     "policy/importance_bound_frac": Metric("share", "importance weights that the bound changed"),
-    "gap/mean": Metric("nats", "mean |log π_learner − log π_engine| on sampled tokens"),
-    "gap/max": Metric("nats", "largest of the same"),
+    "logprob_mismatch/mean": Metric("nats", "mean |log π_learner − log π_engine| on sampled tokens"),
+    "logprob_mismatch/max": Metric("nats", "largest of the same"),
     "tokens/rollout": Metric("tokens", "generated in the phase"),
     "tokens/learner": Metric("tokens", "computed by the learner in the update, prompts counted once"),
     "tokens_per_s": Metric("tokens/s", "tokens/learner over time/update_s"),
@@ -201,8 +203,8 @@ def summary_line(step: int, steps: int, metrics: Mapping[str, float], eta_s: flo
         f"[dim]length[/] {_short(metrics.get('length/mean'))}",
         f"[dim]entropy[/] {_short(metrics.get('policy/entropy'))}",
         f"[dim]kl[/] {_short(metrics.get('policy/kl'))}",
-        f"[dim]gap[/] {_short(metrics.get('gap/max'))}",
-        f"[dim]no spread[/] {metrics.get('group/no_spread_share', math.nan):.0%}",
+        f"[dim]mismatch[/] {_short(metrics.get('logprob_mismatch/max'))}",
+        f"[dim]zero variance[/] {metrics.get('group/zero_variance_share', math.nan):.0%}",
         f"{sum(metrics.get(f'time/{part}_s', 0.0) for part in PHASE_TIMES):.1f} s",
         f"[dim]left[/] {_clock(eta_s)}",
     ]

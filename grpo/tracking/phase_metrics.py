@@ -35,7 +35,7 @@ def phase_metrics(
         "length/mean": _mean(lengths),
         "length/max": float(max(lengths)),
         "length/truncated_share": sum(s.is_truncated for s in samples) / len(samples),
-        "group/no_spread_share": sum(
+        "group/zero_variance_share": sum(
             not has_spread([s.total for s in g.scores if s.total is not None]) for g in scored
         )
         / len(scored),

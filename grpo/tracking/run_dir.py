@@ -122,7 +122,7 @@ def facts(seed: int, data: Mapping[str, str], model: Path | None) -> dict[str, A
     }
 
 
-def keep_facts(run_dir: Path, now: Mapping[str, Any]) -> None:
+def check_or_write_manifest(run_dir: Path, now: Mapping[str, Any]) -> None:
     """Write the manifest of a new run; one that goes on must still have the data and the policy that it began with.
 
     Args:

@@ -26,14 +26,14 @@ from grpo.algorithm.schedules import is_reference_refresh, learning_rate
 from grpo.algorithm.types import Denominators, StepReport, TrainGroup, TrainSample
 from grpo.config.sections import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training import collectives
-from grpo.training.reference import FrozenWeights, in_place_of, snapshot
+from grpo.training.reference import FrozenWeights, snapshot, swap_weights
 from grpo.training.step_sums import StepSums
 from grpo.training.trained_policy import TrainedPolicy
 from policies.logprobs import completion_logprobs, sequence_logprobs
 from policies.packing import PackedSequences, pack
 from policies.router import ExpertLoads
 
-MEND = "Lower optimizer.lr or raise algorithm.kl_coef; a ratio of whole sequences overflows first"
+HINT = "Lower optimizer.lr or raise algorithm.kl_coef; a ratio of whole sequences overflows first"
 Logprobs = dict[tuple[str, bytes], np.ndarray]
 """(L,) float32 by (prompt id, bytes of the completion's tokens): what they are a function of."""
 
@@ -96,13 +96,13 @@ class Learner:
             temperature: of the sampling; log-probs are of the distribution at this temperature, like the engine's.
 
         Returns:
-            gap/mean and gap/max: |log π_old − log π_engine| over the sampled tokens, nats. Empty with one update per
-            phase, where `update` reports them at no cost.
+            logprob_mismatch/mean and logprob_mismatch/max: |log π_old − log π_engine| over the sampled tokens,
+            nats. Empty with one update per phase, where `update` reports them at no cost.
         """
         self._temperature = temperature
         self._old = self._ref = None
         if self._reference is not None:
-            with in_place_of(self.model, self._reference):
+            with swap_weights(self.model, self._reference):
                 self._ref = self._logprobs(groups)
         if self._algorithm.mini_batches > 1:
             with torch.no_grad():
@@ -132,7 +132,7 @@ class Learner:
                 self._accumulate(split_by_rank(mini_batch, self._world)[self._rank], total, sums, loads)
             self.trained.add_gradients()
             sums.reduce(self._world)
-            norm = self.trained.step(sums.loss, lr, step, MEND)
+            norm = self.trained.step(sums.loss, lr, step, HINT)
             self.trained.balance_experts(loads.counts)
         if self._reference is not None and is_reference_refresh(
             step + 1, self._algorithm.reference_refresh_steps
@@ -263,4 +263,8 @@ def _values(groups: Sequence[TrainGroup], logprobs: Logprobs) -> list[np.ndarray
 def _gap(groups: Sequence[TrainGroup], old: Logprobs) -> dict[str, float]:
     gaps = [np.abs(old[_key(s)] - s.rollout_logprobs) for g in groups for s in g.samples]
     flat = np.concatenate(gaps) if gaps else np.zeros(0)
-    return {"gap/mean": float(flat.mean()), "gap/max": float(flat.max())} if len(flat) else {}
+    return (
+        {"logprob_mismatch/mean": float(flat.mean()), "logprob_mismatch/max": float(flat.max())}
+        if len(flat)
+        else {}
+    )

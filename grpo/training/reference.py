@@ -62,7 +62,7 @@ def snapshot(model: nn.Module, compute_dtype: torch.dtype) -> FrozenWeights:
 
 
 @contextmanager
-def in_place_of(model: nn.Module, frozen: FrozenWeights) -> Iterator[None]:
+def swap_weights(model: nn.Module, frozen: FrozenWeights) -> Iterator[None]:
     """The model computes with the frozen weights inside the block; no gradient, no optimizer step there."""
     live = _live(model)
     own = {name: tensor.data for name, tensor in live.items()}

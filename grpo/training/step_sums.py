@@ -81,5 +81,8 @@ class StepSums:
             "policy/importance_bound_frac": sums["importance_bound"] / tokens,
         }
         if with_gap:
-            result |= {"gap/mean": sums["gap"] / tokens, "gap/max": maxima["gap_max"]}
+            result |= {
+                "logprob_mismatch/mean": sums["gap"] / tokens,
+                "logprob_mismatch/max": maxima["gap_max"],
+            }
         return result

@@ -25,7 +25,7 @@ from grpo.training import collectives
 from grpo.training.trained_policy import TrainedPolicy
 from policies.router import ExpertLoads
 
-MEND = "Lower optimizer.lr or lengthen optimizer.warmup_steps"
+HINT = "Lower optimizer.lr or lengthen optimizer.warmup_steps"
 
 
 class Objective(Protocol):
@@ -113,7 +113,7 @@ class SupervisedLearner:
                 self._add(sums, loss, values)
         self.trained.add_gradients()
         means = self._means(sums, weight)
-        norm = self.trained.step(means["loss"], lr, step, MEND)
+        norm = self.trained.step(means["loss"], lr, step, HINT)
         self.trained.balance_experts(loads.counts)
         self.trained.return_free_pages()
         seconds = time.perf_counter() - start

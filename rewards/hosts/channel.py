@@ -18,11 +18,11 @@ class HostGone(Exception):
     """The host closed its end: it died or was killed."""
 
 
-class HostLate(Exception):
+class HostTimeout(Exception):
     """Nothing came, or nothing was taken, before the deadline."""
 
 
-class HostLies(Exception):
+class HostProtocolError(Exception):
     """A line that is no result: not JSON, a foreign token, or without end."""
 
 
@@ -37,7 +37,7 @@ class Channel:
         self._rest = b""
 
     def send(self, line: bytes, timeout_s: float) -> None:
-        """Write one whole line. Raises HostGone, HostLate."""
+        """Write one whole line. Raises HostGone, HostTimeout."""
         deadline = time.monotonic() + timeout_s
         view = memoryview(line)
         while view:
@@ -49,7 +49,7 @@ class Channel:
                 raise HostGone from error
 
     def receive(self, token: str, timeout_s: float, gather_s: float = 0.0) -> dict[str, Any]:
-        """The next message of the call `token`. Raises HostGone, HostLate, HostLies.
+        """The next message of the call `token`. Raises HostGone, HostTimeout, HostProtocolError.
 
         Args:
             token: what every message of the call bears.
@@ -70,13 +70,13 @@ class Channel:
             *whole, self._rest = (self._rest + data).split(b"\n")
             self._lines.extend(whole)
             if len(self._rest) > _MAX_LINE_BYTES:
-                raise HostLies("a line without end on the result channel")
+                raise HostProtocolError("a line without end on the result channel")
         try:
             message = json.loads(self._lines.popleft())
         except ValueError as error:
-            raise HostLies("a line that is no JSON on the result channel") from error
+            raise HostProtocolError("a line that is no JSON on the result channel") from error
         if not isinstance(message, dict) or message.get("token") != token:
-            raise HostLies("a line without this call's token on the result channel")
+            raise HostProtocolError("a line without this call's token on the result channel")
         return message
 
     def close(self) -> None:
@@ -91,4 +91,4 @@ class Channel:
         poll = select.poll()
         poll.register(fd, event)
         if left <= 0 or not poll.poll(left * 1000):
-            raise HostLate
+            raise HostTimeout

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rewards.errors import RewardLoadError
-from rewards.hosts.channel import Channel, HostGone, HostLate, HostLies
+from rewards.hosts.channel import Channel, HostGone, HostProtocolError, HostTimeout
 from rewards.hosts.processes import TAG_VARIABLE, end_tree, live_children
 from rewards.rows import RewardRow, dump_line, encode_rows
 from rewards.types import Score
@@ -80,7 +80,7 @@ class Host:
         try:
             self._channel.send(dump_line(message), _TRANSPORT_TIMEOUT_S)
             reply = self._channel.receive(token, _LOAD_TIMEOUT_S)
-        except HostLate:
+        except HostTimeout:
             raise RewardLoadError(
                 f"reward {self._spec.name!r}: loading took longer than {_LOAD_TIMEOUT_S:g} s"
             ) from None
@@ -88,7 +88,7 @@ class Host:
             raise RewardLoadError(
                 f"reward {self._spec.name!r}: its process ended while loading ({self.fate()})"
             ) from None
-        except HostLies as error:
+        except HostProtocolError as error:
             raise RewardLoadError(f"reward {self._spec.name!r}: {error} while loading") from None
         if "load_error" in reply:
             raise RewardLoadError(reply["load_error"])
@@ -99,7 +99,7 @@ class Host:
         """Score `rows`; `take(i, score)` is called as each verdict arrives. True if the host may be used again.
 
         Raises:
-            HostGone, HostLate, HostLies: the host is of no more use; rows not taken yet have no verdict.
+            HostGone, HostTimeout, HostProtocolError: the host is of no more use; rows not taken yet have no verdict.
         """
         token = secrets.token_hex(16)
         message = {"token": token, "deadline_s": self._spec.timeout_s} | encode_rows(rows, self.needs_ids)
@@ -167,7 +167,7 @@ def _spawn(spec: HostSpec, tag: str) -> tuple[subprocess.Popen[bytes], Channel]:
 def _score(message: Sequence[Any]) -> Score:
     total, verdict, reason, seconds = message
     if verdict == "ok" and not (isinstance(total, float | int) and math.isfinite(total)):
-        raise HostLies("a score that is no finite number")
+        raise HostProtocolError("a score that is no finite number")
     return Score(
         None if total is None else float(total), verdict=verdict, reason=str(reason), seconds=float(seconds)
     )

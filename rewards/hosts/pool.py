@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from rewards.errors import RewardLoadError
-from rewards.hosts.channel import HostGone, HostLate, HostLies
+from rewards.hosts.channel import HostGone, HostProtocolError, HostTimeout
 from rewards.hosts.host_process import Host, HostSpec
 from rewards.rows import RewardRow
 from rewards.types import Score
@@ -39,7 +39,7 @@ class HostPool:
         self._closed = threading.Event()
         self.calls = 0
         """Calls that came back …"""
-        self.untidy = 0
+        self.leaked = 0
         """… and those that left a process or a thread behind."""
         self.style = ""
         self.is_row_wise = False
@@ -125,24 +125,24 @@ class HostPool:
 
         def take(number: int, score: Score) -> None:
             if asked[number] != next(expected, None):
-                raise HostLies("results out of order")
+                raise HostProtocolError("results out of order")
             scores[asked[number]] = score
             todo.pop(0)
 
         try:
             reusable = host.call([rows[at] for at in asked], take)
-        except HostLate:
+        except HostTimeout:
             fault = failed("timeout", f"no verdict after {self._spec.timeout_s:g} s", self._spec.timeout_s)
         except HostGone:
             fault = failed("error", f"its process ended: {host.fate()}")
-        except (HostLies, LookupError, TypeError, ValueError) as error:
+        except (HostProtocolError, LookupError, TypeError, ValueError) as error:
             fault = failed("error", f"the reward disturbed its result channel: {error}")
         else:
             if todo:
                 _fill(scores, todo, failed("error", "no verdict came back"))
             self.calls += 1
             if not reusable:
-                self.untidy += 1
+                self.leaked += 1
                 host.end()
             return host if reusable else None
         host.end()

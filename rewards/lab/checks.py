@@ -135,10 +135,10 @@ def judge_deadline(
     return Check("deadline", "fail" if is_slow else "pass", len(tried), int(is_slow), detail)
 
 
-def judge_tidy(calls: int, untidy: int) -> Check:
+def judge_tidy(calls: int, leaked: int) -> Check:
     """What a call leaves behind is ended with its process, which must then be started again."""
-    detail = "each such call costs a new process" if untidy else ""
-    return Check("tidy", "warn" if untidy else "pass", calls, untidy, detail)
+    detail = "each such call costs a new process" if leaked else ""
+    return Check("tidy", "warn" if leaked else "pass", calls, leaked, detail)
 
 
 def same(a: Score, b: Score) -> bool:

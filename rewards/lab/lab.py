@@ -146,7 +146,7 @@ def _tried(
     slowest = _slowest(pool, cases, scores)
     per = "row" if pool.is_row_wise else "call (all completions of a question)"
     checks.append(judge_deadline(cases, scores, slowest, options.timeout_s, per))
-    checks.append(judge_tidy(pool.calls, pool.untidy))
+    checks.append(judge_tidy(pool.calls, pool.leaked))
     if sum(score.verdict == "timeout" for score in judged) < _MAX_TIMEOUTS:
         for future in loading:
             future.result()

@@ -15,11 +15,11 @@ def make_policy(folder, preset="tiny-v3", seed=0, weight_std=0.08):
     return save_policy(model, folder, tokenizer_from=None)
 
 
-def make_groups(seed=0, groups=3, samples=4, no_spread=False):
+def make_groups(seed=0, groups=3, samples=4, zero_variance=False):
     rng = np.random.default_rng(seed)
     result = []
     for g in range(groups):
-        advantages = np.zeros(samples) if no_spread else rng.standard_normal(samples)
+        advantages = np.zeros(samples) if zero_variance else rng.standard_normal(samples)
         made = []
         for i in range(samples):
             ids = rng.integers(0, VOCAB, rng.integers(1, 13)).astype(np.int32)

@@ -42,7 +42,7 @@ def test_a_run_leaves_what_the_map_says(uninterrupted: Path) -> None:
     } <= names
     rows = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in rows] == [1, 2, 3, 4]
-    assert rows[-1]["gap/max"] < 1e-4
+    assert rows[-1]["logprob_mismatch/max"] < 1e-4
     assert any(r["grad_norm"] > 0 for r in rows)
     summary = json.loads((uninterrupted / "summary.json").read_text())
     assert {
@@ -51,7 +51,7 @@ def test_a_run_leaves_what_the_map_says(uninterrupted: Path) -> None:
         "final_format",
         "minutes",
         "seed",
-        "engine_learner_gap_max",
+        "logprob_mismatch_max",
     } <= summary.keys()
 
 

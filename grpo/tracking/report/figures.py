@@ -54,11 +54,11 @@ def headline(
     if held_out:
         value = " → ".join(f"{loss:.3f}" for loss in (held_out[0], held_out[-1])[: len(held_out)])
         tiles.append({"label": "held-out loss", "value": value, "below": "before the first update → now"})
-    gaps = [row["gap/max"] for row in rows if row.get("gap/max") is not None]
+    gaps = [row["logprob_mismatch/max"] for row in rows if row.get("logprob_mismatch/max") is not None]
     if gaps:
         tiles.append(
             {
-                "label": "largest engine/learner gap",
+                "label": "largest log-prob mismatch",
                 "value": f"{max(gaps):.1e}",
                 "below": "nats, any sampled token",
             }
@@ -112,10 +112,11 @@ def charts(rows: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]]
         chart("Response length", "tokens", [*lines(training="length/mean"), curve(evals, "length", "held out")]),
         chart("Entropy", "nats per token", lines(entropy="policy/entropy")),
         chart("KL to the reference", "nats per token", lines(kl="policy/kl")),
-        chart("Engine/learner gap", "|Δ log-prob|, nats, log scale", lines(mean="gap/mean", max="gap/max"), log=True),
+        chart("Log-prob mismatch, engine against learner", "|Δ log-prob|, nats, log scale",
+        lines(mean="logprob_mismatch/mean", max="logprob_mismatch/max"), log=True),
         chart("Clipped tokens", "share", lines(clipped="policy/clip_frac")),
         chart("Groups and samples without signal", "share",
-              lines(**{"no spread": "group/no_spread_share", "truncated": "length/truncated_share",
+              lines(**{"zero variance": "group/zero_variance_share", "truncated": "length/truncated_share",
                        "no verdict": "reward/abstained_share"}), unit_range=True),
         chart("Gradient norm", "before clipping", lines(norm="grad_norm")),
         chart("Seconds per phase", "s", times, stacked=True),

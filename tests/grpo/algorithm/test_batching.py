@@ -76,14 +76,14 @@ def test_abstentions_leave_and_small_groups_go():
     assert groups[0].samples[1].rollout_logprobs.tolist() == [0.0, -1.0, -2.0]
     assert counts == {
         "train/groups": 2, "train/samples": 4, "train/abstained": 3, "train/small_groups": 1,
-        "train/no_spread_groups": 0,
+        "train/zero_variance_groups": 0,
     }  # fmt: skip
 
 
 def test_groups_without_spread_go_when_told():
     groups, counts = to_train_groups([scored(0, [1.0, 0.0]), scored(1, [0.5, 0.5])], "mean", "drop")
     assert [g.samples[0].prompt_id for g in groups] == ["p0"]
-    assert counts["train/no_spread_groups"] == 1
+    assert counts["train/zero_variance_groups"] == 1
 
 
 @given(groups=phases(), m=st.integers(1, 5), seed=st.tuples(st.integers(0, 9), st.integers(0, 9)))

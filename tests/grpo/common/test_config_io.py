@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from grpo.commands.options import overrides
+from grpo.common import config_io
 from grpo.common.config_io import check, differences, dump, load_config, parse_override, shipped_recipes
 from grpo.common.errors import ConfigError
 from grpo.config.evaluate import load_eval_config
-from grpo.config.sections import RlConfig
+from grpo.config.rl import RlConfig
 from grpo.stages.registry import STAGES
 
 GOOD = """
@@ -246,3 +247,14 @@ def test_every_stage_has_such_a_config() -> None:
 def test_an_option_gives_the_path_that_it_was_given(path: str) -> None:
     (override,) = overrides(None, model=path)
     assert parse_override(override) == (["policy", "model"], path)
+
+
+@pytest.mark.parametrize(("old", "new"), config_io.RENAMED_KEYS.items())
+def test_a_renamed_key_is_refused_with_its_new_name(old: str, new: str, tmp_path: Path) -> None:
+    section, _, key = old.partition(".")
+    recipe = tmp_path / "old.toml"
+    recipe.write_text(f'stage = "rl"\n\n[{section}]\n{key} = 1\n')
+    with pytest.raises(ConfigError, match=rf"old.toml, line 4: {old} is now called {new}; rename it"):
+        load_config(RlConfig, str(recipe), [])
+    section, _, key = new.partition(".")
+    assert key in config_io.fields_at(RlConfig, [section])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from grpo.common.errors import BrokenRun, ConfigError
-from grpo.config.sections import RlConfig
+from grpo.config.rl import RlConfig
 from grpo.graph.keys import hash_path, missing_inputs, module_file, node_key
 from grpo.graph.parse import Graph, load_graph
 from grpo.graph.references import flatten

@@ -27,7 +27,7 @@ from grpo.plan.costs import (
 from grpo.plan.estimate import estimate
 from grpo.plan.plan import cluster_plan, conclusions, local_conclusions, local_plan, read_rates
 from grpo.plan.plan import run as run_plan
-from grpo.plan.rates import Observation, Rate, Rates, foretell, observe, rates
+from grpo.plan.rates import Observation, Rate, Rates, estimate_seconds, observe, rates
 from grpo.plan.workload import Phases, Workload, count_prompts, interpolate, workload
 from grpo.training.epochs import BatchPlan
 from policies.sizes import SIZES, PolicySize
@@ -256,8 +256,8 @@ def test_rates_of_finished_stages_by_hand(tmp_path: Path) -> None:
     assert known.of("zero", "sft") == tuned, "the name alone does not do"
     assert known.of("zero", "pretrain") is None
     zero = known.by_command["rl"]
-    assert foretell(Workload(phases=(Phases(2, 10, 20, 30),)), zero) == 70.0 + 400 * 0.05
-    assert foretell(Workload(), tuned) == 100.0, "as much as last time"
+    assert estimate_seconds(Workload(phases=(Phases(2, 10, 20, 30),)), zero) == 70.0 + 400 * 0.05
+    assert estimate_seconds(Workload(), tuned) == 100.0, "as much as last time"
     (tmp_path / "zero" / "node.json").write_text('{"state": "begun"}')
     assert observe(tmp_path / "zero") is None
     with pytest.raises(ConfigError, match="no finished stage"):

@@ -9,9 +9,9 @@ import torch
 from grpo.common.config_io import load_config
 from grpo.common.errors import BrokenRun, ConfigError, RunError
 from grpo.config.pretrain import PretrainConfig
+from grpo.pretrain import trainer as pretrain
 from grpo.pretrain.state import PretrainState
 from grpo.pretrain.trainer import last_step, rate_share, run
-from grpo.pretrain import trainer as pretrain
 
 
 def config(run_dir: Path, **changes: object) -> PretrainConfig:

@@ -11,7 +11,7 @@ import pytest
 
 from data_recipes.prompts.mixed_stream import MixedStream, Source
 from grpo.algorithm.types import StepReport, TrainGroup
-from grpo.config.sections import RlConfig
+from grpo.config.rl import RlConfig
 from grpo.rl.loop import LoopState, PhaseRecord, train
 from grpo.tracking.samples import sample_rows
 from rewards.types import Score, ScoredGroup

@@ -49,13 +49,15 @@ def test_a_second_verifier_is_heard_before_the_window_is_full_and_over_phases_wi
 
 
 def test_groups_without_spread_are_warned_of_and_stop_the_run_below_one() -> None:
-    flat = {"reward/helpful": 0.5, "reward_std/helpful": 0.1, "group/no_spread_share": 1.0}
+    flat = {"reward/helpful": 0.5, "reward_std/helpful": 0.1, "group/zero_variance_share": 1.0}
     judge = guards()
     judge.check(flat)
     (finding,) = judge.check(flat)
-    assert finding.kind == "no_spread"
-    assert judge.check(flat | {"group/no_spread_share": 0.99}) == []
-    strict = Guards(GuardConfig(window=2, max_no_spread=0.9), ["helpful"], 1.0, AuditConfig(), "helpful")
+    assert finding.kind == "zero_variance"
+    assert judge.check(flat | {"group/zero_variance_share": 0.99}) == []
+    strict = Guards(GuardConfig(window=2, max_zero_variance=0.9), ["helpful"], 1.0, AuditConfig(), "helpful")
     strict.check(flat)
-    with pytest.raises(GuardTripped, match=r"groups have no spread.*guards\.max_no_spread"):
+    with pytest.raises(
+        GuardTripped, match=r"groups have rewards without variance.*guards\.max_zero_variance"
+    ):
         strict.check(flat)

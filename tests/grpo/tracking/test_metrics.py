@@ -49,8 +49,11 @@ def scored_group(
 def test_rows_come_back_in_order_with_their_step(tmp_path: Path) -> None:
     writer = MetricsWriter(tmp_path, resume_step=0)
     writer.write(1, {"loss": 0.5})
-    writer.write(2, {"loss": 0.25, "gap/max": 1e-6})
-    assert writer.read() == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25, "gap/max": 1e-6}]
+    writer.write(2, {"loss": 0.25, "logprob_mismatch/max": 1e-6})
+    assert writer.read() == [
+        {"step": 1, "loss": 0.5},
+        {"step": 2, "loss": 0.25, "logprob_mismatch/max": 1e-6},
+    ]
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 2
 
 
@@ -150,15 +153,15 @@ def test_summary_line_says_what_a_person_watches() -> None:
     metrics = {
         "reward/total": 1.25, "reward/accuracy": 0.4, "reward/odd[bold]": 0.85, "reward/abstained_share": 0.25,
         "length/mean": 41.27, "length/truncated_share": 0.5, "policy/entropy": 0.9, "policy/kl": 0.000123,
-        "gap/max": 3e-6, "group/no_spread_share": 0.125, "time/rollout_s": 3.0, "time/learn_s": 1.0,
+        "logprob_mismatch/max": 3e-6, "group/zero_variance_share": 0.125, "time/rollout_s": 3.0, "time/learn_s": 1.0,
     }  # fmt: skip
     console = Console(width=300, color_system=None)
     with console.capture() as capture:
         console.print(summary_line(7, 200, metrics, eta_s=3725.2), highlight=False)
     line = capture.get()
     assert line.count("\n") == 1
-    for part in ("7/200", "reward 1.25", "accuracy 0.4", "length 41.3", "entropy 0.9", "kl 1.2e-04", "gap 3.0e-06",
-                 "no spread 12%", "4.0 s", "left 1:02:05", "truncated 50%", "no verdict 25%"):  # fmt: skip
+    for part in ("7/200", "reward 1.25", "accuracy 0.4", "length 41.3", "entropy 0.9", "kl 1.2e-04", "mismatch 3.0e-06",
+                 "zero variance 12%", "4.0 s", "left 1:02:05", "truncated 50%", "no verdict 25%"):  # fmt: skip
         assert part in line
 
 

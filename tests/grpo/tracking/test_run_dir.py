@@ -7,7 +7,14 @@ import pytest
 
 from grpo.common.errors import BrokenRun, ConfigError
 from grpo.config.sections import OptimizerConfig
-from grpo.tracking.run_dir import facts, hash_columns, hash_prompts, keep_facts, open_run, write_atomic
+from grpo.tracking.run_dir import (
+    check_or_write_manifest,
+    facts,
+    hash_columns,
+    hash_prompts,
+    open_run,
+    write_atomic,
+)
 from rollout.types import Prompt
 
 
@@ -78,19 +85,19 @@ def test_facts_hold_versions_and_hashes(tmp_path: Path) -> None:
 
 def test_a_run_that_goes_on_has_the_data_and_the_policy_that_it_began_with(tmp_path: Path) -> None:
     begun = {"data": {"prompts": "x"}, "model": {"files": {"a": "1"}}}
-    keep_facts(tmp_path, begun)
-    keep_facts(tmp_path, begun)
-    keep_facts(tmp_path, begun | {"data": {"prompts": "x", "noted since": "y"}})
+    check_or_write_manifest(tmp_path, begun)
+    check_or_write_manifest(tmp_path, begun)
+    check_or_write_manifest(tmp_path, begun | {"data": {"prompts": "x", "noted since": "y"}})
     for changed, message in (
         ({"data": {"prompts": "y"}}, r"the data is not what the run began with \(prompts\)"),
         ({"model": {"files": {"a": "2"}}}, r"the policy is not what the run began with \(a\)"),
         ({"model": {"files": {"a": "1", "b": "1"}}}, r"the policy is not .* \(b\)"),
     ):
         with pytest.raises(BrokenRun, match=message):
-            keep_facts(tmp_path, begun | changed)
+            check_or_write_manifest(tmp_path, begun | changed)
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(BrokenRun, match=r"manifest.json is damaged .*delete .* to start over"):
-        keep_facts(tmp_path, begun)
+        check_or_write_manifest(tmp_path, begun)
 
 
 def test_what_rewards_read_beside_a_prompt_has_a_hash_of_its_own() -> None:

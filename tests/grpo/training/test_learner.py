@@ -178,7 +178,7 @@ def test_one_update_per_phase_needs_no_pass_for_the_old_policy(folder, monkeypat
     monkeypatch.setattr(learner, "_logprobs", None)
     _, (metrics,) = phase(learner, make_groups())
     assert metrics["policy/ratio_mean"] == metrics["policy/ratio_max"] == 1.0
-    assert metrics["gap/max"] > metrics["gap/mean"] > 0
+    assert metrics["logprob_mismatch/max"] > metrics["logprob_mismatch/mean"] > 0
 
 
 def test_old_logprobs_stay_those_of_the_phases_start(folder):
@@ -188,8 +188,8 @@ def test_old_logprobs_stay_those_of_the_phases_start(folder):
     first, second = (learner.update(groups, step, 16).metrics for step in (0, 1))
     assert first["policy/ratio_max"] == pytest.approx(1, abs=1e-4)
     assert second["policy/ratio_max"] > 1.01
-    assert gap["gap/max"] > gap["gap/mean"] > 0
-    assert "gap/mean" not in first
+    assert gap["logprob_mismatch/max"] > gap["logprob_mismatch/mean"] > 0
+    assert "logprob_mismatch/mean" not in first
     learner.begin_phase(groups, 2, 1.0)
     assert learner.update(groups, 2, 16).metrics["policy/ratio_max"] == pytest.approx(1, abs=1e-4)
 
@@ -210,12 +210,12 @@ def test_the_gap_is_engine_against_learner(folder):
         for g in groups
     ]
     assert learner.begin_phase(shifted, 0, 0.8) == pytest.approx(
-        {"gap/mean": 0.25, "gap/max": 0.25}, abs=1e-5
+        {"logprob_mismatch/mean": 0.25, "logprob_mismatch/max": 0.25}, abs=1e-5
     )
     on_policy = make(folder)
     on_policy.begin_phase(shifted, 0, 0.8)
     metrics = on_policy.update(shifted, 0, 16).metrics
-    assert metrics["gap/mean"] == pytest.approx(0.25, abs=1e-5)
+    assert metrics["logprob_mismatch/mean"] == pytest.approx(0.25, abs=1e-5)
 
 
 def test_reference_refreshes_every_n_steps(folder):
@@ -311,7 +311,7 @@ def test_canary_logprobs_are_the_dense_ones(folder):
 def test_groups_without_spread_give_a_flagged_zero_gradient(folder):
     learner = make(folder)
     before = weights(learner)
-    _, (metrics,) = phase(learner, make_groups(no_spread=True))
+    _, (metrics,) = phase(learner, make_groups(zero_variance=True))
     assert metrics["zero_gradient"] == 1.0
     assert metrics["grad_norm"] == 0.0
     assert same(weights(learner), before)

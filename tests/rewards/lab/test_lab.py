@@ -147,13 +147,13 @@ def test_a_completion_without_a_label_must_get_a_number_and_its_answer_makes_cas
 
 
 def test_what_a_call_leaves_behind_is_told(tmp_path: Path) -> None:
-    plugin, path = tmp_path / "untidy.py", tmp_path / "one.jsonl"
+    plugin, path = tmp_path / "leaked.py", tmp_path / "one.jsonl"
     path.write_text('{"completion": "<answer>4</answer>", "answer": "4", "expected": 1}\n')
     plugin.write_text(
-        "import threading, time\ndef untidy(row):\n"
+        "import threading, time\ndef leaked(row):\n"
         "    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n    return 1.0\n"
     )
-    checks = {c.name: c for c in try_reward(f"{plugin}:untidy", path, Options({})).checks}
+    checks = {c.name: c for c in try_reward(f"{plugin}:leaked", path, Options({})).checks}
     assert (checks["tidy"].status, checks["tidy"].failed) == ("warn", 1)
 
 

@@ -44,7 +44,7 @@ def test_shares_by_hand() -> None:
     assert variance_shares(both, {"a": 1.0, "b": 3.0}) == pytest.approx({"a": 0.25, "b": 0.75})
 
 
-def test_no_spread_no_shares_and_weight_zero_never_decides() -> None:
+def test_zero_variance_no_shares_and_weight_zero_never_decides() -> None:
     assert variance_shares([group({"a": 1.0}, {"a": 1.0})], {"a": 1.0}) == {}
     measured = [group({"a": 0.0, "m": 5.0}, {"a": 1.0, "m": -5.0}, weights={"m": 0.0})]
     assert variance_shares(measured, {"a": 1.0, "m": 0.0}) == {"a": 1.0}

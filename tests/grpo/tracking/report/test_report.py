@@ -41,7 +41,12 @@ def run_dir(tmp_path: Path) -> Path:
     for step in (1, 2):
         samples.write(step, [scored_group("q0", wrong), scored_group("q1", right)], {(1, 0): 0.5})
         row = {"reward/total": 0.5 * step, "reward/accuracy": 0.25, "reward/abstained_share": 0.1}
-        row |= {"gap/mean": 1e-7, "gap/max": 2e-6, "time/rollout_s": 3.0, "time/learn_s": 1.0}
+        row |= {
+            "logprob_mismatch/mean": 1e-7,
+            "logprob_mismatch/max": 2e-6,
+            "time/rollout_s": 3.0,
+            "time/learn_s": 1.0,
+        }
         metrics.write(step, row)
     config = {"steps": 2, "seed": 7, "policy": {"model": "tiny"}, "eval": {"correct": "accuracy"},
               "algorithm": {"questions_per_step": 32, "mini_batches": 2, "group_size": 16}}  # fmt: skip
@@ -99,7 +104,7 @@ def test_rewards_have_a_line_each_and_their_faults_are_dated(run_dir: Path) -> N
 def test_headline_says_before_and_after(run_dir: Path) -> None:
     tiles = {tile["label"]: tile["value"] for tile in collect(run_dir)["headline"]}
     assert tiles["held-out pass@1"] == "0.200 → 0.900"
-    assert tiles["largest engine/learner gap"] == "2.0e-06"
+    assert tiles["largest log-prob mismatch"] == "2.0e-06"
     assert tiles["minutes"] == "9.5"
 
 

@@ -1,0 +1,63 @@
+"""`grpo rl`: the config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from data_recipes.config import DatasetConfig, MixSource
+from grpo.config.sections import (
+    AlgorithmConfig,
+    CheckpointConfig,
+    EvalConfig,
+    GuardConfig,
+    LearnerConfig,
+    OptimizerConfig,
+    PolicyConfig,
+    SamplingConfig,
+)
+from policies.settings import Settings
+from rewards.config import AuditConfig, RewardConfig
+from rollout.config import EngineConfig
+
+
+class RlConfig(Settings):
+    """`grpo rl`."""
+
+    stage: Literal["rl"] = "rl"
+    seed: int = 0
+    steps: int = Field(ge=1)
+    """Optimizer updates; a multiple of algorithm.mini_batches."""
+    token_budget: int | None = Field(None, ge=1)
+    """Ends earlier, after the phase in which this many completion tokens have been trained on: to compare runs, or RL
+    with distillation, at equal tokens."""
+    run_dir: Path
+    policy: PolicyConfig
+    data: DatasetConfig
+    data_share: int = Field(1, ge=1)
+    """Questions of `data` beside `share` of each source in `mix`; read with a mix only."""
+    mix: tuple[MixSource, ...] = ()
+    """Further sources, e.g. general prompts with constants = { kind = "general" } beside maths."""
+    rewards: tuple[RewardConfig, ...] = Field(min_length=1)
+    reward_workers: int = Field(1, ge=1)
+    """Processes per reward that runs in processes."""
+    audit: AuditConfig = AuditConfig()
+    """What is watched in the rewards while the run trains."""
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    engine: EngineConfig = EngineConfig()
+    learner: LearnerConfig = LearnerConfig()
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    guards: GuardConfig = GuardConfig()
+
+    @model_validator(mode="after")
+    def _whole_phases(self) -> RlConfig:
+        if self.steps % self.algorithm.mini_batches:
+            raise ValueError(
+                f"steps = {self.steps} is not a multiple of algorithm.mini_batches = {self.algorithm.mini_batches}"
+            )
+        return self
