@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from grpo.rl.loop import LoopState
 from rewards.types import ScoredGroup
 from rollout.actor import RayWorkers
 from rollout.dispatch import Dispatcher
+from rollout.ledger import LedgerRow
 from rollout.publication import Publication
 from rollout.types import RolloutChunk, SampleGroup
 
@@ -118,9 +118,9 @@ class RolloutHandle:
         """How many workers had to be started anew."""
         return self._dispatcher.restarts
 
-    def ledger_rows(self) -> list[dict[str, Any]]:
+    def ledger_rows(self) -> list[LedgerRow]:
         """Every attempt at every chunk so far."""
-        return [asdict(row) for row in self._dispatcher.ledger.rows()]
+        return self._dispatcher.ledger.rows()
 
     def close(self) -> None:
         """End the workers."""

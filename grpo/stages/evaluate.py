@@ -18,8 +18,9 @@ from grpo.config.evaluate import EvalStageConfig
 from grpo.rl.evaluate import EvalResult
 from grpo.rl.loop import run_eval
 from grpo.stages.rl import check_room, stop_tokens
-from grpo.tracking.metrics import MetricsWriter, SampleWriter
+from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.run_dir import facts, hash_prompts, write_atomic
+from grpo.tracking.samples import SampleWriter
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
 from rewards.hosts.pool import check_reward

@@ -7,8 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from grpo.tracking.metrics import PHASE_TIMES
 from grpo.tracking.samples import component_columns, sample_files
+from grpo.tracking.screen import PHASE_TIMES
 
 MAX_POINTS = 600
 """Points of a curve; longer runs are averaged over equal stretches of steps."""

@@ -13,9 +13,11 @@ import torch
 from rich.console import Console
 
 from grpo.common.errors import BrokenRun
-from grpo.tracking.metrics import MetricsWriter, describe, read_rows, summary_line
+from grpo.tracking.jsonl import read_rows
+from grpo.tracking.metrics import MetricsWriter, describe
 from grpo.tracking.phase_metrics import phase_metrics
 from grpo.tracking.samples import SCHEMA, SampleWriter, component_columns
+from grpo.tracking.screen import summary_line
 from grpo.training.step_sums import StepSums
 from rewards.scoring.stats import AUDIT
 from rewards.types import Score, ScoredGroup
