@@ -37,7 +37,12 @@ MAX_MISMATCH_OTHER = 0.1
 
 
 def make_recorder(
-    config: RlConfig, start: LoopState, compute_dtype: str, attempts: Callable[[], Sequence[LedgerRow]]
+    config: RlConfig,
+    start: LoopState,
+    *,
+    compute_dtype: str,
+    model: str | None,
+    attempts: Callable[[], Sequence[LedgerRow]],
 ) -> Recorder:
     """Build the recorder of a run.
 
@@ -45,10 +50,11 @@ def make_recorder(
         config: the run's.
         start: where this process begins; what was written after it is dropped, since it will be done again.
         compute_dtype: of the learner.
+        model: hash of the policy that the run began with (`model_hash`).
         attempts: returns every attempt at a chunk so far (`RolloutHandle.ledger_rows`).
     """
     return Recorder(
-        files=RunFiles(config.run_dir, start, attempts),
+        files=RunFiles(config.run_dir, start, model, attempts),
         screen=Screen(config.steps, config.token_budget, start),
         guards=make_guards(config, compute_dtype),
     )
@@ -130,12 +136,18 @@ class Recorder:
 class RunFiles:
     """The files of a run that grow while it trains."""
 
-    def __init__(self, run_dir: Path, start: LoopState, attempts: Callable[[], Sequence[LedgerRow]]) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        start: LoopState,
+        model: str | None,
+        attempts: Callable[[], Sequence[LedgerRow]],
+    ) -> None:
         """Open them; rows and samples of steps after `start` are dropped."""
         # Without a checkpoint the evaluation of step 0 is done again too.
         resume_step = start.step or -1
         self.metrics = MetricsWriter(run_dir, resume_step)
-        self._samples = SampleWriter(run_dir, resume_step)
+        self._samples = SampleWriter(run_dir, resume_step, model)
         self._ledger = LedgerWriter(run_dir, resume_step)
         self._attempts = attempts
 

@@ -27,6 +27,7 @@ from grpo.tracking.run_dir import (
     facts,
     hash_columns,
     hash_prompts,
+    model_hash,
     open_run,
     write_atomic,
 )
@@ -68,7 +69,8 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
             "train columns": hash_columns(inputs.prompts),
             "eval": hash_prompts(inputs.eval_prompts),
         }
-        check_or_write_manifest(config.run_dir, facts(config.seed, hashes, inputs.model_dir))
+        manifest = facts(config.seed, hashes, inputs.model_dir)
+        check_or_write_manifest(config.run_dir, manifest)
         checkpoint = latest(config.run_dir / "checkpoints")
         state = LoopState.of(checkpoint)
         say(plan(config, inputs, state))
@@ -78,7 +80,13 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
             )
             try:
                 rollouts = cluster.samplers.rollouts
-                recorder = make_recorder(config, state, inputs.compute_dtype, rollouts.ledger_rows)
+                recorder = make_recorder(
+                    config,
+                    state,
+                    compute_dtype=inputs.compute_dtype,
+                    model=model_hash(manifest),
+                    attempts=rollouts.ledger_rows,
+                )
                 stream = MixedStream(inputs.sources, config.seed)
                 state = train(
                     config,

@@ -46,7 +46,7 @@ def phase(end: int, tokens: int = 0, mismatch: float = 1e-6) -> PhaseRecord:
 
 def files(folder: Path, start: int = 0) -> tuple[RunFiles, Ledger]:
     ledger = Ledger()
-    return RunFiles(folder, LoopState(step=start), ledger.rows), ledger
+    return RunFiles(folder, LoopState(step=start), "hash", ledger.rows), ledger
 
 
 def rows(path: Path) -> list[dict[str, object]]:
@@ -154,7 +154,9 @@ def config(run_dir: Path) -> RlConfig:
 @pytest.mark.parametrize(("dtype", "trips"), [("float32", True), ("bfloat16", False)])
 def test_a_phase_that_trips_a_guard_is_on_disk(dtype: str, trips: bool, tmp_path: Path) -> None:
     """A mismatch of 0.01 nats is a fault in float32 and rounding in bfloat16."""
-    recorder = make_recorder(config(tmp_path), LoopState(), dtype, Ledger().rows)
+    recorder = make_recorder(
+        config(tmp_path), LoopState(), compute_dtype=dtype, model="hash", attempts=Ledger().rows
+    )
     try:
         recorder.on_phase(phase(2, mismatch=0.01))
         tripped = False
