@@ -114,12 +114,9 @@ def test_an_exception_in_the_block_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"old")
 
-    def write() -> None:
-        with replacing(path) as temporary:
-            temporary.write_bytes(b"half")
-            raise KeyboardInterrupt
-
-    pytest.raises(KeyboardInterrupt, write)
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["rows.parquet"]
 
