@@ -118,7 +118,7 @@ class RankGroup:
         with suppress(RunError):
             get([actor.close.remote() for actor in self._actors], "learner", CLOSE_TIMEOUT_S)
         for actor in self._actors:
-            ray.kill(actor)
+            ray.kill(cast(Any, actor))  # Ray asks for its own class, of which it gives no attribute a type
 
 
 def _answers(references: Sequence[Reference], method: str) -> list[Any]:
