@@ -20,6 +20,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+REPLACED = ".old."
+"""Part of the name of a folder that `replace_folder` was removing, ".NAME.old.XXXXXXXX"."""
+
 
 def write_atomic(path: Path, text: str) -> None:
     """Replace a text file (UTF-8); see `replacing`."""
@@ -58,16 +61,26 @@ def replacing(path: Path) -> Iterator[Path]:
 def replace_folder(building: Path, target: Path) -> None:
     """Rename a finished folder to `target`, which may exist; both have the same parent.
 
-    A crash in between leaves the old or the new folder whole under some name. The caller has synced the content
-    (`sync_tree`).
+    A crash in between leaves the old or the new folder whole under some name; what an error interrupts is undone. The
+    caller has synced the content (`sync_tree`).
+
+    Raises:
+        OSError: one of the folders cannot be renamed; `target` is what it was.
     """
     if not target.exists():
         building.rename(target)
         sync(target.parent)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    target.rename(old / target.name)
-    building.rename(target)
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}{REPLACED}", dir=target.parent))
+    kept = old / target.name
+    try:
+        target.rename(kept)
+        building.rename(target)
+    except BaseException:
+        if kept.exists():
+            kept.rename(target)
+        old.rmdir()
+        raise
     sync(target.parent)
     shutil.rmtree(old)
 

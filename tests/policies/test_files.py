@@ -187,6 +187,25 @@ def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
         assert os.listdir(tmp_path) == ["policy"]
 
 
+def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = folder(tmp_path / "policy", "old")
+    building = folder(tmp_path / "building", "new")
+    real = Path.rename
+
+    def rename(self: Path, to: Path) -> Path:
+        if self == building:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, to)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match="Input/output error"):
+        replace_folder(building, target)
+    assert (target / "inner" / "file").read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["building", "policy"]
+
+
 def test_a_tree_is_synced_from_its_leaves_to_its_root(tmp_path: Path, synced: list[str]) -> None:
     sync_tree(folder(tmp_path / "policy", "text"))
     assert synced == ["fsync file", "fsync inner", "fsync policy"]
