@@ -204,7 +204,7 @@ def folders_in_a_circle(root: Path) -> list[str]:
     """Two folders, of whatever package, reach each other through imports, those inside functions included."""
     own = own_modules(root)
     edges: dict[str, set[str]] = {}
-    for module, path in own.items():
+    for path in own.values():
         here = path.parent.relative_to(root).as_posix()
         targets = {own[found.module] for found in imports(path) if found.module in own}
         folders = {t.parent.relative_to(root).as_posix() for t in targets if t.name != "__init__.py"}
