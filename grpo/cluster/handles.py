@@ -12,8 +12,10 @@ from typing import Any
 
 import ray
 
-from grpo.cluster.ray_session import get
+from grpo.cluster.ray_session import Reference, get
 from grpo.common.errors import RunError
+from rewards.config import AuditConfig, RewardConfig
+from rewards.scoring.actor import RewardWorker
 from rewards.types import ScoredGroup
 from rollout.actor import RayWorkers
 from rollout.dispatch import Dispatcher
@@ -22,26 +24,44 @@ from rollout.types import RolloutChunk, SampleGroup
 
 REWARD_TIMEOUT_S = 7200.0
 """Longest scoring of a phase; each call inside has the deadline of its recipe, so this one never bites first."""
+CLOSE_TIMEOUT_S = 20.0
+"""Longest wait for the reward processes to end before the actor is killed."""
 
 
 class RewardHandle:
     """The reward worker, seen from the loop (`grpo.rl.loop.Rewards`)."""
 
     def __init__(self, worker: Any) -> None:
+        """Take a `RewardWorker` on Ray, of which Ray gives no attribute a type."""
         self._worker = worker
 
-    def submit(self, groups: Sequence[SampleGroup], stage: str, step: int) -> Any:
-        """Start scoring; returns a ticket."""
-        return self._worker.score.remote(groups, stage, step)
+    @classmethod
+    def start(
+        cls, rewards: Sequence[RewardConfig], workers: int, audit: AuditConfig | None = None
+    ) -> RewardHandle:
+        """Start the actor, without waiting for it.
 
-    def collect(self, tickets: Sequence[Any]) -> list[ScoredGroup]:
-        """The scored groups of all tickets. Each row has a deadline of its own inside the worker."""
+        Args:
+            rewards: components of the total; paths absolute.
+            workers: processes per reward.
+            audit: the second verifier.
+        """
+        remote: Any = ray.remote(RewardWorker).options(num_cpus=0)
+        return cls(remote.remote(rewards, workers, audit=audit))
+
+    def submit(self, groups: Sequence[SampleGroup], stage: str, step: int) -> Reference:
+        """Start scoring; returns a ticket."""
+        ticket: Reference = self._worker.score.remote(groups, stage, step)
+        return ticket
+
+    def collect(self, tickets: Sequence[Reference]) -> list[ScoredGroup]:
+        """Return the scored groups of all tickets. Each row has a deadline of its own inside the worker."""
         return [scored for groups in get(tickets, "reward worker", REWARD_TIMEOUT_S) for scored in groups]
 
     def close(self) -> None:
         """End the reward processes, then the actor."""
         with suppress(RunError):
-            get([self._worker.close.remote()], "reward worker", 20.0)
+            get([self._worker.close.remote()], "reward worker", CLOSE_TIMEOUT_S)
         ray.kill(self._worker)
 
 
@@ -70,11 +90,11 @@ class RolloutHandle:
 
     @property
     def restarts(self) -> int:
-        """How many workers had to be started anew."""
+        """Count the workers that had to be started anew."""
         return self._dispatcher.restarts
 
     def ledger_rows(self) -> list[dict[str, Any]]:
-        """Every attempt at every chunk so far."""
+        """Return every attempt at every chunk so far, as JSON."""
         return [asdict(row) for row in self._dispatcher.ledger.rows()]
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import ray
 
 from grpo.common.errors import RunError
 
-Reference = ray.ObjectRef
+Reference = ray.ObjectRef[Any]
 """Stands for a value in Ray's object store, or for the result of a call."""
 START_TIMEOUT_S = 600.0
 """An actor that has not answered by then (model loading included) is reported as lost."""
