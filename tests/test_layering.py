@@ -27,7 +27,12 @@ CONFINED = {
         "grpo/cluster/ray_session.py",
         "grpo/tools/submit.py",
     },
-    "vllm": {"rollout/vllm_engine.py", "rollout/vllm_weights.py", "rollout/vllm_sampling.py"},
+    "vllm": {
+        "rollout/vllm_engine.py",
+        "rollout/vllm_router.py",
+        "rollout/vllm_sampling.py",
+        "rollout/vllm_weights.py",
+    },
 }
 HEAVY = {
     "torch",
