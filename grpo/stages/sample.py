@@ -52,7 +52,7 @@ class Inputs:
 
     chunks: list[RolloutChunk]
     compute_dtype: str
-    model: str
+    model: str | None
     """Hash of the policy's files."""
 
 
@@ -176,7 +176,7 @@ def chunk_rows(
     chunk: RolloutChunk,
     groups: Sequence[tuple[SampleGroup, Any]],
     samplers: Samplers,
-    model: str,
+    model: str | None,
     config: SampleConfig,
 ) -> list[SampleRow]:
     """Make the rows of a complete chunk, in prompt order."""

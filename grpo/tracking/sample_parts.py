@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grpo.common.errors import BrokenRun
+from grpo.tracking.run_dir import replacing
 from grpo.tracking.sample_row import SampleRow
-from grpo.tracking.samples import file_schema, replacing, to_table
+from grpo.tracking.samples import file_schema, to_table
 
 
 class SampleParts:

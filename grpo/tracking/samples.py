@@ -7,16 +7,15 @@ samples.parquet                  of `grpo sample` (grpo/tracking/sample_parts.py
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from grpo.common.errors import BrokenRun
+from grpo.tracking.run_dir import replacing
 from grpo.tracking.sample_row import COLUMNS, SampleRow, component_column, component_of, group_rows
 from rewards.types import ScoredGroup
 
@@ -142,20 +141,6 @@ def to_table(rows: Sequence[SampleRow], schema: pyarrow.Schema) -> pyarrow.Table
 
     dicts = [row.as_dict() for row in rows]
     return pa.table({name: [row.get(name) for row in dicts] for name in schema.names}, schema=schema)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file that replaces `path` when the block ends well; it is on disk then. A crash leaves the old one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def file_name(step: int) -> str:
