@@ -32,6 +32,7 @@ from grpo.tracking.run_dir import (
     open_run,
     write_atomic,
 )
+from grpo.tracking.signal import resolve_limits
 from grpo.training.checkpoint import latest
 from policies.facts import PolicyFacts, read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
@@ -83,16 +84,16 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
                 recorder = Recorder(config, state, cluster, inputs.compute_dtype, started)
                 stream = MixedStream(inputs.sources, config.seed)
                 state = train(
-                    config,
-                    state,
-                    stream,
-                    inputs.eval_prompts,
-                    cluster.samplers.rollouts,
-                    cluster.samplers.rewards,
-                    cluster.learners,
-                    inputs.stop_token_ids,
-                    recorder.on_phase,
-                    recorder.on_eval,
+                    config=config,
+                    state=state,
+                    stream=stream,
+                    eval_prompts=inputs.eval_prompts,
+                    rollouts=cluster.samplers.rollouts,
+                    rewards=cluster.samplers.rewards,
+                    learners=cluster.learners,
+                    stop_token_ids=inputs.stop_token_ids,
+                    on_phase=recorder.on_phase,
+                    on_eval=recorder.on_eval,
                 )
                 cluster.learners.export(config.run_dir / "policy")
             finally:
@@ -224,10 +225,8 @@ class Recorder:
         self.metrics = MetricsWriter(self.config.run_dir, resume_step)
         self.samples = SampleWriter(self.config.run_dir, resume_step)
         names = component_labels(self.config.rewards)
-        default_gap = 1e-3 if self.compute_dtype == "float32" else 0.1
-        bounds = self.config.guards
-        gap = bounds.max_logprob_mismatch or default_gap
-        self.guards = Guards(bounds, names, gap, self.config.audit, self.config.eval.correct)
+        limits = resolve_limits(self.config.guards, self.compute_dtype, self.config.algorithm.mini_batches)
+        self.guards = Guards(limits, names, self.config.audit, self.config.eval.correct)
         self.eta_from = (time.monotonic(), self.state.step)
 
     def on_phase(self, phase: PhaseRecord) -> None:
@@ -238,11 +237,11 @@ class Recorder:
             self.metrics.write(report.step + 1, row)
         merged = {**phase.metrics, **phase.reports[-1].metrics}
         done = phase.end.step
-        self.samples.write(done, phase.scored, phase.advantages)
+        self.samples.write(done, phase.scored, phase.advantages, phase.discarded)
         rows = self.cluster.samplers.rollouts.ledger_rows()
         write_atomic(self.config.run_dir / "ledger.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
         say(summary_line(done, self.config.steps, merged, self.eta_s(phase)))
-        for finding in self.guards.check(merged):
+        for finding in self.guards.check(phase.metrics, [report.metrics for report in phase.reports]):
             if (finding.kind, finding.component) not in self.warned:
                 say(f"[yellow]warning[/] {escape(finding.text)}")
                 self.warned.add((finding.kind, finding.component))

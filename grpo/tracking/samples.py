@@ -32,6 +32,7 @@ SCHEMA: dict[str, str] = {
     "verdict": "string",
     "reason": "string",
     "advantage": "float64",  # null for a sample that did not train
+    "discarded": "bool",  # true where dynamic sampling drew the group and left it out of training
     "finish_reason": "string",
     "tokens": "int32",
     "version_first": "int64",  # policy version that sampled the first token …
@@ -54,10 +55,19 @@ class SampleWriter:
                     path.unlink()
 
     def write(
-        self, step: int, scored: Sequence[ScoredGroup], advantages: Mapping[tuple[int, int], float]
+        self,
+        step: int,
+        scored: Sequence[ScoredGroup],
+        advantages: Mapping[tuple[int, int], float],
+        discarded: Sequence[ScoredGroup] = (),
     ) -> Path:
-        """Write a phase that ended with update `step`; `advantages` by (place of group, index), absent if untrained."""
-        return write_samples(self._train / file_name(step), sample_rows(step, "rl", scored, advantages))
+        """Write a phase that ended with update `step`; `advantages` by (place of group, index), absent if untrained.
+
+        The rows of `discarded`, which dynamic sampling left out, follow those of `scored`.
+        """
+        rows = sample_rows(step, "rl", scored, advantages)
+        rows += [row | {"discarded": True} for row in sample_rows(step, "rl", discarded, {})]
+        return write_samples(self._train / file_name(step), rows)
 
     def write_eval(self, step: int, scored: Sequence[ScoredGroup]) -> Path:
         """Write the samples of an evaluation."""
@@ -97,6 +107,7 @@ def sample_rows(
                 "verdict": score.verdict,
                 "reason": score.reason,
                 "advantage": advantages.get((place, sample.index)),
+                "discarded": False,
                 "finish_reason": sample.finish_reason,
                 "tokens": len(sample.token_ids),
                 "version_first": sample.version_first,
