@@ -178,7 +178,7 @@ def test_samples_keep_everything_a_reader_needs(tmp_path: Path) -> None:
     assert judged == {
         "step": 12, "stage": "rl", "prompt_id": "p0", "index": 0, "prompt": "User: 28 + 3 Assistant:",
         "completion": "<answer>0</answer>", "answer": "31", "total": 1.5, "verdict": "ok", "reason": "",
-        "advantage": -0.75, "finish_reason": "stop", "tokens": 3, "version_first": 4, "version_last": 5, "seed": 7,
+        "advantage": -0.75, "discarded": False, "finish_reason": "stop", "tokens": 3, "version_first": 4, "version_last": 5, "seed": 7,
         "mean_logprob": -0.5, "accuracy": 1.0, "format": 0.5,
     }  # fmt: skip
     assert unjudged["total"] is None
