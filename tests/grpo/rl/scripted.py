@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ from data_recipes.prompts.mixed_stream import MixedStream, Source
 from grpo.algorithm.types import StepReport, TrainGroup
 from grpo.config.rl import RlConfig
 from grpo.rl.loop import LoopState, PhaseRecord, train
-from grpo.stages.rl import Recorder
+from grpo.rl.recorder import make_recorder
 from rewards.types import Score, ScoredGroup
+from rollout.ledger import Ledger
 from rollout.publication import Publication
 from rollout.types import Prompt, RolloutChunk, Sample, SampleGroup
 
@@ -48,7 +48,6 @@ class Rollouts:
     """Every chunk asked for."""
     versions: list[int] = field(default_factory=list)
     """Every version loaded."""
-    restarts: int = 0
 
     def generate(self, chunks: Sequence[RolloutChunk]) -> Iterator[SampleGroup]:
         self.chunks += chunks
@@ -62,9 +61,6 @@ class Rollouts:
 
     def load(self, publication: Publication) -> None:
         self.versions.append(publication.version)
-
-    def ledger_rows(self) -> list[dict[str, Any]]:
-        return []
 
 
 def _sample(prompt: Prompt, index: int, seed: int, version: int) -> Sample:
@@ -148,8 +144,11 @@ def run_loop(
     """Train with scripted workers, over prompts p0, p1, …; with a `run_dir`, record and judge it as `grpo rl` does."""
     config = make_config(settings | ({"run_dir": run_dir} if run_dir else {}))
     run = Run(Rollouts(change), Learners(report))
-    samplers = SimpleNamespace(samplers=SimpleNamespace(rollouts=run.rollouts))
-    recorder = Recorder(config, start, samplers, "float32", 0.0) if run_dir else None  # type: ignore[arg-type]
+    recorder = (
+        make_recorder(config, start, compute_dtype="float32", model="hash", attempts=Ledger().rows)
+        if run_dir
+        else None
+    )
 
     def on_phase(phase: PhaseRecord) -> None:
         run.phases.append(phase)

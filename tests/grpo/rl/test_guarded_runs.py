@@ -14,7 +14,7 @@ import pytest
 
 from grpo.cli import _guarded
 from grpo.common.errors import GuardTripped
-from grpo.tracking.metrics import read_rows
+from grpo.tracking.jsonl import read_rows
 from rewards.types import Score
 from rollout.types import Sample
 from tests.grpo.rl.scripted import HEALTHY, Run, as_drawn, by_seed, run_loop

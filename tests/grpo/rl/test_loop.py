@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 
 from grpo.rl.loop import LoopState
-from grpo.tracking.samples import sample_rows
+from grpo.tracking.samples import phase_rows
 from tests.grpo.rl.scripted import run_loop
 
 
 def test_a_prompt_that_comes_twice_in_a_phase_keeps_its_own_advantages() -> None:
     (phase,) = run_loop({"steps": 1}).phases
-    rows = sample_rows(1, "rl", phase.scored, phase.advantages)
-    assert sorted(len({row["prompt_id"] for row in rows[at : at + 4]}) for at in (0, 4, 8)) == [1, 1, 1]
-    assert len({row["prompt_id"] for row in rows}) == 2  # one of two prompts came twice among three
+    rows = phase_rows(1, "rl", phase.scored, phase.advantages)
+    assert sorted(len({row.prompt_id for row in rows[at : at + 4]}) for at in (0, 4, 8)) == [1, 1, 1]
+    assert len({row.prompt_id for row in rows}) == 2  # one of two prompts came twice among three
+    assert len({row.id for row in rows}) == 12
     for at in (0, 4, 8):
-        totals = np.array([row["total"] for row in rows[at : at + 4]])
-        found = [row["advantage"] for row in rows[at : at + 4]]
+        totals = np.array([row.total for row in rows[at : at + 4]])
+        found = np.array([row.advantage for row in rows[at : at + 4]])
         np.testing.assert_allclose(found, totals - totals.mean())
 
 
