@@ -49,11 +49,10 @@ def make_recorder(
         model: hash of the policy that the run began with (`model_hash`).
         attempts: returns every attempt at a chunk so far (`RolloutHandle.ledger_rows`).
     """
-    return Recorder(
-        files=RunFiles(config.run_dir, start, model, attempts),
-        screen=Screen(config.steps, config.token_budget, start),
-        guards=make_guards(config, compute_dtype),
-    )
+    files = RunFiles(config.run_dir, start, model, attempts)
+    guards = make_guards(config, compute_dtype)
+    guards.recall(files.metrics.read())
+    return Recorder(files, Screen(config.steps, config.token_budget, start), guards)
 
 
 def make_guards(config: RlConfig, compute_dtype: str) -> Guards:

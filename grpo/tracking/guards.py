@@ -18,6 +18,7 @@ from grpo.tracking.signal import (
     entropy_findings,
     phase_findings,
     phase_row,
+    phases_of,
     window_findings,
 )
 from rewards.config import AuditConfig
@@ -44,6 +45,15 @@ class Guards:
         self._audited: deque[Row] = deque(maxlen=AUDIT_PHASES)
         self._varied: set[str] = set()
 
+    def recall(self, rows: Sequence[Row]) -> None:
+        """Take up the phases before a restart, so that a resumed run is judged like one in one piece.
+
+        Args:
+            rows: of metrics.jsonl, one per update; the last of each phase has the phase's own metrics.
+        """
+        for updates in phases_of(rows):
+            self._remember(phase_row({}, updates))
+
     def check(self, phase: Row, updates: Sequence[Row]) -> list[Finding]:
         """Judge one phase.
 
@@ -58,12 +68,8 @@ class Guards:
             GuardTripped: the first fatal finding; going on would train on nothing.
         """
         row = phase_row(phase, updates)
+        self._remember(row)
         found = list(phase_findings(row, self._limits))
-        self._window.append(row)
-        self._entropies.append(row)
-        self._varied |= varying(row)
-        if "audit/agree" in row:
-            self._audited.append(row)
         if (second := verifier_finding(list(self._audited), self._audit)) is not None:
             found.append(second)
         window = list(self._window)
@@ -75,3 +81,10 @@ class Guards:
             if finding.is_fatal:
                 raise GuardTripped(finding.text)
         return found
+
+    def _remember(self, row: Row) -> None:
+        self._window.append(row)
+        self._entropies.append(row)
+        self._varied |= varying(row)
+        if "audit/agree" in row:
+            self._audited.append(row)

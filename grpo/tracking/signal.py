@@ -64,6 +64,16 @@ def phase_row(phase: Row, updates: Sequence[Row]) -> dict[str, float]:
     return row
 
 
+def phases_of(rows: Sequence[Row]) -> list[list[Row]]:
+    """Cut the rows of metrics.jsonl, one per update, into phases: the last row of each has the phase's own metrics."""
+    phases: list[list[Row]] = [[]]
+    for row in rows:
+        phases[-1].append(row)
+        if "reward/total" in row:
+            phases.append([])
+    return phases[:-1]
+
+
 def phase_findings(row: Row, limits: Limits) -> Iterator[Finding]:
     """Yield what cannot be right even in one phase: all fatal."""
     # A reward is NaN in a phase that has no verdict on it: what that means is judged over the window.

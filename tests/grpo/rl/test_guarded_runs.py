@@ -14,6 +14,7 @@ import pytest
 
 from grpo.cli import _guarded
 from grpo.common.errors import GuardTripped
+from grpo.rl.loop import LoopState
 from grpo.tracking.jsonl import read_rows
 from rewards.types import Score
 from rollout.types import Sample
@@ -36,7 +37,7 @@ class Script:
     score: Callable[[Sample], Score] = by_seed
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, folder: Path, steps: int = STEPS) -> Run:
+    def run(self, folder: Path, steps: int = STEPS, start: LoopState = LoopState()) -> Run:  # noqa: B008 - frozen
         return run_loop(
             {"steps": steps, **self.settings},
             prompts=8,
@@ -44,6 +45,7 @@ class Script:
             change=self.change,
             report=lambda step: HEALTHY | self.report(step),
             run_dir=folder,
+            start=start,
         )
 
 
@@ -263,3 +265,37 @@ def test_a_guard_is_one_error_and_exit_code_1(tmp_path: Path, capsys: pytest.Cap
     assert _guarded(command) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert re.fullmatch(rf"error {FATAL['truncation'].says}", line)
+
+
+@pytest.mark.parametrize("name", [n for n in FATAL if FATAL[n].after >= 5])
+@pytest.mark.parametrize("kept", [1, 4])
+def test_a_resumed_run_is_judged_together_with_what_it_did_before(
+    name: str, kept: int, tmp_path: Path
+) -> None:
+    """Resumed after `kept` phases, from a checkpoint before the one that stops it, it stops where it stopped before."""
+    script = FATAL[name]
+    with pytest.raises(GuardTripped) as first:
+        script.run(tmp_path)
+    with pytest.raises(GuardTripped) as second:
+        script.run(tmp_path, start=LoopState(step=kept, cursor=3 * kept, tokens=36 * kept))
+    assert str(second.value) == str(first.value)
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5]
+
+
+def test_a_reward_that_was_learnt_before_a_restart_is_not_called_constant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A side reward that varied once and is 1 throughout has been learnt, whichever process saw it vary."""
+
+    def score(sample: Sample) -> Score:
+        main, side = sample.seed % 101 / 7, float(sample.version_last > 1 or sample.index == 0)
+        return Score(main + side, {"accuracy": main, "format": side})
+
+    settings = {
+        "rewards": ({"name": "accuracy"}, {"name": "format"}),
+        "audit": {"max_length_correlation": 1.0},
+    }
+    script = Script("", STEPS, score=score, settings=settings)
+    script.run(tmp_path, steps=2)
+    script.run(tmp_path, start=LoopState(step=2, cursor=6, tokens=72))
+    assert "warning" not in capsys.readouterr().out
