@@ -190,12 +190,37 @@ class CheckpointConfig(Settings):
 
 
 class GuardConfig(Settings):
-    """When a run whose signal is dead stops. Each bound is a share in 0…1, judged over `window` phases."""
+    """When a run whose training signal is dead warns, and when it stops; judged over the last `window` phases.
+
+    `max_*` stops, `warn_*` warns. What cannot be right even once (a value that is not finite, a log-prob mismatch,
+    stale samples) stops after its first phase. docs/algorithm.md explains each.
+    """
 
     window: int = Field(5, ge=1)
     max_truncated: float = Field(0.9, ge=0, le=1)
+    """Share of the samples that the length limit ended."""
     max_zero_variance: float = Field(1.0, ge=0, le=1)
-    """Groups whose rewards are equal. 1 only warns: so ends a run that has learnt all that there is to learn."""
+    """Share of the groups whose rewards are equal. 1 only warns: so ends a run that has learnt all that there is to
+    learn."""
     max_abstained: float = Field(0.5, ge=0, le=1)
+    """Share of the samples without a verdict."""
+    max_zero_gradient: float = Field(0.95, ge=0, le=1)
+    """Share of the updates whose gradient is exactly zero, in phases in which some group has variance. 1: off."""
+    warn_clip_frac: float = Field(0.3, ge=0, le=1)
+    """Share of the tokens whose ratio the clip bounds."""
+    max_clip_frac: float = Field(1.0, ge=0, le=1)
+    """The same; 1 never stops."""
+    warn_entropy_fall: float = Field(0.15, gt=0)
+    """Fall of ln(entropy) per update while the reward does not rise; 0.15 is a fall to 55% in 4 updates. Entropies
+    under 0.05 nats count as 0.05, and at least 5 phases are judged."""
+    max_entropy_fall: float | None = Field(None, gt=0)
+    """The same; None never stops."""
+    warn_entropy_rise: float = Field(0.2, gt=0)
+    """Rise of ln(entropy) per update while the reward does not rise."""
+    max_entropy_rise: float | None = Field(0.5, gt=0)
+    """The same; 0.5 is a rise to 7.4 times in 4 updates. None never stops."""
+    max_staleness: int | None = Field(None, ge=1)
+    """Updates from the version that sampled a sample's first token to the end of the phase that trains on it; None:
+    algorithm.mini_batches, which sampling and training in turns never exceed."""
     max_logprob_mismatch: float | None = Field(None, gt=0)
     """Mean |Δ log-prob| between engine and learner on the sampled tokens; None: 0.001 for float32, 0.1 for bfloat16."""

@@ -89,16 +89,16 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
                 )
                 stream = MixedStream(inputs.sources, config.seed)
                 state = train(
-                    config,
-                    state,
-                    stream,
-                    inputs.eval_prompts,
-                    rollouts,
-                    cluster.samplers.rewards,
-                    cluster.learners,
-                    inputs.stop_token_ids,
-                    recorder.on_phase,
-                    recorder.on_eval,
+                    config=config,
+                    state=state,
+                    stream=stream,
+                    eval_prompts=inputs.eval_prompts,
+                    rollouts=rollouts,
+                    rewards=cluster.samplers.rewards,
+                    learners=cluster.learners,
+                    stop_token_ids=inputs.stop_token_ids,
+                    on_phase=recorder.on_phase,
+                    on_eval=recorder.on_eval,
                 )
                 cluster.learners.export(config.run_dir / "policy")
             finally:
