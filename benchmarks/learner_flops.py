@@ -20,7 +20,8 @@ import torch
 from common import save
 
 from grpo.algorithm.types import TrainGroup, TrainSample
-from grpo.config.sections import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
 from policies.load import save_policy
 from policies.presets import new_policy

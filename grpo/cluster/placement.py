@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import ray
 
+from grpo.algorithm.registry import with_absolute_paths
 from grpo.cluster.actor import LearnerWorker
 from grpo.cluster.handles import LearnerGroup, RewardHandle, RolloutHandle
 from grpo.cluster.ray_session import open_ranks, resources, start_ranks
@@ -187,10 +188,11 @@ def start_cluster(
     )
     placement = plan_placement(config.engine, config.learner, *resources())
     policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
+    algorithm = with_absolute_paths(config.algorithm, Path.cwd())
 
     def arguments(rank: int) -> tuple[Any, ...]:
         return (
-            config.model_copy(update={"policy": policy}),
+            config.model_copy(update={"policy": policy, "algorithm": algorithm}),
             str(model_dir.absolute()),
             rank,
             placement.learner_threads,

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from data_recipes.prompts.mixed_stream import MixedStream
 from grpo.algorithm.advantages import has_spread
 from grpo.algorithm.batching import phase_mini_batches, to_train_groups
+from grpo.algorithm.registry import advantage_estimator
 from grpo.algorithm.schedules import max_tokens_at, temperature_at
 from grpo.algorithm.types import StepReport, TrainGroup
 from grpo.config.evaluate import EvalStageConfig
@@ -107,7 +108,7 @@ class PhaseRecord:
     reports: tuple[StepReport, ...]
     scored: tuple[ScoredGroup, ...]
     advantages: dict[tuple[int, int], float]
-    """By (place of the group in `scored`, index of the sample); samples that did not train are missing."""
+    """By (index of the group in `scored`, index of the sample); samples that did not train are missing."""
 
 
 def train(
@@ -129,6 +130,7 @@ def train(
     """
     algorithm = config.algorithm
     weights = component_weights(config.rewards)
+    estimator = advantage_estimator(algorithm)
 
     spent: dict[str, float] = {}
 
@@ -147,7 +149,7 @@ def train(
         sampling = SamplingParams(max_tokens, temperature, 1.0, stop_token_ids)
 
         scored, state = collect_phase(config, state, stream, sampling, rollouts, rewards, spent)
-        groups, kept = to_train_groups(scored, algorithm.advantage, algorithm.zero_variance)
+        groups, kept = to_train_groups(scored, estimator, algorithm.zero_variance)
         with clock("old_ref", spent):
             gap = learners.begin_phase(groups, state.step, temperature)
         reports: list[StepReport] = []
@@ -161,7 +163,7 @@ def train(
 
         times = {f"time/{name}_s": seconds for name, seconds in spent.items()}
         metrics = phase_metrics(scored, kept, weights, config.audit.of) | gap | times
-        advantages = {(g.place, s.index): s.advantage for g in groups for s in g.samples}
+        advantages = {(g.index, s.index): s.advantage for g in groups for s in g.samples}
         on_phase(PhaseRecord(state, metrics, tuple(reports), tuple(scored), advantages))
         spent.clear()
         if is_due(state, config.eval.every_steps, config):

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from grpo.algorithm.batching import denominators, micro_batches, packed_tokens, split_by_rank
-from grpo.algorithm.losses import LossForm, grpo_loss
+from grpo.algorithm.losses import grpo_loss, loss_form
 from grpo.algorithm.schedules import is_reference_refresh, learning_rate
 from grpo.algorithm.types import Denominators, StepReport, TrainGroup, TrainSample
-from grpo.config.sections import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training import collectives
 from grpo.training.reference import FrozenWeights, snapshot, swap_weights
 from grpo.training.step_sums import StepSums
@@ -71,17 +72,7 @@ class Learner:
         self._total_steps, self._rank, self._world = total_steps, rank, world
         self.trained = TrainedPolicy(policy, optimizer, learner, model_path, world, device, seed)
         self.model, self.device = self.trained.model, self.trained.device
-        self._form = LossForm(
-            ratio=algorithm.ratio,
-            clip_low=algorithm.clip_low,
-            clip_high=algorithm.clip_high,
-            dual_clip=algorithm.dual_clip,
-            aggregation=algorithm.aggregation,
-            kl_coef=algorithm.kl_coef,
-            kl_estimator=algorithm.kl_estimator,
-            importance=algorithm.importance,
-            importance_cap=algorithm.importance_cap,
-        )
+        self._form = loss_form(algorithm)
         self._reference: FrozenWeights | None = self._snapshot() if algorithm.kl_coef else None
         self._temperature = 1.0
         self._old: Logprobs | None = None

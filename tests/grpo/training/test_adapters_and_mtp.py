@@ -17,7 +17,8 @@ from torch import Tensor
 
 from data_recipes.sft.examples import Example
 from grpo.common.errors import BrokenRun
-from grpo.config.sections import AlgorithmConfig, LearnerConfig, LoraConfig, OptimizerConfig, PolicyConfig
+from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.sections import LearnerConfig, LoraConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
 from grpo.training.sft_objective import SftObjective
 from grpo.training.supervised_learner import SupervisedLearner

@@ -10,7 +10,8 @@ import torch.multiprocessing as mp
 
 from grpo.algorithm.batching import phase_mini_batches
 from grpo.common.errors import BrokenRun, RunError
-from grpo.config.sections import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
 from policies.load import load_policy
 from tests.grpo.tiny_phase import make_groups, make_policy
