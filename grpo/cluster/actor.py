@@ -69,16 +69,16 @@ class LearnerWorker:
         config = self._config
         device = join_ranks(self._rank, config.learner.ranks, self._threads, rendezvous)
         self._learner = Learner(
-            config.policy,
-            config.algorithm,
-            config.optimizer,
-            config.learner,
-            self._model_dir,
-            config.steps,
-            self._rank,
-            config.learner.ranks,
-            device,
-            config.seed,
+            policy=config.policy,
+            algorithm=config.algorithm,
+            optimizer=config.optimizer,
+            learner=config.learner,
+            model_path=self._model_dir,
+            total_steps=config.steps,
+            rank=self._rank,
+            world=config.learner.ranks,
+            device=device,
+            seed=config.seed,
         )
         if self._resume_from is not None:
             self._learner.load(Path(self._resume_from))

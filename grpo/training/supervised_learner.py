@@ -84,7 +84,15 @@ class SupervisedLearner:
         """
         self._optimizer_config, self._config = optimizer, learner
         self._total_steps, self._rank, self._world = total_steps, rank, world
-        self.trained = TrainedPolicy(policy, optimizer, learner, model_path, world, device, seed)
+        self.trained = TrainedPolicy(
+            policy=policy,
+            optimizer=optimizer,
+            learner=learner,
+            model_path=model_path,
+            world=world,
+            device=device,
+            seed=seed,
+        )
         self.objective = objective(self.trained.model, learner, seed)
         self.trained.choose_parameters(self.objective.head)
 

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from grpo.algorithm.batching import to_train_groups
 from grpo.algorithm.check import check_functions
 from grpo.algorithm.losses import grpo_loss, loss_form
 from grpo.algorithm.probe import problems, try_advantage, try_kl, try_policy_loss
-from grpo.algorithm.registry import advantage_estimator, load_named, with_absolute_paths
+from grpo.algorithm.registry import advantage_estimator, load_named, own_functions, with_absolute_paths
 from grpo.algorithm.types import Denominators
 from grpo.common.config_io import load_config
 from grpo.common.errors import ConfigError
@@ -343,3 +344,16 @@ def test_the_advantage_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_example_of_the_docs_keeps_the_contract(tmp_path):
+    page = (Path(__file__).resolve().parents[3] / "docs" / "algorithm.md").read_text(encoding="utf-8")
+    section = page[page.index("## Functions of your own") :]
+    (code, recipe) = (
+        re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)[1] for language in ("python", "toml")
+    )
+    (tmp_path / "my_losses.py").write_text(code)
+    tree = tomllib.loads(recipe)["algorithm"]
+    config = with_absolute_paths(AlgorithmConfig(**tree), tmp_path)
+    assert len(own_functions(config)) == 2
+    assert problems(config) == []
