@@ -53,7 +53,7 @@ class Learner:
         model_path: Path | str,
         total_steps: int,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
@@ -63,7 +63,7 @@ class Learner:
             policy, algorithm, optimizer, learner: sections of the recipe.
             model_path: folder with config and safetensors.
             total_steps: updates of the whole run, for the learning rate's schedule.
-            rank, world: index of this rank and number of ranks; with more than one torch.distributed is already
+            rank, world_size: index of this rank and number of ranks; with more than one torch.distributed is already
                 initialised.
             device: where the policy is.
             seed: of the adapters' random weights, if policy.lora asks for such; equal on all ranks.
@@ -73,13 +73,13 @@ class Learner:
             ConfigError: a function that [algorithm] names cannot be loaded.
         """
         self._algorithm, self._optimizer_config, self._config = algorithm, optimizer, learner
-        self._total_steps, self._rank, self._world_size = total_steps, rank, world
+        self._total_steps, self._rank, self._world_size = total_steps, rank, world_size
         self.trained = TrainedPolicy(
             policy=policy,
             optimizer=optimizer,
             learner=learner,
             model_path=model_path,
-            world=world,
+            world_size=world_size,
             device=device,
             seed=seed,
         )

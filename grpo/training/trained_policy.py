@@ -41,7 +41,7 @@ class TrainedPolicy:
         optimizer: OptimizerConfig,
         learner: LearnerConfig,
         model_path: Path | str,
-        world: int = 1,
+        world_size: int = 1,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
@@ -50,7 +50,7 @@ class TrainedPolicy:
         Args:
             policy, optimizer, learner: sections of the recipe.
             model_path: folder with config and safetensors.
-            world: number of ranks; with more than one torch.distributed is already initialised.
+            world_size: number of ranks; with more than one torch.distributed is already initialised.
             device: where the policy is.
             seed: of the adapters' random weights, if policy.lora asks for such; equal on all ranks.
 
@@ -58,7 +58,7 @@ class TrainedPolicy:
             PolicyError: the folder cannot be loaded, or has no layer that policy.lora names.
         """
         self._policy, self._optimizer_config, self._learner_config = policy, optimizer, learner
-        self._model_path, self._world_size = Path(model_path), world
+        self._model_path, self._world_size = Path(model_path), world_size
         self.device = torch.device(device)
         self.model: nn.Module = load_policy(model_path, device=device)
         for layer in mtp_layers(self.model):

@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 def make(
     folder,
     rank=0,
-    world=1,
+    world_size=1,
     *,
     budget=4096,
     dtype="float32",
@@ -43,12 +43,12 @@ def make(
         algorithm=AlgorithmConfig(**{"kl_coef": 0.0, **algorithm}),
         optimizer=OptimizerConfig(**{"lr": LR, "grad_clip": 1e9, **(optimizer or {})}),
         learner=LearnerConfig(
-            ranks=world, tokens_per_micro_batch=budget, logit_chunk_tokens=16, recompute=recompute
+            ranks=world_size, tokens_per_micro_batch=budget, logit_chunk_tokens=16, recompute=recompute
         ),
         model_path=folder,
         total_steps=20,
         rank=rank,
-        world=world,
+        world_size=world_size,
     )
 
 
@@ -379,12 +379,12 @@ def test_the_gradient_is_clipped_to_its_norm(folder):
         torch.testing.assert_close(moment, dict(free.trained.optimizer.state())[name] * scale)
 
 
-def rank_main(rank, world, port, folder, out):
+def rank_main(rank, world_size, port, folder, out):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
     )
-    learner = make(folder, rank, world, mini_batches=2, kl_coef=0.1, gamma=0.01, budget=60)
+    learner = make(folder, rank, world_size, mini_batches=2, kl_coef=0.1, gamma=0.01, budget=60)
     mismatch, metrics = phase(learner, make_groups(), mini_batches=2)
     after = weights(learner)
     # One sample for two ranks: one of them has nothing to do.
