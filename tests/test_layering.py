@@ -22,12 +22,18 @@ CONFINED = {
         "rollout/actor.py",
         "rewards/scoring/actor.py",
         "grpo/cluster/actor.py",
-        "grpo/cluster/placement.py",
         "grpo/cluster/handles.py",
+        "grpo/cluster/ranks.py",
         "grpo/cluster/ray_session.py",
+        "grpo/cluster/rl_cluster.py",
         "grpo/tools/submit.py",
     },
-    "vllm": {"rollout/vllm_engine.py", "rollout/vllm_weights.py", "rollout/vllm_sampling.py"},
+    "vllm": {
+        "rollout/vllm_engine.py",
+        "rollout/vllm_router.py",
+        "rollout/vllm_sampling.py",
+        "rollout/vllm_weights.py",
+    },
 }
 HEAVY = {
     "torch",
