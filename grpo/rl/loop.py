@@ -228,7 +228,6 @@ def run_eval(
         version=step,
         sampling=SamplingParams(limit, config.eval.temperature, config.eval.top_p, stop_token_ids),
     )
-    estimator = advantage_estimator(algorithm)
     samplers = Samplers(rollouts, rewards, config.seed, config.engine.chunk_groups)
     scored = sample_and_score(request, samplers, spent={})
     return summarize(step, scored, config.eval.correct), scored
