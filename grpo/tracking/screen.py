@@ -33,6 +33,9 @@ def summary_line(step: int, steps: int, metrics: Mapping[str, float], eta_s: flo
     for name, warning in (("length/truncated_share", "truncated"), ("reward/abstained_share", "no verdict")):
         if metrics.get(name, 0.0) > 0.005:
             parts.append(f"[yellow]{warning} {metrics[name]:.0%}[/]")
+    if discarded := metrics.get("sampling/discarded_groups", 0.0):
+        rounds = metrics.get("sampling/rounds", math.nan)
+        parts.append(f"[dim]discarded[/] {discarded:.0f} groups in {rounds:.0f} rounds")
     return "  ".join(parts)
 
 
