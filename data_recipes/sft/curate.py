@@ -42,7 +42,7 @@ class CurateRules:
     min_score: float = 1.0
     limits: ReadabilityLimits = field(default_factory=ReadabilityLimits)
     per_prompt: int | None = 1
-    """Samples kept of a prompt; None keeps all."""
+    """Most samples kept of a prompt; None keeps all."""
     choose: Literal["first", "shortest", "random"] = "first"
     """Which: lowest id order as given, fewest characters, or by a hash of seed and id."""
     seed: int = 0
@@ -50,7 +50,7 @@ class CurateRules:
 
 @dataclass(frozen=True)
 class Curated:
-    """Result; len(kept) + sum(dropped.values()) is the number of samples."""
+    """The result; len(kept) + sum(dropped.values()) is the number of samples."""
 
     kept: tuple[Sample, ...]
     """In the order of the input."""
@@ -91,10 +91,10 @@ def curate(
 
 
 def r1_format(completion: str) -> str:
-    """Rule `r1-format`: `<think>…</think><answer>…</answer>` to `<think>…</think>` and the answer as summary.
+    """Apply the rule `r1-format`: turn `<think>…</think><answer>…</answer>` into `<think>…</think>` and a summary.
 
     Raises:
-        ValueError: not of that form. The caller counts it as a sample that could not be rewritten.
+        ValueError: the completion has not that form; the caller counts it as not rewritten.
     """
     text = completion.strip()
     head, closing, tail = text.partition("</think>")
@@ -129,7 +129,7 @@ def _reason(sample: Sample, rules: CurateRules, evaluation: EvaluationGrams | No
 
 
 def verdicts(sample: Sample, names: Iterable[str]) -> list[float]:
-    """Values of those of these components that did not abstain."""
+    """Return the values of those named components that did not abstain."""
     return [value for name in names if (value := sample.components.get(name)) is not None]
 
 

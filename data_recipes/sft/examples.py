@@ -30,8 +30,8 @@ from policies.errors import PolicyError
 from policies.tokenizer import Tokenizer
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
-"""Who may speak in a conversation. Another one is a slip ("asistant" would be read and never learnt) or of another
-format (ShareGPT's human and gpt)."""
+"""Roles of a conversation. Another role is a typo ("asistant" would be read and never learnt) or another format
+(ShareGPT's human and gpt)."""
 
 _OPENED = re.compile(r"<think>\s*\Z")
 
@@ -41,27 +41,27 @@ class Example:
     """One sequence to train on."""
 
     id: str
-    """Where it came from: file and line."""
+    """File and line that it came from."""
     token_ids: np.ndarray
     """(L,) int32."""
     is_target: np.ndarray
-    """(L,) bool: which tokens are learnt; the first never is, for nothing predicts it."""
+    """(L,) bool: which tokens are learnt; never the first, since nothing predicts it."""
 
     @property
     def target_count(self) -> int:
-        """Tokens that are learnt, ≥ 1."""
+        """Number of tokens that are learnt, ≥ 1."""
         return int(self.is_target.sum())
 
 
 @dataclass
 class ReadCounts:
-    """What was read of one or several sources, and left out."""
+    """Counts of what was read from one or several sources, and left out."""
 
     rows: int = 0
     bad_rows: list[str] = field(default_factory=list)
-    """What is wrong with each, file and line first."""
+    """The error of each, which begins with file and line."""
     too_long: int = 0
-    """Examples over the length limit."""
+    """Number of examples over the length limit."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class _Turn:
 def read_examples(
     config: SftSource, tokenizer: Tokenizer, max_tokens: int, counts: ReadCounts | None = None
 ) -> tuple[list[Example], ReadCounts]:
-    """All examples of a source, in its order.
+    """Read all examples of a source, in its order.
 
     Args:
         config: the recipe's section.
@@ -82,7 +82,7 @@ def read_examples(
         counts: to add to; None: new ones.
 
     Raises:
-        DataError: no source, or with bad_rows = "error" rows that cannot be used: names file, line and mend.
+        DataError: no source, or with bad_rows = "error" rows that cannot be used: names file, line and a hint.
     """
     counts = ReadCounts() if counts is None else counts
     bad = BadRows()
@@ -107,7 +107,7 @@ def read_examples(
 
 
 class _Encoder:
-    """Rows of one source to examples."""
+    """Turns the rows of one source into examples."""
 
     def __init__(self, config: SftSource, tokenizer: Tokenizer) -> None:
         self._config, self._tokenizer = config, tokenizer
@@ -121,7 +121,7 @@ class _Encoder:
         self._replacements = [(re.compile(pattern), text) for pattern, text in config.replace]
 
     def examples(self, where: str, row: Mapping[str, Any]) -> list[Example]:
-        """One for a row of columns; one or more for a conversation."""
+        """Return one example for a row of columns, one or more for a conversation."""
         turns = self._chat(where, row) if self._config.format == "chat" else self._columns(where, row)
         sequences = join_turns([(t.prompt_ids, t.reply_ids) for t in turns])
         return [
@@ -155,11 +155,11 @@ class _Encoder:
         if self._config.system is not None and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": self._config.system}, *messages]
         turns = []
-        for place, message in enumerate(messages):
+        for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
             try:
-                prompt = self._tokenizer.apply_chat_template(messages[:place], add_generation_prompt=True)
+                prompt = self._tokenizer.apply_chat_template(messages[:index], add_generation_prompt=True)
             except PolicyError as error:
                 raise DataError(f"{where}: {error}") from error
             prompt += self._config.prefill
@@ -175,7 +175,7 @@ class _Encoder:
         else:
             reply = without_opened_think(prompt, reply)
         if not reply.strip():
-            raise DataError(f"{where}: nothing is left of the completion; delete the row or mend replace")
+            raise DataError(f"{where}: nothing is left of the completion; delete the row or correct replace")
         if not prompt_ids:
             raise DataError(
                 f"{where}: the prompt has no tokens: nothing would predict the completion's first"
@@ -193,7 +193,7 @@ class _Encoder:
 
 
 def join_turns(turns: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[list[int], list[bool]]]:
-    """Sequences of (token ids, which are learnt) from the (prompt, reply) of each assistant turn of a conversation."""
+    """Join the (prompt, reply) of each assistant turn of a conversation into sequences of (ids, which are learnt)."""
     sequences: list[tuple[list[int], list[bool]]] = []
     for prompt, reply in turns:
         ids, mask = sequences[-1] if sequences else ([], [])
@@ -206,7 +206,7 @@ def join_turns(turns: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tup
 
 
 def encode_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Tokens of a prompt that is rendered already: the tokenizer adds its own begin token unless the text has it."""
+    """Encode a rendered prompt: the tokenizer adds its begin token unless the text has it."""
     bare = tokenizer.encode(text)
     if bare[:1] == [tokenizer.bos_id]:
         return bare
@@ -214,20 +214,20 @@ def encode_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def turn_end(tokenizer: Tokenizer) -> list[int]:
-    """How an assistant turn ends: what the chat template writes behind it, up to the first token that ends a reply;
-    the end-of-text token alone, if the template writes no such token."""
+    """Return the tokens that end an assistant turn: what the chat template writes behind it, up to the first token that
+    ends a reply; the end-of-text token alone, if the template writes no such token."""
     reply = "reply"
     conversation = [{"role": "user", "content": "question"}, {"role": "assistant", "content": reply}]
     text = tokenizer.apply_chat_template(conversation, add_generation_prompt=False)
     ids = tokenizer.encode(text[text.rfind(reply) + len(reply) :])
-    for place, token in enumerate(ids):
+    for index, token in enumerate(ids):
         if token in tokenizer.stop_token_ids:
-            return ids[: place + 1]
+            return ids[: index + 1]
     return [_eos(tokenizer)]
 
 
 def without_opened_think(prompt: str, reply: str) -> str:
-    """The reply without its `<think>`, if the prompt (a template, a prefill) ends with one."""
+    """Remove the `<think>` of the reply if the prompt (a template, a prefill) ends with one."""
     opened = _OPENED.search(prompt)
     if opened is None:
         return reply
@@ -253,12 +253,12 @@ def _messages(where: str, row: Mapping[str, Any], name: str) -> list[Mapping[str
                 f"{where}: {name}[{number}] has role {message['role']!r}; expected one of {', '.join(ROLES)}"
             )
         if message["role"] == "user" and not message["content"].strip():
-            raise DataError(f"{where}: {name}[{number}]: the user says nothing")
+            raise DataError(f"{where}: {name}[{number}]: the user turn is empty")
     roles = [m["role"] for m in messages]
     if "assistant" not in roles:
         raise DataError(f"{where}: {name} has no assistant turn (roles: {', '.join(roles)})")
     if roles[0] == "assistant":
-        raise DataError(f"{where}: {name} begins with the assistant: nothing stands before its first turn")
+        raise DataError(f"{where}: {name} begins with the assistant: there is no prompt for its first turn")
     return messages
 
 

@@ -2,7 +2,7 @@
 
     compare ─▶ votes, both orders ─▶ agree? ─▶ margin > Δ ? ─▶ length balance ─▶ pairs
 
-Source: R1 v2 §3.1: several judgements of each pair, order of the two swapped, mean gap Δ > 1, and chosen and rejected
+Source: R1 v2 §3.1: several judgements of each pair, in both orders, mean difference Δ > 1, and chosen and rejected
 of comparable length over the data set, so that the reward model does not learn length.
 """
 
@@ -48,7 +48,8 @@ class Preference:
 def draw_pairs(
     completions: Sequence[Completion], per_prompt: int, seed: int
 ) -> list[tuple[Completion, Completion]]:
-    """Up to `per_prompt` pairs of different texts a prompt, in random order inside a pair (judges favour places).
+    """Draw up to `per_prompt` pairs of different texts of each prompt; the order inside a pair is random, since judges
+    favour a position.
 
     Depends on the prompt's id and texts and the seed alone, not on the other prompts.
     """
@@ -69,7 +70,7 @@ def draw_pairs(
 def judge_pair(
     compare: Compare, first: Completion, second: Completion, votes: int, swap: bool, seed: int
 ) -> tuple[float, ...] | None:
-    """Votes from `first`'s side; None if the two orders name different winners.
+    """Ask the judge; return votes from the side of `first`, None if the two orders name different winners.
 
     Args:
         compare: the judge.
@@ -79,14 +80,14 @@ def judge_pair(
         seed: of the judge's own seeds.
 
     Raises:
-        ValueError: the judge gave something that is no finite number.
+        ValueError: a vote of the judge is not a finite number.
     """
-    place = _number(f"{first.prompt_id}\0{first.text}\0{second.text}")
+    pair_seed = _number(f"{first.prompt_id}\0{first.text}\0{second.text}")
 
     def ask(a: Completion, b: Completion, order: int) -> list[float]:
         found = []
         for vote in range(votes // 2 if swap else votes):
-            vote_seed = int(np.random.SeedSequence((seed, place, order, vote)).generate_state(1)[0])
+            vote_seed = int(np.random.SeedSequence((seed, pair_seed, order, vote)).generate_state(1)[0])
             value = float(compare(a.prompt, a.text, b.text, vote_seed, a.columns))
             if not math.isfinite(value):
                 raise ValueError(f"the judge gave {value} for prompt {a.prompt_id}; expected a finite number")
@@ -105,7 +106,7 @@ def judge_pair(
 def to_preference(
     first: Completion, second: Completion, votes: Sequence[float], min_margin: float
 ) -> Preference | None:
-    """The pair with its winner in front; None if the mean gap is not above the margin, or there is no winner."""
+    """Put the winner in front; None if the mean vote is not above the margin, or there is no winner."""
     mean = math.fsum(votes) / len(votes)
     if mean == 0 or abs(mean) <= min_margin:
         return None
@@ -130,7 +131,7 @@ def balance_lengths(
     kept = set(range(len(pairs)))
 
     def excess(chosen: int, rejected: int) -> float:
-        """How far the heavy side is over the bound; ≤ 0 within it."""
+        """Return how far the heavy side exceeds the bound; ≤ 0 within it."""
         return max(chosen - max_ratio * rejected, rejected - max_ratio * chosen)
 
     while kept and excess(chosen, rejected) > 0:
@@ -141,12 +142,12 @@ def balance_lengths(
         for i in order:
             after = chosen - sizes[i][0], rejected - sizes[i][1]
             if excess(*after) > 0 and (after[0] > after[1]) != (sign > 0):
-                continue  # tips the scale
+                continue  # it would make the other side too heavy
             kept.remove(i)
             chosen, rejected = after
             if excess(chosen, rejected) <= 0:
                 break
-        if gone == len(kept):  # each would; the one that does it least
+        if gone == len(kept):  # every pair would; leave out the one that tips it least
             i = min(order, key=lambda i: (excess(chosen - sizes[i][0], rejected - sizes[i][1]), i))
             kept.remove(i)
             chosen, rejected = chosen - sizes[i][0], rejected - sizes[i][1]

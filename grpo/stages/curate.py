@@ -67,9 +67,9 @@ def run(config: CurateConfig) -> dict[str, Any]:
             dropped["not_rewritten"] += 1
             continue
         except Exception as error:  # the rewriter is the user's own
-            place = origins[sample.id]["where"]
+            where = origins[sample.id]["where"]
             raise DataError(
-                f"rewrite = {config.rewrite!r}, {place}: {type(error).__name__}: {error}"
+                f"rewrite = {config.rewrite!r}, {where}: {type(error).__name__}: {error}"
             ) from error
         if not isinstance(completion, str) or not completion.strip():
             raise DataError(
@@ -112,10 +112,10 @@ def run(config: CurateConfig) -> dict[str, Any]:
 
 
 def to_sample(where: str, row: Mapping[str, Any], correct: Sequence[str]) -> Sample:
-    """A row as a sample.
+    """Check a row and turn it into a sample.
 
     Raises:
-        DataError: a column is missing or no text; names the place.
+        DataError: a column is missing or not text; names file and line.
     """
     for name in ("id", "prompt_id", "prompt", "completion"):
         if not isinstance(row.get(name), str):
@@ -144,10 +144,10 @@ def to_sample(where: str, row: Mapping[str, Any], correct: Sequence[str]) -> Sam
 
 
 def check_provenance(where: str, row: Mapping[str, Any]) -> None:
-    """Refuse a row whose columns of provenance are no text: a Parquet column has one type.
+    """Refuse a row whose columns of provenance are not text: a Parquet column has one type.
 
     Raises:
-        DataError: names the place.
+        DataError: names file and line.
     """
     for name in PROVENANCE:
         if row.get(name) is not None and not isinstance(row[name], str):
@@ -155,12 +155,12 @@ def check_provenance(where: str, row: Mapping[str, Any]) -> None:
 
 
 def short_name(source: str) -> str:
-    """A file with its folder: enough to know a stage by, and the same wherever the run directory is."""
+    """Return a file or folder with its parent: enough to recognise a stage, wherever the run directory is."""
     return "/".join(Path(source).parts[-2:])
 
 
 def load_rewriter(name: str | None) -> Callable[[str, str], str]:
-    """(prompt, completion) → completion.
+    """Load the rewriter, a function (prompt, completion) → completion.
 
     Raises:
         RewardLoadError: not found.
@@ -173,7 +173,7 @@ def load_rewriter(name: str | None) -> Callable[[str, str], str]:
 
 
 def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
-    """Index of all evaluation sets; None if the config names none.
+    """Index all evaluation sets; None if the config names none.
 
     Raises:
         DataError: a row without one of its fields.
@@ -202,7 +202,7 @@ def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
 def read_mix(
     config: CurateConfig, evaluation: EvaluationGrams | None
 ) -> tuple[list[dict[str, Any]], int, int]:
-    """Rows to add, and how many were left out as contaminated and as bad.
+    """Read the rows to add, and count those left out as contaminated and as bad.
 
     Raises:
         DataError: a row without prompt or completion.

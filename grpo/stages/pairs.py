@@ -62,7 +62,7 @@ def run(config: PairsConfig) -> dict[str, Any]:
 
 
 def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, int]]:
-    """Rows of the file whose kind is asked for, and counts: "completions", with bad rows left out "bad_rows".
+    """Read the rows of the kinds asked for, and count "completions" and, if rows were left out, "bad_rows".
 
     Raises:
         DataError: rows without their columns, or a prompt's id under which another prompt stands, by file and line; or
@@ -83,10 +83,10 @@ def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, i
             prompt_id, prompt, text = (row[name] for name in own)
             if not prompt.strip():
                 raise DataError(f"{where}: prompt is empty")
-            place, before = first.setdefault(prompt_id, (where, prompt))
+            seen_at, before = first.setdefault(prompt_id, (where, prompt))
             if before != prompt:
                 raise DataError(
-                    f"{where}: prompt_id {prompt_id!r} stands for another prompt at {place}; give each its own"
+                    f"{where}: prompt_id {prompt_id!r} stands for another prompt at {seen_at}; give each its own"
                 )
             if not config.kinds or row.get("kind") in config.kinds:
                 rest = {name: value for name, value in row.items() if name not in own}
@@ -100,7 +100,7 @@ def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, i
 def judge(
     config: PairsConfig, drawn: Sequence[tuple[Completion, Completion]]
 ) -> tuple[list[Preference], dict[str, int]]:
-    """Pairs with a winner, and how many fell to "unjudged", "order" (the orders disagree) and "margin"."""
+    """Judge the pairs; return those with a winner, and count "unjudged", "order" (the orders disagree), "margin"."""
     counts = {"unjudged": 0, "order": 0, "margin": 0}
     kept: list[Preference] = []
     values = {} if config.judge.compares else _values(config.judge, [c for pair in drawn for c in pair])
@@ -132,7 +132,7 @@ def judge(
 
 
 def load_judge(config: JudgeConfig) -> Compare:
-    """The comparing function, imported here.
+    """Load the comparing function.
 
     Raises:
         RewardLoadError: it is not found, or does not take (prompt, first, second, seed, columns).
@@ -149,7 +149,7 @@ def load_judge(config: JudgeConfig) -> Compare:
 
 
 def write_pairs(path: Path, pairs: Sequence[Preference]) -> None:
-    """Parquet with prompt, chosen, rejected, margin, votes, kind; all or nothing."""
+    """Write a Parquet file with prompt, chosen, rejected, margin, votes, kind; all or nothing."""
     rows = [
         {
             "prompt": p.prompt,
@@ -204,7 +204,7 @@ def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[s
 
 
 def _values(config: JudgeConfig, completions: Sequence[Completion]) -> dict[tuple[str, str], float | None]:
-    """Value of each completion; None where the reward gave no verdict."""
+    """Score each completion; None where the reward gave no verdict."""
     every = list({(c.prompt_id, c.text): c for c in completions}.items())
     reward = RewardConfig(name=config.name, params=config.params, timeout_s=config.timeout_s)
     with Scorer([reward]) as scorer:

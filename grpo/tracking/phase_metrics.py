@@ -1,5 +1,4 @@
-"""What one rollout phase says about itself, from its scored groups. Pure; names and units in
-grpo/tracking/metrics.py."""
+"""Metrics of one rollout phase, from its scored groups. Pure; names and units are in grpo/tracking/metrics.py."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from rewards.types import ScoredGroup
 def phase_metrics(
     scored: Sequence[ScoredGroup], kept: Mapping[str, float], weights: Mapping[str, float], audited: str
 ) -> dict[str, float]:
-    """Means over the samples of a phase.
+    """Compute means over the samples of a phase.
 
     Args:
         scored: every group that the phase sampled: abstentions, and what dynamic sampling discarded, included. Only

@@ -1,4 +1,4 @@
-"""A run directory: one driver at a time, the same config on resume, facts for whoever reads it later.
+"""A run directory: one driver at a time, the same config on resume, a manifest of versions and hashes.
 
 runs/demo/  config.json  manifest.json  metrics.jsonl  eval.jsonl  summary.json
             checkpoints/step-000020/  samples/step-000001.parquet  eval/step-000000.parquet  policy/
@@ -29,7 +29,7 @@ MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "
 """Keys that may differ on resume without changing what a run is."""
 
 BEFORE_THE_RUN = {".lock", "config.json"}
-"""What a run directory holds before the inputs are read and found good."""
+"""Files of a run directory before its inputs have been checked."""
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 @contextmanager
 def open_run(run_dir: Path, config: BaseModel) -> Iterator[bool]:
-    """Hold the run directory for this driver; yields True if an earlier run is to be resumed.
+    """Lock the run directory for this driver; yield True if an earlier run is to be resumed.
 
     Raises:
         ConfigError: the directory holds a run with another config (names the keys) that got past its inputs.
@@ -84,7 +84,9 @@ def _same_config(run_dir: Path, config: BaseModel) -> bool:
         old = json.loads(dump(type(config).model_validate_json(json.dumps(old), strict=True)))
     changed = [d for d in differences(old, json.loads(dump(config))) if d[0] not in MACHINE_KEYS]
     if changed and {entry.name for entry in run_dir.iterdir()} <= BEFORE_THE_RUN:
-        write_atomic(path, dump(config))  # it ended at its inputs, and a mended recipe is what one tries next
+        write_atomic(
+            path, dump(config)
+        )  # the run ended while its inputs were checked, and the recipe was corrected
         return False
     if changed:
         listing = "\n".join(f"  {key}: {a!r} there, {b!r} now" for key, a, b in changed)
@@ -96,7 +98,7 @@ def _same_config(run_dir: Path, config: BaseModel) -> bool:
 
 
 def facts(seed: int, data: Mapping[str, str], model: Path | None) -> dict[str, Any]:
-    """What a reader needs to reproduce the run: versions, commit, seed, hashes of data and model."""
+    """Collect what reproduces the run: versions, commit, seed, hashes of data and model."""
     packages = (
         "torch",
         "vllm",
@@ -141,14 +143,14 @@ def model_hash(manifest: Mapping[str, Any]) -> str | None:
 
 
 def check_or_write_manifest(run_dir: Path, now: Mapping[str, Any]) -> None:
-    """Write the manifest of a new run; one that goes on must still have the data and the policy that it began with.
+    """Write the manifest of a new run; check that a resumed one has the data and the policy that it began with.
 
     Args:
         run_dir: the run's.
-        now: of `facts`. What an older version did not note is not compared.
+        now: from `facts`; entries that the written manifest lacks are not compared.
 
     Raises:
-        BrokenRun: something has changed; names it.
+        BrokenRun: data or policy have changed; names what.
     """
     path = run_dir / "manifest.json"
     if not path.exists():
@@ -174,7 +176,7 @@ def check_or_write_manifest(run_dir: Path, now: Mapping[str, Any]) -> None:
 
 
 def git_commit() -> str | None:
-    """Commit of the code that runs, with "+changes" if the tree is not clean; None outside a checkout."""
+    """Return the commit of the running code, with "+changes" if the tree is not clean; None outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     try:
         commit = subprocess.run(
@@ -194,22 +196,22 @@ def git_commit() -> str | None:
 
 
 def hash_prompts(prompts: Sequence[Any]) -> str:
-    """One hash for a list of prompts: their ids in order."""
+    """Hash a list of prompts by their ids, in order; 16 hex digits."""
     return hashlib.sha256("\n".join(p.id for p in prompts).encode()).hexdigest()[:16]
 
 
 def hash_columns(prompts: Sequence[Any]) -> str:
-    """One hash of what rewards read beside a prompt: test cases, language, kind."""
+    """Hash what rewards read beside the prompts: test cases, language, kind; 16 hex digits."""
     state = hashlib.sha256()
     for prompt in prompts:
-        # What JSON does not know (sets, objects) may print itself otherwise in another process: its type must do.
+        # The text of a value that is no JSON (sets, objects) may differ between processes: its type is hashed instead.
         text = json.dumps(dict(prompt.columns), skipkeys=True, default=lambda value: type(value).__name__)
         state.update(text.encode())
     return state.hexdigest()[:16]
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """sha256 (16 digits) of each file of a model folder."""
+    """Hash each file of a model folder with sha256; 16 hex digits by file name."""
     result = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.is_file():
