@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from grpo.common.config_io import differences, dump
 from grpo.common.errors import BrokenRun, ConfigError
+from rollout.types import Prompt
 
 MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "engine.sync_timeout_s")
 """Keys that may differ on resume without changing what a run is."""
@@ -195,12 +196,12 @@ def git_commit() -> str | None:
     return commit + ("+changes" if dirty else "")
 
 
-def hash_prompts(prompts: Sequence[Any]) -> str:
+def hash_prompts(prompts: Sequence[Prompt]) -> str:
     """Hash a list of prompts by their ids, in order; 16 hex digits."""
     return hashlib.sha256("\n".join(p.id for p in prompts).encode()).hexdigest()[:16]
 
 
-def hash_columns(prompts: Sequence[Any]) -> str:
+def hash_columns(prompts: Sequence[Prompt]) -> str:
     """Hash what rewards read beside the prompts: test cases, language, kind; 16 hex digits."""
     state = hashlib.sha256()
     for prompt in prompts:
