@@ -24,25 +24,13 @@ from pydantic import BaseModel, ValidationError
 
 from grpo.common.config_io import differences, dump
 from grpo.common.errors import BrokenRun, ConfigError
+from policies.files import write_atomic
 
 MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "engine.sync_timeout_s")
 """Keys that may differ on resume without changing what a run is."""
 
 BEFORE_THE_RUN = {".lock", "config.json"}
 """What a run directory holds before the inputs are read and found good."""
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that a crash leaves the old one or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from grpo.tracking.run_dir import (
     hash_columns,
     hash_prompts,
     open_run,
-    write_atomic,
 )
+from policies.files import write_atomic
 from rollout.types import Prompt
 
 
