@@ -28,7 +28,12 @@ CONFINED = {
         "grpo/cluster/placement.py",
         "grpo/tools/submit.py",
     },
-    "vllm": {"rollout/vllm_engine.py", "rollout/vllm_weights.py", "rollout/vllm_sampling.py"},
+    "vllm": {
+        "rollout/vllm_engine.py",
+        "rollout/vllm_router.py",
+        "rollout/vllm_sampling.py",
+        "rollout/vllm_weights.py",
+    },
 }
 HEAVY = {
     "torch",

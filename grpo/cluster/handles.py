@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Any
 
 import ray
@@ -19,6 +18,7 @@ from rewards.scoring.actor import RewardWorker
 from rewards.types import ScoredGroup
 from rollout.actor import RayWorkers
 from rollout.dispatch import Dispatcher
+from rollout.ledger import LedgerRow
 from rollout.publication import Publication
 from rollout.types import RolloutChunk, SampleGroup
 
@@ -93,9 +93,9 @@ class RolloutHandle:
         """Count the workers that had to be started anew."""
         return self._dispatcher.restarts
 
-    def ledger_rows(self) -> list[dict[str, Any]]:
-        """Return every attempt at every chunk so far, as JSON."""
-        return [asdict(row) for row in self._dispatcher.ledger.rows()]
+    def ledger_rows(self) -> list[LedgerRow]:
+        """Return every attempt at every chunk so far."""
+        return self._dispatcher.ledger.rows()
 
     def close(self) -> None:
         """End the workers."""
