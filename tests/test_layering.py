@@ -25,7 +25,7 @@ CONFINED = {
         "grpo/cluster/handles.py",
         "grpo/cluster/ranks.py",
         "grpo/cluster/ray_session.py",
-        "grpo/cluster/placement.py",
+        "grpo/cluster/rl_cluster.py",
         "grpo/tools/submit.py",
     },
     "vllm": {

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grpo.cluster.actor import RankPosition
+from grpo.cluster.placement import plan_ranks
 from grpo.cluster.ranks import RankGroup, start_ranks
 from grpo.cluster.ray_session import Reference, put, resources
-from grpo.cluster.shares import plan_ranks
 from grpo.config.supervised import SupervisedConfig
 from grpo.training.checkpoint import Checkpoint
 

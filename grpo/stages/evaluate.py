@@ -9,8 +9,8 @@ from rich.table import Table
 
 from data_recipes.prompts.datasets import load_prompts
 from grpo.algorithm.schedules import max_tokens_at
-from grpo.cluster.placement import start_samplers
 from grpo.cluster.ray_session import connect
+from grpo.cluster.rl_cluster import start_samplers
 from grpo.common.console import console
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype

@@ -13,8 +13,8 @@ from rich.markup import escape
 
 from data_recipes.prompts.datasets import load_prompts
 from data_recipes.prompts.mixed_stream import MixedStream, Source
-from grpo.cluster.placement import start_cluster
 from grpo.cluster.ray_session import connect
+from grpo.cluster.rl_cluster import start_cluster
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype

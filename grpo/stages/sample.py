@@ -18,8 +18,8 @@ from typing import Any
 from rich.markup import escape
 
 from data_recipes.prompts.datasets import load_prompts
-from grpo.cluster.placement import Samplers, start_samplers
 from grpo.cluster.ray_session import connect
+from grpo.cluster.rl_cluster import Samplers, start_samplers
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype

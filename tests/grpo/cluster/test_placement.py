@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.cluster.shares import Placement, plan_placement, plan_ranks
+from grpo.cluster.placement import Placement, plan_placement, plan_ranks
 from grpo.common.errors import RunError
 from grpo.config.sections import LearnerConfig
 from rollout.config import EngineConfig
