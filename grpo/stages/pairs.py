@@ -166,7 +166,7 @@ def write_pairs(path: Path, pairs: Sequence[Preference]) -> None:
 
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows to a Parquet file, all or nothing."""
+    """Write rows to a Parquet file, atomically."""
     import pyarrow
     from pyarrow import parquet
 
