@@ -28,8 +28,8 @@ class Builtin:
     """Where a reward of this package lives."""
 
     target: str
-    in_process: bool
-    """True if it is linear in its input and cannot hang: it then needs no process of its own."""
+    runs_inline: bool
+    """True if it is linear in its input and cannot hang: it then runs in the caller's process."""
     summary: str
     loads_model: bool = False
     """True if it holds a model, whose size sets its memory: its process then has no memory limit."""
@@ -107,9 +107,9 @@ def load_function(name: str) -> Any:
     return _resolve(name)
 
 
-def runs_in_process(name: str) -> bool:
+def runs_inline(name: str) -> bool:
     """True for built-in rewards that need no host."""
-    return name in BUILTINS and BUILTINS[name].in_process
+    return name in BUILTINS and BUILTINS[name].runs_inline
 
 
 def own_seconds(name: str, params: Mapping[str, Any]) -> float:

@@ -18,6 +18,8 @@ from grpo.cluster.ray_session import LEARNER_TIMEOUT_S, end_ranks, get
 from grpo.common.errors import RunError
 from grpo.config.rl import RlConfig
 from grpo.rl.loop import LoopState
+from rewards.config import AuditConfig, RewardConfig
+from rewards.scoring.actor import RewardWorker
 from rewards.types import ScoredGroup
 from rollout.actor import RayWorkers
 from rollout.dispatch import Dispatcher
@@ -25,7 +27,9 @@ from rollout.publication import Publication
 from rollout.types import RolloutChunk, SampleGroup
 
 REWARD_TIMEOUT_S = 7200.0
-"""Longest scoring of a phase; each call inside has the deadline of its recipe, so this one never bites first."""
+"""Longest wait for the next scored group. Every row has the deadline of its recipe, so this one is for lost workers."""
+_TAKES = 4
+"""Waits that the reward worker serves side by side; they have threads of their own, so that none delays a submit."""
 
 
 class RewardHandle:
@@ -34,13 +38,38 @@ class RewardHandle:
     def __init__(self, worker: Any) -> None:
         self._worker = worker
 
+    @classmethod
+    def start(
+        cls, rewards: Sequence[RewardConfig], workers: int, audit: AuditConfig | None = None
+    ) -> RewardHandle:
+        """Start the actor, without waiting for it.
+
+        Args:
+            rewards: components of the total; paths absolute.
+            workers: processes per reward.
+            audit: the second verifier.
+        """
+        # Submits are calls of one thread, which Ray runs in order: what a list-wise reward sees is reproducible.
+        remote: Any = ray.remote(num_cpus=0, concurrency_groups={"take": _TAKES})(RewardWorker)
+        return cls(remote.remote(rewards, workers, audit=audit))
+
     def submit(self, groups: Sequence[SampleGroup], stage: str, step: int) -> Any:
-        """Start scoring; returns a ticket."""
-        return self._worker.score.remote(groups, stage, step)
+        """Start scoring beside what was submitted before; returns a ticket."""
+        return self._worker.submit.remote(groups, stage, step)
 
     def collect(self, tickets: Sequence[Any]) -> list[ScoredGroup]:
-        """The scored groups of all tickets. Each row has a deadline of its own inside the worker."""
-        return [scored for groups in get(tickets, "reward worker", REWARD_TIMEOUT_S) for scored in groups]
+        """The scored groups of all tickets. Each row has a deadline of its own inside the worker.
+
+        Raises:
+            RunError: the worker died, or no further group came back in time.
+        """
+        numbers = get(tickets, "reward worker", REWARD_TIMEOUT_S)
+        take = self._worker.take.options(concurrency_group="take")
+        references = [take.remote(number) for number in numbers]
+        scored: list[ScoredGroup] = []
+        for reference in references:
+            scored += get([reference], "reward worker", REWARD_TIMEOUT_S)[0]
+        return scored
 
     def close(self) -> None:
         """End the reward processes, then the actor."""

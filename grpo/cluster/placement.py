@@ -27,7 +27,6 @@ from grpo.config.sections import LearnerConfig
 from grpo.training.checkpoint import Checkpoint
 from rewards.config import AuditConfig, RewardConfig
 from rewards.registry import with_absolute_path
-from rewards.scoring.actor import RewardWorker
 from rollout.actor import RayWorkers, start_worker
 from rollout.config import EngineConfig
 from rollout.dispatch import Dispatcher
@@ -160,9 +159,8 @@ def start_samplers(
     plugins = [r.model_copy(update={"name": with_absolute_path(r.name, Path.cwd())}) for r in config.rewards]
     if audit is not None and audit.verifier is not None:
         audit = audit.model_copy(update={"verifier": with_absolute_path(audit.verifier, Path.cwd())})
-    worker = ray.remote(RewardWorker).options(num_cpus=0)
-    rewards = worker.remote(plugins, config.reward_workers, audit=audit)
-    return Samplers(RolloutHandle(pool, dispatcher), RewardHandle(rewards))
+    rewards = RewardHandle.start(plugins, config.reward_workers, audit)
+    return Samplers(RolloutHandle(pool, dispatcher), rewards)
 
 
 def start_cluster(
