@@ -61,7 +61,7 @@ BUILTINS: dict[str, Builtin] = {
         "rewards.code.reward:Code",
         False,
         "the answer's program passes the row's tests, in the sandbox",
-        bounds_s={"total_s": 8.0, "compile_s": 30.0},
+        bounds_s={"total_s": 8.0, "compile_s": 30.0, "wait_s": 30.0},
     ),
     "mcq": Builtin("rewards.math.choice:mcq", True, "chosen option letters equal the reference"),
     "language_consistency": Builtin(
