@@ -28,7 +28,7 @@ PAGES = [
 ]
 RECIPES = sorted((ROOT / "data_recipes/recipes").glob("*.toml"))
 CLASSES = {name: stage.load_config_class() for name, stage in STAGES.items()}
-FREE = {"params", "constants", "columns"}
+FREE = {"params", "constants", "columns", "advantage_params", "policy_loss_params", "kl_estimator_params"}
 """Sections whose keys are whatever the user calls them."""
 ENDINGS = {"py", "parquet", "jsonl", "json", "toml"}
 PACKAGES = (

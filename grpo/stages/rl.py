@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from data_recipes.prompts.datasets import load_prompts
 from data_recipes.prompts.mixed_stream import MixedStream, Source
+from grpo.algorithm.check import check_functions
 from grpo.cluster.ray_session import connect
 from grpo.cluster.rl_cluster import start_cluster
 from grpo.common.console import say
@@ -89,16 +90,16 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
                 )
                 stream = MixedStream(inputs.sources, config.seed)
                 state = train(
-                    config,
-                    state,
-                    stream,
-                    inputs.eval_prompts,
-                    rollouts,
-                    cluster.samplers.rewards,
-                    cluster.learners,
-                    inputs.stop_token_ids,
-                    recorder.on_phase,
-                    recorder.on_eval,
+                    config=config,
+                    state=state,
+                    stream=stream,
+                    eval_prompts=inputs.eval_prompts,
+                    rollouts=rollouts,
+                    rewards=cluster.samplers.rewards,
+                    learners=cluster.learners,
+                    stop_token_ids=inputs.stop_token_ids,
+                    on_phase=recorder.on_phase,
+                    on_eval=recorder.on_eval,
                 )
                 cluster.learners.export(config.run_dir / "policy")
             finally:
@@ -122,6 +123,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and mend.
     """
+    check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     for reward in config.rewards:

@@ -32,6 +32,7 @@ def phase_rows(
     scored: Sequence[ScoredGroup],
     advantages: Mapping[tuple[int, int], float],
     model: str | None = None,
+    discarded: Sequence[ScoredGroup] = (),
 ) -> list[SampleRow]:
     """Make the rows of a phase or an evaluation.
 
@@ -39,13 +40,14 @@ def phase_rows(
         step, stage, model: as the columns say.
         scored: its groups; the same prompt may come twice.
         advantages: by (index of the group in `scored`, index of the sample).
+        discarded: groups of an RL phase that dynamic sampling left out; their rows come last.
     """
     by_group: dict[int, dict[int, float]] = {}
     for (number, index), value in advantages.items():
         by_group.setdefault(number, {})[index] = value
     return [
         row
-        for number, group in enumerate(scored)
+        for number, group in enumerate((*scored, *discarded))
         for row in group_rows(
             group,
             stage=stage,
@@ -53,6 +55,7 @@ def phase_rows(
             group_id=f"{stage}-{step}/{number}",
             model=model,
             advantages=by_group.get(number, {}),
+            discarded=number >= len(scored) if stage == "rl" else None,
         )
     ]
 
@@ -191,10 +194,14 @@ class SampleWriter:
                     path.unlink()
 
     def write(
-        self, step: int, scored: Sequence[ScoredGroup], advantages: Mapping[tuple[int, int], float]
+        self,
+        step: int,
+        scored: Sequence[ScoredGroup],
+        advantages: Mapping[tuple[int, int], float],
+        discarded: Sequence[ScoredGroup] = (),
     ) -> Path:
         """Write a phase that ended with update `step`; see `phase_rows`."""
-        rows = phase_rows(step, "rl", scored, advantages, self._model)
+        rows = phase_rows(step, "rl", scored, advantages, self._model, discarded)
         return write_samples(self._train / file_name(step), rows)
 
     def write_eval(self, step: int, scored: Sequence[ScoredGroup]) -> Path:
