@@ -1,6 +1,8 @@
 """Read what a training run left: its summary, its curve, its best and worst completions.
 
-python examples/read_run.py runs/demo
+    python examples/read_run.py runs/demo
+
+docs/algorithm.md explains the metrics; grpo/tracking/metrics.py lists them with their units.
 """
 
 from __future__ import annotations

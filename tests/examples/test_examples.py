@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -38,6 +39,20 @@ def test_custom_dataset_draws_every_row_once_an_epoch_with_its_columns() -> None
     assert sorted(epochs[0]) == sorted(epochs[1])
     assert "'3 + 4' -> '7', 4 tokens, {'difficulty': 1, 'kind': 'math'}" in epochs[0]
     assert len(lines) == 6
+
+
+def test_custom_loss_keeps_the_contract_and_has_a_gradient_of_its_own() -> None:
+    lines = run_example("custom_loss")
+    assert lines[0] == "problems: []"
+    gradients = [json.loads(line.partition(":")[2]) for line in lines[1:]]
+    assert gradients[0] == [
+        -0.25,
+        0.0,
+        0.25,
+        0.0,
+    ]  # the clip takes the gradient of both tokens far from the old policy
+    assert gradients[1][0] == -gradients[1][2] == -0.25
+    assert gradients[1][1] < 0 < gradients[1][3]
 
 
 @pytest.mark.engine
