@@ -17,11 +17,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from data_recipes.prompts.mixed_stream import MixedStream
 from grpo.algorithm.batching import phase_mini_batches, to_train_groups
-from grpo.algorithm.schedules import max_tokens_at, temperature_at
+from grpo.algorithm.schedules import is_due, max_tokens_at, temperature_at
 from grpo.algorithm.types import StepReport, TrainGroup
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.rl import RlConfig
@@ -178,9 +179,10 @@ def train(
             )
         )
         spent.clear()
-        if is_due(state, config.eval.every_steps, config):
+        due = partial(is_due, state.step, is_last=state.is_last(config), updates=algorithm.mini_batches)
+        if due(config.eval.every_steps):
             evaluate()
-        if is_due(state, config.checkpoint.every_phases * algorithm.mini_batches, config):
+        if due(config.checkpoint.every_phases * algorithm.mini_batches):
             learners.save(state)
     return state
 
@@ -234,10 +236,3 @@ def run_eval(
 def completion_tokens(groups: Sequence[TrainGroup]) -> int:
     """Count the completion tokens of all samples that train."""
     return sum(len(sample.token_ids) for group in groups for sample in group.samples)
-
-
-def is_due(state: LoopState, every: int, config: RlConfig) -> bool:
-    """Return True at each multiple of `every` (0: never) that the last phase reached or passed, and at the end."""
-    if state.is_last(config):
-        return True
-    return bool(every) and state.step // every > (state.step - config.algorithm.mini_batches) // every

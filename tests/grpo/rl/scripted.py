@@ -93,7 +93,7 @@ class Learners:
     report: Callable[[int], dict[str, float]] = lambda step: dict(HEALTHY)
     trained: list[list[TrainGroup]] = field(default_factory=list)
     """Every mini-batch."""
-    saved: LoopState | None = None
+    checkpoints: list[LoopState] = field(default_factory=list)
 
     def begin_phase(self, groups: Sequence[TrainGroup], step: int, temperature: float) -> dict[str, float]:
         return {}
@@ -106,7 +106,7 @@ class Learners:
         return Publication(version, {})
 
     def save(self, state: LoopState) -> None:
-        self.saved = state
+        self.checkpoints.append(state)
 
 
 @dataclass

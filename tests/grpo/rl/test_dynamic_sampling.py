@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grpo.common.errors import GuardTripped
-from grpo.rl.loop import PhaseRecord
+from grpo.rl.loop import LoopState, PhaseRecord
 from grpo.tracking.metrics import describe
 from rewards.types import Score, ScoredGroup
 from rollout.types import Sample
@@ -140,8 +140,8 @@ def test_a_run_goes_on_behind_what_it_has_drawn(rounds: int, stop: int) -> None:
     """Stopped after `stop` phases and resumed, it draws, discards and trains the same as in one piece."""
     whole = run(rounds=rounds)
     first = run(rounds=rounds, settings={"steps": stop})
-    assert first.learners.saved is not None
-    state = type(first.learners.saved)(step=stop, **first.learners.saved.extra())
+    (saved,) = first.learners.checkpoints
+    state = LoopState(step=saved.step, **saved.extra())
     assert state.cursor == sum(len(drawn(first, phase)) for phase in first.phases)
     rest = run(rounds=rounds, start=state)
     assert [c.id for c in (*first.rollouts.chunks, *rest.rollouts.chunks)] == [
