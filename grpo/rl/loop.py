@@ -132,7 +132,14 @@ def train(
     def evaluate() -> None:
         if eval_prompts:
             with clock("eval", spent):
-                result = run_eval(config, state.step, eval_prompts, rollouts, rewards, stop_token_ids)
+                result = run_eval(
+                    config=config,
+                    step=state.step,
+                    prompts=eval_prompts,
+                    rollouts=rollouts,
+                    rewards=rewards,
+                    stop_token_ids=stop_token_ids,
+                )
             on_eval(*result)
 
     rollouts.load(learners.publish(state.step))

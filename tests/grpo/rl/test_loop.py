@@ -49,3 +49,13 @@ def test_checkpoints_come_with_the_phases_and_at_the_end(mini_batches: int) -> N
         }
     )
     assert [state.step for state in run.learners.checkpoints] == [k * mini_batches for k in (2, 4, 5)]
+
+
+def test_evaluations_come_before_the_first_update_at_the_period_and_at_the_end() -> None:
+    settings = {"steps": 5, "eval": {"every_steps": 2, "samples": 3}}
+    run = run_loop(settings, held_out=2)
+    assert [(e.step, e.n_problems, e.k) for e in run.evals] == [(step, 2, 3) for step in (0, 2, 4, 5)]
+    asked = [c for c in run.rollouts.chunks if c.id.startswith("eval/")]
+    assert [(c.id, c.policy_version) for c in asked] == [(f"eval/{step}/0", step) for step in (0, 2, 4, 5)]
+    resumed = run_loop(settings, held_out=2, start=LoopState(step=4))
+    assert [e.step for e in resumed.evals] == [5]
