@@ -12,8 +12,8 @@ import numpy as np
 from data_recipes.prompts.mixed_stream import MixedStream, Source
 from grpo.algorithm.types import StepReport, TrainGroup
 from grpo.config.rl import RlConfig
-from grpo.rl.loop import LoopState, PhaseRecord, train
 from grpo.rl.evaluate import EvalResult
+from grpo.rl.loop import LoopState, PhaseRecord, train
 from grpo.rl.recorder import make_recorder
 from rewards.types import Score, ScoredGroup
 from rollout.ledger import Ledger
@@ -144,7 +144,10 @@ def run_loop(
     start: LoopState = LoopState(),  # noqa: B008 - frozen
     run_dir: Path | None = None,
 ) -> Run:
-    """Train with scripted workers, over prompts p0, p1, …, evaluate on h0, h1, …; with a `run_dir`, record and judge it as `grpo rl` does."""
+    """Train with scripted workers on prompts p0, p1, …, and evaluate on h0, h1, …
+
+    With a `run_dir`, the run is recorded and judged as `grpo rl` does.
+    """
     config = make_config(settings | ({"run_dir": run_dir} if run_dir else {}))
     run = Run(Rollouts(change), Learners(report))
     recorder = (
