@@ -47,56 +47,6 @@ class PolicyConfig(Settings):
         return self
 
 
-class AlgorithmConfig(Settings):
-    """GRPO as the papers print it; see docs/algorithm.md for each formula."""
-
-    group_size: int = Field(16, ge=2)
-    """G outputs a question (R1: 16; DeepSeekMath: 64)."""
-    questions_per_step: int = Field(32, ge=1)
-    """Questions in one mini-batch, i.e. one optimizer update (R1: 32, so 512 outputs)."""
-    mini_batches: int = Field(1, ge=1)
-    """M: updates per rollout phase; a phase generates questions_per_step × M questions × G outputs, splits the outputs
-    at random into M mini-batches and passes over them once (R1: 16, i.e. 8,192 outputs a phase). 1 is on-policy."""
-    advantage: Literal["std", "mean", "leave_one_out"] = "std"
-    """"std": (r−mean)/std as printed; "mean": Dr. GRPO; "leave_one_out": r_i − mean of the others."""
-    zero_variance: Literal["keep", "drop"] = "keep"
-    """A group with equal rewards has advantage 0. "keep": as printed it stays in denominator and KL; "drop": out of
-    both."""
-    ratio: Literal["token", "sequence", "gspo", "cispo"] = "token"
-    """Level of π_θ/π_old: token (DeepSeekMath), sequence (R1, V3 as printed), length-normalised sequence (GSPO), or
-    CISPO."""
-    clip_low: float = Field(0.2, gt=0)
-    clip_high: float = Field(0.2, gt=0)
-    """ε below and above 1 (R1 stage 1: 10 for both; the ratio's lower bound is then 0 and never binds)."""
-    dual_clip: float | None = Field(None, gt=1)
-    """c of dual-clip PPO: for A<0 the objective is at least c·A. None: off."""
-    aggregation: Literal["sample_mean", "token_mean", "fixed_length"] = "sample_mean"
-    """How token terms become one number: mean per sample, then over samples (DeepSeekMath); mean over all tokens of the
-    mini-batch (DAPO); sum over tokens / (samples × fixed_length) (Dr. GRPO)."""
-    fixed_length: int | None = Field(None, ge=1)
-    """Divisor of "fixed_length"; None takes the step's max_tokens."""
-    kl_coef: float = Field(0.001, ge=0)
-    """β (R1: 0.001; DeepSeekMath: 0.04). 0 skips the reference pass."""
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    """k3 = π_ref/π_θ − log(π_ref/π_θ) − 1, as printed; k1, k2 for study."""
-    reference_refresh_steps: int = Field(0, ge=0)
-    """π_ref ← π_θ every N steps (R1: 400). 0: never."""
-    importance: Literal["none", "token_tis", "sequence_tis", "token_mis", "sequence_mis"] = "none"
-    """Correction for engine ≠ learner: weights min(π_old/π_engine, C) (TIS) or masks outside [1/C, C] (MIS)."""
-    importance_cap: float = Field(2.0, gt=1)
-    """C."""
-    dynamic_sampling: bool = False
-    """DAPO: draw more questions until the phase holds only groups with spread."""
-    dynamic_sampling_max_rounds: int = Field(4, ge=1)
-    """Rounds of drawing before the phase goes on with what it has."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> AlgorithmConfig:
-        if self.fixed_length is not None and self.aggregation != "fixed_length":
-            raise ValueError('fixed_length is only read with aggregation = "fixed_length"')
-        return self
-
-
 class ScheduleStep(Settings):
     """From optimizer step `from_step` on, the value holds."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from data_recipes.prompts.mixed_stream import MixedStream
-from grpo.config.sections import AlgorithmConfig
+from grpo.config.algorithm import AlgorithmConfig
 from grpo.tracking.phase_metrics import has_variance
 from rewards.types import ScoredGroup
 from rollout.chunks import make_chunks

@@ -22,6 +22,7 @@ from typing import Protocol
 
 from data_recipes.prompts.mixed_stream import MixedStream
 from grpo.algorithm.batching import phase_mini_batches, to_train_groups
+from grpo.algorithm.registry import advantage_estimator
 from grpo.algorithm.schedules import is_due, max_tokens_at, temperature_at
 from grpo.algorithm.types import StepReport, TrainGroup
 from grpo.config.evaluate import EvalStageConfig
@@ -126,6 +127,7 @@ def train(
     """
     algorithm = config.algorithm
     weights = component_weights(config.rewards)
+    estimator = advantage_estimator(algorithm)
     samplers = Samplers(rollouts, rewards, config.seed, config.engine.chunk_groups)
     spent: dict[str, float] = {}
 
@@ -157,7 +159,7 @@ def train(
             sampling=SamplingParams(max_tokens, temperature, 1.0, stop_token_ids),
             spent=spent,
         )
-        groups, counts = to_train_groups(collected.groups, algorithm.advantage, algorithm.zero_variance)
+        groups, counts = to_train_groups(collected.groups, estimator, algorithm.zero_variance)
         with clock("old_ref", spent):
             mismatch = learners.begin_phase(groups, state.step, temperature)
         reports: list[StepReport] = []
@@ -174,7 +176,7 @@ def train(
 
         times = {f"time/{name}_s": seconds for name, seconds in spent.items()}
         metrics = figures(collected, counts, weights, config, state.step) | mismatch | times
-        advantages = {(g.place, s.index): s.advantage for g in groups for s in g.samples}
+        advantages = {(g.index, s.index): s.advantage for g in groups for s in g.samples}
         on_phase(
             PhaseRecord(
                 end=state,

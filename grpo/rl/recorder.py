@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from grpo.common.console import say
 from grpo.config.rl import RlConfig
-from grpo.rl.evaluate import EvalResult
+from grpo.rl.evaluate import EvalResult, shown
 from grpo.rl.loop import LoopState, PhaseRecord
 from grpo.tracking.guards import Guards
 from grpo.tracking.ledger_file import LedgerWriter
@@ -84,10 +84,14 @@ def run_summary(
         "base_ci": [first.get("ci_low"), first.get("ci_high")],
         "base_format": first.get("format"),
         "base_length": first.get("length"),
+        "base_pass_at": shown(first.get("pass_at", {})),
+        "base_consk": first.get("consk"),
         "final_pass1": last.get("pass1"),
         "final_ci": [last.get("ci_low"), last.get("ci_high")],
         "final_format": last.get("format"),
         "final_length": last.get("length"),
+        "final_pass_at": shown(last.get("pass_at", {})),
+        "final_consk": last.get("consk"),
         "eval_problems": last.get("n_problems"),
         "eval_samples": last.get("k"),
         "logprob_mismatch_max": _largest(rows, "logprob_mismatch/max"),
@@ -195,7 +199,7 @@ class Screen:
         if result.step == self._start.step:
             # The evaluation before the first update says nothing about the time of an update.
             self._since = self._now()
-        self._show(eval_line(result.row()))
+        self._show(eval_line(result.figures()))
 
     def warn(self, findings: Sequence[Finding]) -> None:
         """Print each finding once in the process's life."""

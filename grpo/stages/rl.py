@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from data_recipes.prompts.datasets import load_prompts
 from data_recipes.prompts.mixed_stream import MixedStream, Source
+from grpo.algorithm.check import check_functions
 from grpo.cluster.ray_session import connect
 from grpo.cluster.rl_cluster import start_cluster
 from grpo.common.console import say
@@ -122,6 +123,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and mend.
     """
+    check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     for reward in config.rewards:

@@ -40,12 +40,13 @@ def summary_line(step: int, steps: int, metrics: Mapping[str, float], eta_s: flo
 
 
 def eval_line(row: Mapping[str, Any]) -> str:
-    """Render one evaluation (a row of eval.jsonl) as a line."""
+    """Render one evaluation (`EvalResult.figures()`) as a line."""
     groups = " ".join(f"{name}:{value:.2f}" for name, value in row["by_group"].items())
+    estimates = " ".join(f"pass@{k} {value:.3f}" for k, value in row["pass_at"].items() if k != "1")
     return (
         f"[bold cyan]eval[/] step {row['step']}: pass@1 [bold]{row['pass1']:.3f}[/] "
-        f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}] pass@{row['k']} {row['passk']:.3f} cons@{row['k']} "
-        f"{row['consk']:.3f} length {row['length']:.1f} {groups}"
+        f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}] {estimates} cons@{row['k']} {row['consk']:.3f} "
+        f"length {row['length']:.1f} {groups}"
     )
 
 

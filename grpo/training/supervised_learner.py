@@ -92,7 +92,7 @@ class SupervisedLearner:
             optimizer=optimizer,
             learner=learner,
             model_path=model_path,
-            world=world_size,
+            world_size=world_size,
             device=device,
             seed=seed,
         )

@@ -137,7 +137,7 @@ def test_every_name_the_code_writes_is_documented() -> None:
     sums._sums += 1.0
     scored = [scored_group(), scored_group(scores=spread)]
     names = {
-        *sums.metrics(with_gap=True),
+        *sums.metrics(with_mismatch=True),
         *phase_metrics(scored, {"train/samples": 2.0}, {"accuracy": 1.0}, "accuracy"),
     }
     names |= {"grad_norm", "zero_gradient", "lr", "tokens/learner", "time/update_s", "tokens_per_s"}
