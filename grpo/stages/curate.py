@@ -20,7 +20,7 @@ from data_recipes.sft.readability import ReadabilityLimits
 from grpo.common.console import say
 from grpo.config.curate import CurateConfig
 from grpo.stages.pairs import write_parquet
-from grpo.tracking.run_dir import write_atomic
+from policies.files import write_atomic
 from rewards.registry import load_function
 
 PROVENANCE = ("question", "prefill", "kind", "language", "source", "model")

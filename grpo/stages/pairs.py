@@ -25,7 +25,7 @@ from data_recipes.sft.preferences import (
 )
 from grpo.common.console import say
 from grpo.config.pairs import JudgeConfig, PairsConfig
-from grpo.tracking.run_dir import replacing, write_atomic
+from policies.files import replacing, write_atomic
 from rewards.config import RewardConfig
 from rewards.errors import RewardLoadError
 from rewards.registry import load_function
@@ -165,13 +165,13 @@ def write_pairs(path: Path, pairs: Sequence[Preference]) -> None:
 
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows to a Parquet file, all or nothing."""
+    """Write rows to a Parquet file, atomically."""
     import pyarrow
     from pyarrow import parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        parquet.write_table(pyarrow.Table.from_pylist([dict(r) for r in rows]), file)
+    with replacing(path) as temporary:
+        parquet.write_table(pyarrow.Table.from_pylist([dict(r) for r in rows]), temporary)
 
 
 def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[str, int]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ runs/demo/  config.json  manifest.json  metrics.jsonl  eval.jsonl  summary.json
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -18,12 +17,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from grpo.common.config_io import differences, dump
 from grpo.common.errors import BrokenRun, ConfigError
+from policies.digests import digest_bytes, digest_file, digest_json, digest_lines
+from policies.files import write_atomic
 from rollout.types import Prompt
 
 MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "engine.sync_timeout_s")
@@ -31,26 +32,6 @@ MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "
 
 BEFORE_THE_RUN = {".lock", "config.json"}
 """Files of a run directory before its inputs have been checked."""
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file that replaces `path` when the block ends well; it is on disk then. A crash leaves the old one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that a crash leaves the old one or the new one, never half of it."""
-    with replacing(path) as file:
-        file.write(text.encode())
 
 
 @contextmanager
@@ -85,9 +66,8 @@ def _same_config(run_dir: Path, config: BaseModel) -> bool:
         old = json.loads(dump(type(config).model_validate_json(json.dumps(old), strict=True)))
     changed = [d for d in differences(old, json.loads(dump(config))) if d[0] not in MACHINE_KEYS]
     if changed and {entry.name for entry in run_dir.iterdir()} <= BEFORE_THE_RUN:
-        write_atomic(
-            path, dump(config)
-        )  # the run ended while its inputs were checked, and the recipe was corrected
+        # The run ended while its inputs were checked, and the recipe has been corrected since.
+        write_atomic(path, dump(config))
         return False
     if changed:
         listing = "\n".join(f"  {key}: {a!r} there, {b!r} now" for key, a, b in changed)
@@ -139,8 +119,7 @@ def model_hash(manifest: Mapping[str, Any]) -> str | None:
     """
     if manifest["model"] is None:
         return None
-    text = json.dumps(manifest["model"]["files"], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest_json(manifest["model"]["files"])
 
 
 def check_or_write_manifest(run_dir: Path, now: Mapping[str, Any]) -> None:
@@ -148,7 +127,7 @@ def check_or_write_manifest(run_dir: Path, now: Mapping[str, Any]) -> None:
 
     Args:
         run_dir: the run's.
-        now: from `facts`; entries that the written manifest lacks are not compared.
+        now: from `facts`.
 
     Raises:
         BrokenRun: data or policy have changed; names what.
@@ -161,14 +140,13 @@ def check_or_write_manifest(run_dir: Path, now: Mapping[str, Any]) -> None:
         begun = json.loads(path.read_text(encoding="utf-8"))
         pairs = {
             "data": (begun["data"], now["data"]),
-            "policy": ((begun["model"] or {}).get("files", {}), (now["model"] or {}).get("files", {})),
+            "policy": tuple(m["model"]["files"] if m["model"] else {} for m in (begun, now)),
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BrokenRun(f"{path} is damaged ({error!r}); delete {run_dir} to start over") from error
     for what, (before, after) in pairs.items():
-        changed = sorted(name for name in before.keys() & after.keys() if before[name] != after[name])
-        if what == "policy":
-            changed += sorted(before.keys() ^ after.keys())
+        names = before.keys() | after.keys()
+        changed = sorted(name for name in names if before.get(name) != after.get(name))
         if changed:
             raise BrokenRun(
                 f"{run_dir}: the {what} is not what the run began with ({', '.join(changed)}); put the old files back "
@@ -197,28 +175,23 @@ def git_commit() -> str | None:
 
 
 def hash_prompts(prompts: Sequence[Prompt]) -> str:
-    """Hash a list of prompts by their ids, in order; 16 hex digits."""
-    return hashlib.sha256("\n".join(p.id for p in prompts).encode()).hexdigest()[:16]
+    """Return one hash for a list of prompts, of their ids in order."""
+    return digest_lines(p.id for p in prompts)
 
 
 def hash_columns(prompts: Sequence[Prompt]) -> str:
-    """Hash what rewards read beside the prompts: test cases, language, kind; 16 hex digits."""
-    state = hashlib.sha256()
-    for prompt in prompts:
-        # The text of a value that is no JSON (sets, objects) may differ between processes: its type is hashed instead.
-        text = json.dumps(dict(prompt.columns), skipkeys=True, default=lambda value: type(value).__name__)
-        state.update(text.encode())
-    return state.hexdigest()[:16]
+    """Return one hash of what rewards read beside a prompt: test cases, language, kind."""
+    # The text of a value that is no JSON (sets, objects) may differ between processes: its type is hashed instead.
+    return digest_bytes(
+        json.dumps(dict(prompt.columns), skipkeys=True, default=lambda value: type(value).__name__).encode()
+        for prompt in prompts
+    )
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """Hash each file of a model folder with sha256; 16 hex digits by file name."""
-    result = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_file():
-            with path.open("rb") as file:
-                result[path.name] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    return result
+    """Return the digest of each file of a model folder, by name."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else ()
+    return {path.name: digest_file(path) for path in files if path.is_file()}
 
 
 def _cpu_name() -> str:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grpo.common.errors import BrokenRun
-from grpo.tracking.run_dir import replacing
 from grpo.tracking.sample_row import COLUMNS, SampleRow, component_column, component_of, group_rows
+from policies.files import replacing
 from rewards.types import ScoredGroup
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def write_samples(path: Path, rows: Sequence[SampleRow]) -> Path:
     components = sorted({name for row in rows for name in row.components})
     kept = sorted({name for row in rows for name in row.kept})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        pq.write_table(to_table(rows, file_schema(components, kept)), file, compression="zstd")
+    with replacing(path) as temporary:
+        pq.write_table(to_table(rows, file_schema(components, kept)), temporary, compression="zstd")
     return path
 
 
