@@ -19,14 +19,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(folder: str, address: str | None = None) -> int:
-    """Run the stage; the exit code."""
+    """Run the stage; returns the exit code."""
     _end_with_parent()
     config = json.loads((Path(folder) / FILE).read_text(encoding="utf-8"))["config"]
     stage = STAGES[config["stage"]]
-    checked = stage.load_config_class().model_validate_json(json.dumps(config), strict=True)
+    checked = stage.config.model_validate_json(json.dumps(config), strict=True)
     try:
-        runner = stage.load_runner()
-        runner(checked, address) if stage.takes_address else runner(checked)
+        stage.run(checked, address)
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, RuntimeError) as error:

@@ -19,6 +19,7 @@ from typing import Any
 from data_recipes.config import FILE_ENDINGS
 from grpo.graph.parse import Node
 from grpo.graph.references import leaves
+from grpo.stages.stage import Stage
 from grpo.tracking.run_dir import MACHINE_KEYS
 
 FORMAT = 1
@@ -26,9 +27,6 @@ FORMAT = 1
 OWN_PACKAGES = ("grpo", "data_recipes", "rewards", "rollout", "policies")
 VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts", "base_model_name_or_path"})
 """Keys of summaries that differ between two equal runs; and where an adapter's base lay."""
-LATER_KEYS: Mapping[str, Any] = {"bad_rows": "error", "token_budget": None, "sequence_balance": 0.0}
-"""Keys that stages got after `FORMAT` began, with the value that leaves a stage what it was without."""
-HAD_FROM_THE_START: Mapping[str, tuple[str, ...]] = {"bad_rows": ("sft", "distill")}
 
 
 def node_key(
@@ -48,9 +46,7 @@ def node_key(
     needed = {reference.key: reference for reference in node.needs}
     told: dict[str, Any] = {}
     for value, key in leaves(tree):
-        if key in MACHINE_KEYS:
-            continue
-        if is_later_key(node.command, key, value):
+        if key in MACHINE_KEYS or is_later_key(node.stage, key, value):
             continue
         if key in needed:
             reference = needed[key]
@@ -64,13 +60,10 @@ def node_key(
     return digest({"format": FORMAT, "command": node.command, "config": told})
 
 
-def is_later_key(command: str, key: str, value: Any) -> bool:
-    """True for a key that a stage got after `FORMAT`, at the value that leaves it what it was: a stage that ended
-    before there was the key need not run again."""
+def is_later_key(stage: Stage[Any], key: str, value: Any) -> bool:
+    """Return True for a key that a run of an older version did not have, at the value that changes nothing."""
     name = key.rpartition(".")[2]
-    if name not in LATER_KEYS or command in HAD_FROM_THE_START.get(name, ()):
-        return False
-    return value == LATER_KEYS[name]
+    return name in stage.later_keys and value == stage.later_keys[name]
 
 
 def is_input(node: Node, key: str) -> bool:

@@ -87,21 +87,21 @@ def _run(node: Node) -> dict[str, Any] | None:
     for stage in dict.fromkeys(file["stage"] for file in found["samples"]):
         shown += spread([f for f in found["samples"] if f["stage"] == stage], SAMPLE_FILES)
     found["samples"] = [{**file, "rows": file["rows"][:SAMPLE_ROWS]} for file in shown]
-    if node.command == "eval":
+    if node.stage.is_evaluation:
         found["status"] = "an evaluation"
     return found
 
 
 def _rows(node: Node) -> list[dict[str, Any]]:
-    """The first rows of a stage that makes data."""
-    output = {"sample": "samples", "curate": "rows", "pairs": "pairs"}.get(node.command)
-    if output is None:
+    """Return the first rows of a stage whose main output is a Parquet file."""
+    path = node.output(node.stage.main_output)
+    if path.suffix != ".parquet":
         return []
     import pyarrow.parquet as pq
 
     texts = ("prompt_text", "prompt", "completion_text", "completion", "chosen", "rejected")
     found = []
-    batches = pq.ParquetFile(node.output(output)).iter_batches(batch_size=SAMPLE_ROWS)
+    batches = pq.ParquetFile(path).iter_batches(batch_size=SAMPLE_ROWS)
     for row in islice((row for batch in batches for row in batch.to_pylist()), SAMPLE_ROWS):
         chips = [
             f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}"

@@ -18,11 +18,11 @@ from pydantic import BaseModel
 
 from grpo.common.config_io import check, did_you_mean, find_recipe, parse_override, read_toml, set_key
 from grpo.common.errors import ConfigError
-from grpo.config.evaluate import as_eval
 from grpo.graph.config import GraphRecipe, StageSettings
-from grpo.graph.errors import name_faults, place_of, reference_faults, row_faults
+from grpo.graph.errors import location, name_errors, reference_errors, row_errors
 from grpo.graph.references import Reference, fill, flatten, references
-from grpo.stages.registry import STAGES, StageCommand
+from grpo.stages.registry import STAGES
+from grpo.stages.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Node:
 
     name: str
     command: str
-    stage: StageCommand
+    stage: Stage[Any]
+    """Any: stages have configs of different classes; `config` is of this one's."""
     config: BaseModel
     folder: Path
     needs: tuple[Reference, ...]
@@ -94,21 +95,21 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
         raise ConfigError(f"{name}: not a graph: it has no sections [graph] and [stages.…]{command}")
     later = _override(tree, overrides, name, text)
     checked = check(GraphRecipe, tree, name, text)
-    faults = [*name_faults(checked, name, text), *row_faults(checked, name, text)]
-    if faults:
-        raise ConfigError("\n".join(faults))
+    errors = [*name_errors(checked, name, text), *row_errors(checked, name, text)]
+    if errors:
+        raise ConfigError("\n".join(errors))
     trees: dict[str, dict[str, Any]] = {}
     origins: dict[str, _Origin] = {}
     for stage in checked.stages:
         try:
             trees[stage], origins[stage] = _tree(
-                stage, checked, later.get(stage, []), place_of(name, text, stage)
+                stage, checked, later.get(stage, []), location(name, text, stage)
             )
         except ConfigError as error:
-            faults.append(str(error))
-    faults += reference_faults(checked, trees, name, text)
-    if faults:
-        raise ConfigError("\n".join(faults))
+            errors.append(str(error))
+    errors += reference_errors(checked, trees, name, text)
+    if errors:
+        raise ConfigError("\n".join(errors))
     paths = {
         (stage, output): str(checked.graph.run_dir / stage / path)
         for stage, settings in checked.stages.items()
@@ -119,9 +120,9 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
         try:
             nodes[stage] = _node(stage, checked, trees[stage], paths, origins[stage])
         except ConfigError as error:
-            faults.append(str(error))
-    if faults:
-        raise ConfigError("\n".join(faults))
+            errors.append(str(error))
+    if errors:
+        raise ConfigError("\n".join(errors))
     return Graph(
         Path(name).name.removesuffix(".toml"), checked.graph.run_dir, checked.graph.seed, nodes, checked
     )
@@ -163,7 +164,7 @@ def _override(
                 f"{', '.join(tree['stages'])}{hint}"
             )
         if not isinstance(tree["stages"][key[0]], dict):
-            raise ConfigError(f"{place_of(name, text, key[0])}: not a section; write [stages.{key[0]}]")
+            raise ConfigError(f"{location(name, text, key[0])}: not a section; write [stages.{key[0]}]")
         if key[1] in ("gate", "plan"):
             set_key(tree["stages"][key[0]], key[1:], value)
         else:
@@ -177,8 +178,6 @@ def _tree(
     """The stage's config tree: its recipe, its `set`, what `--set` says, seed and place; references not yet filled."""
     settings = recipe.stages[stage]
     command = STAGES[settings.command]
-    kind = command.load_config_class()
-    own = kind.model_fields["stage"].default
     tree: dict[str, Any] = {}
     origin_name, body = where, ""
     if settings.recipe is not None:
@@ -186,13 +185,11 @@ def _tree(
             file, body = find_recipe(settings.recipe)
         except ConfigError as error:
             raise ConfigError(f"{where}: recipe: {error}") from None
-        tree = read_toml(file, body)
+        tree = command.adapt(read_toml(file, body))
         origin_name = f"{where}, recipe {file}"
-        if settings.command == "eval":
-            tree = as_eval(tree)
-        if tree.get("stage", own) != own:
+        if tree.get("stage", command.name) != command.name:
             raise ConfigError(
-                f"{where}: recipe = {settings.recipe!r} is one of `grpo {tree['stage']}`, not of {own!r}"
+                f"{where}: recipe = {settings.recipe!r} is one of `grpo {tree['stage']}`, not of {command.name!r}"
             )
     folder = recipe.graph.run_dir / stage
     own_keys = list(flatten(settings.set))
@@ -208,7 +205,7 @@ def _tree(
             set_key(tree, key, value)
         except ConfigError as error:
             raise ConfigError(str(error).replace("--set ", said, 1)) from None
-    if "seed" in kind.model_fields and not any(key == ("seed",) for key, _, _ in written):
+    if "seed" in command.config.model_fields and not any(key == ("seed",) for key, _, _ in written):
         tree["seed"] = recipe.graph.seed
     is_file = command.place == "out"
     tree[command.place] = str(folder / command.outputs[command.main_output] if is_file else folder)
@@ -257,7 +254,7 @@ def _node(
     settings = recipe.stages[stage]
     command = STAGES[settings.command]
     config = check(
-        command.load_config_class(),
+        command.config,
         fill(tree, paths, recipe.graph.seed),
         origin.name,
         origin.text,

@@ -159,7 +159,7 @@ def _bring_up_to_date(node: Node, progress: Progress, launch: Launch, screen: Sc
 
 def _finished(node: Node, state: NodeState, status: Status, progress: Progress) -> View:
     progress.hashes |= {(node.name, name): h for name, h in state.hashes().items()}
-    return View(status, state.seconds, key_figure(node.command, read_figures(node)), state.peak_mib)
+    return View(status, state.seconds, key_figure(node, read_figures(node)), state.peak_mib)
 
 
 def kept_artefacts(node: Node, state: NodeState | None, key: str) -> dict[str, Artefact] | None:

@@ -12,9 +12,10 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from grpo.graph.figures import look_up, read_figures
+from grpo.graph.figures import read_figures
 from grpo.graph.parse import Graph, Node
 from grpo.graph.runner import Progress
+from grpo.stages.figures import look_up
 
 TABLES = ("stages", "students")
 COLUMNS = {

@@ -19,12 +19,10 @@ from rich.table import Table
 from grpo.common.errors import ConfigError
 from grpo.config.plan import MachineConfig
 from grpo.graph.parse import Graph, Node
-from grpo.plan.estimate import Estimate, estimate
+from grpo.plan.estimate import Estimate, estimate, workload
 from grpo.plan.rates import Observation, Rates, estimate_seconds, observe, rates
-from grpo.plan.workload import Workload, workload
+from grpo.stages.workload import Workload
 from policies.sizes import SIZES, PolicySize, policy_size
-
-TINY_VOCABULARY = 100
 
 console = Console(width=max(Console().width, 150))
 
@@ -72,8 +70,9 @@ def sizes(graph: Graph) -> dict[str, PolicySize | None]:
         parent = next((r.stage for r in node.needs if r.key == "policy.model"), None)
         if parent is not None:
             found[node.name] = found[parent]
-        elif node.command == "pretrain":
-            found[node.name] = _read_size(node.folder / "policy") or _preset_size(node)
+        elif node.stage.new_policy is not None:
+            made = node.folder / "policy"
+            found[node.name] = _read_size(made) or policy_size(node.stage.new_policy(node.config))
         else:
             model = getattr(getattr(node.config, "policy", None), "model", None)
             found[node.name] = None if model is None else SIZES.get(model) or _read_size(Path(model))
@@ -88,7 +87,7 @@ def cluster_plan(graph: Graph, machine: MachineConfig) -> list[Line]:
         size, work = size_of[node.name], workload(node)
         known = size is not None and (work.phases or work.trained)
         try:
-            found = estimate(node, work, size, machine) if size and known else None
+            found = estimate(work, size, machine) if size and known else None
         except ValueError as error:
             raise ConfigError(f"stage {node.name}: {error}") from error
         lines.append(Line(node, size, work, found))
@@ -243,14 +242,6 @@ def _read_size(folder: Path) -> PolicySize | None:
         return policy_size(config)
     except (KeyError, ValueError):
         return None
-
-
-def _preset_size(node: Node) -> PolicySize:
-    """Before pre-training; the tokenizer is not there yet, so with a vocabulary of the usual size."""
-    from policies.presets import tiny_config
-
-    config: Any = node.config
-    return policy_size(tiny_config(config.preset, TINY_VOCABULARY, **config.preset_overrides).to_dict())
 
 
 def _billions(size: PolicySize | None) -> str:

@@ -13,10 +13,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from grpo.common.errors import BrokenRun
-from grpo.plan.workload import Workload
-
-PARTS = ("time/rollout_s", "time/reward_s", "time/old_ref_s", "time/learn_s", "time/sync_s")
+from grpo.common.errors import BrokenRun, ConfigError
+from grpo.stages.figures import Finished
+from grpo.stages.registry import STAGES
+from grpo.stages.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -64,44 +64,34 @@ class Observation:
 
 
 def observe(folder: Path) -> Observation | None:
-    """What a finished stage of a graph took; None if it is not one, or not whole any more.
+    """Return how long a finished stage of a graph took; None if it is unfinished, or a file of it was taken away.
 
     Raises:
         BrokenRun: one of its files is damaged.
+        ConfigError: its stage is not installed here.
     """
     state = _json(folder / "node.json")
     if state.get("state") != "done":
         return None
-    try:
-        return _observe(folder, state)
-    except KeyError:  # a figure that is not there: a summary was taken away, and the stage will run again
-        return None
-
-
-def _observe(folder: Path, state: Mapping[str, Any]) -> Observation:
-    command, summary = state["config"]["stage"], _json(folder / "summary.json")
+    command = state["config"]["stage"]
+    if command not in STAGES:
+        raise ConfigError(
+            f"{folder} was made by `grpo {command}`, which is not installed here; install its package"
+        )
+    stage = STAGES[command]
     rows = [_parse(folder / "metrics.jsonl", line) for line in _lines(folder / "metrics.jsonl")]
-    seconds, peak = float(state["seconds"]), state.get("peak_mib")
-    busy = tokens = items = 0.0
-    if command == "rl":
-        phases = [row for row in rows if "time/rollout_s" in row]
-        busy = sum(row.get(part, 0.0) for row in phases for part in PARTS)
-        tokens = sum(row["tokens/rollout"] for row in phases)
-        items = sum(row["tokens/rollout"] / row["length/mean"] for row in phases if row["length/mean"])
-    elif command in ("sample", "eval") and summary.get("tokens_per_s"):
-        tokens, items = float(summary["tokens"]), float(summary["samples"])
-        busy = tokens / summary["tokens_per_s"]
-    elif command == "eval":  # one of before it noted its pace
-        items = float(summary["n_problems"] * summary["k"])
-        tokens = items * summary["length"]
-    elif command == "pretrain" and rows:
-        tokens, busy = float(summary["tokens"]), rows[-1]["time/total_s"]
-        items = float(summary["steps"] * state["config"]["documents_per_step"])
-    elif "time/update_s" in (rows[-1] if rows else {}):
-        tokens = sum(row.get("tokens/learner", 0.0) for row in rows)
-        busy = sum(row.get("time/update_s", 0.0) for row in rows)
-        items = float(summary["steps"] * state["config"]["batch_size"])
-    return Observation(command, seconds, busy, tokens, items, peak)
+    try:
+        found = stage.observe(Finished(state["config"], _json(folder / stage.summary), rows))
+    except KeyError:  # a missing figure: the summary was taken away, and the stage will run again
+        return None
+    return Observation(
+        command=command,
+        seconds=float(state["seconds"]),
+        busy_s=found.busy_s,
+        tokens=found.tokens,
+        items=found.items,
+        peak_mib=state.get("peak_mib"),
+    )
 
 
 def rates(observations: Mapping[str, Observation]) -> Rates:

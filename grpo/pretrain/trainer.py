@@ -10,7 +10,6 @@ accuracy does."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -29,7 +28,8 @@ from grpo.config.pretrain import PretrainConfig
 from grpo.pretrain.corpora import PretrainCorpus, corpus_of
 from grpo.pretrain.state import PretrainState, load_state, save_state
 from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.run_dir import facts, open_run, write_atomic
+from grpo.tracking.run_dir import check_or_write_manifest, facts
+from grpo.tracking.run_once import run_once
 from policies.load import save_policy
 from policies.logprobs import completion_logprobs
 from policies.packing import pack_documents
@@ -70,40 +70,46 @@ def run(config: PretrainConfig) -> dict[str, Any]:
         RunError: the gate is not passed at the end (the policy is kept for inspection).
         BrokenRun: the checkpoint is damaged.
     """
-    with open_run(config.run_dir, config) as resumed:
-        summary_path = config.run_dir / "summary.json"
-        if resumed and summary_path.exists():
-            say(f"{config.run_dir} is complete; nothing to do")
-            return json.loads(summary_path.read_text(encoding="utf-8"))
-        manifest = config.run_dir / "manifest.json"
-        if not manifest.exists():
-            write_atomic(manifest, json.dumps(facts(config.seed, {}, None), indent=2) + "\n")
-        threads_before = torch.get_num_threads()
-        torch.set_num_threads(config.threads or os.cpu_count() or 1)
-        try:
-            trainer, state = start(config)
-            state, accuracy = train(trainer, state)
-        finally:
-            torch.set_num_threads(threads_before)
-        folder = config.run_dir / "policy"
-        policy = save_policy(trainer.model, folder, tokenizer_from=config.run_dir / "tokenizer")
-        if min(accuracy.values()) < config.gate_pass:
-            raise RunError(
-                f"{policy}: trace accuracy {_show(accuracy)} after {state.step} steps, but each length "
-                f"needs gate_pass = {config.gate_pass}; raise max_steps (in a new run_dir)"
-            )
-        summary = {
-            "seed": config.seed,
-            "steps": state.step,
-            "attempts": state.attempt + 1,
-            "tokens": state.tokens,
-            "minutes": round(state.seconds / 60, 3),
-            "tokens_per_s": round(state.tokens / state.seconds, 1),
-            "trace_accuracy": {f"k={k}": round(v, 4) for k, v in accuracy.items()},
-        }
-        write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
-        say(f"base policy: {policy}   {state.seconds:.0f} s   trace accuracy {_show(accuracy)}")
-        return summary
+    return run_once(config, config.run_dir, lambda: pretrain(config), lambda summary: show(config, summary))
+
+
+def pretrain(config: PretrainConfig) -> dict[str, Any]:
+    """Train to the end and export the policy; returns the summary.
+
+    Raises:
+        RunError, BrokenRun: as `run`.
+    """
+    check_or_write_manifest(config.run_dir, facts(config.seed, {}, None))
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    try:
+        trainer, state = start(config)
+        state, accuracy = train(trainer, state)
+    finally:
+        torch.set_num_threads(threads_before)
+    folder = config.run_dir / "policy"
+    policy = save_policy(trainer.model, folder, tokenizer_from=config.run_dir / "tokenizer")
+    if min(accuracy.values()) < config.gate_pass:
+        raise RunError(
+            f"{policy}: trace accuracy {_show(accuracy)} after {state.step} steps, but each length "
+            f"needs gate_pass = {config.gate_pass}; raise max_steps (in a new run_dir)"
+        )
+    return {
+        "seed": config.seed,
+        "steps": state.step,
+        "attempts": state.attempt + 1,
+        "tokens": state.tokens,
+        "minutes": round(state.seconds / 60, 3),
+        "tokens_per_s": round(state.tokens / state.seconds, 1),
+        "trace_accuracy": {f"k={k}": round(v, 4) for k, v in accuracy.items()},
+    }
+
+
+def show(config: PretrainConfig, summary: Mapping[str, Any]) -> None:
+    """Print where the policy is and what it can do."""
+    accuracy = "  ".join(f"{k} {v:.2f}" for k, v in summary["trace_accuracy"].items())
+    seconds = 60 * summary["minutes"]
+    say(f"base policy: {config.run_dir / 'policy'}   {seconds:.0f} s   trace accuracy {accuracy}")
 
 
 def start(config: PretrainConfig) -> tuple[Trainer, PretrainState]:

@@ -18,7 +18,9 @@ from data_recipes.sft.decontaminate import EvaluationGrams, evaluation_grams, is
 from data_recipes.sft.readability import ReadabilityLimits
 from grpo.common.console import say
 from grpo.config.curate import CurateConfig
+from grpo.stages.figures import Figures
 from grpo.stages.pairs import write_parquet
+from grpo.stages.stage import Stage
 from grpo.tracking.run_dir import write_atomic
 from rewards.registry import load_function
 
@@ -227,3 +229,25 @@ def read_mix(
                 )  # fmt: skip
     bad.settle(config.bad_rows, ", ".join(file.source for file in config.mix))
     return rows, contaminated, bad.count
+
+
+def key_figure(figures: Figures) -> str:
+    """Return how many samples were kept and how many ready rows were mixed in."""
+    kept, of, mixed = (figures.get(k, 0) for k in ("kept", "samples", "mixed"))
+    return f"kept {kept:,} of {of:,}" + (f", {mixed:,} mixed in" if mixed else "")
+
+
+STAGE = Stage(
+    name="curate",
+    help="Keep the correct, readable samples, rewrite them and write a Parquet for SFT.",
+    example="grpo curate curate.toml --set per_prompt=2",
+    config=CurateConfig,
+    run=lambda config, _: run(config),
+    outputs={"rows": "rows.parquet", "summary": "rows.json"},
+    key_figure=key_figure,
+    inputs=("sources.*", "mix.*.source", "decontaminate.*.source", "rewrite"),
+    place="out",
+    main_output="rows",
+    takes_address=False,
+    later_keys={"bad_rows": "error"},
+)

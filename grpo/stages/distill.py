@@ -11,7 +11,10 @@ from grpo.common.console import say
 from grpo.config.distill import DistillConfig
 from grpo.config.distill_presets import PRESETS, describe, nearest
 from grpo.config.sft import SftOptimizer
+from grpo.stages.figures import loss_figure, trained_tokens
 from grpo.stages.sft import train
+from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
+from grpo.stages.workload import supervised_workload
 from policies.facts import read_facts, resolve_model
 
 
@@ -41,3 +44,18 @@ def resolve(config: DistillConfig) -> tuple[DistillConfig, str]:
         reason = f"lr {lr:g} as the recipe says; {reason}"
     fields = config.optimizer.model_dump() | {"lr": PRESETS[name].lr if lr is None else lr}
     return config.model_copy(update={"preset": name, "optimizer": SftOptimizer(**fields)}), reason
+
+
+STAGE = Stage(
+    name="distill",
+    help="SFT of a student on a teacher's rows, at the rate that R1's paper prints for its size. Resumes.",
+    example="grpo distill r1-distill --model Qwen/Qwen2.5-Math-1.5B",
+    config=DistillConfig,
+    run=run,
+    outputs=POLICY_OUTPUTS,
+    key_figure=loss_figure,
+    inputs=("policy.model", "data.source", "mix.*.source"),
+    options=(MODEL,),
+    workload=supervised_workload,
+    observe=trained_tokens,
+)

@@ -25,6 +25,8 @@ from data_recipes.sft.preferences import (
 )
 from grpo.common.console import say
 from grpo.config.pairs import JudgeConfig, PairsConfig
+from grpo.stages.figures import Figures
+from grpo.stages.stage import Stage
 from grpo.tracking.run_dir import write_atomic
 from rewards.config import RewardConfig
 from rewards.errors import RewardLoadError
@@ -219,3 +221,26 @@ def _values(config: JudgeConfig, completions: Sequence[Completion]) -> dict[tupl
             ]
         )
     return {key: score.total for (key, _), score in zip(every, scores, strict=True)}
+
+
+def key_figure(figures: Figures) -> str:
+    """Return how many pairs were kept; of a point-wise judge, how many completions got each label."""
+    if "kept" in figures:
+        return f"kept {figures['kept']:,} of {figures.get('pairs', 0):,} pairs"
+    return f"{figures.get('label_1', 0):,} good, {figures.get('label_0', 0):,} bad"
+
+
+STAGE = Stage(
+    name="pairs",
+    help="Judge sampled completions against each other and write preference pairs.",
+    example="grpo pairs pairs.toml --set judge.votes=4",
+    config=PairsConfig,
+    run=lambda config, _: run(config),
+    outputs={"pairs": "pairs.parquet", "summary": "pairs.json"},
+    key_figure=key_figure,
+    inputs=("source", "judge.name", "judge.params.*"),
+    place="out",
+    main_output="pairs",
+    takes_address=False,
+    later_keys={"bad_rows": "error"},
+)

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.plan import StagePlan
 from grpo.config.reward_model import RewardModelConfig
+from grpo.stages.figures import Figures, loss_figure, number, trained_tokens
+from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
+from grpo.stages.workload import Workload, supervised_workload
 from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
 from grpo.tracking.run_dir import write_atomic
 from grpo.training.reward_model_data import Labelled, read_judgements
@@ -87,3 +91,31 @@ def _digest(item: Any) -> str:
     """The item's content, as text."""
     parts = (item.chosen, item.rejected) if hasattr(item, "chosen") else (item.token_ids, item.label)
     return " ".join(str(p.tolist() if hasattr(p, "tolist") else p) for p in parts)
+
+
+def key_figure(figures: Figures) -> str:
+    """Return the held-out accuracy; the loss of a run that held nothing out."""
+    if figures.get("final_heldout_accuracy") is None:
+        return loss_figure(figures)
+    return f"held-out accuracy {number(figures, 'final_heldout_accuracy')}"
+
+
+def workload(config: RewardModelConfig, plan: StagePlan, mean: float | None) -> Workload:
+    """Return the sequences of all epochs; a pair has two of `mean` tokens each."""
+    return supervised_workload(config, plan, mean, 2 if config.objective == "pairwise" else 1)
+
+
+STAGE = Stage(
+    name="reward-model",
+    help="Train a reward model on pairs or labelled responses. Run it again to resume where it stopped.",
+    example="grpo reward-model helpful.toml --set seed=2",
+    config=RewardModelConfig,
+    run=run,
+    outputs=POLICY_OUTPUTS,
+    key_figure=key_figure,
+    inputs=("policy.model", "data.source"),
+    options=(MODEL,),
+    workload=workload,
+    observe=trained_tokens,
+    later_keys={"bad_rows": "error"},
+)

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
 from data_recipes.prompts.datasets import load_prompts
 from data_recipes.prompts.mixed_stream import MixedStream, Source
-from grpo.cluster.placement import Cluster, start_cluster
-from grpo.cluster.ray_session import connect
+from grpo.algorithm.schedules import max_tokens_at
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
 from grpo.rl.evaluate import EvalResult
 from grpo.rl.loop import LoopState, PhaseRecord, train
+from grpo.stages.figures import Figures, Finished, TokenTime, number
+from grpo.stages.stage import MODEL, POLICY_OUTPUTS, REWARD_INPUTS, Stage
+from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
 from grpo.tracking.guards import Guards
 from grpo.tracking.metrics import MetricsWriter, SampleWriter, summary_line
-from grpo.tracking.report.page import write_report
-from grpo.tracking.run_dir import (
-    check_or_write_manifest,
-    facts,
-    hash_columns,
-    hash_prompts,
-    open_run,
-    write_atomic,
-)
+from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, write_atomic
+from grpo.tracking.run_once import run_once, show_policy
 from grpo.training.checkpoint import latest
 from policies.facts import PolicyFacts, read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
@@ -39,6 +37,14 @@ from rewards.hosts.pool import check_reward
 from rewards.scoring.scorer import component_labels, second_verifier
 from rewards.types import ScoredGroup
 from rollout.types import Prompt
+
+if TYPE_CHECKING:
+    from grpo.cluster.placement import Cluster
+
+BUSY = ("time/rollout_s", "time/reward_s", "time/old_ref_s", "time/learn_s", "time/sync_s")
+"""The parts of a phase that its tokens take."""
+SHOWN_PHASES = 64
+"""Phases that stand for all of a run whose lengths change."""
 
 
 @dataclass(frozen=True)
@@ -59,49 +65,49 @@ class Inputs:
 
 def run(config: RlConfig, address: str | None) -> dict[str, Any]:
     """Train, or go on training, in config.run_dir; returns the summary."""
+    return run_once(
+        config, config.run_dir, lambda: train_policy(config, address), lambda _: show_policy(config.run_dir)
+    )
+
+
+def train_policy(config: RlConfig, address: str | None) -> dict[str, Any]:
+    """Check everything, start the actors, train to the end and export the policy; returns the summary."""
+    from grpo.cluster.placement import start_cluster
+    from grpo.cluster.ray_session import connect
+
     started = time.monotonic()
-    with open_run(config.run_dir, config) as resumed:
-        summary_path = config.run_dir / "summary.json"
-        if resumed and summary_path.exists():
-            say(f"{config.run_dir} is complete; nothing to do")
-            return json.loads(summary_path.read_text(encoding="utf-8"))
-        inputs = read_inputs(config)
-        hashes = {
-            "train": hash_prompts(inputs.prompts),
-            "train columns": hash_columns(inputs.prompts),
-            "eval": hash_prompts(inputs.eval_prompts),
-        }
-        check_or_write_manifest(config.run_dir, facts(config.seed, hashes, inputs.model_dir))
-        checkpoint = latest(config.run_dir / "checkpoints")
-        state = LoopState.of(checkpoint)
-        say(plan(config, inputs, state))
-        with connect(address):
-            cluster = start_cluster(
-                config, inputs.model_dir, inputs.compute_dtype, canaries(inputs.prompts), checkpoint
-            )
-            try:
-                recorder = Recorder(config, state, cluster, inputs.compute_dtype, started)
-                stream = MixedStream(inputs.sources, config.seed)
-                state = train(
-                    config,
-                    state,
-                    stream,
-                    inputs.eval_prompts,
-                    cluster.samplers.rollouts,
-                    cluster.samplers.rewards,
-                    cluster.learners,
-                    inputs.stop_token_ids,
-                    recorder.on_phase,
-                    recorder.on_eval,
-                )
-                cluster.learners.export(config.run_dir / "policy")
-            finally:
-                cluster.close()
-        summary = recorder.summary(state)
-        write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
-        report = write_report(config.run_dir, config.run_dir / "report.html")
-        say(f"policy: {config.run_dir / 'policy'}   report: {report}")
-        return summary
+    inputs = read_inputs(config)
+    hashes = {
+        "train": hash_prompts(inputs.prompts),
+        "train columns": hash_columns(inputs.prompts),
+        "eval": hash_prompts(inputs.eval_prompts),
+    }
+    check_or_write_manifest(config.run_dir, facts(config.seed, hashes, inputs.model_dir))
+    checkpoint = latest(config.run_dir / "checkpoints")
+    state = LoopState.of(checkpoint)
+    say(plan(config, inputs, state))
+    canary_ids = canaries(inputs.prompts)
+    with (
+        connect(address),
+        closing(
+            start_cluster(config, inputs.model_dir, inputs.compute_dtype, canary_ids, checkpoint)
+        ) as cluster,
+    ):
+        recorder = Recorder(config, state, cluster, inputs.compute_dtype, started)
+        end = train(
+            config,
+            state,
+            MixedStream(inputs.sources, config.seed),
+            inputs.eval_prompts,
+            cluster.samplers.rollouts,
+            cluster.samplers.rewards,
+            cluster.learners,
+            inputs.stop_token_ids,
+            recorder.on_phase,
+            recorder.on_eval,
+        )
+        cluster.learners.export(config.run_dir / "policy")
+    return recorder.summary(end)
 
 
 def read_inputs(config: RlConfig) -> Inputs:
@@ -299,3 +305,77 @@ class Recorder:
             "worker_restarts": self.cluster.samplers.rollouts.restarts,
             "minutes": round((time.monotonic() - self.started) / 60, 3),
         }
+
+
+def key_figure(figures: Figures) -> str:
+    """Return pass@1 before and after; the number of updates for a run without evaluations."""
+    if figures.get("final_pass1") is None:
+        return f"{figures.get('steps', 0):,} updates"
+    return f"pass@1 {number(figures, 'base_pass1')} → {number(figures, 'final_pass1')}"
+
+
+def workload(config: RlConfig, plan: StagePlan, mean: float | None) -> Workload:
+    """Return the rollouts and updates of a run; `mean` is of a completion, where plan.lengths does not say more."""
+    a = config.algorithm
+    prompts = count_prompts([config.data, *config.mix], plan)
+    if mean is None and not plan.lengths:
+        return Workload(config.steps, prompts, plan.prompt_tokens, a.group_size)
+    lengths = plan.lengths or ((0, mean or 0.0),)
+    questions = a.questions_per_step * a.mini_batches
+    steps = config.steps
+    if config.token_budget is not None:
+        phase_tokens = questions * a.group_size * interpolate(lengths, 0)
+        steps = min(steps, math.ceil(config.token_budget / phase_tokens) * a.mini_batches)
+    count = steps // a.mini_batches
+    shown = min(count, SHOWN_PHASES) if plan.lengths or config.sampling.max_tokens_schedule else 1
+    phases = []
+    for i in range(shown):
+        step = int((i + 0.5) * steps / shown)
+        limit = max_tokens_at(step, config.sampling)
+        length = min(interpolate(lengths, step), limit)
+        phases.append(Phases(count / shown, questions * a.group_size, length, limit))
+    generated = sum(p.count * p.samples * p.mean for p in phases)
+    return Workload(
+        steps=steps,
+        prompts=prompts,
+        prompt_tokens=plan.prompt_tokens,
+        group=a.group_size,
+        phases=tuple(phases),
+        trained=generated + count * questions * plan.prompt_tokens,
+        passes=1 + (a.kl_coef > 0),
+        recompute=config.learner.recompute,
+        mean_context=plan.prompt_tokens + generated / (count * questions * a.group_size) / 2,
+    )
+
+
+def observe(finished: Finished) -> TokenTime:
+    """Return the time of the completions of a finished run, from the metrics of its phases."""
+    phases = [row for row in finished.rows if "time/rollout_s" in row]
+    return TokenTime(
+        busy_s=sum(row.get(part, 0.0) for row in phases for part in BUSY),
+        tokens=sum(row["tokens/rollout"] for row in phases),
+        items=sum(row["tokens/rollout"] / row["length/mean"] for row in phases if row["length/mean"]),
+    )
+
+
+STAGE = Stage(
+    name="rl",
+    help="Reinforcement learning by GRPO. Run it again to resume where it stopped.",
+    example="grpo rl r1-zero-tiny --model runs/base/policy --set steps=20",
+    config=RlConfig,
+    run=run,
+    outputs=POLICY_OUTPUTS,
+    key_figure=key_figure,
+    inputs=(
+        "policy.model",
+        "data.source",
+        "mix.*.source",
+        "eval.data.source",
+        "audit.verifier",
+        *REWARD_INPUTS,
+    ),
+    options=(MODEL,),
+    workload=workload,
+    observe=observe,
+    later_keys={"bad_rows": "error", "token_budget": None},
+)

@@ -13,27 +13,24 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
 from data_recipes.prompts.datasets import load_prompts
-from grpo.cluster.placement import Samplers, start_samplers
-from grpo.cluster.ray_session import connect
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.plan import StagePlan
 from grpo.config.sample import SampleConfig
+from grpo.stages.figures import Figures, number, sampled_tokens
 from grpo.stages.rl import check_room, stop_tokens
-from grpo.tracking.run_dir import (
-    check_or_write_manifest,
-    facts,
-    hash_columns,
-    hash_prompts,
-    open_run,
-    write_atomic,
-)
+from grpo.stages.stage import MODEL, REWARD_INPUTS, Stage
+from grpo.stages.workload import Workload, sampling_workload
+from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts
+from grpo.tracking.run_once import run_once
 from grpo.tracking.sample_parts import SampleParts, sample_rows
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
@@ -42,6 +39,9 @@ from rewards.scoring.scorer import component_labels
 from rewards.types import Score
 from rollout.chunks import make_chunks
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
+
+if TYPE_CHECKING:
+    from grpo.cluster.placement import Samplers
 
 
 @dataclass(frozen=True)
@@ -56,32 +56,35 @@ class Inputs:
 
 def run(config: SampleConfig, address: str | None) -> dict[str, Any]:
     """Sample, or go on sampling, in config.run_dir; returns the summary."""
-    with open_run(config.run_dir, config) as resumed:
-        summary_path = config.run_dir / "summary.json"
-        if resumed and summary_path.exists():
-            say(f"{config.run_dir} is complete; nothing to do")
-            return json.loads(summary_path.read_text(encoding="utf-8"))
-        inputs = read_inputs(config)
-        labels = component_labels(config.rewards)
+    labels = component_labels(config.rewards)
+
+    def finish(summary: dict[str, Any]) -> None:
         parts = SampleParts(config.run_dir, labels, config.keep_columns)
-        missing = [n for n in range(len(inputs.chunks)) if not parts.is_written(n)]
-        say(plan(config, inputs, len(missing)))
-        progress = Progress(labels, sum(len(inputs.chunks[n].prompts) for n in missing) * config.samples)
-        if missing:
-            with connect(address):
-                samplers = start_samplers(
-                    config, resolve_model(config.policy.model), inputs.compute_dtype, version=0
-                )
-                try:
-                    sample(config, inputs, missing, samplers, parts, progress)
-                finally:
-                    samplers.close()
-        parts.merge(len(inputs.chunks))
-        summary = summarize(parts, config, labels) | progress.speed()
-        write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
         parts.remove()
         say(f"samples: {parts.path}   {show(summary, labels)}")
-        return summary
+
+    return run_once(config, config.run_dir, lambda: sample_all(config, labels, address), finish)
+
+
+def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None) -> dict[str, Any]:
+    """Check everything, start the workers, sample the chunks that have no part; returns the summary."""
+    from grpo.cluster.placement import start_samplers
+    from grpo.cluster.ray_session import connect
+
+    inputs = read_inputs(config)
+    parts = SampleParts(config.run_dir, labels, config.keep_columns)
+    missing = [n for n in range(len(inputs.chunks)) if not parts.is_written(n)]
+    say(plan(config, inputs, len(missing)))
+    progress = Progress(labels, sum(len(inputs.chunks[n].prompts) for n in missing) * config.samples)
+    if missing:
+        model_dir = resolve_model(config.policy.model)
+        with (
+            connect(address),
+            closing(start_samplers(config, model_dir, inputs.compute_dtype, version=0)) as samplers,
+        ):
+            sample(config, inputs, missing, samplers, parts, progress)
+    parts.merge(len(inputs.chunks))
+    return summarize(parts, config, labels) | progress.speed()
 
 
 def read_inputs(config: SampleConfig) -> Inputs:
@@ -277,3 +280,31 @@ def plan(config: SampleConfig, inputs: Inputs, missing: int) -> str:
     )
     done = len(inputs.chunks) - missing
     return head + (f"; {done} are there already" if done else "")
+
+
+def key_figure(figures: Figures) -> str:
+    """Return the number of samples and their mean score."""
+    return f"{figures.get('samples', 0):,} samples  score {number(figures, 'mean_score')}"
+
+
+def workload(config: SampleConfig, plan: StagePlan, mean: float | None) -> Workload:
+    """Return the completions of all prompts; `mean` is their mean length in tokens."""
+    sources = [config.data, *config.mix]
+    return sampling_workload(sources, plan, config.samples, config.sampling.max_tokens, mean)
+
+
+STAGE = Stage(
+    name="sample",
+    help="Sample completions of many prompts, scored, into a Parquet. Run it again to go on where it stopped.",
+    example="grpo sample sample.toml --model runs/dev2/policy --set samples=8",
+    config=SampleConfig,
+    run=run,
+    outputs={"samples": "samples.parquet", "summary": "summary.json"},
+    key_figure=key_figure,
+    inputs=("policy.model", "data.source", "mix.*.source", *REWARD_INPUTS),
+    main_output="samples",
+    options=(MODEL,),
+    workload=workload,
+    observe=sampled_tokens,
+    later_keys={"bad_rows": "error"},
+)

@@ -16,6 +16,9 @@ from data_recipes.sft.examples import Example, ReadCounts, read_examples
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.distill import DistillConfig
 from grpo.config.sft import SftConfig, SftSettings
+from grpo.stages.figures import loss_figure, trained_tokens
+from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
+from grpo.stages.workload import supervised_workload
 from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
 from grpo.tracking.run_dir import write_atomic
 from grpo.tracking.samples import file_name, write_samples
@@ -130,3 +133,18 @@ def _digest(example: Example) -> str:
     state = hashlib.sha256(example.token_ids.tobytes())
     state.update(example.is_target.tobytes())
     return state.hexdigest()
+
+
+STAGE = Stage(
+    name="sft",
+    help="Supervised fine-tuning on replies, chats or distilled traces. Run it again to resume where it stopped.",
+    example="grpo sft smollm2-gsm8k-sft --set epochs=1 --set run_dir=runs/try",
+    config=SftConfig,
+    run=run,
+    outputs=POLICY_OUTPUTS,
+    key_figure=loss_figure,
+    inputs=("policy.model", "data.source", "mix.*.source"),
+    options=(MODEL,),
+    workload=supervised_workload,
+    observe=trained_tokens,
+)

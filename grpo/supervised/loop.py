@@ -11,9 +11,9 @@ stage that reads the data. Killed anywhere, the same command goes on from the la
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,13 +21,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from rich.markup import escape
 
-from grpo.cluster.ray_session import connect, put
-from grpo.cluster.supervised_cluster import start_supervised
 from grpo.common.console import say
 from grpo.config.supervised import SupervisedConfig
 from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.report.page import write_report
-from grpo.tracking.run_dir import check_or_write_manifest, facts, open_run, write_atomic
+from grpo.tracking.run_dir import check_or_write_manifest, facts
+from grpo.tracking.run_once import run_once, show_policy
 from grpo.training.checkpoint import latest
 from grpo.training.epochs import BatchPlan
 
@@ -89,40 +87,45 @@ def run_supervised(
         BrokenRun: the data or the policy has changed since the run began, or the run directory is damaged or in use.
         RunError: a loss that is not finite, or a rank that was lost.
     """
+    return run_once(
+        config,
+        config.run_dir,
+        lambda: train_policy(config, title, read, address),
+        lambda _: show_policy(config.run_dir),
+    )
+
+
+def train_policy(
+    config: SupervisedConfig, title: str, read: Callable[[], Job], address: str | None
+) -> dict[str, Any]:
+    """Read the data, start the ranks, train to the end and export the policy; returns the summary."""
+    from grpo.cluster.ray_session import connect, put
+    from grpo.cluster.supervised_cluster import start_supervised
+
     started = time.monotonic()
-    with open_run(config.run_dir, config) as resumed:
-        summary_path = config.run_dir / "summary.json"
-        if resumed and summary_path.exists():
-            say(f"{config.run_dir} is complete; nothing to do")
-            return json.loads(summary_path.read_text(encoding="utf-8"))
-        job = read()
-        check_or_write_manifest(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
-        plan = BatchPlan(
-            job.repeats if job.repeats is not None else [1.0] * len(job.items),
-            config.batch_size,
-            config.epochs,
-            config.max_steps,
-            config.seed,
-        )
-        checkpoint = latest(config.run_dir / "checkpoints")
-        step = checkpoint.step if checkpoint else 0
-        say(_headline(config, title, job, plan, step))
-        writer = MetricsWriter(config.run_dir, resume_step=step or -1)
-        with connect(address):
-            ranks = start_supervised(
-                config, job.objective, job.model_dir, job.compute_dtype, plan.steps, checkpoint
-            )
-            try:
-                held_out = put(list(job.held_out)) if job.held_out else None
-                train(config, plan, step, job.items, held_out, ranks, writer)
-                ranks.export(config.run_dir / "policy")
-            finally:
-                ranks.close()
-        summary = _summary(config, plan, job, writer.read(), (time.monotonic() - started) / 60)
-        write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
-        report = write_report(config.run_dir, config.run_dir / "report.html")
-        say(f"policy: {config.run_dir / 'policy'}   report: {report}")
-        return summary
+    job = read()
+    check_or_write_manifest(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
+    plan = BatchPlan(
+        job.repeats if job.repeats is not None else [1.0] * len(job.items),
+        config.batch_size,
+        config.epochs,
+        config.max_steps,
+        config.seed,
+    )
+    checkpoint = latest(config.run_dir / "checkpoints")
+    step = checkpoint.step if checkpoint else 0
+    say(_headline(config, title, job, plan, step))
+    writer = MetricsWriter(config.run_dir, resume_step=step or -1)
+    with (
+        connect(address),
+        closing(
+            start_supervised(config, job.objective, job.model_dir, job.compute_dtype, plan.steps, checkpoint)
+        ) as ranks,
+    ):
+        held_out = put(list(job.held_out)) if job.held_out else None
+        train(config, plan, step, job.items, held_out, ranks, writer)
+        ranks.export(config.run_dir / "policy")
+    return _summary(config, plan, job, writer.read(), (time.monotonic() - started) / 60)
 
 
 def train(
