@@ -45,9 +45,9 @@ class Option:
 
     def override(self, value: str | int | float | Path) -> str:
         """Return the `--set` that the option with this value stands for."""
-        # JSON's quotes and escapes are TOML's: a path with a quote or a backslash stays what it is.
-        literal = value if isinstance(value, int | float) else str(value)
-        return f"{self.key}={json.dumps(literal, ensure_ascii=False)}"
+        # JSON's quotes and escapes are TOML's, but for DEL: a path with a quote or a backslash stays what it is.
+        literal = json.dumps(value if isinstance(value, int | float) else str(value), ensure_ascii=False)
+        return f"{self.key}={literal}".replace("\x7f", "\\u007f")
 
 
 MODEL = Option("--model", "policy.model", str, "Hugging Face id or folder; same as `--set policy.model=…`.")
