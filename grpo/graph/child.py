@@ -1,6 +1,6 @@
-"""The process of one stage: `python -m grpo.graph.child FOLDER [ADDRESS]` runs what FOLDER/node.json says.
+"""The process of one stage: `python -m grpo.graph.child FOLDER [ADDRESS]` runs the config in FOLDER/node.json.
 
-It ends with the graph's own process, however that ends. Exit codes as the command's: 0, 1 with a message, 130.
+It ends when the graph's own process ends. Its exit codes are the command's: 0, 1 with a message, 130.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What makes two runs of a stage the same: hashes of what it is told and of what it reads, never of time or place.
+"""What makes two runs of a stage the same: hashes of its config and of what it reads, never of time or folder.
 
     key of a node = hash(command, resolved config, artefacts and files that it names, by content)
 
-A path in a config counts by what lies there, the folder that a stage writes to not at all. An artefact's hash is of
-its files' content; of a JSON summary what depends on the clock or the machine is left out.
+A path in a config counts by the content found there; the folder that a stage writes to does not count. An artefact's
+hash covers the content of its files; values of a JSON summary that depend on the clock or the machine do not count.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from grpo.stages.stage import Stage
 from grpo.tracking.run_dir import MACHINE_KEYS
 
 FORMAT = 1
-"""Raised when a stage begins to do something else with the same config."""
+"""Raised when the same config begins to mean something else to a stage."""
 OWN_PACKAGES = ("grpo", "data_recipes", "rewards", "rollout", "policies")
 VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts", "base_model_name_or_path"})
-"""Keys of summaries that differ between two equal runs; and where an adapter's base lay."""
+"""Keys of summaries that differ between two equal runs, and the folder of an adapter's base."""
 
 
 def node_key(
@@ -34,30 +34,30 @@ def node_key(
     artefacts: Mapping[tuple[str, str], str],
     hash_input: Callable[[Path], str] | None = None,
 ) -> str:
-    """The key, 16 hex digits.
+    """Return the key, 16 hex digits.
 
     Args:
         node: the stage.
-        artefacts: (stage, output) → hash, of every artefact that the node needs.
-        hash_input: of a file or folder that no stage made; default `hash_path`.
+        artefacts: (stage, output) → hash, for every artefact that the node needs.
+        hash_input: hashes a file or folder that no stage made; default `hash_path`.
     """
     tree = node.config.model_dump(mode="json")
-    tree.pop(node.stage.place)
+    tree.pop(node.stage.output_key)
     needed = {reference.key: reference for reference in node.needs}
-    told: dict[str, Any] = {}
+    counted: dict[str, Any] = {}
     for value, key in leaves(tree):
         if key in MACHINE_KEYS or is_later_key(node.stage, key, value):
             continue
         if key in needed:
             reference = needed[key]
-            # What follows the stage's folder, e.g. policy or policy/tokenizer.json; the folder itself may move.
+            # The path inside the stage's folder, e.g. policy or policy/tokenizer.json; the folder itself may move.
             inside = str(Path(value).relative_to(node.folder.parent / reference.stage))
-            told[key] = ["artefact", artefacts[reference.stage, reference.output], inside]
+            counted[key] = ["artefact", artefacts[reference.stage, reference.output], inside]
         elif isinstance(value, str) and is_input(node, key) and (path := _named(value, key)) is not None:
-            told[key] = [value, (hash_input or hash_path)(path)]
+            counted[key] = [value, (hash_input or hash_path)(path)]
         else:
-            told[key] = value
-    return digest({"format": FORMAT, "command": node.command, "config": told})
+            counted[key] = value
+    return digest({"format": FORMAT, "command": node.command, "config": counted})
 
 
 def is_later_key(stage: Stage[Any], key: str, value: Any) -> bool:
@@ -67,20 +67,22 @@ def is_later_key(stage: Stage[Any], key: str, value: Any) -> bool:
 
 
 def is_input(node: Node, key: str) -> bool:
-    """True if the value of this key may name a file or folder."""
+    """Return True if the value of this key may name a file or folder."""
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in node.stage.inputs)
 
 
 def _named(value: str, key: str) -> Path | None:
-    """`input_path`, or the file of a `package.module:function`; but a reward's "." or "/" is a sign, not the folder
-    with all that is in it."""
+    """Return `input_path`, or the file of a `package.module:function`.
+
+    A reward's parameter "." or "/" is a character, not that folder with all its content.
+    """
     if ".params." in key:
         return input_path(value) if Path(value).name else None
     return input_path(value) or module_file(value)
 
 
 def module_file(value: str) -> Path | None:
-    """The file of a module of the user's own that a value names a function of; None for this project's (`FORMAT`)."""
+    """Return the file of the user's module whose function a value names; None for this project's (see `FORMAT`)."""
     module, _, function = value.partition(":")
     if not function.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
         return None
@@ -94,7 +96,7 @@ def module_file(value: str) -> Path | None:
 
 
 def input_path(value: str) -> Path | None:
-    """The file or folder that a value names, of `path.py:function` the file; None if there is none."""
+    """Return the file or folder that a value names, for `path.py:function` the file; None if there is none."""
     file, colon, _ = value.rpartition(":")
     for text in (Path(value) if value else None, Path(file).expanduser() if colon and file else None):
         try:
@@ -106,27 +108,27 @@ def input_path(value: str) -> Path | None:
 
 
 def missing_inputs(node: Node) -> list[str]:
-    """Files that the stage is to read and that are not there, each as a fault; such as another stage makes left out.
+    """Return an error for each missing file that the stage reads, except files that other stages make.
 
-    A key cannot be reckoned without them, and what the stage made of them before would be taken for out of date.
+    Without them the key cannot be computed, and the graph would take what the stage made before for out of date.
     """
     made = {reference.key for reference in node.needs}
-    faults = []
+    errors = []
     for value, key in leaves(node.config.model_dump(mode="json")):
         if key in made or not isinstance(value, str) or not is_input(node, key) or ".params." in key:
             continue
         is_code = ".py:" in value
         file = Path(value.rpartition(":")[0]).expanduser() if is_code else Path(value)
         if (is_code or value.endswith(FILE_ENDINGS)) and not file.is_file():
-            faults.append(
+            errors.append(
                 f"stage {node.name}: {key} = {value!r}: no such file; give a path from the directory that the command "
                 f"runs in ({Path.cwd()})"
             )
-    return faults
+    return errors
 
 
 def hash_path(path: Path) -> str:
-    """Hash of a file's content, or of a folder's files by name and content."""
+    """Hash a file by its content, a folder by the names and contents of its files."""
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
         return digest({str(p.relative_to(path)): hash_file(p) for p in files})
@@ -134,7 +136,7 @@ def hash_path(path: Path) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """16 hex digits of the content; of a JSON object without its volatile keys."""
+    """Hash a file's content to 16 hex digits; a JSON object without its volatile keys."""
     if path.suffix == ".json":
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -147,5 +149,5 @@ def hash_file(path: Path) -> str:
 
 
 def digest(value: Any) -> str:
-    """16 hex digits of a JSON value."""
+    """Hash a JSON value to 16 hex digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""report.html of a graph: tables, the graph as a picture, and of each stage its curves and samples. One file.
+"""report.html of a graph in one file: tables, a drawing of the graph, and the curves and samples of each stage.
 
-The page of a stage is that of `grpo report` (tracking/report/run.js.j2), opened where it is clicked.
+A stage's part is the page of `grpo report` (tracking/report/run.js.j2), which opens on a click.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from grpo.tracking.run_dir import write_atomic
 SAMPLE_FILES = 3
 SAMPLE_ROWS = 12
 MAX_CHARS = 1500
-"""Of a text in a stage's page; the whole is in its files."""
+"""Characters of a text that the page shows; the stage's files hold the whole text."""
 CLASSES = {"done": "done", "kept": "done", "held": "held", "failed": "failed", "running": "running"}
 TITLES = {
     "stages": "Stages, in the order of the pipeline",
@@ -35,7 +35,7 @@ TITLES = {
 
 
 def write_page(graph: Graph, progress: Progress, out: Path) -> Path:
-    """Write the page."""
+    """Write the page; returns its path."""
     views = progress.views
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([Path(__file__).parent, Path(report_page.__file__).parent]),
@@ -59,7 +59,7 @@ def write_page(graph: Graph, progress: Progress, out: Path) -> Path:
 
 
 def stage_data(node: Node, view: View, progress: Progress) -> dict[str, Any]:
-    """What the page holds of one stage."""
+    """Return the page's data of one stage, a JSON tree."""
     done = view.status in ("done", "kept")
     peak = f"{view.peak_mib:,.0f} MiB" if view.peak_mib is not None else ""
     about = [view.status, clock(view), peak, f"needs {', '.join(node.parents)}" if node.parents else ""]
@@ -79,7 +79,7 @@ def stage_data(node: Node, view: View, progress: Progress) -> dict[str, Any]:
 
 
 def _run(node: Node) -> dict[str, Any] | None:
-    """The stage's page as `grpo report` has it, with fewer samples; None for stages that have no curves."""
+    """Return the data of the stage's own report, with fewer samples; None for a stage without curves."""
     if not (node.folder / "metrics.jsonl").exists() and not (node.folder / "eval.jsonl").exists():
         return None
     found = collect(node.folder)
@@ -115,7 +115,7 @@ def _rows(node: Node) -> list[dict[str, Any]]:
 
 
 def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Name and value of every figure, as text."""
+    """Return the path and value of every figure, as text."""
     found: list[tuple[str, str]] = []
     for key, value in figures.items():
         if isinstance(value, Mapping):

@@ -3,7 +3,7 @@
     graph = load_graph("r1-tiny", ["zero.steps=10", "graph.seed=2"])
     graph.nodes["zero"].config          an RlConfig; references are the paths where the artefacts will be
 
-Every fault of the recipe and of every stage's config is found here, and all are told at once.
+Every error of the recipe and of every stage's config is found here, and all are reported at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from grpo.stages.stage import Stage
 
 @dataclass(frozen=True)
 class Node:
-    """One stage, ready to run."""
+    """One stage of a graph, ready to run."""
 
     name: str
     command: str
@@ -36,17 +36,17 @@ class Node:
     config: BaseModel
     folder: Path
     needs: tuple[Reference, ...]
-    """Artefacts that its config names."""
+    """The artefacts of other stages that its config names."""
     settings: StageSettings
-    """As the recipe has it: gate, row, after, plan."""
+    """Its section of the recipe: gate, row, after, plan."""
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """Stages that must be done before, each once."""
+        """The stages that must be done first, each once."""
         return tuple(dict.fromkeys([*(r.stage for r in self.needs), *self.settings.after]))
 
     def output(self, name: str) -> Path:
-        """Where an artefact is or will be."""
+        """Return the path where an artefact is or will be."""
         return self.folder / self.stage.outputs[name]
 
 
@@ -58,11 +58,11 @@ class Graph:
     run_dir: Path
     seed: int
     nodes: Mapping[str, Node]
-    """In an order in which parents come first, among equals that of the file."""
+    """Parents first; among equals in the order of the file."""
     recipe: GraphRecipe
 
     def ancestors(self, name: str) -> set[str]:
-        """The stage and all that it needs."""
+        """Return the stage and all that it needs."""
         found = {name}
         for node in reversed(list(self.nodes.values())):
             if node.name in found:
@@ -70,7 +70,7 @@ class Graph:
         return found
 
     def descendants(self, name: str) -> set[str]:
-        """The stage and all that need it."""
+        """Return the stage and all that need it."""
         found = {name}
         for node in self.nodes.values():
             if found.intersection(node.parents):
@@ -86,7 +86,7 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
         overrides: "stage.key=value", "graph.key=value" or "stage.gate.at_least=value" each.
 
     Raises:
-        ConfigError: every fault with file, stage, key and mend.
+        ConfigError: every error with file, stage, key and fix.
     """
     name, text = find_recipe(recipe)
     tree = read_toml(name, text)
@@ -129,17 +129,17 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
 
 
 Override = tuple[tuple[str, ...], Any, str]
-"""Key path in the stage's config, value, and how it was written."""
+"""Key path in the stage's config, value, and the text of the `--set`."""
 
 
 @dataclass(frozen=True)
 class _Origin:
-    """Where the keys of a stage's config were written, for messages."""
+    """Where the keys of a stage's config come from, for messages."""
 
     name: str
-    """The stage, and the recipe that it takes."""
+    """The stage, and its recipe if it has one."""
     text: str
-    """That recipe."""
+    """The text of that recipe."""
     places: Mapping[str, str]
     """Key path → where the graph sets it."""
     overrides: Mapping[str, str]
@@ -149,7 +149,7 @@ class _Origin:
 def _override(
     tree: dict[str, Any], overrides: Sequence[str], name: str, text: str
 ) -> dict[str, list[Override]]:
-    """Apply what concerns the graph itself; give back the rest by stage."""
+    """Apply the overrides of the graph itself; return the rest by stage."""
     later: dict[str, list[Override]] = {}
     for override in overrides:
         key, value = parse_override(override)
@@ -175,7 +175,7 @@ def _override(
 def _tree(
     stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str
 ) -> tuple[dict[str, Any], _Origin]:
-    """The stage's config tree: its recipe, its `set`, what `--set` says, seed and place; references not yet filled."""
+    """Return the stage's config tree with its references as written: its recipe, `set`, `--set`, seed and folder."""
     settings = recipe.stages[stage]
     command = STAGES[settings.command]
     tree: dict[str, Any] = {}
@@ -198,24 +198,24 @@ def _tree(
         raise ConfigError(f"{where}: set.{'.'.join(twice[0])} is set twice; leave one")
     written = [(key, value, f"{where}: set.") for key, value in own_keys]
     written += [(key, value, f"--set {stage}.") for key, value, _ in later]
-    for key, value, said in written:
-        if key[0] == command.place:
-            raise ConfigError(f"{said}{key[0]}: the graph chooses {folder}; leave the key out")
+    for key, value, source in written:
+        if key[0] == command.output_key:
+            raise ConfigError(f"{source}{key[0]}: the graph chooses {folder}; leave the key out")
         try:
             set_key(tree, key, value)
         except ConfigError as error:
-            raise ConfigError(str(error).replace("--set ", said, 1)) from None
+            raise ConfigError(str(error).replace("--set ", source, 1)) from None
     if "seed" in command.config.model_fields and not any(key == ("seed",) for key, _, _ in written):
         tree["seed"] = recipe.graph.seed
-    is_file = command.place == "out"
-    tree[command.place] = str(folder / command.outputs[command.main_output] if is_file else folder)
-    places = {".".join(key): where for key, _ in own_keys} | {"seed": where, command.place: where}
+    is_file = command.output_key == "out"
+    tree[command.output_key] = str(folder / command.outputs[command.main_output] if is_file else folder)
+    places = {".".join(key): where for key, _ in own_keys} | {"seed": where, command.output_key: where}
     overrides = {".".join(key): override for key, _, override in later}
     return tree, _Origin(origin_name, body, places, overrides)
 
 
 def _order(recipe: GraphRecipe, trees: Mapping[str, dict[str, Any]], name: str) -> list[str]:
-    """Parents first, among equals the file's order.
+    """Return the stages, parents first, among equals in the file's order.
 
     Raises:
         ConfigError: stages that wait for each other.
@@ -235,7 +235,7 @@ def _order(recipe: GraphRecipe, trees: Mapping[str, dict[str, Any]], name: str) 
 
 
 def _cycle(waits: Mapping[str, set[str]]) -> list[str]:
-    """A circle of stages; every one of `waits` waits for another of them."""
+    """Return a cycle of stages; every one of `waits` waits for another of them."""
     path = [next(iter(waits))]
     while True:
         following = min(waits[path[-1]])

@@ -1,7 +1,7 @@
-"""How fast this machine is, from stages that have been run on it; and what that foretells of others.
+"""How fast this machine is, from stages that ran on it; and what that predicts for other stages.
 
-A stage's time is taken as a start (process, Ray, engine, what is done once) and so much for every token: generated
-ones where it samples, trained ones where it only trains. Its memory is taken as that of the same command before.
+The model of a stage's time: a start (process, Ray, engine, all that happens once) and a constant per token, of generated
+tokens where the stage samples, of trained ones where it only trains. Memory: what the same command took before.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from grpo.stages.workload import Workload
 
 @dataclass(frozen=True)
 class Rate:
-    """Of a command on this machine."""
+    """How fast a command is on this machine."""
 
     start_s: float
     per_token_s: float
     tokens: float
-    """Mean length of a completion, or of an example or document."""
+    """Mean tokens of a completion, or of an example or document."""
     stage_tokens: float
-    """Mean over stages of all their tokens: for a stage whose data another one has yet to make."""
+    """Mean tokens of a whole stage: for a stage whose data another one has yet to make."""
     peak_mib: float | None
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Of a run directory."""
+    """The rates of the stages of a run directory."""
 
     by_stage: Mapping[str, Rate]
-    """A stage of the same name and command foretells best."""
+    """A stage of the same name and command predicts best."""
     by_command: Mapping[str, Rate]
     commands: Mapping[str, str]
     """Stage → command."""
 
     def of(self, stage: str, command: str) -> Rate | None:
-        """The rate to use for a stage; None if its command was not observed."""
+        """Return the rate to use for a stage; None if its command was not observed."""
         if self.commands.get(stage) == command:
             return self.by_stage[stage]
         return self.by_command.get(command)
@@ -51,15 +51,15 @@ class Rates:
 
 @dataclass(frozen=True)
 class Observation:
-    """One finished stage."""
+    """What one finished stage took."""
 
     command: str
     seconds: float
     busy_s: float
-    """Of which the tokens took."""
+    """The part of `seconds` that the tokens took."""
     tokens: float
     items: float
-    """Completions, or examples and documents, that the tokens are of."""
+    """Completions, examples or documents that the tokens belong to."""
     peak_mib: float | None
 
 
@@ -95,7 +95,7 @@ def observe(folder: Path) -> Observation | None:
 
 
 def rates(observations: Mapping[str, Observation]) -> Rates:
-    """Rates from stages by name."""
+    """Return the rates from observed stages by name."""
     by_command: dict[str, list[Observation]] = {}
     for seen in observations.values():
         by_command.setdefault(seen.command, []).append(seen)
@@ -107,7 +107,7 @@ def rates(observations: Mapping[str, Observation]) -> Rates:
 
 
 def rate(observations: Sequence[Observation]) -> Rate:
-    """The mean over stages; starts and sizes a stage each, paces and lengths by token."""
+    """Return the mean over stages: of starts and sizes per stage, of times per token and lengths over all tokens."""
     tokens, items = sum(o.tokens for o in observations), sum(o.items for o in observations)
     peaks = [o.peak_mib for o in observations if o.peak_mib is not None]
     return Rate(
@@ -119,9 +119,9 @@ def rate(observations: Sequence[Observation]) -> Rate:
     )
 
 
-def estimate_seconds(work: Workload, pace: Rate) -> float:
-    """Seconds of a stage."""
-    return pace.start_s + (work.generated or work.trained or pace.stage_tokens) * pace.per_token_s
+def estimate_seconds(work: Workload, rate: Rate) -> float:
+    """Return the predicted seconds of a stage."""
+    return rate.start_s + (work.generated or work.trained or rate.stage_tokens) * rate.per_token_s
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
         if not isinstance(content, dict):
-            raise ValueError("no object")
+            raise ValueError("no JSON object")
     except ValueError as error:
         raise BrokenRun(
             f"{path} is damaged ({error}); delete {path.parent} to run the stage again"

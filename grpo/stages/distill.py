@@ -1,4 +1,4 @@
-"""`grpo distill`: a teacher's rows into a student, by SFT alone (R1 §2.4); the paper's learning rate by size.
+"""`grpo distill`: SFT of a student on a teacher's rows (R1 §2.4), at the paper's learning rate for its size.
 
 grpo sample (teacher) ─▶ grpo curate ─▶ grpo distill (student) ─▶ grpo eval        `grpo run distill`: all of it
 """
@@ -22,7 +22,7 @@ def run(config: DistillConfig, address: str | None) -> dict[str, Any]:
     """Train, or go on training, in config.run_dir; returns the summary.
 
     Raises:
-        As `grpo.stages.sft.run`.
+        DataError, PolicyError, RunError: as `grpo.stages.sft.run`.
     """
     resolved, reason = resolve(config)
     say(reason)
@@ -30,10 +30,10 @@ def run(config: DistillConfig, address: str | None) -> dict[str, Any]:
 
 
 def resolve(config: DistillConfig) -> tuple[DistillConfig, str]:
-    """The config with preset and learning rate filled in, and a line that says why.
+    """Return the config with preset and learning rate filled in, and a line with the reason.
 
     Raises:
-        PolicyError: no such student.
+        PolicyError: the student does not exist.
     """
     student = read_facts(resolve_model(config.policy.model))
     chosen = config.preset != "auto"

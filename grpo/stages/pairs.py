@@ -38,7 +38,12 @@ R1_VOTES = 4
 
 
 def run(config: PairsConfig) -> dict[str, Any]:
-    """Write the pairs and return the counts; a pure function of the file, the judge and the seed."""
+    """Write the pairs and return the counts; a pure function of the file, the judge and the seed.
+
+    Raises:
+        DataError: bad rows by file and line, a judge that fails, or nothing left.
+        RewardLoadError: the judge is not found.
+    """
     completions, read = read_completions(config)
     if config.objective == "pointwise":
         return _labels(config, completions, read)
@@ -64,11 +69,11 @@ def run(config: PairsConfig) -> dict[str, Any]:
 
 
 def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, int]]:
-    """Rows of the file whose kind is asked for, and counts: "completions", with bad rows left out "bad_rows".
+    """Return the completions of the chosen kinds, and counts: "completions", and "bad_rows" if some were left out.
 
     Raises:
-        DataError: rows without their columns, or a prompt's id under which another prompt stands, by file and line; or
-            none of these kinds.
+        DataError: rows without their columns, or two prompts with one id, by file and line; or no completion of these
+            kinds.
     """
     found: list[Completion] = []
     first: dict[str, tuple[str, str]] = {}
@@ -83,10 +88,10 @@ def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, i
             prompt_id, prompt, text = (row[name] for name in own)
             if not prompt.strip():
                 raise DataError(f"{where}: prompt_text is empty")
-            place, before = first.setdefault(prompt_id, (where, prompt))
+            earlier, before = first.setdefault(prompt_id, (where, prompt))
             if before != prompt:
                 raise DataError(
-                    f"{where}: prompt_id {prompt_id!r} stands for another prompt_text at {place}; give each its own"
+                    f"{where}: prompt_id {prompt_id!r} has another prompt_text at {earlier}; give each its own id"
                 )
             if not config.kinds or row.get("kind") in config.kinds:
                 rest = {name: value for name, value in row.items() if name not in own}
@@ -100,7 +105,7 @@ def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, i
 def judge(
     config: PairsConfig, drawn: Sequence[tuple[Completion, Completion]]
 ) -> tuple[list[Preference], dict[str, int]]:
-    """Pairs with a winner, and how many fell to "unjudged", "order" (the orders disagree) and "margin"."""
+    """Return the pairs with a winner, and counts of the others: "unjudged", "order" (the orders disagree), "margin"."""
     counts = {"unjudged": 0, "order": 0, "margin": 0}
     kept: list[Preference] = []
     values = {} if config.judge.compares else _values(config.judge, [c for pair in drawn for c in pair])
@@ -132,10 +137,10 @@ def judge(
 
 
 def load_judge(config: JudgeConfig) -> Compare:
-    """The comparing function, imported here.
+    """Import the function that compares two completions.
 
     Raises:
-        RewardLoadError: it is not found, or does not take (prompt, first, second, seed, columns).
+        RewardLoadError: it does not exist, or does not take (prompt, first, second, seed, columns).
     """
     function = load_function(config.name)
     bound = partial(function, **config.params)
@@ -149,7 +154,7 @@ def load_judge(config: JudgeConfig) -> Compare:
 
 
 def write_pairs(path: Path, pairs: Sequence[Preference]) -> None:
-    """Parquet with prompt, chosen, rejected, margin, votes, kind; all or nothing."""
+    """Write a Parquet with prompt, chosen, rejected, margin, votes, kind; atomically."""
     rows = [
         {
             "prompt": p.prompt,
@@ -165,7 +170,7 @@ def write_pairs(path: Path, pairs: Sequence[Preference]) -> None:
 
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows to a Parquet file, all or nothing."""
+    """Write rows to a Parquet file, atomically."""
     import pyarrow
     from pyarrow import parquet
 
@@ -208,7 +213,7 @@ def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[s
 
 
 def _values(config: JudgeConfig, completions: Sequence[Completion]) -> dict[tuple[str, str], float | None]:
-    """Value of each completion; None where the reward gave no verdict."""
+    """Return the value of each completion by (prompt id, text); None where the reward gave no verdict."""
     every = list({(c.prompt_id, c.text): c for c in completions}.items())
     reward = RewardConfig(name=config.name, params=config.params, timeout_s=config.timeout_s)
     with Scorer([reward]) as scorer:
@@ -239,7 +244,7 @@ STAGE = Stage(
     outputs={"pairs": "pairs.parquet", "summary": "pairs.json"},
     key_figure=key_figure,
     inputs=("source", "judge.name", "judge.params.*"),
-    place="out",
+    output_key="out",
     main_output="pairs",
     takes_address=False,
     later_keys={"bad_rows": "error"},

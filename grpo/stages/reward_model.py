@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def run(config: RewardModelConfig, address: str | None) -> dict[str, Any]:
     """Train, or go on training, in config.run_dir; returns the summary.
 
-    With held-out examples the summary has final_heldout_accuracy (pairs ranked right; point-wise: right at one half)
-    and, point-wise with both labels held out, final_heldout_auc.
+    With held-out examples the summary has final_heldout_accuracy (the share of pairs ranked right; point-wise, of
+    examples on the right side of one half) and, point-wise with both labels held out, final_heldout_auc.
     """
     held: list[Any] = []
 
@@ -39,7 +39,7 @@ def run(config: RewardModelConfig, address: str | None) -> dict[str, Any]:
         return job
 
     summary = run_supervised(config, "grpo reward-model", read, address)
-    # Always, also for a run that an earlier call finished and did not come to mark.
+    # Always written: an earlier call may have finished the run and stopped before its card.
     # The base without the folders above it: the card is part of the artefact, which is the same in every run directory.
     base = "/".join(Path(config.policy.model).parts[-2:])
     card = {"objective": config.objective, "reads": config.reads, "base": base}
@@ -51,7 +51,7 @@ def run(config: RewardModelConfig, address: str | None) -> dict[str, Any]:
 
 
 def read_job(config: RewardModelConfig) -> Job:
-    """Read and check model folder and data; every fault is one error, before anything is launched."""
+    """Read and check model folder and data; every error is found before an actor starts."""
     from grpo.training.reward_model_objective import PairwiseObjective, PointwiseObjective
 
     model_dir = resolve_model(config.policy.model)
@@ -71,12 +71,14 @@ def read_job(config: RewardModelConfig) -> Job:
 
 
 def auc(values: Sequence[float], labels: Sequence[float]) -> float | None:
-    """P(value of a random good one > value of a random bad one), ties one half; None without both labels."""
+    """Return P(value of a random good item > value of a random bad one), ties one half; None without both labels."""
     good = [v for v, y in zip(values, labels, strict=True) if y]
     bad = sorted(v for v, y in zip(values, labels, strict=True) if not y)
     if not good or not bad:
         return None
-    beaten = sum(bisect_left(bad, g) + bisect_right(bad, g) for g in good)  # twice, where there is no tie
+    beaten = sum(
+        bisect_left(bad, g) + bisect_right(bad, g) for g in good
+    )  # counts a beaten item twice, a tied one once
     return beaten / 2 / (len(good) * len(bad))
 
 
@@ -88,7 +90,7 @@ def _heldout_auc(config: RewardModelConfig, held: Sequence[Labelled]) -> float |
 
 
 def _digest(item: Any) -> str:
-    """The item's content, as text."""
+    """Return the content of an item as text."""
     parts = (item.chosen, item.rejected) if hasattr(item, "chosen") else (item.token_ids, item.label)
     return " ".join(str(p.tolist() if hasattr(p, "tolist") else p) for p in parts)
 

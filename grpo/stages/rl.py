@@ -1,4 +1,4 @@
-"""`grpo rl`: from a recipe to a trained policy. Checks everything cheap first, then starts the actors and the loop."""
+"""`grpo rl`: from a recipe to a trained policy. Checks all that is cheap first, then starts the actors and the loop."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ SHOWN_PHASES = 64
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that is read and checked before an actor starts."""
+    """All that is read and checked before an actor starts."""
 
     model_dir: Path
     facts: PolicyFacts
     tokenizer: Tokenizer
     prompts: list[Prompt]
-    """To train on, of all sources."""
+    """The prompts of all sources to train on."""
     sources: list[Source]
-    """The same, by source."""
+    """The same prompts, by source."""
     eval_prompts: list[Prompt]
     compute_dtype: str
     stop_token_ids: tuple[int, ...]
@@ -111,10 +111,10 @@ def train_policy(config: RlConfig, address: str | None) -> dict[str, Any]:
 
 
 def read_inputs(config: RlConfig) -> Inputs:
-    """Read and check model folder, rewards and data; every fault is one error, before anything is launched.
+    """Read and check model folder, rewards and data; every error is found before an actor starts.
 
     Raises:
-        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and mend.
+        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
@@ -151,10 +151,10 @@ def read_inputs(config: RlConfig) -> Inputs:
 
 
 def stop_tokens(extra: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Ids that end a completion: the tokenizer's own and the recipe's.
+    """Return the ids that end a completion: the tokenizer's own and the recipe's.
 
     Raises:
-        ConfigError: a stop is not exactly one token.
+        ConfigError: a stop of the recipe is not exactly one token.
     """
     ids = list(tokenizer.stop_token_ids)
     for text in extra:
@@ -168,14 +168,18 @@ def stop_tokens(extra: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 def check_lengths(config: RlConfig, policy: PolicyFacts, prompts: Sequence[Prompt]) -> None:
-    """Every prompt must leave room for the longest completion that the recipe allows."""
+    """Check that every prompt leaves room for the longest completion that the recipe allows.
+
+    Raises:
+        ConfigError: see `check_room`.
+    """
     limits = [config.sampling.max_tokens, *(int(s.value) for s in config.sampling.max_tokens_schedule)]
     limits += [config.eval.max_tokens] if config.eval.max_tokens else []
     check_room(prompts, max(limits), config.engine.max_model_len or policy.max_positions)
 
 
 def check_room(prompts: Sequence[Prompt], completion: int, context: int) -> None:
-    """Every prompt must leave room in the context for a completion of so many tokens.
+    """Check that every prompt leaves room in the context for `completion` tokens.
 
     Raises:
         ConfigError: names the longest prompt and what to lower.
@@ -191,12 +195,12 @@ def check_room(prompts: Sequence[Prompt], completion: int, context: int) -> None
 
 
 def canaries(prompts: Sequence[Prompt], count: int = 2, tokens: int = 64) -> list[tuple[int, ...]]:
-    """Token ids whose log-probs both sides compute after each sync: ends of the first prompts, where they differ."""
+    """Return token ids whose log-probs both sides compute after each sync: the ends of the first prompts, which differ."""
     return [p.token_ids[-tokens:] for p in prompts[:count]]
 
 
 def plan(config: RlConfig, inputs: Inputs, state: LoopState) -> str:
-    """What is about to happen, in numbers."""
+    """Return the lines that announce the run: its prompts, phases and updates."""
     a = config.algorithm
     per_phase = a.questions_per_step * a.mini_batches
     lines = [

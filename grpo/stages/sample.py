@@ -2,8 +2,7 @@
 
     prompts ─▶ chunks ─▶ vLLM workers ─▶ groups ─▶ rewards, while others generate ─▶ a part for each chunk ─▶ one file
 
-The unit of redoing is the chunk: a call that goes on after a crash samples the chunks that have no part, each to the
-same tokens.
+A call that resumes after a crash samples the chunks that have no part again, each to the same tokens.
 """
 
 from __future__ import annotations
@@ -46,12 +45,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that is read and checked before an actor starts."""
+    """All that is read and checked before an actor starts."""
 
     chunks: list[RolloutChunk]
     compute_dtype: str
     model: str
-    """Hash of the policy's files."""
+    """A hash of the policy's files."""
 
 
 def run(config: SampleConfig, address: str | None) -> dict[str, Any]:
@@ -88,10 +87,10 @@ def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None)
 
 
 def read_inputs(config: SampleConfig) -> Inputs:
-    """Read and check model folder, rewards and data; every fault is one error, before anything is launched.
+    """Read and check model folder, rewards and data; every error is found before an actor starts.
 
     Raises:
-        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and mend.
+        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
         BrokenRun: the model or the prompts have changed since the run began.
     """
     model_dir = resolve_model(config.policy.model)
@@ -105,7 +104,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
     if twice:
         first, again = twice[0]
         raise ConfigError(
-            f"mix: {len(twice)} prompts stand in two sources, the first in {first.source} and {again.source}: "
+            f"mix: {len(twice)} prompts are in two sources, the first in {first.source} and {again.source}: "
             f"{again.text[-80:]!r}; leave them out of one"
         )
     check_room(prompts, config.sampling.max_tokens, config.engine.max_model_len or policy.max_positions)
@@ -130,7 +129,11 @@ def read_inputs(config: SampleConfig) -> Inputs:
 
 
 def check_kept(columns: Sequence[str], prompts: Sequence[Prompt]) -> None:
-    """Every prompt must have the columns that are to be kept."""
+    """Check that every prompt has the columns to keep.
+
+    Raises:
+        ConfigError: names a source without one of them.
+    """
     for name in columns:
         without = next((p for p in prompts if name not in p.columns), None)
         if without is not None:
@@ -141,7 +144,7 @@ def check_kept(columns: Sequence[str], prompts: Sequence[Prompt]) -> None:
 
 
 def model_hash(files: dict[str, str]) -> str:
-    """One hash (16 digits) of a policy folder, of its files' names and hashes."""
+    """Return one hash (16 hex digits) of a policy folder, from the names and hashes of its files."""
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -153,7 +156,7 @@ def sample(
     parts: SampleParts,
     progress: Progress,
 ) -> None:
-    """Sample and score the chunks of these numbers; each becomes a part as soon as it is complete."""
+    """Sample and score the chunks with these numbers; each becomes a part as soon as it is complete."""
     numbers = {inputs.chunks[n].id: n for n in missing}
     waiting: dict[int, list[tuple[SampleGroup, Any]]] = {n: [] for n in missing}
     complete: list[int] = []
@@ -168,7 +171,7 @@ def sample(
     samplers.rollouts.wait_started()
     progress.start()
     for chunk_id, group in samplers.rollouts.run([inputs.chunks[n] for n in missing]):
-        # Another chunk is being sampled now, so waiting for the last rewards of the one before holds nobody up.
+        # The workers already sample another chunk, so waiting here for the last rewards of this one delays nothing.
         write_complete()
         number = numbers[chunk_id]
         ticket = samplers.rewards.submit([group], "sample", 0) if config.rewards else None
@@ -185,7 +188,7 @@ def chunk_rows(
     model: str,
     config: SampleConfig,
 ) -> list[dict[str, Any]]:
-    """Rows of a complete chunk, in prompt order."""
+    """Return the rows of a complete chunk, in prompt order."""
     scores: dict[str, tuple[Score, ...]] = {}
     if config.rewards:
         for scored in samplers.rewards.collect([ticket for _, ticket in groups]):
@@ -201,24 +204,24 @@ def chunk_rows(
 
 @dataclass
 class Progress:
-    """What is said while it runs, and how fast it was."""
+    """Counts samples and tokens, for the line on screen and the speed in the summary."""
 
     labels: Sequence[str]
     total: int
-    """Samples to come in this call."""
+    """Samples of this call."""
     started: float | None = None
     samples: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    """From the first chunk's start to the last part."""
+    """Seconds from the first chunk's start to the last part."""
     called: float = field(default_factory=time.monotonic)
 
     def start(self) -> None:
-        """The engines are up."""
+        """Start the clock: the engines are ready."""
         self.started = time.monotonic()
 
     def line(self, rows: Sequence[dict[str, Any]]) -> str:
-        """Account for a chunk that has been written."""
+        """Count a chunk that has been written; returns the line for the screen."""
         assert self.started is not None
         self.samples += len(rows)
         self.tokens += sum(len(row["completion_ids"]) for row in rows)
@@ -233,7 +236,7 @@ class Progress:
         )
 
     def speed(self) -> dict[str, float | None]:
-        """For the summary: of this call."""
+        """Return the speed of this call, for the summary."""
         return {
             "tokens_per_s": round(self.tokens / self.seconds, 1) if self.seconds else None,
             "minutes": round((time.monotonic() - self.called) / 60, 3),
@@ -241,7 +244,7 @@ class Progress:
 
 
 def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -> dict[str, Any]:
-    """What the samples are, all calls together."""
+    """Return the figures of all samples, of all calls together."""
     rows = list(parts.rows(["prompt_id", "completion_ids", "finish_reason", "score", *labels]))
     tokens = sum(len(row["completion_ids"]) for row in rows)
     return {
@@ -258,20 +261,20 @@ def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Mean of those that are there; None without any."""
+    """Return the mean of the values that are not None; None without any."""
     there = [value for value in values if value is not None]
     return math.fsum(there) / len(there) if there else None
 
 
 def show(summary: dict[str, Any], labels: Sequence[str]) -> str:
-    """The summary in a line."""
+    """Return the summary in one line."""
     means = summary["components"]
     shown = "  ".join(f"{name} {means[name]:.3f}" for name in labels if means[name] is not None)
     return f"{summary['samples']:,} samples, {summary['tokens']:,} tokens  {shown}"
 
 
 def plan(config: SampleConfig, inputs: Inputs, missing: int) -> str:
-    """What is about to happen, in numbers."""
+    """Return the lines that announce the run: its prompts, samples and chunks."""
     prompts = sum(len(c.prompts) for c in inputs.chunks)
     head = (
         f"[bold]grpo sample[/] {escape(config.policy.model)} ({inputs.compute_dtype}) → {escape(str(config.run_dir))}"
@@ -279,7 +282,7 @@ def plan(config: SampleConfig, inputs: Inputs, missing: int) -> str:
         f"{len(inputs.chunks)} chunks"
     )
     done = len(inputs.chunks) - missing
-    return head + (f"; {done} are there already" if done else "")
+    return head + (f"; {done} are done already" if done else "")
 
 
 def key_figure(figures: Figures) -> str:

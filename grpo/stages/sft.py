@@ -26,22 +26,22 @@ from policies.facts import read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
 
 SHOWN_EXAMPLES = 16
-"""Training examples that the report shows, from the front of the data."""
+"""Training examples that the report shows: the first of the data."""
 
 
 def run(config: SftConfig, address: str | None) -> dict[str, Any]:
     """Train, or go on training, in config.run_dir; returns the summary.
 
     Raises:
-        DataError: rows that cannot be used, by file and line.
-        PolicyError: no such policy, or one that cannot be trained.
-        RunError: a loss that is not finite, or a rank that was lost.
+        DataError: names unusable rows by file and line.
+        PolicyError: the policy does not exist or cannot be trained.
+        RunError: a loss is not finite, or a rank was lost.
     """
     return train(config, address)
 
 
 def train(config: SftConfig | DistillConfig, address: str | None) -> dict[str, Any]:
-    """What `grpo sft` and `grpo distill` do; see `run`."""
+    """Run `grpo sft` or `grpo distill`; see `run`."""
 
     def read() -> Job:
         job, bad_rows = read_job(config)
@@ -54,10 +54,10 @@ def train(config: SftConfig | DistillConfig, address: str | None) -> dict[str, A
 
 
 def read_job(config: SftSettings) -> tuple[Job, list[str]]:
-    """Read and check model folder and data; every fault is one error, before anything is launched.
+    """Read and check model folder and data; every error is found before an actor starts.
 
     Returns:
-        What to train on, and what is wrong with each row that was left out (bad_rows = "skip").
+        What to train on, and an error for each row that was left out (bad_rows = "skip").
     """
     from grpo.training.sft_objective import SftObjective
 
@@ -81,7 +81,7 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
             )
         examples += found
         repeats += [source.repeats] * len(found)
-    # Adapters stand beside the main layers alone.
+    # Adapters train the main layers alone.
     mtp_weight = 0.0 if config.policy.lora is not None else config.mtp_weight
     kept, held = take_holdout(len(examples), config.eval.holdout, config.seed)
     job = Job(
@@ -108,10 +108,7 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
 
 
 def show_examples(run_dir: Path, examples: Sequence[Example], tokenizer: Tokenizer) -> None:
-    """Write examples where the report looks for samples: what is read as prompt, what is learnt as completion.
-
-    Of a conversation in one sequence, the prompt reaches to the first learnt token.
-    """
+    """Write examples where the report looks for samples; the tokens before the first target are the prompt."""
     rows = []
     for index, example in enumerate(examples):
         first = int(example.is_target.argmax())

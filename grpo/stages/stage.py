@@ -72,7 +72,7 @@ class Stage(Generic[ConfigT]):
     example: str
     """A command line for the help, e.g. "grpo sft smollm2-gsm8k-sft --set epochs=1"."""
     config: type[ConfigT]
-    """The keys of its recipes; has the key `stage`, whose only value is the name, and the key `place`."""
+    """The keys of its recipes; has the key `stage`, whose only value is the name, and the key `output_key`."""
     run: Callable[[ConfigT, str | None], Mapping[str, Any]]
     """(config, address of the Ray cluster) → the summary. Leaves the outputs in the stage's folder."""
     outputs: Mapping[str, str]
@@ -82,10 +82,10 @@ class Stage(Generic[ConfigT]):
     inputs: tuple[str, ...] = ()
     """Key paths (`*` for any one part) whose value may name a file or folder. Its content is part of what the graph
     compares to decide if the stage is up to date."""
-    place: Literal["run_dir", "out"] = "run_dir"
+    output_key: Literal["run_dir", "out"] = "run_dir"
     """The key that says where the stage writes: a folder, or the file of the main output."""
     main_output: str = "policy"
-    """The output that the stage is for; `place` = "out" names its file."""
+    """The output that the stage is for; `output_key` = "out" names its file."""
     takes_address: bool = True
     """True if the stage runs on Ray; its command then has `--address`."""
     options: tuple[Option, ...] = ()
@@ -113,8 +113,10 @@ class Stage(Generic[ConfigT]):
         fields = self.config.model_fields
         if "stage" not in fields or fields["stage"].default != self.name:
             raise ValueError(f'{self.config.__name__}: write stage: Literal["{self.name}"] = "{self.name}"')
-        if self.place not in fields:
-            raise ValueError(f"{self.config.__name__} has no key {self.place}, where the stage would write")
+        if self.output_key not in fields:
+            raise ValueError(
+                f"{self.config.__name__} has no key {self.output_key}, where the stage would write"
+            )
         for output in ("summary", self.main_output):
             if output not in self.outputs:
                 raise ValueError(
@@ -129,12 +131,12 @@ class Stage(Generic[ConfigT]):
     def adapt(self, tree: Tree) -> Tree:
         """Return the tree as one of this stage: that of another stage in `adapts` is converted.
 
-        Where the other stage writes is its own: the key `place` is left out.
+        Where the other stage writes is its own: that key is left out.
         """
         convert = self.adapts.get(str(tree.get("stage")))
         if convert is None:
             return tree
-        return {key: value for key, value in convert(tree).items() if key != self.place}
+        return {key: value for key, value in convert(tree).items() if key != self.output_key}
 
     def load(self, recipe: str, overrides: Sequence[str] = ()) -> ConfigT:
         """Read a recipe of this stage, or of one that it `adapts`, apply `--set` overrides and check the whole.
@@ -155,10 +157,12 @@ class Stage(Generic[ConfigT]):
                 f"{name}: stage = {tree['stage']!r}, but this command runs {self.name!r}; use `grpo {tree['stage']}`"
             )
         set_from = apply_overrides(tree, overrides)
-        if tree.get(self.place) is None and found.get("stage") in self.adapts:
-            flag = next((o.flag for o in self.options if o.key == self.place), f"--set {self.place}=")
+        if tree.get(self.output_key) is None and found.get("stage") in self.adapts:
+            flag = next(
+                (o.flag for o in self.options if o.key == self.output_key), f"--set {self.output_key}="
+            )
             raise ConfigError(
-                f"{name}: where to? Add {flag} FOLDER; {self.place} of an `{found['stage']}` recipe is the "
+                f"{name}: where to? Add {flag} FOLDER; {self.output_key} of an `{found['stage']}` recipe is the "
                 "training's own"
             )
         return check(self.config, tree, name, text, set_from)
