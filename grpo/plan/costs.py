@@ -87,7 +87,7 @@ def engine_capacity(size: PolicySize, machine: MachineConfig, context: float) ->
 def rollout_s(
     size: PolicySize, machine: MachineConfig, samples: float, prompt: float, mean: float, limit: float
 ) -> float:
-    """Return the seconds in which the cluster's engines generate `samples` completions, with the pass over the prompts."""
+    """Return the seconds in which the cluster's engines read the prompts and generate `samples` completions."""
     engines = max(1, machine.gpus // machine.engine_gpus)
     mine = samples / engines
     scale = cut_exponential_scale(mean, limit)

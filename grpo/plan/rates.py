@@ -1,7 +1,7 @@
 """How fast this machine is, from stages that ran on it; and what that predicts for other stages.
 
-The model of a stage's time: a start (process, Ray, engine, all that happens once) and a constant per token, of generated
-tokens where the stage samples, of trained ones where it only trains. Memory: what the same command took before.
+A stage's time is modelled as a start (process, Ray, engine, all that happens once) and a constant per token: per
+generated token where the stage samples, per trained token where it only trains. Memory is that of the same command.
 """
 
 from __future__ import annotations

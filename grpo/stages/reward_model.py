@@ -76,9 +76,7 @@ def auc(values: Sequence[float], labels: Sequence[float]) -> float | None:
     bad = sorted(v for v, y in zip(values, labels, strict=True) if not y)
     if not good or not bad:
         return None
-    beaten = sum(
-        bisect_left(bad, g) + bisect_right(bad, g) for g in good
-    )  # counts a beaten item twice, a tied one once
+    beaten = sum(bisect_left(bad, g) + bisect_right(bad, g) for g in good)  # twice, a tie once
     return beaten / 2 / (len(good) * len(bad))
 
 

@@ -195,7 +195,7 @@ def check_room(prompts: Sequence[Prompt], completion: int, context: int) -> None
 
 
 def canaries(prompts: Sequence[Prompt], count: int = 2, tokens: int = 64) -> list[tuple[int, ...]]:
-    """Return token ids whose log-probs both sides compute after each sync: the ends of the first prompts, which differ."""
+    """Return token ids whose log-probs both sides compute after each sync: the ends of the first prompts."""
     return [p.token_ids[-tokens:] for p in prompts[:count]]
 
 

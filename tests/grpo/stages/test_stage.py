@@ -41,7 +41,7 @@ def make(**changes: Any) -> Stage[OwnConfig]:
     ("changes", "message"),
     [
         ({"name": "other"}, r'OwnConfig: write stage: Literal\["other"\] = "other"'),
-        ({"place": "out"}, "OwnConfig has no key out"),
+        ({"output_key": "out"}, "OwnConfig has no key out"),
         ({"main_output": "policy"}, "stage own: outputs has no 'policy', only summary"),
         ({"outputs": {"policy": "p"}, "main_output": "policy"}, "outputs has no 'summary'"),
     ],
