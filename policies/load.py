@@ -20,6 +20,7 @@ from policies.errors import BrokenCheckpoint
 from policies.facts import read_facts
 from policies.lora import has_adapters, plain_state
 from policies.mtp import shared_copies
+from policies.router import route_in_float32
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -34,7 +35,9 @@ TOKENIZER_FILES = (
 
 
 def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.Module:
-    """A float32 model in eval mode with attention "grpo_packed"; every tensor comes from the folder.
+    """Load a float32 model in eval mode with attention "grpo_packed"; every tensor comes from the folder.
+
+    Its routers compute in float32 under autocast too.
 
     Raises:
         UnsupportedArchitecture, BrokenCheckpoint: see `read_facts`; also when a tensor is missing, left over,
@@ -69,6 +72,7 @@ def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn
             )
     if not facts.mtp_layers and hasattr(model.config, "num_nextn_predict_layers"):
         model.config.num_nextn_predict_layers = 0  # a promise that the weights do not keep
+    route_in_float32(model)
     return model.to(device).eval()
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from policies.attention import NAME as ATTENTION
 from policies.attention import register
+from policies.router import route_in_float32
 
 _MOE = {
     "hidden_size": 64,
@@ -120,4 +121,5 @@ def new_policy(config: Any, seed: int, weight_std: float = 0.02) -> nn.Module:
         model = make(
             config, dtype=torch.float32, attn_implementation=ATTENTION, experts_implementation="eager"
         )
+    route_in_float32(model)
     return model.eval()

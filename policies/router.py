@@ -1,21 +1,42 @@
-"""Load of the experts, and the two ways of balancing it that DeepSeek-V3 uses (2412.19437 §2.1.2).
+"""Routers of DeepSeek policies: float32 arithmetic, load of the experts, and V3's two ways of balancing it.
+
+    route_in_float32(model)                     autocast never reaches a router
 
     with ExpertLoads(model) as loads:           hooks on every router; packed rows hold no padding to count
         … forward and backward …
     update_router_bias(model, loads.counts, rate=0.001)
 
-Auxiliary-loss-free: after each step an overloaded expert's bias falls by γ and an underloaded one's rises;
-the bias only chooses experts, the gate's values never contain it. Beside it a small sequence-wise loss.
+DeepSeek-V3 balances without an auxiliary loss (2412.19437 §2.1.2): after each step the bias of an overloaded expert
+falls by γ and that of an underloaded one rises. The bias only chooses experts; it is no part of the weights. A small
+sequence-wise loss is added to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def route_in_float32(model: nn.Module) -> None:
+    """Make every router compute logits, scores and weights in float32, under autocast too, on every device.
+
+    transformers' routers (V2's softmax, V3's sigmoid) cast their input and weight to float32, but autocast
+    casts both back to bfloat16 for the product, and scores that lie within bfloat16's resolution of each other
+    then choose experts at random. The engine's router is float32 as well, its weights included: vLLM's own
+    default is bfloat16 logits, see rollout/vllm_router.py. Without autocast the values stay bit for bit.
+    """
+    for _, router in routers(model):
+        router.forward = MethodType(_float32_forward, router)
+
+
+def _float32_forward(router: nn.Module, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    with torch.autocast(hidden_states.device.type, enabled=False):
+        return type(router).forward(router, hidden_states)
 
 
 class ExpertLoads:

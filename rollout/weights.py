@@ -43,10 +43,10 @@ DTYPE_NAMES: dict[torch.dtype, str] = {
 """safetensors' names."""
 DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 
-NEVER_CAST = ("e_score_correction_bias",)
-"""Endings of names that keep their dtype on the wire. The router bias moves by 1e-3 and less a step, below
-bfloat16's resolution near 1, and engines hold it in float32; rounded, it routes tokens to other experts than
-the learner's."""
+NEVER_CAST = ("e_score_correction_bias", ".mlp.gate.weight")
+"""Endings of names that keep their dtype on the wire: the routers' bias and weight. The bias moves by 1e-3 and less a
+step, below bfloat16's resolution near 1. Engine and learner compute their routers in float32 (rollout/vllm_router.py);
+rounded values would route tokens to other experts than the learner's."""
 
 ALIGNMENT = 64
 """Tensors start at multiples of it, so that every dtype can be viewed in place."""

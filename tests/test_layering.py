@@ -22,12 +22,18 @@ CONFINED = {
         "rollout/actor.py",
         "rewards/scoring/actor.py",
         "grpo/cluster/actor.py",
-        "grpo/cluster/placement.py",
         "grpo/cluster/handles.py",
+        "grpo/cluster/ranks.py",
         "grpo/cluster/ray_session.py",
+        "grpo/cluster/rl_cluster.py",
         "grpo/tools/submit.py",
     },
-    "vllm": {"rollout/vllm_engine.py", "rollout/vllm_weights.py", "rollout/vllm_sampling.py"},
+    "vllm": {
+        "rollout/vllm_engine.py",
+        "rollout/vllm_router.py",
+        "rollout/vllm_sampling.py",
+        "rollout/vllm_weights.py",
+    },
 }
 HEAVY = {
     "torch",
@@ -60,6 +66,7 @@ FLOORS = (
     ("",),
 )
 """The folders of `grpo/`, lowest first ("": cli.py); a folder may import itself and those on lower floors."""
+MAX_LINES = 400
 MATHS = ("grpo/algorithm/advantages.py", "grpo/algorithm/kl.py", "grpo/algorithm/losses.py")
 MATHS_MAY_IMPORT = {"torch", "numpy", "grpo"} | set(sys.stdlib_module_names)
 
@@ -170,6 +177,67 @@ def imports_that_climb(root: Path) -> list[str]:
     return sorted(found)
 
 
+def circles(edges: dict[str, set[str]]) -> list[str]:
+    """The nodes of each circle of a graph, as one line a circle."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        queue = [start]
+        while queue:
+            for there in edges.get(queue.pop(), set()) - seen:
+                seen.add(there)
+                queue.append(there)
+        return seen
+
+    reach = {node: reached(node) for node in edges}
+    found = {
+        frozenset(other for other in reach[node] if node in reach.get(other, ()))
+        for node in edges
+        if node in reach[node]
+    }
+    return sorted(" ⇄ ".join(sorted(circle)) for circle in found)
+
+
+def own_modules(root: Path) -> dict[str, Path]:
+    """{"grpo.rl.loop": path} of every source file."""
+    return {
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path
+        for name, path in files(root)
+    }
+
+
+def folders_in_a_circle(root: Path) -> list[str]:
+    """Two folders, of whatever package, reach each other through imports, those inside functions included."""
+    own = own_modules(root)
+    edges: dict[str, set[str]] = {}
+    for path in own.values():
+        here = path.parent.relative_to(root).as_posix()
+        targets = {own[found.module] for found in imports(path) if found.module in own}
+        folders = {t.parent.relative_to(root).as_posix() for t in targets if t.name != "__init__.py"}
+        edges.setdefault(here, set()).update(folders - {here})
+    return circles(edges)
+
+
+def modules_in_a_circle(root: Path) -> list[str]:
+    """Modules import each other when they are imported."""
+    own = own_modules(root)
+    return circles(
+        {
+            module: {found.module for found in imports(path) if found.at_import and found.module in own}
+            for module, path in own.items()
+        }
+    )
+
+
+def files_too_long(root: Path) -> list[str]:
+    """A file of more than 400 lines."""
+    return [
+        f"{name} has {lines} lines"
+        for name, path in files(root)
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MAX_LINES
+    ]
+
+
 def relative_imports(root: Path) -> list[str]:
     """A relative import, which the other rules do not follow."""
     return [
@@ -241,6 +309,12 @@ RULES: dict[Callable[[Path], list[str]], list[tuple[str, str]]] = {
         ("grpo/new/thing.py", "import json"),
         ("grpo/common/files.py", "import grpo.config.rl"),
     ],
+    folders_in_a_circle: [
+        ("rewards/math/answer.py", "import rewards.text.extract\n"),
+        ("rewards/math/answer.py", "def f():\n    from rewards.text import extract\n"),
+    ],
+    modules_in_a_circle: [("rewards/text/words.py", "import rewards.text.extract\n")],
+    files_too_long: [("rollout/router.py", "x = 1\n" * 401)],
     packages_that_are_not_light: [("rollout/__init__.py", "from rollout.types import Prompt")],
     relative_imports: [("grpo/rl/loop.py", "from . import kl")],
     heavy_imports_of_light_modules: [
@@ -281,6 +355,13 @@ def test_rule_finds_a_planted_violation(
     (tmp_path / "grpo" / "stage.py").write_text(
         "from rollout.types import Prompt\nimport grpo.algorithm.kl\n"
     )
+    for folder in ("math", "text"):
+        (tmp_path / "rewards" / folder).mkdir()
+    (tmp_path / "rewards" / "text" / "extract.py").write_text(
+        "import rewards.text.words, rewards.math.parse\n"
+    )
+    (tmp_path / "rewards" / "text" / "words.py").write_text("import re\n")
+    (tmp_path / "rewards" / "math" / "parse.py").write_text("import re\n")
     assert rule(tmp_path) == []
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(source)

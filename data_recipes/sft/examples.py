@@ -138,7 +138,9 @@ class _Encoder:
         prompt = _text(where, row, "prompt_field", config.prompt_field)
         reply = _text(where, row, "completion_field", config.completion_field)
         if config.template is None:
-            return [self._turn(where, prompt, encode_prompt(self._tokenizer, prompt), reply)]
+            prefill = row.get("prefill")
+            own = prefill if isinstance(prefill, str) else ""
+            return [self._turn(where, prompt, encode_prompt(self._tokenizer, prompt), reply, own)]
         try:
             rendered = render(
                 config.template, prompt, self._tokenizer, config.system, config.prefill, config.preamble
@@ -164,10 +166,14 @@ class _Encoder:
             turns.append(self._turn(where, prompt, self._tokenizer.encode(prompt), message["content"]))
         return turns
 
-    def _turn(self, where: str, prompt: str, prompt_ids: list[int], reply: str) -> _Turn:
+    def _turn(self, where: str, prompt: str, prompt_ids: list[int], reply: str, prefill: str = "") -> _Turn:
+        """Check and encode one reply; `prefill`: what both the prompt ends and the reply begins with, if they do."""
         for pattern, text in self._replacements:
             reply = pattern.sub(text, reply)
-        reply = without_opened_think(prompt, reply)
+        if prefill and prompt.endswith(prefill) and reply.startswith(prefill):
+            reply = reply.removeprefix(prefill)
+        else:
+            reply = without_opened_think(prompt, reply)
         if not reply.strip():
             raise DataError(f"{where}: nothing is left of the completion; delete the row or mend replace")
         if not prompt_ids:

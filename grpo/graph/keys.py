@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from data_recipes.config import FILE_ENDINGS
+from data_recipes.config import FILE_ENDINGS, source_kind
 from grpo.graph.parse import Node
 from grpo.graph.references import leaves
 from grpo.stages.stage import Stage
 from grpo.tracking.run_dir import MACHINE_KEYS
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same config begins to mean something else to a stage."""
 OWN_PACKAGES = ("grpo", "data_recipes", "rewards", "rollout", "policies")
 VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts", "base_model_name_or_path"})
@@ -119,7 +119,8 @@ def missing_inputs(node: Node) -> list[str]:
             continue
         is_code = ".py:" in value
         file = Path(value.rpartition(":")[0]).expanduser() if is_code else Path(value)
-        if (is_code or value.endswith(FILE_ENDINGS)) and not file.is_file():
+        is_missing_folder = value.endswith("/") and source_kind(value) == "file" and not file.is_dir()
+        if is_missing_folder or ((is_code or value.endswith(FILE_ENDINGS)) and not file.is_file()):
             errors.append(
                 f"stage {node.name}: {key} = {value!r}: no such file; give a path from the directory that the command "
                 f"runs in ({Path.cwd()})"

@@ -23,8 +23,9 @@ from grpo.stages.figures import Figures, number, sampled_tokens
 from grpo.stages.rl import check_room, stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Option, Stage, Tree
 from grpo.stages.workload import Workload, sampling_workload
-from grpo.tracking.metrics import MetricsWriter, SampleWriter
-from grpo.tracking.run_dir import facts, hash_prompts, write_atomic
+from grpo.tracking.metrics import MetricsWriter
+from grpo.tracking.run_dir import facts, hash_prompts, model_hash, write_atomic
+from grpo.tracking.samples import SampleWriter
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
 from rewards.hosts.pool import check_reward
@@ -39,8 +40,8 @@ def run(config: EvalStageConfig, address: str | None) -> dict[str, Any]:
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
-    from grpo.cluster.placement import start_samplers
     from grpo.cluster.ray_session import connect
+    from grpo.cluster.rl_cluster import start_samplers
 
     assert config.eval.data is not None
     started = time.monotonic()
@@ -71,7 +72,7 @@ def run(config: EvalStageConfig, address: str | None) -> dict[str, Any]:
     manifest = facts(config.seed, {"eval": hash_prompts(prompts)}, model_dir)
     write_atomic(config.run_dir / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     MetricsWriter(config.run_dir, resume_step=-1).write_eval(result.row())
-    SampleWriter(config.run_dir, resume_step=-1).write_eval(0, scored)
+    SampleWriter(config.run_dir, -1, model_hash(manifest)).write_eval(0, scored)
     lengths = [len(sample.token_ids) for group in scored for sample in group.group.samples]
     summary = {
         "seed": config.seed,

@@ -7,8 +7,6 @@ A call that resumes after a crash samples the chunks that have no part again, ea
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -28,19 +26,21 @@ from grpo.stages.figures import Figures, number, sampled_tokens
 from grpo.stages.rl import check_room, stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Stage
 from grpo.stages.workload import Workload, sampling_workload
-from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts
+from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
 from grpo.tracking.run_once import run_once
-from grpo.tracking.sample_parts import SampleParts, sample_rows
+from grpo.tracking.sample_parts import SampleParts
+from grpo.tracking.sample_row import SampleRow, component_column, group_rows
+from grpo.tracking.samples import read_columns
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
 from rewards.hosts.pool import check_reward
 from rewards.scoring.scorer import component_labels
-from rewards.types import Score
+from rewards.types import Score, ScoredGroup
 from rollout.chunks import make_chunks
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 
 if TYPE_CHECKING:
-    from grpo.cluster.placement import Samplers
+    from grpo.cluster.rl_cluster import Samplers
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def run(config: SampleConfig, address: str | None) -> dict[str, Any]:
 
 def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None) -> dict[str, Any]:
     """Check everything, start the workers, sample the chunks that have no part; returns the summary."""
-    from grpo.cluster.placement import start_samplers
     from grpo.cluster.ray_session import connect
+    from grpo.cluster.rl_cluster import start_samplers
 
     inputs = read_inputs(config)
     parts = SampleParts(config.run_dir, labels, config.keep_columns)
@@ -124,7 +124,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
     return Inputs(
         chunks=chunks,
         compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
-        model=model_hash(manifest["model"]["files"]),
+        model=model_hash(manifest),
     )
 
 
@@ -141,11 +141,6 @@ def check_kept(columns: Sequence[str], prompts: Sequence[Prompt]) -> None:
                 f"keep_columns: prompts of {without.source} have no column {name!r}; they have "
                 f"{', '.join(without.columns)}"
             )
-
-
-def model_hash(files: dict[str, str]) -> str:
-    """Return one hash (16 hex digits) of a policy folder, from the names and hashes of its files."""
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def sample(
@@ -187,18 +182,25 @@ def chunk_rows(
     samplers: Samplers,
     model: str,
     config: SampleConfig,
-) -> list[dict[str, Any]]:
+) -> list[SampleRow]:
     """Return the rows of a complete chunk, in prompt order."""
-    scores: dict[str, tuple[Score, ...]] = {}
     if config.rewards:
-        for scored in samplers.rewards.collect([ticket for _, ticket in groups]):
-            scores[scored.group.prompt.id] = scored.scores
-    by_id = {group.prompt.id: group for group, _ in groups}
-    unscored = (Score(None, verdict="abstain"),) * config.samples
+        scored = samplers.rewards.collect([ticket for _, ticket in groups])
+    else:
+        unscored = (Score(None, verdict="abstain"),) * config.samples
+        scored = [ScoredGroup(group, unscored) for group, _ in groups]
+    by_id = {item.group.prompt.id: item for item in scored}
     return [
         row
         for prompt in chunk.prompts
-        for row in sample_rows(by_id[prompt.id], scores.get(prompt.id, unscored), model, config.keep_columns)
+        for row in group_rows(
+            by_id[prompt.id],
+            stage="sample",
+            step=0,
+            group_id=prompt.id,
+            model=model,
+            keep=config.keep_columns,
+        )
     ]
 
 
@@ -220,14 +222,14 @@ class Progress:
         """Start the clock: the engines are ready."""
         self.started = time.monotonic()
 
-    def line(self, rows: Sequence[dict[str, Any]]) -> str:
+    def line(self, rows: Sequence[SampleRow]) -> str:
         """Count a chunk that has been written; returns the line for the screen."""
         assert self.started is not None
         self.samples += len(rows)
-        self.tokens += sum(len(row["completion_ids"]) for row in rows)
+        self.tokens += sum(row.tokens for row in rows)
         self.seconds = time.monotonic() - self.started
         left = self.seconds / self.samples * (self.total - self.samples)
-        means = {name: mean([row.get(name) for row in rows]) for name in self.labels}
+        means = {name: mean([row.components.get(name) for row in rows]) for name in self.labels}
         shown = "".join(f"  {name} {value:.2f}" for name, value in means.items() if value is not None)
         minutes, seconds = divmod(round(left), 60)
         return (
@@ -245,8 +247,11 @@ class Progress:
 
 def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -> dict[str, Any]:
     """Return the figures of all samples, of all calls together."""
-    rows = list(parts.rows(["prompt_id", "completion_ids", "finish_reason", "score", *labels]))
-    tokens = sum(len(row["completion_ids"]) for row in rows)
+    columns = {name: component_column(name) for name in labels}
+    rows = list(
+        read_columns(parts.path, ["prompt_id", "tokens", "finish_reason", "total", *columns.values()])
+    )
+    tokens = sum(row["tokens"] for row in rows)
     return {
         "seed": config.seed,
         "prompts": len({row["prompt_id"] for row in rows}),
@@ -254,9 +259,9 @@ def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -
         "tokens": tokens,
         "mean_length": round(tokens / len(rows), 3),
         "truncated": sum(row["finish_reason"] == "length" for row in rows) / len(rows),
-        "without_score": sum(row["score"] is None for row in rows),
-        "mean_score": mean([row["score"] for row in rows]),
-        "components": {name: mean([row[name] for row in rows]) for name in labels},
+        "without_score": sum(row["total"] is None for row in rows),
+        "mean_score": mean([row["total"] for row in rows]),
+        "components": {name: mean([row[column] for row in rows]) for name, column in columns.items()},
     }
 
 

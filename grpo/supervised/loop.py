@@ -23,8 +23,9 @@ from rich.markup import escape
 from grpo.common.console import say
 from grpo.config.supervised import SupervisedConfig
 from grpo.tracking.metrics import MetricsWriter
+from grpo.tracking.report.show import show_policy
 from grpo.tracking.run_dir import check_or_write_manifest, facts
-from grpo.tracking.run_once import run_once, show_policy
+from grpo.tracking.run_once import run_once
 from grpo.training.checkpoint import latest
 from grpo.training.epochs import BatchPlan
 

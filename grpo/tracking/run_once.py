@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from grpo.common.console import say
-from grpo.tracking.report.page import write_report
 from grpo.tracking.run_dir import open_run, write_atomic
 
 Summary = dict[str, Any]
@@ -42,9 +41,3 @@ def run_once(
         write_atomic(path, json.dumps(summary, indent=2) + "\n")
         finish(summary)
         return summary
-
-
-def show_policy(run_dir: Path) -> None:
-    """Write report.html and print where it and the policy are."""
-    report = write_report(run_dir, run_dir / "report.html")
-    say(f"policy: {run_dir / 'policy'}   report: {report}")

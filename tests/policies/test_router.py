@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.load import load_policy, save_policy
 from policies.logprobs import completion_logprobs
 from policies.packing import pack, pack_documents
+from policies.presets import PRESETS
 from policies.router import (
     ExpertLoads,
     collect_router_logits,
@@ -16,6 +21,8 @@ from policies.router import (
     update_router_bias,
 )
 from tests.policies.tiny import random_groups, tiny_policy
+
+MOE_PRESETS = [name for name in PRESETS if next(routers(tiny_policy(name)), None)]
 
 
 def test_loads_count_every_packed_token_once_and_as_the_router_chose():
@@ -143,3 +150,92 @@ def test_collected_logits_carry_the_gradient_to_the_router():
         completion_logprobs(model, packed)
     sum(sequence_balance_loss(x, packed.position_ids, 2, alpha=1.0) for x in logits).backward()
     assert all(router.weight.grad.abs().sum() > 0 for _, router in routers(model))
+
+
+def router_calls(model, groups=None) -> list[tuple]:
+    """(router, input, output) of every router in one forward under bfloat16 autocast."""
+    calls: list[tuple] = []
+    hooks = [
+        router.register_forward_hook(lambda module, inputs, output: calls.append((module, inputs[0], output)))
+        for _, router in routers(model)
+    ]
+    packed = pack(random_groups(3, groups=8) if groups is None else groups)
+    with torch.autocast("cpu", torch.bfloat16):
+        completion_logprobs(model, packed)
+    for hook in hooks:
+        hook.remove()
+    return calls
+
+
+def oracle_route(router, states: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(logits, weights by expert, chosen, margin) in float64 numpy, from the router's float32 inputs and weights."""
+    x = states.reshape(-1, states.shape[-1]).double().numpy()
+    logits = x @ router.weight.detach().double().numpy().T
+    bias = getattr(router, "e_score_correction_bias", None)
+    if bias is None:
+        scores = np.exp(logits - logits.max(1, keepdims=True))
+        scores /= scores.sum(1, keepdims=True)
+        key = scores
+    else:
+        scores = 1 / (1 + np.exp(-logits))
+        key = scores + bias.double().numpy()
+    order = np.argsort(-key, axis=1)
+    ranked = np.take_along_axis(key, order, 1)
+    chosen = np.zeros_like(key, dtype=bool)
+    np.put_along_axis(chosen, order[:, : router.top_k], True, 1)
+    weights = np.where(chosen, scores, 0.0)
+    if bias is not None and router.norm_topk_prob:
+        weights /= weights.sum(1, keepdims=True)
+    margin = ranked[:, router.top_k - 1] - ranked[:, router.top_k]
+    return logits, weights * router.routed_scaling_factor, chosen, margin
+
+
+def randomize_bias(model, seed: int) -> None:
+    """Biases away from zero, and not representable in bfloat16."""
+    generator = torch.Generator().manual_seed(seed)
+    for _, router in routers(model):
+        if hasattr(router, "e_score_correction_bias"):
+            router.e_score_correction_bias.copy_(0.1 * torch.randn(router.num_experts, generator=generator))
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["new", "loaded"])
+@pytest.mark.parametrize("preset", MOE_PRESETS)
+def test_the_router_computes_in_float32_under_autocast(preset: str, loaded: bool, tmp_path: Path):
+    model = tiny_policy(preset, seed=5)
+    randomize_bias(model, 1)
+    if loaded:
+        model = load_policy(save_policy(model, tmp_path / "policy", None))
+    calls = router_calls(model)
+    assert len(calls) == 2
+    for router, states, (logits, weights, chosen) in calls:
+        assert logits.dtype == weights.dtype == torch.float32
+        if "v3" in preset:
+            assert router.e_score_correction_bias.dtype == torch.float32
+        want_logits, want_weights, want_chosen, margin = oracle_route(router, states.detach())
+        np.testing.assert_allclose(logits.detach().numpy(), want_logits, atol=1e-5, rtol=1e-5)
+        found = torch.zeros(logits.shape).scatter(1, chosen, 1.0).bool().numpy()
+        clear = margin > 1e-5
+        assert clear.mean() > 0.95
+        np.testing.assert_array_equal(found[clear], want_chosen[clear])
+        dense = torch.zeros(logits.shape).scatter(1, chosen, weights.detach()).numpy()
+        np.testing.assert_allclose(dense[clear], want_weights[clear], atol=1e-5, rtol=1e-5)
+
+
+def test_the_router_s_gradient_under_autocast_reaches_its_float32_weights():
+    model = tiny_policy("tiny-v3", seed=5)
+    with torch.autocast("cpu", torch.bfloat16):
+        logprobs, _ = completion_logprobs(model, pack(random_groups(3)))
+    logprobs.sum().backward()
+    for _, router in routers(model):
+        assert router.weight.grad.dtype == torch.float32
+        assert router.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("preset", MOE_PRESETS)
+def test_without_autocast_a_router_gives_transformers_bits(preset: str):
+    model = tiny_policy(preset, seed=5)
+    randomize_bias(model, 1)
+    states = torch.randn(50, 64, generator=torch.Generator().manual_seed(0))
+    for _, router in routers(model):
+        for ours, theirs in zip(router(states), type(router).forward(router, states), strict=True):
+            assert torch.equal(ours, theirs)

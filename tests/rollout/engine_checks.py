@@ -20,10 +20,12 @@ from unittest import mock
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
+from vllm.model_executor.custom_op import op_registry_oot
+from vllm.model_executor.layers.fused_moe.router.cpu_router import CPURouter
 
 from policies.hf_names import named_tensors
 from policies.mtp import is_mtp_tensor
-from rollout import vllm_sampling, vllm_settings, vllm_weights
+from rollout import vllm_sampling, vllm_settings, vllm_weights, weights
 from rollout.canary import Canary
 from rollout.chunks import make_chunks
 from rollout.config import EngineConfig
@@ -345,15 +347,50 @@ class Suite:
         return {"error": refusal(attempt)}
 
     def bfloat16(self) -> dict[str, Any]:
-        """A bfloat16 engine fed over a bfloat16 wire; the router's bias stays float32."""
+        """A bfloat16 engine fed over a bfloat16 wire; the router's bias and weight stay float32."""
         after = Reference(policy("tiny-v3", 2), self.folder / "h")
         publication = after.publish(1, self.folder / "wire", wire_dtype=torch.bfloat16)
         config = CONFIG.model_copy(update={"dtype": "bfloat16"})
         with self.engine(self.folder / "tiny-v3", config) as engine:
             sync = engine.load_weights(publication)
-        kinds = {entry.dtype for name, entry in publication.manifest.items() if "e_score" not in name}
-        bias = {entry.dtype for name, entry in publication.manifest.items() if "e_score" in name}
-        return {"mean": sync.canary_mean_gap, "kinds": sorted(kinds), "bias": sorted(bias)}
+            router_error = self._router_error(engine, after)
+        with (
+            mock.patch.dict(op_registry_oot),
+            mock.patch.object(weights, "NEVER_CAST", ("e_score_correction_bias",)),
+        ):
+            del op_registry_oot["GateLinear"]
+            with self.engine(self.folder / "tiny-v3", config) as engine:
+                engine.load_weights(after.publish(1, self.folder / "wire", wire_dtype=torch.bfloat16))
+                uncured = self._router_error(engine, after)
+        routers = {name: entry.dtype for name, entry in publication.manifest.items() if ".mlp.gate." in name}
+        others = {entry.dtype for name, entry in publication.manifest.items() if name not in routers}
+        return {
+            "mean": sync.canary_mean_gap,
+            "kinds": sorted(others),
+            "routers": routers,
+            "router_error": router_error,
+            "router_error_uncured": uncured,
+        }
+
+    def _router_error(self, engine: VllmEngine, reference: Reference) -> float:
+        """Largest error of the engine's router logits, for its hidden states, against float64 and float32 weights."""
+        calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+        compute = CPURouter._compute_routing
+
+        def recording(
+            router: Any, states: torch.Tensor, logits: torch.Tensor, *rest: Any, **keywords: Any
+        ) -> Any:
+            calls.append((states.double(), logits.double()))
+            return compute(router, states, logits, *rest, **keywords)
+
+        with mock.patch.object(CPURouter, "_compute_routing", recording):
+            engine.prompt_logprobs(PROMPTS[-1:])
+        gates = [tensor.double() for name, tensor in reference.tensors if name.endswith(".mlp.gate.weight")]
+        found = [
+            float((logits - states @ gate.T).abs().max())
+            for (states, logits), gate in zip(calls, gates, strict=True)
+        ]
+        return max(found)
 
     def traps(self) -> dict[str, Any]:
         """Each cure taken away in turn; what then happens."""

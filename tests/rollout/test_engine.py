@@ -166,11 +166,18 @@ def test_a_bias_without_a_place_stops_the_start(report: dict[str, Any]) -> None:
     assert "e_score_correction_bias" in error
 
 
-def test_bfloat16_wire_keeps_the_router_bias_in_float32(report: dict[str, Any]) -> None:
+def test_bfloat16_wire_keeps_the_routers_in_float32(report: dict[str, Any]) -> None:
     result = section(report, "bfloat16")
     assert result["kinds"] == ["BF16"]
-    assert result["bias"] == ["F32"]
+    assert len(result["routers"]) == 4
+    assert set(result["routers"].values()) == {"F32"}
     assert 0 < result["mean"] < 0.15
+
+
+def test_a_bfloat16_engine_computes_its_router_in_float32(report: dict[str, Any]) -> None:
+    result = section(report, "bfloat16")
+    assert result["router_error"] < 2e-6
+    assert result["router_error_uncured"] > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ TENSORS = {
     "empty": torch.empty(0, 3),
     "scalar": torch.tensor(2.5),
     "d.e_score_correction_bias": torch.tensor([1.0 + 2**-12, -3e-4]),
+    "d.mlp.gate.weight": torch.tensor([[1.0 + 2**-12, -3e-4]]),
+    "d.mlp.gate_proj.weight": torch.tensor([[1.0 + 2**-12]]),
 }
 
 
@@ -58,10 +60,12 @@ def test_inline_bytes_may_be_read_only() -> None:
     assert torch.equal(read_and_verify(inline)["a.weight"], TENSORS["a.weight"])
 
 
-def test_wire_dtype_rounds_all_but_the_router_bias(tmp_path: Path) -> None:
+def test_wire_dtype_rounds_all_but_the_routers(tmp_path: Path) -> None:
     found = read_and_verify(publish(TENSORS.items(), 1, tmp_path, wire_dtype=torch.bfloat16))
     assert torch.equal(found["a.weight"], TENSORS["a.weight"].to(torch.bfloat16))
-    assert torch.equal(found["d.e_score_correction_bias"], TENSORS["d.e_score_correction_bias"])
+    for name in ("d.e_score_correction_bias", "d.mlp.gate.weight"):
+        assert torch.equal(found[name], TENSORS[name])
+    assert found["d.mlp.gate_proj.weight"].dtype == torch.bfloat16
     assert found["c.bias"].dtype == torch.int64
 
 
@@ -130,7 +134,7 @@ def test_every_fault_is_named_at_once(publication: Publication) -> None:
 def test_a_file_cut_short_is_named(publication: Publication) -> None:
     path = Path(str(publication.path))
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(WeightSyncError, match="e_score_correction_bias is cut short"):
+    with pytest.raises(WeightSyncError, match=r"d\.mlp\.gate_proj\.weight is cut short"):
         read_and_verify(publication)
 
 

@@ -13,7 +13,7 @@ from data_recipes.prompts.mixed_stream import MixedStream, Source
 from grpo.algorithm.types import StepReport, TrainGroup
 from grpo.config.rl import RlConfig
 from grpo.rl.loop import LoopState, PhaseRecord, train
-from grpo.tracking.samples import sample_rows
+from grpo.tracking.samples import phase_rows
 from rewards.types import Score, ScoredGroup
 from rollout.types import Prompt, RolloutChunk, Sample, SampleGroup
 
@@ -81,12 +81,13 @@ def run(settings: dict[str, Any]) -> tuple[list[PhaseRecord], LoopState, LoopSta
 
 def test_a_prompt_that_comes_twice_in_a_phase_keeps_its_own_advantages() -> None:
     (phase,), _, _ = run({"steps": 1})
-    rows = sample_rows(1, "rl", phase.scored, phase.advantages)
-    assert sorted(len({row["prompt_id"] for row in rows[at : at + 4]}) for at in (0, 4, 8)) == [1, 1, 1]
-    assert len({row["prompt_id"] for row in rows}) == 2  # one of two prompts came twice among three
+    rows = phase_rows(1, "rl", phase.scored, phase.advantages)
+    assert sorted(len({row.prompt_id for row in rows[at : at + 4]}) for at in (0, 4, 8)) == [1, 1, 1]
+    assert len({row.prompt_id for row in rows}) == 2  # one of two prompts came twice among three
+    assert len({row.id for row in rows}) == 12
     for at in (0, 4, 8):
-        totals = np.array([row["total"] for row in rows[at : at + 4]])
-        found = [row["advantage"] for row in rows[at : at + 4]]
+        totals = np.array([row.total for row in rows[at : at + 4]])
+        found = np.array([row.advantage for row in rows[at : at + 4]])
         np.testing.assert_allclose(found, totals - totals.mean())
 
 

@@ -49,11 +49,11 @@ def sft(
     folder: Path, lora: LoraConfig | None = None, mtp_weight: float = 0.0, seed: int = 1, budget: int = 4096
 ) -> SupervisedLearner:
     return SupervisedLearner(
-        PolicyConfig(model=str(folder), compute_dtype="float32", lora=lora),
-        OptimizerConfig(lr=1e-2, grad_clip=1e9),
-        LearnerConfig(tokens_per_micro_batch=budget, logit_chunk_tokens=16),
-        functools.partial(SftObjective, mtp_weight=mtp_weight),
-        folder,
+        policy=PolicyConfig(model=str(folder), compute_dtype="float32", lora=lora),
+        optimizer=OptimizerConfig(lr=1e-2, grad_clip=1e9),
+        learner=LearnerConfig(tokens_per_micro_batch=budget, logit_chunk_tokens=16),
+        objective=functools.partial(SftObjective, mtp_weight=mtp_weight),
+        model_path=folder,
         total_steps=8,
         seed=seed,
     )
