@@ -5,12 +5,12 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from grpo.common.config_io import did_you_mean, line_of
 from grpo.graph.config import NAME, GraphRecipe
 from grpo.graph.references import is_broken_reference, leaves, references
 from grpo.stages.registry import STAGES
+from grpo.stages.stage import Tree
 
 RESERVED = ("graph", "plan", "logs")
 """Names that no stage can have: keys of the file, and a folder of the run directory."""
@@ -53,9 +53,7 @@ def row_errors(recipe: GraphRecipe, name: str, text: str) -> Iterator[str]:
             )
 
 
-def reference_errors(
-    recipe: GraphRecipe, trees: Mapping[str, dict[str, Any]], name: str, text: str
-) -> Iterator[str]:
+def reference_errors(recipe: GraphRecipe, trees: Mapping[str, Tree], name: str, text: str) -> Iterator[str]:
     """Yield references to artefacts that no stage leaves, and names of files that look like a reference."""
     for stage, tree in trees.items():
         where = location(name, text, stage)

@@ -44,14 +44,14 @@ def node_key(
     tree = node.config.model_dump(mode="json")
     tree.pop(node.stage.output_key)
     needed = {reference.key: reference for reference in node.needs}
-    counted: dict[str, Any] = {}
+    counted: dict[str, object] = {}
     for value, key in leaves(tree):
         if key in MACHINE_KEYS or is_later_key(node.stage, key, value):
             continue
         if key in needed:
             reference = needed[key]
             # The path inside the stage's folder, e.g. policy or policy/tokenizer.json; the folder itself may move.
-            inside = str(Path(value).relative_to(node.folder.parent / reference.stage))
+            inside = str(Path(str(value)).relative_to(node.folder.parent / reference.stage))
             counted[key] = ["artefact", artefacts[reference.stage, reference.output], inside]
         elif isinstance(value, str) and is_input(node, key) and (path := _named(value, key)) is not None:
             counted[key] = [value, (hash_input or hash_path)(path)]
@@ -60,7 +60,7 @@ def node_key(
     return digest({"format": FORMAT, "command": node.command, "config": counted})
 
 
-def is_later_key(stage: Stage[Any], key: str, value: Any) -> bool:
+def is_later_key(stage: Stage[Any], key: str, value: object) -> bool:
     """Return True for a key that a run of an older version did not have, at the value that changes nothing."""
     name = key.rpartition(".")[2]
     return name in stage.later_keys and value == stage.later_keys[name]
@@ -149,6 +149,6 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """Hash a JSON value to 16 hex digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]

@@ -17,7 +17,8 @@ from grpo.graph.figures import read_figures
 from grpo.graph.parse import Graph, Node
 from grpo.graph.runner import Progress, View
 from grpo.graph.screen import clock
-from grpo.graph.tables import TABLES, cell, head, rows, shown_columns
+from grpo.graph.tables import TABLES, TableRow, cell, head, rows, shown_columns
+from grpo.stages.figures import Figures
 from grpo.tracking.report import page as report_page
 from grpo.tracking.report.figures import spread
 from grpo.tracking.report.page import collect, embed
@@ -114,7 +115,7 @@ def _rows(node: Node) -> list[dict[str, Any]]:
     return found
 
 
-def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _flat(figures: Figures, prefix: str = "") -> list[tuple[str, str]]:
     """Return the path and value of every figure, as text."""
     found: list[tuple[str, str]] = []
     for key, value in figures.items():
@@ -142,7 +143,7 @@ def _about(graph: Graph, progress: Progress) -> str:
     return text + (f" · at most {max(peaks) / 1024:.1f} GiB" if peaks else "")
 
 
-def _table(title: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+def _table(title: str, found: list[TableRow]) -> dict[str, Any]:
     names = shown_columns(found)
     return {
         "title": title,

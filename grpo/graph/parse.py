@@ -22,7 +22,7 @@ from grpo.graph.config import GraphRecipe, StageSettings
 from grpo.graph.errors import location, name_errors, reference_errors, row_errors
 from grpo.graph.references import Reference, fill, flatten, references
 from grpo.stages.registry import STAGES
-from grpo.stages.stage import Stage
+from grpo.stages.stage import Stage, Tree
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
     errors = [*name_errors(checked, name, text), *row_errors(checked, name, text)]
     if errors:
         raise ConfigError("\n".join(errors))
-    trees: dict[str, dict[str, Any]] = {}
+    trees: dict[str, Tree] = {}
     origins: dict[str, _Origin] = {}
     for stage in checked.stages:
         try:
@@ -146,9 +146,7 @@ class _Origin:
     """Key path → `--set`."""
 
 
-def _override(
-    tree: dict[str, Any], overrides: Sequence[str], name: str, text: str
-) -> dict[str, list[Override]]:
+def _override(tree: Tree, overrides: Sequence[str], name: str, text: str) -> dict[str, list[Override]]:
     """Apply the overrides of the graph itself; return the rest by stage."""
     later: dict[str, list[Override]] = {}
     for override in overrides:
@@ -172,13 +170,11 @@ def _override(
     return later
 
 
-def _tree(
-    stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str
-) -> tuple[dict[str, Any], _Origin]:
+def _tree(stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str) -> tuple[Tree, _Origin]:
     """Return the stage's config tree with its references as written: its recipe, `set`, `--set`, seed and folder."""
     settings = recipe.stages[stage]
     command = STAGES[settings.command]
-    tree: dict[str, Any] = {}
+    tree: Tree = {}
     origin_name, body = where, ""
     if settings.recipe is not None:
         try:
@@ -247,7 +243,7 @@ def _cycle(waits: Mapping[str, set[str]]) -> list[str]:
 def _node(
     stage: str,
     recipe: GraphRecipe,
-    tree: dict[str, Any],
+    tree: Tree,
     paths: Mapping[tuple[str, str], str],
     origin: _Origin,
 ) -> Node:

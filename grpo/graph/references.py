@@ -24,8 +24,8 @@ class Reference:
 
 
 def flatten(
-    section: Mapping[str, Any], prefix: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Any]]:
+    section: Mapping[str, object], prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], object]]:
     """Yield (key path, value) of a `set` section: dotted keys and tables give the same, lists stay whole."""
     for key, value in section.items():
         path = (*prefix, *key.split("."))
@@ -35,14 +35,14 @@ def flatten(
             yield path, value
 
 
-def references(value: Any, key: str) -> Iterator[Reference]:
+def references(value: object, key: str) -> Iterator[Reference]:
     """Yield every reference in a value, in its lists and tables too."""
     for inner, where in leaves(value, key):
         if isinstance(inner, str) and (match := REFERENCE.fullmatch(inner)):
             yield Reference(match[1], match[2], where)
 
 
-def is_broken_reference(value: Any) -> bool:
+def is_broken_reference(value: object) -> bool:
     """Return True for a file's name that is written like a reference and is none.
 
     "{Zero.policy}", " {zero.policy}" and "{zero.policy}.bak" are not; nor is one that leads out of the artefact,
@@ -72,9 +72,9 @@ def fill(value: Any, paths: Mapping[tuple[str, str], str], seed: int) -> Any:
     return value
 
 
-def leaves(value: Any, key: str = "") -> Iterator[tuple[Any, str]]:
+def leaves(value: object, key: str = "") -> Iterator[tuple[object, str]]:
     """Yield (leaf, its dotted path) of a config tree; elements of a list have numbers."""
-    items: Iterator[tuple[Any, Any]] | None = None
+    items: Iterator[tuple[object, object]] | None = None
     if isinstance(value, Mapping):
         items = iter(value.items())
     elif isinstance(value, list | tuple):

@@ -22,6 +22,8 @@ from grpo.graph.parse import Node
 from grpo.tracking.run_dir import MACHINE_KEYS, write_atomic
 
 FILE = "node.json"
+FileState = list[int | str]
+"""[bytes, mtime in ns, hash of the content] of a file, as JSON has it."""
 OLD = ".old"
 
 
@@ -30,8 +32,8 @@ class Artefact:
     """One output, as it was when the stage ended."""
 
     hash: str
-    files: dict[str, list[Any]]
-    """Relative path ("" for a file itself) → [bytes, mtime in ns, hash of the content]."""
+    files: dict[str, FileState]
+    """Relative path ("" for a file itself) → state."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def take_artefact(path: Path, name: str, stage: str) -> Artefact:
     """
     if not path.exists():
         raise BrokenRun(f"stage {stage} ended without its {name}: {path} is missing")
-    files = {key: [*_stat(file), hash_file(file)] for key, file in _files(path).items()}
+    files = {key: _state(file) for key, file in _files(path).items()}
     return Artefact(_hash(files), files)
 
 
@@ -128,8 +130,8 @@ def current_artefact(path: Path, known: Artefact) -> Artefact | None:
         return None
     files = {}
     for key, file in found.items():
-        stat, before = _stat(file), known.files[key]
-        files[key] = before if stat == before[:2] else [*stat, hash_file(file)]
+        before = known.files[key]
+        files[key] = before if _stat(file) == before[:2] else _state(file)
     return Artefact(known.hash, files) if _hash(files) == known.hash else None
 
 
@@ -139,12 +141,16 @@ def _files(path: Path) -> dict[str, Path]:
     return {"": path} if path.exists() else {}
 
 
-def _stat(path: Path) -> list[int]:
+def _stat(path: Path) -> FileState:
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _hash(files: Mapping[str, list[Any]]) -> str:
+def _state(path: Path) -> FileState:
+    return [*_stat(path), hash_file(path)]
+
+
+def _hash(files: Mapping[str, FileState]) -> str:
     if list(files) == [""]:
         return str(files[""][2])
     return digest({key: value[2] for key, value in files.items()})

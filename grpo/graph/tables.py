@@ -6,7 +6,6 @@ students    distilled students and RL on the same  (R1 v2 tables 5 and 6)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -18,6 +17,8 @@ from grpo.graph.runner import Progress
 from grpo.stages.figures import look_up
 
 TABLES = ("stages", "students")
+TableRow = dict[str, Any]
+"""A row of a table: "stage" and a JSON value per column."""
 COLUMNS = {
     "pass1": "pass1",
     "ci_low": "ci_low",
@@ -45,10 +46,10 @@ HIDDEN = ("ci_low", "ci_high", "k", "problems", "truncated")
 """Columns of summary.json that the printed table leaves out."""
 
 
-def rows(graph: Graph, progress: Progress) -> dict[str, list[dict[str, Any]]]:
+def rows(graph: Graph, progress: Progress) -> dict[str, list[TableRow]]:
     """Return the rows of both tables, from the evaluations that are done; missing figures are left out."""
     columns = COLUMNS | graph.recipe.graph.columns
-    found: dict[str, dict[str, dict[str, Any]]] = {table: {} for table in TABLES}
+    found: dict[str, dict[str, TableRow]] = {table: {} for table in TABLES}
     for node in graph.nodes.values():
         row = node.settings.row
         if row is None or progress.views[node.name].status not in ("done", "kept"):
@@ -99,7 +100,7 @@ def summary(graph: Graph, progress: Progress) -> dict[str, Any]:
     }
 
 
-def printed(title: str, table_rows: list[dict[str, Any]]) -> Table:
+def printed(title: str, table_rows: list[TableRow]) -> Table:
     """Return one of the tables for the screen."""
     names = shown_columns(table_rows)
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
@@ -111,20 +112,20 @@ def printed(title: str, table_rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def shown_columns(table_rows: list[dict[str, Any]]) -> list[str]:
+def shown_columns(table_rows: list[TableRow]) -> list[str]:
     """Return the columns of the printed table, in order of first appearance."""
     names = dict.fromkeys(name for row in table_rows for name in row if name != "stage")
     return [n for n in names if n.rpartition(".")[2] not in HIDDEN]
 
 
-def head(name: str, table_rows: list[dict[str, Any]]) -> str:
+def head(name: str, table_rows: list[TableRow]) -> str:
     """Return the heading of a column."""
     prefix, dot, base = name.rpartition(".")
     k = next((row[prefix + dot + "k"] for row in table_rows if prefix + dot + "k" in row), "k")
     return f"{prefix} {HEADS.get(base, base.replace('_', ' '))}".strip().format(k=k)
 
 
-def cell(row: Mapping[str, Any], name: str) -> str:
+def cell(row: TableRow, name: str) -> str:
     """Format a value; pass@1 with half the width of its 95% interval."""
     value = row.get(name)
     if not isinstance(value, int | float):

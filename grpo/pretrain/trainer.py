@@ -28,7 +28,7 @@ from grpo.pretrain.corpora import PretrainCorpus, corpus_of
 from grpo.pretrain.state import PretrainState, load_state, save_state
 from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.run_dir import check_or_write_manifest, facts
-from grpo.tracking.run_once import run_once
+from grpo.tracking.run_once import Summary, run_once
 from policies.load import save_policy
 from policies.logprobs import completion_logprobs
 from policies.packing import pack_documents
@@ -62,7 +62,7 @@ class Trainer:
     """Trace accuracy on the gate's problems, by number of operations."""
 
 
-def run(config: PretrainConfig) -> dict[str, Any]:
+def run(config: PretrainConfig) -> Summary:
     """Pre-train, or go on pre-training, in config.run_dir; leaves `policy/` there and returns the summary.
 
     Raises:
@@ -72,7 +72,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
     return run_once(config, config.run_dir, lambda: pretrain(config), lambda summary: show(config, summary))
 
 
-def pretrain(config: PretrainConfig) -> dict[str, Any]:
+def pretrain(config: PretrainConfig) -> Summary:
     """Train to the end and export the policy; returns the summary.
 
     Raises:
@@ -104,7 +104,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     }
 
 
-def show(config: PretrainConfig, summary: Mapping[str, Any]) -> None:
+def show(config: PretrainConfig, summary: Summary) -> None:
     """Print where the policy is and what it can do."""
     accuracy = "  ".join(f"{k} {v:.2f}" for k, v in summary["trace_accuracy"].items())
     seconds = 60 * summary["minutes"]

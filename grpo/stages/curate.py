@@ -23,13 +23,14 @@ from grpo.stages.figures import Figures
 from grpo.stages.pairs import write_parquet
 from grpo.stages.stage import Stage
 from grpo.tracking.run_dir import write_atomic
+from grpo.tracking.run_once import Summary
 from rewards.registry import load_function
 
 PROVENANCE = ("question", "prefill", "kind", "language", "source", "model")
 """Columns that the result takes from a row unchanged: text or null."""
 
 
-def run(config: CurateConfig) -> dict[str, Any]:
+def run(config: CurateConfig) -> Summary:
     """Write the rows and return the counts; a pure function of the files, the rewriter and the seed.
 
     Raises:
@@ -97,7 +98,7 @@ def run(config: CurateConfig) -> dict[str, Any]:
                 "model": from_row.get("model"),
             }
         )
-    counts: dict[str, Any] = {"samples": len(samples), "dropped": dict(sorted(dropped.items()))}
+    counts: Summary = {"samples": len(samples), "dropped": dict(sorted(dropped.items()))}
     if config.min_language_share is not None and (unknown := sum(not row["language"] for row in rows)):
         counts["language_unknown"] = unknown  # the language filter has not judged them
     counts["kept"] = len(rows)

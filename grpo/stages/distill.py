@@ -5,8 +5,6 @@ grpo sample (teacher) ─▶ grpo curate ─▶ grpo distill (student) ─▶ gr
 
 from __future__ import annotations
 
-from typing import Any
-
 from grpo.common.console import say
 from grpo.config.distill import DistillConfig
 from grpo.config.distill_presets import PRESETS, describe, nearest
@@ -15,10 +13,11 @@ from grpo.stages.figures import loss_figure, trained_tokens
 from grpo.stages.sft import train
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import supervised_workload
+from grpo.tracking.run_once import Summary
 from policies.facts import read_facts, resolve_model
 
 
-def run(config: DistillConfig, address: str | None) -> dict[str, Any]:
+def run(config: DistillConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary.
 
     Raises:

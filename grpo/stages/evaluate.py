@@ -6,7 +6,6 @@ import json
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -25,6 +24,7 @@ from grpo.stages.stage import MODEL, REWARD_INPUTS, Option, Stage, Tree
 from grpo.stages.workload import Workload, sampling_workload
 from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.run_dir import facts, hash_prompts, model_hash, write_atomic
+from grpo.tracking.run_once import Summary
 from grpo.tracking.samples import SampleWriter
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
@@ -32,7 +32,7 @@ from rewards.hosts.pool import check_reward
 from rewards.scoring.scorer import component_labels
 
 
-def run(config: EvalStageConfig, address: str | None) -> dict[str, Any]:
+def run(config: EvalStageConfig, address: str | None) -> Summary:
     """Evaluate policy.model on eval.data; writes eval.jsonl, the samples and summary.json into config.run_dir.
 
     Another call evaluates again: there is nothing to go on from, and the recipe may have changed.

@@ -29,6 +29,7 @@ from grpo.config.pairs import JudgeConfig, PairsConfig
 from grpo.stages.figures import Figures
 from grpo.stages.stage import Stage
 from grpo.tracking.run_dir import write_atomic
+from grpo.tracking.run_once import Summary
 from rewards.config import RewardConfig
 from rewards.errors import RewardLoadError
 from rewards.registry import load_function
@@ -38,7 +39,7 @@ from rewards.scoring.scorer import Scorer
 R1_VOTES = 4
 
 
-def run(config: PairsConfig) -> dict[str, Any]:
+def run(config: PairsConfig) -> Summary:
     """Write the pairs and return the counts; a pure function of the file, the judge and the seed.
 
     Raises:
@@ -50,7 +51,7 @@ def run(config: PairsConfig) -> dict[str, Any]:
         return _labels(config, completions, read)
     drawn = draw_pairs(completions, config.pairs_per_prompt, config.seed)
     prompts = len({c.prompt_id for c in completions})
-    counts: dict[str, Any] = {**read, "prompts": prompts, "pairs": len(drawn)}
+    counts: Summary = {**read, "prompts": prompts, "pairs": len(drawn)}
     kept, filtered = judge(config, drawn)
     counts |= filtered
     if config.max_length_ratio is not None:
@@ -186,7 +187,7 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         building.unlink(missing_ok=True)
 
 
-def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[str, int]) -> dict[str, Any]:
+def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[str, int]) -> Summary:
     values = _values(config.judge, completions)
     rows: list[dict[str, Any]] = [
         {

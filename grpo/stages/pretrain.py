@@ -10,12 +10,13 @@ from grpo.config.pretrain import PretrainConfig
 from grpo.stages.figures import Figures, Finished, TokenTime
 from grpo.stages.stage import POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload
+from grpo.tracking.run_once import Summary
 
 USUAL_VOCABULARY = 100
 """Tokens of a tiny world's tokenizer, about: the run builds its own."""
 
 
-def run(config: PretrainConfig, address: str | None) -> dict[str, Any]:
+def run(config: PretrainConfig, address: str | None) -> Summary:
     """Pre-train in this process, on no cluster; see `grpo.pretrain.trainer.run`."""
     from grpo.pretrain import trainer
 

@@ -6,7 +6,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
@@ -16,7 +16,8 @@ from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload, supervised_workload
 from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
 from grpo.tracking.run_dir import write_atomic
-from grpo.training.reward_model_data import Labelled, read_judgements
+from grpo.tracking.run_once import Summary
+from grpo.training.reward_model_data import Labelled, Pair, read_judgements
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
 from rewards.model.text import CARD
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
     from grpo.training.supervised_learner import ObjectiveFactory
 
 
-def run(config: RewardModelConfig, address: str | None) -> dict[str, Any]:
+def run(config: RewardModelConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary.
 
     With held-out examples the summary has final_heldout_accuracy (the share of pairs ranked right; point-wise, of
     examples on the right side of one half) and, point-wise with both labels held out, final_heldout_auc.
     """
-    held: list[Any] = []
+    held: list[Labelled] = []
 
     def read() -> Job:
         job = read_job(config)
@@ -87,10 +88,11 @@ def _heldout_auc(config: RewardModelConfig, held: Sequence[Labelled]) -> float |
     return auc(values, [item.label for item in held])
 
 
-def _digest(item: Any) -> str:
+def _digest(item: Pair | Labelled) -> str:
     """Return the content of an item as text."""
-    parts = (item.chosen, item.rejected) if hasattr(item, "chosen") else (item.token_ids, item.label)
-    return " ".join(str(p.tolist() if hasattr(p, "tolist") else p) for p in parts)
+    if isinstance(item, Pair):
+        return f"{item.chosen.tolist()} {item.rejected.tolist()}"
+    return f"{item.token_ids.tolist()} {item.label}"
 
 
 def key_figure(figures: Figures) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 
@@ -27,7 +26,7 @@ from grpo.stages.stage import MODEL, POLICY_OUTPUTS, REWARD_INPUTS, Stage
 from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
 from grpo.tracking.report.show import show_policy
 from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
-from grpo.tracking.run_once import run_once
+from grpo.tracking.run_once import Summary, run_once
 from grpo.training.checkpoint import latest
 from policies.facts import PolicyFacts, read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
@@ -57,14 +56,14 @@ class Inputs:
     stop_token_ids: tuple[int, ...]
 
 
-def run(config: RlConfig, address: str | None) -> dict[str, Any]:
+def run(config: RlConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary."""
     return run_once(
         config, config.run_dir, lambda: train_policy(config, address), lambda _: show_policy(config.run_dir)
     )
 
 
-def train_policy(config: RlConfig, address: str | None) -> dict[str, Any]:
+def train_policy(config: RlConfig, address: str | None) -> Summary:
     """Check everything, start the actors, train to the end and export the policy; returns the summary."""
     from grpo.cluster.ray_session import connect
     from grpo.cluster.rl_cluster import start_cluster

@@ -27,7 +27,7 @@ from grpo.stages.rl import check_room, stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Stage
 from grpo.stages.workload import Workload, sampling_workload
 from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
-from grpo.tracking.run_once import run_once
+from grpo.tracking.run_once import Summary, run_once
 from grpo.tracking.sample_parts import SampleParts
 from grpo.tracking.sample_row import SampleRow, component_column, group_rows
 from grpo.tracking.samples import read_columns
@@ -53,11 +53,11 @@ class Inputs:
     """A hash of the policy's files."""
 
 
-def run(config: SampleConfig, address: str | None) -> dict[str, Any]:
+def run(config: SampleConfig, address: str | None) -> Summary:
     """Sample, or go on sampling, in config.run_dir; returns the summary."""
     labels = component_labels(config.rewards)
 
-    def finish(summary: dict[str, Any]) -> None:
+    def finish(summary: Summary) -> None:
         parts = SampleParts(config.run_dir, labels, config.keep_columns)
         parts.remove()
         say(f"samples: {parts.path}   {show(summary, labels)}")
@@ -65,7 +65,7 @@ def run(config: SampleConfig, address: str | None) -> dict[str, Any]:
     return run_once(config, config.run_dir, lambda: sample_all(config, labels, address), finish)
 
 
-def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None) -> dict[str, Any]:
+def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None) -> Summary:
     """Check everything, start the workers, sample the chunks that have no part; returns the summary."""
     from grpo.cluster.ray_session import connect
     from grpo.cluster.rl_cluster import start_samplers
@@ -245,7 +245,7 @@ class Progress:
         }
 
 
-def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -> dict[str, Any]:
+def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -> Summary:
     """Return the figures of all samples, of all calls together."""
     columns = {name: component_column(name) for name in labels}
     rows = list(
@@ -271,7 +271,7 @@ def mean(values: Sequence[float | None]) -> float | None:
     return math.fsum(there) / len(there) if there else None
 
 
-def show(summary: dict[str, Any], labels: Sequence[str]) -> str:
+def show(summary: Summary, labels: Sequence[str]) -> str:
     """Return the summary in one line."""
     means = summary["components"]
     shown = "  ".join(f"{name} {means[name]:.3f}" for name in labels if means[name] is not None)

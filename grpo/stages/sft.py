@@ -9,7 +9,6 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from data_recipes.errors import DataError
 from data_recipes.sft.examples import Example, ReadCounts, read_examples
@@ -21,6 +20,7 @@ from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import supervised_workload
 from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
 from grpo.tracking.run_dir import write_atomic
+from grpo.tracking.run_once import Summary
 from grpo.tracking.sample_row import SampleRow
 from grpo.tracking.samples import file_name, write_samples
 from policies.facts import read_facts, resolve_model
@@ -30,7 +30,7 @@ SHOWN_EXAMPLES = 16
 """Training examples that the report shows: the first of the data."""
 
 
-def run(config: SftConfig, address: str | None) -> dict[str, Any]:
+def run(config: SftConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary.
 
     Raises:
@@ -41,7 +41,7 @@ def run(config: SftConfig, address: str | None) -> dict[str, Any]:
     return train(config, address)
 
 
-def train(config: SftConfig | DistillConfig, address: str | None) -> dict[str, Any]:
+def train(config: SftConfig | DistillConfig, address: str | None) -> Summary:
     """Run `grpo sft` or `grpo distill`; see `run`."""
 
     def read() -> Job:

@@ -21,10 +21,11 @@ from grpo.common.errors import ConfigError
 from grpo.config.plan import StagePlan
 from grpo.stages.figures import Figures, Finished, TokenTime
 from grpo.stages.workload import Workload
+from grpo.tracking.run_once import Summary
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 Tree = dict[str, Any]
-"""A config as TOML has it: tables, lists and values."""
+"""A config as TOML has it, a tree of tables, lists and values."""
 POLICY_OUTPUTS = {"policy": "policy", "summary": "summary.json"}
 """The outputs of a stage that trains a policy."""
 REWARD_INPUTS = ("rewards.*.name", "rewards.*.params.*")
@@ -73,7 +74,7 @@ class Stage(Generic[ConfigT]):
     """A command line for the help, e.g. "grpo sft smollm2-gsm8k-sft --set epochs=1"."""
     config: type[ConfigT]
     """The keys of its recipes; has the key `stage`, whose only value is the name, and the key `output_key`."""
-    run: Callable[[ConfigT, str | None], Mapping[str, Any]]
+    run: Callable[[ConfigT, str | None], Summary]
     """(config, address of the Ray cluster) → the summary. Leaves the outputs in the stage's folder."""
     outputs: Mapping[str, str]
     """Name → path in the stage's folder; "summary" names the JSON file of its figures."""

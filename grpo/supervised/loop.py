@@ -25,7 +25,7 @@ from grpo.config.supervised import SupervisedConfig
 from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.report.show import show_policy
 from grpo.tracking.run_dir import check_or_write_manifest, facts
-from grpo.tracking.run_once import run_once
+from grpo.tracking.run_once import Summary, run_once
 from grpo.training.checkpoint import latest
 from grpo.training.epochs import BatchPlan
 
@@ -45,7 +45,7 @@ class Job:
     """The learner's, resolved: float32 or bfloat16."""
     objective: ObjectiveFactory
     items: Sequence[Any]
-    """The items to train on; picklable."""
+    """The items to train on; picklable. Any: what an item is, stage and objective agree on."""
     held_out: Sequence[Any] = ()
     """Items that are never trained on."""
     repeats: Sequence[float] | None = None
@@ -61,11 +61,11 @@ class Job:
 class Ranks(Protocol):
     """The ranks as the loop sees them."""
 
-    def update(self, batch: Sequence[Any], step: int) -> dict[str, float]:
+    def update(self, batch: Sequence[object], step: int) -> dict[str, float]:
         """Do one optimizer update; returns its metrics."""
 
     def evaluate(self, items: Any) -> dict[str, float]:
-        """Return the held-out metrics."""
+        """Return the metrics of held-out items. Any: the items, or Ray's reference to them."""
 
     def save(self, step: int) -> None:
         """Write a checkpoint, atomically."""
@@ -73,7 +73,7 @@ class Ranks(Protocol):
 
 def run_supervised(
     config: SupervisedConfig, title: str, read: Callable[[], Job], address: str | None
-) -> dict[str, Any]:
+) -> Summary:
     """Train, or go on training, in config.run_dir; leaves policy/, summary.json and report.html, returns the summary.
 
     Args:
@@ -97,7 +97,7 @@ def run_supervised(
 
 def train_policy(
     config: SupervisedConfig, title: str, read: Callable[[], Job], address: str | None
-) -> dict[str, Any]:
+) -> Summary:
     """Read the data, start the ranks, train to the end and export the policy; returns the summary."""
     from grpo.cluster.ray_session import connect, put
     from grpo.cluster.supervised_cluster import start_supervised
@@ -132,8 +132,8 @@ def train(
     config: SupervisedConfig,
     plan: BatchPlan,
     step: int,
-    items: Sequence[Any],
-    held_out: Any,
+    items: Sequence[object],
+    held_out: object,
     ranks: Ranks,
     writer: MetricsWriter,
 ) -> None:
@@ -211,7 +211,7 @@ def _line(step: int, steps: int, row: Mapping[str, float], left_s: float) -> str
 
 def _summary(
     config: SupervisedConfig, plan: BatchPlan, job: Job, rows: Sequence[Mapping[str, Any]], minutes: float
-) -> dict[str, Any]:
+) -> Summary:
     """Return the content of summary.json: losses before and after, tokens, time."""
     updates = [row for row in rows if "loss" in row]
     held = [row for row in rows if "heldout/loss" in row]
