@@ -22,8 +22,8 @@ from grpo.config.curate import CurateConfig
 from grpo.stages.figures import Figures
 from grpo.stages.pairs import write_parquet
 from grpo.stages.stage import Stage
-from grpo.tracking.run_dir import write_atomic
 from grpo.tracking.run_once import Summary
+from policies.files import write_atomic
 from rewards.registry import load_function
 
 PROVENANCE = ("question", "prefill", "kind", "language", "source", "model")

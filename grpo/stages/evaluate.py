@@ -16,17 +16,18 @@ from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.plan import StagePlan
-from grpo.rl.evaluate import EvalResult
+from grpo.rl.evaluate import EvalResult, shown
 from grpo.rl.loop import run_eval
 from grpo.stages.figures import Figures, number, sampled_tokens
 from grpo.stages.rl import check_room, stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Option, Stage, Tree
 from grpo.stages.workload import Workload, sampling_workload
 from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.run_dir import facts, hash_prompts, model_hash, write_atomic
+from grpo.tracking.run_dir import facts, hash_prompts, model_hash
 from grpo.tracking.run_once import Summary
 from grpo.tracking.samples import SampleWriter
 from policies.facts import read_facts, resolve_model
+from policies.files import write_atomic
 from policies.tokenizer import load_tokenizer
 from rewards.hosts.pool import check_reward
 from rewards.scoring.scorer import component_labels
@@ -76,7 +77,7 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
     lengths = [len(sample.token_ids) for group in scored for sample in group.group.samples]
     summary = {
         "seed": config.seed,
-        **result.row(),
+        **result.figures(),
         "samples": len(lengths),
         "tokens": sum(lengths),
         "tokens_per_s": round(sum(lengths) / seconds, 1),
@@ -91,8 +92,13 @@ def table(result: EvalResult, title: str) -> Table:
     """Return the result as a table for the screen."""
     out = Table(title=title, show_header=False)
     out.add_row(f"pass@1 over {result.k}", f"{result.pass1:.3f}  [{result.ci_low:.3f}, {result.ci_high:.3f}]")
-    out.add_row(f"pass@{result.k}", f"{result.passk:.3f}")
-    out.add_row(f"cons@{result.k}", f"{result.consk:.3f}")
+    for k, value in shown(result.pass_at).items():
+        if k != "1":
+            out.add_row(f"pass@{k}", f"{value:.3f}")
+    undecided = (
+        f"  ({result.votes_undecided} pairs of answers not compared)" if result.votes_undecided else ""
+    )
+    out.add_row(f"cons@{result.k}", f"{result.consk:.3f}{undecided}")
     for name, value in result.components.items():
         out.add_row(f"reward {name}", f"{value:.3f}")
     for name, value in result.by_group.items():

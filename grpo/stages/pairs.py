@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,8 +27,8 @@ from grpo.common.console import say
 from grpo.config.pairs import JudgeConfig, PairsConfig
 from grpo.stages.figures import Figures
 from grpo.stages.stage import Stage
-from grpo.tracking.run_dir import write_atomic
 from grpo.tracking.run_once import Summary
+from policies.files import replacing, write_atomic
 from rewards.config import RewardConfig
 from rewards.errors import RewardLoadError
 from rewards.registry import load_function
@@ -179,12 +178,8 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     from pyarrow import parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        parquet.write_table(pyarrow.Table.from_pylist([dict(r) for r in rows]), building)
-        building.replace(path)
-    finally:
-        building.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        parquet.write_table(pyarrow.Table.from_pylist([dict(r) for r in rows]), temporary)
 
 
 def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[str, int]) -> Summary:

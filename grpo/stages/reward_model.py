@@ -15,10 +15,10 @@ from grpo.stages.figures import Figures, loss_figure, number, trained_tokens
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload, supervised_workload
 from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
-from grpo.tracking.run_dir import write_atomic
 from grpo.tracking.run_once import Summary
 from grpo.training.reward_model_data import Labelled, Pair, read_judgements
 from policies.facts import read_facts, resolve_model
+from policies.files import write_atomic
 from policies.tokenizer import load_tokenizer
 from rewards.model.text import CARD
 

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from data_recipes.prompts.datasets import load_prompts
 from data_recipes.prompts.mixed_stream import MixedStream, Source
+from grpo.algorithm.check import check_functions
 from grpo.algorithm.schedules import max_tokens_at
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
@@ -123,6 +124,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
+    check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     for reward in config.rewards:
@@ -289,6 +291,9 @@ STAGE = Stage(
         "mix.*.source",
         "eval.data.source",
         "audit.verifier",
+        "algorithm.advantage",
+        "algorithm.policy_loss",
+        "algorithm.kl_estimator",
         *REWARD_INPUTS,
     ),
     options=(MODEL,),

@@ -19,11 +19,11 @@ from grpo.stages.figures import loss_figure, trained_tokens
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import supervised_workload
 from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
-from grpo.tracking.run_dir import write_atomic
 from grpo.tracking.run_once import Summary
 from grpo.tracking.sample_row import SampleRow
 from grpo.tracking.samples import file_name, write_samples
 from policies.facts import read_facts, resolve_model
+from policies.files import write_atomic
 from policies.tokenizer import Tokenizer, load_tokenizer
 
 SHOWN_EXAMPLES = 16

@@ -53,7 +53,23 @@ METRICS: dict[str, Metric] = {
     "group/zero_variance_share": Metric(
         "share", "groups whose rewards are all equal: no advantage, no signal"
     ),
-    "train/<count>": Metric("count", "groups, samples and what was left out on the way to the learner"),
+    "train/<count>": Metric(
+        "count",
+        "of what goes on to training: groups, samples, and what was left out on the way to the learner",
+    ),
+    "sampling/rounds": Metric("count", "dynamic sampling: rounds of drawing in the phase"),
+    "sampling/discarded_groups": Metric(
+        "count", "dynamic sampling: groups sampled and left out, their rewards being equal or missing"
+    ),
+    "sampling/discarded_tokens": Metric("tokens", "dynamic sampling: generated for those groups"),
+    "sampling/filled_groups": Metric(
+        "count", "dynamic sampling: groups without variance that train, because the rounds ran out"
+    ),
+    "rollout/staleness_max": Metric(
+        "updates",
+        "from the version that sampled the oldest first token of the phase to its end; mini_batches when sampling "
+        "and training take turns",
+    ),
     "loss": Metric(
         "loss", "of the mini-batch: the negated GRPO objective; supervised: of the batch, see the stage"
     ),
@@ -76,7 +92,7 @@ METRICS: dict[str, Metric] = {
     "policy/importance_bound_frac": Metric("share", "importance weights that the bound changed"),
     "logprob_mismatch/mean": Metric("nats", "mean |log π_learner − log π_engine| on sampled tokens"),
     "logprob_mismatch/max": Metric("nats", "largest of the same"),
-    "tokens/rollout": Metric("tokens", "generated in the phase"),
+    "tokens/rollout": Metric("tokens", "generated in the phase, discarded groups included"),
     "tokens/learner": Metric("tokens", "computed by the learner in the update, prompts counted once"),
     "tokens_per_s": Metric("tokens/s", "tokens/learner over time/update_s"),
     "loss/balance": Metric("loss", "pre-training: sequence-wise balance of experts, V3 eq. 17"),
@@ -98,7 +114,11 @@ METRICS: dict[str, Metric] = {
     "eval/format": Metric("share", "mean format reward of the evaluation"),
     "eval/length": Metric("tokens", "mean completion length of the evaluation"),
 }
-"""Every name that may stand in metrics.jsonl and TensorBoard; <…> stands for one word."""
+"""reward*, length*, group/*, audit/* and tokens/rollout are over every sample of the phase, those that dynamic sampling
+discards included: they describe the policy. train/*, loss, grad_norm, policy/* and logprob_mismatch/* are over what
+trains.
+
+Every name that may stand in metrics.jsonl and TensorBoard; <…> stands for one word."""
 
 EVAL_TAGS = {"pass1": "pass@1", "passk": "pass@k", "consk": "cons@k", "format": "format", "length": "length"}
 """Keys of eval.jsonl and what TensorBoard calls them, after "eval/"."""

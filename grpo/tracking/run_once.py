@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from grpo.common.console import say
-from grpo.tracking.run_dir import open_run, write_atomic
+from grpo.tracking.run_dir import open_run
+from policies.files import write_atomic
 
 Summary = dict[str, Any]
 """The JSON tree of summary.json."""

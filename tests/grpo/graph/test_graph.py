@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from grpo.common.errors import BrokenRun, ConfigError
+from grpo.config.algorithm import OPEN_KEYS
 from grpo.config.rl import RlConfig
 from grpo.graph.keys import hash_path, missing_inputs, module_file, node_key
 from grpo.graph.parse import Graph, load_graph
@@ -220,6 +221,16 @@ def test_a_file_of_code_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.Monk
     before = node_key(node, {("drawn", "samples"): "s"})
     (tmp_path / "own.py").write_text("2\n")
     assert node_key(node, {("drawn", "samples"): "s"}) != before
+
+
+@pytest.mark.parametrize("key", OPEN_KEYS)
+def test_a_key_depends_on_the_code_of_a_function_of_ones_own(tmp_path: Path, key: str) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("1\n")
+    node = load(tmp_path, GRAPH, f'zero.algorithm.{key}="{own}:function"').nodes["zero"]
+    before = node_key(node, HASHES)
+    own.write_text("2\n")
+    assert node_key(node, HASHES) != before
 
 
 def test_a_run_without_a_budget_of_tokens_has_the_key_it_had_before_there_were_budgets(
