@@ -1,6 +1,6 @@
-"""Files of judgements → items of the reward-model trainer. No torch.
+"""Read files of judgements into items of the reward-model trainer. Imports no torch.
 
-Bad rows stop the stage with file and line; an overlong one is left out and counted.
+A bad row stops the stage and is reported with file and line; an overlong one is left out and counted.
 """
 
 from __future__ import annotations
@@ -44,12 +44,15 @@ Item = TypeVar("Item", Pair, Labelled)
 def read_judgements(
     config: RewardModelConfig, tokenizer: Tokenizer
 ) -> tuple[list[Pair] | list[Labelled], dict[str, int]]:
-    """All items of the recipe's file, and counts "read", "too_long", "identical", with bad rows left out "bad_rows".
+    """Read all items of the recipe's file.
 
-    A pair whose sides are the same once cut to what is judged teaches nothing; it is left out as "identical".
+    A pair whose sides are the same once cut to the judged text teaches nothing; it is left out as "identical".
+
+    Returns:
+        The items, and counts by name: "read", "too_long", "identical", and "bad_rows" if bad rows were left out.
 
     Raises:
-        DataError: no file, no usable row, or rows without their columns; names file, line and mend.
+        DataError: no file, no usable row, or rows without their columns; names file, line and fix.
     """
     if config.objective == "pairwise":
         return _read(config.data, lambda where, row: _pair(where, row, tokenizer, config.reads), _pair_fault)
