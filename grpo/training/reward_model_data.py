@@ -55,14 +55,16 @@ def read_judgements(
         DataError: no file, no usable row, or rows without their columns; names file, line and fix.
     """
     if config.objective == "pairwise":
-        return _read(config.data, lambda where, row: _pair(where, row, tokenizer, config.reads), _pair_fault)
-    return _read(config.data, lambda where, row: _labelled(where, row, tokenizer, config.reads), _fault)
+        return _read(
+            config.data, lambda where, row: _pair(where, row, tokenizer, config.reads), _pair_problem
+        )
+    return _read(config.data, lambda where, row: _labelled(where, row, tokenizer, config.reads), _problem)
 
 
 def _read(
     data: RewardModelData,
     convert: Callable[[str, Mapping[str, Any]], Item],
-    fault: Callable[[Item, int], str | None],
+    problem: Callable[[Item, int], str | None],
 ) -> tuple[list[Item], dict[str, int]]:
     items: list[Item] = []
     counts = {"read": 0, "too_long": 0, "identical": 0}
@@ -74,7 +76,7 @@ def _read(
         except DataError as error:
             bad.add(error)
             continue
-        if name := fault(item, data.max_tokens):
+        if name := problem(item, data.max_tokens):
             counts[name] += 1
         else:
             items.append(item)
@@ -100,13 +102,13 @@ def _labelled(where: str, row: Mapping[str, Any], tokenizer: Tokenizer, reads: R
     return Labelled(where, _ids(tokenizer, prompt, judged_text(completion, reads, prompt)), float(label))
 
 
-def _pair_fault(pair: Pair, limit: int) -> str | None:
+def _pair_problem(pair: Pair, limit: int) -> str | None:
     if max(len(pair.chosen), len(pair.rejected)) > limit:
         return "too_long"
     return "identical" if np.array_equal(pair.chosen, pair.rejected) else None
 
 
-def _fault(item: Labelled, limit: int) -> str | None:
+def _problem(item: Labelled, limit: int) -> str | None:
     return "too_long" if len(item.token_ids) > limit else None
 
 

@@ -68,5 +68,6 @@ class PointwiseObjective:
         return pointwise(logits, labels), {"accuracy": ((logits > 0) == (labels > 0.5)).sum().detach()}
 
 
-def _head(policy: Any, seed: int) -> nn.Linear:
-    return scalar_head(policy.config.hidden_size, seed)
+def _head(policy: nn.Module, seed: int) -> nn.Linear:
+    config: Any = policy.config  # of transformers, whose attributes have no types
+    return scalar_head(config.hidden_size, seed)

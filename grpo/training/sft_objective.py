@@ -35,7 +35,7 @@ class SftObjective:
             seed: unused, part of `ObjectiveFactory`; nothing here is random.
             mtp_weight: λ of V3 eq. 25; 0 leaves those layers as they are.
         """
-        self._policy: Any = policy
+        self._policy = policy
         self._chunk_tokens = learner.logit_chunk_tokens
         self._mtp_weight, self._mtp_layers = mtp_weight, mtp_layers(policy) if mtp_weight else []
         for layer in self._mtp_layers:
