@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grpo.algorithm.batching import denominators, micro_batches, packed_tokens, split_by_rank
-from grpo.algorithm.losses import grpo_loss, loss_form
+from grpo.algorithm.loss_form import loss_form
+from grpo.algorithm.losses import grpo_loss
 from grpo.algorithm.schedules import is_reference_refresh, learning_rate
 from grpo.algorithm.types import Denominators, StepReport, TrainGroup, TrainSample
 from grpo.config.algorithm import AlgorithmConfig

@@ -69,7 +69,7 @@ class TrainedPolicy:
         fuse(self.model)
         if learner.recompute:
             _recompute_layers(self.model)
-        config: Any = self.model.config
+        config: Any = self.model.config  # of transformers, whose attributes have no types
         self.dtype: str = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
         """Dtype of the matrix products: float32 or bfloat16."""
         self.head: nn.Module | None = None
@@ -226,7 +226,7 @@ HEAD = "head"
 """Prefix of a head's parameters among the trained ones."""
 
 
-def _recompute_layers(model: Any) -> None:
+def _recompute_layers(model: Any) -> None:  # a transformers model: nn.Module has no such method
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     # transformers recomputes in training mode only. Nothing else depends on the mode: the attention refuses dropout.
     model.train()
