@@ -17,12 +17,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from data_recipes.prompts.mixed_stream import MixedStream
 from grpo.algorithm.batching import phase_mini_batches, to_train_groups
 from grpo.algorithm.registry import advantage_estimator
-from grpo.algorithm.schedules import max_tokens_at, temperature_at
+from grpo.algorithm.schedules import is_due, max_tokens_at, temperature_at
 from grpo.algorithm.types import StepReport, TrainGroup
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.rl import RlConfig
@@ -180,9 +181,10 @@ def train(
             )
         )
         spent.clear()
-        if is_due(state, config.eval.every_steps, config):
+        due = partial(is_due, state.step, is_last=state.is_last(config), updates=algorithm.mini_batches)
+        if due(config.eval.every_steps):
             evaluate()
-        if is_due(state, config.checkpoint.every_phases * algorithm.mini_batches, config):
+        if due(config.checkpoint.every_phases * algorithm.mini_batches):
             learners.save(state)
     return state
 
@@ -236,10 +238,3 @@ def run_eval(
 def completion_tokens(groups: Sequence[TrainGroup]) -> int:
     """Count the completion tokens of all samples that train."""
     return sum(len(sample.token_ids) for group in groups for sample in group.samples)
-
-
-def is_due(state: LoopState, every: int, config: RlConfig) -> bool:
-    """True at each multiple of `every` (0: never) that a phase has just reached or passed, and at the run's end."""
-    if state.is_last(config):
-        return True
-    return bool(every) and state.step // every > (state.step - config.algorithm.mini_batches) // every
