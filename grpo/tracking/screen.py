@@ -38,6 +38,8 @@ def summary_line(step: int, steps: int, metrics: Mapping[str, float], eta_s: flo
     if discarded := metrics.get("sampling/discarded_groups", 0.0):
         rounds = metrics.get("sampling/rounds", math.nan)
         parts.append(f"[dim]discarded[/] {discarded:.0f} groups in {rounds:.0f} rounds")
+    if filled := metrics.get("sampling/filled_groups", 0.0):
+        parts.append(f"[yellow]filled with {filled:.0f} groups without variance[/]")
     return "  ".join(parts)
 
 

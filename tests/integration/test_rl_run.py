@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from grpo.tracking.ledger_file import read_ledger
+from tests.examples.test_examples import run_example
 from tests.tiny import command, environment, make_base, outcome, run_grpo, write_recipe
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
@@ -54,6 +56,13 @@ def test_a_run_leaves_what_the_map_says(uninterrupted: Path) -> None:
         "seed",
         "logprob_mismatch_max",
     } <= summary.keys()
+
+
+def test_the_example_reads_the_run(uninterrupted: Path) -> None:
+    lines = run_example("read_run", str(uninterrupted))
+    assert re.fullmatch(r"held-out pass@1 0\.\d{3} -> 0\.\d{3}, seed 5", lines[0])
+    assert [line.partition(":")[0] for line in lines[1:-2]] == ["step 2", "step 4"]  # two updates a phase
+    assert [line.partition(":")[0] for line in lines[-2:]] == ["worst of step 4", "best of step 4"]
 
 
 def test_rewards_are_watched_by_metrics_guards_and_report(uninterrupted: Path) -> None:

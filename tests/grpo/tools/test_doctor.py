@@ -137,7 +137,7 @@ def test_probes_of_the_kernel_answer() -> None:
 
 
 @pytest.mark.parametrize(("statuses", "code"), [(["ok", "note"], 0), (["ok", "fail", "note"], 1), ([], 0)])
-def test_exit_code_counts_faults_only(statuses: list[doctor.Status], code: int) -> None:
+def test_exit_code_counts_failures_only(statuses: list[doctor.Status], code: int) -> None:
     assert doctor.exit_code([Check("x", status, "y") for status in statuses]) == code
 
 
@@ -152,9 +152,9 @@ def test_run_prints_json_for_machines_and_every_mend_for_people(
     }  # fmt: skip
     monkeypatch.setenv("COLUMNS", "120")
     assert doctor.run(as_json=False) == 1
-    said = capsys.readouterr().out
-    assert "lib[extra] missing" in said
-    assert "do this" in said
+    printed = capsys.readouterr().out
+    assert "lib[extra] missing" in printed
+    assert "do this" in printed
 
 
 def test_everything_that_is_not_ok_says_what_to_do() -> None:
