@@ -17,10 +17,10 @@ from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.distill import DistillConfig
 from grpo.config.sft import SftConfig, SftSettings
 from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
-from grpo.tracking.run_dir import write_atomic
 from grpo.tracking.sample_row import SampleRow
 from grpo.tracking.samples import file_name, write_samples
 from policies.facts import read_facts, resolve_model
+from policies.files import write_atomic
 from policies.tokenizer import Tokenizer, load_tokenizer
 
 SHOWN_EXAMPLES = 16
