@@ -35,6 +35,7 @@ from grpo.training.trained_policy import TrainedPolicy
 from policies.logprobs import completion_logprobs, sequence_logprobs
 from policies.packing import PackedSequences, pack
 from policies.router import ExpertLoads
+from rollout.memory import release
 
 HINT = "Lower optimizer.lr or raise algorithm.kl_coef; a ratio of whole sequences overflows first"
 Logprobs = dict[tuple[str, bytes], NDArray[np.float32]]
@@ -111,7 +112,7 @@ class Learner:
         if self._algorithm.mini_batches > 1:
             with torch.no_grad():
                 self._old = self._logprobs(groups)
-        self.trained.return_free_pages()
+        release(self.device)
         return {} if self._old is None else _mismatch(groups, self._old)
 
     def update(self, mini_batch: Sequence[TrainGroup], step: int, max_tokens: int) -> StepReport:
@@ -146,7 +147,7 @@ class Learner:
             step + 1, self._algorithm.reference_refresh_steps
         ):
             self._reference = self._snapshot()
-        self.trained.return_free_pages()
+        release(self.device)
         seconds = time.perf_counter() - start
         tokens = sum(packed_tokens(g) for g in mini_batch)
         measured = {

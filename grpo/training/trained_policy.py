@@ -25,7 +25,7 @@ from policies.load import load_policy, save_policy
 from policies.lora import add_adapters, load_adapter, save_adapter
 from policies.mtp import is_mtp_tensor, mtp_layers
 from policies.router import update_router_bias
-from rollout.memory import trim
+from rollout.memory import release
 
 
 class TrainedPolicy:
@@ -110,13 +110,8 @@ class TrainedPolicy:
         and a larger one nothing measurable.
         """
         if self._learner_config.recompute:
-            self.return_free_pages()
+            release(self.device)
         loss.backward()
-
-    def return_free_pages(self) -> None:
-        """Return the allocator's free pages to the system; with a GPU the host's memory is not the scarce one."""
-        if self.device.type == "cpu":
-            trim()
 
     def add_gradients(self) -> None:
         """Replace every `.grad` by its sum over ranks."""
