@@ -6,7 +6,6 @@ save_policy(model, out_dir, tokenizer_from=folder)
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import nn
 from policies import attention
 from policies.errors import BrokenCheckpoint
 from policies.facts import read_facts
+from policies.files import replace_folder, sync_tree
 from policies.lora import has_adapters, plain_state
 from policies.mtp import shared_copies
 from policies.router import route_in_float32
@@ -105,7 +105,8 @@ def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | st
     try:
         _write(model, building, tokenizer_from)
         building.chmod(0o755)
-        _replace(building, out_dir)
+        sync_tree(building)
+        replace_folder(building, out_dir)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
@@ -123,17 +124,4 @@ def _write(model: Any, folder: Path, tokenizer_from: Path | str | None) -> None:
             if (source := Path(tokenizer_from) / name).is_file():
                 shutil.copyfile(source, folder / name)
     for file in folder.iterdir():
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
         file.chmod(0o644)  # safetensors writes its files for the owner alone
-
-
-def _replace(new: Path, target: Path) -> None:
-    """`new` becomes `target`; a crash in between leaves the old or the new folder whole under some name."""
-    if not target.exists():
-        new.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    target.rename(old / target.name)
-    new.rename(target)
-    shutil.rmtree(old)

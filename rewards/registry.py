@@ -28,8 +28,8 @@ class Builtin:
     """Where a reward of this package lives."""
 
     target: str
-    in_process: bool
-    """True if it is linear in its input and cannot hang: it then needs no process of its own."""
+    runs_inline: bool
+    """True if it is linear in its input and cannot hang: it then runs in the caller's process."""
     summary: str
     loads_model: bool = False
     """True if it holds a model, whose size sets its memory: its process then has no memory limit."""
@@ -61,7 +61,7 @@ BUILTINS: dict[str, Builtin] = {
         "rewards.code.reward:Code",
         False,
         "the answer's program passes the row's tests, in the sandbox",
-        bounds_s={"total_s": 8.0, "compile_s": 30.0},
+        bounds_s={"total_s": 8.0, "compile_s": 30.0, "wait_s": 30.0},
     ),
     "mcq": Builtin("rewards.math.choice:mcq", True, "chosen option letters equal the reference"),
     "language_consistency": Builtin(
@@ -107,9 +107,9 @@ def load_function(name: str) -> Any:
     return _resolve(name)
 
 
-def runs_in_process(name: str) -> bool:
+def runs_inline(name: str) -> bool:
     """True for built-in rewards that need no host."""
-    return name in BUILTINS and BUILTINS[name].in_process
+    return name in BUILTINS and BUILTINS[name].runs_inline
 
 
 def own_seconds(name: str, params: Mapping[str, Any]) -> float:

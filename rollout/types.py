@@ -10,12 +10,13 @@ Token ids are never re-encoded from text: what the engine sampled is what the le
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+
+from policies.digests import digest_json
 
 FinishReason = Literal["stop", "length", "abort"]
 
@@ -108,8 +109,7 @@ class RolloutChunk:
 
 def prompt_id(source: str, text: str, answer: Any) -> str:
     """Stable 16-hex-digit name of a prompt."""
-    payload = json.dumps([source, text, answer], sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(payload.encode()).hexdigest()[:16]
+    return digest_json([source, text, answer], default=str)
 
 
 def sample_seed(run_seed: int, purpose: str, step: int, prompt: str, index: int) -> int:

@@ -23,7 +23,9 @@ from rollout.publication import Publication
 from rollout.types import RolloutChunk, SampleGroup
 
 REWARD_TIMEOUT_S = 7200.0
-"""Longest scoring of a phase; each call inside has the deadline of its recipe, so this one never bites first."""
+"""Longest wait for the next scored group. Every row has the deadline of its recipe, so this one is for lost workers."""
+_TAKES = 4
+"""Waits that the reward worker serves side by side; they have threads of their own, so that none delays a submit."""
 CLOSE_TIMEOUT_S = 20.0
 """Longest wait for the reward processes to end before the actor is killed."""
 
@@ -46,17 +48,29 @@ class RewardHandle:
             workers: processes per reward.
             audit: the second verifier.
         """
-        remote: Any = ray.remote(RewardWorker).options(num_cpus=0)
-        return cls(remote.remote(rewards, workers, audit=audit))
+        # Submits are calls of one thread, which Ray runs in order: what a list-wise reward sees is reproducible.
+        options: dict[str, Any] = {"num_cpus": 0, "concurrency_groups": {"take": _TAKES}}
+        actor: Any = ray.remote(**options)(RewardWorker)
+        return cls(actor.remote(rewards, workers, audit=audit))
 
     def submit(self, groups: Sequence[SampleGroup], stage: str, step: int) -> Reference:
-        """Start scoring; returns a ticket."""
-        ticket: Reference = self._worker.score.remote(groups, stage, step)
+        """Start scoring beside what was submitted before; returns a ticket."""
+        ticket: Reference = self._worker.submit.remote(groups, stage, step)
         return ticket
 
     def collect(self, tickets: Sequence[Reference]) -> list[ScoredGroup]:
-        """Return the scored groups of all tickets. Each row has a deadline of its own inside the worker."""
-        return [scored for groups in get(tickets, "reward worker", REWARD_TIMEOUT_S) for scored in groups]
+        """Return the scored groups of all tickets. Each row has a deadline of its own inside the worker.
+
+        Raises:
+            RunError: the worker died, or no further group came back in time.
+        """
+        numbers = get(tickets, "reward worker", REWARD_TIMEOUT_S)
+        take = self._worker.take.options(concurrency_group="take")
+        references: list[Reference] = [take.remote(number) for number in numbers]
+        scored: list[ScoredGroup] = []
+        for reference in references:
+            scored += get([reference], "reward worker", REWARD_TIMEOUT_S)[0]
+        return scored
 
     def close(self) -> None:
         """End the reward processes, then the actor."""

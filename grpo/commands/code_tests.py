@@ -35,12 +35,12 @@ def build(
     from data_recipes.config import DatasetConfig
     from data_recipes.errors import DataError
     from data_recipes.prompts.rows import read_rows
-    from grpo.tracking.run_dir import write_atomic
+    from policies.files import write_atomic
     from rewards.code.judge import Bounds, Judge, NoVerdict
     from rewards.sandbox.shared import shared_sandbox
 
     counts = BuildCounts()
-    judge = Judge(shared_sandbox(), Bounds(test_s=test_s, total_s=3600.0))
+    judge = Judge(shared_sandbox(), Bounds(test_s=test_s, total_s=3600.0, wait_s=3600.0))
     rows = read_rows(DatasetConfig(source=str(data)))
     try:
         built = [

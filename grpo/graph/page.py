@@ -16,12 +16,12 @@ from grpo.graph.drawing import draw
 from grpo.graph.figures import read_figures
 from grpo.graph.parse import Graph, Node
 from grpo.graph.runner import Progress, View
-from grpo.graph.screen import clock
+from grpo.graph.screen import elapsed
 from grpo.graph.tables import TABLES, cell, head, rows, shown_columns
 from grpo.tracking.report import page as report_page
 from grpo.tracking.report.figures import spread
 from grpo.tracking.report.page import collect, embed
-from grpo.tracking.run_dir import write_atomic
+from policies.files import write_atomic
 
 SAMPLE_FILES = 3
 SAMPLE_ROWS = 12
@@ -62,7 +62,7 @@ def stage_data(node: Node, view: View, progress: Progress) -> dict[str, Any]:
     """What the page holds of one stage."""
     done = view.status in ("done", "kept")
     peak = f"{view.peak_mib:,.0f} MiB" if view.peak_mib is not None else ""
-    about = [view.status, clock(view), peak, f"needs {', '.join(node.parents)}" if node.parents else ""]
+    about = [view.status, elapsed(view), peak, f"needs {', '.join(node.parents)}" if node.parents else ""]
     if node.name in progress.held:
         about.append(f"gate shut: {progress.held[node.name]}")
     figures = {key: value for key, value in read_figures(node).items() if key != "eval"} if done else {}
@@ -126,7 +126,7 @@ def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
 
 
 def _box(node: Node, view: View) -> tuple[str, str, str]:
-    second = f"grpo {node.command}" + (f" · {clock(view)}" if clock(view) else "")
+    second = f"grpo {node.command}" + (f" · {elapsed(view)}" if elapsed(view) else "")
     done = view.status in ("done", "kept")
     return CLASSES.get(view.status, "waiting"), second, view.figure if done else view.status
 

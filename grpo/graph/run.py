@@ -14,7 +14,7 @@ from grpo.graph.parse import Graph, Node
 from grpo.graph.runner import Progress, View, run_nodes
 from grpo.graph.screen import GraphScreen
 from grpo.graph.tables import TABLES, printed, summary
-from grpo.tracking.run_dir import write_atomic
+from policies.files import write_atomic
 
 
 def run(graph: Graph, address: str | None, until: str | None, from_: str | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from grpo.common.console import clock
 from grpo.graph.parse import Graph
 from grpo.graph.runner import View
 
@@ -67,7 +68,8 @@ class GraphScreen:
         """One stage in a line."""
         view, width = self.views[name], max(map(len, self.graph.nodes))
         status = f"[{STYLES[view.status]}]{view.status:8}[/]"
-        return f"{name:{width}}  {self.graph.nodes[name].command:12}  {status}  {clock(view):>8}  {escape(view.figure)}"
+        command, took = self.graph.nodes[name].command, elapsed(view)
+        return f"{name:{width}}  {command:12}  {status}  {took:>8}  {escape(view.figure)}"
 
     def window(self) -> list[str]:
         """Stages that fit on the screen, with the one that is at work."""
@@ -91,14 +93,10 @@ class GraphScreen:
         for name in names:
             view = self.views[name]
             status = f"[{STYLES[view.status]}]{view.status}[/]"
-            table.add_row(name, self.graph.nodes[name].command, status, clock(view), escape(view.figure))
+            table.add_row(name, self.graph.nodes[name].command, status, elapsed(view), escape(view.figure))
         return table
 
 
-def clock(view: View) -> str:
-    """1:02:03, or nothing for a stage that has not run."""
-    if not view.seconds:
-        return ""
-    minutes, seconds = divmod(round(view.seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+def elapsed(view: View) -> str:
+    """Return the time that a stage took as 1:02:03, "" for one that has not run."""
+    return clock(view.seconds) if view.seconds else ""

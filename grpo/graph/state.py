@@ -19,7 +19,8 @@ from grpo.common.config_io import differences
 from grpo.common.errors import BrokenRun
 from grpo.graph.keys import digest, hash_file
 from grpo.graph.parse import Node
-from grpo.tracking.run_dir import MACHINE_KEYS, write_atomic
+from grpo.tracking.run_dir import MACHINE_KEYS
+from policies.files import write_atomic
 
 FILE = "node.json"
 OLD = ".old"

@@ -17,12 +17,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from data_recipes.prompts.mixed_stream import MixedStream
 from grpo.algorithm.batching import phase_mini_batches, to_train_groups
 from grpo.algorithm.registry import advantage_estimator
-from grpo.algorithm.schedules import max_tokens_at, temperature_at
+from grpo.algorithm.schedules import is_due, max_tokens_at, temperature_at
 from grpo.algorithm.types import StepReport, TrainGroup
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.rl import RlConfig
@@ -64,7 +65,7 @@ class Learners(Protocol):
 
 @dataclass(frozen=True)
 class LoopState:
-    """Where a run stands; what a checkpoint must hold beside the learner's own state."""
+    """The position of a run; a checkpoint holds it beside the learner's own state."""
 
     step: int = 0
     """Optimizer updates done; the policy version."""
@@ -75,24 +76,24 @@ class LoopState:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint | None) -> LoopState:
-        """Where the run stood that wrote this checkpoint; the start without one."""
+        """Return the position at which a checkpoint was written; without one, the start."""
         return cls() if checkpoint is None else cls(step=checkpoint.step, **checkpoint.extra)
 
     def extra(self) -> dict[str, int]:
-        """What a checkpoint holds of this beside the step; `of` reads it."""
+        """Return what a checkpoint stores of this beside the step; `of` reads it."""
         return {"cursor": self.cursor, "tokens": self.tokens}
 
     def is_last(self, config: RlConfig) -> bool:
-        """True when the run has had its updates, or its tokens."""
+        """Return True when all updates, or all tokens of the budget, are done."""
         return self.step >= config.steps or self.tokens >= (config.token_budget or math.inf)
 
 
 @dataclass(frozen=True)
 class PhaseRecord:
-    """What one phase leaves for metrics, samples and guards."""
+    """The outcome of one phase, for metrics, samples and guards."""
 
     end: LoopState
-    """Where the run stands after it."""
+    """Position of the run after the phase."""
     metrics: dict[str, float]
     reports: tuple[StepReport, ...]
     scored: tuple[ScoredGroup, ...]
@@ -116,7 +117,7 @@ def train(
     on_phase: Callable[[PhaseRecord], None],
     on_eval: Callable[[EvalResult, Sequence[ScoredGroup]], None],
 ) -> LoopState:
-    """Run GRPO from `state` to config.steps or config.token_budget, whichever comes first; returns where it ended.
+    """Run GRPO from `state` to config.steps or config.token_budget, whichever comes first; return the end position.
 
     Each callback runs before the state moves on; a crash anywhere costs at most the work since the last checkpoint,
     and the same command redoes that work with the same bits.
@@ -133,7 +134,14 @@ def train(
     def evaluate() -> None:
         if eval_prompts:
             with clock("eval", spent):
-                result = run_eval(config, state.step, eval_prompts, rollouts, rewards, stop_token_ids)
+                result = run_eval(
+                    config=config,
+                    step=state.step,
+                    prompts=eval_prompts,
+                    rollouts=rollouts,
+                    rewards=rewards,
+                    stop_token_ids=stop_token_ids,
+                )
             on_eval(*result)
 
     rollouts.load(learners.publish(state.step))
@@ -180,9 +188,10 @@ def train(
             )
         )
         spent.clear()
-        if is_due(state, config.eval.every_steps, config):
+        due = partial(is_due, state.step, is_last=state.is_last(config), updates=algorithm.mini_batches)
+        if due(config.eval.every_steps):
             evaluate()
-        if is_due(state, config.checkpoint.every_phases * algorithm.mini_batches, config):
+        if due(config.checkpoint.every_phases * algorithm.mini_batches):
             learners.save(state)
     return state
 
@@ -236,10 +245,3 @@ def run_eval(
 def completion_tokens(groups: Sequence[TrainGroup]) -> int:
     """Count the completion tokens of all samples that train."""
     return sum(len(sample.token_ids) for group in groups for sample in group.samples)
-
-
-def is_due(state: LoopState, every: int, config: RlConfig) -> bool:
-    """True at each multiple of `every` (0: never) that a phase has just reached or passed, and at the run's end."""
-    if state.is_last(config):
-        return True
-    return bool(every) and state.step // every > (state.step - config.algorithm.mini_batches) // every

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from data_recipes.sft.preferences import (
 from grpo.common.console import say
 from grpo.config.pairs import JudgeConfig, PairsConfig
 from grpo.tracking.run_dir import write_atomic
+from policies.files import replacing
 from rewards.config import RewardConfig
 from rewards.errors import RewardLoadError
 from rewards.registry import load_function
@@ -166,17 +166,13 @@ def write_pairs(path: Path, pairs: Sequence[Preference]) -> None:
 
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows to a Parquet file, all or nothing."""
+    """Write rows to a Parquet file, atomically."""
     import pyarrow
     from pyarrow import parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        parquet.write_table(pyarrow.Table.from_pylist([dict(r) for r in rows]), building)
-        building.replace(path)
-    finally:
-        building.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        parquet.write_table(pyarrow.Table.from_pylist([dict(r) for r in rows]), temporary)
 
 
 def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[str, int]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.reward_model import RewardModelConfig
 from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
-from grpo.tracking.run_dir import write_atomic
 from grpo.training.reward_model_data import Labelled, read_judgements
 from policies.facts import read_facts, resolve_model
+from policies.files import write_atomic
 from policies.tokenizer import load_tokenizer
 from rewards.model.text import CARD
 

@@ -1,5 +1,4 @@
-"""What one rollout phase says about itself, from its scored groups. Pure; names and units in
-grpo/tracking/metrics.py."""
+"""Metrics of what a phase sampled, from its scored groups. Pure; names and units are in grpo/tracking/metrics.py."""
 
 from __future__ import annotations
 
@@ -13,19 +12,18 @@ from rewards.types import ScoredGroup
 def phase_metrics(
     scored: Sequence[ScoredGroup], kept: Mapping[str, float], weights: Mapping[str, float], audited: str
 ) -> dict[str, float]:
-    """Means over the samples of a phase.
+    """Compute means over the samples of a phase.
 
     Args:
-        scored: every group that the phase sampled: abstentions, and what dynamic sampling discarded, included. Only
-            so do the figures describe the policy; those over what was kept would look the better, the more is
-            thrown away.
+        scored: every group that the phase sampled, abstentions and discarded groups included. Figures over the kept
+            groups alone would not describe the policy: they improve with every group that is thrown away.
         kept: counts from `to_train_groups`, of what trains; passed through.
-        weights: of the reward components in the total.
-        audited: component that the second verifier, if there is one, is compared with.
+        weights: weights of the reward components in the total.
+        audited: component with which the second verifier, if there is one, is compared.
 
     Returns:
-        What `rewards.scoring.stats.phase_figures` says of the components; reward_by_kind/<kind>, reward/total,
-        reward/abstained_share, length/*, group/*.
+        The figures of `rewards.scoring.stats.phase_figures` for each component; reward_by_kind/<kind>, reward/total,
+        reward/abstained_share, length/*, group/*, tokens/rollout, and `kept`.
     """
     samples = [s for g in scored for s in g.group.samples]
     scores = [s for g in scored for s in g.scores]
@@ -71,7 +69,7 @@ def dynamic_sampling_metrics(
 def staleness(groups: Sequence[ScoredGroup], end: int) -> float:
     """Return the age of the oldest sample, in updates: from the version that sampled its first token to step `end`.
 
-    A phase that is sampled and trained in turns has its number of updates, algorithm.mini_batches.
+    When sampling and training take turns, this is the number of updates of the phase, algorithm.mini_batches.
     """
     return float(end - min(s.version_first for g in groups for s in g.group.samples))
 

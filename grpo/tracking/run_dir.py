@@ -7,7 +7,6 @@ runs/demo/  config.json  manifest.json  metrics.jsonl  eval.jsonl  summary.json
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -24,25 +23,14 @@ from pydantic import BaseModel, ValidationError
 
 from grpo.common.config_io import differences, dump
 from grpo.common.errors import BrokenRun, ConfigError
+from policies.digests import digest_bytes, digest_file, digest_json, digest_lines
+from policies.files import write_atomic
 
 MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "engine.sync_timeout_s")
 """Keys that may differ on resume without changing what a run is."""
 
 BEFORE_THE_RUN = {".lock", "config.json"}
 """What a run directory holds before the inputs are read and found good."""
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that a crash leaves the old one or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -129,8 +117,7 @@ def model_hash(manifest: Mapping[str, Any]) -> str | None:
     """
     if manifest["model"] is None:
         return None
-    text = json.dumps(manifest["model"]["files"], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest_json(manifest["model"]["files"])
 
 
 def check_or_write_manifest(run_dir: Path, now: Mapping[str, Any]) -> None:
@@ -138,7 +125,7 @@ def check_or_write_manifest(run_dir: Path, now: Mapping[str, Any]) -> None:
 
     Args:
         run_dir: the run's.
-        now: of `facts`. What an older version did not note is not compared.
+        now: of `facts`.
 
     Raises:
         BrokenRun: something has changed; names it.
@@ -151,14 +138,13 @@ def check_or_write_manifest(run_dir: Path, now: Mapping[str, Any]) -> None:
         begun = json.loads(path.read_text(encoding="utf-8"))
         pairs = {
             "data": (begun["data"], now["data"]),
-            "policy": ((begun["model"] or {}).get("files", {}), (now["model"] or {}).get("files", {})),
+            "policy": tuple(m["model"]["files"] if m["model"] else {} for m in (begun, now)),
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BrokenRun(f"{path} is damaged ({error!r}); delete {run_dir} to start over") from error
     for what, (before, after) in pairs.items():
-        changed = sorted(name for name in before.keys() & after.keys() if before[name] != after[name])
-        if what == "policy":
-            changed += sorted(before.keys() ^ after.keys())
+        names = before.keys() | after.keys()
+        changed = sorted(name for name in names if before.get(name) != after.get(name))
         if changed:
             raise BrokenRun(
                 f"{run_dir}: the {what} is not what the run began with ({', '.join(changed)}); put the old files back "
@@ -187,28 +173,23 @@ def git_commit() -> str | None:
 
 
 def hash_prompts(prompts: Sequence[Any]) -> str:
-    """One hash for a list of prompts: their ids in order."""
-    return hashlib.sha256("\n".join(p.id for p in prompts).encode()).hexdigest()[:16]
+    """Return one hash for a list of prompts, of their ids in order."""
+    return digest_lines(p.id for p in prompts)
 
 
 def hash_columns(prompts: Sequence[Any]) -> str:
-    """One hash of what rewards read beside a prompt: test cases, language, kind."""
-    state = hashlib.sha256()
-    for prompt in prompts:
-        # What JSON does not know (sets, objects) may print itself otherwise in another process: its type must do.
-        text = json.dumps(dict(prompt.columns), skipkeys=True, default=lambda value: type(value).__name__)
-        state.update(text.encode())
-    return state.hexdigest()[:16]
+    """Return one hash of what rewards read beside a prompt: test cases, language, kind."""
+    # What JSON does not know (sets, objects) may print itself otherwise in another process: its type must do.
+    return digest_bytes(
+        json.dumps(dict(prompt.columns), skipkeys=True, default=lambda value: type(value).__name__).encode()
+        for prompt in prompts
+    )
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """sha256 (16 digits) of each file of a model folder."""
-    result = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_file():
-            with path.open("rb") as file:
-                result[path.name] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    return result
+    """Return the digest of each file of a model folder, by name."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else ()
+    return {path.name: digest_file(path) for path in files if path.is_file()}
 
 
 def _cpu_name() -> str:

@@ -7,17 +7,16 @@ samples.parquet                  of `grpo sample` (grpo/tracking/sample_parts.py
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from grpo.common.errors import BrokenRun
 from grpo.tracking.sample_row import COLUMNS, SampleRow, component_column, component_of, group_rows
+from policies.files import replacing
 from rewards.types import ScoredGroup
 
 if TYPE_CHECKING:
@@ -67,8 +66,8 @@ def write_samples(path: Path, rows: Sequence[SampleRow]) -> Path:
     components = sorted({name for row in rows for name in row.components})
     kept = sorted({name for row in rows for name in row.kept})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        pq.write_table(to_table(rows, file_schema(components, kept)), file, compression="zstd")
+    with replacing(path) as temporary:
+        pq.write_table(to_table(rows, file_schema(components, kept)), temporary, compression="zstd")
     return path
 
 
@@ -145,20 +144,6 @@ def to_table(rows: Sequence[SampleRow], schema: pyarrow.Schema) -> pyarrow.Table
 
     dicts = [row.as_dict() for row in rows]
     return pa.table({name: [row.get(name) for row in dicts] for name in schema.names}, schema=schema)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file that replaces `path` when the block ends well; it is on disk then. A crash leaves the old one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def file_name(step: int) -> str:

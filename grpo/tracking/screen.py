@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from grpo.common.console import clock
+
 PHASE_TIMES = ("rollout", "reward", "old_ref", "learn", "sync")
 """The parts of a phase that follow one another; their sum is its duration."""
 
@@ -28,7 +30,7 @@ def summary_line(step: int, steps: int, metrics: Mapping[str, float], eta_s: flo
         f"[dim]mismatch[/] {_short(metrics.get('logprob_mismatch/max'))}",
         f"[dim]zero variance[/] {metrics.get('group/zero_variance_share', math.nan):.0%}",
         f"{seconds:.1f} s",
-        f"[dim]left[/] {_clock(eta_s)}",
+        f"[dim]left[/] {clock(eta_s)}",
     ]
     for name, warning in (("length/truncated_share", "truncated"), ("reward/abstained_share", "no verdict")):
         if metrics.get(name, 0.0) > 0.005:
@@ -36,6 +38,8 @@ def summary_line(step: int, steps: int, metrics: Mapping[str, float], eta_s: flo
     if discarded := metrics.get("sampling/discarded_groups", 0.0):
         rounds = metrics.get("sampling/rounds", math.nan)
         parts.append(f"[dim]discarded[/] {discarded:.0f} groups in {rounds:.0f} rounds")
+    if filled := metrics.get("sampling/filled_groups", 0.0):
+        parts.append(f"[yellow]filled with {filled:.0f} groups without variance[/]")
     return "  ".join(parts)
 
 
@@ -55,10 +59,3 @@ def _short(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.1e}" if value and abs(value) < 1e-3 else f"{value:.3g}"
-
-
-def _clock(seconds: float) -> str:
-    """Format a duration as 1:02:03, or 2:03 below an hour."""
-    minutes, second = divmod(max(0, round(seconds)), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

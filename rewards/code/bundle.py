@@ -1,6 +1,6 @@
 """Modules of this package as one Python program for the sandbox, which sees the standard library alone.
 
-    sandbox.run("python", bundle("driver"), request)
+    runner.run_job(Job("python", bundle("driver", runner.has_same_python), (request,)))
 
 What runs there runs outside too, as the same file: no second copy, no text of code inside a string.
 """
@@ -17,7 +17,7 @@ import marshal, sys, types
 for name in ("rewards", "rewards.code"):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = []
-for name, code in marshal.loads({parts!r}):
+for name, code in {parts}:
     module = sys.modules[name] = types.ModuleType(name)
     exec(code, module.__dict__)
 module.main()
@@ -25,16 +25,23 @@ module.main()
 
 
 @functools.cache
-def bundle(last: str) -> bytes:
-    """Source of a program that loads the modules up to `last` and calls its `main`.
+def bundle(last: str, has_same_python: bool) -> bytes:
+    """Source, in ASCII, of a program that loads the modules up to `last` and calls its `main`.
 
-    Compiled here: the launcher's interpreter is the one below this virtual environment, so its byte code is the same.
+    Args:
+        last: "driver" or "checker".
+        has_same_python: True if the program will run in the Python version of this process: then the modules are
+            compiled here, once. Else they are sent as text.
     """
     folder = Path(__file__).parent
-    parts = []
-    for name in _PARTS[: _PARTS.index(last) + 1]:
-        source = (folder / f"{name}.py").read_text(encoding="utf-8")
-        parts.append(
-            (f"rewards.code.{name}", compile(source, f"<{name}>", "exec", dont_inherit=True, optimize=2))
-        )
-    return _BOOT.format(parts=marshal.dumps(parts)).encode()
+    sources = [
+        (f"rewards.code.{name}", (folder / f"{name}.py").read_text(encoding="utf-8"))
+        for name in _PARTS[: _PARTS.index(last) + 1]
+    ]
+    if not has_same_python:
+        return _BOOT.format(parts=ascii(sources)).encode()
+    compiled = [
+        (name, compile(source, f"<{name}>", "exec", dont_inherit=True, optimize=2))
+        for name, source in sources
+    ]
+    return _BOOT.format(parts=f"marshal.loads({marshal.dumps(compiled)!r})").encode()

@@ -2,7 +2,8 @@
 
     encode((1, "a", {2.5}))  →  b't3:i1;s1:ae1:f0x1.4p+1;'
 
-Types survive (tuple and list, int, float and bool, bytes, sets, big integers, inf and nan), which JSON loses. Reading
+Types survive (tuple and list, int, float and bool, bytes, sets, big integers, inf and nan), which JSON loses. All
+bytes are ASCII (other text is written in base64), so that an encoding passes through whatever carries text. Reading
 is a walk over length-prefixed items: nothing is evaluated, hashed or allocated beyond the size of the input, and
 depth is bounded, so that a program may send what it likes. The same file runs inside the sandbox, so it needs the
 standard library alone and no warm-up.
@@ -10,6 +11,7 @@ standard library alone and no warm-up.
 
 from __future__ import annotations
 
+import binascii
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -210,6 +212,9 @@ def _write(value: Any, put: Any, strict: bool, depth: int) -> None:
 
 
 def _write_text(tag: bytes, text: bytes, put: Any) -> None:
+    """s, b or o with the text as it is if it is ASCII, else S, B or O with its base64."""
+    if not text.isascii():
+        tag, text = tag.upper(), binascii.b2a_base64(text, newline=False)
     put(b"%s%d:" % (tag, len(text)))
     put(text)
 
@@ -253,12 +258,14 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     # Every item takes a byte at least, so no list grows past the input.
     if size > len(data) - at:
         raise ValueError("shorter than announced")
-    if tag in "sbo":
+    if tag in "sboSBO":
         text_bytes = data[at : at + size]
-        if tag == "b":
+        if tag.isupper():
+            text_bytes = binascii.a2b_base64(text_bytes)
+        if tag in "bB":
             return text_bytes, at + size
         text = text_bytes.decode("utf-8", "surrogatepass")
-        return (text if tag == "s" else Opaque(text)), at + size
+        return (text if tag in "sS" else Opaque(text)), at + size
     items: list[Any] = []
     if tag not in "ltezgd":
         raise ValueError("unknown tag")

@@ -1,9 +1,11 @@
 """Runs programs against their tests. What is expected stays here; the sandbox gets programs and inputs alone.
 
-stdin and stdout    sandbox.run(program, stdin) ──bytes──▶ same_output
-calls               sandbox.run(driver, program + arguments) ──values──▶ same
-check               sandbox.run(checker, test code) ──calls──▶ driver ──values──▶ checker ──▶ verdict
-                    (two sandboxes: the program is not where the check is)
+stdin and stdout    run(program, stdin) ──bytes──▶ same_output
+calls               run(driver, program + arguments) ──values──▶ same
+check               run(checker, test code) ──calls──▶ driver ──values──▶ checker ──▶ verdict
+                    (two runs, each in a sandbox of its own: the program is not where the check is)
+
+The sandbox is any `JobRunner`: the local one, or a pool of hosts.
 """
 
 from __future__ import annotations
@@ -13,19 +15,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rewards.code.answers import SHOWN_CHARS, Answer, frames
 from rewards.code.bundle import bundle
 from rewards.code.checker import MAX_CALLS
 from rewards.code.compare import same_output
-from rewards.code.data import Items, NotPlain, decode, decode_at, encode, same
+from rewards.code.data import Items, NotPlain, decode, encode, same
 from rewards.code.tests import CallTest, CheckTest, Problem, StdioTest, Test
-from rewards.sandbox.sandbox import Sandbox
-from rewards.sandbox.types import Limits, Outcome
+from rewards.sandbox.types import Job, JobRunner, Limits, Outcome
 
 MIB = 1024 * 1024
 _INTERPRETED = ("python", "javascript", "bash")
 _CHECK_S = 2.0
 _ALARM_EXIT = 128 + 14
-_SHOWN_CHARS = 120
 
 
 class NoVerdict(Exception):
@@ -45,6 +46,9 @@ class Bounds:
     total_s: float = 8.0
     """Wall time of all tests together, without compiling."""
     compile_s: float = 30.0
+    wait_s: float = 30.0
+    """What the tests together may take beyond the time that the program runs and is compiled: starting sandboxes, and
+    waiting for shared ones."""
     memory_bytes: int = 512 * MIB
     tolerance: float = 1e-6
     """See `same_output` and `rewards.code.data.same`."""
@@ -59,27 +63,26 @@ class Result:
     """Why it failed."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What one call of the program came to."""
+@dataclass
+class _Budget:
+    """What is left of a program's time. What the sandbox takes beyond the program's own runs is counted apart, so that
+    a busy host costs a program nothing."""
 
-    kind: str
-    """"value", "raised", "died", or "unloadable" for a program that raised before its first call."""
-    parts: tuple[Any, ...]
-    """(encoded result, encoded arguments afterwards or None), (class names, message) or (reason,)."""
+    run_s: float
+    wait_s: float
 
-    def told(self) -> str:
-        """For a reader of the samples."""
-        if self.kind in ("raised", "unloadable"):
-            return f"raised {self.parts[0][0]}: {self.parts[1]}"[:_SHOWN_CHARS]
-        return str(self.parts[0])[:_SHOWN_CHARS]
+    def spend(self, elapsed_s: float, outcomes: Sequence[Outcome], compile_s: float) -> None:
+        """Take off what runs took that ended after `elapsed_s`."""
+        run_s = sum(outcome.wall_s for outcome in outcomes)
+        self.run_s -= run_s
+        self.wait_s -= max(0.0, elapsed_s - run_s - compile_s)
 
 
 class Judge:
     """Judges programs in one sandbox; any thread may call it."""
 
-    def __init__(self, sandbox: Sandbox, bounds: Bounds | None = None) -> None:
-        self._sandbox, self._bounds = sandbox, bounds or Bounds()
+    def __init__(self, runner: JobRunner, bounds: Bounds | None = None) -> None:
+        self._runner, self._bounds = runner, bounds or Bounds()
 
     def results(self, problem: Problem, program: str, stop: bool = False) -> list[Result]:
         """One result a test, in order.
@@ -90,18 +93,18 @@ class Judge:
             stop: leave out what follows the first test that fails.
 
         Raises:
-            NoVerdict: the sandbox failed or lacks the language.
+            NoVerdict: the sandbox failed, lacks the language, or let the program wait for too long.
             BadCheck: the test code cannot be used.
         """
-        end = time.monotonic() + self._bounds.total_s
+        budget = self._budget()
         found: list[Result] = []
         for tests in _runs(problem.tests):
             if isinstance(tests[0], StdioTest):
-                found += self._stdio(problem.language, program, tests, end, stop)  # type: ignore[arg-type]
+                found += self._stdio(problem.language, program, tests, budget, stop)  # type: ignore[arg-type]
             elif isinstance(tests[0], CallTest):
-                found += self._calls(problem.entry_point, program, tests, end, stop)  # type: ignore[arg-type]
+                found += self._calls(problem.entry_point, program, tests, budget, stop)  # type: ignore[arg-type]
             else:
-                found += self._checks(problem.entry_point, program, tests, end, stop)  # type: ignore[arg-type]
+                found += self._checks(problem.entry_point, program, tests, budget, stop)  # type: ignore[arg-type]
             if stop and not found[-1].passed:
                 break
         return found
@@ -113,32 +116,32 @@ class Judge:
         Raises:
             NoVerdict: as `results`.
         """
-        end = time.monotonic() + self._bounds.total_s
+        budget = self._budget()
         found: list[str | bytes | None] = []
         for tests in _runs(problem.tests):
             if isinstance(tests[0], StdioTest):
                 inputs = [test.stdin for test in tests if isinstance(test, StdioTest)]
-                outcomes = self._sandbox.run_many(problem.language, program, inputs, self._limits())
+                outcomes = self._run_all(problem.language, program, inputs, budget, None)
                 found += [None if _trouble(o) else o.stdout.decode(errors="replace") for o in outcomes]
             elif isinstance(tests[0], CallTest):
                 calls = [test.call for test in tests if isinstance(test, CallTest)]
-                answers = self._answers(program, problem.entry_point, calls, end, False, True)
+                answers = self._answers(program, problem.entry_point, calls, budget, False, True)
                 found += [a.parts[0] if a.kind == "value" else None for a in answers]
             else:
                 found += [None] * len(tests)
         return found
 
     def _stdio(
-        self, language: str, program: str, tests: Sequence[StdioTest], end: float, stop: bool
+        self, language: str, program: str, tests: Sequence[StdioTest], budget: _Budget, stop: bool
     ) -> list[Result]:
         inputs = [test.stdin for test in tests]
         if language not in _INTERPRETED:
-            outcomes = self._sandbox.run_many(language, program, inputs, self._limits(), self._bounds.total_s)
+            outcomes = self._run_all(language, program, inputs, budget, self._bounds.total_s)
             results = [self._judged(o, t) for o, t in zip(outcomes, tests, strict=True)]
             return _up_to_failure(results) if stop else results
         results = []
         for test in tests:
-            results.append(self._judged(self._run(language, program, test.stdin, end), test))
+            results.append(self._judged(self._run(language, program, test.stdin, budget), test))
             if stop and not results[-1].passed:
                 break
         return results
@@ -148,19 +151,19 @@ class Judge:
             return Result(False, reason)
         if same_output(outcome.stdout, test.stdout, self._bounds.tolerance):
             return Result(True)
-        shown = outcome.stdout[:_SHOWN_CHARS].decode(errors="replace")
-        return Result(False, f"printed {shown!r}, expected {test.stdout[:_SHOWN_CHARS]!r}")
+        shown = outcome.stdout[:SHOWN_CHARS].decode(errors="replace")
+        return Result(False, f"printed {shown!r}, expected {test.stdout[:SHOWN_CHARS]!r}")
 
     def _calls(
-        self, entry_point: str, program: str, tests: Sequence[CallTest], end: float, stop: bool
+        self, entry_point: str, program: str, tests: Sequence[CallTest], budget: _Budget, stop: bool
     ) -> list[Result]:
-        answers = self._answers(program, entry_point, [t.call for t in tests], end, False, not stop)
+        answers = self._answers(program, entry_point, [t.call for t in tests], budget, False, not stop)
         results = [self._returned(a, t) for a, t in zip(answers, tests, strict=False)]
         return _up_to_failure(results) if stop else results
 
     def _returned(self, answer: Answer, test: CallTest) -> Result:
         if answer.kind != "value":
-            return Result(False, answer.told())
+            return Result(False, answer.shown())
         try:
             value = decode(answer.parts[0])
         except NotPlain as error:
@@ -168,29 +171,29 @@ class Judge:
         wanted = [test.expected] if test.or_expected is None else [test.expected, test.or_expected]
         if any(same(value, w, self._bounds.tolerance, loose=True) for w in wanted):
             return Result(True)
-        return Result(False, f"returned {_shown(value)}, expected {test.expected!r}"[: 2 * _SHOWN_CHARS])
+        return Result(False, f"returned {_shown(value)}, expected {test.expected!r}"[: 2 * SHOWN_CHARS])
 
     def _checks(
-        self, entry_point: str, program: str, tests: Sequence[CheckTest], end: float, stop: bool
+        self, entry_point: str, program: str, tests: Sequence[CheckTest], budget: _Budget, stop: bool
     ) -> list[Result]:
         if stop and len(tests) > 1 and all("def check" not in test.code for test in tests):
             joined = CheckTest("\n".join(test.code for test in tests), tests[0].setup)
-            result = self._check(entry_point, program, joined, end)
+            result = self._check(entry_point, program, joined, budget)
             return [result] * len(tests) if result.passed else [result]
         results: list[Result] = []
         for test in tests:
-            results.append(self._check(entry_point, program, test, end))
+            results.append(self._check(entry_point, program, test, budget))
             if stop and not results[-1].passed:
                 break
         return results
 
-    def _check(self, entry_point: str, program: str, test: CheckTest, end: float) -> Result:
-        calls = self._first_calls(test.setup, test.code, entry_point)
-        while True:  # a round for each result that the next call depends on; `end` is the bound
-            answers = self._answers(program, entry_point, calls, end, True, False)
+    def _check(self, entry_point: str, program: str, test: CheckTest, budget: _Budget) -> Result:
+        calls = self._first_calls(test.setup, test.code, entry_point, budget)
+        while True:  # a round for each result that the next call depends on; the budget is the bound
+            answers = self._answers(program, entry_point, calls, budget, True, False)
             known = [(call, answer.kind, *answer.parts) for call, answer in zip(calls, answers, strict=False)]
             request = _request(test, entry_point, known)
-            outcome = self._run("python", bundle("checker"), request, end, self._check_s)
+            outcome = self._run("python", self._bundle("checker"), request, budget, self._check_s)
             if (reason := _trouble(outcome)) is not None:
                 return Result(False, f"the check, with the program's results: {reason}")
             kind, *rest = _reply(outcome)
@@ -202,7 +205,7 @@ class Judge:
                 raise BadCheck(rest[0])
             calls = rest[0]
 
-    def _first_calls(self, setup: str, code: str, entry_point: str) -> list[bytes]:
+    def _first_calls(self, setup: str, code: str, entry_point: str, budget: _Budget) -> list[bytes]:
         """The calls that a check makes as far as can be seen without any program; kept, for it serves a whole group.
 
         Raises:
@@ -210,8 +213,10 @@ class Judge:
         """
         found = _guessed.get((setup, code, entry_point))
         if found is None:
-            request, limits = _request(CheckTest(code, setup), entry_point, []), self._limits(self._check_s)
-            outcome = self._sandbox.run("python", bundle("checker"), request, limits)
+            request, alone = _request(CheckTest(code, setup), entry_point, []), self._budget()
+            alone.wait_s = budget.wait_s  # the program's time to run is not spent on it
+            outcome = self._run("python", self._bundle("checker"), request, alone, self._check_s)
+            budget.wait_s = alone.wait_s
             if (reason := _trouble(outcome)) is not None:
                 raise BadCheck(f"the check by itself: {reason}")
             kind, *rest = _reply(outcome)
@@ -227,7 +232,7 @@ class Judge:
         program: str,
         entry_point: str,
         calls: Sequence[bytes],
-        end: float,
+        budget: _Budget,
         report_arguments: bool,
         go_on: bool,
     ) -> list[Answer]:
@@ -241,11 +246,11 @@ class Judge:
             request = encode((program, entry_point, left, self._bounds.test_s, report_arguments))
             # All calls of a start share a process: its time is theirs together, each has its own alarm.
             wall_s = len(left) * self._bounds.test_s
-            outcome = self._run("python", bundle("driver"), request, end, wall_s)
-            new = _frames(outcome.stdout, len(left))
+            outcome = self._run("python", self._bundle("driver"), request, budget, wall_s)
+            new = frames(outcome.stdout, len(left))
             trouble = _trouble(outcome)
             if new and new[0].kind == "unloadable":
-                return answers + [Answer("died", (f"the program by itself {new[0].told()}",))] * len(left)
+                return answers + [Answer("died", (f"the program by itself {new[0].shown()}",))] * len(left)
             if len(new) < len(left):
                 new.append(Answer("died", (self._fate(outcome, trouble),)))
             elif trouble is not None:
@@ -266,14 +271,34 @@ class Judge:
         return max(self._bounds.test_s, _CHECK_S)
 
     def _run(
-        self, language: str, source: str | bytes, stdin: bytes, end: float, wall_s: float | None = None
+        self, language: str, source: str | bytes, stdin: bytes, budget: _Budget, wall_s: float | None = None
     ) -> Outcome:
-        left = end - time.monotonic()
-        if left <= 0:
+        wall_s = min(budget.run_s, self._bounds.test_s if wall_s is None else wall_s)
+        if wall_s <= 0:
             reason = f"no time left of {self._bounds.total_s:g} s for all tests"
             return Outcome("time_limit", reason, None, b"", b"", 0.0, 0.0, 0, "")
-        wall_s = self._bounds.test_s if wall_s is None else wall_s
-        return self._sandbox.run(language, source, stdin, self._limits(min(left, wall_s)))
+        return self._do(Job(language, _bytes(source), (stdin,), self._limits(wall_s)), budget)[0]
+
+    def _run_all(
+        self, language: str, source: str, stdins: Sequence[bytes], budget: _Budget, total_s: float | None
+    ) -> list[Outcome]:
+        """Compile once where the language needs it, then run on every input."""
+        return self._do(Job(language, _bytes(source), tuple(stdins), self._limits(), total_s), budget)
+
+    def _do(self, job: Job, budget: _Budget) -> list[Outcome]:
+        if budget.wait_s <= 0:
+            raise NoVerdict(f"waited longer than {self._bounds.wait_s:g} s for the sandbox")
+        started = time.monotonic()
+        outcomes = self._runner.run_job(replace(job, wait_s=budget.wait_s))
+        compile_s = 0.0 if job.language in _INTERPRETED else self._bounds.compile_s
+        budget.spend(time.monotonic() - started, outcomes, compile_s)
+        return outcomes
+
+    def _budget(self) -> _Budget:
+        return _Budget(self._bounds.total_s, self._bounds.wait_s)
+
+    def _bundle(self, last: str) -> bytes:
+        return bundle(last, self._runner.has_same_python)
 
     def _limits(self, wall_s: float | None = None) -> Limits:
         bounds = self._bounds
@@ -299,6 +324,10 @@ class _Kept:
 
 
 _guessed = _Kept(1024)
+
+
+def _bytes(source: str | bytes) -> bytes:
+    return source.encode(errors="surrogatepass") if isinstance(source, str) else source
 
 
 def _runs(tests: Sequence[Test]) -> list[list[Test]]:
@@ -327,39 +356,11 @@ def _trouble(outcome: Outcome) -> str | None:
         raise NoVerdict(f"{outcome.verdict}: {outcome.reason}")
     if outcome.verdict == "ok":
         return None
-    last = outcome.stderr[-4 * _SHOWN_CHARS :].decode(errors="replace").strip().rpartition("\n")[2]
+    last = outcome.stderr[-4 * SHOWN_CHARS :].decode(errors="replace").strip().rpartition("\n")[2]
     said = (
-        f" ({last[:_SHOWN_CHARS]})" if last and outcome.verdict in ("runtime_error", "compile_error") else ""
+        f" ({last[:SHOWN_CHARS]})" if last and outcome.verdict in ("runtime_error", "compile_error") else ""
     )
     return f"{outcome.verdict}: {outcome.reason}{said}"
-
-
-def _frames(data: bytes, count: int) -> list[Answer]:
-    """The driver's frames, as far as they are in order; what a program forged among them counts as its results."""
-    answers: list[Answer] = []
-    at = 0
-    while at < len(data) and len(answers) < count:
-        try:
-            frame, at = decode_at(data, at)
-            answer = _answer(frame, len(answers))
-        except NotPlain:
-            break
-        if answer is None or (answers and answer.kind == "unloadable"):
-            break
-        answers.append(answer)
-        if answer.kind == "unloadable":
-            break
-    return answers
-
-
-def _answer(frame: Any, number: int) -> Answer | None:
-    match frame:
-        case (int() as at, "value", bytes() as result, (bytes() | None) as after) if at == number:
-            return Answer("value", (result, after))
-        case (int() as at, "raised", list() as names, str() as message) if at in (number, -1):
-            clean = [name for name in names if isinstance(name, str)] or ["Exception"]
-            return Answer("raised" if at == number else "unloadable", (clean, message))
-    return None
 
 
 def _request(test: CheckTest, entry_point: str, known: Sequence[tuple[Any, ...]]) -> bytes:
@@ -385,6 +386,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, Items):
         return f"{_KINDS[value.kind]} of {len(value.items)}"
     try:
-        return repr(value)[:_SHOWN_CHARS]
+        return repr(value)[:SHOWN_CHARS]
     except ValueError:  # an integer of more digits than Python writes
         return f"a {type(value).__name__} too long to show"

@@ -34,15 +34,16 @@ class Code:
         test_s: wall time of a test.
         total_s: wall time of a completion's tests together.
         compile_s: wall time of the compiler.
+        wait_s: what the sandbox may take beyond these times, waits for a shared one included; then the sample abstains.
         memory_mb: resident memory of the program.
         tolerance: where a number with a point is expected, tolerance · max(1, |expected|) may lie between.
         given: column with the code in front of the completion; None: the question, if it is that code (HumanEval).
         continues: the completion is the rest of that code, without a fence, as a base model writes it.
-        sandbox: settings of the sandbox, e.g. { tier = "landlock" }.
+        sandbox: settings of the sandbox, e.g. { tier = "landlock" } or { urls = ["http://sandbox-1:8080"] }.
 
     Raises:
         ValueError: unknown language or credit.
-        SandboxUnavailable: this host has no sandbox of the tier that the settings ask for.
+        SandboxUnavailable: this host has no sandbox of the tier that the settings ask for, or no named host has one.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Code:
         test_s: float = 4.0,
         total_s: float = 8.0,
         compile_s: float = 30.0,
+        wait_s: float = 30.0,
         memory_mb: int = 512,
         tolerance: float = 1e-6,
         given: str | None = None,
@@ -63,7 +65,14 @@ class Code:
         if credit not in ("all", "fraction"):
             raise ValueError(f'credit = {credit!r}; expected "all" or "fraction"')
         self._language, self._all = language, credit == "all"
-        self._bounds = Bounds(test_s, total_s, compile_s, memory_mb * MIB, tolerance)
+        self._bounds = Bounds(
+            test_s=test_s,
+            total_s=total_s,
+            compile_s=compile_s,
+            wait_s=wait_s,
+            memory_bytes=memory_mb * MIB,
+            tolerance=tolerance,
+        )
         self._given, self._continues = given, continues
         self._settings = SandboxSettings(**(sandbox or {}))
         shared_sandbox(self._settings)  # a host that refuses it stops here, before anything is trained

@@ -130,8 +130,13 @@ class Host:
             self._process.wait(_LEAVE_TIMEOUT_S)
         self.end()
 
+    def kill(self) -> None:
+        """Kill the process and everything it started, from any thread; a call in progress then raises HostGone."""
+        if self._process.poll() is None:
+            end_tree(self._process.pid, self._tag)
+
     def end(self) -> None:
-        """Kill the process and everything it started."""
+        """Kill the process and everything it started, and close its pipes. Only for the thread that uses the host."""
         self._channel.close()
         end_tree(self._process.pid, self._tag)
         self._process.wait()

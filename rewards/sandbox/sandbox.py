@@ -30,7 +30,7 @@ from rewards.sandbox.leases import work_base
 from rewards.sandbox.memory_files import SandboxFile
 from rewards.sandbox.settings import SandboxSettings, TierName
 from rewards.sandbox.tiers import Tier, describe, unavailable
-from rewards.sandbox.types import MIB, Limits, Outcome
+from rewards.sandbox.types import MIB, Job, Limits, Outcome
 
 _TRIES = 2
 _PAGE = 4096
@@ -110,23 +110,27 @@ class Sandbox:
         limits: Limits | None = None,
         total_wall_s: float | None = None,
     ) -> list[Outcome]:
-        """Compile once and run once per input, each in a fresh sandbox.
-
-        Args:
-            total_wall_s: wall time of all runs together (not of compiling); what it leaves no time for is a
-                "time_limit" too.
-        """
-        limits = limits or Limits()
+        """Compile once and run once per input, each in a fresh sandbox; see `Job` for the arguments."""
         code = source.encode(errors="surrogatepass") if isinstance(source, str) else source
+        return self.run_job(Job(language, code, tuple(stdins), limits or Limits(), total_wall_s))
+
+    @property
+    def has_same_python(self) -> bool:
+        """Always: the launcher is the interpreter below this virtual environment."""
+        return True
+
+    def run_job(self, job: Job) -> list[Outcome]:
+        """See `JobRunner`. Compiles once."""
+        limits, stdins, total_wall_s = job.limits, job.stdins, job.total_wall_s
         try:
-            toolchain = _PYTHON if language == "python" else find_toolchain(language)
+            toolchain = _PYTHON if job.language == "python" else find_toolchain(job.language)
         except MissingToolchain as error:
             return [unstarted("unsupported_language", str(error), self._tier_name)] * len(stdins)
         if toolchain is None:
             return [
-                unstarted("unsupported_language", f"unknown language {language!r}", self._tier_name)
+                unstarted("unsupported_language", f"unknown language {job.language!r}", self._tier_name)
             ] * len(stdins)
-        files: Sequence[SandboxFile] = [SandboxFile(toolchain.source_name, code)]
+        files: Sequence[SandboxFile] = [SandboxFile(toolchain.source_name, job.source)]
         if toolchain.compile:
             compiled = self._compile(toolchain, files, limits)
             if isinstance(compiled, Outcome):

@@ -1,8 +1,15 @@
-"""How a recipe configures the sandbox. Pydantic alone."""
+"""How a recipe configures the sandbox. Pydantic alone.
+
+params = { sandbox = { tier = "landlock" } }                                  # on this host
+params = { sandbox = { urls = ["http://sandbox-1:8080", "http://sandbox-2:8080"] } }    # on a pool of hosts
+"""
 
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
 
 from policies.settings import Settings
 
@@ -10,7 +17,7 @@ TierName = Literal["namespaces", "landlock", "unisolated"]
 
 
 class SandboxSettings(Settings):
-    """Safe by default: full isolation or an error."""
+    """Safe by default: full isolation on this host, or an error."""
 
     tier: Literal["auto", "namespaces", "landlock", "unisolated"] = "auto"
     """"auto" is "namespaces", or an error where the host refuses them. The weaker tiers hold only if named here."""
@@ -18,3 +25,32 @@ class SandboxSettings(Settings):
     """Keep a warm launcher between runs, and fork Python programs from it. False: a new launcher for every run."""
     cgroups: bool = True
     """Use cgroup limits where they are writable (started as root); else memory and tasks are watched by polling."""
+    urls: tuple[str, ...] = Field(default=(), max_length=4096)
+    """Hosts with SandboxFusion's `run_code` API, to which programs are sent instead. None: programs run here."""
+
+    @field_validator("urls")
+    @classmethod
+    def _are_http(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_checked_url(url) for url in urls)
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> SandboxSettings:
+        local = self.model_fields_set & {"tier", "zygote", "cgroups"}
+        if self.urls and local:
+            raise ValueError(
+                f"{', '.join(sorted(local))}: of no effect on the hosts that urls names; leave out"
+            )
+        if len(set(self.urls)) < len(self.urls):
+            raise ValueError("urls names a host twice")
+        return self
+
+
+def _checked_url(url: str) -> str:
+    """The address without a slash at its end. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r}: expected http://host:port or https://host:port")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError(f"{url!r}: expected no user, query or fragment in the address of a sandbox host")
+    _ = parts.port  # raises if it is no number
+    return url.rstrip("/")

@@ -1,9 +1,9 @@
-"""One warm sandbox per process and settings, for rewards: made at the first call, ended with the process.
+"""One sandbox per process and settings, for rewards: opened at the first call, closed with the process.
 
-    outcome = shared_sandbox(settings).run("python", source, stdin)
+    (outcome,) = shared_sandbox(settings).run_job(Job("python", source, (stdin,)))
 
-A reward host (`rewards.hosts.host`) counts children that a call leaves behind as faults; launchers are told to it
-as kept.
+A reward host (`rewards.hosts.host`) ends after a call that leaves child processes behind; launchers are registered
+as children that it keeps.
 """
 
 from __future__ import annotations
@@ -13,24 +13,35 @@ import os
 import threading
 
 from rewards.hosts.processes import keep
+from rewards.sandbox.remote import RemoteSandbox
 from rewards.sandbox.sandbox import Sandbox
 from rewards.sandbox.settings import SandboxSettings
+from rewards.sandbox.types import JobRunner
 
 _lock = threading.Lock()
-_sandboxes: dict[SandboxSettings, Sandbox] = {}
+_sandboxes: dict[SandboxSettings, JobRunner] = {}
 
 
-def shared_sandbox(settings: SandboxSettings | None = None) -> Sandbox:
-    """The sandbox of this process for these settings. Do not close it.
+def shared_sandbox(settings: SandboxSettings | None = None) -> JobRunner:
+    """The sandbox of this process for these settings: local, or a pool of hosts if they name some. Do not close it.
 
     Raises:
-        SandboxUnavailable: see `Sandbox.open`; tried again at the next call.
+        SandboxUnavailable: see `Sandbox.open` and `RemoteSandbox.open`; tried again at the next call.
     """
     settings = settings or SandboxSettings()
     with _lock:
         if settings not in _sandboxes:
-            _sandboxes[settings] = Sandbox.open(settings, on_launcher=keep)
+            _sandboxes[settings] = open_sandbox(settings)
         return _sandboxes[settings]
+
+
+def open_sandbox(settings: SandboxSettings) -> JobRunner:
+    """The one place that chooses the implementation; its launchers may outlive a call of a reward host.
+
+    Raises:
+        SandboxUnavailable: it cannot run a first program.
+    """
+    return RemoteSandbox.open(settings.urls) if settings.urls else Sandbox.open(settings, on_launcher=keep)
 
 
 def close_shared() -> None:

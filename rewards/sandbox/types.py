@@ -1,10 +1,15 @@
-"""What a sandboxed run is asked for and what it answers. Plain data; no process is started here."""
+"""What a sandbox is asked for (`Job`), what it answers (`Outcome`), and what a sandbox is (`JobRunner`).
+
+    (outcome,) = runner.run_job(Job("python", b"print(input()[::-1])", (b"abc",)))
+
+Plain data; no process is started here.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 Verdict = Literal[
     "ok",
@@ -64,3 +69,38 @@ class Outcome:
     max_rss_bytes: int
     tier: str
     """Name of the isolation it ran under, e.g. "namespaces"."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One program and the inputs that it is run on, each run in a fresh sandbox."""
+
+    language: str
+    """One of `LANGUAGES`."""
+    source: bytes
+    stdins: tuple[bytes, ...] = (b"",)
+    limits: Limits = field(default_factory=Limits)
+    total_wall_s: float | None = None
+    """Wall time of all runs together, without compiling; runs that it leaves no time for are a "time_limit" too."""
+    wait_s: float = 30.0
+    """How long the job may wait for a sandbox beyond the times that the limits give it: queues, network, failed hosts.
+    Only sandboxes that are shared with others have such waits."""
+
+
+class JobRunner(Protocol):
+    """A sandbox: the local one (`rewards.sandbox.sandbox`) or a pool of hosts (`rewards.sandbox.remote`).
+
+    An implementation never raises for what a program does. A verdict other than "sandbox_error" and
+    "unsupported_language" is a statement about the program, so a failure of the sandbox itself must be one of these.
+    Any thread may call it.
+    """
+
+    @property
+    def has_same_python(self) -> bool:
+        """True if Python programs run in this process's Python version, so that byte code may be sent."""
+
+    def run_job(self, job: Job) -> list[Outcome]:
+        """One outcome per input, in order."""
+
+    def close(self) -> None:
+        """End every run; later jobs are "sandbox_error"."""

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from rewards.config import AuditConfig, RewardConfig
 from rewards.errors import RewardLoadError
+from rewards.hosts.futures import joined
 from rewards.hosts.pool import HostPool, HostSpec
-from rewards.registry import BUILTINS, component_label, load_reward, own_seconds, runs_in_process
+from rewards.registry import BUILTINS, component_label, load_reward, own_seconds, runs_inline
 from rewards.rows import RewardRow
 from rewards.scoring.stats import AUDIT
 from rewards.signatures import RewardFunction, call_row
@@ -34,16 +35,41 @@ _SEVERITY: tuple[Verdict, ...] = ("ok", "abstain", "timeout", "error")
 _BUILTIN_MEMORY_BYTES = 4 << 30
 
 
-@dataclass
+class _Workers(Protocol):
+    """What computes one component: a `HostPool`, or `_Inline`."""
+
+    def submit(self, rows: Sequence[RewardRow]) -> Future[list[Score]]:
+        """Queue the rows behind those of earlier calls; one score per row."""
+
+    def close(self) -> None:
+        """End the workers."""
+
+
+class _Inline:
+    """Computes a reward in a thread of this process, call by call."""
+
+    def __init__(self, function: RewardFunction) -> None:
+        self._function = function
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reward-inline")
+
+    def submit(self, rows: Sequence[RewardRow]) -> Future[list[Score]]:
+        """See `_Workers`."""
+        return self._thread.submit(lambda: [call_row(self._function, row) for row in rows])
+
+    def close(self) -> None:
+        """Wait for the calls that are queued, then end the thread."""
+        self._thread.shutdown()
+
+
+@dataclass(frozen=True)
 class _Component:
     label: str
     config: RewardConfig
-    score: Callable[[Sequence[RewardRow]], list[Score]]
-    pool: HostPool | None
+    workers: _Workers
 
 
 class Scorer:
-    """Several rewards, loaded. Use from one thread.
+    """Several rewards, loaded. Any thread may submit; rows of several calls share the workers, in order of arrival.
 
     Args:
         rewards: components of the total.
@@ -90,46 +116,49 @@ class Scorer:
             self.close()
             raise
 
-    def score(self, groups: Sequence[SampleGroup], stage: str, step: int) -> list[ScoredGroup]:
-        """One `Score` per sample, same order. Never raises for what a reward does."""
+    def submit(self, groups: Sequence[SampleGroup], stage: str, step: int) -> Future[list[ScoredGroup]]:
+        """Start scoring, behind what was submitted before; see `score` for what the future holds."""
         rows = [
             _row(group, sample, number, stage, step)
             for number, group in enumerate(groups)
             for sample in group.samples
         ]
-        scores = self.score_rows(rows)
-        scored: list[ScoredGroup] = []
-        at = 0
-        for group in groups:
-            scored.append(ScoredGroup(group, tuple(scores[at : at + len(group.samples)])))
-            at += len(group.samples)
-        return scored
+        scores = self.submit_rows(rows)
+        return joined([scores], lambda: _by_group(groups, scores.result()))
+
+    def score(self, groups: Sequence[SampleGroup], stage: str, step: int) -> list[ScoredGroup]:
+        """One `Score` per sample, same order. Never raises for what a reward does."""
+        return self.submit(groups, stage, step).result()
+
+    def submit_rows(self, rows: Sequence[RewardRow]) -> Future[list[Score]]:
+        """The same for bare rows."""
+        components = self._components
+        if not components:
+            raise RuntimeError("Scorer.start() has not been called, or close() has")
+        columns = [_submit_column(component, rows, self._audit.share) for component in components]
+
+        def totals() -> list[Score]:
+            done = [column.result() for column in columns]
+            return [
+                _total([(c, column[at]) for c, column in zip(components, done, strict=True)])
+                for at in range(len(rows))
+            ]
+
+        return joined(columns, totals)
 
     def score_rows(self, rows: Sequence[RewardRow]) -> list[Score]:
-        """The same for bare rows."""
-        if not self._components:
-            raise RuntimeError("Scorer.start() has not been called, or close() has")
-        if not rows:
-            return []
-        with ThreadPoolExecutor(len(self._components)) as threads:
-            columns = list(threads.map(partial(_apply, rows=rows, share=self._audit.share), self._components))
-        return [
-            _total([(c, column[at]) for c, column in zip(self._components, columns, strict=True)])
-            for at in range(len(rows))
-        ]
+        """The same for bare rows, waited for."""
+        return self.submit_rows(rows).result()
 
     def close(self) -> None:
-        """End the processes. May be called twice."""
+        """End the processes; rows that are still being scored get an error. May be called twice."""
         components, self._components = self._components, []
         for component in components:
-            if component.pool is not None:
-                component.pool.close()
+            component.workers.close()
 
     def _component(self, label: str, config: RewardConfig) -> _Component:
-        if runs_in_process(config.name):
-            return _Component(
-                label, config, partial(_score_here, load_reward(config.name, config.params)), None
-            )
+        if runs_inline(config.name):
+            return _Component(label, config, _Inline(load_reward(config.name, config.params)))
         is_builtin = config.name in BUILTINS
         spec = HostSpec(
             name=config.name,
@@ -141,7 +170,7 @@ class Scorer:
         )
         pool = HostPool(spec, self._workers)
         pool.start()
-        return _Component(label, config, pool.score, pool)
+        return _Component(label, config, pool)
 
 
 def component_labels(rewards: Sequence[RewardConfig]) -> list[str]:
@@ -191,7 +220,9 @@ def is_audited(row: RewardRow, share: float) -> bool:
     return int.from_bytes(key[:6], "big") < share * 2**48
 
 
-def _apply(component: _Component, rows: Sequence[RewardRow], share: float) -> list[Score | None]:
+def _submit_column(
+    component: _Component, rows: Sequence[RewardRow], share: float
+) -> Future[list[Score | None]]:
     """The component's scores, None for rows it does not apply to."""
     chosen = [
         at
@@ -199,15 +230,24 @@ def _apply(component: _Component, rows: Sequence[RewardRow], share: float) -> li
         if applies(component.config, row.columns, row.step)
         and (component.label != AUDIT or is_audited(row, share))
     ]
-    column: list[Score | None] = [None] * len(rows)
-    if chosen:
-        for at, score in zip(chosen, component.score([rows[at] for at in chosen]), strict=True):
+    scores = component.workers.submit([rows[at] for at in chosen]) if chosen else joined([], list[Score])
+
+    def spread() -> list[Score | None]:
+        column: list[Score | None] = [None] * len(rows)
+        for at, score in zip(chosen, scores.result(), strict=True):
             column[at] = score
-    return column
+        return column
+
+    return joined([scores], spread)
 
 
-def _score_here(function: RewardFunction, rows: Sequence[RewardRow]) -> list[Score]:
-    return [call_row(function, row) for row in rows]
+def _by_group(groups: Sequence[SampleGroup], scores: Sequence[Score]) -> list[ScoredGroup]:
+    scored: list[ScoredGroup] = []
+    at = 0
+    for group in groups:
+        scored.append(ScoredGroup(group, tuple(scores[at : at + len(group.samples)])))
+        at += len(group.samples)
+    return scored
 
 
 def _total(parts: Sequence[tuple[_Component, Score | None]]) -> Score:

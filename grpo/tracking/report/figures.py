@@ -29,6 +29,7 @@ SHOWN_COLUMNS = (
     "verdict",
     "reason",
     "advantage",
+    "discarded",
     "finish_reason",
     "tokens",
     "mean_logprob",
@@ -132,6 +133,8 @@ def charts(rows: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]]
         chart("Groups and samples without signal", "share",
               lines(**{"zero variance": "group/zero_variance_share", "truncated": "length/truncated_share",
                        "no verdict": "reward/abstained_share"}), unit_range=True),
+        chart("Dynamic sampling", "groups per phase",
+              lines(discarded="sampling/discarded_groups", filled="sampling/filled_groups")),
         chart("Gradient norm", "before clipping", lines(norm="grad_norm")),
         chart("Seconds per phase", "s", times, stacked=True),
     ]  # fmt: skip

@@ -18,7 +18,7 @@ from grpo.common.errors import BrokenRun
 from grpo.tracking.jsonl import read_rows
 from grpo.tracking.report.figures import charts, compared, headline, samples, status
 from grpo.tracking.report.rewards import reward_lines
-from grpo.tracking.run_dir import write_atomic
+from policies.files import write_atomic
 
 
 def write_report(run_dir: Path, out: Path, notes: str = "") -> Path:

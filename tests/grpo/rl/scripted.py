@@ -12,6 +12,7 @@ import numpy as np
 from data_recipes.prompts.mixed_stream import MixedStream, Source
 from grpo.algorithm.types import StepReport, TrainGroup
 from grpo.config.rl import RlConfig
+from grpo.rl.evaluate import EvalResult
 from grpo.rl.loop import LoopState, PhaseRecord, train
 from grpo.rl.recorder import make_recorder
 from rewards.types import Score, ScoredGroup
@@ -93,7 +94,7 @@ class Learners:
     report: Callable[[int], dict[str, float]] = lambda step: dict(HEALTHY)
     trained: list[list[TrainGroup]] = field(default_factory=list)
     """Every mini-batch."""
-    saved: LoopState | None = None
+    checkpoints: list[LoopState] = field(default_factory=list)
 
     def begin_phase(self, groups: Sequence[TrainGroup], step: int, temperature: float) -> dict[str, float]:
         return {}
@@ -106,7 +107,7 @@ class Learners:
         return Publication(version, {})
 
     def save(self, state: LoopState) -> None:
-        self.saved = state
+        self.checkpoints.append(state)
 
 
 @dataclass
@@ -116,6 +117,7 @@ class Run:
     rollouts: Rollouts
     learners: Learners
     phases: list[PhaseRecord] = field(default_factory=list)
+    evals: list[EvalResult] = field(default_factory=list)
     end: LoopState | None = None
 
 
@@ -135,13 +137,17 @@ def run_loop(
     settings: dict[str, Any],
     *,
     prompts: int = 2,
+    held_out: int = 0,
     change: Callable[[Sample], Sample] = as_drawn,
     score: Callable[[Sample], Score] = by_seed,
     report: Callable[[int], dict[str, float]] = lambda step: dict(HEALTHY),
     start: LoopState = LoopState(),  # noqa: B008 - frozen
     run_dir: Path | None = None,
 ) -> Run:
-    """Train with scripted workers, over prompts p0, p1, …; with a `run_dir`, record and judge it as `grpo rl` does."""
+    """Train with scripted workers on prompts p0, p1, …, and evaluate on h0, h1, …
+
+    With a `run_dir`, the run is recorded and judged as `grpo rl` does.
+    """
     config = make_config(settings | ({"run_dir": run_dir} if run_dir else {}))
     run = Run(Rollouts(change), Learners(report))
     recorder = (
@@ -160,12 +166,12 @@ def run_loop(
         config=config,
         state=start,
         stream=MixedStream([Source(questions)], config.seed),
-        eval_prompts=[],
+        eval_prompts=[Prompt(f"h{i}", "q", (1,), "1") for i in range(held_out)],
         rollouts=run.rollouts,
         rewards=Rewards(score),
         learners=run.learners,
         stop_token_ids=(),
         on_phase=on_phase,
-        on_eval=lambda result, scored: None,
+        on_eval=lambda result, scored: run.evals.append(result),
     )
     return run

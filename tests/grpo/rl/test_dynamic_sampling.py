@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grpo.common.errors import GuardTripped
-from grpo.rl.loop import PhaseRecord
+from grpo.rl.loop import LoopState, PhaseRecord
 from grpo.tracking.metrics import describe
 from rewards.types import Score, ScoredGroup
 from rollout.types import Sample
@@ -140,8 +140,8 @@ def test_a_run_goes_on_behind_what_it_has_drawn(rounds: int, stop: int) -> None:
     """Stopped after `stop` phases and resumed, it draws, discards and trains the same as in one piece."""
     whole = run(rounds=rounds)
     first = run(rounds=rounds, settings={"steps": stop})
-    assert first.learners.saved is not None
-    state = type(first.learners.saved)(step=stop, **first.learners.saved.extra())
+    (saved,) = first.learners.checkpoints
+    state = LoopState(step=saved.step, **saved.extra())
     assert state.cursor == sum(len(drawn(first, phase)) for phase in first.phases)
     rest = run(rounds=rounds, start=state)
     assert [c.id for c in (*first.rollouts.chunks, *rest.rollouts.chunks)] == [
@@ -176,7 +176,8 @@ def test_samples_on_disk_hold_what_was_discarded_marked(tmp_path: Path) -> None:
 
 
 def test_the_live_line_says_what_was_discarded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = run(run_dir=tmp_path)
+    outcome = run(tuple(f"p{i}" for i in range(7)), rounds=3, settings={"steps": 6}, run_dir=tmp_path)
+    assert any(phase.metrics["sampling/filled_groups"] for phase in outcome.phases)
     lines = [line for line in capsys.readouterr().out.splitlines() if "reward" in line]
     for line, phase in zip(lines, outcome.phases, strict=True):
         metrics = phase.metrics
@@ -184,6 +185,8 @@ def test_the_live_line_says_what_was_discarded(tmp_path: Path, capsys: pytest.Ca
             f"discarded {metrics['sampling/discarded_groups']:.0f} groups in {metrics['sampling/rounds']:.0f}"
         )
         assert (text in line) == bool(phase.discarded)
+        filled = metrics["sampling/filled_groups"]
+        assert (f"filled with {filled:.0f} groups without variance" in line) == bool(filled)
 
 
 def test_guards_judge_what_was_discarded(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_run_ends_with_its_steps_or_its_tokens(budget: int | None, steps: int)
     assert isinstance(run.end, LoopState)
     assert (run.end.step, run.end.tokens) == (steps, 36 * steps)
     assert [phase.end.tokens for phase in run.phases] == [36 * (i + 1) for i in range(steps)]
-    assert run.learners.saved == run.end
+    assert run.learners.checkpoints[-1] == run.end
 
 
 @pytest.mark.parametrize("mini_batches", [1, 2])
@@ -37,3 +37,25 @@ def test_samples_of_a_phase_are_as_old_as_its_updates(mini_batches: int) -> None
     run = run_loop({"steps": 4, "algorithm": {"mini_batches": mini_batches}})
     assert {phase.metrics["rollout/staleness_max"] for phase in run.phases} == {mini_batches}
     assert run.rollouts.versions == list(range(0, 5, mini_batches))
+
+
+@pytest.mark.parametrize("mini_batches", [1, 2])
+def test_checkpoints_come_with_the_phases_and_at_the_end(mini_batches: int) -> None:
+    run = run_loop(
+        {
+            "steps": 5 * mini_batches,
+            "checkpoint": {"every_phases": 2},
+            "algorithm": {"mini_batches": mini_batches},
+        }
+    )
+    assert [state.step for state in run.learners.checkpoints] == [k * mini_batches for k in (2, 4, 5)]
+
+
+def test_evaluations_come_before_the_first_update_at_the_period_and_at_the_end() -> None:
+    settings = {"steps": 5, "eval": {"every_steps": 2, "samples": 3}}
+    run = run_loop(settings, held_out=2)
+    assert [(e.step, e.n_problems, e.k) for e in run.evals] == [(step, 2, 3) for step in (0, 2, 4, 5)]
+    asked = [c for c in run.rollouts.chunks if c.id.startswith("eval/")]
+    assert [(c.id, c.policy_version) for c in asked] == [(f"eval/{step}/0", step) for step in (0, 2, 4, 5)]
+    resumed = run_loop(settings, held_out=2, start=LoopState(step=4))
+    assert [e.step for e in resumed.evals] == [5]

@@ -220,8 +220,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     path = SampleWriter(tmp_path, resume_step=0).write(1, [scored_group()], {})
     before = path.read_bytes()
 
-    def full(table: object, file: object, **_: object) -> None:
-        file.write(b"half")  # type: ignore[attr-defined]
+    def full(table: object, file: Path, **_: object) -> None:
+        file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)

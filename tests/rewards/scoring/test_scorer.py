@@ -149,7 +149,8 @@ def test_labels_are_unique():
 
 def test_worker_is_a_plain_class():
     worker = RewardWorker([RewardConfig(name="format")])
-    assert worker.score([_group(GOOD)], "rl", 0)[0].scores[0].total == 1.0
+    tickets = [worker.submit([_group(text)], "rl", 0) for text in (GOOD, "x")]
+    assert [worker.take(ticket)[0].scores[0].total for ticket in tickets] == [1.0, 0.0]
     worker.close()
 
 
