@@ -1,8 +1,8 @@
-"""What an idle engine need not hold."""
+"""Memory that an idle engine gives back."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any  # of vLLM's worker
 
 from rollout import memory
 
@@ -13,10 +13,10 @@ class IdleMemory:
     model_runner: Any
 
     def release_memory(self) -> None:
-        """On a CPU, let go of keys and values, which no later chunk reads, and of the allocator's free pages.
+        """Free, on a CPU, keys and values, which no later chunk reads, and the allocator's free pages.
 
-        vLLM fills the whole cache when it starts: kv_cache_gib would be resident from then on, used or not, while the
-        learner needs memory for its update.
+        vLLM writes to the whole cache when it starts: all of kv_cache_gib would stay resident, used or not, while the
+        learner needs the memory for its update.
         """
         if self.model_runner.device.type == "cpu":
             memory.forget(self.model_runner.kv_caches)

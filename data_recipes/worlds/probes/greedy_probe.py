@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from policies.logprobs import causal_lm, hidden_states
+from policies.logprobs import hidden_states
+from policies.model import causal_lm
 from policies.packing import PackedSequences, pack_documents
 from policies.tokenizer import Tokenizer
 
@@ -42,7 +42,7 @@ def greedy_accuracy(model: nn.Module, probe: GreedyProbe) -> float:
     """Share of the replies whose every judged token is the likeliest."""
     with torch.no_grad():
         states = hidden_states(model, probe.packed).index_select(0, probe.packed.predict_index)
-        head: Any = causal_lm(model).get_output_embeddings()
+        head = causal_lm(model).get_output_embeddings()
         chosen = (states @ head.weight.T).argmax(-1)
     slips = (probe.judged & (chosen != probe.packed.target_ids)).float()
     per_reply = slips.new_zeros(probe.packed.sample_count).index_add_(0, probe.packed.sample_ids, slips)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from data_recipes.worlds.r1.probe import ProbeReply
-from policies.logprobs import causal_lm, hidden_states
+from policies.logprobs import hidden_states
+from policies.model import causal_lm
 from policies.packing import PackedSequences, pack_documents
 from policies.tokenizer import Tokenizer
 
@@ -63,7 +63,7 @@ def reply_probability(model: nn.Module, probe: ReplyProbe) -> float:
     """Mean over replies of their probability."""
     with torch.no_grad():
         states = hidden_states(model, probe.packed).index_select(0, probe.packed.predict_index)
-        head: Any = causal_lm(model).get_output_embeddings()
+        head = causal_lm(model).get_output_embeddings()
         logprobs = (states @ head.weight.T).log_softmax(-1)
     outside = torch.tensor(float("-inf"))
     total = torch.where(probe.right, logprobs, outside).logsumexp(-1)

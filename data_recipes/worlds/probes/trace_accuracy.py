@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,8 @@ from torch import Tensor, nn
 from data_recipes.templates import R1_ZERO
 from data_recipes.worlds.chain.corpus import reply_in_steps
 from data_recipes.worlds.chain.problems import OPERATORS, Split, question, random_problem
-from policies.logprobs import causal_lm, hidden_states
+from policies.logprobs import hidden_states
+from policies.model import causal_lm
 from policies.packing import PackedSequences, pack_documents
 from policies.tokenizer import Tokenizer
 
@@ -77,7 +77,7 @@ def trace_accuracy(model: nn.Module, probe: TraceProbe) -> float:
     """Mean over problems of the probability that a step-by-step reply is right in every token."""
     with torch.no_grad():
         states = hidden_states(model, probe.packed).index_select(0, probe.packed.predict_index)
-        head: Any = causal_lm(model).get_output_embeddings()
+        head = causal_lm(model).get_output_embeddings()
         logprobs = (states @ head.weight.T).log_softmax(-1)
     chosen = logprobs.gather(1, probe.packed.target_ids[:, None])[:, 0]
     no_operator = torch.log1p(-logprobs[:, probe.operators].exp().sum(-1).clamp(max=1 - 1e-6))
