@@ -39,7 +39,7 @@ class PolicySize:
     """Parameters of the embedding if it is not tied to the head: they are looked up, not multiplied."""
 
     def read(self, tokens: float) -> float:
-        """Return the expected parameters that a forward of `tokens` tokens reads, without the experts that none chose."""
+        """Return the expected parameters that a forward of `tokens` tokens reads: of experts only the chosen ones."""
         body = self.total - self.routed - self.lookup
         if not self.experts:
             return body

@@ -82,7 +82,7 @@ def read_examples(
         counts: to add to; None: new ones.
 
     Raises:
-        DataError: no source, or with bad_rows = "error" rows that cannot be used: names file, line and mend.
+        DataError: there is no source, or with bad_rows = "error" a row cannot be used; the message names file and line.
     """
     counts = ReadCounts() if counts is None else counts
     bad = BadRows()
@@ -102,7 +102,7 @@ def read_examples(
             counts.too_long += len(made) - len(fitting)
             examples += fitting
     bad.settle(config.bad_rows, config.source)
-    counts.bad_rows += bad.told
+    counts.bad_rows += bad.problems
     return examples, counts
 
 
@@ -169,7 +169,7 @@ class _Encoder:
             reply = pattern.sub(text, reply)
         reply = without_opened_think(prompt, reply)
         if not reply.strip():
-            raise DataError(f"{where}: nothing is left of the completion; delete the row or mend replace")
+            raise DataError(f"{where}: nothing is left of the completion; delete the row or fix replace")
         if not prompt_ids:
             raise DataError(
                 f"{where}: the prompt has no tokens: nothing would predict the completion's first"

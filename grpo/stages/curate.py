@@ -189,7 +189,7 @@ def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
                             f"{where}: {name} = {row.get(name)!r}; expected text (fields names other columns)"
                         )
                     texts.append(row[name])
-    bad.settle("error", "", mend="")  # a question that is not read would be let pass
+    bad.settle("error", "", hint="")  # a question that is not read would be let pass
     if not texts:
         raise DataError(
             f"{', '.join(h.source for h in config.decontaminate)}: no rows; nothing would be held against them"
