@@ -110,7 +110,7 @@ class TreeMemory:
 
 
 def _title(process: psutil.Process) -> str:
-    """What a process is, without the folders it was started from: "ray::LearnerWorker", "python -m grpo.cli"."""
+    """What a process is, without the folders it was started from: "ray::RankWorker", "python -m grpo.cli"."""
     words = [Path(word).name if word.startswith("/") else word for word in process.cmdline()[:3]]
     return " ".join("…" if len(word) > 40 else word for word in words) or process.name()
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from grpo.tracking.sample_row import SampleRow
 from rewards.config import AuditConfig
 from rewards.scoring.monitor import Episode, history
 from rewards.scoring.stats import AUDIT, phase_figures
@@ -244,9 +245,7 @@ def real(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
     """What is said of real runs, from their sample files."""
     import json
 
-    import pyarrow.parquet as pq
-
-    from grpo.tracking.samples import component_columns, sample_files
+    from grpo.tracking.samples import read_samples, sample_files
     from rewards.config import RewardConfig
     from rewards.scoring.scorer import component_labels, component_weights
 
@@ -257,8 +256,8 @@ def real(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
         weights, names = component_weights(rewards), component_labels(rewards)
         size, rows = config["algorithm"]["group_size"], []
         for step, path in sample_files(run / "samples"):
-            table = pq.read_table(path).to_pylist()
-            kept = [name for name in component_columns(list(table[0])) if name in names]
+            table = list(read_samples(path))
+            kept = [name for name in table[0].components if name in names]
             groups = [_group(table[at : at + size], kept) for at in range(0, len(table), size)]
             rows.append(phase_figures(groups, weights, "accuracy") | {"step": float(step)})
         found = history(rows, names, AuditConfig(), config["eval"]["correct"], WINDOW)
@@ -270,11 +269,11 @@ def real(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
     return told
 
 
-def _group(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> ScoredGroup:
+def _group(rows: Sequence[SampleRow], names: Sequence[str]) -> ScoredGroup:
     samples = tuple(
-        Sample(r["prompt_id"], r["index"], np.empty(r["tokens"], np.int32), np.empty(0, np.float32), "",
-               r["finish_reason"], 0, 0, 0)
+        Sample(r.prompt_id, r.index, np.empty(r.tokens, np.int32), np.empty(0, np.float32), "",
+               r.finish_reason, 0, 0, 0)
         for r in rows
     )  # fmt: skip
-    scores = tuple(Score(r["total"], {n: r[n] for n in names}, r["verdict"]) for r in rows)
-    return ScoredGroup(SampleGroup(Prompt(rows[0]["prompt_id"], "", (), None), samples), scores)
+    scores = tuple(Score(r.total, {n: r.components[n] for n in names}, r.verdict) for r in rows)
+    return ScoredGroup(SampleGroup(Prompt(rows[0].prompt_id, "", (), None), samples), scores)

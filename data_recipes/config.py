@@ -19,7 +19,8 @@ from data_recipes.procedural import PROCEDURAL, PROCEDURAL_SPLITS
 from policies.settings import Settings
 
 FILE_ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
-"""A source with one of these endings is a local file; the ending determines its format."""
+"""A source with one of these endings is a local file; the ending determines its format. A source that ends with / is a
+folder, whose files with these endings are read in the order of their names."""
 GYM_PREFIX = "reasoning-gym:"
 
 BadRowsMode = Literal["error", "skip"]
@@ -32,7 +33,7 @@ def source_kind(source: str) -> SourceKind:
         return "procedural"
     if source.startswith(GYM_PREFIX):
         return "gym"
-    return "file" if source.endswith(FILE_ENDINGS) else "hub"
+    return "file" if source.endswith((*FILE_ENDINGS, "/")) else "hub"
 
 
 class DatasetConfig(Settings):
@@ -40,7 +41,7 @@ class DatasetConfig(Settings):
 
     source: str = Field(min_length=1)
     """A procedural source ("chain", "r1-world": data_recipes/procedural.py), "reasoning-gym:<task>", a .jsonl,
-    .jsonl.gz or .parquet file, or a hub name."""
+    .jsonl.gz or .parquet file, a folder of such files ("runs/demo/samples/", with the / at its end), or a hub name."""
     subset: str | None = None
     """Config name on the hub, e.g. "main" of openai/gsm8k."""
     split: str | None = None

@@ -1,4 +1,7 @@
-"""Give memory back to the system: what the allocator has free, and what a tensor need not remember."""
+"""Gives memory back to the system: what the allocator has free, and what a tensor need not remember.
+
+Engine and learner take turns on one machine; whichever has its turn needs the pages that the other no longer uses.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,25 @@ import mmap
 import sys
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 _DONTNEED = 4
 """MADV_DONTNEED of Linux, the same on every architecture."""
+
+
+def release(device: torch.device, unused: Iterable[Tensor] = ()) -> None:
+    """Return the allocator's free pages, and those of tensors whose values nobody reads again.
+
+    On a device nothing happens: it is not the host's memory that is short there.
+
+    Args:
+        device: where engine or learner computes.
+        unused: on that device; see `forget`.
+    """
+    if device.type == "cpu":
+        forget(unused)
+        trim()
 
 
 def trim() -> None:

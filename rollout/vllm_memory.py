@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any  # of vLLM's worker
 
-from rollout import memory
+from rollout.memory import release
 
 
 class IdleMemory:
     """Mixed into vLLM's worker class (`worker_extension_cls`); `model_runner` is the worker's."""
 
     model_runner: Any
+    """vLLM's, which has no types."""
 
     def release_memory(self) -> None:
         """Free, on a CPU, keys and values, which no later chunk reads, and the allocator's free pages.
@@ -18,6 +19,4 @@ class IdleMemory:
         vLLM writes to the whole cache when it starts: all of kv_cache_gib would stay resident, used or not, while the
         learner needs the memory for its update.
         """
-        if self.model_runner.device.type == "cpu":
-            memory.forget(self.model_runner.kv_caches)
-            memory.trim()
+        release(self.model_runner.device, unused=self.model_runner.kv_caches)

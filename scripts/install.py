@@ -32,7 +32,7 @@ LOG = VENV / "install.log"
 STAMP = VENV / "installed.json"
 
 OLDEST, NEWEST = (3, 11), (3, 14)
-"""What torch 2.13 and vLLM 0.32 have wheels for."""
+"""What the locks hold wheels for (PYTHONS in scripts/lock.py)."""
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 NEEDED_GB = {"cpu": 5, "cuda": 16}
 """Installed size plus the largest wheel being unpacked, rounded up."""
@@ -274,12 +274,12 @@ def pip_check(left_out: set[str]) -> None:
 
 
 def excerpt(lock: Path, name: str) -> Path:
-    """A requirements file with the lines of one package of `lock`."""
-    match = re.search(rf"^{name}==.*(?:\n[ \t].*)*", lock.read_text("utf-8"), re.MULTILINE)
-    if match is None:
+    """A requirements file with the lines of one package of `lock`: several, with markers, if Pythons differ in it."""
+    blocks = re.findall(rf"^{name}==.*(?:\n[ \t].*)*", lock.read_text("utf-8"), re.MULTILINE)
+    if not blocks:
         raise InstallError(f"{lock} does not lock {name}; `make lock`")
     target = VENV / f"{name}.txt"
-    target.write_text(match[0] + "\n", encoding="utf-8")
+    target.write_text("\n".join(blocks) + "\n", encoding="utf-8")
     return target
 
 

@@ -22,9 +22,10 @@ CONFINED = {
         "rollout/actor.py",
         "rewards/scoring/actor.py",
         "grpo/cluster/actor.py",
-        "grpo/cluster/placement.py",
         "grpo/cluster/handles.py",
+        "grpo/cluster/ranks.py",
         "grpo/cluster/ray_session.py",
+        "grpo/cluster/rl_cluster.py",
         "grpo/tools/submit.py",
     },
     "vllm": {
@@ -66,7 +67,12 @@ FLOORS = (
 )
 """The folders of `grpo/`, lowest first ("": cli.py); a folder may import itself and those on lower floors."""
 MAX_LINES = 400
-MATHS = ("grpo/algorithm/advantages.py", "grpo/algorithm/kl.py", "grpo/algorithm/losses.py")
+MATHS = tuple(
+    f"grpo/algorithm/{stem}.py"
+    for stem in (
+        "advantages", "aggregations", "importance", "kl", "losses", "policy_losses", "ratios", "segments"
+    )
+)  # fmt: skip
 MATHS_MAY_IMPORT = {"torch", "numpy", "grpo"} | set(sys.stdlib_module_names)
 
 

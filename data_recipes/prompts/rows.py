@@ -10,6 +10,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,7 +48,28 @@ def read_rows(
                 "rename or convert the file"
             )
         return _hub(config)
-    path = Path(config.source)
+    if config.source.endswith("/"):
+        return chain.from_iterable(_file(path, on_bad) for path in _files_of(Path(config.source)))
+    return _file(Path(config.source), on_bad)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Find the files of a folder that can be read, by name; hidden ones are being written.
+
+    Raises:
+        DataError: there is none.
+    """
+    entries = folder.iterdir() if folder.is_dir() else ()
+    found = sorted(p for p in entries if p.name.endswith(FILE_ENDINGS) and not p.name.startswith("."))
+    if not found:
+        raise DataError(
+            f"{folder}/: no folder with files of these endings: {', '.join(FILE_ENDINGS)}; give a path from the "
+            "directory that the command runs in"
+        )
+    return found
+
+
+def _file(path: Path, on_bad: Callable[[DataError], None] | None) -> Iterator[tuple[str, Row]]:
     if not path.is_file():
         raise DataError(f"{path}: no such file; give a path from the directory that the command runs in")
     return _parquet(path, on_bad) if path.suffix == ".parquet" else _jsonl(path, on_bad)
@@ -93,9 +115,7 @@ def _parse(path: Path, number: int, line: bytes) -> Row:
         # Without the line end; otherwise the error of a truncated line would name column 1 of the next line.
         row = json.loads(line.decode("utf-8").rstrip("\r\n"))
         if b"\\u" in line:
-            json.dumps(
-                row, ensure_ascii=False
-            ).encode()  # raises on half of a surrogate pair, which is not text
+            json.dumps(row, ensure_ascii=False).encode()  # raises on half of a surrogate pair
     except UnicodeEncodeError as error:
         raise DataError(
             f"{where}: {error.object[error.start]!a} is half of a character (a surrogate without its other half); "

@@ -27,7 +27,7 @@ class SftSource(Settings):
     """A data set and how its rows become training examples; read by `data_recipes.sft.examples.read_examples`."""
 
     source: str = Field(min_length=1)
-    """A .jsonl, .jsonl.gz or .parquet file, or a hub name."""
+    """A .jsonl, .jsonl.gz or .parquet file, a folder of such files (with a / at its end), or a hub name."""
     subset: str | None = None
     """Config name on the hub, e.g. "main" of openai/gsm8k."""
     split: str | None = None

@@ -16,14 +16,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from grpo.algorithm.advantages import Scale, group_advantages, has_spread
+from grpo.algorithm.advantages import AdvantageEstimator, group_advantages, has_spread
 from grpo.algorithm.packing_plan import balance, best_fit
 from grpo.algorithm.types import Denominators, TrainGroup, TrainSample
+from grpo.config.algorithm import ZeroVariance
 from rewards.types import ScoredGroup
 
 
 def to_train_groups(
-    scored: Sequence[ScoredGroup], advantage: Scale, zero_variance: str
+    scored: Sequence[ScoredGroup], advantage: AdvantageEstimator, zero_variance: ZeroVariance
 ) -> tuple[list[TrainGroup], dict[str, float]]:
     """Groups with advantages, and counts of what was left out.
 
@@ -32,8 +33,8 @@ def to_train_groups(
 
     Args:
         scored: the groups of a phase.
-        advantage: `AlgorithmConfig.advantage`.
-        zero_variance: "keep" or "drop".
+        advantage: the function behind algorithm.advantage.
+        zero_variance: of the recipe.
 
     Returns:
         Groups in the given order; counts train/groups, train/samples, train/abstained (samples without a
@@ -41,7 +42,7 @@ def to_train_groups(
     """
     groups: list[TrainGroup] = []
     counts = dict.fromkeys(("groups", "samples", "abstained", "small_groups", "zero_variance_groups"), 0)
-    for place, item in enumerate(scored):
+    for index, item in enumerate(scored):
         kept = [
             (s, c.total) for s, c in zip(item.group.samples, item.scores, strict=True) if c.total is not None
         ]
@@ -58,7 +59,7 @@ def to_train_groups(
             TrainSample(s.token_ids, s.logprobs, float(a), s.prompt_id, s.index)
             for (s, _), a in zip(kept, advantages, strict=True)
         )
-        groups.append(TrainGroup(np.asarray(item.group.prompt.token_ids, dtype=np.int32), samples, place))
+        groups.append(TrainGroup(np.asarray(item.group.prompt.token_ids, dtype=np.int32), samples, index))
         counts["groups"] += 1
         counts["samples"] += len(samples)
     return groups, {f"train/{name}": float(count) for name, count in counts.items()}
@@ -78,10 +79,10 @@ def phase_mini_batches(
         M mini-batches (empty ones where there are fewer samples); each keeps the order of groups and
         samples, and holds every group of which it has a sample.
     """
-    places = [(g, s) for g, group in enumerate(groups) for s in range(len(group.samples))]
-    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed))).permutation(len(places))
+    indices = [(g, s) for g, group in enumerate(groups) for s in range(len(group.samples))]
+    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed))).permutation(len(indices))
     parts = np.array_split(order, mini_batches)
-    return [_select(groups, [places[i] for i in sorted(part.tolist())]) for part in parts]
+    return [_select(groups, [indices[i] for i in sorted(part.tolist())]) for part in parts]
 
 
 def denominators(mini_batch: Sequence[TrainGroup], fixed_length: int | None) -> Denominators:
@@ -90,18 +91,18 @@ def denominators(mini_batch: Sequence[TrainGroup], fixed_length: int | None) -> 
     return Denominators(len(samples), sum(len(s.token_ids) for s in samples), fixed_length)
 
 
-def split_by_rank(mini_batch: Sequence[TrainGroup], world: int) -> list[list[TrainGroup]]:
+def split_by_rank(mini_batch: Sequence[TrainGroup], world_size: int) -> list[list[TrainGroup]]:
     """Share a mini-batch among ranks so that their packed tokens are about equal.
 
     Groups go, largest first, to the rank with the least; one that is larger than half a rank's share is cut
     into pieces of consecutive samples, at the price of its prompt for each.
     """
-    if world == 1:
+    if world_size == 1:
         return [list(mini_batch)]
-    share = sum(packed_tokens(g) for g in mini_batch) / world
+    share = sum(packed_tokens(g) for g in mini_batch) / world_size
     pieces = [p for g, group in enumerate(mini_batch) for p in _pieces(g, group, max(1, int(share / 2)))]
-    plan = balance([p.tokens for p in pieces], world)
-    return [_select(mini_batch, _places([pieces[i] for i in chosen])) for chosen in plan]
+    plan = balance([p.tokens for p in pieces], world_size)
+    return [_select(mini_batch, _indices([pieces[i] for i in chosen])) for chosen in plan]
 
 
 def micro_batches(groups: Sequence[TrainGroup], budget: int) -> list[list[TrainGroup]]:
@@ -112,7 +113,7 @@ def micro_batches(groups: Sequence[TrainGroup], budget: int) -> list[list[TrainG
     """
     pieces = [p for g, group in enumerate(groups) for p in _pieces(g, group, budget)]
     plan = best_fit([p.tokens for p in pieces], budget)
-    return [_select(groups, _places([pieces[i] for i in chosen])) for chosen in plan]
+    return [_select(groups, _indices([pieces[i] for i in chosen])) for chosen in plan]
 
 
 def packed_tokens(group: TrainGroup) -> int:
@@ -142,13 +143,13 @@ def _pieces(number: int, group: TrainGroup, limit: int) -> list[_Piece]:
     return pieces
 
 
-def _places(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
+def _indices(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
     return sorted((p.group, s) for p in pieces for s in p.samples)
 
 
-def _select(groups: Sequence[TrainGroup], places: Sequence[tuple[int, int]]) -> list[TrainGroup]:
-    """The (group, sample) places, sorted, as groups again."""
+def _select(groups: Sequence[TrainGroup], indices: Sequence[tuple[int, int]]) -> list[TrainGroup]:
+    """The samples at these (group, sample) indices, which are sorted, as groups again."""
     chosen: dict[int, list[TrainSample]] = {}
-    for g, s in places:
+    for g, s in indices:
         chosen.setdefault(g, []).append(groups[g].samples[s])
     return [replace(groups[g], samples=tuple(samples)) for g, samples in chosen.items()]

@@ -57,3 +57,16 @@ def value_at(step: int, initial: float, changes: Sequence[ScheduleStep]) -> floa
 def is_reference_refresh(step: int, every: int) -> bool:
     """True if π_ref ← π_θ is due after `step` updates (R1: every 400); `every` = 0 means never."""
     return every > 0 and step > 0 and step % every == 0
+
+
+def is_due(step: int, every: int, *, is_last: bool, updates: int = 1) -> bool:
+    """True if something that is done every `every` updates is due after `step` of them.
+
+    Args:
+        step: updates done.
+        every: period in updates; 0 means at the end alone.
+        is_last: the run ends here; then everything is due once more.
+        updates: how many of `step` are new since the last question, ≥ 1. A phase of M updates asks once, and what fell
+            due inside it is due at its end.
+    """
+    return is_last or (every > 0 and step // every > (step - updates) // every)

@@ -1,4 +1,4 @@
-"""The actors as the loop sees them: `grpo.rl.loop`'s Rollouts, Rewards and Learners, over Ray.
+"""The rollout and reward workers as the loop sees them: `grpo.rl.loop`'s Rollouts and Rewards, over Ray.
 
 Weights never pass through here: a handle moves token ids, scores and references.
 """
@@ -7,87 +7,62 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import ray
 
-from grpo.algorithm.types import StepReport, TrainGroup
-from grpo.cluster.ray_session import LEARNER_TIMEOUT_S, end_ranks, get
+from grpo.cluster.ray_session import Reference, get
 from grpo.common.errors import RunError
-from grpo.config.rl import RlConfig
-from grpo.rl.loop import LoopState
+from rewards.config import AuditConfig, RewardConfig
+from rewards.scoring.actor import RewardWorker
 from rewards.types import ScoredGroup
 from rollout.actor import RayWorkers
 from rollout.dispatch import Dispatcher
+from rollout.ledger import LedgerRow
 from rollout.publication import Publication
 from rollout.types import RolloutChunk, SampleGroup
 
 REWARD_TIMEOUT_S = 7200.0
 """Longest scoring of a phase; each call inside has the deadline of its recipe, so this one never bites first."""
+CLOSE_TIMEOUT_S = 20.0
+"""Longest wait for the reward processes to end before the actor is killed."""
 
 
 class RewardHandle:
     """The reward worker, seen from the loop (`grpo.rl.loop.Rewards`)."""
 
     def __init__(self, worker: Any) -> None:
+        """Take a `RewardWorker` on Ray, of which Ray gives no attribute a type."""
         self._worker = worker
 
-    def submit(self, groups: Sequence[SampleGroup], stage: str, step: int) -> Any:
-        """Start scoring; returns a ticket."""
-        return self._worker.score.remote(groups, stage, step)
+    @classmethod
+    def start(
+        cls, rewards: Sequence[RewardConfig], workers: int, audit: AuditConfig | None = None
+    ) -> RewardHandle:
+        """Start the actor, without waiting for it.
 
-    def collect(self, tickets: Sequence[Any]) -> list[ScoredGroup]:
-        """The scored groups of all tickets. Each row has a deadline of its own inside the worker."""
+        Args:
+            rewards: components of the total; paths absolute.
+            workers: processes per reward.
+            audit: the second verifier.
+        """
+        remote: Any = ray.remote(RewardWorker).options(num_cpus=0)
+        return cls(remote.remote(rewards, workers, audit=audit))
+
+    def submit(self, groups: Sequence[SampleGroup], stage: str, step: int) -> Reference:
+        """Start scoring; returns a ticket."""
+        ticket: Reference = self._worker.score.remote(groups, stage, step)
+        return ticket
+
+    def collect(self, tickets: Sequence[Reference]) -> list[ScoredGroup]:
+        """Return the scored groups of all tickets. Each row has a deadline of its own inside the worker."""
         return [scored for groups in get(tickets, "reward worker", REWARD_TIMEOUT_S) for scored in groups]
 
     def close(self) -> None:
         """End the reward processes, then the actor."""
         with suppress(RunError):
-            get([self._worker.close.remote()], "reward worker", 20.0)
+            get([self._worker.close.remote()], "reward worker", CLOSE_TIMEOUT_S)
         ray.kill(self._worker)
-
-
-class LearnerGroup:
-    """All learner ranks, seen from the loop (`grpo.rl.loop.Learners`): the same call on each, rank 0's answer."""
-
-    def __init__(self, ranks: Sequence[Any], config: RlConfig) -> None:
-        self._ranks = list(ranks)
-        self._root = str((config.run_dir / "checkpoints").absolute())
-        self._keep = config.checkpoint.keep
-
-    def begin_phase(self, groups: Sequence[TrainGroup], step: int, temperature: float) -> dict[str, float]:
-        """Old and reference log-probs of the phase; see `Learner.begin_phase`."""
-        shared = ray.put(list(groups))
-        return self._all(
-            [r.begin_phase.remote(shared, step, temperature) for r in self._ranks], "begin_phase"
-        )
-
-    def update(self, mini_batch: Sequence[TrainGroup], step: int, max_tokens: int) -> StepReport:
-        """One optimizer update; see `Learner.update`."""
-        shared = ray.put(list(mini_batch))
-        return self._all([r.update.remote(shared, step, max_tokens) for r in self._ranks], "update")
-
-    def publish(self, version: int) -> Publication:
-        """Weights of this version, by rank 0."""
-        return self._all([self._ranks[0].publish.remote(version)], "publish")
-
-    def save(self, state: LoopState) -> None:
-        """Checkpoint, by rank 0."""
-        self._all([self._ranks[0].save.remote(self._root, state.step, state.extra(), self._keep)], "save")
-
-    def export(self, folder: Path) -> None:
-        """Write the policy for transformers and vLLM, by rank 0."""
-        self._all([self._ranks[0].export.remote(str(folder.absolute()))], "export")
-
-    def close(self) -> None:
-        """Remove published weights, end the ranks."""
-        end_ranks(self._ranks)
-
-    @staticmethod
-    def _all(references: Sequence[Any], what: str) -> Any:
-        return get(references, f"learner {what}", LEARNER_TIMEOUT_S)[0]
 
 
 class RolloutHandle:
@@ -115,12 +90,12 @@ class RolloutHandle:
 
     @property
     def restarts(self) -> int:
-        """How many workers had to be started anew."""
+        """Count the workers that had to be started anew."""
         return self._dispatcher.restarts
 
-    def ledger_rows(self) -> list[dict[str, Any]]:
-        """Every attempt at every chunk so far."""
-        return [asdict(row) for row in self._dispatcher.ledger.rows()]
+    def ledger_rows(self) -> list[LedgerRow]:
+        """Return every attempt at every chunk so far."""
+        return self._dispatcher.ledger.rows()
 
     def close(self) -> None:
         """End the workers."""

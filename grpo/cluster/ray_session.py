@@ -1,16 +1,18 @@
-"""The Ray session of a stage: join or start a cluster, start ranks, wait for answers under a deadline."""
+"""The Ray session of a stage: join or start a cluster, wait for answers under a deadline."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 
 from grpo.common.errors import RunError
 
+Reference = ray.ObjectRef[Any]
+"""Stands for a value in Ray's object store, or for the result of a call."""
 START_TIMEOUT_S = 600.0
 """An actor that has not answered by then (model loading included) is reported as lost."""
 LEARNER_TIMEOUT_S = 7200.0
@@ -54,17 +56,23 @@ def connect(address: str | None) -> Iterator[None]:
 
 
 def resources() -> tuple[int, int]:
-    """(cores of the smallest node, GPUs of the cluster)."""
+    """Return (cores of the smallest node, GPUs of the cluster)."""
     nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
     cores = min((int(n.get("CPU", 0)) for n in nodes), default=0) or (os.cpu_count() or 1)
     return min(cores, os.cpu_count() or cores), int(sum(n.get("GPU", 0) for n in nodes))
 
 
-def get(references: Sequence[Any], what: str, timeout_s: float = START_TIMEOUT_S) -> list[Any]:
-    """Results of remote calls, with an owner for the wait.
+def get(references: Sequence[Reference], what: str, timeout_s: float = START_TIMEOUT_S) -> list[Any]:
+    """Return the results of remote calls, in order; their types are those of the methods called.
+
+    Args:
+        references: of the calls.
+        what: who is waited for, as an error names it.
+        timeout_s: longest wait for all of them.
 
     Raises:
         RunError: an actor died or did not answer in time; names it.
+        ValueError, RuntimeError, OSError: raised by the method, as it is; other exceptions come as RunError.
     """
     try:
         return ray.get(list(references), timeout=timeout_s)
@@ -79,33 +87,6 @@ def get(references: Sequence[Any], what: str, timeout_s: float = START_TIMEOUT_S
         raise RunError(f"{what}: the worker died ({str(error).splitlines()[0]})") from error
 
 
-def start_ranks(
-    worker: type, ranks: int, gpus: float, arguments: Callable[[int], tuple[Any, ...]]
-) -> list[Any]:
-    """One actor per rank, not waited for; `arguments(rank)` are its constructor's. `open_ranks` has them load."""
-    remote: Any = ray.remote(worker).options(num_cpus=0, num_gpus=gpus, max_restarts=0)
-    return [remote.remote(*arguments(rank)) for rank in range(ranks)]
-
-
-def open_ranks(ranks: Sequence[Any]) -> None:
-    """Let the ranks meet, on whichever nodes they are, and load the policy.
-
-    Raises:
-        RunError, PolicyError: what a rank could not load.
-    """
-    several = len(ranks) > 1
-    rendezvous = get([ranks[0].rendezvous_address.remote()], "learner start")[0] if several else None
-    get([r.start.remote(rendezvous) for r in ranks], "learner start")
-
-
-def put(value: Any) -> Any:
+def put(value: object) -> Reference:
     """Put a value into the object store once, for all ranks."""
     return ray.put(value)
-
-
-def end_ranks(ranks: Sequence[Any]) -> None:
-    """Close the ranks, then end their processes."""
-    with suppress(RunError):
-        get([r.close.remote() for r in ranks], "learner", 20.0)
-    for rank in ranks:
-        ray.kill(rank)

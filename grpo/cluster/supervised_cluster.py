@@ -1,56 +1,74 @@
-"""The ranks of a supervised stage on Ray: starts them, and makes the same call on each."""
+"""The ranks of a supervised stage: what each rank holds, and `grpo.supervised.loop`'s Ranks over Ray."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grpo.cluster.actor import SupervisedWorker
-from grpo.cluster.ray_session import (
-    LEARNER_TIMEOUT_S,
-    end_ranks,
-    get,
-    open_ranks,
-    put,
-    resources,
-    start_ranks,
-)
+from grpo.cluster.actor import RankPosition
+from grpo.cluster.placement import plan_ranks
+from grpo.cluster.ranks import RankGroup, start_ranks
+from grpo.cluster.ray_session import Reference, put, resources
 from grpo.config.supervised import SupervisedConfig
 from grpo.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from grpo.training.supervised_learner import ObjectiveFactory
+    from grpo.training.supervised_learner import ObjectiveFactory, SupervisedLearner
 
 
-class SupervisedRanks:
-    """All ranks: the same call on each, rank 0's answer."""
+@dataclass(frozen=True)
+class SupervisedLearnerFactory:
+    """Makes the learner of a rank; picklable."""
 
-    def __init__(self, ranks: Sequence[Any], config: SupervisedConfig) -> None:
-        self._ranks = list(ranks)
-        self._root = str((config.run_dir / "checkpoints").absolute())
-        self._keep = config.checkpoint.keep
+    config: SupervisedConfig
+    """The stage's, with policy.compute_dtype resolved."""
+    objective: ObjectiveFactory
+    """Makes what is learnt."""
+    model_dir: Path
+    """As every node sees it."""
+    total_steps: int
+    """Updates of the whole run."""
+
+    def __call__(self, position: RankPosition) -> SupervisedLearner:
+        """Load the policy.
+
+        Raises:
+            PolicyError: the folder cannot be loaded.
+        """
+        from grpo.training.supervised_learner import SupervisedLearner
+
+        return SupervisedLearner(
+            policy=self.config.policy,
+            optimizer=self.config.optimizer,
+            learner=self.config.learner,
+            objective=self.objective,
+            model_path=self.model_dir,
+            total_steps=self.total_steps,
+            seed=self.config.seed,
+            rank=position.rank,
+            world_size=position.world_size,
+            device=position.device,
+        )
+
+
+class SupervisedRanks(RankGroup):
+    """All ranks, seen from the loop. Items are whatever the stage's objective takes, hence `Any`."""
 
     def update(self, batch: Sequence[Any], step: int) -> dict[str, float]:
-        """See `SupervisedLearner.update`."""
-        shared = put(list(batch))
-        return _all([r.update.remote(shared, step) for r in self._ranks], "update")
+        """Make one optimizer update; see `SupervisedLearner.update`."""
+        metrics: dict[str, float] = self.call_all("update", put(list(batch)), step)
+        return metrics
 
-    def evaluate(self, items: Any) -> dict[str, float]:
-        """See `SupervisedLearner.evaluate`; items, or what `share` gave for them."""
-        return _all([r.evaluate.remote(items) for r in self._ranks], "evaluate")
+    def evaluate(self, items: Sequence[Any] | Reference) -> dict[str, float]:
+        """Return held-out metrics; see `SupervisedLearner.evaluate`. Takes items, or what `put` gave for them."""
+        metrics: dict[str, float] = self.call_all("evaluate", items)
+        return metrics
 
     def save(self, step: int) -> None:
-        """Checkpoint, by rank 0."""
-        _all([self._ranks[0].save.remote(self._root, step, {}, self._keep)], "save")
-
-    def export(self, folder: Path) -> None:
-        """Write the policy for transformers and vLLM, by rank 0."""
-        _all([self._ranks[0].export.remote(str(folder.absolute()))], "export")
-
-    def close(self) -> None:
-        """End the ranks."""
-        end_ranks(self._ranks)
+        """Have rank 0 write a checkpoint."""
+        self.save_checkpoint(step, {})
 
 
 def start_supervised(
@@ -64,32 +82,23 @@ def start_supervised(
     """Start all ranks and wait until each has loaded the policy; inside `grpo.cluster.ray_session.connect`.
 
     Raises:
-        RunError, PolicyError: what a rank could not load.
+        RunError, PolicyError: what a rank could not load, or there are too few GPUs.
     """
-    cores, gpus = resources()
-    ranks = config.learner.ranks
     policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
-
-    def arguments(rank: int) -> tuple[Any, ...]:
-        return (
-            config.model_copy(update={"policy": policy}),
-            objective,
-            str(model_dir.absolute()),
-            total_steps,
-            rank,
-            config.learner.threads or max(1, cores // ranks),
-            str(checkpoint.path.absolute()) if checkpoint else None,
-        )
-
-    actors = start_ranks(SupervisedWorker, ranks, min(1.0, gpus / ranks), arguments)
-    group = SupervisedRanks(actors, config)
-    try:
-        open_ranks(actors)
-    except BaseException:
-        group.close()
-        raise
-    return group
-
-
-def _all(references: Sequence[Any], what: str) -> Any:
-    return get(references, f"learner {what}", LEARNER_TIMEOUT_S)[0]
+    gpus, threads = plan_ranks(config.learner, *resources())
+    make = SupervisedLearnerFactory(
+        config=config.model_copy(update={"policy": policy}),
+        objective=objective,
+        model_dir=model_dir.absolute(),
+        total_steps=total_steps,
+    )
+    actors = start_ranks(
+        make,
+        ranks=config.learner.ranks,
+        gpus=gpus,
+        threads=threads,
+        resume_from=checkpoint.path.absolute() if checkpoint else None,
+    )
+    ranks = SupervisedRanks(actors, config.run_dir, config.checkpoint.keep)
+    ranks.open()
+    return ranks

@@ -50,7 +50,8 @@ class CurateConfig(Settings):
     stage: Literal["curate"] = "curate"
     seed: int = Field(0, ge=0)
     sources: tuple[str, ...] = Field(min_length=1)
-    """Scored samples with the columns id, prompt_id, prompt_text, completion_text and the component `correct`."""
+    """Scored samples with the columns id, prompt_id, prompt, completion and the component `correct`: files, or folders
+    of files (with a / at their end)."""
     out: Path
     """Parquet to write; the counts go beside it as <out>.json."""
     correct: str | tuple[str, ...] = "accuracy"

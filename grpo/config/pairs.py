@@ -46,7 +46,8 @@ class PairsConfig(Settings):
     stage: Literal["pairs"] = "pairs"
     seed: int = Field(0, ge=0)
     source: str = Field(min_length=1)
-    """Sampled completions: .jsonl, .jsonl.gz or .parquet with the columns prompt_id, prompt_text, completion_text."""
+    """Sampled completions: .jsonl, .jsonl.gz or .parquet, or a folder of such files (with a / at its end), with the
+    columns prompt_id, prompt, completion."""
     out: Path
     """Parquet to write; the counts go beside it as <out>.json."""
     judge: JudgeConfig

@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from data_recipes.config import FILE_ENDINGS
+from data_recipes.config import FILE_ENDINGS, source_kind
 from grpo.graph.parse import Node
 from grpo.graph.references import leaves
 from grpo.tracking.run_dir import MACHINE_KEYS
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a stage begins to do something else with the same config."""
 OWN_PACKAGES = ("grpo", "data_recipes", "rewards", "rollout", "policies")
 VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts", "base_model_name_or_path"})
@@ -124,7 +124,8 @@ def missing_inputs(node: Node) -> list[str]:
             continue
         is_code = ".py:" in value
         file = Path(value.rpartition(":")[0]).expanduser() if is_code else Path(value)
-        if (is_code or value.endswith(FILE_ENDINGS)) and not file.is_file():
+        is_missing_folder = value.endswith("/") and source_kind(value) == "file" and not file.is_dir()
+        if is_missing_folder or ((is_code or value.endswith(FILE_ENDINGS)) and not file.is_file()):
             faults.append(
                 f"stage {node.name}: {key} = {value!r}: no such file; give a path from the directory that the command "
                 f"runs in ({Path.cwd()})"

@@ -99,7 +99,7 @@ def _rows(node: Node) -> list[dict[str, Any]]:
         return []
     import pyarrow.parquet as pq
 
-    texts = ("prompt_text", "prompt", "completion_text", "completion", "chosen", "rejected")
+    texts = ("prompt", "completion", "chosen", "rejected")
     found = []
     batches = pq.ParquetFile(node.output(output)).iter_batches(batch_size=SAMPLE_ROWS)
     for row in islice((row for batch in batches for row in batch.to_pylist()), SAMPLE_ROWS):

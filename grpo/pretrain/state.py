@@ -6,7 +6,6 @@ Weights, buffers and Adam's moments as tensors, the counters as JSON in the head
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from grpo.common.errors import BrokenRun
+from policies.files import replacing
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,14 @@ class PretrainState:
 
 
 def save_state(path: Path, state: PretrainState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write the checkpoint beside `path`, then put it in its place."""
+    """Replace the checkpoint at `path`, all or nothing."""
     # A name of its own for each: safetensors takes no two that share memory, as tied embeddings do.
     tensors = {f"model.{name}": tensor.clone() for name, tensor in model.state_dict().items()}
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
         save_file(contiguous, temporary, metadata={"state": json.dumps(asdict(state))})
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> PretrainState:

@@ -13,6 +13,7 @@ from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
 from data_recipes.prompts.rows import read_rows
+from data_recipes.sft.columns import renamed
 from data_recipes.sft.curate import CurateRules, Sample, curate, r1_format, verdicts
 from data_recipes.sft.decontaminate import EvaluationGrams, evaluation_grams, is_contaminated
 from data_recipes.sft.readability import ReadabilityLimits
@@ -22,7 +23,7 @@ from grpo.stages.pairs import write_parquet
 from grpo.tracking.run_dir import write_atomic
 from rewards.registry import load_function
 
-PROVENANCE = ("question", "kind", "language", "source", "model")
+PROVENANCE = ("question", "prefill", "kind", "language", "source", "model")
 """Columns that go from a row into the result as they are: text or null."""
 
 
@@ -84,6 +85,7 @@ def run(config: CurateConfig) -> dict[str, Any]:
                 "id": sample.id,
                 "prompt": sample.prompt,
                 "question": from_row.get("question"),
+                "prefill": from_row.get("prefill"),
                 "completion": completion,
                 "kind": from_row.get("kind"),
                 "language": sample.language,
@@ -115,11 +117,11 @@ def to_sample(where: str, row: Mapping[str, Any], correct: Sequence[str]) -> Sam
     Raises:
         DataError: a column is missing or no text; names the place.
     """
-    for name in ("id", "prompt_id", "prompt_text", "completion_text"):
+    for name in ("id", "prompt_id", "prompt", "completion"):
         if not isinstance(row.get(name), str):
-            raise DataError(f"{where}: {name} = {row.get(name)!r}; expected text")
-    if not row["prompt_text"].strip():
-        raise DataError(f"{where}: prompt_text is empty")
+            raise DataError(f"{where}: {name} = {row.get(name)!r}; expected text{renamed(row, name)}")
+    if not row["prompt"].strip():
+        raise DataError(f"{where}: prompt is empty")
     check_provenance(where, row)
     there = {name: row[name] for name in correct if name in row}
     if not there:
@@ -132,8 +134,8 @@ def to_sample(where: str, row: Mapping[str, Any], correct: Sequence[str]) -> Sam
     return Sample(
         id=row["id"],
         prompt_id=row["prompt_id"],
-        prompt=row["prompt_text"],
-        completion=row["completion_text"],
+        prompt=row["prompt"],
+        completion=row["completion"],
         components=there,
         language=row.get("language"),
         is_truncated=row.get("finish_reason") == "length",

@@ -9,17 +9,18 @@ from rich.table import Table
 
 from data_recipes.prompts.datasets import load_prompts
 from grpo.algorithm.schedules import max_tokens_at
-from grpo.cluster.placement import start_samplers
 from grpo.cluster.ray_session import connect
+from grpo.cluster.rl_cluster import start_samplers
 from grpo.common.console import console
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.evaluate import EvalStageConfig
-from grpo.rl.evaluate import EvalResult
+from grpo.rl.evaluate import EvalResult, shown
 from grpo.rl.loop import run_eval
 from grpo.stages.rl import check_room, stop_tokens
-from grpo.tracking.metrics import MetricsWriter, SampleWriter
-from grpo.tracking.run_dir import facts, hash_prompts, write_atomic
+from grpo.tracking.metrics import MetricsWriter
+from grpo.tracking.run_dir import facts, hash_prompts, model_hash, write_atomic
+from grpo.tracking.samples import SampleWriter
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
 from rewards.hosts.pool import check_reward
@@ -62,11 +63,11 @@ def run(config: EvalStageConfig, address: str | None) -> EvalResult:
     manifest = facts(config.seed, {"eval": hash_prompts(prompts)}, model_dir)
     write_atomic(config.run_dir / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     MetricsWriter(config.run_dir, resume_step=-1).write_eval(result.row())
-    SampleWriter(config.run_dir, resume_step=-1).write_eval(0, scored)
+    SampleWriter(config.run_dir, -1, model_hash(manifest)).write_eval(0, scored)
     lengths = [len(sample.token_ids) for group in scored for sample in group.group.samples]
     summary = {
         "seed": config.seed,
-        **result.row(),
+        **result.figures(),
         "samples": len(lengths),
         "tokens": sum(lengths),
         "tokens_per_s": round(sum(lengths) / seconds, 1),
@@ -81,8 +82,13 @@ def table(result: EvalResult, title: str) -> Table:
     """The result as a table for people."""
     out = Table(title=title, show_header=False)
     out.add_row(f"pass@1 over {result.k}", f"{result.pass1:.3f}  [{result.ci_low:.3f}, {result.ci_high:.3f}]")
-    out.add_row(f"pass@{result.k}", f"{result.passk:.3f}")
-    out.add_row(f"cons@{result.k}", f"{result.consk:.3f}")
+    for k, value in shown(result.pass_at).items():
+        if k != "1":
+            out.add_row(f"pass@{k}", f"{value:.3f}")
+    undecided = (
+        f"  ({result.votes_undecided} pairs of answers not compared)" if result.votes_undecided else ""
+    )
+    out.add_row(f"cons@{result.k}", f"{result.consk:.3f}{undecided}")
     for name, value in result.components.items():
         out.add_row(f"reward {name}", f"{value:.3f}")
     for name, value in result.by_group.items():

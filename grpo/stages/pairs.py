@@ -14,6 +14,7 @@ from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
 from data_recipes.prompts.rows import read_rows
+from data_recipes.sft.columns import renamed
 from data_recipes.sft.preferences import (
     Compare,
     Completion,
@@ -71,20 +72,22 @@ def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, i
     found: list[Completion] = []
     first: dict[str, tuple[str, str]] = {}
     bad = BadRows()
-    own = ("prompt_id", "prompt_text", "completion_text")
+    own = ("prompt_id", "prompt", "completion")
     for where, row in read_rows(DatasetConfig(source=config.source), on_bad=bad.add):
         with bad.caught():
             for name, wanted in (*((name, True) for name in own), ("kind", False)):
                 value = row.get(name)
                 if not isinstance(value, str) and (wanted or value is not None):
-                    raise DataError(f"{where}: {name} = {value!r}; expected text, as `grpo sample` writes")
+                    raise DataError(
+                        f"{where}: {name} = {value!r}; expected text, as `grpo sample` writes{renamed(row, name)}"
+                    )
             prompt_id, prompt, text = (row[name] for name in own)
             if not prompt.strip():
-                raise DataError(f"{where}: prompt_text is empty")
+                raise DataError(f"{where}: prompt is empty")
             place, before = first.setdefault(prompt_id, (where, prompt))
             if before != prompt:
                 raise DataError(
-                    f"{where}: prompt_id {prompt_id!r} stands for another prompt_text at {place}; give each its own"
+                    f"{where}: prompt_id {prompt_id!r} stands for another prompt at {place}; give each its own"
                 )
             if not config.kinds or row.get("kind") in config.kinds:
                 rest = {name: value for name, value in row.items() if name not in own}

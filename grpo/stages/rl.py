@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,22 @@ from rich.markup import escape
 
 from data_recipes.prompts.datasets import load_prompts
 from data_recipes.prompts.mixed_stream import MixedStream, Source
-from grpo.cluster.placement import Cluster, start_cluster
+from grpo.algorithm.check import check_functions
 from grpo.cluster.ray_session import connect
+from grpo.cluster.rl_cluster import start_cluster
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.rl import RlConfig
-from grpo.rl.evaluate import EvalResult
-from grpo.rl.loop import LoopState, PhaseRecord, train
-from grpo.tracking.guards import Guards
-from grpo.tracking.metrics import MetricsWriter, SampleWriter, summary_line
+from grpo.rl.loop import LoopState, train
+from grpo.rl.recorder import make_recorder, run_summary
 from grpo.tracking.report.page import write_report
 from grpo.tracking.run_dir import (
     check_or_write_manifest,
     facts,
     hash_columns,
     hash_prompts,
+    model_hash,
     open_run,
     write_atomic,
 )
@@ -37,7 +37,6 @@ from policies.facts import PolicyFacts, read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
 from rewards.hosts.pool import check_reward
 from rewards.scoring.scorer import component_labels, second_verifier
-from rewards.types import ScoredGroup
 from rollout.types import Prompt
 
 
@@ -71,7 +70,8 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
             "train columns": hash_columns(inputs.prompts),
             "eval": hash_prompts(inputs.eval_prompts),
         }
-        check_or_write_manifest(config.run_dir, facts(config.seed, hashes, inputs.model_dir))
+        manifest = facts(config.seed, hashes, inputs.model_dir)
+        check_or_write_manifest(config.run_dir, manifest)
         checkpoint = latest(config.run_dir / "checkpoints")
         state = LoopState.of(checkpoint)
         say(plan(config, inputs, state))
@@ -80,24 +80,37 @@ def run(config: RlConfig, address: str | None) -> dict[str, Any]:
                 config, inputs.model_dir, inputs.compute_dtype, canaries(inputs.prompts), checkpoint
             )
             try:
-                recorder = Recorder(config, state, cluster, inputs.compute_dtype, started)
-                stream = MixedStream(inputs.sources, config.seed)
-                state = train(
+                rollouts = cluster.samplers.rollouts
+                recorder = make_recorder(
                     config,
                     state,
-                    stream,
-                    inputs.eval_prompts,
-                    cluster.samplers.rollouts,
-                    cluster.samplers.rewards,
-                    cluster.learners,
-                    inputs.stop_token_ids,
-                    recorder.on_phase,
-                    recorder.on_eval,
+                    compute_dtype=inputs.compute_dtype,
+                    model=model_hash(manifest),
+                    attempts=rollouts.ledger_rows,
+                )
+                stream = MixedStream(inputs.sources, config.seed)
+                state = train(
+                    config=config,
+                    state=state,
+                    stream=stream,
+                    eval_prompts=inputs.eval_prompts,
+                    rollouts=rollouts,
+                    rewards=cluster.samplers.rewards,
+                    learners=cluster.learners,
+                    stop_token_ids=inputs.stop_token_ids,
+                    on_phase=recorder.on_phase,
+                    on_eval=recorder.on_eval,
                 )
                 cluster.learners.export(config.run_dir / "policy")
             finally:
                 cluster.close()
-        summary = recorder.summary(state)
+        summary = run_summary(
+            config.seed,
+            state,
+            recorder.files.metrics,
+            worker_restarts=rollouts.restarts,
+            minutes=(time.monotonic() - started) / 60,
+        )
         write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
         report = write_report(config.run_dir, config.run_dir / "report.html")
         say(f"policy: {config.run_dir / 'policy'}   report: {report}")
@@ -110,6 +123,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and mend.
     """
+    check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     for reward in config.rewards:
@@ -205,97 +219,3 @@ def plan(config: RlConfig, inputs: Inputs, state: LoopState) -> str:
     if state.step:
         lines.append(f"  resuming after step {state.step:,}")
     return "\n".join(lines)
-
-
-@dataclass
-class Recorder:
-    """Writes what the loop reports: metrics, samples, evaluations, the live line; and lets the guards judge."""
-
-    config: RlConfig
-    state: LoopState
-    cluster: Cluster
-    compute_dtype: str
-    started: float
-    warned: set[tuple[str, str]] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        # Without a checkpoint the evaluation of step 0 is done again too.
-        resume_step = self.state.step or -1
-        self.metrics = MetricsWriter(self.config.run_dir, resume_step)
-        self.samples = SampleWriter(self.config.run_dir, resume_step)
-        names = component_labels(self.config.rewards)
-        default_gap = 1e-3 if self.compute_dtype == "float32" else 0.1
-        bounds = self.config.guards
-        gap = bounds.max_logprob_mismatch or default_gap
-        self.guards = Guards(bounds, names, gap, self.config.audit, self.config.eval.correct)
-        self.eta_from = (time.monotonic(), self.state.step)
-
-    def on_phase(self, phase: PhaseRecord) -> None:
-        """One line on screen, one row per update, the phase's samples; then the guards."""
-        for report in phase.reports:
-            shared = phase.metrics if report is phase.reports[-1] else {}
-            row = {**shared, **report.metrics}
-            self.metrics.write(report.step + 1, row)
-        merged = {**phase.metrics, **phase.reports[-1].metrics}
-        done = phase.end.step
-        self.samples.write(done, phase.scored, phase.advantages)
-        rows = self.cluster.samplers.rollouts.ledger_rows()
-        write_atomic(self.config.run_dir / "ledger.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
-        say(summary_line(done, self.config.steps, merged, self.eta_s(phase)))
-        for finding in self.guards.check(merged):
-            if (finding.kind, finding.component) not in self.warned:
-                say(f"[yellow]warning[/] {escape(finding.text)}")
-                self.warned.add((finding.kind, finding.component))
-
-    def eta_s(self, phase: PhaseRecord) -> float:
-        """Seconds that the remaining updates, or tokens if they end first, will take at the pace so far."""
-        since, first = self.eta_from
-        done = phase.end.step
-        left = float(self.config.steps - done)
-        if self.config.token_budget is not None and phase.end.tokens:
-            tokens_left = max(self.config.token_budget - phase.end.tokens, 0)
-            left = min(left, tokens_left * done / phase.end.tokens)
-        return (time.monotonic() - since) / max(done - first, 1) * left
-
-    def on_eval(self, result: EvalResult, scored: Sequence[ScoredGroup]) -> None:
-        """One row of eval.jsonl, the samples, a line on screen."""
-        self.metrics.write_eval(result.row())
-        self.samples.write_eval(result.step, scored)
-        if result.step == self.state.step:
-            # The evaluation before the first update says nothing of the updates' pace.
-            self.eta_from = (time.monotonic(), result.step)
-        groups = " ".join(f"{name}:{value:.2f}" for name, value in result.by_group.items())
-        say(
-            f"[bold cyan]eval[/] step {result.step}: pass@1 [bold]{result.pass1:.3f}[/] "
-            f"[{result.ci_low:.3f}, {result.ci_high:.3f}] pass@{result.k} {result.passk:.3f} cons@{result.k} "
-            f"{result.consk:.3f} length {result.length:.1f} {groups}"
-        )
-
-    def summary(self, end: LoopState) -> dict[str, Any]:
-        """What summary.json holds: before, after, how long, how exact."""
-        rows = self.metrics.read()
-        evals = self.metrics.read_eval()
-        first, last = (evals[0], evals[-1]) if evals else ({}, {})
-        return {
-            "seed": self.config.seed,
-            "steps": end.step,
-            "trained_tokens": end.tokens,
-            "base_pass1": first.get("pass1"),
-            "base_ci": [first.get("ci_low"), first.get("ci_high")],
-            "base_format": first.get("format"),
-            "base_length": first.get("length"),
-            "final_pass1": last.get("pass1"),
-            "final_ci": [last.get("ci_low"), last.get("ci_high")],
-            "final_format": last.get("format"),
-            "final_length": last.get("length"),
-            "eval_problems": last.get("n_problems"),
-            "eval_samples": last.get("k"),
-            "logprob_mismatch_max": max(
-                (r["logprob_mismatch/max"] for r in rows if "logprob_mismatch/max" in r), default=None
-            ),
-            "logprob_mismatch_mean": max(
-                (r["logprob_mismatch/mean"] for r in rows if "logprob_mismatch/mean" in r), default=None
-            ),
-            "worker_restarts": self.cluster.samplers.rollouts.restarts,
-            "minutes": round((time.monotonic() - self.started) / 60, 3),
-        }

@@ -8,7 +8,6 @@ same tokens.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -19,8 +18,8 @@ from typing import Any
 from rich.markup import escape
 
 from data_recipes.prompts.datasets import load_prompts
-from grpo.cluster.placement import Samplers, start_samplers
 from grpo.cluster.ray_session import connect
+from grpo.cluster.rl_cluster import Samplers, start_samplers
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
@@ -31,15 +30,18 @@ from grpo.tracking.run_dir import (
     facts,
     hash_columns,
     hash_prompts,
+    model_hash,
     open_run,
     write_atomic,
 )
-from grpo.tracking.sample_parts import SampleParts, sample_rows
+from grpo.tracking.sample_parts import SampleParts
+from grpo.tracking.sample_row import SampleRow, component_column, group_rows
+from grpo.tracking.samples import read_columns
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
 from rewards.hosts.pool import check_reward
 from rewards.scoring.scorer import component_labels
-from rewards.types import Score
+from rewards.types import Score, ScoredGroup
 from rollout.chunks import make_chunks
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 
@@ -122,7 +124,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
     return Inputs(
         chunks=chunks,
         compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
-        model=model_hash(manifest["model"]["files"]),
+        model=model_hash(manifest),
     )
 
 
@@ -135,11 +137,6 @@ def check_kept(columns: Sequence[str], prompts: Sequence[Prompt]) -> None:
                 f"keep_columns: prompts of {without.source} have no column {name!r}; they have "
                 f"{', '.join(without.columns)}"
             )
-
-
-def model_hash(files: dict[str, str]) -> str:
-    """One hash (16 digits) of a policy folder, of its files' names and hashes."""
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def sample(
@@ -181,18 +178,25 @@ def chunk_rows(
     samplers: Samplers,
     model: str,
     config: SampleConfig,
-) -> list[dict[str, Any]]:
-    """Rows of a complete chunk, in prompt order."""
-    scores: dict[str, tuple[Score, ...]] = {}
+) -> list[SampleRow]:
+    """Make the rows of a complete chunk, in prompt order."""
     if config.rewards:
-        for scored in samplers.rewards.collect([ticket for _, ticket in groups]):
-            scores[scored.group.prompt.id] = scored.scores
-    by_id = {group.prompt.id: group for group, _ in groups}
-    unscored = (Score(None, verdict="abstain"),) * config.samples
+        scored = samplers.rewards.collect([ticket for _, ticket in groups])
+    else:
+        unscored = (Score(None, verdict="abstain"),) * config.samples
+        scored = [ScoredGroup(group, unscored) for group, _ in groups]
+    by_id = {item.group.prompt.id: item for item in scored}
     return [
         row
         for prompt in chunk.prompts
-        for row in sample_rows(by_id[prompt.id], scores.get(prompt.id, unscored), model, config.keep_columns)
+        for row in group_rows(
+            by_id[prompt.id],
+            stage="sample",
+            step=0,
+            group_id=prompt.id,
+            model=model,
+            keep=config.keep_columns,
+        )
     ]
 
 
@@ -214,14 +218,14 @@ class Progress:
         """The engines are up."""
         self.started = time.monotonic()
 
-    def line(self, rows: Sequence[dict[str, Any]]) -> str:
+    def line(self, rows: Sequence[SampleRow]) -> str:
         """Account for a chunk that has been written."""
         assert self.started is not None
         self.samples += len(rows)
-        self.tokens += sum(len(row["completion_ids"]) for row in rows)
+        self.tokens += sum(row.tokens for row in rows)
         self.seconds = time.monotonic() - self.started
         left = self.seconds / self.samples * (self.total - self.samples)
-        means = {name: mean([row.get(name) for row in rows]) for name in self.labels}
+        means = {name: mean([row.components.get(name) for row in rows]) for name in self.labels}
         shown = "".join(f"  {name} {value:.2f}" for name, value in means.items() if value is not None)
         minutes, seconds = divmod(round(left), 60)
         return (
@@ -239,8 +243,11 @@ class Progress:
 
 def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -> dict[str, Any]:
     """What the samples are, all calls together."""
-    rows = list(parts.rows(["prompt_id", "completion_ids", "finish_reason", "score", *labels]))
-    tokens = sum(len(row["completion_ids"]) for row in rows)
+    columns = {name: component_column(name) for name in labels}
+    rows = list(
+        read_columns(parts.path, ["prompt_id", "tokens", "finish_reason", "total", *columns.values()])
+    )
+    tokens = sum(row["tokens"] for row in rows)
     return {
         "seed": config.seed,
         "prompts": len({row["prompt_id"] for row in rows}),
@@ -248,9 +255,9 @@ def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -
         "tokens": tokens,
         "mean_length": round(tokens / len(rows), 3),
         "truncated": sum(row["finish_reason"] == "length" for row in rows) / len(rows),
-        "without_score": sum(row["score"] is None for row in rows),
-        "mean_score": mean([row["score"] for row in rows]),
-        "components": {name: mean([row[name] for row in rows]) for name in labels},
+        "without_score": sum(row["total"] is None for row in rows),
+        "mean_score": mean([row["total"] for row in rows]),
+        "components": {name: mean([row[column] for row in rows]) for name, column in columns.items()},
     }
 
 

@@ -18,6 +18,7 @@ from grpo.config.distill import DistillConfig
 from grpo.config.sft import SftConfig, SftSettings
 from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
 from grpo.tracking.run_dir import write_atomic
+from grpo.tracking.sample_row import SampleRow
 from grpo.tracking.samples import file_name, write_samples
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
@@ -113,15 +114,16 @@ def show_examples(run_dir: Path, examples: Sequence[Example], tokenizer: Tokeniz
     for index, example in enumerate(examples):
         first = int(example.is_target.argmax())
         rows.append(
-            {
-                "step": 0,
-                "stage": "sft",
-                "prompt_id": example.id,
-                "index": index,
-                "prompt": tokenizer.decode(example.token_ids[:first].tolist(), skip_special=False),
-                "completion": tokenizer.decode(example.token_ids[first:].tolist(), skip_special=False),
-                "tokens": example.target_count,
-            }
+            SampleRow(
+                id=f"sft-0/{index}",
+                stage="sft",
+                step=0,
+                prompt_id=example.id,
+                index=index,
+                prompt=tokenizer.decode(example.token_ids[:first].tolist(), skip_special=False),
+                completion=tokenizer.decode(example.token_ids[first:].tolist(), skip_special=False),
+                tokens=example.target_count,
+            )
         )
     write_samples(run_dir / "samples" / file_name(0), rows)
 

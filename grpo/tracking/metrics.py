@@ -1,30 +1,24 @@
-"""What a run writes about itself while it runs: metrics.jsonl, eval.jsonl, TensorBoard events, the live line.
+"""What a run measures: metrics.jsonl, eval.jsonl and TensorBoard's events.
 
     writer = MetricsWriter(run_dir, resume_step=40)      # rows of steps after 40 are dropped: they are done again
     writer.write(41, {"reward/total": 1.31, "policy/kl": 0.002, …})
     writer.write_eval({"step": 41, "pass1": 0.62, …})
 
-`METRICS` is the one list of names, units and meanings. TensorBoard's files are written with its own record writer and
-protobufs (in `tensorboard/` of the run): torch.utils.tensorboard would load torch into the driver.
+`METRICS` is the one list of names, units and meanings.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import socket
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grpo.common.errors import BrokenRun
-from grpo.tracking.run_dir import write_atomic
-from grpo.tracking.samples import SampleWriter
+from grpo.tracking.event_file import EventFile
+from grpo.tracking.jsonl import append_rows, read_rows, rewrite_rows, truncate_to
 
-__all__ = ["METRICS", "Metric", "MetricsWriter", "SampleWriter", "describe", "summary_line"]
+__all__ = ["METRICS", "Metric", "MetricsWriter", "describe"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,23 @@ METRICS: dict[str, Metric] = {
     "group/zero_variance_share": Metric(
         "share", "groups whose rewards are all equal: no advantage, no signal"
     ),
-    "train/<count>": Metric("count", "groups, samples and what was left out on the way to the learner"),
+    "train/<count>": Metric(
+        "count",
+        "of what goes on to training: groups, samples, and what was left out on the way to the learner",
+    ),
+    "sampling/rounds": Metric("count", "dynamic sampling: rounds of drawing in the phase"),
+    "sampling/discarded_groups": Metric(
+        "count", "dynamic sampling: groups sampled and left out, their rewards being equal or missing"
+    ),
+    "sampling/discarded_tokens": Metric("tokens", "dynamic sampling: generated for those groups"),
+    "sampling/filled_groups": Metric(
+        "count", "dynamic sampling: groups without variance that train, because the rounds ran out"
+    ),
+    "rollout/staleness_max": Metric(
+        "updates",
+        "from the version that sampled the oldest first token of the phase to its end; mini_batches when sampling "
+        "and training take turns",
+    ),
     "loss": Metric(
         "loss", "of the mini-batch: the negated GRPO objective; supervised: of the batch, see the stage"
     ),
@@ -82,7 +92,7 @@ METRICS: dict[str, Metric] = {
     "policy/importance_bound_frac": Metric("share", "importance weights that the bound changed"),
     "logprob_mismatch/mean": Metric("nats", "mean |log π_learner − log π_engine| on sampled tokens"),
     "logprob_mismatch/max": Metric("nats", "largest of the same"),
-    "tokens/rollout": Metric("tokens", "generated in the phase"),
+    "tokens/rollout": Metric("tokens", "generated in the phase, discarded groups included"),
     "tokens/learner": Metric("tokens", "computed by the learner in the update, prompts counted once"),
     "tokens_per_s": Metric("tokens/s", "tokens/learner over time/update_s"),
     "loss/balance": Metric("loss", "pre-training: sequence-wise balance of experts, V3 eq. 17"),
@@ -104,7 +114,11 @@ METRICS: dict[str, Metric] = {
     "eval/format": Metric("share", "mean format reward of the evaluation"),
     "eval/length": Metric("tokens", "mean completion length of the evaluation"),
 }
-"""Every name that may stand in metrics.jsonl and TensorBoard; <…> stands for one word."""
+"""reward*, length*, group/*, audit/* and tokens/rollout are over every sample of the phase, those that dynamic sampling
+discards included: they describe the policy. train/*, loss, grad_norm, policy/* and logprob_mismatch/* are over what
+trains.
+
+Every name that may stand in metrics.jsonl and TensorBoard; <…> stands for one word."""
 
 EVAL_TAGS = {"pass1": "pass@1", "passk": "pass@k", "consk": "cons@k", "format": "format", "length": "length"}
 """Keys of eval.jsonl and what TensorBoard calls them, after "eval/"."""
@@ -132,25 +146,24 @@ class MetricsWriter:
         """
         self._metrics = run_dir / "metrics.jsonl"
         self._evals = run_dir / "eval.jsonl"
-        self._events = _EventFile(run_dir / "tensorboard", resume_step)
+        self._events = EventFile(run_dir / "tensorboard", resume_step)
         run_dir.mkdir(parents=True, exist_ok=True)
         self.truncate_to(resume_step)
 
     def truncate_to(self, step: int) -> None:
         """Drop what was written after `step` updates, since the run will do it again; atomic."""
         for path in (self._metrics, self._evals):
-            if path.exists():
-                _rewrite(path, (row for row in read_rows(path) if row["step"] <= step))
+            truncate_to(path, step)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append the row of one update; `step` counts updates done, so the first row is 1."""
-        _append(self._metrics, {"step": step, **metrics})
+        append_rows(self._metrics, [{"step": step, **metrics}])
         self._events.scalars(step, metrics)
 
     def write_eval(self, row: Mapping[str, Any]) -> None:
         """Append one evaluation (`EvalResult.row()`); an earlier one of the same step gives way."""
         before = [old for old in read_rows(self._evals) if old["step"] != row["step"]]
-        _rewrite(self._evals, [*before, row])
+        rewrite_rows(self._evals, [*before, row])
         tags = {f"eval/{tag}": row[key] for key, tag in EVAL_TAGS.items() if row.get(key) is not None}
         self._events.scalars(row["step"], tags)
 
@@ -161,126 +174,3 @@ class MetricsWriter:
     def read_eval(self) -> list[dict[str, Any]]:
         """Rows of eval.jsonl so far."""
         return read_rows(self._evals)
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file with a `step` each; [] if there is none. A last row cut by a crash is left out.
-
-    Raises:
-        BrokenRun: another row is broken; names file and line.
-    """
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line and number == len(lines):
-            break
-        try:
-            row = json.loads(line)
-            row["step"]
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):
-                break  # No newline after it: the write that a crash cut.
-            raise BrokenRun(
-                f"{path}, line {number}: not a row of metrics ({error}); delete that line to go on"
-            ) from error
-        rows.append(row)
-    return rows
-
-
-def summary_line(step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> str:
-    """One line per phase, in rich's markup: what a person watches while it trains."""
-    components = [
-        (name.removeprefix("reward/"), value)
-        for name, value in metrics.items()
-        if name.startswith("reward/") and name not in ("reward/total", "reward/abstained_share")
-    ]
-    parts = [
-        f"[bold]{step:>{len(str(steps))}}/{steps}[/]",
-        f"reward [bold green]{_short(metrics.get('reward/total'))}[/]"
-        + "".join(f" [dim]{name.replace('[', '')}[/] {_short(value)}" for name, value in components),
-        f"[dim]length[/] {_short(metrics.get('length/mean'))}",
-        f"[dim]entropy[/] {_short(metrics.get('policy/entropy'))}",
-        f"[dim]kl[/] {_short(metrics.get('policy/kl'))}",
-        f"[dim]mismatch[/] {_short(metrics.get('logprob_mismatch/max'))}",
-        f"[dim]zero variance[/] {metrics.get('group/zero_variance_share', math.nan):.0%}",
-        f"{sum(metrics.get(f'time/{part}_s', 0.0) for part in PHASE_TIMES):.1f} s",
-        f"[dim]left[/] {_clock(eta_s)}",
-    ]
-    for name, warning in (("length/truncated_share", "truncated"), ("reward/abstained_share", "no verdict")):
-        if metrics.get(name, 0.0) > 0.005:
-            parts.append(f"[yellow]{warning} {metrics[name]:.0%}[/]")
-    return "  ".join(parts)
-
-
-PHASE_TIMES = ("rollout", "reward", "old_ref", "learn", "sync")
-"""The parts of a phase that follow one another; their sum is its duration."""
-
-
-def _short(value: float | None) -> str:
-    """Three significant digits."""
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{value:.1e}" if value and abs(value) < 1e-3 else f"{value:.3g}"
-
-
-def _clock(seconds: float) -> str:
-    """1:02:03 or 2:03."""
-    minutes, second = divmod(max(0, round(seconds)), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
-
-
-def _json(row: Mapping[str, Any]) -> str:
-    """JSON has no NaN: a value that is not finite becomes null."""
-    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-    return json.dumps(finite, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _append(path: Path, row: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(_json(row))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _rewrite(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    write_atomic(path, "".join(_json(row) for row in rows))
-
-
-class _EventFile:
-    """TensorBoard scalars, one new file per (re)start; opened for each write, so there is nothing to close."""
-
-    def __init__(self, folder: Path, resume_step: int) -> None:
-        self._folder = folder
-        self._resume_step = resume_step
-        self._path: Path | None = None
-
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one scalar per entry."""
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        summary = Summary(value=[Summary.Value(tag=tag, simple_value=float(v)) for tag, v in values.items()])
-        events = [Event(wall_time=time.time(), step=step, summary=summary)]
-        if self._path is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            name = f"events.out.tfevents.{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}"
-            self._path = self._folder / name
-            events = [*self._first_events(), *events]
-        with self._path.open("ab") as file:
-            writer = RecordWriter(file)
-            for event in events:
-                writer.write(event.SerializeToString())
-
-    def _first_events(self) -> list[Any]:
-        """The format's version, and word to forget what earlier files say of steps that are still to come."""
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-
-        start = SessionLog(status=SessionLog.START)
-        return [
-            Event(wall_time=time.time(), file_version="brain.Event:2"),
-            Event(wall_time=time.time(), step=self._resume_step + 1, session_log=start),
-        ]

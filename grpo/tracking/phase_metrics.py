@@ -16,8 +16,10 @@ def phase_metrics(
     """Means over the samples of a phase.
 
     Args:
-        scored: every group of the phase, abstentions included.
-        kept: counts from `to_train_groups`, passed through.
+        scored: every group that the phase sampled: abstentions, and what dynamic sampling discarded, included. Only
+            so do the figures describe the policy; those over what was kept would look the better, the more is
+            thrown away.
+        kept: counts from `to_train_groups`, of what trains; passed through.
         weights: of the reward components in the total.
         audited: component that the second verifier, if there is one, is compared with.
 
@@ -35,10 +37,7 @@ def phase_metrics(
         "length/mean": _mean(lengths),
         "length/max": float(max(lengths)),
         "length/truncated_share": sum(s.is_truncated for s in samples) / len(samples),
-        "group/zero_variance_share": sum(
-            not has_spread([s.total for s in g.scores if s.total is not None]) for g in scored
-        )
-        / len(scored),
+        "group/zero_variance_share": sum(not has_variance(g) for g in scored) / len(scored),
         "tokens/rollout": float(sum(lengths)),
     }
     metrics |= phase_figures(scored, weights, audited)
@@ -49,6 +48,37 @@ def phase_metrics(
             totals += [s.total for s in group.scores if s.total is not None]
     metrics |= {f"reward_by_kind/{kind}": _mean(by_kind[kind]) for kind in sorted(by_kind)}
     return metrics | dict(kept)
+
+
+def dynamic_sampling_metrics(
+    kept: Sequence[ScoredGroup], discarded: Sequence[ScoredGroup], rounds: int
+) -> dict[str, float]:
+    """Return sampling/*: what dynamic sampling drew beside the groups that it kept.
+
+    Args:
+        kept: groups that went on to training.
+        discarded: groups that did not.
+        rounds: of drawing.
+    """
+    return {
+        "sampling/rounds": float(rounds),
+        "sampling/discarded_groups": float(len(discarded)),
+        "sampling/discarded_tokens": float(sum(len(s.token_ids) for g in discarded for s in g.group.samples)),
+        "sampling/filled_groups": float(sum(not has_variance(g) for g in kept)),
+    }
+
+
+def staleness(groups: Sequence[ScoredGroup], end: int) -> float:
+    """Return the age of the oldest sample, in updates: from the version that sampled its first token to step `end`.
+
+    A phase that is sampled and trained in turns has its number of updates, algorithm.mini_batches.
+    """
+    return float(end - min(s.version_first for g in groups for s in g.group.samples))
+
+
+def has_variance(group: ScoredGroup) -> bool:
+    """Return True if the group's verdicts differ in reward, so that its advantages are not all zero."""
+    return has_spread([s.total for s in group.scores if s.total is not None])
 
 
 def _mean(values: Sequence[float]) -> float:

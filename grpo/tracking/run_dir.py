@@ -122,6 +122,17 @@ def facts(seed: int, data: Mapping[str, str], model: Path | None) -> dict[str, A
     }
 
 
+def model_hash(manifest: Mapping[str, Any]) -> str | None:
+    """Return one hash (16 hex digits) of the policy that a manifest names, of its files' names and hashes.
+
+    None if the manifest names no policy.
+    """
+    if manifest["model"] is None:
+        return None
+    text = json.dumps(manifest["model"]["files"], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def check_or_write_manifest(run_dir: Path, now: Mapping[str, Any]) -> None:
     """Write the manifest of a new run; one that goes on must still have the data and the policy that it began with.
 

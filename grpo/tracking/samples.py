@@ -1,154 +1,209 @@
-"""Sampled completions on disk: one Parquet file per phase and per evaluation, a row per sample.
+"""Files of samples: one writer, one reader. The columns are those of `SampleRow`.
 
-    samples/step-000012.parquet      the phase whose last update was the 12th
-    eval/step-000000.parquet         held-out samples of the policy before any update
-
-Columns, in this order (`SCHEMA`, then one float column per reward component, null where it gave no value).
+samples/step-000012.parquet      the phase whose last update was the 12th
+eval/step-000000.parquet         held-out samples of the policy before any update
+samples.parquet                  of `grpo sample` (grpo/tracking/sample_parts.py)
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
+
+from grpo.common.errors import BrokenRun
+from grpo.tracking.sample_row import COLUMNS, SampleRow, component_column, component_of, group_rows
 from rewards.types import ScoredGroup
 
 if TYPE_CHECKING:
     import pyarrow
 
-SCHEMA: dict[str, str] = {
-    "step": "int64",  # updates done when the phase ended; for an evaluation, of the policy evaluated
-    "stage": "string",  # "rl" or "eval"
-    "prompt_id": "string",
-    "index": "int32",  # place in the group
-    "prompt": "string",  # as the policy read it
-    "completion": "string",
-    "answer": "string",  # reference answer; JSON where it is not a string, null where there is none
-    "total": "float64",  # null if the verdict is not "ok"
-    "verdict": "string",
-    "reason": "string",
-    "advantage": "float64",  # null for a sample that did not train
-    "finish_reason": "string",
-    "tokens": "int32",
-    "version_first": "int64",  # policy version that sampled the first token …
-    "version_last": "int64",  # … and the last
-    "seed": "int64",
-    "mean_logprob": "float64",  # by the engine, of the sampled tokens; null if there are none
-}
+TOKEN_COLUMNS = frozenset(name for name, kind in COLUMNS.items() if kind == "list<int32>")
 
 
-class SampleWriter:
-    """Writes the Parquet files of one run; each is whole or absent."""
+def phase_rows(
+    step: int,
+    stage: str,
+    scored: Sequence[ScoredGroup],
+    advantages: Mapping[tuple[int, int], float],
+    model: str | None = None,
+    discarded: Sequence[ScoredGroup] = (),
+) -> list[SampleRow]:
+    """Make the rows of a phase or an evaluation.
 
-    def __init__(self, run_dir: Path, resume_step: int) -> None:
-        """Files of steps after `resume_step` are deleted: the run will do these steps again."""
-        self._train = run_dir / "samples"
-        self._eval = run_dir / "eval"
-        for folder in (self._train, self._eval):
-            for step, path in sample_files(folder):
-                if step > resume_step:
-                    path.unlink()
+    Args:
+        step, stage, model: as the columns say.
+        scored: its groups; the same prompt may come twice.
+        advantages: by (index of the group in `scored`, index of the sample).
+        discarded: groups of an RL phase that dynamic sampling left out; their rows come last.
+    """
+    by_group: dict[int, dict[int, float]] = {}
+    for (number, index), value in advantages.items():
+        by_group.setdefault(number, {})[index] = value
+    return [
+        row
+        for number, group in enumerate((*scored, *discarded))
+        for row in group_rows(
+            group,
+            stage=stage,
+            step=step,
+            group_id=f"{stage}-{step}/{number}",
+            model=model,
+            advantages=by_group.get(number, {}),
+            discarded=number >= len(scored) if stage == "rl" else None,
+        )
+    ]
 
-    def write(
-        self, step: int, scored: Sequence[ScoredGroup], advantages: Mapping[tuple[int, int], float]
-    ) -> Path:
-        """Write a phase that ended with update `step`; `advantages` by (place of group, index), absent if untrained."""
-        return write_samples(self._train / file_name(step), sample_rows(step, "rl", scored, advantages))
 
-    def write_eval(self, step: int, scored: Sequence[ScoredGroup]) -> Path:
-        """Write the samples of an evaluation."""
-        return write_samples(self._eval / file_name(step), sample_rows(step, "eval", scored, {}))
+def write_samples(path: Path, rows: Sequence[SampleRow]) -> Path:
+    """Write rows as Parquet, atomically; components and kept columns are those that any of the rows has."""
+    import pyarrow.parquet as pq
+
+    components = sorted({name for row in rows for name in row.components})
+    kept = sorted({name for row in rows for name in row.kept})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        pq.write_table(to_table(rows, file_schema(components, kept)), file, compression="zstd")
+    return path
+
+
+def read_samples(path: Path) -> Iterator[SampleRow]:
+    """Read a sample file, row by row.
+
+    Raises:
+        BrokenRun: the file is not readable, or has not the columns of `SampleRow`.
+    """
+    import pyarrow as pa
+
+    for schema, row in _read(path, None):
+        beside = [name for name in schema.names if name not in COLUMNS]
+        components = [name for name in beside if pa.types.is_floating(schema.field(name).type)]
+        own = {name: row[name] for name in COLUMNS}
+        for name in TOKEN_COLUMNS:
+            own[name] = None if own[name] is None else np.asarray(own[name], dtype=np.int32)
+        yield SampleRow(
+            **own,
+            components={component_of(name): row[name] for name in components},
+            kept={name: row[name] for name in beside if name not in components},
+        )
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Read some columns of a sample file, row by row.
+
+    Raises:
+        BrokenRun: see `read_samples`.
+    """
+    for _, row in _read(path, columns):
+        yield row
+
+
+def _read(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[pyarrow.Schema, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
+        if missing:
+            raise BrokenRun(
+                f"{path}: no column {missing[0]!r}; not a sample file, or one that a version before 0.2 wrote"
+            )
+        for batch in file.iter_batches(columns=None if columns is None else list(columns)):
+            for row in batch.to_pylist():
+                yield batch.schema, row
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BrokenRun(f"{path}: {error}") from error
+
+
+def file_schema(components: Sequence[str], kept: Sequence[str]) -> pyarrow.Schema:
+    """Return the Parquet schema of a file with these reward components and kept prompt columns.
+
+    Raises:
+        ValueError: two columns would have one name.
+    """
+    import pyarrow as pa
+
+    types = {"list<int32>": pa.list_(pa.int32())}
+    columns = [(n, types.get(kind) or pa.type_for_alias(kind)) for n, kind in COLUMNS.items()]
+    columns += [(component_column(name), pa.float64()) for name in components]
+    columns += [(name, pa.string()) for name in kept]
+    names = [name for name, _ in columns]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"two columns of the samples would be called {twice!r}")
+    return pa.schema([pa.field(*column) for column in columns])
+
+
+def to_table(rows: Sequence[SampleRow], schema: pyarrow.Schema) -> pyarrow.Table:
+    """Put rows into a table; a component that a row lacks is null."""
+    import pyarrow as pa
+
+    dicts = [row.as_dict() for row in rows]
+    return pa.table({name: [row.get(name) for row in dicts] for name in schema.names}, schema=schema)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that replaces `path` when the block ends well; it is on disk then. A crash leaves the old one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def file_name(step: int) -> str:
-    """step-000012.parquet."""
+    """Return the name of a step's file: step-000012.parquet."""
     return f"step-{step:06d}.parquet"
 
 
 def sample_files(folder: Path) -> list[tuple[int, Path]]:
-    """(step, file) of each sample file in a folder, by step."""
+    """Find (step, file) of each sample file in a folder, by step."""
     found = (
         (re.fullmatch(r"step-(\d+)\.parquet", path.name), path) for path in folder.glob("step-*.parquet")
     )
     return sorted((int(match[1]), path) for match, path in found if match)
 
 
-def sample_rows(
-    step: int, stage: str, scored: Sequence[ScoredGroup], advantages: Mapping[tuple[int, int], float]
-) -> list[dict[str, Any]]:
-    """One dict per sample, components under their own names (`component_column`)."""
-    rows = []
-    for place, item in enumerate(scored):
-        prompt = item.group.prompt
-        for sample, score in zip(item.group.samples, item.scores, strict=True):
-            row: dict[str, Any] = {
-                "step": step,
-                "stage": stage,
-                "prompt_id": sample.prompt_id,
-                "index": sample.index,
-                "prompt": prompt.text,
-                "completion": sample.text,
-                "answer": answer_as_text(prompt.answer),
-                "total": score.total,
-                "verdict": score.verdict,
-                "reason": score.reason,
-                "advantage": advantages.get((place, sample.index)),
-                "finish_reason": sample.finish_reason,
-                "tokens": len(sample.token_ids),
-                "version_first": sample.version_first,
-                "version_last": sample.version_last,
-                "seed": sample.seed,
-                "mean_logprob": float(sample.logprobs.mean(dtype="float64"))
-                if len(sample.logprobs)
-                else None,
-            }
-            row |= {component_column(name): value for name, value in score.components.items()}
-            rows.append(row)
-    return rows
+class SampleWriter:
+    """Writes the sample files of one run of `grpo rl` or `grpo eval`; each is whole or absent."""
 
+    def __init__(self, run_dir: Path, resume_step: int, model: str | None = None) -> None:
+        """Delete the files of steps after `resume_step`: the run will do these steps again.
 
-def component_column(name: str) -> str:
-    """Column of a reward component: its name, or "reward/<name>" if a plug-in took the name of another column."""
-    return f"reward/{name}" if name in SCHEMA else name
+        Args:
+            run_dir: the run's.
+            resume_step: updates done; -1 for a new run.
+            model: hash of the policy that the run began with.
+        """
+        self._train = run_dir / "samples"
+        self._eval = run_dir / "eval"
+        self._model = model
+        for folder in (self._train, self._eval):
+            for step, path in sample_files(folder):
+                if step > resume_step:
+                    path.unlink()
 
+    def write(
+        self,
+        step: int,
+        scored: Sequence[ScoredGroup],
+        advantages: Mapping[tuple[int, int], float],
+        discarded: Sequence[ScoredGroup] = (),
+    ) -> Path:
+        """Write a phase that ended with update `step`; see `phase_rows`."""
+        rows = phase_rows(step, "rl", scored, advantages, self._model, discarded)
+        return write_samples(self._train / file_name(step), rows)
 
-def answer_as_text(answer: Any) -> str | None:
-    """A string as it is, None as null, anything else as JSON."""
-    if answer is None or isinstance(answer, str):
-        return answer
-    return json.dumps(answer, ensure_ascii=False, default=str)
-
-
-def write_samples(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write rows as Parquet, atomically."""
-    import pyarrow.parquet as pq
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            pq.write_table(_table(rows), file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
-    import pyarrow as pa
-
-    components = sorted({name for row in rows for name in row} - set(SCHEMA))
-    fields = [pa.field(name, pa.type_for_alias(kind)) for name, kind in SCHEMA.items()]
-    schema = pa.schema([*fields, *(pa.field(name, pa.float64()) for name in components)])
-    return pa.table({name: [row.get(name) for row in rows] for name in schema.names}, schema=schema)
-
-
-def component_columns(names: Sequence[str]) -> list[str]:
-    """The columns of a sample file that are reward components."""
-    return [name for name in names if name not in SCHEMA]
+    def write_eval(self, step: int, scored: Sequence[ScoredGroup]) -> Path:
+        """Write the samples of an evaluation."""
+        return write_samples(self._eval / file_name(step), phase_rows(step, "eval", scored, {}, self._model))

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written beside, proven by a manifest, moved into place; the newest whole one counts.
+"""Checkpoints of a run: written beside their place, proven by a manifest, renamed; the newest whole one counts.
 
 checkpoints/step-000020/   manifest.json            size and xxh3-128 of every file below
                            state.json               step, and what the caller adds (the prompt cursor)
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -20,22 +19,23 @@ from typing import Any
 import xxhash
 
 from grpo.common.errors import BrokenRun, RunError
+from policies.files import REPLACED, replace_folder, sync_tree
 
 log = logging.getLogger(__name__)
 
-MANIFEST, STATE, REPLACED = "manifest.json", "state.json", ".replaced"
+MANIFEST, STATE = "manifest.json", "state.json"
 _PARTIAL = ".writing-"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint."""
+    """A checkpoint that is whole."""
 
     path: Path
     step: int
     """Updates done."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """What the caller saved beside it."""
+    """JSON that the caller saved beside it."""
 
 
 def save_checkpoint(
@@ -46,20 +46,19 @@ def save_checkpoint(
     Args:
         root: folder of the run's checkpoints; created if missing.
         step: updates done.
-        extra: small JSON-able facts.
+        extra: small facts that JSON can hold.
         write: puts its files into the (empty) folder it is given.
         keep: ≥ 1.
 
     Raises:
-        RunError: the disk is full or cannot be written; older checkpoints are untouched and nothing
-        half-written is
+        RunError: the disk is full or cannot be written; older checkpoints are untouched and nothing half-written is
             left.
     """
     target = root / f"step-{step:06d}"
     building: Path | None = None
     try:
         root.mkdir(parents=True, exist_ok=True)
-        for left_over in root.glob(f"{_PARTIAL}*"):
+        for left_over in (*root.glob(f"{_PARTIAL}*"), *root.glob(f".*{REPLACED}*")):
             shutil.rmtree(left_over, ignore_errors=True)
         building = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=root))
         building.chmod(0o755)
@@ -68,12 +67,8 @@ def save_checkpoint(
             json.dumps({"step": step, "extra": dict(extra)}) + "\n", encoding="utf-8"
         )
         _write_manifest(building)
-        if target.exists():
-            # A resumed run redoes a step whose checkpoint was damaged.
-            target.rename(building / REPLACED)
-        building.rename(target)
-        _sync(root)
-        shutil.rmtree(target / REPLACED, ignore_errors=True)
+        # `target` exists where a resumed run redoes a step whose checkpoint was damaged.
+        replace_folder(building, target)
     except Exception as error:
         if building is not None:
             shutil.rmtree(building, ignore_errors=True)
@@ -89,31 +84,29 @@ def save_checkpoint(
 
 
 def latest(root: Path) -> Checkpoint | None:
-    """The newest whole checkpoint; damaged newer ones are passed over with a warning. None if there is none
-    yet.
+    """Find the newest whole checkpoint; damaged newer ones are passed over with a warning. None if there is none yet.
 
     Raises:
         BrokenRun: there are checkpoints, but all are damaged.
     """
-    faults: list[str] = []
+    errors: list[str] = []
     for path in _newest_first(root):
-        fault = find_fault(path)
-        if fault is None:
+        error = find_error(path)
+        if error is None:
             state = json.loads((path / STATE).read_text(encoding="utf-8"))
-            for line in faults:
+            for line in errors:
                 log.warning("%s; going back to %s", line, path)
             return Checkpoint(path, int(state["step"]), state["extra"])
-        faults.append(f"checkpoint {path} is damaged: {fault}")
-    if faults:
+        errors.append(f"checkpoint {path} is damaged: {error}")
+    if errors:
         raise BrokenRun(
-            "; ".join(faults) + f". No whole checkpoint is left: delete {root.parent} to start over"
+            "; ".join(errors) + f". No whole checkpoint is left: delete {root.parent} to start over"
         )
     return None
 
 
-def find_fault(path: Path) -> str | None:
-    """What is wrong with a checkpoint: the first file that is missing or not as written. None if it is
-    whole."""
+def find_error(path: Path) -> str | None:
+    """Say what is wrong with a checkpoint: the first file that is missing or not as written. None if it is whole."""
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         for name, (size, digest) in manifest["files"].items():
@@ -132,15 +125,15 @@ def find_fault(path: Path) -> str | None:
 
 
 def _write_manifest(folder: Path) -> None:
-    """Last of all: a checkpoint without it is not one."""
+    """Write the manifest last of all: a checkpoint without it is not one."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     entries = {str(p.relative_to(folder)): [p.stat().st_size, _digest(p)] for p in files}
     (folder / MANIFEST).write_text(json.dumps({"files": entries}, indent=1) + "\n", encoding="utf-8")
-    for path in (*files, folder / MANIFEST, *(p for p in folder.rglob("*") if p.is_dir()), folder):
-        _sync(path)
+    sync_tree(folder)
 
 
 def _digest(file: Path) -> str:
+    """Return xxh3-128 of a file, which keeps up with a disk; policies/digests.py is for names and keys."""
     state = xxhash.xxh3_128()
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -148,18 +141,10 @@ def _digest(file: Path) -> str:
     return state.hexdigest()
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _newest_first(root: Path) -> list[Path]:
     return sorted((p for p in root.glob("step-*") if p.is_dir()), key=lambda p: p.name, reverse=True)
 
 
 def _is_disk_error(error: BaseException) -> bool:
-    """An OSError, also where safetensors reports it as its own error."""
+    """Tell if it is an OSError, also where safetensors reports it as its own error."""
     return isinstance(error, OSError) or type(error).__name__ == "SafetensorError"

@@ -59,6 +59,7 @@ class SupervisedLearner:
 
     def __init__(
         self,
+        *,
         policy: PolicyConfig,
         optimizer: OptimizerConfig,
         learner: LearnerConfig,
@@ -67,24 +68,34 @@ class SupervisedLearner:
         total_steps: int,
         seed: int = 0,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Args:
+        """Load the policy and make the objective.
+
+        Args:
             policy, optimizer, learner: sections of the recipe.
             objective: makes the objective for the loaded policy.
             model_path: folder with config and safetensors.
             total_steps: updates of the whole run, for the learning rate's schedule.
-            seed: of random weights: the objective's, adapters'; equal on all ranks.
-            rank, world: place among the ranks; with world > 1 torch.distributed is already initialised.
+            seed: of random weights (the objective's, the adapters'); equal on all ranks.
+            rank, world_size: position among the ranks; with more than one torch.distributed is already initialised.
             device: where the policy is.
 
         Raises:
             PolicyError: the folder cannot be loaded.
         """
         self._optimizer_config, self._config = optimizer, learner
-        self._total_steps, self._rank, self._world = total_steps, rank, world
-        self.trained = TrainedPolicy(policy, optimizer, learner, model_path, world, device, seed)
+        self._total_steps, self._rank, self._world_size = total_steps, rank, world_size
+        self.trained = TrainedPolicy(
+            policy=policy,
+            optimizer=optimizer,
+            learner=learner,
+            model_path=model_path,
+            world_size=world_size,
+            device=device,
+            seed=seed,
+        )
         self.objective = objective(self.trained.model, learner, seed)
         self.trained.choose_parameters(self.objective.head)
 
@@ -151,10 +162,13 @@ class SupervisedLearner:
         """See `TrainedPolicy.export`."""
         self.trained.export(folder)
 
+    def close(self) -> None:
+        """Do nothing: a supervised learner keeps nothing outside its process."""
+
     def _packs(self, items: Sequence[Any]) -> Iterator[list[Any]]:
         """This rank's share, pack by pack."""
         sizes = [self.objective.tokens(item) for item in items]
-        share = balance(sizes, self._world)[self._rank]
+        share = balance(sizes, self._world_size)[self._rank]
         for chosen in best_fit([sizes[i] for i in share], self._config.tokens_per_micro_batch):
             yield [items[share[i]] for i in chosen]
 
@@ -163,5 +177,5 @@ class SupervisedLearner:
         sums += torch.stack([every[name].detach().double() for name in self.objective.names])
 
     def _means(self, sums: Tensor, weight: float) -> dict[str, float]:
-        collectives.add(sums, self._world)
+        collectives.add(sums, self._world_size)
         return {name: value / weight for name, value in zip(self.objective.names, sums.tolist(), strict=True)}

@@ -1,5 +1,5 @@
 """The shell that a Ray actor runs. A plain class: `ray.remote` is applied where it is started
-(grpo/cluster/placement.py)."""
+(grpo/cluster/handles.py)."""
 
 from __future__ import annotations
 

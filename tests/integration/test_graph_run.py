@@ -121,8 +121,8 @@ def folder(tmp_path: Path, name: str, text: str) -> Path:
     text = " <think> {0} + 1 = {1} </think> <answer> {1} </answer>"
     rows = [
         {
-            "id": f"{i}/0", "prompt_id": str(i), "prompt_text": f"{i} + 1", "accuracy": float(i % 4 > 0),
-            "completion_text": text.format(i, (i + 1) % 10), "language": "en",
+            "id": f"{i}/0", "prompt_id": str(i), "prompt": f"{i} + 1", "accuracy": float(i % 4 > 0),
+            "completion": text.format(i, (i + 1) % 10), "language": "en",
         }
         for i in range(9)
     ]  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from grpo.tracking.ledger_file import read_ledger
 from tests.tiny import command, environment, make_base, outcome, run_grpo, write_recipe
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
@@ -147,9 +148,8 @@ def test_killed_rollout_worker_costs_only_its_chunk(base: Path, uninterrupted: P
         victims[0].kill()
         assert process.wait(timeout=300) == 0
     assert outcome(tmp_path / "run") == outcome(uninterrupted)
-    ledger = [json.loads(line) for line in (tmp_path / "run" / "ledger.jsonl").read_text().splitlines()]
     delivered: dict[str, int] = {}
-    for row in ledger:
+    for row in read_ledger(tmp_path / "run" / "ledger.jsonl"):
         delivered[row["chunk"]] = delivered.get(row["chunk"], 0) + row["groups"]
     assert set(delivered.values()) <= {4}
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["worker_restarts"] == 1

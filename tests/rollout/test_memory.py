@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rollout.memory import forget, trim
+from rollout.memory import forget, release, trim
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is given back")
 MIB = 2**20
@@ -51,3 +51,19 @@ def test_trim_returns_what_was_freed() -> None:
     trim()
     assert before - resident() > 50 * MIB
     assert int(last.sum()) == last.numel()
+
+
+def test_release_does_both_on_a_cpu() -> None:
+    pieces = [torch.ones(100 * 1024, dtype=torch.uint8) for _ in range(1000)]
+    cache, last = torch.ones(64 * MIB, dtype=torch.uint8), torch.ones(100 * 1024, dtype=torch.uint8)
+    del pieces
+    before = resident()
+    release(torch.device("cpu"), unused=[cache])
+    assert before - resident() > 110 * MIB
+    assert int(last.sum()) == last.numel()
+
+
+def test_release_leaves_the_host_alone_where_a_device_computes() -> None:
+    cache = torch.ones(4 * MIB, dtype=torch.uint8)
+    release(torch.device("cuda"), unused=[cache])
+    assert int(cache.sum()) == cache.numel()

@@ -7,8 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from grpo.tracking.metrics import PHASE_TIMES
-from grpo.tracking.samples import component_columns, sample_files
+from grpo.tracking.sample_row import SampleRow
+from grpo.tracking.samples import read_samples, sample_files
+from grpo.tracking.screen import PHASE_TIMES
 
 MAX_POINTS = 600
 """Points of a curve; longer runs are averaged over equal stretches of steps."""
@@ -20,6 +21,19 @@ MAX_ROWS_PER_STEP = 32
 MAX_CHARS = 6000
 """Of a completion in the page; the whole text is in the Parquet file."""
 COMPARED_PROBLEMS = 10
+SHOWN_COLUMNS = (
+    "prompt_id",
+    "index",
+    "answer",
+    "total",
+    "verdict",
+    "reason",
+    "advantage",
+    "finish_reason",
+    "tokens",
+    "mean_logprob",
+)
+"""Columns of a sample that the browser shows beside its texts and components."""
 
 
 def status(config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
@@ -146,31 +160,24 @@ def compared(run_dir: Path, correct: str) -> list[dict[str, Any]]:
     found = sample_files(run_dir / "eval")
     if not found:
         return []
-    first = [row for row in _parquet(found[0][1]) if row["index"] == 0][:COMPARED_PROBLEMS]
-    last = (
-        {row["prompt_id"]: row for row in _parquet(found[-1][1]) if row["index"] == 0}
-        if len(found) > 1
-        else {}
-    )
+    first = [row for row in read_samples(found[0][1]) if row.index == 0][:COMPARED_PROBLEMS]
+    last: dict[str, SampleRow] = {}
+    if len(found) > 1:
+        last = {row.prompt_id: row for row in read_samples(found[-1][1]) if row.index == 0}
     return [
         {
-            "prompt": _cut(row["prompt"]),
-            "answer": row["answer"],
-            "sides": [_side(side, correct) for side in (row, last.get(row["prompt_id"])) if side],
+            "prompt": _cut(row.prompt),
+            "answer": row.answer,
+            "sides": [_side(side, correct) for side in (row, last.get(row.prompt_id)) if side],
         }
         for row in first
     ]
 
 
-def _side(row: Mapping[str, Any], correct: str) -> dict[str, Any]:
-    value = row.get(correct)
+def _side(row: SampleRow, correct: str) -> dict[str, Any]:
+    value = row.components.get(correct)
     right = None if value is None else value >= 1
-    return {
-        "step": row["step"],
-        "completion": _cut(row["completion"]),
-        "right": right,
-        "tokens": row["tokens"],
-    }
+    return {"step": row.step, "completion": _cut(row.completion), "right": right, "tokens": row.tokens}
 
 
 def samples(run_dir: Path) -> list[dict[str, Any]]:
@@ -182,9 +189,8 @@ def samples(run_dir: Path) -> list[dict[str, Any]]:
     ]
     shown = []
     for step, path in [file for files in by_folder for file in files]:
-        rows = _parquet(path)
-        components = component_columns(list(rows[0])) if rows else []
-        kept = rows[:MAX_ROWS_PER_STEP]
+        rows = list(read_samples(path))
+        components = list(rows[0].components) if rows else []
         shown.append(
             {
                 "step": step,
@@ -193,16 +199,12 @@ def samples(run_dir: Path) -> list[dict[str, Any]]:
                 "components": components,
                 "rows": [
                     {
-                        **{
-                            key: row[key]
-                            for key in ("prompt_id", "index", "answer", "total", "verdict", "reason")
-                        },
-                        **{key: row[key] for key in ("advantage", "finish_reason", "tokens", "mean_logprob")},
-                        "prompt": _cut(row["prompt"]),
-                        "completion": _cut(row["completion"]),
-                        "components": [row[name] for name in components],
+                        **{key: getattr(row, key) for key in SHOWN_COLUMNS},
+                        "prompt": _cut(row.prompt),
+                        "completion": _cut(row.completion),
+                        "components": [row.components[name] for name in components],
                     }
-                    for row in kept
+                    for row in rows[:MAX_ROWS_PER_STEP]
                 ],
             }
         )
@@ -214,12 +216,6 @@ def spread(items: Sequence[Any], count: int) -> list[Any]:
     if len(items) <= count:
         return list(items)
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
-
-
-def _parquet(path: Path) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(path).to_pylist()
 
 
 def _cut(text: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from grpo.common.errors import BrokenRun
-from grpo.tracking.metrics import read_rows
+from grpo.tracking.jsonl import read_rows
 from grpo.tracking.report.figures import charts, compared, headline, samples, status
 from grpo.tracking.report.rewards import reward_lines
 from grpo.tracking.run_dir import write_atomic

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
 from data_recipes.prompts.datasets import load_prompts, strip_thousands
+from data_recipes.prompts.rows import read_rows
 from policies.tokenizer import Tokenizer
 
 ROWS = [{"question": f"{a} + 3", "answer": str(a + 3), "level": a} for a in range(5)]
@@ -148,7 +149,11 @@ BROKEN: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         r"line 1: answer: answer_pattern '## \(\.\+\)\$' finds",
     ),
     "missing column": (ROWS, {"columns": {"a": "lang"}}, r"line 1: no field 'lang'.*columns\.a"),
-    "constant taken": (ROWS, {"constants": {"level": 1}}, r"line 1: already has level = 0.*remove constants\.level"),
+    "constant taken": (
+        ROWS,
+        {"constants": {"level": 1}},
+        r"line 1: already has level = 0.*remove constants\.level",
+    ),
     "unknown word": (
         [{"question": "zebra", "answer": "1"}],
         {},
@@ -265,7 +270,9 @@ def test_what_is_left_out_is_reported(tmp_path: Path, load, caplog: pytest.LogCa
 def test_a_file_of_another_ending_is_not_looked_for_on_the_hub(name: str, tmp_path: Path, load) -> None:
     path = tmp_path / name
     path.write_text('{"question": "1", "answer": "1"}')
-    with pytest.raises(DataError, match=r"supported are \.jsonl, \.jsonl\.gz, \.parquet: rename or convert the file"):
+    with pytest.raises(
+        DataError, match=r"supported are \.jsonl, \.jsonl\.gz, \.parquet: rename or convert the file"
+    ):
         load(path)
 
 
@@ -345,3 +352,19 @@ def test_chain_splits_share_no_prompt(load) -> None:
 def test_too_many_short_chains(load) -> None:
     with pytest.raises(DataError, match=r"chain: .*lower params\.count"):
         load("chain", split="held-out", params={"count": 5000, "max_ops": 2})
+
+
+def test_a_folder_is_its_files_in_order_of_their_names(tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for name in ("b.jsonl", "a.jsonl", ".c.jsonl.12.tmp", ".hidden.jsonl"):
+        (folder / name).write_text(json.dumps({"question": name, "answer": "1"}) + "\n")
+    (folder / "notes.txt").write_text("no rows")
+    (folder / "deeper").mkdir()
+    config = DatasetConfig(source=f"{folder}/")
+    assert [row["question"] for _, row in read_rows(config)] == ["a.jsonl", "b.jsonl"]
+    assert next(read_rows(config))[0] == f"{folder / 'a.jsonl'}, line 1"
+    with pytest.raises(DataError, match=r"deeper/: no folder with files of these endings: \.jsonl"):
+        read_rows(DatasetConfig(source=f"{folder}/deeper/"))
+    with pytest.raises(DataError, match="nowhere/: no folder"):
+        read_rows(DatasetConfig(source=f"{tmp_path}/nowhere/"))

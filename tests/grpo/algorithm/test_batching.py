@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grpo.algorithm.advantages import mean, std
 from grpo.algorithm.batching import (
     denominators,
     micro_batches,
@@ -67,7 +68,7 @@ def contents(batches):
 
 def test_abstentions_leave_and_small_groups_go():
     groups, counts = to_train_groups(
-        [scored(0, [1.0, None, 0.0]), scored(1, [None, None, 1.0]), scored(2, [0.5, 0.5])], "std", "keep"
+        [scored(0, [1.0, None, 0.0]), scored(1, [None, None, 1.0]), scored(2, [0.5, 0.5])], std, "keep"
     )
     assert [[s.index for s in g.samples] for g in groups] == [[0, 2], [0, 1]]
     assert [[s.advantage for s in g.samples] for g in groups] == [[1.0, -1.0], [0.0, 0.0]]
@@ -81,7 +82,7 @@ def test_abstentions_leave_and_small_groups_go():
 
 
 def test_groups_without_spread_go_when_told():
-    groups, counts = to_train_groups([scored(0, [1.0, 0.0]), scored(1, [0.5, 0.5])], "mean", "drop")
+    groups, counts = to_train_groups([scored(0, [1.0, 0.0]), scored(1, [0.5, 0.5])], mean, "drop")
     assert [g.samples[0].prompt_id for g in groups] == ["p0"]
     assert counts["train/zero_variance_groups"] == 1
 

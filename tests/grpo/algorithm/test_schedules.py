@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.algorithm.schedules import is_reference_refresh, learning_rate, max_tokens_at, temperature_at
+from grpo.algorithm.schedules import (
+    is_due,
+    is_reference_refresh,
+    learning_rate,
+    max_tokens_at,
+    temperature_at,
+)
 from grpo.config.sections import OptimizerConfig, SamplingConfig, ScheduleStep
 
 
@@ -64,3 +70,40 @@ def test_changes_apply_by_step_not_by_order_in_the_file():
 def test_reference_refresh_every_400_steps():
     assert [s for s in range(1201) if is_reference_refresh(s, 400)] == [400, 800, 1200]
     assert not any(is_reference_refresh(s, 0) for s in range(10))
+
+
+STEPS, PERIODS = st.integers(0, 10_000), st.integers(0, 500)
+
+
+@given(STEPS, st.integers(1, 500))
+def test_one_update_at_a_time_is_due_at_the_multiples(step, every):
+    assert is_due(step, every, is_last=False) == (step % every == 0)
+
+
+@given(STEPS, PERIODS, st.integers(1, 64))
+def test_everything_is_due_at_the_end(step, every, updates):
+    assert is_due(step, every, is_last=True, updates=updates)
+
+
+@given(STEPS, st.integers(1, 64))
+def test_a_period_of_zero_is_due_at_the_end_alone(step, updates):
+    assert not is_due(step, 0, is_last=False, updates=updates)
+
+
+@given(st.integers(1, 500), st.lists(st.integers(1, 64), max_size=40))
+def test_phases_miss_no_multiple_and_ask_for_none_twice(every, phases):
+    """Each multiple of the period belongs to the one phase that reached or passed it."""
+    done, due = 0, []
+    for updates in phases:
+        done += updates
+        if is_due(done, every, is_last=False, updates=updates):
+            due.append(done)
+    crossed = {next(e for e in ends(phases) if e >= k) for k in range(every, done + 1, every)}
+    assert due == sorted(crossed)
+
+
+def ends(phases):
+    total = 0
+    for updates in phases:
+        total += updates
+        yield total

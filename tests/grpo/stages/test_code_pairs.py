@@ -25,8 +25,8 @@ def samples(tmp_path: Path) -> Path:
     rows = [
         {
             "prompt_id": "p",
-            "prompt_text": "Double x.",
-            "completion_text": f"```python\ndef f(x):\n    return {body}\n```",
+            "prompt": "Double x.",
+            "completion": f"```python\ndef f(x):\n    return {body}\n```",
             "tests": json.dumps(TESTS),
             "entry_point": "f",
         }

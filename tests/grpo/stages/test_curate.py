@@ -20,7 +20,7 @@ GOOD = "<think>we add the two numbers</think><answer>7</answer>"
 
 
 def row(name: str, **changes: Any) -> dict[str, Any]:
-    base = {"id": f"{name}#0", "prompt_id": name, "prompt_text": f"{name}?", "completion_text": GOOD,
+    base = {"id": f"{name}#0", "prompt_id": name, "prompt": f"{name}?", "completion": GOOD,
             "accuracy": 1.0, "language": "en", "kind": "reasoning", "model": "abc"}  # fmt: skip
     return base | changes
 
@@ -45,7 +45,7 @@ def test_from_samples_to_training_rows(tmp_path: Path) -> None:
     rows = [
         row("a"),
         row("b", accuracy=0.0),
-        row("c", completion_text="<think>we add the two numbers</think> 7"),
+        row("c", completion="<think>we add the two numbers</think> 7"),
         row("d", finish_reason="length"),
     ]
     settings = config(
@@ -60,7 +60,8 @@ def test_from_samples_to_training_rows(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "sft.json").read_text()) == counts
     kept, mixed = parquet.read_table(tmp_path / "sft.parquet").to_pylist()
     assert kept == {
-        "id": "a#0", "prompt": "a?", "question": None, "completion": "<think>\nwe add the two numbers\n</think>\n\n7",
+        "id": "a#0", "prompt": "a?", "question": None, "prefill": None,
+        "completion": "<think>\nwe add the two numbers\n</think>\n\n7",
         "kind": "reasoning", "language": "en", "source": None, "score": 1.0,
         "origin": f"{tmp_path.name}/samples.jsonl", "model": "abc",
     }  # fmt: skip
@@ -98,7 +99,7 @@ def test_what_a_rewriter_brings_in_is_checked_too(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ([row("a"), row("a")], r"line 2: id 'a#0' comes twice"),
-        ([row("a"), row("b", prompt_text=None)], r"line 2: prompt_text = None"),
+        ([row("a"), row("b", prompt=None)], r"line 2: prompt = None"),
         ([row("a", accuracy="yes")], r"line 1: accuracy = 'yes'"),
         ([row("a", accuracy=0.0)], r"'incorrect': 1"),
     ],
@@ -111,8 +112,8 @@ def test_faults_are_named(tmp_path: Path, rows: list[dict[str, Any]], message: s
 def test_evaluation_sets_may_be_procedural_and_questions_are_kept(tmp_path: Path) -> None:
     _, held_out = next(read_rows(DatasetConfig(source="chain", split="held-out", params={"count": 5})))
     rows = [
-        row("a", question="one and one", prompt_text="a?"),
-        row("b", prompt_text=held_out["question"] + "?"),
+        row("a", question="one and one", prompt="a?"),
+        row("b", prompt=held_out["question"] + "?"),
     ]
     evaluation = {"source": "chain", "split": "held-out", "params": {"count": 5}}
     counts = run(config(tmp_path, rows, decontaminate=[evaluation]))
@@ -129,7 +130,7 @@ def test_evaluation_sets_may_be_procedural_and_questions_are_kept(tmp_path: Path
         ([row("a"), row("b"), row("a")], r"line 3: id 'a#0' comes twice, first at .*line 1; give"),
         ([row("a", language=5)], r"line 1: language = 5; expected text or null"),
         ([row("a"), row("b", kind=["x"])], r"line 2: kind = \['x'\]; expected text or null"),
-        ([row("a", prompt_text=" ")], r"line 1: prompt_text is empty"),
+        ([row("a", prompt=" ")], r"line 1: prompt is empty"),
         ([row("a", id=1), row("b", id=2)], r"(?s)line 1: id = 1.*line 2: id = 2.*2 bad rows; fix"),
     ],
 )

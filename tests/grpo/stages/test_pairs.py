@@ -35,11 +35,11 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "judges.py").write_text(JUDGES)
     texts = {"p": ["777", "1"], "q": ["22", "7727"], "r": ["7", "1"], "s": ["77x", "1"]}
     rows = [
-        {"prompt_id": p, "prompt_text": f"{p}?", "completion_text": t, "kind": "general"}
+        {"prompt_id": p, "prompt": f"{p}?", "completion": t, "kind": "general"}
         for p, some in texts.items()
         for t in some
     ]
-    rows.append({"prompt_id": "m", "prompt_text": "m?", "completion_text": "7", "kind": "math"})
+    rows.append({"prompt_id": "m", "prompt": "m?", "completion": "7", "kind": "math"})
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path
 
@@ -104,22 +104,22 @@ def test_faults_are_named(folder: Path) -> None:
         config(folder, "sevens", False, judge={"name": "x:y", "votes": 4})
     with pytest.raises(ValidationError, match="votes = 3 cannot be halved between both orders"):
         config(folder, "sevens", False, judge={"name": "x:y", "compares": True, "votes": 3})
-    (folder / "rows.jsonl").write_text('{"prompt_id": "p", "prompt_text": "q"}\n')
-    with pytest.raises(DataError, match="line 1: completion_text = None"):
+    (folder / "rows.jsonl").write_text('{"prompt_id": "p", "prompt": "q"}\n')
+    with pytest.raises(DataError, match="line 1: completion = None"):
         run(config(folder, "compare", True))
 
 
 def test_one_id_for_two_prompts_and_every_bad_row_are_named(folder: Path) -> None:
     def line(prompt: str, text: str) -> str:
-        return json.dumps({"prompt_id": "p", "prompt_text": prompt, "completion_text": text}) + "\n"
+        return json.dumps({"prompt_id": "p", "prompt": prompt, "completion": text}) + "\n"
 
     (folder / "rows.jsonl").write_text(line(" ", "1"))
-    with pytest.raises(DataError, match="line 1: prompt_text is empty"):
+    with pytest.raises(DataError, match="line 1: prompt is empty"):
         run(config(folder, "compare", True))
     (folder / "rows.jsonl").write_text(line("a", "1") + line("b", "77") + "{\n")
     with pytest.raises(
         DataError,
-        match=r"(?s)line 2: prompt_id 'p' stands for another prompt_text at .*line 1.*line 3: not JSON.*2 bad",
+        match=r"(?s)line 2: prompt_id 'p' stands for another prompt at .*line 1.*line 3: not JSON.*2 bad",
     ):
         run(config(folder, "compare", True))
 

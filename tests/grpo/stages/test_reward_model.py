@@ -170,12 +170,12 @@ def train(base: Path, settings: RewardModelConfig, steps: int, out: Path) -> tup
     held, kept = items[:100], items[100:]
     factory: ObjectiveFactory = PairwiseObjective if settings.objective == "pairwise" else PointwiseObjective
     learner = SupervisedLearner(
-        PolicyConfig(model=str(base), compute_dtype="float32"),
-        OptimizerConfig(lr=3e-3),
-        LearnerConfig(),
-        factory,
-        base,
-        steps,
+        policy=PolicyConfig(model=str(base), compute_dtype="float32"),
+        optimizer=OptimizerConfig(lr=3e-3),
+        learner=LearnerConfig(),
+        objective=factory,
+        model_path=base,
+        total_steps=steps,
     )
     before = learner.evaluate(held)["accuracy"]
     for step in range(steps):

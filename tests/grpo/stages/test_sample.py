@@ -14,8 +14,11 @@ from pyarrow import parquet
 from grpo.common.config_io import load_config
 from grpo.common.errors import BrokenRun, ConfigError
 from grpo.config.sample import SampleConfig
-from grpo.stages.sample import Inputs, Progress, model_hash, sample, summarize
+from grpo.stages.sample import Inputs, Progress, sample, summarize
+from grpo.tracking.run_dir import model_hash
 from grpo.tracking.sample_parts import SampleParts
+from grpo.tracking.sample_row import COLUMNS
+from grpo.tracking.samples import read_samples
 from rewards.types import Score, ScoredGroup
 from rollout.chunks import make_chunks
 from rollout.types import Prompt, RolloutChunk, Sample, SampleGroup, SamplingParams
@@ -93,14 +96,18 @@ def run(folder: Path, fake: Fake, settings: SampleConfig | None = None) -> Sampl
 
 def test_every_sample_once_in_prompt_order_with_what_it_is(tmp_path: Path) -> None:
     parts = run(tmp_path, Fake())
-    rows = parquet.read_table(parts.path).to_pylist()
+    table = parquet.read_table(parts.path)
+    assert table.column_names == [*COLUMNS, "format", "level"]
+    rows = table.to_pylist()
     assert [r["id"] for r in rows] == [f"p{i}/{g}" for i in range(5) for g in range(2)]
     seed = rows[3]["seed"]
     assert rows[3] == {
-        "id": "p1/1", "prompt_id": "p1", "prompt_text": "text 1", "question": "q1", "prompt_ids": [1, 1],
-        "completion_text": f"<t>r{seed}", "completion_ids": [seed % 7, 1], "answer": "[1]", "kind": "math",
-        "language": None, "source": "src", "score": seed / 2, "finish_reason": "stop", "seed": seed,
-        "model": "hash", "format": 0.0, "level": "1",
+        "id": "p1/1", "stage": "sample", "step": 0, "prompt_id": "p1", "index": 1, "prompt": "text 1",
+        "question": "q1", "prefill": "<t>", "completion": f"<t>r{seed}", "prompt_ids": [1, 1],
+        "completion_ids": [seed % 7, 1], "answer": "[1]", "kind": "math", "language": None, "source": "src",
+        "total": seed / 2, "verdict": "ok", "reason": "", "advantage": None, "discarded": None, "finish_reason": "stop", "tokens": 2,
+        "version_first": 0, "version_last": 0, "seed": seed, "mean_logprob": 0.0, "model": "hash",
+        "format": 0.0, "level": "1",
     }  # fmt: skip
     summary = summarize(parts, config(tmp_path), ["format"])
     assert (summary["prompts"], summary["samples"], summary["tokens"], summary["components"]) == (
@@ -130,7 +137,8 @@ def test_without_rewards_nothing_is_scored(tmp_path: Path) -> None:
     fake = Fake()
     parts = run(tmp_path, fake, config(tmp_path, rewards=()))
     assert fake.collected == 0
-    assert {row["score"] for row in parts.rows(["score"])} == {None}
+    rows = list(read_samples(parts.path))
+    assert {(row.total, row.verdict, tuple(row.components)) for row in rows} == {(None, "abstain", ())}
 
 
 def test_a_damaged_part_is_named(tmp_path: Path) -> None:
@@ -147,7 +155,10 @@ def test_columns_must_have_different_names(tmp_path: Path) -> None:
 
 
 def test_the_hash_of_a_policy_is_of_its_files() -> None:
-    assert model_hash({"a": "1"}) != model_hash({"a": "2"})
+    one, other = ({"model": {"files": {"a": digest}}} for digest in "12")
+    assert model_hash(one) != model_hash(other)
+    assert model_hash(one) == model_hash(one | {"started": "later"})
+    assert model_hash({"model": None}) is None
 
 
 def test_a_reward_with_a_start_step_is_refused(tmp_path: Path) -> None:

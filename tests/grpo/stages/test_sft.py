@@ -54,11 +54,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def make(folder: Path, budget: int = 4096, **options: Any) -> SupervisedLearner:
     return SupervisedLearner(
-        PolicyConfig(model=str(folder), compute_dtype="float32"),
-        OptimizerConfig(**{"lr": 1e-3, "grad_clip": 1e9, **options}),
-        LearnerConfig(tokens_per_micro_batch=budget, logit_chunk_tokens=16),
-        SftObjective,
-        folder,
+        policy=PolicyConfig(model=str(folder), compute_dtype="float32"),
+        optimizer=OptimizerConfig(**{"lr": 1e-3, "grad_clip": 1e9, **options}),
+        learner=LearnerConfig(tokens_per_micro_batch=budget, logit_chunk_tokens=16),
+        objective=SftObjective,
+        model_path=folder,
         total_steps=8,
     )
 

@@ -174,15 +174,15 @@ def make(
 ) -> SupervisedLearner:
     gamma = options.pop("gamma", 0.0)
     return SupervisedLearner(
-        PolicyConfig(model=str(folder), compute_dtype="float32", router_bias_rate=gamma),
-        OptimizerConfig(**{"lr": 1e-3, "grad_clip": 1e9, "schedule": "cosine", **options}),
-        LearnerConfig(ranks=world, tokens_per_micro_batch=budget),
-        TinyObjective,
-        folder,
+        policy=PolicyConfig(model=str(folder), compute_dtype="float32", router_bias_rate=gamma),
+        optimizer=OptimizerConfig(**{"lr": 1e-3, "grad_clip": 1e9, "schedule": "cosine", **options}),
+        learner=LearnerConfig(ranks=world, tokens_per_micro_batch=budget),
+        objective=TinyObjective,
+        model_path=folder,
         total_steps=8,
         seed=seed,
         rank=rank,
-        world=world,
+        world_size=world,
     )
 
 

@@ -13,9 +13,12 @@ import torch
 from rich.console import Console
 
 from grpo.common.errors import BrokenRun
-from grpo.tracking.metrics import MetricsWriter, describe, read_rows, summary_line
+from grpo.tracking.jsonl import read_rows
+from grpo.tracking.metrics import MetricsWriter, describe
 from grpo.tracking.phase_metrics import phase_metrics
-from grpo.tracking.samples import SCHEMA, SampleWriter, component_columns
+from grpo.tracking.sample_row import COLUMNS
+from grpo.tracking.samples import SampleWriter, read_samples
+from grpo.tracking.screen import summary_line
 from grpo.training.step_sums import StepSums
 from rewards.scoring.stats import AUDIT
 from rewards.types import Score, ScoredGroup
@@ -134,7 +137,7 @@ def test_every_name_the_code_writes_is_documented() -> None:
     sums._sums += 1.0
     scored = [scored_group(), scored_group(scores=spread)]
     names = {
-        *sums.metrics(with_gap=True),
+        *sums.metrics(with_mismatch=True),
         *phase_metrics(scored, {"train/samples": 2.0}, {"accuracy": 1.0}, "accuracy"),
     }
     names |= {"grad_norm", "zero_gradient", "lr", "tokens/learner", "time/update_s", "tokens_per_s"}
@@ -173,13 +176,15 @@ def test_samples_keep_everything_a_reader_needs(tmp_path: Path) -> None:
     path = SampleWriter(tmp_path, resume_step=0).write(12, [scored_group()], {(0, 0): -0.75})
     assert path == tmp_path / "samples" / "step-000012.parquet"
     table = pq.read_table(path)
-    assert table.column_names == [*SCHEMA, "accuracy", "format"]
+    assert table.column_names == [*COLUMNS, "accuracy", "format"]
     judged, unjudged = table.to_pylist()
     assert judged == {
-        "step": 12, "stage": "rl", "prompt_id": "p0", "index": 0, "prompt": "User: 28 + 3 Assistant:",
-        "completion": "<answer>0</answer>", "answer": "31", "total": 1.5, "verdict": "ok", "reason": "",
-        "advantage": -0.75, "finish_reason": "stop", "tokens": 3, "version_first": 4, "version_last": 5, "seed": 7,
-        "mean_logprob": -0.5, "accuracy": 1.0, "format": 0.5,
+        "id": "rl-12/0/0", "stage": "rl", "step": 12, "prompt_id": "p0", "index": 0,
+        "prompt": "User: 28 + 3 Assistant:", "question": None, "prefill": "", "completion": "<answer>0</answer>",
+        "prompt_ids": [1, 2], "completion_ids": [0, 1, 2], "answer": "31", "kind": None, "language": None,
+        "source": "", "total": 1.5, "verdict": "ok", "reason": "", "advantage": -0.75, "discarded": False,
+        "finish_reason": "stop", "tokens": 3, "version_first": 4, "version_last": 5, "seed": 7, "mean_logprob": -0.5,
+        "model": None, "accuracy": 1.0, "format": 0.5,
     }  # fmt: skip
     assert unjudged["total"] is None
     assert unjudged["accuracy"] is None
@@ -198,7 +203,8 @@ def test_a_component_named_like_a_column_does_not_overwrite_it(tmp_path: Path) -
     path = SampleWriter(tmp_path, resume_step=0).write_eval(0, [group])
     (row,) = pq.read_table(path).to_pylist()
     assert (row["tokens"], row["reward/tokens"], row["answer"], row["stage"]) == (3, 9.0, "[1, 2]", "eval")
-    assert component_columns(list(row)) == ["reward/tokens"]
+    (read,) = read_samples(path)
+    assert read.components == {"tokens": 9.0}
 
 
 def test_resume_deletes_samples_of_steps_to_come(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from data_recipes.sft.examples import Example
 from grpo.common.errors import BrokenRun
-from grpo.config.sections import AlgorithmConfig, LearnerConfig, LoraConfig, OptimizerConfig, PolicyConfig
+from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.sections import LearnerConfig, LoraConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
 from grpo.training.sft_objective import SftObjective
 from grpo.training.supervised_learner import SupervisedLearner
@@ -49,11 +50,11 @@ def sft(
     folder: Path, lora: LoraConfig | None = None, mtp_weight: float = 0.0, seed: int = 1, budget: int = 4096
 ) -> SupervisedLearner:
     return SupervisedLearner(
-        PolicyConfig(model=str(folder), compute_dtype="float32", lora=lora),
-        OptimizerConfig(lr=1e-2, grad_clip=1e9),
-        LearnerConfig(tokens_per_micro_batch=budget, logit_chunk_tokens=16),
-        functools.partial(SftObjective, mtp_weight=mtp_weight),
-        folder,
+        policy=PolicyConfig(model=str(folder), compute_dtype="float32", lora=lora),
+        optimizer=OptimizerConfig(lr=1e-2, grad_clip=1e9),
+        learner=LearnerConfig(tokens_per_micro_batch=budget, logit_chunk_tokens=16),
+        objective=functools.partial(SftObjective, mtp_weight=mtp_weight),
+        model_path=folder,
         total_steps=8,
         seed=seed,
     )
@@ -61,11 +62,11 @@ def sft(
 
 def rl(folder: Path, lora: LoraConfig | None = None, seed: int = 1, **options: Any) -> Learner:
     return Learner(
-        PolicyConfig(model=str(folder), compute_dtype="float32", lora=lora),
-        AlgorithmConfig(**{"group_size": 4, "questions_per_step": 3, "kl_coef": 0.1, **options}),
-        OptimizerConfig(lr=1e-2, grad_clip=1e9),
-        LearnerConfig(),
-        folder,
+        policy=PolicyConfig(model=str(folder), compute_dtype="float32", lora=lora),
+        algorithm=AlgorithmConfig(**{"group_size": 4, "questions_per_step": 3, "kl_coef": 0.1, **options}),
+        optimizer=OptimizerConfig(lr=1e-2, grad_clip=1e9),
+        learner=LearnerConfig(),
+        model_path=folder,
         total_steps=8,
         seed=seed,
     )

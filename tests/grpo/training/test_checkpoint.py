@@ -4,7 +4,7 @@ import json
 import pytest
 
 from grpo.common.errors import BrokenRun, RunError
-from grpo.training.checkpoint import MANIFEST, STATE, find_fault, latest, save_checkpoint
+from grpo.training.checkpoint import MANIFEST, STATE, find_error, latest, save_checkpoint
 
 
 def write(folder):
@@ -27,7 +27,7 @@ def test_latest_is_the_newest_with_what_was_saved(tmp_path):
     save(tmp_path, 5, 20, 10)
     found = latest(tmp_path)
     assert (found.step, found.extra, found.path) == (20, {"cursor": 140}, tmp_path / "step-000020")
-    assert find_fault(found.path) is None
+    assert find_error(found.path) is None
 
 
 def test_old_ones_go_and_the_newest_stay(tmp_path):
@@ -74,7 +74,7 @@ def test_a_manifest_that_forgets_the_state_is_not_whole(tmp_path):
     manifest = json.loads(path.read_text())
     del manifest["files"][STATE]
     path.write_text(json.dumps(manifest))
-    assert "state.json" in find_fault(tmp_path / "step-000001")
+    assert "state.json" in find_error(tmp_path / "step-000001")
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_half_written(tmp_path):

@@ -1,0 +1,125 @@
+"""The learner ranks of a run, seen from the driver: the same call on each, rank 0's answer.
+
+group = RankGroup(start_ranks(factory, …), run_dir, keep)
+group.open()                                  the ranks meet and load the policy
+group.call_all("update", batch, step)         what rank 0's learner returned
+group.close()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import ray
+
+from grpo.cluster.actor import LearnerFactory, RankWorker
+from grpo.cluster.ray_session import LEARNER_TIMEOUT_S, Reference, get
+from grpo.common.errors import RunError
+
+CLOSE_TIMEOUT_S = 20.0
+"""Longest wait for ranks to clean up before they are killed."""
+
+
+class RemoteMethod(Protocol):
+    """A method of a Ray actor."""
+
+    def remote(self, *arguments: Any) -> Reference:
+        """Start the call; the reference stands for its result."""
+
+
+class RankActor(Protocol):
+    """A `RankWorker` on Ray."""
+
+    rendezvous_address: RemoteMethod
+    start: RemoteMethod
+    call: RemoteMethod
+    save: RemoteMethod
+    close: RemoteMethod
+
+
+def start_ranks(
+    make: LearnerFactory, *, ranks: int, gpus: float, threads: int, resume_from: Path | None
+) -> list[RankActor]:
+    """Start one actor per rank, without waiting for them; `RankGroup.open` has them load.
+
+    Args:
+        make: makes the learner on each rank.
+        ranks: how many.
+        gpus, threads: of each.
+        resume_from: checkpoint folder to go on from, as every node sees it.
+    """
+    remote: Any = ray.remote(RankWorker).options(num_cpus=0, num_gpus=gpus, max_restarts=0)
+    return [
+        cast(
+            RankActor,
+            remote.remote(make, rank=rank, world_size=ranks, threads=threads, resume_from=resume_from),
+        )
+        for rank in range(ranks)
+    ]
+
+
+class RankGroup:
+    """All ranks of a run. Trainers add their own calls in a class of their own, with types."""
+
+    def __init__(self, actors: Sequence[RankActor], run_dir: Path, keep: int) -> None:
+        """Args:
+        actors: from `start_ranks`, rank 0 first.
+        run_dir: its checkpoints/ takes the checkpoints.
+        keep: how many of them stay.
+        """
+        self._actors = list(actors)
+        self._checkpoints = (run_dir / "checkpoints").absolute()
+        self._keep = keep
+
+    def open(self) -> None:
+        """Let the ranks meet, on whichever nodes they are, and load the policy; ends them if they cannot.
+
+        Raises:
+            RunError, PolicyError: what a rank could not load.
+        """
+        try:
+            rendezvous = None
+            if len(self._actors) > 1:
+                (rendezvous,) = get([self._actors[0].rendezvous_address.remote()], "learner start")
+            get([actor.start.remote(rendezvous) for actor in self._actors], "learner start")
+        except BaseException:
+            self.close()
+            raise
+
+    def call_all(self, method: str, *arguments: Any) -> Any:
+        """Call a method of every rank's learner; returns rank 0's answer.
+
+        Args:
+            method: name of the learner's method, which stands for the types of arguments and result.
+            arguments: values, or references from `ray.put` for what is large.
+
+        Raises:
+            RunError: a rank died or did not answer in time; an error that the learner raised comes as it is.
+        """
+        return _answers([actor.call.remote(method, *arguments) for actor in self._actors], method)[0]
+
+    def call_first(self, method: str, *arguments: Any) -> Any:
+        """Call a method of rank 0's learner alone; see `call_all`."""
+        return _answers([self._actors[0].call.remote(method, *arguments)], method)[0]
+
+    def save_checkpoint(self, step: int, extra: Mapping[str, Any]) -> None:
+        """Have rank 0 write a checkpoint; `extra` as in `save_checkpoint`."""
+        _answers([self._actors[0].save.remote(self._checkpoints, step, dict(extra), self._keep)], "save")
+
+    def export(self, folder: Path) -> None:
+        """Have rank 0 write the policy for transformers and vLLM."""
+        self.call_first("export", folder.absolute())
+
+    def close(self) -> None:
+        """Close the ranks, then end their processes."""
+        with suppress(RunError):
+            get([actor.close.remote() for actor in self._actors], "learner", CLOSE_TIMEOUT_S)
+        for actor in self._actors:
+            ray.kill(cast(Any, actor))  # Ray asks for its own class, of which it gives no attribute a type
+
+
+def _answers(references: Sequence[Reference], method: str) -> list[Any]:
+    return get(references, f"learner {method}", LEARNER_TIMEOUT_S)

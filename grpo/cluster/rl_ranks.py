@@ -1,0 +1,125 @@
+"""The learner ranks of an RL run: what each rank holds, and `grpo.rl.loop`'s Learners over Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grpo.algorithm.types import StepReport, TrainGroup
+from grpo.cluster.actor import RankPosition
+from grpo.cluster.ranks import RankGroup
+from grpo.cluster.ray_session import put
+from grpo.config.rl import RlConfig
+from grpo.rl.loop import LoopState
+from rollout.canary import Canary
+from rollout.publication import Publication, unpublish
+
+if TYPE_CHECKING:
+    from grpo.training.learner import Learner
+
+
+@dataclass(frozen=True)
+class PublishSettings:
+    """How rank 0 hands weights to the engines."""
+
+    directory: Path
+    """Where weights are published (`rollout.publication.shared_memory_dir`)."""
+    wire_dtype: str
+    """Name of the engines' torch dtype."""
+    inline: bool
+    """Publish the bytes themselves, for engines on other nodes."""
+    canaries: tuple[tuple[int, ...], ...]
+    """Prompts whose log-probs prove each sync."""
+
+
+@dataclass(frozen=True)
+class RlLearnerFactory:
+    """Makes the learner of a rank; picklable."""
+
+    config: RlConfig
+    """The run's, with policy.compute_dtype resolved."""
+    model_dir: Path
+    """As every node sees it."""
+    publish: PublishSettings
+
+    def __call__(self, position: RankPosition) -> PublishingLearner:
+        """Load the policy.
+
+        Raises:
+            PolicyError: the folder cannot be loaded.
+        """
+        from grpo.training.learner import Learner
+
+        config = self.config
+        learner = Learner(
+            policy=config.policy,
+            algorithm=config.algorithm,
+            optimizer=config.optimizer,
+            learner=config.learner,
+            model_path=self.model_dir,
+            total_steps=config.steps,
+            rank=position.rank,
+            world_size=position.world_size,
+            device=position.device,
+            seed=config.seed,
+        )
+        return PublishingLearner(learner, self.publish, removes_publications=position.rank == 0)
+
+
+class PublishingLearner:
+    """A `Learner` that publishes its weights."""
+
+    def __init__(self, learner: Learner, settings: PublishSettings, removes_publications: bool) -> None:
+        self._learner, self._settings = learner, settings
+        self._removes_publications = removes_publications and not settings.inline
+        self.begin_phase = learner.begin_phase
+        self.update = learner.update
+        self.load = learner.load
+        self.save = learner.save
+        self.export = learner.export
+
+    def publish(self, version: int) -> Publication:
+        """Write the weights as this version, with digests and canary log-probs."""
+        import torch
+
+        from rollout.weights import publish
+
+        settings = self._settings
+        return publish(
+            self._learner.named_tensors(),
+            version,
+            settings.directory,
+            wire_dtype=getattr(torch, settings.wire_dtype),
+            canary=[Canary(ids, self._learner.canary_logprobs(ids)) for ids in settings.canaries],
+            inline=settings.inline,
+        )
+
+    def close(self) -> None:
+        """Remove what was published."""
+        if self._removes_publications:
+            unpublish(self._settings.directory)
+
+
+class LearnerGroup(RankGroup):
+    """All learner ranks, seen from the loop (`grpo.rl.loop.Learners`)."""
+
+    def begin_phase(self, groups: Sequence[TrainGroup], step: int, temperature: float) -> dict[str, float]:
+        """Fix old and reference log-probs of the phase; see `Learner.begin_phase`."""
+        metrics: dict[str, float] = self.call_all("begin_phase", put(list(groups)), step, temperature)
+        return metrics
+
+    def update(self, mini_batch: Sequence[TrainGroup], step: int, max_tokens: int) -> StepReport:
+        """Make one optimizer update; see `Learner.update`."""
+        report: StepReport = self.call_all("update", put(list(mini_batch)), step, max_tokens)
+        return report
+
+    def publish(self, version: int) -> Publication:
+        """Have rank 0 publish its weights as this version."""
+        publication: Publication = self.call_first("publish", version)
+        return publication
+
+    def save(self, state: LoopState) -> None:
+        """Have rank 0 write a checkpoint."""
+        self.save_checkpoint(state.step, state.extra())
