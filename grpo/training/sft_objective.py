@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from data_recipes.sft.examples import Example
 from grpo.config.sections import LearnerConfig
-from policies.logprobs import causal_lm, hidden_states, token_logprobs
+from policies.logprobs import hidden_states, token_logprobs
+from policies.model import causal_lm
 from policies.mtp import mtp_layers, mtp_logprobs
 from policies.packing import PackedSequences, pack_documents
 
