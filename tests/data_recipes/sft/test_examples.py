@@ -249,7 +249,10 @@ def test_a_bad_row_stops_or_is_left_out_and_named(
             [{"role": "human", "content": "a"}, {"role": "gpt", "content": "b"}],
             "has role 'human'; expected one of",
         ),
-        ([{"role": "user", "content": " "}, {"role": "assistant", "content": "b"}], "the user's message is empty"),
+        (
+            [{"role": "user", "content": " "}, {"role": "assistant", "content": "b"}],
+            "the user's message is empty",
+        ),
         (
             [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
             "expected a role and a content, both text",
