@@ -9,6 +9,7 @@ IGNORED holds those of other projects. No search index: it would be 20 MB that n
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -18,6 +19,8 @@ IGNORED = (DeprecationWarning, FutureWarning, PendingDeprecationWarning, ImportW
 
 
 def main() -> int:
+    # vLLM asks `uname` and the like for the machine while it is imported; pdoc would suppress that with a warning.
+    os.environ["PDOC_ALLOW_EXEC"] = "1"
     import pdoc
 
     if len(sys.argv) < 3:

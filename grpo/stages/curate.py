@@ -194,7 +194,7 @@ def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
                             f"{where}: {name} = {row.get(name)!r}; expected text (fields names other columns)"
                         )
                     texts.append(row[name])
-    bad.settle("error", "", mend="")  # a question that was left out could not be found in the samples
+    bad.settle("error", "", hint="")  # a question that was left out could not be found in the samples
     if not texts:
         raise DataError(
             f"{', '.join(h.source for h in config.decontaminate)}: no rows to compare the samples with"

@@ -83,6 +83,12 @@ def test_a_module_that_cannot_be_imported_fails_the_api_reference(tmp_path: Path
     assert build_reference(tmp_path, "import no_such_module\n").returncode != 0
 
 
+def test_a_library_may_run_a_program_while_it_is_imported(tmp_path: Path) -> None:
+    source = "import subprocess\nFOUND = subprocess.run(['/bin/echo', 'x'], capture_output=True, text=True).stdout\n"
+    done = build_reference(tmp_path, f"{source}if FOUND.strip() != 'x':\n    raise RuntimeError(FOUND)\n")
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_api_reference_has_the_docstrings_and_the_packages_of_the_wheel(tmp_path: Path) -> None:
     done = build_reference(tmp_path, "def area(width: int) -> int:\n    'Return the area in m².'\n")
     assert done.returncode == 0, done.stderr
