@@ -1,6 +1,6 @@
-"""What is wrong with the rewards of a running or finished run, judged from its rows of metrics. Pure.
+"""Finds problems with the rewards of a running or finished run in its rows of metrics. Pure.
 
-The guards (on screen, while it runs) and the report (afterwards) both say what stands here.
+The guards (on screen, while it runs) and the report (afterwards) both print these findings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MIN_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault."""
+    """One problem with a reward."""
 
     kind: str
     """absent, silent, abstains, constant, dominates, length, verifier."""
@@ -44,7 +44,7 @@ def findings(
     main: str,
     varied: Collection[str] = (),
 ) -> list[Finding]:
-    """Faults over the phases in `rows`, the last of a run.
+    """Find problems over the phases in `rows`, the last ones of a run.
 
     Args:
         rows: for all but the second verifier's counts, which need `verifier_finding`.
@@ -52,7 +52,7 @@ def findings(
         audit: the bounds.
         main: the component that is to decide (`eval.correct`): it may dominate. The first one if it is none of them.
         varied: components that differed between samples earlier in the run (`varying`): another than `main` that has
-            come to be 1 throughout is learnt, not broken.
+            become 1 throughout is learnt, not broken.
     """
     main = main if main in components else components[0]
     learnt = set(varied) - {main}
@@ -99,18 +99,19 @@ def audited(rows: Sequence[Row]) -> AuditCounts:
 
 @dataclass(frozen=True)
 class Episode:
-    """A fault with the updates between which it held."""
+    """A problem with the updates between which it held."""
 
     first: int
     last: int
     finding: Finding
-    """As it was said last."""
+    """The finding as it was last reported."""
 
 
 def history(
     rows: Sequence[Row], components: Sequence[str], audit: AuditConfig, main: str, window: int
 ) -> list[Episode]:
-    """What the guards said, or would have said, while the run went on: one entry per fault, in order of appearance.
+    """Return what the guards reported, or would have reported, during the run: one entry per problem, in order of
+    appearance.
 
     Args:
         rows: one per phase, with `step`.
@@ -142,8 +143,8 @@ def summary(rows: Sequence[Row], components: Sequence[str], audit: AuditConfig) 
             yield f"{name}: applied to no prompt"
             continue
         parts = [
-            f"mean {_said(_mean(rows, f'reward/{name}'))}",
-            f"std {_said(_mean(rows, f'reward_std/{name}'))}",
+            f"mean {_text(_mean(rows, f'reward/{name}'))}",
+            f"std {_text(_mean(rows, f'reward_std/{name}'))}",
         ]
         if (share := _mean(rows, f"reward_share/{name}")) is not None:
             parts.append(f"{share:.0%} of the differences inside groups")
@@ -154,9 +155,9 @@ def summary(rows: Sequence[Row], components: Sequence[str], audit: AuditConfig) 
     counts = audited(rows)
     judged = counts.agree + counts.only_reward + counts.only_verifier
     if judged or counts.unjudged:
-        share_said = f"agrees on {counts.agree / judged:.1%} of" if judged else "judged none of"
+        share_text = f"agrees on {counts.agree / judged:.1%} of" if judged else "judged none of"
         yield (
-            f"second verifier of {audit.of}: {share_said} {judged:,} samples; {counts.only_reward:,} only the "
+            f"second verifier of {audit.of}: {share_text} {judged:,} samples; {counts.only_reward:,} only the "
             f"reward accepts, {counts.only_verifier:,} only the verifier, {counts.unjudged:,} without two verdicts"
         )
 
@@ -232,5 +233,5 @@ def _mean(rows: Sequence[Row], key: str) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _said(value: float | None) -> str:
+def _text(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
