@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 
 from grpo.algorithm import probe
-from grpo.algorithm.losses import grpo_loss, loss_form
+from grpo.algorithm.loss_form import loss_form
+from grpo.algorithm.losses import grpo_loss
 from grpo.algorithm.policy_losses import PolicyBatch, PolicyTerm
 from grpo.algorithm.types import Denominators
 from grpo.config.algorithm import AlgorithmConfig

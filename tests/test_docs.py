@@ -27,7 +27,7 @@ PAGES = [
     ROOT / "rewards/README.md",
 ]
 RECIPES = sorted((ROOT / "data_recipes/recipes").glob("*.toml"))
-CLASSES = {name: stage.load_config_class() for name, stage in STAGES.items()}
+CLASSES = {name: stage.config for name, stage in STAGES.items()}
 FREE = {"params", "constants", "columns", "advantage_params", "policy_loss_params", "kl_estimator_params"}
 """Sections whose keys are whatever the user calls them."""
 ENDINGS = {"py", "parquet", "jsonl", "json", "toml"}

@@ -28,7 +28,6 @@ from grpo.algorithm.importance import Importance
 from grpo.algorithm.kl import KlEstimator, kl_estimate
 from grpo.algorithm.policy_losses import PolicyBatch, PolicyLoss, PolicyTerm
 from grpo.algorithm.ratios import Ratio
-from grpo.algorithm.registry import load_named
 from grpo.algorithm.segments import describe, sample_sums
 from grpo.algorithm.types import Denominators
 from grpo.config.algorithm import AlgorithmConfig
@@ -66,22 +65,6 @@ class LossMetrics:
     """w_it; their sum is the token count without correction."""
     importance_bound: Tensor
     """Tokens whose weight is capped (TIS) or masked (MIS)."""
-
-
-def loss_form(config: AlgorithmConfig) -> LossForm:
-    """Import the functions that a recipe names.
-
-    Raises:
-        ConfigError: one cannot be loaded; names the key.
-    """
-    return LossForm(
-        config=config,
-        ratio=load_named(config, "ratio"),
-        policy_loss=load_named(config, "policy_loss"),
-        aggregation=load_named(config, "aggregation"),
-        kl_estimator=load_named(config, "kl_estimator"),
-        importance=load_named(config, "importance"),
-    )
 
 
 def grpo_loss(

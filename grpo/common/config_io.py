@@ -79,12 +79,21 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
         raise ConfigError(
             f"{name}: stage = {tree['stage']!r}, but this command runs {stage!r}; use `grpo {tree['stage']}`"
         )
+    return check(kind, tree, name, text, apply_overrides(tree, overrides))
+
+
+def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, str]:
+    """Set the key of every "a.b=c" in the tree; returns key path → the override that set it.
+
+    Raises:
+        ConfigError: an override that is none, or whose path leads through something that is no section.
+    """
     set_from = {}
     for override in overrides:
         key, value = parse_override(override)
         set_key(tree, key, value)
         set_from[".".join(key)] = override
-    return check(kind, tree, name, text, set_from)
+    return set_from
 
 
 def refuse_graph(name: str, tree: dict[str, Any]) -> None:

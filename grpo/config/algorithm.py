@@ -70,7 +70,7 @@ class AlgorithmConfig(Settings):
     """"std": (r−mean)/std as printed; "mean": Dr. GRPO; "leave_one_out": r_i − mean of the others; or a function of
     your own."""
     advantage_params: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of the advantage function."""
+    """Keyword arguments of the advantage function, any TOML values."""
     zero_variance: ZeroVariance = "keep"
     """A group with equal rewards has advantage 0. "keep": as printed it stays in denominator and KL; "drop": out of
     both."""

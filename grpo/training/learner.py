@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grpo.algorithm.batching import denominators, micro_batches, packed_tokens, split_by_rank
-from grpo.algorithm.losses import grpo_loss, loss_form
+from grpo.algorithm.loss_form import loss_form
+from grpo.algorithm.losses import grpo_loss
 from grpo.algorithm.schedules import is_reference_refresh, learning_rate
 from grpo.algorithm.types import Denominators, StepReport, TrainGroup, TrainSample
 from grpo.config.algorithm import AlgorithmConfig
@@ -34,6 +35,7 @@ from grpo.training.trained_policy import TrainedPolicy
 from policies.logprobs import completion_logprobs, sequence_logprobs
 from policies.packing import PackedSequences, pack
 from policies.router import ExpertLoads
+from rollout.memory import release
 
 HINT = "Lower optimizer.lr or raise algorithm.kl_coef; a ratio of whole sequences overflows first"
 Logprobs = dict[tuple[str, bytes], NDArray[np.float32]]
@@ -110,7 +112,7 @@ class Learner:
         if self._algorithm.mini_batches > 1:
             with torch.no_grad():
                 self._old = self._logprobs(groups)
-        self.trained.return_free_pages()
+        release(self.device)
         return {} if self._old is None else _mismatch(groups, self._old)
 
     def update(self, mini_batch: Sequence[TrainGroup], step: int, max_tokens: int) -> StepReport:
@@ -145,7 +147,7 @@ class Learner:
             step + 1, self._algorithm.reference_refresh_steps
         ):
             self._reference = self._snapshot()
-        self.trained.return_free_pages()
+        release(self.device)
         seconds = time.perf_counter() - start
         tokens = sum(packed_tokens(g) for g in mini_batch)
         measured = {

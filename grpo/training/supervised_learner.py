@@ -24,6 +24,7 @@ from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training import collectives
 from grpo.training.trained_policy import TrainedPolicy
 from policies.router import ExpertLoads
+from rollout.memory import release
 
 HINT = "Lower optimizer.lr or lengthen optimizer.warmup_steps"
 
@@ -126,7 +127,7 @@ class SupervisedLearner:
         means = self._means(sums, weight)
         norm = self.trained.step(means["loss"], lr, step, HINT)
         self.trained.balance_experts(loads.counts)
-        self.trained.return_free_pages()
+        release(self.trained.device)
         seconds = time.perf_counter() - start
         tokens = sum(map(self.objective.tokens, batch))
         return means | {
@@ -143,7 +144,7 @@ class SupervisedLearner:
         with torch.no_grad(), self.trained.autocast():
             for part in self._packs(items):
                 self._add(sums, *self.objective.loss(part))
-        self.trained.return_free_pages()
+        release(self.trained.device)
         return self._means(sums, sum(map(self.objective.weight, items)))
 
     def save(self, folder: Path) -> None:

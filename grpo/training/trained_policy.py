@@ -25,7 +25,7 @@ from policies.load import load_policy, save_policy
 from policies.lora import add_adapters, load_adapter, save_adapter
 from policies.mtp import is_mtp_tensor, mtp_layers
 from policies.router import update_router_bias
-from rollout.memory import trim
+from rollout.memory import release
 
 
 class TrainedPolicy:
@@ -69,7 +69,7 @@ class TrainedPolicy:
         fuse(self.model)
         if learner.recompute:
             _recompute_layers(self.model)
-        config: Any = self.model.config
+        config: Any = self.model.config  # of transformers, whose attributes have no types
         self.dtype: str = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
         """Dtype of the matrix products: float32 or bfloat16."""
         self.head: nn.Module | None = None
@@ -110,13 +110,8 @@ class TrainedPolicy:
         and a larger one nothing measurable.
         """
         if self._learner_config.recompute:
-            self.return_free_pages()
+            release(self.device)
         loss.backward()
-
-    def return_free_pages(self) -> None:
-        """Return the allocator's free pages to the system; with a GPU the host's memory is not the scarce one."""
-        if self.device.type == "cpu":
-            trim()
 
     def add_gradients(self) -> None:
         """Replace every `.grad` by its sum over ranks."""
@@ -226,7 +221,7 @@ HEAD = "head"
 """Prefix of a head's parameters among the trained ones."""
 
 
-def _recompute_layers(model: Any) -> None:
+def _recompute_layers(model: Any) -> None:  # a transformers model: nn.Module has no such method
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     # transformers recomputes in training mode only. Nothing else depends on the mode: the attention refuses dropout.
     model.train()

@@ -176,3 +176,30 @@ def test_two_workers_and_two_ranks_learn_the_same_to_rounding(
     ]
     for key in ("loss", "grad_norm", "policy/kl"):
         assert two["metrics"][0][key] == pytest.approx(one["metrics"][0][key], rel=1e-4, abs=1e-6)
+
+
+OWN_FUNCTIONS = """
+import torch
+
+from grpo.algorithm.advantages import std as advantages
+
+
+def k3(logprobs, ref_logprobs):
+    difference = logprobs - ref_logprobs
+    return torch.expm1(-difference) + difference
+"""
+
+
+def test_functions_of_the_users_file_reach_driver_and_ranks_with_the_same_bits(
+    base: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """They say what the built-in ones say, so the run must be the one without them."""
+    file = tmp_path / "own_functions.py"
+    file.write_text(OWN_FUNCTIONS)
+    recipe = write_recipe(tmp_path, base, tmp_path / "run")
+    keys = (
+        f"algorithm.kl_estimator={os.path.relpath(file)}:k3",
+        f"algorithm.advantage={os.path.relpath(file)}:advantages",
+    )
+    run_grpo("rl", recipe, *(word for key in keys for word in ("--set", key)))
+    assert outcome(tmp_path / "run") == outcome(uninterrupted)

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.algorithm.losses import LossForm, grpo_loss, loss_form
+from grpo.algorithm.loss_form import loss_form
+from grpo.algorithm.losses import LossForm, grpo_loss
 from grpo.algorithm.policy_losses import PolicyBatch, clip
 from grpo.algorithm.types import Denominators
 from grpo.config.algorithm import FORMS, AlgorithmConfig

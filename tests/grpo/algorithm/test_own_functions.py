@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from grpo.algorithm.batching import to_train_groups
 from grpo.algorithm.check import check_functions
-from grpo.algorithm.losses import grpo_loss, loss_form
+from grpo.algorithm.loss_form import loss_form
+from grpo.algorithm.losses import grpo_loss
 from grpo.algorithm.probe import problems, try_advantage, try_kl, try_policy_loss
 from grpo.algorithm.registry import advantage_estimator, load_named, own_functions, with_absolute_paths
 from grpo.algorithm.types import Denominators

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from grpo.common.errors import BrokenRun, ConfigError
+from grpo.config.algorithm import OPEN_KEYS
 from grpo.config.rl import RlConfig
 from grpo.graph.keys import hash_path, missing_inputs, module_file, node_key
 from grpo.graph.parse import Graph, load_graph
@@ -109,7 +110,7 @@ def test_a_reference_replaced_by_a_value_is_no_dependency(tmp_path: Path) -> Non
         ('"policy.model" = "{base', '"run_dir" = "x"\n"policy.model" = "{base', "the graph chooses runs/t/zero"),
         ("at_least = 0.5", "above = 0.5", "unknown key stages.zero.gate.above"),
         ('command = "sample"', 'command = "sample"\nrow = { table = "stages", name = "x" }',
-         "only stages with command"),
+         r"stage drawn: row: only an evaluation gives one \(command = eval\), not 'sample'"),
         ("[stages.drawn]", "[stages.Drawn]", "a stage's name is a folder"),
         ("[graph]", "[grph]", "not a graph"),
         ('"policy.model" = "{base.policy}"', '"policy.model" = "{picked.rows}"',
@@ -222,6 +223,16 @@ def test_a_file_of_code_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.Monk
     assert node_key(node, {("drawn", "samples"): "s"}) != before
 
 
+@pytest.mark.parametrize("key", OPEN_KEYS)
+def test_a_key_depends_on_the_code_of_a_function_of_ones_own(tmp_path: Path, key: str) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("1\n")
+    node = load(tmp_path, GRAPH, f'zero.algorithm.{key}="{own}:function"').nodes["zero"]
+    before = node_key(node, HASHES)
+    own.write_text("2\n")
+    assert node_key(node, HASHES) != before
+
+
 def test_a_run_without_a_budget_of_tokens_has_the_key_it_had_before_there_were_budgets(
     tmp_path: Path,
 ) -> None:
@@ -299,12 +310,7 @@ def test_folders_of_others_are_refused_and_ours_are_moved(tmp_path: Path) -> Non
 @pytest.mark.parametrize("command", list(STAGES))
 def test_every_stage_of_the_registry_is_there(command: str) -> None:
     stage = STAGES[command]
-    kind = stage.load_config_class()
-    assert kind.model_fields["stage"].default == command
-    assert stage.place in kind.model_fields
-    assert stage.summary == stage.outputs["summary"]
-    assert stage.main_output in stage.outputs
-    assert callable(stage.load_runner())
+    assert stage.config.model_fields["stage"].default == stage.name == command
 
 
 @pytest.mark.parametrize(
