@@ -401,6 +401,23 @@ def test_rules_see_the_source() -> None:
     assert {name for confined in CONFINED.values() for name in confined} <= set(names)
 
 
+def test_the_map_in_architecture_shows_the_folders_in_their_order() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    table = text.partition("| folder, top floor first |")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`(\w+)(?:/|\.py)`", line.split("|")[1]) for line in table.splitlines()[2:]]
+    shown = [{"" if name == "cli" else name for name in row} for row in rows]
+    assert shown == [set(floor) for floor in reversed(FLOORS)]
+    there = {path.parent.name for path in (ROOT / "grpo").glob("*/__init__.py")}
+    assert there == {folder for floor in FLOORS for folder in floor if folder}
+    others = {
+        path.parent.relative_to(ROOT).as_posix()
+        for package in PACKAGES[:-1]
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    nested = ("rewards/sandbox/", "data_recipes/worlds/")  # shown by the folder above
+    assert {name for name in others if not name.startswith(nested) and f"`{name}/`" not in text} == set()
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys\n"

@@ -14,12 +14,10 @@ import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from data_recipes.config import FILE_ENDINGS, source_kind
 from grpo.graph.parse import Node
 from grpo.graph.references import leaves
-from grpo.stages.stage import Stage
 from grpo.tracking.run_dir import MACHINE_KEYS
 
 FORMAT = 2
@@ -46,7 +44,7 @@ def node_key(
     needed = {reference.key: reference for reference in node.needs}
     counted: dict[str, object] = {}
     for value, key in leaves(tree):
-        if key in MACHINE_KEYS or is_later_key(node.stage, key, value):
+        if key in MACHINE_KEYS:
             continue
         if key in needed:
             reference = needed[key]
@@ -58,12 +56,6 @@ def node_key(
         else:
             counted[key] = value
     return digest({"format": FORMAT, "command": node.command, "config": counted})
-
-
-def is_later_key(stage: Stage[Any], key: str, value: object) -> bool:
-    """Return True for a key that a run of an older version did not have, at the value that changes nothing."""
-    name = key.rpartition(".")[2]
-    return name in stage.later_keys and value == stage.later_keys[name]
 
 
 def is_input(node: Node, key: str) -> bool:

@@ -252,5 +252,4 @@ STAGE = Stage(
     output_key="out",
     main_output="rows",
     takes_address=False,
-    later_keys={"bad_rows": "error"},
 )

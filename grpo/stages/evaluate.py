@@ -164,5 +164,4 @@ STAGE = Stage(
     observe=sampled_tokens,
     is_evaluation=True,
     adapts={"rl": from_rl},
-    later_keys={"bad_rows": "error"},
 )

@@ -246,5 +246,4 @@ STAGE = Stage(
     output_key="out",
     main_output="pairs",
     takes_address=False,
-    later_keys={"bad_rows": "error"},
 )

@@ -65,5 +65,4 @@ STAGE = Stage(
     workload=workload,
     observe=observe,
     new_policy=new_policy,
-    later_keys={"sequence_balance": 0.0},
 )

@@ -119,5 +119,4 @@ STAGE = Stage(
     options=(MODEL,),
     workload=workload,
     observe=trained_tokens,
-    later_keys={"bad_rows": "error"},
 )

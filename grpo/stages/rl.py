@@ -299,5 +299,4 @@ STAGE = Stage(
     options=(MODEL,),
     workload=workload,
     observe=observe,
-    later_keys={"bad_rows": "error", "token_budget": None},
 )

@@ -314,5 +314,4 @@ STAGE = Stage(
     options=(MODEL,),
     workload=workload,
     observe=sampled_tokens,
-    later_keys={"bad_rows": "error"},
 )

@@ -99,9 +99,6 @@ class Stage(Generic[ConfigT]):
     """The transformers config of a policy that the stage makes from nothing; None: it starts from `policy.model`."""
     is_evaluation: bool = False
     """True if the summary holds a policy's evaluation, which may be a row of the graph's tables."""
-    later_keys: Mapping[str, Any] = field(default_factory=dict)
-    """Keys that the config got after runs of the stage had ended: last part of the key path → the value that leaves the
-    stage what it was without. At that value the graph takes such a run for up to date."""
     adapts: Mapping[str, Callable[[Tree], Tree]] = field(default_factory=dict)
     """Other stages whose recipes it reads too: name → the function from such a tree to one of its own."""
 
