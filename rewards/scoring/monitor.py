@@ -17,12 +17,12 @@ Row = Mapping[str, float | None]
 """Metrics of one phase; a value that was not finite is NaN or None."""
 
 AUDIT_PHASES = 50
-"""Phases whose audited samples are counted together: a sample of the groups needs time to tell."""
+"""Phases whose audited samples are counted together, since only a share of the groups is audited."""
 _MIN_AUDITED = 20
 _BY_DESIGN = frozenset({"overlong", "repetition"})
-"""Punishments that follow length and are 0 while all is well."""
+"""Penalties that depend on length by design and are 0 in a healthy run."""
 _MIN_SHARE = 0.02
-"""Of the differences inside groups: a reward that makes less is not what the policy follows."""
+"""Share of the differences inside groups below which the policy does not follow a reward."""
 
 
 @dataclass(frozen=True)
