@@ -4,7 +4,8 @@
 #   make demo [SEED=1]       DeepSeek-R1-Zero in miniature: pre-train, GRPO, report in runs/demo/
 #   make smollm2             a real model, SmolLM2-135M-Instruct, into models/smollm2
 #   make test [ARGS=…]      the tests, but for those marked slow (ARGS="-m slow")
-#   make check               lint, format, types, layering
+#   make check               lint, format, types, spelling, layering
+#   make docs                the API reference from the docstrings into build/api; warnings are errors
 #   make bench               benchmarks/ that need nothing but this machine; results in benchmarks/results/
 #   make lock [UPGRADE=1]    resolve requirements/*.in again
 #   make clean               remove what builds and tests leave; not .venv, not runs/
@@ -15,7 +16,9 @@ SEED   ?= 1
 ARGS   ?=
 RUN    := .venv/bin/python
 
-.PHONY: install demo smollm2 test check bench lock clean
+PACKAGES := grpo rewards rollout policies data_recipes
+
+.PHONY: install demo smollm2 test check docs bench lock clean
 
 install:
 	@$(PYTHON) scripts/install.py --device $(DEVICE)
@@ -36,7 +39,11 @@ check: install
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	.venv/bin/typos
 	$(RUN) -m pytest tests/test_layering.py
+
+docs: install
+	$(RUN) scripts/api_reference.py build/api $(PACKAGES)
 
 bench: install
 	@set -e; for name in rollout_throughput weight_sync learner_flops; do \

@@ -20,7 +20,8 @@ import torch
 from common import save
 
 from grpo.algorithm.types import TrainGroup, TrainSample
-from grpo.config.sections import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
 from policies.load import save_policy
 from policies.presets import new_policy
@@ -86,9 +87,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder, body, head = model_folder(Path(scratch))
         learner = Learner(
-            PolicyConfig(model=str(folder), compute_dtype=args.dtype), AlgorithmConfig(kl_coef=0.001),
-            OptimizerConfig(lr=1e-6), LearnerConfig(tokens_per_micro_batch=1024), folder, 10,
-        )  # fmt: skip
+            policy=PolicyConfig(model=str(folder), compute_dtype=args.dtype),
+            algorithm=AlgorithmConfig(kl_coef=0.001),
+            optimizer=OptimizerConfig(lr=1e-6),
+            learner=LearnerConfig(tokens_per_micro_batch=1024),
+            model_path=folder,
+            total_steps=10,
+        )
         packed, completion = PROMPTS * (PROMPT_TOKENS + GROUP * TOKENS), PROMPTS * GROUP * TOKENS
         forward = 2 * (body * packed + head * completion)
         rows = []

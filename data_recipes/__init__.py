@@ -1,1 +1,1 @@
-"""Prompts: where they come from, how they are worded, in which order they are drawn."""
+"""Data: prompts for RL, examples for supervised training, tests for code problems, and task worlds."""

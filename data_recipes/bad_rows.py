@@ -1,10 +1,10 @@
-"""Rows that cannot be used: all of them are looked for and counted, the first few told, then the stage stops.
+"""Rows that cannot be used: all are found and counted, the first few are reported, then the stage stops.
 
 bad = BadRows()
 for where, row in read_rows(config, on_bad=bad.add):
     with bad.caught():
-        use(where, row)                      DataError: counted, and reading goes on
-    bad.settle(config.bad_rows, config.source)   "error": DataError, if there was any; "skip": a warning
+        use(where, row)                      a DataError is counted, and reading continues
+bad.settle(config.bad_rows, config.source)   "error" raises a DataError if there was one; "skip" logs a warning
 """
 
 from __future__ import annotations
@@ -19,52 +19,52 @@ from data_recipes.errors import DataError
 logger = logging.getLogger(__name__)
 
 SHOWN = 5
-"""Rows that an error names in full."""
+"""Number of rows whose errors are reported in full."""
 
 
 class BadRows:
-    """What is wrong with the rows of a source."""
+    """Collects the errors of a source's rows."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
-        """What is wrong with each, file and line first."""
+        self.problems: list[str] = []
+        """One message per bad row, which begins with file and line."""
 
     @property
     def count(self) -> int:
-        """How many there are."""
-        return len(self.told)
+        """Number of bad rows."""
+        return len(self.problems)
 
     def add(self, error: DataError) -> None:
-        """One more."""
-        self.told.append(str(error))
+        """Record the error of one row."""
+        self.problems.append(str(error))
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Takes the DataError of the block as a bad row."""
+        """Record a DataError of the block as a bad row."""
         try:
             yield
         except DataError as error:
             self.add(error)
 
-    def settle(self, mode: BadRowsMode, source: str, mend: str = 'or set bad_rows = "skip"') -> None:
-        """Once all rows are read: stop, or go on without the bad ones and say so.
+    def settle(self, mode: BadRowsMode, source: str, hint: str = 'or set bad_rows = "skip"') -> None:
+        """Raise if there are bad rows, or log how many were left out; called when all rows are read.
 
         Args:
             mode: "error" or "skip".
-            source: for the warning.
-            mend: what else to do than to mend or delete them.
+            source: name of the source, for the warning.
+            hint: what can be done instead of fixing or deleting the rows.
 
         Raises:
-            DataError: with "error" and a bad row; names the first ones and how many there are.
+            DataError: the mode is "error" and there are bad rows; the message names the first ones and their number.
         """
         if not self.count:
             return
         if mode == "skip":
-            logger.warning("%s: left out %d bad rows, the first: %s", source, self.count, self.told[0])
+            logger.warning("%s: left out %d bad rows, the first: %s", source, self.count, self.problems[0])
             return
-        lines = self.told[:SHOWN]
+        lines = self.problems[:SHOWN]
         if self.count > len(lines):
             lines.append(f"… and {self.count - len(lines):,} more")
         rows, them = (f"{self.count:,} bad rows", "them") if self.count > 1 else ("1 bad row", "it")
-        lines.append(f"{rows}; mend or delete {them}{f', {mend}' if mend else ''}")
+        lines.append(f"{rows}; fix or delete {them}{f', {hint}' if hint else ''}")
         raise DataError("\n".join(lines))

@@ -1,4 +1,4 @@
-"""The `[data]` section of a recipe. Pydantic alone, so that a config is checked without loading a data set.
+"""The `[data]` section of a recipe. It imports pydantic alone, so a config is checked without loading a data set.
 
 [data]
 source = "openai/gsm8k"          # hub name; or a file, "chain", "r1-world", "reasoning-gym:chain_sum"
@@ -19,8 +19,8 @@ from data_recipes.procedural import PROCEDURAL, PROCEDURAL_SPLITS
 from policies.settings import Settings
 
 FILE_ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
-"""A source with one of these endings is a local file; the ending says how it is read. One that ends with / is a folder:
-its files with these endings are read, in order of their names."""
+"""A source with one of these endings is a local file; the ending determines its format. A source that ends with / is a
+folder, whose files with these endings are read in the order of their names."""
 GYM_PREFIX = "reasoning-gym:"
 
 BadRowsMode = Literal["error", "skip"]
@@ -28,7 +28,7 @@ SourceKind = Literal["procedural", "gym", "file", "hub"]
 
 
 def source_kind(source: str) -> SourceKind:
-    """How a source is read: by its name alone, so that the same recipe means the same on every machine."""
+    """Return how a source is read. Only its name counts, so a recipe means the same on every machine."""
     if source in PROCEDURAL:
         return "procedural"
     if source.startswith(GYM_PREFIX):
@@ -37,7 +37,7 @@ def source_kind(source: str) -> SourceKind:
 
 
 class DatasetConfig(Settings):
-    """Where prompts come from and how a row becomes one. Read by `data_recipes.prompts.datasets.load_prompts`."""
+    """The source of prompts and how a row becomes a prompt; read by `data_recipes.prompts.datasets.load_prompts`."""
 
     source: str = Field(min_length=1)
     """A procedural source ("chain", "r1-world": data_recipes/procedural.py), "reasoning-gym:<task>", a .jsonl,
@@ -45,39 +45,38 @@ class DatasetConfig(Settings):
     subset: str | None = None
     """Config name on the hub, e.g. "main" of openai/gsm8k."""
     split: str | None = None
-    """Hub: its split, None being "train". Procedural: "train" (also None) or "held-out". A file has none."""
+    """Hub: a split; None is "train". Procedural: "train" (also None) or "held-out". Files have no splits."""
     prompt_field: str = "question"
     """Field of a row that holds the question."""
     answer_field: str | None = "answer"
-    """Field that holds the reference answer; false where the rewards need none."""
+    """Field that holds the reference answer; false if the rewards need none."""
     answer_pattern: str | None = None
-    """Regular expression with one group that cuts the reference out of the answer field: '#### (.+)$'
-    (GSM8K). Thousands separators of a number cut out this way are removed: "1,080" becomes "1080"."""
+    """Regular expression whose one group extracts the reference from the answer field: '#### (.+)$' (GSM8K). Thousands
+    separators of an extracted number are removed: "1,080" becomes "1080"."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """Prompt column = field of the row, for fields that rewards know under another name; others keep
-    theirs."""
+    """Prompt column = field of the row, for fields that rewards read by another name; other fields keep their names."""
     constants: dict[str, Any] = Field(default_factory=dict)
-    """Columns that are the same for every row, e.g. { kind = "math", language = "en" }."""
+    """Columns with the same value in every row, e.g. { kind = "math", language = "en" }."""
     template: Literal["r1-zero", "chat", "plain"] = "r1-zero"
-    """R1-Zero's for base models; "chat": the tokenizer's own chat template; "plain": the question alone."""
+    """"r1-zero": R1-Zero's, for base models; "chat": the tokenizer's chat template; "plain": the question alone."""
     system: str | None = None
     """System message of the chat template (R1 advises none)."""
     preamble: str = ""
-    """Text in front of the question with template = "plain": worked examples for a base model."""
+    """Text before the question with template = "plain", such as worked examples for a base model."""
     prefill: str = ""
-    """Put at the start of the assistant's turn, e.g. "<think>\\n"; rewards read it as part of the reply."""
+    """Text at the start of the assistant's turn, e.g. "<think>\\n"; rewards read it as part of the reply."""
     limit: int | None = Field(None, ge=1)
     """Use the first N rows only."""
     max_prompt_tokens: int | None = Field(None, ge=1)
-    """Leave out rows whose prompt is longer (the log counts them). None: keep all."""
+    """Leave out rows whose prompt has more tokens (the log counts them); None keeps all."""
     duplicates: Literal["error", "drop"] = "error"
-    """What to do with a row that renders to the same prompt and answer as an earlier one."""
+    """Treatment of a row that gives the same prompt and answer as an earlier one."""
     bad_rows: BadRowsMode = "error"
-    """What rows that cannot be used do: stop the stage, or be left out and counted in a warning with the first."""
+    """Treatment of rows that cannot be used: they stop the stage, or are left out and counted in a warning."""
     seed: int = 0
-    """Procedural sources: which problems are drawn."""
+    """Seed of a procedural source's problems."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """Procedural sources: the task's own settings, see data_recipes/procedural.py; reasoning-gym: see its module."""
+    """Settings of a procedural source (data_recipes/procedural.py) or of a reasoning-gym task."""
 
     @field_validator("answer_pattern")
     @classmethod
@@ -98,7 +97,7 @@ class DatasetConfig(Settings):
         if procedural and self.split not in (None, *PROCEDURAL_SPLITS):
             raise ValueError(f'split = {self.split!r}: {self.source} has "train" and "held-out"')
         if kind == "file" and self.split is not None:
-            raise ValueError(f"split = {self.split!r}: a file has no splits; name the split's own file")
+            raise ValueError(f"split = {self.split!r}: a file has no splits; give the file of the split")
         if kind != "hub" and self.subset is not None:
             raise ValueError(
                 f"subset = {self.subset!r} is read for hub data sets only, not for {self.source!r}"
@@ -125,6 +124,6 @@ class MixSource(DatasetConfig):
     """A further source that RL draws prompts from: `[[mix]]`."""
 
     share: int = Field(1, ge=1)
-    """Questions of this source beside `data_share` of `[data]`."""
+    """Questions of this source per `data_share` questions of `[data]`."""
     start_step: int = Field(0, ge=0)
     """First optimizer step that draws from it (R1's second RL stage: general prompts in the last 400 of 1,700)."""

@@ -1,8 +1,8 @@
 """Errors of this package.
 
-DataError (ValueError)      a data set or a row of it cannot be used; names file, line, field and mend
+DataError (ValueError)      a data set or a row of it cannot be used; the message names file, line, field and a fix
 """
 
 
 class DataError(ValueError):
-    """A data set cannot be used as it is."""
+    """A data set cannot be used as it is; the message says where and why."""

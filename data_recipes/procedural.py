@@ -1,13 +1,13 @@
-"""Procedural sources by name: what a recipe calls `source`, the settings it takes as `params`, and who makes the rows.
+"""Procedural sources: their names (`source`), their settings (`params`) and the modules that generate their rows.
 
     [data]
     source = "r1-world"
     split = "held-out"
     params = { math = 256, max_ops = 5 }
 
-A source is a module with `rows(seed, split, params)`, which yields (place, row) and raises ValueError if `params` ask
-for more than there is, naming the key to lower. Here stand pydantic models alone: the module is imported when its rows
-are read.
+A source is a module with `rows(seed, split, params)`, which yields (location, row). It raises ValueError if `params`
+ask for more rows than exist, and names the key to lower. This module holds the pydantic models only; a source's module
+is imported when its rows are read.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class ChainParams(Settings):
     """`params` of source "chain" (data_recipes/worlds/chain/problems.py)."""
 
     min_ops: int = Field(2, ge=2)
-    """Shortest chain, in operations."""
+    """Operations of the shortest chain."""
     max_ops: int = Field(4, ge=2, le=12)
-    """Longest chain."""
+    """Operations of the longest chain."""
     count: int = Field(4096, ge=1)
     """Distinct problems, spread evenly over the lengths."""
 
@@ -43,7 +43,7 @@ class ChainParams(Settings):
 
 
 class R1WorldParams(Settings):
-    """`params` of source "r1-world" (data_recipes/worlds/r1/requests.py): how many prompts of each kind."""
+    """`params` of source "r1-world" (data_recipes/worlds/r1/requests.py): the number of prompts of each kind."""
 
     math: int = Field(0, ge=0)
     """Distinct chains of operations, spread evenly over lengths and languages."""
@@ -52,8 +52,9 @@ class R1WorldParams(Settings):
     safety: int = Field(0, ge=0)
     """Requests that must be refused."""
     min_ops: int = Field(2, ge=2)
+    """Operations of the shortest chain."""
     max_ops: int = Field(4, ge=2, le=12)
-    """Lengths of the chains."""
+    """Operations of the longest chain."""
     languages: tuple[Literal["en", "zh"], ...] = Field(("en", "zh"), min_length=1)
 
     @model_validator(mode="after")
@@ -71,7 +72,7 @@ class CodeTinyParams(Settings):
     count: int = Field(348, ge=1)
     """Distinct problems, spread evenly over the lengths."""
     min_steps: int = Field(2, ge=1)
-    """Least number of steps before the return."""
+    """Fewest steps before the return."""
     max_steps: int = Field(4, ge=1, le=6)
 
     @model_validator(mode="after")
@@ -83,14 +84,14 @@ class CodeTinyParams(Settings):
 
 @dataclass(frozen=True)
 class ProceduralSource:
-    """One source."""
+    """The module of a procedural source and the model of its `params`."""
 
     module: str
     params: type[Settings]
 
     def rows(self, seed: int, split: str, params: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(place, row) of a split."""
-        return importlib.import_module(self.module).rows(seed, split, self.params.model_validate(params))
+        """Yield (location, row) of a split."""
+        yield from importlib.import_module(self.module).rows(seed, split, self.params.model_validate(params))
 
 
 PROCEDURAL: dict[str, ProceduralSource] = {
@@ -98,4 +99,4 @@ PROCEDURAL: dict[str, ProceduralSource] = {
     "r1-world": ProceduralSource("data_recipes.worlds.r1.requests", R1WorldParams),
     "code-tiny": ProceduralSource("data_recipes.worlds.code_tiny.problems", CodeTinyParams),
 }
-"""By name. A name here is no hub name."""
+"""Sources by name. These names are never looked up on the hub."""

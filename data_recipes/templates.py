@@ -1,4 +1,4 @@
-"""From a question to the text that the policy continues.
+"""Renders a question as the text that the policy continues.
 
 render("r1-zero", "7 * 4 + 3", tokenizer)  →  Rendered("A conversation … User: 7 * 4 + 3. Assistant:", True)
 """
@@ -18,17 +18,17 @@ R1_ZERO = (
     "respectively, i.e., <think> reasoning process here </think> <answer> answer here </answer>. "
     "User: {prompt}. Assistant:"
 )
-"""DeepSeek-R1 (2501.12948), Table 1, word for word; the question takes the place of `prompt`."""
+"""The template of DeepSeek-R1 (2501.12948), Table 1, verbatim; `prompt` is replaced by the question."""
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A prompt's text and how it becomes tokens."""
+    """A prompt's text and how it is tokenized."""
 
     text: str
-    """What the policy reads, prefill included."""
+    """The text that the policy reads, prefill included."""
     add_special_tokens: bool
-    """True if the tokenizer adds its own (a BOS); a chat template has written them already."""
+    """True if the tokenizer adds its special tokens (BOS); a chat template has written them already."""
 
 
 def render(
@@ -39,20 +39,20 @@ def render(
     prefill: str = "",
     preamble: str = "",
 ) -> Rendered:
-    """Put a question into a template.
+    """Render a question with a template.
 
     Args:
         template: "r1-zero", "chat" or "plain".
-        question: the task in words.
-        tokenizer: read by "chat" alone, for its chat template.
-        system: system message, "chat" alone.
+        question: the question as text.
+        tokenizer: source of the chat template; only "chat" reads it.
+        system: system message, only for "chat".
         prefill: text put at the start of the assistant's turn.
-        preamble: text in front of the question, "plain" alone.
+        preamble: text before the question, only for "plain".
 
     Raises:
-        DataError: "chat" with a tokenizer that has no chat template, take another.
-        PolicyError: the chat template refuses the messages.
-        ValueError: unknown template.
+        DataError: the template is "chat" and the tokenizer has none.
+        PolicyError: the chat template rejects the messages.
+        ValueError: the template is unknown.
     """
     if template == "r1-zero":
         return Rendered(R1_ZERO.replace("{prompt}", question) + prefill, True)
@@ -64,10 +64,10 @@ def render(
 
 
 def check_template(template: str, tokenizer: Tokenizer) -> None:
-    """Refuse a template that the tokenizer does not have.
+    """Check that the tokenizer has the template.
 
     Raises:
-        DataError: "chat", and no chat template.
+        DataError: the template is "chat" and the tokenizer has none.
     """
     if template == "chat" and not tokenizer.has_chat_template:
         raise DataError(

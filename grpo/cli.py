@@ -7,52 +7,77 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from grpo.commands.code_tests import tests_app
-from grpo.commands.curate import curate
 from grpo.commands.graph import plan, run_graph
 from grpo.commands.reward import reward_app
-from grpo.commands.reward_model import pairs, reward_model
-from grpo.commands.rl import evaluate, pretrain, rl
-from grpo.commands.sample import sample
 from grpo.commands.sandbox import sandbox_app
-from grpo.commands.sft import distill, sft
 from grpo.commands.tools import demo, doctor, import_gguf, recipes, report, submit
 
-PIPELINE, STAGES, REWARDS, TOOLS = "The whole pipeline", "One stage", "Rewards", "Around it"
+PIPELINE, REWARDS, TOOLS = "The whole pipeline", "Rewards", "Around it"
 COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     (PIPELINE, "demo", demo, "grpo demo --seed 2 --run-dir runs/demo"),
     (PIPELINE, "run", run_graph, "grpo run r1-tiny --set zero.steps=20 --until eval-zero"),
     (PIPELINE, "plan", plan, "grpo plan r1`, `grpo plan r1-tiny --rates runs/r1-tiny"),
-    (STAGES, "pretrain", pretrain, "grpo pretrain tiny-base --set seed=1 --set run_dir=runs/base"),
-    (STAGES, "rl", rl, "grpo rl r1-zero-tiny --model runs/base/policy --set steps=20"),
-    (STAGES, "sample", sample, "grpo sample sample.toml --model runs/dev2/policy --set samples=8"),
-    (STAGES, "curate", curate, "grpo curate curate.toml --set per_prompt=2"),
-    (STAGES, "sft", sft, "grpo sft smollm2-gsm8k-sft --set epochs=1 --set run_dir=runs/try"),
-    (STAGES, "pairs", pairs, "grpo pairs pairs.toml --set judge.votes=4"),
-    (STAGES, "reward-model", reward_model, "grpo reward-model helpful.toml --set seed=2"),
-    (STAGES, "distill", distill, "grpo distill r1-distill --model Qwen/Qwen2.5-Math-1.5B"),
-    (
-        STAGES,
-        "eval",
-        evaluate,
-        "grpo eval r1-zero-tiny --model runs/demo/policy --samples 16 --out runs/check",
-    ),
     (TOOLS, "doctor", doctor, "grpo doctor"),
     (TOOLS, "recipes", recipes, "grpo recipes"),
     (TOOLS, "report", report, "grpo report runs/demo"),
     (TOOLS, "submit", submit, "grpo submit smollm2-gsm8k-sft --address http://127.0.0.1:8265 --set epochs=1"),
     (TOOLS, "import-gguf", import_gguf, "grpo import-gguf SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2"),
 )
-"""Panel of the help, name, function, example."""
+"""Panel of the help, name, function, example; the commands of the stages come from their registry."""
+AFTER_PIPELINE = 3
+"""Where the stages stand among the commands."""
+
+
+class CommandTable(Mapping[str, Any]):
+    """Name → command: those above and one for each stage, whose file is imported when its command is asked for.
+
+    Any: typer keeps the class of a command to itself.
+    """
+
+    def __init__(self, own: Mapping[str, Any]) -> None:
+        self._own = own
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._own:
+            return self._own[name]
+        from grpo.commands.stage import stage_command
+
+        return stage_command(name)
+
+    def __iter__(self) -> Iterator[str]:
+        from grpo.commands.stage import stage_names
+
+        own = list(self._own)
+        return iter([*own[:AFTER_PIPELINE], *stage_names(), *own[AFTER_PIPELINE:]])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+class Commands(TyperGroup):
+    """The group of all commands, with those of the stages."""
+
+    def __init__(self, *, commands: Mapping[str, Any], **settings: Any) -> None:
+        super().__init__(commands={}, **settings)
+        self.commands = CommandTable(commands)  # type: ignore[assignment]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return all names, in the order of the help."""
+        return list(self.commands)
+
 
 app = typer.Typer(
     name="grpo",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

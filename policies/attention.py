@@ -1,27 +1,26 @@
-"""Attention over a packed row: linear layers see no padding, a shared prompt's keys are read in place.
+"""Attention over a packed row: linear layers compute no padding, and a shared prompt's keys are never copied.
 
-Registered with transformers as `attn_implementation="grpo_packed"`; the forward gets the layout as the
-keyword `packed_layout`, which transformers hands down to here. Each token attends to its own segment
-(causal) and, if it belongs to a completion, to its whole prompt. The two parts run as separate calls of a
-fused kernel and are joined by their log-sum-exps, as ring and cascade attention do: with
-lse = log(e^lse_own + e^lse_shared),
+Registered with transformers as `attn_implementation="grpo_packed"`; transformers passes the forward's keyword
+`packed_layout` on to here. Each token attends to its own segment (causal) and, in a completion, to its whole prompt,
+the shared prefix. The two parts are separate calls of a fused kernel and are joined by their log-sum-exps, as in ring
+and cascade attention: with lse = log(e^lse_segment + e^lse_prefix),
 
-    out = e^(lse_own - lse) out_own + e^(lse_shared - lse) out_shared
+    out = e^(lse_segment - lse) out_segment + e^(lse_prefix - lse) out_prefix
 
-and the backward of either part is the kernel's own backward when it is given the joined `out` and `lse`, for
-dS = P ∘ (dO Vᵀ - rowsum(dO ∘ O)) and P = e^(S - lse) know the softmax only through these two.
+The backward of either part is the kernel's backward with the joined `out` and `lse`: the gradient
+dS = P ∘ (dO Vᵀ - rowsum(dO ∘ O)) with P = e^(S - lse) depends on the softmax through these two only.
 
 Nothing is copied per completion and no score matrix is kept. Measured on one CPU core, forward and backward
-(`benchmarks/packed_attention.py`): copying [prompt | own keys] for each completion and masking takes as long
-for completions of 80 tokens, 1.2 times for 22 and 1.8 times for 1,000 tokens, and needs the copies; plain
-matrix products instead of the fused kernel take 1.7 to 3.2 times as long.
+(`benchmarks/packed_attention.py`): copying [prompt | completion] keys for each completion, with a mask, takes as long
+for completions of 80 tokens, 1.2 times as long for 22 and 1.8 times for 1,000 tokens; plain matrix products instead of
+the fused kernel take 1.7 to 3.2 times as long.
 
 Axes: T packed tokens, H heads, K head width, n rows of a batch, Q and L queries and keys of a row.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any  # of torch's autograd contexts and transformers' keywords
 
 import torch
 from torch import Tensor
@@ -34,7 +33,7 @@ NAME = "grpo_packed"
 
 
 def register() -> None:
-    """Make `NAME` known to transformers; calling it again changes nothing."""
+    """Register `NAME` with transformers; further calls change nothing."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, packed_attention)
@@ -52,10 +51,10 @@ def packed_attention(
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface: queries (1, H, T, K), keys, values (1, H_kv, T, K) → (1, T, H, K).
+    """Implement transformers' attention interface: queries (1, H, T, K), keys, values (1, H_kv, T, K) → (1, T, H, K).
 
     Raises:
-        ValueError: no layout, a mask, dropout, or a window shorter than a sequence.
+        ValueError: there is no layout, a mask or dropout is given, or a window is shorter than a sequence.
     """
     if packed_layout is None:
         raise ValueError(
@@ -75,14 +74,16 @@ def packed_attention(
     dtype = _compute_dtype(query)
     q_THK, k_THK, v_THK = (x.to(dtype) for x in (q_THK, k_THK, v_THK))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out_THK = _PackedAttention.apply(q_THK, k_THK, v_THK, packed_layout, scale)
+    out_THK: Tensor = _PackedAttention.apply(  # type: ignore[no-untyped-call]
+        q_THK, k_THK, v_THK, packed_layout, scale
+    )
     return out_THK[None].to(query.dtype), None
 
 
 def _compute_dtype(query: Tensor) -> torch.dtype:
     device = query.device.type
     if device == "cpu":
-        # The fused kernel on a CPU is no faster in bfloat16, its backward up to ten times slower.
+        # On a CPU the fused kernel is not faster in bfloat16, and its backward is up to ten times slower.
         return torch.float32
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
 
@@ -92,15 +93,19 @@ class _PackedAttention(torch.autograd.Function):
     def forward(
         ctx: Any, q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, layout: AttentionLayout, scale: float
     ) -> Tensor:
-        out_THK, lse_TH = _part(q_THK, k_THK, v_THK, layout.own, layout.own_place, scale, causal=True)
-        if layout.shared:
-            assert layout.shared_query_place is not None
-            shared_out_THK, shared_lse_TH = _part(
-                q_THK, k_THK, v_THK, layout.shared, layout.shared_query_place, scale, causal=False
+        out_THK, lse_TH = _part(
+            q_THK, k_THK, v_THK, layout.own_segment, layout.own_segment_index, scale, causal=True
+        )
+        if layout.shared_prefix:
+            assert layout.prefix_query_index is not None
+            prefix_out_THK, prefix_lse_TH = _part(
+                q_THK, k_THK, v_THK, layout.shared_prefix, layout.prefix_query_index, scale, causal=False
             )
-            joined_TH = torch.logaddexp(lse_TH, shared_lse_TH)
-            own_weight, shared_weight = ((x - joined_TH).exp()[..., None] for x in (lse_TH, shared_lse_TH))
-            out_THK = (own_weight * out_THK + shared_weight * shared_out_THK).to(out_THK.dtype)
+            joined_TH = torch.logaddexp(lse_TH, prefix_lse_TH)
+            segment_weight, prefix_weight = (
+                (x - joined_TH).exp()[..., None] for x in (lse_TH, prefix_lse_TH)
+            )
+            out_THK = (segment_weight * out_THK + prefix_weight * prefix_out_THK).to(out_THK.dtype)
             lse_TH = joined_TH
         ctx.save_for_backward(q_THK, k_THK, v_THK, out_THK, lse_TH)
         ctx.layout, ctx.scale = layout, scale
@@ -118,15 +123,15 @@ class _PackedAttention(torch.autograd.Function):
                 )
                 for batch in batches
             ]
-            for batches, causal in ((layout.own, True), (layout.shared, False))
+            for batches, causal in ((layout.own_segment, True), (layout.shared_prefix, False))
         ]
-        dq, dk, dv = (_collect([g[i] for g in grads[0]], layout.own_place) for i in range(3))
-        if layout.shared:
-            assert layout.shared_query_place is not None
-            assert layout.shared_key_place is not None
-            places = (layout.shared_query_place, layout.shared_key_place, layout.shared_key_place)
-            for i, (total, place) in enumerate(zip((dq, dk, dv), places, strict=True)):
-                total += _collect([g[i] for g in grads[1]], place, fill=0.0)
+        dq, dk, dv = (_collect([g[i] for g in grads[0]], layout.own_segment_index) for i in range(3))
+        if layout.shared_prefix:
+            assert layout.prefix_query_index is not None
+            assert layout.prefix_key_index is not None
+            indices = (layout.prefix_query_index, layout.prefix_key_index, layout.prefix_key_index)
+            for i, (total, index) in enumerate(zip((dq, dk, dv), indices, strict=True)):
+                total += _collect([g[i] for g in grads[1]], index, fill=0.0)
         return dq, dk, dv, None, None
 
 
@@ -135,12 +140,12 @@ def _part(
     k_THK: Tensor,
     v_THK: Tensor,
     batches: tuple[AttentionBatch, ...],
-    places: Tensor,
+    index: Tensor,
     scale: float,
     *,
     causal: bool,
 ) -> tuple[Tensor, Tensor]:
-    """(T, H, K_v) and (T, H) float32 lse; a token that stands in none of the batches gets 0 and -inf."""
+    """Return (T, H, K_v) outputs and (T, H) float32 lse; a token in none of the batches gets 0 and -inf."""
     outs, lses = [], []
     for batch in batches:
         out, lse = attend(
@@ -155,8 +160,8 @@ def _part(
         lses.append(lse.transpose(1, 2).flatten(0, 1))
     fill = None if causal else (0.0, float("-inf"))
     return (
-        _collect(outs, places, None if fill is None else fill[0]),
-        _collect(lses, places, None if fill is None else fill[1]),
+        _collect(outs, index, None if fill is None else fill[0]),
+        _collect(lses, index, None if fill is None else fill[1]),
     )
 
 
@@ -172,7 +177,7 @@ def _backward_batch(
     *,
     causal: bool,
 ) -> list[Tensor]:
-    """Gradients of q, k, v as flat rows; a padded query contributes none: its output's gradient is zeroed."""
+    """Return gradients of q, k, v as flat rows; the output gradients of padded queries are set to 0."""
     grad = _rows(grad_THK, batch.queries)
     if batch.query_padding is not None:
         grad.transpose(1, 2).flatten(0, 1).index_fill_(0, batch.query_padding, 0.0)
@@ -192,12 +197,12 @@ def _backward_batch(
 
 
 def _rows(x_THK: Tensor, index: Tensor) -> Tensor:
-    """(n, H, L, K) view of a fresh (n, L, H, K) copy."""
+    """Return the rows of (n, L) indices as an (n, H, L, K) view of a new (n, L, H, K) copy."""
     return x_THK.index_select(0, index.flatten()).view(*index.shape, *x_THK.shape[1:]).transpose(1, 2)
 
 
-def _collect(rows: list[Tensor], places: Tensor, fill: float | None = None) -> Tensor:
-    """Flat rows of all batches back in packed order; `fill` is the value for a token that stands in none."""
+def _collect(rows: list[Tensor], index: Tensor, fill: float | None = None) -> Tensor:
+    """Return the flat rows of all batches in packed order; `fill` is the value of a token in none of them."""
     if fill is not None:
         rows = [*rows, rows[0].new_full((1, *rows[0].shape[1:]), fill)]
-    return (rows[0] if len(rows) == 1 else torch.cat(rows)).index_select(0, places)
+    return (rows[0] if len(rows) == 1 else torch.cat(rows)).index_select(0, index)

@@ -1,6 +1,6 @@
-"""Renders a chat template in the environment that such templates are written for (transformers' own).
+"""Renders a chat template in the environment that transformers gives to templates.
 
-Sandboxed, because a template is code that came with the weights.
+The environment is sandboxed, because a template is code that comes with the weights.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any  # of messages and template variables, which are JSON trees
 
 from jinja2 import Template, TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 class _GenerationTag(Extension):
-    """`{% generation %}…` marks the assistant's words for loss masks; here it only has to parse."""
+    """Parses `{% generation %}…`, which marks the assistant's text for loss masks and is not used here."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2 reads it from the class
 
@@ -28,7 +28,7 @@ class _GenerationTag(Extension):
 
 
 def compile_template(text: str) -> Template:
-    """Ready to render.
+    """Compile a template.
 
     Raises:
         TemplateError: the text is not a template.
@@ -43,7 +43,7 @@ def compile_template(text: str) -> Template:
 
 
 def render(template: Template, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
-    """The conversation as text; `tools` and `documents` are None unless given, as templates test for that."""
+    """Return the conversation as text; `tools` and `documents` are None unless given, because templates test them."""
     return template.render(**{"messages": messages, "tools": None, "documents": None, **variables})
 
 
@@ -54,7 +54,7 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    # jinja2's own filter escapes HTML, which no policy has read in training.
+    # jinja2's own filter escapes HTML, and policies are trained on unescaped text.
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )

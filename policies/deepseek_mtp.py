@@ -1,12 +1,12 @@
 """transformers' DeepSeek-V3 with the multi-token-prediction layers that published checkpoints hold.
 
-They stand behind the main layers, where checkpoints have them (model.layers.61 of V3): transformers' forward runs the
-first `num_hidden_layers` and never comes to them. Importing this loads transformers; policies/mtp.py does not.
+They follow the main layers, as in checkpoints (model.layers.61 of V3). transformers' forward runs only the first
+`num_hidden_layers`. Importing this module loads transformers; importing policies/mtp.py does not.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any  # of transformers' configs and forwards
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from transformers.models.deepseek_v3 import modeling_deepseek_v3 as v3
 
 
 class SharedHead(nn.Module):
-    """The norm in front of the output head; the head itself is the policy's."""
+    """The norm before the output head; the head itself is the policy's."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class SharedHead(nn.Module):
 
 
 class MtpLayer(v3.DeepseekV3DecoderLayer):
-    """One depth of multi-token prediction (V3 §2.2, eq. 21–23); modules as checkpoints name them."""
+    """One depth of multi-token prediction (V3 §2.2, eq. 21–23), with the module names of checkpoints."""
 
     def __init__(self, config: Any, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
@@ -34,14 +34,20 @@ class MtpLayer(v3.DeepseekV3DecoderLayer):
     def forward(  # type: ignore[override]
         self, hidden_states: Tensor, embeddings: Tensor, **keywords: Any
     ) -> Tensor:
-        """States of the depth before and embeddings of the tokens `depth` further on → states of this depth,
-        behind the norm. All (1, T, D)."""
+        """Return this depth's states after the norm, (1, T, D).
+
+        Args:
+            hidden_states: (1, T, D) states of the previous depth.
+            embeddings: (1, T, D) embeddings of the tokens `depth` positions ahead.
+            keywords: further arguments of transformers' decoder layer.
+        """
         joined = self.eh_proj(torch.cat([self.enorm(embeddings), self.hnorm(hidden_states)], dim=-1))
-        return self.shared_head.norm(super().forward(joined, **keywords))
+        normed: Tensor = self.shared_head.norm(super().forward(joined, **keywords))
+        return normed
 
 
-class DeepseekV3ForCausalLM(v3.DeepseekV3ForCausalLM):
-    """The name is transformers', for config.json takes the architecture from it."""
+class DeepseekV3ForCausalLM(v3.DeepseekV3ForCausalLM):  # type: ignore[no-untyped-call]
+    """The policy with these layers. transformers writes the class name into config.json, so it must be this one."""
 
     # Published checkpoints repeat the embedding and the head in each of these layers.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012  # as transformers declares it
@@ -49,7 +55,7 @@ class DeepseekV3ForCausalLM(v3.DeepseekV3ForCausalLM):
     ]
 
     def __init__(self, config: Any) -> None:
-        super().__init__(config)
+        super().__init__(config)  # type: ignore[no-untyped-call]
         first = config.num_hidden_layers
         self.model.layers.extend(MtpLayer(config, first + k) for k in range(config.num_nextn_predict_layers))
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]

@@ -1,22 +1,22 @@
 """Errors of this package.
 
 PolicyError (ValueError)
-├── UnsupportedArchitecture    the model folder holds an architecture we do not know
+├── UnsupportedArchitecture    the model folder has an unsupported architecture
 ├── MissingTokenizer           the model folder has no tokenizer
-└── BrokenCheckpoint           a file of it is missing, cut or does not fit the config
+└── BrokenCheckpoint           a file is missing, cut short or does not fit the config
 """
 
 
 class PolicyError(ValueError):
-    """A model folder cannot be used as it is; the message names file and mend."""
+    """A model folder cannot be used as it is; the message names the file and a fix."""
 
 
 class UnsupportedArchitecture(PolicyError):
-    """The architecture is not one we know."""
+    """The architecture is not supported."""
 
 
 class MissingTokenizer(PolicyError):
-    """No tokenizer beside the weights."""
+    """The model folder has no tokenizer."""
 
 
 class BrokenCheckpoint(PolicyError):

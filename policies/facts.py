@@ -1,10 +1,10 @@
-"""What a model folder holds, from its config.json and the headers of its weights: no torch, no transformers.
+"""Facts of a model folder from its config.json and the headers of its weights, without torch or transformers.
 
     folder = resolve_model("Qwen/Qwen3-0.6B")       a folder, or a hub id that is downloaded
-    facts = read_facts(folder)                      refuses early what could only fail late
+    facts = read_facts(folder)                      raises on a folder that cannot be loaded
 
-Weights are safetensors only: a pickle can run code when it is opened, and so can a repository's own
-modelling code, which is never fetched.
+Weights are safetensors only, because a pickle can run code when it is opened. Modelling code of a repository is never
+downloaded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any  # of JSON trees
 
 from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError, UnsupportedArchitecture
 
@@ -24,7 +24,7 @@ FAMILIES: dict[str, str] = {
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
 }
-"""Architecture as config.json spells it → family (transformers' model_type)."""
+"""Family (transformers' model_type) by architecture as config.json spells it."""
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -45,31 +45,31 @@ _DOWNLOAD = (
 
 @dataclass(frozen=True)
 class PolicyFacts:
-    """The few properties that others decide by."""
+    """Properties of a model folder that other modules use."""
 
     folder: Path
     architecture: str
-    """E.g. "DeepseekV3ForCausalLM"."""
+    """Class name in config.json, e.g. "DeepseekV3ForCausalLM"."""
     family: str
-    """E.g. "deepseek_v3"."""
+    """transformers' model_type, e.g. "deepseek_v3"."""
     vocab_size: int
     hidden_size: int
     max_positions: int
-    """Longest sequence the positions are made for."""
+    """Longest sequence that the position embedding supports, in tokens."""
     mtp_layers: int
-    """Layers of multi-token prediction whose weights are there (DeepSeek-V3's `num_nextn_predict_layers`)."""
+    """Layers of multi-token prediction with weights in the folder (`num_nextn_predict_layers` of DeepSeek-V3)."""
     parameters: int
     """Elements of all stored tensors; 0 without weights."""
     has_tokenizer: bool
 
 
 def read_facts(folder: Path | str, *, need_weights: bool = True, need_tokenizer: bool = True) -> PolicyFacts:
-    """Facts of a model folder.
+    """Read the facts of a model folder.
 
     Raises:
-        UnsupportedArchitecture: names the file, the value found and what is supported.
-        MissingTokenizer: no tokenizer.json (unless `need_tokenizer` is False).
-        BrokenCheckpoint: config or weights missing, cut short or contradicting each other.
+        UnsupportedArchitecture: the message names the file, the value found and the supported values.
+        MissingTokenizer: there is no tokenizer.json (unless `need_tokenizer` is False).
+        BrokenCheckpoint: config or weights are missing or cut short, or they contradict each other.
     """
     folder = Path(folder)
     config = _read_json(folder / "config.json")
@@ -77,7 +77,7 @@ def read_facts(folder: Path | str, *, need_weights: bool = True, need_tokenizer:
     has_tokenizer = (folder / TOKENIZER_FILE).is_file()
     if need_tokenizer and not has_tokenizer:
         raise MissingTokenizer(
-            f"{folder}: no {TOKENIZER_FILE}; copy the tokenizer's files beside the weights "
+            f"{folder}: no {TOKENIZER_FILE}; copy the tokenizer's files into the folder "
             "(a slow tokenizer is converted by AutoTokenizer.from_pretrained(…).save_pretrained(…))"
         )
     shapes = _weights(folder) if need_weights or _has_weights(folder) else {}
@@ -102,10 +102,10 @@ def read_facts(folder: Path | str, *, need_weights: bool = True, need_tokenizer:
 
 
 def resolve_model(name_or_path: str | Path) -> Path:
-    """The folder itself, or the local copy of a hub model (config, safetensors and tokenizer only).
+    """Return the folder, or the local copy of a hub model (config, safetensors and tokenizer only).
 
     Raises:
-        PolicyError: neither a folder nor a model that can be had from the hub now.
+        PolicyError: it is neither a folder nor a model that the hub can provide now.
     """
     path = Path(name_or_path)
     if path.is_dir():
@@ -143,7 +143,7 @@ def _architecture(file: Path, config: dict[str, Any]) -> tuple[str, str]:
 
 
 def _mtp_layers(config: dict[str, Any], shapes: dict[str, list[int]]) -> int:
-    """0 where the config promises such layers and the checkpoint leaves them out, as many conversions do."""
+    """Return 0 if the config declares such layers but the checkpoint lacks them, as many converted ones do."""
     first = f"model.layers.{config.get('num_hidden_layers')}.eh_proj.weight"
     return int(config.get("num_nextn_predict_layers") or 0) if first in shapes else 0
 
@@ -153,7 +153,7 @@ def _has_weights(folder: Path) -> bool:
 
 
 def _weights(folder: Path) -> dict[str, list[int]]:
-    """Shapes by tensor name; checks every file against its own header and the index."""
+    """Return shapes by tensor name; checks every file against its header and the index."""
     index_file = folder / INDEX_FILE
     weight_map: dict[str, str] | None = None
     if index_file.exists():
@@ -178,13 +178,13 @@ def _weights(folder: Path) -> dict[str, list[int]]:
 
 
 def _safetensors_header(file: Path) -> dict[str, list[int]]:
-    """Shapes by tensor name. Format: u64 header length, JSON header, data."""
+    """Return shapes by tensor name from a file of u64 header length, JSON header and data."""
     try:
         total = file.stat().st_size
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if total < 8 or length > total - 8:
-                raise BrokenCheckpoint(f"{file}: cut short ({total} bytes, not even its header is whole)")
+                raise BrokenCheckpoint(f"{file}: cut short ({total} bytes, its header is incomplete)")
             header = json.loads(stream.read(length))
     except OSError as error:
         raise BrokenCheckpoint(f"{file}: cannot be read ({error.strerror})") from error
@@ -200,7 +200,7 @@ def _safetensors_header(file: Path) -> dict[str, list[int]]:
         raise BrokenCheckpoint(f"{file}: its header lists no tensors; the file is damaged") from error
     if total != 8 + length + end:
         raise BrokenCheckpoint(
-            f"{file}: {total} bytes where its header promises {8 + length + end}; cut short or damaged, "
+            f"{file}: {total} bytes, its header says {8 + length + end}; cut short or damaged, "
             "copy or download it again"
         )
     return shapes

@@ -1,16 +1,16 @@
-"""RMSNorm and SwiGLU with a backward that keeps less: same formulas, fewer saved tensors and casts.
+"""RMSNorm and SwiGLU whose backward needs less memory: the same formulas, fewer saved tensors and casts.
 
     fuse(model)     replaces the forward of every RMSNorm and SwiGLU MLP module of a transformers policy
 
-Under autocast transformers' RMSNorm saves its float32 input twice and returns float32, which every projection behind it
-then rounds to bfloat16 for itself. Here the norm computes in float32, saves input and scale, and rounds once. SwiGLU
-saves gate and up and recomputes silu(gate). Together a third of a Llama's activation memory.
+Under autocast transformers' RMSNorm saves its float32 input twice and returns float32, which each following projection
+rounds to bfloat16. Here the norm computes in float32, saves its input and scale, and rounds once. SwiGLU saves gate and
+up and recomputes silu(gate). Together this saves a third of a Llama's activation memory.
 """
 
 from __future__ import annotations
 
 from types import MethodType
-from typing import Any
+from typing import Any  # of torch's autograd contexts and of transformers' modules
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 
 def fuse(model: nn.Module) -> None:
-    """Replace forwards in place; parameters, names and values stay."""
+    """Replace the forwards in place; parameters, their names and all results stay the same."""
     for module in model.modules():
         kind = type(module).__name__
         if kind.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
@@ -29,19 +29,23 @@ def fuse(model: nn.Module) -> None:
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x / sqrt(mean(x²) + eps) · weight over the last axis, in float32; rounded to the autocast type under
-    autocast, else to that of transformers: x's, promoted with the weight's."""
+    """Return x / sqrt(mean(x²) + eps) · weight over the last axis, computed in float32.
+
+    The result has autocast's dtype under autocast, else that of transformers: x's dtype promoted with the weight's.
+    """
     device = x.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
     else:
         dtype = torch.promote_types(x.dtype, weight.dtype)
-    return _RmsNorm.apply(x, weight, eps, dtype)
+    result: Tensor = _RmsNorm.apply(x, weight, eps, dtype)  # type: ignore[no-untyped-call]
+    return result
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
-    """silu(gate) · up, elementwise."""
-    return _SwiGlu.apply(gate, up)
+    """Return silu(gate) · up, elementwise."""
+    result: Tensor = _SwiGlu.apply(gate, up)  # type: ignore[no-untyped-call]
+    return result
 
 
 def _silu_types() -> type:
@@ -55,7 +59,8 @@ def _norm_forward(self: Any, hidden_states: Tensor) -> Tensor:
 
 
 def _mlp_forward(self: Any, x: Tensor) -> Tensor:
-    return self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
+    result: Tensor = self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
+    return result
 
 
 class _RmsNorm(torch.autograd.Function):

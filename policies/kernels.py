@@ -1,7 +1,7 @@
-"""Attention that tells its log-sum-exp: the fused CPU kernel, and plain matrix products for other devices.
+"""Attention that returns its log-sum-exp: the fused CPU kernel, and plain matrix products for other devices.
 
-PyTorch's `scaled_dot_product_attention` hides the log-sum-exp which joining two parts needs; these are the
-operators beneath it.
+PyTorch's `scaled_dot_product_attention` does not return the log-sum-exp, which is needed to join two parts; these
+functions call the operators that it is built on.
 
 Shapes: q, out, grad (n, H, Q, K); k, v (n, H, L, K); lse (n, H, Q) float32; mask (n, 1, 1, L) float32.
 """
@@ -23,7 +23,7 @@ _aten = torch.ops.aten
 def attend(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Softmax attention and its log-sum-exp; `causal` lets query i see keys 0 … i."""
+    """Compute softmax attention and its log-sum-exp; with `causal` query i sees keys 0 … i."""
     if q.device.type != "cpu":
         return attend_plain(q, k, v, mask, causal=causal, scale=scale)
     width = v.shape[-1]
@@ -46,7 +46,7 @@ def attend_backward(
     causal: bool,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v; the softmax that `out` and `lse` come from may span more keys than these."""
+    """Compute gradients of q, k, v; `out` and `lse` may come from a softmax over more keys than these."""
     if q.device.type != "cpu":
         return attend_plain_backward(grad, q, k, v, out, lse, mask, causal=causal, scale=scale)
     q_width, v_width = q.shape[-1], v.shape[-1]
@@ -61,7 +61,7 @@ def attend_backward(
 def attend_plain(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """`attend` for any device, a bounded piece of the scores at a time."""
+    """Compute `attend` on any device, with at most SCORES_AT_ONCE scores at a time."""
     out = q.new_empty(*q.shape[:-1], v.shape[-1])
     lse = torch.empty(q.shape[:-1], dtype=torch.float32, device=q.device)
     for rows, queries, keys in _pieces(q, k, causal):
@@ -84,7 +84,7 @@ def attend_plain_backward(
     causal: bool,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`attend_backward` for any device: dS = P ∘ (dO Vᵀ - rowsum(dO ∘ O)), P = e^(S - lse)."""
+    """Compute `attend_backward` on any device: dS = P ∘ (dO Vᵀ - rowsum(dO ∘ O)), P = e^(S - lse)."""
     dq, dk, dv = (torch.zeros_like(x, dtype=torch.float32) for x in (q, k, v))
     delta = (grad.float() * out.float()).sum(-1, keepdim=True)
     for rows, queries, keys in _pieces(q, k, causal):
@@ -113,14 +113,14 @@ def _scores(
     if mask is not None:
         scores += mask[rows, :, :, keys]
     if causal:
-        query_places = torch.arange(queries.start, queries.stop, device=q.device)
-        key_places = torch.arange(keys.start, keys.stop, device=q.device)
-        scores.masked_fill_(query_places[:, None] < key_places[None, :], float("-inf"))
+        query_index = torch.arange(queries.start, queries.stop, device=q.device)
+        key_index = torch.arange(keys.start, keys.stop, device=q.device)
+        scores.masked_fill_(query_index[:, None] < key_index[None, :], float("-inf"))
     return scores
 
 
 def _pieces(q: Tensor, k: Tensor, causal: bool) -> Iterator[tuple[slice, slice, slice]]:
-    """Rows, queries and the keys these see, so that no piece has more than SCORES_AT_ONCE scores."""
+    """Yield rows, queries and the keys that these see, such that no piece has more than SCORES_AT_ONCE scores."""
     count, heads, query_count, _ = q.shape
     key_count = k.shape[2]
     query_step = max(1, min(query_count, SCORES_AT_ONCE // (heads * key_count)))
@@ -132,7 +132,7 @@ def _pieces(q: Tensor, k: Tensor, causal: bool) -> Iterator[tuple[slice, slice, 
 
 
 def _same_width(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    # The CPU kernel wants one head width; MLA's keys carry a rotary part and are wider than its values.
+    # The CPU kernel needs equal widths; MLA's keys have a rotary part and are wider than its values.
     width = max(q.shape[-1], v.shape[-1])
     return _widen(q, width), _widen(k, width), _widen(v, width)
 

@@ -1,4 +1,4 @@
-"""A model folder → a policy in memory, and back. Safetensors only; the modelling code is transformers' own.
+"""Loads a policy from a model folder and saves it. Safetensors only; the modelling code is transformers' own.
 
 model = load_policy(folder)                       float32 master weights, packed attention, eval mode
 save_policy(model, out_dir, tokenizer_from=folder)
@@ -6,11 +6,10 @@ save_policy(model, out_dir, tokenizer_from=folder)
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any  # of transformers' classes
 
 import torch
 from torch import nn
@@ -18,6 +17,7 @@ from torch import nn
 from policies import attention
 from policies.errors import BrokenCheckpoint
 from policies.facts import read_facts
+from policies.files import replace_folder, sync_tree
 from policies.lora import has_adapters, plain_state
 from policies.mtp import shared_copies
 from policies.router import route_in_float32
@@ -40,14 +40,14 @@ def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn
     Its routers compute in float32 under autocast too.
 
     Raises:
-        UnsupportedArchitecture, BrokenCheckpoint: see `read_facts`; also when a tensor is missing, left over,
-            or of another shape than the config asks for.
+        UnsupportedArchitecture, BrokenCheckpoint: as `read_facts`; also if a tensor is missing, unexpected, or of
+            another shape than the config says.
     """
     facts = read_facts(folder, need_tokenizer=False)
     from transformers.utils import logging
 
     attention.register()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         loaded: Any = _model_class(facts.mtp_layers).from_pretrained(
             facts.folder,
@@ -57,7 +57,7 @@ def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
-            # Reported with their names below instead of an error that names none.
+            # Reported below with their names; transformers' error has none.
             ignore_mismatched_sizes=True,
         )
     except (RuntimeError, KeyError, ValueError) as error:
@@ -71,13 +71,14 @@ def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn
                 f"{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
             )
     if not facts.mtp_layers and hasattr(model.config, "num_nextn_predict_layers"):
-        model.config.num_nextn_predict_layers = 0  # a promise that the weights do not keep
+        model.config.num_nextn_predict_layers = 0  # the config declares layers whose weights are missing
     route_in_float32(model)
-    return model.to(device).eval()
+    policy: nn.Module = model.to(device).eval()
+    return policy
 
 
 def _model_class(mtp_layers: int) -> Any:
-    """What loads and makes policies: transformers' own, but for layers that it leaves out."""
+    """Return the class that loads policies: transformers' own unless there are MTP layers, which that leaves out."""
     if mtp_layers:
         from policies.deepseek_mtp import DeepseekV3ForCausalLM
 
@@ -88,16 +89,19 @@ def _model_class(mtp_layers: int) -> Any:
 
 
 def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | str | None) -> Path:
-    """Write weights, config and tokenizer so that transformers and vLLM load them; all or nothing.
+    """Write weights, config and tokenizer for transformers and vLLM; either all files appear or none.
 
-    Everything goes into a folder beside `out_dir` first, which takes its place by renaming; what `out_dir`
-    held before is replaced.
+    The files are written into a temporary folder next to `out_dir`, which is then renamed; it replaces an earlier
+    `out_dir`.
 
     Args:
-        model: a policy. LoRA adapters are merged into what is written; layers of multi-token prediction are written
-            with their copies of embedding and head, as in published checkpoints.
-        out_dir: the folder to make.
-        tokenizer_from: folder whose tokenizer files are copied; None writes none.
+        model: a policy. LoRA adapters are merged into the written weights; layers of multi-token prediction are
+            written with their copies of embedding and head, as in published checkpoints.
+        out_dir: the folder to create.
+        tokenizer_from: folder whose tokenizer files are copied; None copies none.
+
+    Returns:
+        `out_dir`.
     """
     out_dir = Path(out_dir)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +109,8 @@ def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | st
     try:
         _write(model, building, tokenizer_from)
         building.chmod(0o755)
-        _replace(building, out_dir)
+        sync_tree(building)
+        replace_folder(building, out_dir)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
@@ -115,7 +120,7 @@ def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | st
 def _write(model: Any, folder: Path, tokenizer_from: Path | str | None) -> None:
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     state = dict(plain_state(model)) if has_adapters(model) else model.state_dict()
     model.save_pretrained(folder, state_dict={**state, **dict(shared_copies(model))})
     if tokenizer_from is not None:
@@ -123,17 +128,4 @@ def _write(model: Any, folder: Path, tokenizer_from: Path | str | None) -> None:
             if (source := Path(tokenizer_from) / name).is_file():
                 shutil.copyfile(source, folder / name)
     for file in folder.iterdir():
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
-        file.chmod(0o644)  # safetensors writes its files for the owner alone
-
-
-def _replace(new: Path, target: Path) -> None:
-    """`new` becomes `target`; a crash in between leaves the old or the new folder whole under some name."""
-    if not target.exists():
-        new.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    target.rename(old / target.name)
-    new.rename(target)
-    shutil.rmtree(old)
+        file.chmod(0o644)  # safetensors makes its files readable for the owner only

@@ -1,4 +1,4 @@
-"""Log-probabilities and entropies of packed tokens; of the (C, V) logits only a chunk exists at a time.
+"""Log-probabilities and entropies of packed tokens; only a chunk of the (C, V) logits exists at a time.
 
     logprobs, entropy = completion_logprobs(model, pack(groups), temperature=1.0)      # both (C,) float32
 
@@ -8,27 +8,28 @@ Axes: C targets, D model width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any  # of torch's autograd contexts, which have attributes of any name
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from policies.model import causal_lm
 from policies.packing import PackedSequences, pack_documents
 
 PIECE_ELEMENTS = 2**22
-"""Logits that the elementwise passes over a chunk take at one time (16 MiB in float32)."""
+"""Logits that one elementwise pass over a chunk works on (16 MiB in float32)."""
 
 
 def completion_logprobs(
     model: nn.Module, packed: PackedSequences, *, temperature: float = 1.0, chunk_tokens: int = 512
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability of every target and the entropy of the distribution it comes from.
+    """Compute the log-probability of every target and the entropy of its distribution.
 
     Args:
         model: a policy of `load_policy` (attention "grpo_packed"), possibly under LoRA.
-        packed: on the model's device.
-        temperature: the logits are divided by it; what the engine sampled with.
+        packed: sequences, on the model's device.
+        temperature: divisor of the logits; the one that the engine sampled with.
         chunk_tokens: rows of logits that exist at one time.
     Returns:
         (C,) float32 log-probabilities and (C,) float32 entropies in nats, both differentiable.
@@ -40,20 +41,15 @@ def completion_logprobs(
     )
 
 
-def sequence_logprobs(model: Any, token_ids: Sequence[int]) -> Tensor:
-    """(L-1,) float32: log-probability of tokens 1, 2, … given those before them; no gradient."""
+def sequence_logprobs(model: nn.Module, token_ids: Sequence[int]) -> Tensor:
+    """Return (L-1,) float32 log-probs of tokens 1, 2, … given those before them, without a gradient."""
     device = causal_lm(model).get_input_embeddings().weight.device
     with torch.no_grad():
         return completion_logprobs(model, pack_documents([token_ids]).to(device))[0]
 
 
-def causal_lm(model: Any) -> Any:
-    """The transformers model inside a LoRA wrapper, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def hidden_states(model: nn.Module, packed: PackedSequences) -> Tensor:
-    """(T, D) final hidden states, after the last norm."""
+    """Return (T, D) final hidden states, after the last norm."""
     output = causal_lm(model).get_decoder()(
         input_ids=packed.token_ids[None],
         position_ids=packed.position_ids[None],
@@ -71,14 +67,19 @@ def token_logprobs(
     temperature: float = 1.0,
     chunk_tokens: int = 512,
 ) -> tuple[Tensor, Tensor]:
-    """Output head, log-softmax and entropy, chunk by chunk; the backward recomputes each chunk's logits.
+    """Apply output head, log-softmax and entropy, chunk by chunk; the backward recomputes each chunk's logits.
 
-    Under autocast the matrix products take its type; log-sum-exp, entropy and the head's gradient are float32
-    always.
+    Under autocast the matrix products have its dtype; log-sum-exp, entropy and the head's gradient are always float32.
+
+    Returns:
+        (C,) float32 log-probabilities and (C,) float32 entropies, in nats.
     """
     device = states_CD.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states_CD.dtype
-    return _TokenLogprobs.apply(states_CD, head_VD, target_ids, temperature, chunk_tokens, dtype)
+    result: tuple[Tensor, Tensor] = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
+        states_CD, head_VD, target_ids, temperature, chunk_tokens, dtype
+    )
+    return result
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -164,5 +165,5 @@ def _within(piece: slice, chunk: slice) -> slice:
 
 
 def _piece_rows(head_VD: Tensor) -> int:
-    """Rows of a chunk whose softmax is worked on at one time, in float32: few enough to stay in cache."""
+    """Return the rows of a chunk whose float32 softmax is computed at one time: few enough to stay in cache."""
     return max(1, PIECE_ELEMENTS // len(head_VD))

@@ -1,11 +1,11 @@
-"""LoRA (2106.09685) by peft: W + (α/r) B A with W frozen. The policy stays the transformers model that it is.
+"""LoRA (2106.09685) with peft: W + (α/r) B A with W frozen. The policy remains the same transformers model.
 
     add_adapters(model, rank=16, alpha=32, targets=(), seed=0)      A random, B zero: the policy is unchanged
-    plain_state(model)                                              its tensors with the adapters merged in
+    plain_state(model)                                              its tensors with the adapters merged
     save_adapter(model, folder, base), load_adapter(model, folder)  peft's files
 
-Every computation sees B A beside W; what engines and exports get is the sum. There is no dropout: it would make the
-learner's probabilities others than the engine's, and a run that resumes another run.
+The learner computes with B A added to W; engines and exports get the sum. There is no dropout: the learner's
+probabilities would differ from the engine's, and a resumed run from an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any  # of peft's layers and transformers' models
 
 import torch
 from safetensors import SafetensorError
@@ -30,18 +30,18 @@ _PREFIX = "base_model.model."
 
 
 def add_adapters(model: Any, rank: int, alpha: float, targets: Sequence[str], seed: int) -> None:
-    """Freeze the model and put adapters beside linear layers, in place.
+    """Freeze the model and add adapters to linear layers, in place.
 
     Args:
         model: a policy of `load_policy`.
-        rank: r.
-        alpha: α; the product is scaled by α/r.
-        targets: names of linear layers as a checkpoint spells them, e.g. "q_proj" or MLA's "kv_b_proj"; empty: all of
-            the decoder's. Routed experts are kept fused and are none; the layers of multi-token prediction stay out.
-        seed: of the A matrices.
+        rank: r, the rank of B A.
+        alpha: α; B A is scaled by α/r.
+        targets: names of linear layers in a checkpoint, e.g. "q_proj" or MLA's "kv_b_proj"; empty: all linear layers
+            of the decoder. Routed experts (fused tensors) and layers of multi-token prediction never get adapters.
+        seed: seed of the A matrices.
 
     Raises:
-        PolicyError: a target that the policy does not have; names those that it has.
+        PolicyError: the policy lacks a target; the message names the layers that it has.
     """
     found = linear_layers(model)
     names = sorted({name.rpartition(".")[2] for name in found})
@@ -59,21 +59,21 @@ def add_adapters(model: Any, rank: int, alpha: float, targets: Sequence[str], se
         target_modules=sorted(targets or names),
         task_type="CAUSAL_LM",
     )
-    # The main layers alone: given the whole of a DeepSeek policy, peft takes the names of a shared expert's layers for
-    # the fused routed experts, and leaves the shared one out.
+    # Only the main layers: given a whole DeepSeek policy, peft mistakes the names of a shared expert's layers for the
+    # fused routed experts and leaves the shared expert out.
     layers = model.get_decoder().layers[: model.config.num_hidden_layers]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(config, layers, adapter_name=_NAME)
     model.lora_config = config
     for module in _adapted(model).values():
-        # Autocast does it; peft's own cast to float32 would go before.
+        # Autocast casts the input; peft would cast it to float32 first.
         module.cast_input_dtype_enabled = False
     model.eval()
 
 
 def linear_layers(model: Any) -> list[str]:
-    """Module names of the linear layers that may have an adapter."""
+    """Return module names of the linear layers that may get an adapter."""
     main = model.config.num_hidden_layers
     return [
         name
@@ -85,14 +85,14 @@ def linear_layers(model: Any) -> list[str]:
 
 
 def has_adapters(model: nn.Module) -> bool:
-    """True after `add_adapters`."""
+    """Return True after `add_adapters`."""
     return hasattr(model, "lora_config")
 
 
 def plain_state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The state dict that the model would have without adapters, had their products been added to its weights.
+    """Yield the model's state dict with the adapters merged into its weights.
 
-    Tensors beside which no adapter stands are views, the others new, one at a time.
+    Tensors without an adapter are views; the others are new memory, created one at a time.
     """
     adapted = _adapted(model)
     for name, tensor in model.state_dict().items():
@@ -107,12 +107,12 @@ def plain_state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def save_adapter(model: Any, folder: Path, base: str) -> None:
-    """Write the adapter as peft reads it (PeftModel.from_pretrained), into a folder that may exist.
+    """Write the adapter in peft's format (for PeftModel.from_pretrained), into a folder that may exist.
 
     Args:
-        model: after `add_adapters`.
-        folder: of adapter_model.safetensors and adapter_config.json.
-        base: folder or hub name of the policy that it goes with.
+        model: a policy after `add_adapters`.
+        folder: destination of adapter_model.safetensors and adapter_config.json.
+        base: folder or hub name of the policy that the adapter belongs to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     save_file({n: t.detach().cpu().contiguous() for n, t in _adapter(model).items()}, folder / ADAPTER_FILE)
@@ -122,10 +122,10 @@ def save_adapter(model: Any, folder: Path, base: str) -> None:
 
 
 def load_adapter(model: Any, folder: Path) -> None:
-    """Copy what `save_adapter` wrote into the live adapters, all of it or none.
+    """Copy the files of `save_adapter` into the live adapters, either all tensors or none.
 
     Raises:
-        BrokenCheckpoint: a file that cannot be read, or an adapter of another shape or other layers.
+        BrokenCheckpoint: a file cannot be read, or the adapter has another shape or other layers.
     """
     try:
         saved = load_file(folder / ADAPTER_FILE)
@@ -146,7 +146,7 @@ def _adapted(model: nn.Module) -> dict[str, Any]:
 
 
 def _adapter(model: nn.Module) -> dict[str, Tensor]:
-    """Live tensors of the adapters by the names of peft's files."""
+    """Return the live tensors of the adapters by their names in peft's files."""
     return {
         _PREFIX + name.replace(f".{_NAME}.", "."): tensor
         for name, tensor in model.state_dict().items()

@@ -16,7 +16,7 @@ Axes: T packed tokens, C target tokens, S samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,43 +24,50 @@ from torch import Tensor
 
 from policies.layout import AttentionLayout, Segment, build_layout
 
+TokenIds = Sequence[int] | np.ndarray
+"""Tokens of one sequence, as numbers or as an (L,) integer array."""
+
 
 @dataclass(frozen=True)
 class PackedSequences:
-    """What the policy reads in one forward, and which of its predictions count. All tensors are int64."""
+    """The tokens of one forward and the predictions that count. All tensors are int64."""
 
     token_ids: Tensor
-    """(T,)"""
+    """(T,) tokens of the packed row."""
     position_ids: Tensor
-    """(T,) place of the token in its own sequence."""
+    """(T,) index of the token in its sequence (prompt and completion)."""
     layout: AttentionLayout
-    """Who attends to whom."""
+    """Which tokens attend to which."""
     predict_index: Tensor
-    """(C,) index into T of the hidden state that predicts target c."""
+    """(C,) index into T of the hidden state that predicts each target."""
     target_ids: Tensor
-    """(C,) the predicted tokens, sample by sample."""
+    """(C,) tokens that are predicted, sample by sample."""
     sample_ids: Tensor
-    """(C,) sample of each target, 0 … S-1 in the order given."""
+    """(C,) index of each target's sample, 0 … S-1 in the order given."""
     sample_count: int
-    """S; samples without a token count too."""
+    """S, the number of samples, empty ones included."""
 
     def to(self, device: torch.device | str) -> PackedSequences:
-        """The same on another device."""
-        moved = {
-            name: getattr(self, name).to(device)
-            for name in ("token_ids", "position_ids", "predict_index", "target_ids", "sample_ids")
-        }
-        return replace(self, layout=self.layout.to(device), **moved)
+        """Return a copy on another device."""
+        return PackedSequences(
+            token_ids=self.token_ids.to(device),
+            position_ids=self.position_ids.to(device),
+            layout=self.layout.to(device),
+            predict_index=self.predict_index.to(device),
+            target_ids=self.target_ids.to(device),
+            sample_ids=self.sample_ids.to(device),
+            sample_count=self.sample_count,
+        )
 
 
-def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> PackedSequences:
+def pack(groups: Sequence[tuple[TokenIds, Sequence[TokenIds]]]) -> PackedSequences:
     """Lay out groups of (prompt, completions); each prompt stands once, before its completions.
 
-    A completion may be empty (it has no target and still counts as a sample); a prompt may not, for nothing
-    would predict the first token.
+    A completion may be empty: it has no target and still counts as a sample. A prompt may not be empty, because no
+    hidden state would predict the first token of its completions.
 
     Raises:
-        ValueError: no token at all, or an empty prompt.
+        ValueError: there is no token, or a prompt is empty.
     """
     tokens: list[np.ndarray] = []
     positions: list[np.ndarray] = []
@@ -97,11 +104,11 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> Pac
     return _packed(tokens, positions, predict, targets, lengths, segments)
 
 
-def pack_documents(documents: Sequence[Sequence[int]]) -> PackedSequences:
+def pack_documents(documents: Sequence[TokenIds]) -> PackedSequences:
     """Lay out sequences that do not see each other; every token after the first of each is a target.
 
     Raises:
-        ValueError: no token at all, or an empty document.
+        ValueError: there is no token, or a document is empty.
     """
     tokens: list[np.ndarray] = []
     positions: list[np.ndarray] = []
@@ -146,7 +153,7 @@ def _packed(
     )
 
 
-def _as_ids(sequence: Sequence[int]) -> np.ndarray:
+def _as_ids(sequence: TokenIds) -> np.ndarray:
     return np.asarray(sequence, dtype=np.int64).reshape(-1)
 
 

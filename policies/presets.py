@@ -1,4 +1,4 @@
-"""Tiny policies of every family, for tests, the demo and runs on two cores; a fresh model from any config.
+"""Tiny policies of every family, for tests, the demo and runs on two cores; new models from any config.
 
     tiny_config("tiny-v3", vocab_size=64, eos_token_id=1)     hidden 64, 3 layers, about 0.2 M parameters
     new_policy(config, seed=0, weight_std=0.02)
@@ -9,7 +9,7 @@ routed experts.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any  # of transformers' configs and their fields
 
 import torch
 from torch import nn
@@ -42,18 +42,18 @@ _V3 = {
     **_MOE,
     "norm_topk_prob": True,
     "routed_scaling_factor": 1.0,
-    # No fields of transformers' config class, but kept in config.json: vLLM makes the correction bias for
-    # these values alone.
+    # transformers' config class has no such fields but keeps them in config.json; vLLM creates the correction bias
+    # only for these values.
     "topk_method": "noaux_tc",
     "scoring_func": "sigmoid",
-    # transformers' default is V3's 1, though its model has no such layer; ours has (policies/deepseek_mtp.py).
+    # transformers' default is 1, as in V3, but its model has no such layer (policies/deepseek_mtp.py has).
     "num_nextn_predict_layers": 0,
 }
 _DENSE = {
     "hidden_size": 64,
     "intermediate_size": 176,
     "num_hidden_layers": 3,
-    # Heads are 32 wide: vLLM's attention on a CPU takes none narrower.
+    # Heads are 32 wide, the least that vLLM's attention on a CPU supports.
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
     "max_position_embeddings": 1024,
@@ -61,12 +61,12 @@ _DENSE = {
 
 _PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "tiny-v3": ("deepseek_v3", _V3),
-    # The only shape that vLLM's MLA kernel takes on a CPU: latent 512, rotary 64.
+    # The only shape that vLLM's MLA kernel supports on a CPU: latent 512, rotary 64.
     "tiny-v3-mla512": (
         "deepseek_v3",
         {**_V3, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 32},
     ),
-    # With a layer of multi-token prediction, as V3 has it.
+    # With one layer of multi-token prediction, like V3.
     "tiny-v3-mtp": ("deepseek_v3", {**_V3, "num_nextn_predict_layers": 1}),
     "tiny-v2": (
         "deepseek_v2",
@@ -81,18 +81,18 @@ _PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 PRESETS: tuple[str, ...] = tuple(_PRESETS)
-"""Names that `tiny_config` takes."""
+"""Names of all presets."""
 
 
 def tiny_config(preset: str, vocab_size: int, **special_ids: Any) -> Any:
-    """A transformers config.
+    """Return the transformers config of a preset.
 
     Args:
         preset: one of `PRESETS`.
         vocab_size: rows of embedding and head.
-        special_ids: bos_token_id, eos_token_id, pad_token_id, or any other field to override.
+        special_ids: bos_token_id, eos_token_id, pad_token_id, or any other field of the config.
     Raises:
-        ValueError: unknown preset.
+        ValueError: the preset is unknown.
     """
     from transformers import AutoConfig
 
@@ -104,7 +104,7 @@ def tiny_config(preset: str, vocab_size: int, **special_ids: Any) -> Any:
 
 
 def new_policy(config: Any, seed: int, weight_std: float = 0.02) -> nn.Module:
-    """A float32 model in eval mode with normal(0, weight_std) weights that depend on `seed` alone."""
+    """Return a float32 model in eval mode with normal(0, weight_std) weights that depend on `seed` alone."""
     make: Any
     if getattr(config, "num_nextn_predict_layers", 0):
         from policies.deepseek_mtp import DeepseekV3ForCausalLM
@@ -118,7 +118,7 @@ def new_policy(config: Any, seed: int, weight_std: float = 0.02) -> nn.Module:
     config.initializer_range = weight_std
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = make(
+        model: nn.Module = make(
             config, dtype=torch.float32, attn_implementation=ATTENTION, experts_implementation="eager"
         )
     route_in_float32(model)

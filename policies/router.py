@@ -13,13 +13,16 @@ sequence-wise loss is added to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MethodType
-from typing import Any
+from typing import Any  # of transformers' routers, which share no typed class
 
 import torch
 from torch import Tensor, nn
+
+RouterOutput = tuple[Tensor, Tensor, Tensor]
+"""Logits (T, E), weights (T, K) and chosen experts (T, K) int64 of a transformers router."""
 
 
 def route_in_float32(model: nn.Module) -> None:
@@ -34,24 +37,25 @@ def route_in_float32(model: nn.Module) -> None:
         router.forward = MethodType(_float32_forward, router)
 
 
-def _float32_forward(router: nn.Module, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _float32_forward(router: nn.Module, hidden_states: Tensor) -> RouterOutput:
     with torch.autocast(hidden_states.device.type, enabled=False):
-        return type(router).forward(router, hidden_states)
+        outputs: RouterOutput = type(router).forward(router, hidden_states)
+        return outputs
 
 
 class ExpertLoads:
     """Counts the tokens that each expert of each MoE layer gets, from construction until `close`.
 
-    A layer that is recomputed in the backward (gradient checkpointing) counts twice; which loads exceed the
-    mean, all that `update_router_bias` reads, stays the same.
+    A layer that is recomputed in the backward (gradient checkpointing) counts twice. `update_router_bias` only reads
+    which loads exceed the mean, and that stays the same.
     """
 
     def __init__(self, model: nn.Module):
         self.counts: dict[str, Tensor] = {}
-        """Router name → (E,) int64 routed tokens."""
+        """(E,) int64 routed tokens by router name."""
         self.token_mask: Tensor | None = None
-        """(T,) bool of the next forwards: which tokens count; None: all. A prompt that is computed in several packs
-        would count in each, and the load would depend on the packing."""
+        """(T,) bool, the tokens of the next forwards that count; None counts all. A prompt that is computed in several
+        packs would count in each of them, so the load would depend on the packing."""
         self._hooks = []
         for name, router in routers(model):
             self.counts[name] = torch.zeros(
@@ -60,12 +64,12 @@ class ExpertLoads:
             self._hooks.append(router.register_forward_hook(self._counter(name)))
 
     def clear(self) -> None:
-        """Start again from zero."""
+        """Set all counts to zero."""
         for count in self.counts.values():
             count.zero_()
 
     def close(self) -> None:
-        """Take the hooks off."""
+        """Remove the hooks."""
         for hook in self._hooks:
             hook.remove()
 
@@ -75,8 +79,8 @@ class ExpertLoads:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _counter(self, name: str) -> Any:
-        def count(_module: nn.Module, _inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:
+    def _counter(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], RouterOutput], None]:
+        def count(_module: nn.Module, _inputs: tuple[Tensor, ...], output: RouterOutput) -> None:
             total = self.counts[name]
             chosen = output[2] if self.token_mask is None else output[2][self.token_mask]
             total += torch.bincount(chosen.flatten(), minlength=len(total))
@@ -85,9 +89,9 @@ class ExpertLoads:
 
 
 def routers(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Name and module of every router of a DeepSeek V2 or V3 policy; nothing for a dense one.
+    """Yield name and module of every router of a DeepSeek V2 or V3 policy; none for a dense policy.
 
-    transformers' routers return (logits (T, E) float32, weights (T, K), chosen experts (T, K)).
+    Their forward returns a `RouterOutput`.
     """
     for name, module in model.named_modules():
         if type(module).__name__.endswith("TopkRouter"):
@@ -95,10 +99,10 @@ def routers(model: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def update_router_bias(model: nn.Module, loads: Mapping[str, Tensor], rate: float) -> None:
-    """b_i += γ for experts below their layer's mean load, b_i -= γ above it, unchanged at it (V3 §2.1.2).
+    """Add γ to the bias of experts below their layer's mean load, subtract it above the mean (V3 §2.1.2).
 
     Args:
-        model: a policy with correction biases; a router without one (V2) is left alone.
+        model: a policy; routers without a correction bias (V2) stay as they are.
         loads: `ExpertLoads.counts` of the whole batch, summed over micro-batches and ranks.
         rate: γ (V3: 0.001 for 14.3T tokens, then 0).
     """
@@ -112,14 +116,14 @@ def update_router_bias(model: nn.Module, loads: Mapping[str, Tensor], rate: floa
 
 
 def load_violation(loads: Mapping[str, Tensor]) -> float:
-    """Largest load over the layer's mean, minus 1, averaged over layers (MaxVio); 0 is balanced."""
-    shares = [float(load.max() / load.double().mean() - 1) for load in loads.values() if load.sum() > 0]
-    return sum(shares) / len(shares) if shares else 0.0
+    """Return the largest load over the layer's mean load, minus 1, averaged over layers (MaxVio); 0 is balanced."""
+    violations = [float(load.max() / load.double().mean() - 1) for load in loads.values() if load.sum() > 0]
+    return sum(violations) / len(violations) if violations else 0.0
 
 
 @contextmanager
 def collect_router_logits(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Inside, every forward appends each MoE layer's (T, E) router logits, with their graph."""
+    """Collect each MoE layer's (T, E) router logits of every forward inside the context, with their graph."""
     collected: list[Tensor] = []
     hooks = [
         router.register_forward_hook(lambda _module, _inputs, output: collected.append(output[0]))
@@ -133,16 +137,16 @@ def collect_router_logits(model: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def sequence_balance_loss(router_logits: Tensor, position_ids: Tensor, top_k: int, *, alpha: float) -> Tensor:
-    """Complementary sequence-wise balance loss, V3 eq. 17–20, averaged over sequences.
+    """Return the complementary sequence-wise balance loss (V3 eq. 17–20), averaged over sequences.
 
     L = α Σ_i f_i P_i,  f_i = E/(K T) Σ_t 1[i ∈ TopK(s_t)],  P_i = 1/T Σ_t s_it / Σ_j s_jt,  with
-    s = sigmoid(logits). As printed, TopK is taken of the affinities without the bias. Only P has a gradient.
+    s = sigmoid(logits). As in the paper, TopK is of the affinities without the bias. Only P has a gradient.
 
     Args:
-        router_logits: (T, E) of one layer.
-        position_ids: (T,) of `pack_documents`; a sequence starts where it is 0.
-        top_k: K.
-        alpha: α (V3: 0.0001).
+        router_logits: (T, E) logits of one layer.
+        position_ids: (T,) positions of `pack_documents`; a sequence starts at every 0.
+        top_k: K, the experts of a token.
+        alpha: α, the weight of the loss (V3: 0.0001).
     """
     scores = router_logits.float().sigmoid()
     expert_count = scores.shape[1]

@@ -1,10 +1,12 @@
-"""The base of every config section. Here because `policies` is the lowest package; imports pydantic alone."""
+"""The base class of every config section, in the lowest package. It imports pydantic alone."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """Frozen and strict: an unknown key is an error, nothing is coerced silently, and numbers are finite: a nan passes
-    every bound that is asked as `value < bound`."""
+    """A frozen section in which an unknown key is an error and every number is finite.
+
+    Without the last rule nan would pass every check of the form `value < bound`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)

@@ -1,13 +1,14 @@
-"""How large a policy is, from its config alone: parameters, those that a token meets, and what the cache holds.
+"""Size of a policy from its config alone: parameters, those used for one token, and elements of the cache.
 
     size = policy_size(config)          a config.json as a dict
     SIZES["deepseek-ai/DeepSeek-V3-Base"]    total 671 B, active 37 B, 35,136 cache elements a token
 
-Left out: norms and biases (below 0.1%), layers that predict further tokens (V3's MTP: 11.5 B of its own).
+Not counted: norms and biases (below 0.1%) and layers of multi-token prediction (V3: 11.5 B).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,46 +16,49 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PolicySize:
-    """Counts of parameters are of weights in matrices."""
+    """Parameters (elements of weight matrices) and shape of a policy."""
 
     total: float
-    """Embedding and head included."""
+    """All parameters, embedding and head included."""
     active: float
-    """Multiplied for one token: without the embedding, with the head, and of the routed experts the chosen ones."""
+    """Parameters used for one token: the chosen experts and the head, without the embedding."""
     routed: float
-    """In routed experts, all together; part of `total`."""
+    """Parameters of all routed experts; part of `total`."""
     experts: int
-    """Routed experts of a layer; 0 for a dense policy."""
+    """Routed experts per layer; 0 for a dense policy."""
     chosen: int
-    """Routed experts of a token."""
+    """Routed experts per token."""
     layers: int
     hidden: int
     heads: int
     score_width: int
     """Query/key width plus value width of a head: multiplications per head, layer and token of context."""
     cache: int
-    """Elements of keys and values (or the latent) of one token in all layers."""
+    """Elements of keys and values, or of the latent, per token in all layers."""
     lookup: int
-    """Parameters of the embedding, where it is not the head too: looked up, not multiplied."""
+    """Parameters of the embedding if it is not tied to the head: they are looked up, not multiplied."""
 
     def read(self, tokens: float) -> float:
-        """Expected parameters that a forward pass of so many tokens reads: an expert is read if any token chose it."""
+        """Return the expected parameters that a forward of `tokens` tokens reads: of experts only the chosen ones."""
         body = self.total - self.routed - self.lookup
         if not self.experts:
             return body
-        return body + self.routed * (1 - (1 - self.chosen / self.experts) ** tokens)
+        unread = math.pow(1 - self.chosen / self.experts, tokens)
+        return body + self.routed * (1 - unread)
 
     def forward_flops(self, context: float) -> float:
-        """Floating-point operations of one token's forward pass behind `context` tokens: 2 per active weight, and the
-        attention."""
+        """Return the floating-point operations of one token's forward after `context` tokens.
+
+        They are 2 per active weight plus those of the attention.
+        """
         return 2 * self.active + 2 * self.layers * self.heads * self.score_width * context
 
 
 def policy_size(config: Mapping[str, Any]) -> PolicySize:
-    """Size of a policy of a supported family.
+    """Return the size of a policy of a supported family.
 
     Raises:
-        ValueError: a family whose shape is not known.
+        ValueError: the family is not supported.
     """
     family = config["model_type"]
     hidden, layers, vocab = (config[k] for k in ("hidden_size", "num_hidden_layers", "vocab_size"))
@@ -72,7 +76,7 @@ def policy_size(config: Mapping[str, Any]) -> PolicySize:
             lookup,
         )  # fmt: skip
     if family not in ("deepseek_v2", "deepseek_v3"):
-        raise ValueError(f"model_type = {family!r}: no such shape is known here")
+        raise ValueError(f"model_type = {family!r}: the size of this family is not known")
     nope, rope, value = (config[k] for k in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
     rank, query_rank = config["kv_lora_rank"], config.get("q_lora_rank")
     query = heads * (nope + rope)
@@ -104,7 +108,7 @@ def policy_size(config: Mapping[str, Any]) -> PolicySize:
 
 def _dense(
     family: str, hidden: int, layers: int, heads: int, kv: int, inner: int, vocab: int, **more: Any
-) -> Any:
+) -> dict[str, Any]:
     return {
         "model_type": family, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
         "num_key_value_heads": kv, "intermediate_size": inner, "vocab_size": vocab, **more,
@@ -135,6 +139,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "meta-llama/Llama-3.1-8B": _dense("llama", 4096, 32, 32, 8, 14336, 128256),
     "meta-llama/Llama-3.3-70B-Instruct": _dense("llama", 8192, 80, 64, 8, 28672, 128256),
 }
-"""Shapes of R1's base and its students' (R1 v2 §B.4.3), so that a plan needs no download."""
+"""Configs of R1's base and of its students (R1 v2 §B.4.3), so that a plan needs no download."""
 
 SIZES: dict[str, PolicySize] = {name: policy_size(config) for name, config in CONFIGS.items()}

@@ -1,4 +1,4 @@
-"""A policy's tokenizer without torch or transformers, so that the driver stays light.
+"""A policy's tokenizer without torch or transformers, so that the driver loads neither.
 
 tokenizer = load_tokenizer(folder)
 tokenizer.decode(tokenizer.encode("7 * 4 + 3"))
@@ -8,79 +8,83 @@ tokenizer.apply_chat_template([{"role": "user", "content": "7 * 4?"}])
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any  # Any: JSON trees and template variables
 
 from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError
 from policies.facts import TOKENIZER_FILE
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from tokenizers import Tokenizer as Backend
 
 _SPECIALS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 class Tokenizer:
-    """Text ↔ token ids. Cheap to make, safe to pickle by its folder."""
+    """Converts text to token ids and back. It is pickled as its folder's path."""
 
-    def __init__(self, folder: Path, backend: Any, config: Mapping[str, Any], stop_ids: Iterable[int]):
+    def __init__(self, folder: Path, backend: Backend, config: Mapping[str, Any], stop_ids: Iterable[int]):
         self.folder = folder
         self._backend = backend
         self._config = config
         self.special_tokens: dict[str, str] = {
             name: _content(config[name]) for name in _SPECIALS if config.get(name) is not None
         }
-        """bos_token, eos_token, pad_token, unk_token, as far as there are such."""
+        """The special tokens that exist, by name: bos_token, eos_token, pad_token, unk_token."""
         eos = self.eos_id
         self.stop_token_ids: tuple[int, ...] = tuple(
             sorted(set(stop_ids) | (set() if eos is None else {eos}))
         )
         """Tokens that end a reply: the end-of-sequence token and those that generation_config.json adds."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Callable[[Path], Tokenizer], tuple[Path]]:
         return load_tokenizer, (self.folder,)
 
     def __len__(self) -> int:
         return self._backend.get_vocab_size(with_added_tokens=True)
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
-        """Token ids; special tokens written out in the text are recognised, none is added unless asked."""
+        """Return token ids; special tokens in the text are recognised, and none is added by default."""
         return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        """Text of the ids."""
+        """Return the text of token ids."""
         return self._backend.decode([int(i) for i in ids], skip_special_tokens=skip_special)
 
     def token_id(self, token: str) -> int | None:
-        """Id of one token as the vocabulary spells it."""
+        """Return the id of one token of the vocabulary, or None."""
         return self._backend.token_to_id(token)
 
     @property
     def bos_id(self) -> int | None:
-        """Id of the begin-of-sequence token."""
+        """The id of the begin-of-sequence token, or None."""
         return self._special_id("bos_token")
 
     @property
     def eos_id(self) -> int | None:
-        """Id of the end-of-sequence token."""
+        """The id of the end-of-sequence token, or None."""
         return self._special_id("eos_token")
 
     @property
     def pad_id(self) -> int | None:
-        """Id of the padding token."""
+        """The id of the padding token, or None."""
         return self._special_id("pad_token")
 
     @property
     def has_chat_template(self) -> bool:
-        """True if the folder has one."""
+        """True if the folder has a chat template."""
         return bool(self._template_text)
 
     def apply_chat_template(
         self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True, **variables: Any
     ) -> str:
-        """The conversation as the policy reads it, by the folder's own template.
+        """Return the conversation as text, rendered with the folder's chat template.
 
         Raises:
-            PolicyError: no template, or the template refuses the messages.
+            PolicyError: there is no template, or it rejects the messages.
         """
         if not self.has_chat_template:
             raise PolicyError(
@@ -98,7 +102,7 @@ class Tokenizer:
                 **{**self.special_tokens, **variables},
             )
         except TemplateError as error:
-            raise PolicyError(f"{self.folder}: the chat template refuses these messages: {error}") from error
+            raise PolicyError(f"{self.folder}: the chat template rejects these messages: {error}") from error
 
     def _special_id(self, name: str) -> int | None:
         token = self.special_tokens.get(name)
@@ -112,21 +116,21 @@ class Tokenizer:
         template = self._config.get("chat_template") or ""
         if isinstance(template, list):
             template = next((t["template"] for t in template if t.get("name") == "default"), "")
-        return template
+        return str(template)
 
     @cached_property
-    def _template(self) -> Any:
+    def _template(self) -> Template:
         from policies.chat_template import compile_template
 
         return compile_template(self._template_text)
 
 
 def load_tokenizer(folder: Path | str) -> Tokenizer:
-    """The folder's tokenizer.
+    """Load a model folder's tokenizer.
 
     Raises:
-        MissingTokenizer: no tokenizer.json.
-        BrokenCheckpoint: one that cannot be read.
+        MissingTokenizer: there is no tokenizer.json.
+        BrokenCheckpoint: a file cannot be read.
     """
     from tokenizers import Tokenizer as Backend
 
@@ -152,10 +156,12 @@ def _optional_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BrokenCheckpoint(f"{file}: not valid JSON ({error})") from error
+    return content
 
 
-def _content(token: Any) -> str:
-    return token["content"] if isinstance(token, dict) else token
+def _content(token: str | Mapping[str, str]) -> str:
+    """Return a special token's text: configs hold it as text, or as an object with its settings."""
+    return token if isinstance(token, str) else token["content"]

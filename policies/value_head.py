@@ -1,27 +1,27 @@
-"""A scalar for a whole sequence: a linear head on the hidden state of its last token.
+"""Computes a scalar for a whole sequence: a linear head on the hidden state of its last token.
 
     head = scalar_head(hidden_size=64, seed=1)
     values = sequence_values(model, head, [[5, 6, 7], [8, 9]])      (N,) float32, differentiable
 
-What reward models are made of (R1 §B.2: the policy's architecture with a scalar reward head). Sequences are packed and
-do not see each other. Axes: N sequences, T packed tokens, D model width.
+Reward models are built like this (R1 §B.2: the policy's architecture with a scalar reward head). Sequences are packed
+and do not see each other. Axes: N sequences, T packed tokens, D model width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policies.logprobs import causal_lm, hidden_states
+from policies.logprobs import hidden_states
+from policies.model import causal_lm
 from policies.packing import pack_documents
 
 
 def scalar_head(hidden_size: int, seed: int) -> nn.Linear:
-    """A float32 head D → 1 whose weights depend on `seed` alone: normal with std 1/√(D+1), bias 0."""
+    """Return a float32 head D → 1: weights normal with std 1/√(D+1) from `seed` alone, bias 0."""
     head = nn.Linear(hidden_size, 1)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -30,20 +30,23 @@ def scalar_head(hidden_size: int, seed: int) -> nn.Linear:
     return head
 
 
-def sequence_values(model: nn.Module, head: nn.Linear, documents: Sequence[Any]) -> Tensor:
-    """(N,) float32: the head on each document's last token, in one packed forward.
+def sequence_values(
+    model: nn.Module, head: nn.Linear, documents: Sequence[Sequence[int] | np.ndarray]
+) -> Tensor:
+    """Return (N,) float32 values of the head on each document's last token, in one packed forward.
 
     Args:
         model: a policy of `load_policy`.
-        head: on the model's device.
-        documents: token ids, sequences or (L,) arrays, none empty.
+        head: the scalar head, on the model's device.
+        documents: token ids, as sequences or (L,) arrays, none empty.
 
     Raises:
-        ValueError: nothing to read, or an empty document.
+        ValueError: there is no document, or an empty one.
     """
     device = causal_lm(model).get_input_embeddings().weight.device
     states_TD = hidden_states(model, pack_documents(documents).to(device))
     ends = torch.from_numpy(np.cumsum([len(d) for d in documents]) - 1).to(device)
-    # Differences of rewards are what is learnt: they are taken in float32, whatever the policy computes in.
+    # The loss takes differences of values, so they are float32 whatever dtype the policy computes in.
     with torch.autocast(device.type, enabled=False):
-        return head(states_TD.index_select(0, ends).float())[:, 0]
+        values: Tensor = head(states_TD.index_select(0, ends).float())
+        return values[:, 0]

@@ -1,1 +1,1 @@
-"""Rollouts: vLLM engines in Ray actors, groups of samples, weights with proof, dead workers replaced."""
+"""Rollouts: vLLM engines in Ray actors, groups of samples, verified weight updates, restarts of dead workers."""

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any  # of Ray's handles and references, which are not typed
 
 import numpy as np
 import ray
@@ -21,23 +21,28 @@ from rollout.publication import Publication, SyncReport
 from rollout.types import RolloutChunk, SampleGroup
 from rollout.worker_pool import Delivered, Died, Event, Failed, Finished, Ready
 
+if TYPE_CHECKING:
+    from rollout.vllm_engine import VllmEngine
+
 MINIMAL_WAIT_S = 0.05
-"""`ray.wait` with less may overlook what has arrived."""
+"""With a shorter timeout `ray.wait` may miss results that have arrived."""
 
 SEND_EVERY_S = 0.1
-"""A message costs both sides some milliseconds, which the engine would rather use; a reward can wait that long."""
+"""Seconds between two messages of a worker: each costs driver and worker some milliseconds of computing time."""
 
 
 class RolloutWorker:
-    """One engine; `ray.remote` is applied by `start_worker`. Calls run one after the other."""
+    """The actor that holds one engine; `start_worker` applies `ray.remote`. Calls run one after the other."""
 
     def __init__(self, model_dir: str, config: EngineConfig, version: int | None = None) -> None:
-        """Remember what to start; see `VllmEngine` for the arguments."""
+        """Keep the arguments of `VllmEngine` for `start`."""
         self._arguments = (model_dir, config, version)
-        self._engine: Any = None
+        self._engine: VllmEngine | None = None
 
     def start(self) -> dict[str, int]:
-        """Start the engine, once. Apart from the constructor, so that its errors arrive as they are.
+        """Start the engine, once, and return the process id and the engine's `max_model_len`.
+
+        This is not done in the constructor, because Ray wraps a constructor's errors in its own.
 
         Raises:
             RolloutError: the engine cannot load the folder.
@@ -49,10 +54,10 @@ class RolloutWorker:
         return {"pid": os.getpid(), "max_model_len": self._engine.max_model_len}
 
     def generate(self, chunk: RolloutChunk) -> Iterator[list[SampleGroup]]:
-        """A stream of groups, see `VllmEngine.generate`; those that end close together travel together."""
+        """Yield groups as `VllmEngine.generate` does, at most one list every `SEND_EVERY_S` seconds."""
         ended: list[SampleGroup] = []
         sent = time.monotonic()
-        for groups in self._engine.generate(chunk):
+        for groups in self._started().generate(chunk):
             ended += groups
             if ended and time.monotonic() - sent > SEND_EVERY_S:
                 yield ended
@@ -61,12 +66,16 @@ class RolloutWorker:
             yield ended
 
     def load_weights(self, publication: Publication) -> SyncReport:
-        """See `VllmEngine.load_weights`."""
-        return self._engine.load_weights(publication)
+        """Call `VllmEngine.load_weights`."""
+        return self._started().load_weights(publication)
 
     def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """See `VllmEngine.prompt_logprobs`."""
-        return self._engine.prompt_logprobs(prompts)
+        """Call `VllmEngine.prompt_logprobs`."""
+        return self._started().prompt_logprobs(prompts)
+
+    def _started(self) -> VllmEngine:
+        assert self._engine is not None, "start() comes first"
+        return self._engine
 
 
 def start_worker(
@@ -79,28 +88,30 @@ def start_worker(
     """Create the actor and return its handle at once.
 
     Args:
-        model_dir: as the worker's node sees it.
-        config: with dtype and, on a CPU, threads resolved.
+        model_dir: path on the worker's node.
+        config: engine settings with dtype and, on a CPU, threads resolved.
         version: policy version of the folder's weights, if they may be sampled from.
         gpus: GPUs or a share of one to ask Ray for.
         options: further Ray actor options, such as a scheduling strategy.
     """
-    # Threads are set here and not by Ray, which would set one per logical CPU asked for.
+    # Set here because Ray would set one thread per logical CPU that the actor asks for.
     threads = {} if config.threads is None else {"OMP_NUM_THREADS": str(config.threads)}
     settings = {"num_cpus": 0, "num_gpus": gpus, "max_restarts": 0, "runtime_env": {"env_vars": threads}}
     return ray.remote(RolloutWorker).options(**(settings | options)).remote(str(model_dir), config, version)
 
 
 class RayWorkers:
-    """`WorkerPool` of Ray actors. Weights go from the learner's node to the workers, never through the
-    driver: a publication is a path in shared memory, or a reference to one with inline bytes in the object
-        store."""
+    """A `WorkerPool` of Ray actors.
+
+    Weights go from the learner's node to the workers and never through the driver: a publication holds a path in
+    shared memory, or it is a reference to one whose bytes are in the object store.
+    """
 
     def __init__(self, start: Callable[[int], Any], size: int, sync_timeout_s: float) -> None:
-        """Start all workers, without waiting.
+        """Start all workers and return without waiting for them.
 
         Args:
-            start: makes worker i's actor; called again to restart it.
+            start: creates the actor of worker i; called again to restart it.
             size: number of workers.
             sync_timeout_s: a worker that has not loaded weights by then counts as dead.
         """
@@ -111,7 +122,7 @@ class RayWorkers:
         self._starting: dict[Any, int] = {}
         self._streams: dict[Any, tuple[int, int]] = {}
         self.info: dict[int, dict[str, int]] = {}
-        """What each worker told at its last start: pid, max_model_len."""
+        """What each worker reported at its last start: pid and max_model_len."""
         for worker in range(size):
             self.restart(worker)
 
@@ -121,7 +132,7 @@ class RayWorkers:
         self._streams[stream] = (worker, ticket)
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """What has happened, in order per worker; empty after `timeout_s` without news."""
+        """Return new events, in order per worker; none if nothing happened within `timeout_s` seconds."""
         watched = [*self._starting, *self._streams]
         done, _ = ray.wait(watched, num_returns=1, timeout=max(timeout_s, MINIMAL_WAIT_S))
         if done and len(watched) > 1:
@@ -136,7 +147,7 @@ class RayWorkers:
         try:
             self.info[worker] = ray.get(ref)
         except ray.exceptions.RayError as error:
-            return self._fault(worker, 0, error)
+            return self._failure(worker, 0, error)
         return Ready(worker)
 
     def _streamed(self, stream: Any) -> list[Event]:
@@ -148,11 +159,13 @@ class RayWorkers:
             return [Finished(worker, ticket)]
         except ray.exceptions.RayError as error:
             del self._streams[stream]
-            return [self._fault(worker, ticket, error)]
+            return [self._failure(worker, ticket, error)]
 
-    def _fault(self, worker: int, ticket: int, error: ray.exceptions.RayError) -> Event:
-        """Ours come back as they are; anything else may have left the engine in pieces, so the worker
-        goes."""
+    def _failure(self, worker: int, ticket: int, error: ray.exceptions.RayError) -> Event:
+        """Return the event of a failed call: `Failed` for the package's own errors, `Died` for all others.
+
+        After an unknown error the engine may be in any state, so the worker is killed.
+        """
         cause = getattr(error, "cause", None)
         if isinstance(cause, RolloutError | ValueError):
             return Failed(worker, ticket, cause)
@@ -160,16 +173,15 @@ class RayWorkers:
         return Died(worker, _summary(error))
 
     def load(self, workers: Sequence[int], publication: Any) -> dict[int, SyncReport | Died]:
-        """Load weights into these workers, side by side; `publication` may be an object reference.
+        """Load weights into these workers in parallel; `publication` may be a Ray object reference.
 
         Raises:
             WeightSyncError: a worker does not hold what was published.
         """
         calls = {worker: self._actors[worker].load_weights.remote(publication) for worker in workers}
         answers: dict[int, SyncReport | Died] = {}
-        ray.wait(
-            list(calls.values()), num_returns=len(calls), timeout=self._sync_timeout_s
-        ) if calls else None
+        if calls:
+            ray.wait(list(calls.values()), num_returns=len(calls), timeout=self._sync_timeout_s)
         for worker, call in calls.items():
             try:
                 answers[worker] = ray.get(call, timeout=MINIMAL_WAIT_S)
@@ -184,13 +196,13 @@ class RayWorkers:
         return answers
 
     def kill(self, worker: int) -> None:
-        """End the worker's process and forget what it still owed."""
+        """End the worker's process and drop its pending calls."""
         ray.kill(self._actors[worker], no_restart=True)
         self._starting = {ref: w for ref, w in self._starting.items() if w != worker}
         self._streams = {stream: (w, t) for stream, (w, t) in self._streams.items() if w != worker}
 
     def restart(self, worker: int) -> None:
-        """Start it anew; `Ready`, `Died` or `Failed` follows."""
+        """Start the worker again; a `Ready`, `Died` or `Failed` event follows."""
         self._actors[worker] = self._start(worker)
         self._starting[self._actors[worker].start.remote()] = worker
 
@@ -201,7 +213,7 @@ class RayWorkers:
 
 
 def _summary(error: BaseException) -> str:
-    """One line of Ray's report: an exception's own for a raise, the first for a death."""
+    """Return one line of Ray's report: the last for an exception in the worker, the first for a dead process."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
     line = lines[-1] if isinstance(error, ray.exceptions.RayTaskError) else lines[0]
     return f"{type(error).__name__}: {line.split('. ')[0]}"

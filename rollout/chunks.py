@@ -1,4 +1,4 @@
-"""Cuts a phase's prompts into fixed chunks, with a seed for every sample. Pure."""
+"""Divides a phase's prompts into fixed chunks and gives every sample a seed."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def make_chunks(
     group_size: int,
     chunk_groups: int,
 ) -> list[RolloutChunk]:
-    """Chunks of at most `chunk_groups` prompts, in order.
+    """Return chunks of at most `chunk_groups` prompts, in order.
 
     Args:
-        prompts: the phase's prompts; one may come twice and then gets other seeds.
+        prompts: the phase's prompts; a prompt that occurs twice gets different seeds each time.
         name: unique within a run, e.g. "train/12/0"; part of chunk ids and seeds.
         run_seed: the run's seed.
-        policy_version: weights that the chunk must be sampled from.
-        sampling: how.
-        group_size: G.
+        policy_version: version of the weights that the chunk must be sampled from.
+        sampling: temperature, lengths and stop tokens.
+        group_size: samples per prompt.
         chunk_groups: prompts per chunk.
 
     Returns:
-        The same chunks for the same arguments, in any process: where a chunk runs does not change what it
-        samples.
+        The chunks. The same arguments give the same chunks in any process, so the samples do not depend on the
+        worker that runs a chunk.
     """
     seen: Counter[str] = Counter()
     seeds = []

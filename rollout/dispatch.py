@@ -1,13 +1,13 @@
-"""Spreads chunks over rollout workers and keeps account. Knows no Ray: workers are seen through `WorkerPool`.
+"""Distributes chunks over rollout workers and records every attempt. It reaches workers through `WorkerPool` only.
 
     dispatcher = Dispatcher(pool, restart_limit=3, chunk_timeout_s=1800)
-    dispatcher.load(publication)                       # every worker holds these weights, proven
+    dispatcher.load(publication)                       # every worker holds these weights, verified
     for chunk_id, group in dispatcher.run(chunks): …   # every group of every chunk exactly once
-    dispatcher.ledger.rows()                           # who had what, and what came of it
+    dispatcher.ledger.rows()                           # every attempt at every chunk and its outcome
 
-A worker that dies or falls silent costs its chunk in flight only. The chunk is redone whole, on a worker that
-holds the current weights; since a chunk's samples do not depend on where it runs, groups that had already
-arrived are the same again and are not delivered twice.
+If a worker dies or hangs, only its current chunk is retried: as a whole, on a worker that holds the current weights. A
+chunk's samples do not depend on the worker, so groups that had already arrived come out the same and are not delivered
+twice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rollout.worker_pool import Delivered, Died, Event, Failed, Ready, WorkerPoo
 logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 600.0
-"""A worker that is not ready by then, model loading included, counts as dead."""
+"""A worker that is not ready after so many seconds, model loading included, counts as dead."""
 
 
 @dataclass
@@ -39,19 +39,19 @@ class _Assignment:
     row: LedgerRow
     deadline: float
     open_groups: list[tuple[str, tuple[int, ...]]]
-    """(prompt id, seeds) of the groups that this attempt still owes."""
+    """(prompt id, seeds) of the groups that this attempt has not delivered."""
 
 
 @dataclass
 class _Job:
-    """What one `run` still has to deliver: per chunk id, the groups not yet seen."""
+    """The remaining work of one `run`: chunks that no worker has, and per chunk id the groups not delivered yet."""
 
     pending: deque[RolloutChunk]
     missing: dict[str, set[tuple[str, tuple[int, ...]]]] = field(default_factory=dict)
 
 
 class Dispatcher:
-    """Driver-side owner of the workers; lives as long as the run."""
+    """Owns the workers on the driver's side; lives as long as the run."""
 
     def __init__(
         self,
@@ -60,18 +60,18 @@ class Dispatcher:
         chunk_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take over a pool whose workers have just been started.
+        """Take over a pool whose workers are starting.
 
         Args:
             pool: the workers.
             restart_limit: restarts in the dispatcher's life, all workers together.
-            chunk_timeout_s: a worker that has delivered nothing for so long is killed.
-            clock: seconds; a test's own.
+            chunk_timeout_s: a worker that has delivered nothing for so many seconds is killed.
+            clock: time in seconds; tests pass their own.
         """
         self.ledger = Ledger()
         self._pool = pool
         self.restarts = 0
-        """Workers started anew so far."""
+        """Number of restarts so far."""
         self._restarts_left = restart_limit
         self._chunk_timeout_s = chunk_timeout_s
         self._clock = clock
@@ -83,24 +83,24 @@ class Dispatcher:
         self._tickets = 0
 
     def wait_started(self) -> None:
-        """Return when every worker that is starting has started, or has been given up.
+        """Wait until every starting worker is ready or has been given up.
 
         Raises:
             WorkersLost: no worker is left.
-            RolloutError: the engine refuses the model folder.
+            RolloutError: the engine cannot load the model folder.
         """
         while self._starting:
             for event in self._next_events():
                 self._handle_abandoned(event)
 
     def load(self, publication: Publication) -> list[SyncReport]:
-        """Bring every worker to this version; workers that are still starting are waited for.
+        """Load this version on every worker, once those that are starting are ready.
 
         Raises:
-            WeightSyncError: a worker does not hold what was published; names tensor or canary position.
+            WeightSyncError: a worker does not hold what was published; the message names tensor or canary position.
             WorkersLost: no worker is left.
         """
-        while self._starting or self._busy:  # busy only with chunks whose caller has stopped listening
+        while self._starting or self._busy:  # busy only with chunks whose caller has stopped iterating
             for event in self._next_events():
                 self._handle_abandoned(event)
         self._publication = publication
@@ -109,18 +109,17 @@ class Dispatcher:
         return reports
 
     def generate(self, chunks: Sequence[RolloutChunk]) -> Iterator[SampleGroup]:
-        """`run` without the chunk ids."""
+        """Yield the groups of `run` without their chunk ids."""
         for _, group in self.run(chunks):
             yield group
 
     def run(self, chunks: Sequence[RolloutChunk]) -> Iterator[tuple[str, SampleGroup]]:
-        """Every group of every chunk exactly once, with its chunk's id, in the order in which they finish.
+        """Yield (chunk id, group) for every group of every chunk exactly once, in the order in which they finish.
 
         Raises:
             WorkersLost: no worker is left and none may be restarted.
-            RolloutError: a chunk raised on its worker (StaleEngine, a prompt that does not fit …), or the
-                engine
-                refuses the model folder.
+            RolloutError: a chunk raised on its worker (StaleEngine, a prompt that does not fit), or the engine cannot
+                load the model folder.
         """
         job = _Job(deque(chunks), {chunk.id: set(_keys(chunk)) for chunk in chunks})
         if len(job.missing) != len(chunks):
@@ -149,21 +148,21 @@ class Dispatcher:
             self._pool.submit(worker, self._tickets, chunk)
 
     def _next_events(self) -> Sequence[Event]:
-        """Wait for news; silence beyond a deadline becomes the silent worker's death."""
+        """Wait for events; a worker without any until its deadline is killed and reported as `Died`."""
         self._require_workers()
         deadlines = [a.deadline for a in self._busy.values()] + list(self._starting.values())
         wait_s = min(deadlines) - self._clock() if deadlines else self._chunk_timeout_s
         events = self._pool.wait(max(0.0, wait_s))
         for event in events:
             if isinstance(event, Failed) and event.worker in self._starting:
-                raise event.error  # a folder that does not load would not load the next time either
+                raise event.error  # a folder that does not load now will not load in a retry
         if events:
             return events
         now = self._clock()
         overdue = [w for w, a in self._busy.items() if a.deadline <= now]
-        late = [w for w, deadline in self._starting.items() if deadline <= now]
+        slow = [w for w, deadline in self._starting.items() if deadline <= now]
         silent = [Died(w, f"delivered nothing for {self._chunk_timeout_s:g} s") for w in overdue]
-        silent += [Died(w, f"did not start within {START_TIMEOUT_S:g} s") for w in late]
+        silent += [Died(w, f"did not start within {START_TIMEOUT_S:g} s") for w in slow]
         for death in silent:
             self._pool.kill(death.worker)
         return silent
@@ -176,7 +175,7 @@ class Dispatcher:
             return
         assignment = self._busy.get(event.worker)
         if assignment is None or assignment.ticket != event.ticket:
-            return  # the echo of an attempt that has been given up
+            return  # an event of an attempt that was given up
         if assignment.row.state != "running":
             self._handle_abandoned(event)
             return
@@ -193,8 +192,8 @@ class Dispatcher:
                 missing.remove(key)
                 assignment.row.groups += 1
                 if not missing:
-                    # The end of the stream is still to come and, in a second attempt, groups that the first
-                    # had delivered; nobody waits for them.
+                    # What still arrives is not needed: the end of the stream and, in a second attempt, groups that
+                    # the first had delivered.
                     assignment.row.state = "done"
                 yield assignment.chunk.id, event.group
             else:
@@ -209,7 +208,7 @@ class Dispatcher:
             yield from self._handle(Died(event.worker, cause), job)
 
     def _handle_abandoned(self, event: Event) -> None:
-        """News of a chunk that is complete, or that nobody waits for any more."""
+        """Handle an event of a chunk that is complete, or whose caller has stopped iterating."""
         if isinstance(event, Ready | Died):
             self._handle_life(event)
         elif event.worker in self._busy and self._busy[event.worker].ticket == event.ticket:
@@ -219,9 +218,9 @@ class Dispatcher:
                 self._release(event.worker)
 
     def _handle_life(self, event: Ready | Died) -> _Assignment | None:
-        """A worker came or went; returns what it was busy with."""
+        """Handle the start or death of a worker; returns the assignment that it had."""
         if isinstance(event, Died):
-            return self._bury(event)
+            return self._remove(event)
         if self._starting.pop(event.worker, None) is not None:
             self._idle.add(event.worker)
             if self._publication is not None:
@@ -237,13 +236,13 @@ class Dispatcher:
         reports = []
         for answer in self._pool.load(workers, self._publication).values():
             if isinstance(answer, Died):
-                self._bury(answer)
+                self._remove(answer)
             else:
                 reports.append(answer)
         return reports
 
-    def _bury(self, death: Died) -> _Assignment | None:
-        """Strike a worker off, restart it if any restart is left; returns what it was busy with."""
+    def _remove(self, death: Died) -> _Assignment | None:
+        """Remove a dead worker and restart it if a restart is left; returns the assignment that it had."""
         worker = death.worker
         assignment = self._busy.pop(worker, None)
         known = assignment is not None or worker in self._idle or worker in self._starting

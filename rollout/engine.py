@@ -1,5 +1,4 @@
-"""What the rest of the toolkit may ask of an engine. `rollout.vllm_engine.VllmEngine` is the one that the
-product has."""
+"""The interface of an engine. `rollout.vllm_engine.VllmEngine` implements it."""
 
 from __future__ import annotations
 
@@ -17,27 +16,27 @@ class Engine(Protocol):
 
     @property
     def version(self) -> int | None:
-        """Policy version of the weights; None before the first proven load and after a failed one."""
+        """Policy version of the weights; None before the first verified load and after a failed one."""
 
     def generate(self, chunk: RolloutChunk) -> Iterator[list[SampleGroup]]:
-        """One item per engine step: the groups whose last sample ended in it. Every group comes once.
+        """Yield, for each engine step, the groups whose last sample ended in it; every group comes once.
 
         Raises:
             StaleEngine: the chunk asks for another version.
-            RolloutError: a prompt does not fit; nothing has run then.
+            RolloutError: a prompt does not fit; nothing has been sampled then.
         """
 
     def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """For each prompt of n tokens (n-1,) float32: log-probability of every token but the first, at T =
-        1."""
+        """Return, for each prompt of n tokens, (n-1,) float32 log-probs of every token but the first, at
+        temperature 1."""
 
     def load_weights(self, publication: Publication) -> SyncReport:
-        """Replace the weights and prove it.
+        """Replace the weights and verify the result.
 
         Raises:
-            WeightSyncError: names the tensors, or the canary prompt and position. The engine then has no
-                version.
+            WeightSyncError: the message names the tensors, or the canary prompt and position. The engine has no
+                version afterwards.
         """
 
     def close(self) -> None:
-        """Free memory; the engine is of no use afterwards."""
+        """Free all memory; the engine cannot be used afterwards."""

@@ -8,11 +8,11 @@ RolloutError (RuntimeError)
 
 
 class RolloutError(RuntimeError):
-    """Generation cannot go on."""
+    """Sampling cannot continue."""
 
 
 class WeightSyncError(RolloutError):
-    """Names the tensor (transport fault) or the canary prompt and position (fault after loading)."""
+    """The engine's weights are wrong; the message names the tensor, or the canary prompt and position."""
 
 
 class StaleEngine(RolloutError):
@@ -20,4 +20,4 @@ class StaleEngine(RolloutError):
 
 
 class WorkersLost(RolloutError):
-    """Every rollout worker died more often than the restart limit allows."""
+    """The rollout workers died more often than the restart limit allows."""

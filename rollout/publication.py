@@ -1,4 +1,4 @@
-"""What learner, driver and engines tell each other about weights. Light: no torch, for the driver has none."""
+"""What learner, driver and engines exchange about weights. No torch is imported here: the driver loads none."""
 
 from __future__ import annotations
 
@@ -17,47 +17,48 @@ SHARED_MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """What must arrive under one name."""
+    """Dtype, shape and digest of one published tensor."""
 
     dtype: str
     """safetensors' name, e.g. "BF16"."""
     shape: tuple[int, ...]
     digest: str
-    """`digest` of the tensor."""
+    """Result of `rollout.weights.digest` for the tensor."""
 
 
 @dataclass(frozen=True)
 class Publication:
-    """One version of the policy, ready to be loaded. Small unless `inline` holds the bytes."""
+    """One version of the policy's weights, ready to be loaded. The object is small unless `inline` holds the bytes."""
 
     version: int
     manifest: Mapping[str, TensorEntry]
-    """By Hugging Face checkpoint name."""
+    """Entries by Hugging Face checkpoint name."""
     canary: tuple[Canary, ...] = ()
     path: str | None = None
-    """safetensors file on this node …"""
+    """Path of a safetensors file on this node; None with `inline`."""
     inline: np.ndarray | None = None
-    """… or its bytes, (bytes,) uint8."""
+    """Bytes of such a file, (N,) uint8; None with `path`."""
 
 
 @dataclass(frozen=True)
 class SyncReport:
-    """What an engine answers after a load that is proven."""
+    """What an engine returns after a verified load of weights."""
 
     version: int
     tensors: int
     seconds: float
     canary_max_gap: float
-    """Largest |Δ log-prob| over the canary's tokens; nan without a canary."""
+    """Largest |Δ log-prob| over the canary's tokens, in nats; nan without a canary."""
     canary_mean_gap: float
+    """Mean |Δ log-prob| over the canary's tokens, in nats."""
 
 
 def shared_memory_dir(name: str) -> Path:
-    """A folder for `publish`: in shared memory where there is some, else among temporary files."""
+    """Return a folder for `publish`: in shared memory where it is writable, else among temporary files."""
     root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(os.environ.get("TMPDIR", "/tmp"))
     return root / name
 
 
 def unpublish(directory: Path) -> None:
-    """Remove what `publish` left, at the end of a run."""
+    """Delete the files of `publish`, at the end of a run."""
     shutil.rmtree(directory, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The words everybody shares: prompt in, group of samples out. Plain data, no torch, no Ray, no vLLM.
+"""Data types of a rollout: prompts in, groups of samples out. No torch, Ray or vLLM is imported here.
 
     prompt = Prompt(id="9f2c…", text="… User: 7 * 4 + 3 Assistant:", token_ids=(5, 9, …), answer="1",
                     columns={"k": 2}, source="chain")
@@ -10,35 +10,35 @@ Token ids are never re-encoded from text: what the engine sampled is what the le
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal  # Any: cells of data rows
 
 import numpy as np
+
+from policies.digests import digest_json
 
 FinishReason = Literal["stop", "length", "abort"]
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question as the policy reads it, with what a reward needs to judge the reply."""
+    """One question as the policy reads it, with the data that rewards need to score the reply."""
 
     id: str
-    """Stable hash of source, text and answer (`prompt_id`): equal in every process and every run."""
+    """Hash of source, text and answer (`prompt_id`); the same in every process and every run."""
     text: str
-    """The rendered template, e.g. R1-Zero's, ready for the policy."""
+    """The rendered prompt template."""
     token_ids: tuple[int, ...]
-    """`text` in the policy's tokens; what the engine is given."""
+    """`text` in the policy's tokens; the engine's input."""
     answer: Any
     """Reference answer (string, number, list), or None where a reward needs none."""
     columns: Mapping[str, Any] = field(default_factory=dict)
-    """Everything else of the data row: language, kind, test cases, difficulty, the raw question."""
+    """The other columns of the data row: language, kind, test cases, difficulty, the raw question."""
     source: str = ""
     """Name of the data set, for reports."""
     prefill: str = ""
-    """Text that the template has already put into the assistant's turn (R1's `<think>`); scored with the
-    reply."""
+    """Text that the template has put into the assistant's turn (R1's `<think>`); rewards read it with the reply."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +47,25 @@ class Sample:
 
     prompt_id: str
     index: int
-    """Place in its group, 0 … G-1."""
+    """Index in its group, 0 … G-1."""
     token_ids: np.ndarray
-    """(L,) int32, the completion with its stop token, if it emitted one."""
+    """(L,) int32 tokens of the completion, with its stop token if it emitted one."""
     logprobs: np.ndarray
-    """(L,) float32, log-probability of each token under the distribution it was sampled from (temperature
-    applied)."""
+    """(L,) float32 log-probability of each token under the distribution that it was sampled from, with temperature and
+    top-p applied."""
     text: str
-    """Decoded completion without special tokens; what rewards read."""
+    """Decoded completion without special tokens; the text that rewards read."""
     finish_reason: FinishReason
     seed: int
-    """The sampler's seed for this sample alone (`sample_seed`)."""
+    """Seed of the sampler for this sample (`sample_seed`)."""
     version_first: int
-    """Policy version that sampled the first token …"""
+    """Policy version that sampled the first token."""
     version_last: int
-    """… and the last one; they differ only for a rollout that a weight update interrupted."""
+    """Policy version that sampled the last token; another one only if a weight update interrupted the rollout."""
 
     @property
     def is_truncated(self) -> bool:
-        """True if the length limit ended it."""
+        """True if the length limit ended the sample."""
         return self.finish_reason == "length"
 
 
@@ -79,7 +79,7 @@ class SampleGroup:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How to sample. Part of a chunk, so that redoing the chunk gives the same tokens."""
+    """Settings of the sampler. They are part of a chunk, so that a retry gives the same tokens."""
 
     max_tokens: int
     temperature: float = 1.0
@@ -89,30 +89,29 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class RolloutChunk:
-    """The unit of work and of redoing: submitted whole to one engine with an empty prefix cache.
+    """The unit of work and of retries: one engine with an empty prefix cache gets the whole chunk at once.
 
-    Batch composition changes rounding, so a chunk is never split, merged or partly redone: the same chunk on
-    the same weights gives the same samples on any worker, before or after a crash.
+    Batch composition changes rounding, so a chunk is never split, merged or partly retried: the same chunk on the same
+    weights gives the same samples on any worker, before or after a crash.
     """
 
     id: str
-    """Unique within a run, e.g. "train/12/3" for phase 12, chunk 3."""
+    """Name that is unique within a run, e.g. "train/12/3" for phase 12, chunk 3."""
     prompts: tuple[Prompt, ...]
     group_size: int
     sampling: SamplingParams
     seeds: tuple[tuple[int, ...], ...]
     """`seeds[p][g]` is the seed of sample g of prompt p."""
     policy_version: int
-    """The weights it must be sampled from; an engine that holds others refuses."""
+    """Version of the weights to sample from; an engine that holds another version raises `StaleEngine`."""
 
 
 def prompt_id(source: str, text: str, answer: Any) -> str:
-    """Stable 16-hex-digit name of a prompt."""
-    payload = json.dumps([source, text, answer], sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(payload.encode()).hexdigest()[:16]
+    """Return the 16 hex digits that identify a prompt in every process and run."""
+    return digest_json([source, text, answer], default=str)
 
 
 def sample_seed(run_seed: int, purpose: str, step: int, prompt: str, index: int) -> int:
-    """Seed of one sample: a pure function of where it stands, never of who drew before it. 31 bits."""
+    """Return the 31-bit seed of one sample: a pure function of its position in the run."""
     payload = f"{run_seed}/{purpose}/{step}/{prompt}/{index}"
     return int.from_bytes(hashlib.sha256(payload.encode()).digest()[:4], "big") & 0x7FFFFFFF

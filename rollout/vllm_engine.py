@@ -1,12 +1,12 @@
 """vLLM in the calling process, on a CPU or a GPU: token ids in, token ids and log-probs out.
 
     engine = VllmEngine("runs/demo-base/policy", EngineConfig(dtype="float32"))
-    engine.load_weights(publication)              # sets engine.version, proven
-    for groups in engine.generate(chunk): …       # those that ended in an engine step
+    engine.load_weights(publication)              # verifies the weights and sets engine.version
+    for groups in engine.generate(chunk): …       # the groups that ended in one engine step
 
-Same chunk, same weights, same thread count: the same tokens and log-probs, bit for bit, in any process. That
-holds because a chunk is submitted whole, every sample brings its seed, the prefix cache starts empty, and the
-scheduler runs in this thread, one step after the other.
+The same chunk, weights and thread count give the same tokens and log-probs, bit for bit, in any process: a chunk is
+submitted whole, every sample has its seed, the prefix cache starts empty, and the scheduler runs in this thread, one
+step after the other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any  # of vLLM's engine and requests
 
 import numpy as np
 
@@ -36,9 +36,9 @@ class VllmEngine(Engine):
         """Start vLLM on a model folder (Hugging Face config, safetensors, tokenizer).
 
         Args:
-            model_dir: the folder; its weights serve until the first `load_weights`.
-            config: `dtype` must be resolved, not "auto".
-            version: policy version of the folder's weights; None refuses to sample before the first
+            model_dir: the model folder; its weights are used until the first `load_weights`.
+            config: engine settings; `dtype` must not be "auto".
+            version: policy version of the folder's weights; with None the engine does not sample before the first
                 `load_weights`.
 
         Raises:
@@ -55,31 +55,32 @@ class VllmEngine(Engine):
             self._engine: Any = start_vllm(Path(model_dir), config)
         except KeyError as error:
             raise RolloutError(
-                f"the engine cannot start on {model_dir}: it has no place for {error}"
+                f"the engine cannot start on {model_dir}: its model has no tensor {error}"
             ) from error
         except (OSError, ValueError, RuntimeError) as error:
             raise RolloutError(f"the engine cannot start on {model_dir}: {error}") from error
         model_config = self._engine.model_config
         self.max_model_len: int = model_config.max_model_len
-        """Longest prompt + completion, in tokens."""
+        """Longest prompt plus completion, in tokens."""
         self._vocabulary = model_config.get_vocab_size()
 
     @property
     def version(self) -> int | None:
-        """Policy version of the weights; None before the first proven load and after a failed one."""
+        """Policy version of the weights; None before the first verified load and after a failed one."""
         return self._version
 
     def generate(self, chunk: RolloutChunk) -> Iterator[list[SampleGroup]]:
-        """One item per engine step: the groups whose last sample ended in it, often none. Every group of the chunk
-        comes once; closing early aborts the rest.
+        """Yield, for each engine step, the groups whose last sample ended in it, often none.
+
+        Every group of the chunk comes once. Closing the iterator early aborts the rest.
 
         Raises:
             StaleEngine: the engine's version is not the chunk's.
-            RolloutError: a prompt does not fit the context or the vocabulary; nothing has run then.
+            RolloutError: a prompt does not fit the context or the vocabulary; nothing has been sampled then.
         """
         if self._version != chunk.policy_version:
             raise StaleEngine(
-                f"chunk {chunk.id} wants policy version {chunk.policy_version}, "
+                f"chunk {chunk.id} needs policy version {chunk.policy_version}, "
                 f"the engine holds {self._version}"
             )
         self._check_prompts(chunk)
@@ -103,8 +104,8 @@ class VllmEngine(Engine):
                 )
 
     def _run(self, chunk: RolloutChunk) -> Iterator[list[SampleGroup]]:
-        # The core is stepped directly: vLLM's own loop builds an object per token and request, a tenth of the
-        # time of a tiny policy.
+        # The core is stepped directly: vLLM's own loop builds an object per token and request, which takes a tenth of
+        # the time with a tiny policy.
         core = self._engine.engine_core
         self._forget_prompts()
         self._engine.collective_rpc("forget_seeds")
@@ -129,7 +130,9 @@ class VllmEngine(Engine):
                         continue
                     p, g = (int(part) for part in name.split("/"))
                     reason = str(output.finish_reason)
-                    done[p][g] = self._sample(chunk, p, g, tokens.pop(name), logprobs.pop(name), reason)
+                    done[p][g] = self._sample(
+                        chunk, p, g, token_ids=tokens.pop(name), logprobs=logprobs.pop(name), reason=reason
+                    )
                     if len(done[p]) == chunk.group_size:
                         samples = done.pop(p)
                         ended.append(
@@ -148,9 +151,9 @@ class VllmEngine(Engine):
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
             stop_token_ids=list(sampling.stop_token_ids),
-            ignore_eos=True,  # stop_token_ids alone decide
+            ignore_eos=True,  # only stop_token_ids end a sample
             seed=seed,
-            logprobs=0,  # of the sampled token, no others
+            logprobs=0,  # of the sampled token only
             detokenize=False,
         )
         return self._engine.input_processor.process_inputs(
@@ -158,7 +161,7 @@ class VllmEngine(Engine):
         )
 
     def _sample(
-        self, chunk: RolloutChunk, p: int, g: int, token_ids: list[int], logprobs: list[float], reason: str
+        self, chunk: RolloutChunk, p: int, g: int, *, token_ids: list[int], logprobs: list[float], reason: str
     ) -> Sample:
         if reason not in ("stop", "length"):
             raise RolloutError(
@@ -177,8 +180,8 @@ class VllmEngine(Engine):
         )
 
     def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """For each prompt of n tokens (n-1,) float32: log-probability of every token but the first, at T =
-        1."""
+        """Return, for each prompt of n tokens, (n-1,) float32 log-probs of every token but the first, at
+        temperature 1."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -199,17 +202,17 @@ class VllmEngine(Engine):
             for output in engine.step():
                 number = int(output.request_id)
                 token_ids = prompts[number]
-                places = output.prompt_logprobs
-                values = [places[i][token_ids[i]].logprob for i in range(1, len(token_ids))]
+                by_position = output.prompt_logprobs
+                values = [by_position[i][token_ids[i]].logprob for i in range(1, len(token_ids))]
                 found[number] = np.asarray(values, dtype=np.float32)
         return [found[number] for number in range(len(prompts))]
 
     def load_weights(self, publication: Publication) -> SyncReport:
-        """Replace the weights and prove it: digests before loading, the canary after.
+        """Replace the weights and verify them: digests before loading, the canary prompts afterwards.
 
         Raises:
-            WeightSyncError: names the tensors, or the canary prompt and position. The engine then has no
-                version.
+            WeightSyncError: the message names the tensors, or the canary prompt and position. The engine has no
+                version afterwards.
         """
         started = time.perf_counter()
         self._version = None
@@ -218,16 +221,25 @@ class VllmEngine(Engine):
         found = self.prompt_logprobs([canary.token_ids for canary in publication.canary])
         largest, mean = check_canary(publication.canary, found, self._tolerance, publication.version)
         self._version = publication.version
-        return SyncReport(publication.version, tensors, time.perf_counter() - started, largest, mean)
+        return SyncReport(
+            version=publication.version,
+            tensors=tensors,
+            seconds=time.perf_counter() - started,
+            canary_max_gap=largest,
+            canary_mean_gap=mean,
+        )
 
     def _forget_prompts(self) -> None:
-        """Empty the prefix cache. Trap: it survives a weight update, so that a prompt seen before would be
-        answered with keys and values of the old weights. Within one version, another chunk's blocks would
-        change which tokens are computed together, and with that the rounding."""
+        """Empty the prefix cache.
+
+        vLLM keeps it over a weight update: a prompt seen before would be answered with keys and values of the old
+        weights. Within one version the blocks of another chunk would change which tokens are computed together, and
+        with that the rounding.
+        """
         self._engine.reset_prefix_cache()
 
     def close(self) -> None:
-        """Free memory; the engine is of no use afterwards."""
+        """Free all memory; the engine cannot be used afterwards."""
         from vllm.distributed import cleanup_dist_env_and_memory
 
         self._version = None
@@ -237,12 +249,12 @@ class VllmEngine(Engine):
 
 
 def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
-    """vLLM's engine, in this process, on whatever device vLLM was built for."""
+    """Start vLLM's engine in this process, on the device that vLLM was built for."""
     from vllm.engine.arg_utils import EngineArgs
     from vllm.platforms import current_platform
     from vllm.v1.engine.llm_engine import LLMEngine
 
-    # On a crash vLLM logs the whole batch, megabytes of it, before it raises.
+    # On a crash vLLM logs the whole batch, megabytes of text, before it raises.
     logging.getLogger("vllm.logging_utils.dump_input").setLevel(logging.CRITICAL)
     on_cpu = current_platform.is_cpu()
     engine = LLMEngine.from_engine_args(EngineArgs(**engine_args(model_dir, config, on_cpu)))
@@ -253,6 +265,6 @@ def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
         from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 
         width, widths = engine.model_config.get_head_size(), CPUAttentionBackend.get_supported_head_sizes()
-        if width not in widths:  # vLLM would find out at the first batch
+        if width not in widths:  # vLLM itself raises only at the first batch
             raise RolloutError(f"attention heads are {width} wide; vLLM's CPU kernel takes {widths}")
     return engine

@@ -1,8 +1,8 @@
-"""Memory that an idle engine returns."""
+"""Memory that an idle engine gives back."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any  # of vLLM's worker
 
 from rollout.memory import release
 
@@ -14,9 +14,9 @@ class IdleMemory:
     """vLLM's, which has no types."""
 
     def release_memory(self) -> None:
-        """Let go of keys and values, which no later chunk reads, and of the allocator's free pages (on a CPU).
+        """Free, on a CPU, keys and values, which no later chunk reads, and the allocator's free pages.
 
-        vLLM fills the whole cache when it starts: kv_cache_gib would be resident from then on, used or not, while the
-        learner needs memory for its update.
+        vLLM writes to the whole cache when it starts: all of kv_cache_gib would stay resident, used or not, while the
+        learner needs the memory for its update.
         """
         release(self.model_runner.device, unused=self.model_runner.kv_caches)

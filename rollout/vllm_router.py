@@ -12,7 +12,7 @@ model.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any  # of vLLM's constructor arguments
 
 import torch
 from vllm.model_executor.custom_op import PluggableLayer

@@ -1,17 +1,16 @@
-"""vLLM's CPU sampler without what it does for nothing: the same tokens and log-probs, bit for bit.
+"""A faster sampler for vLLM on a CPU that gives the same tokens and log-probs, bit for bit.
 
-    SeedStreams        a decoding step asks each request's generator for one number, by a tensor call of its own, which
-                       costs a tiny policy a tenth of its time; here a generator is asked once in 64 steps
-    sampled_logprobs   asked for the sampled token's log-prob alone, vLLM still orders the vocabulary (its top 0) and
-                       counts how many tokens are likelier
+    SeedStreams        vLLM draws one number from each request's generator in each decoding step, which takes a tenth of
+                       the time with a tiny policy; here 64 numbers are drawn at once
+    sampled_logprobs   vLLM sorts the vocabulary and ranks the sampled token even if only its log-prob is asked for
 
-A GPU samples by other code and is left alone.
+On a GPU vLLM samples with other code, which stays as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any  # of vLLM's sampler, worker and results
 
 import torch
 from torch import Tensor
@@ -20,17 +19,17 @@ SEEDS_AT_A_TIME = 64
 
 
 class SeedStreams:
-    """The numbers that the requests' generators give, drawn ahead of the steps that need them.
+    """Draws the numbers of the requests' generators ahead of the steps that need them.
 
-    A generator belongs to its stream from the first number on. Forget them between chunks only: a stream that is
-    begun again goes on behind the numbers that were drawn ahead.
+    After its first number a generator is used by its stream only. Call `forget` between chunks only: a new stream of
+    the same generator continues after the numbers that were drawn ahead.
     """
 
     def __init__(self) -> None:
         self._streams: dict[int, Iterator[int]] = {}
 
     def draw(self, generators: Mapping[int, torch.Generator], batch: int) -> Tensor:
-        """(batch,) int64 in [0, 2³¹): the next number of each row's generator; rows without one draw from torch's."""
+        """Return (batch,) int64 in [0, 2³¹): each row's next number, from its generator or torch's default."""
         if len(generators) == batch:
             seeds = [0] * batch
         else:
@@ -43,12 +42,12 @@ class SeedStreams:
         return torch.tensor(seeds, dtype=torch.long)
 
     def forget(self) -> None:
-        """Let go of all generators."""
+        """Drop all generators."""
         self._streams.clear()
 
 
 def numbers(generator: torch.Generator) -> Iterator[int]:
-    """What one draw after the other would give; holds on to the generator, so that its id stays its own."""
+    """Yield what single draws would give. The reference to the generator keeps its id from being reused."""
     while True:
         yield from torch.randint(0, 2**31, (SEEDS_AT_A_TIME,), generator=generator, dtype=torch.long).tolist()
 
@@ -60,7 +59,7 @@ def quicken(sampler: Any, streams: SeedStreams) -> None:
     choose = sampler.topk_topp_sampler
     if choose.logprobs_mode != "processed_logprobs" or choose.use_fp64_gumbel:
         raise ValueError(
-            "only for processed log-probs and float32 noise: rollout/vllm_settings.py asks for them"
+            "the sampler must give processed log-probs and use float32 noise, as rollout/vllm_settings.py sets it up"
         )
 
     def forward(
@@ -82,11 +81,11 @@ def quicken(sampler: Any, streams: SeedStreams) -> None:
 
 
 def sampled_logprobs(logprobs: Tensor, token_ids: Tensor) -> Any:
-    """vLLM's form of the log-probs of (B,) tokens alone under (B, V); their ranks, which nobody reads, are 0."""
+    """Return vLLM's record of the log-probs of (B,) tokens under (B, V); the ranks are not computed and are 0."""
     from vllm.v1.outputs import LogprobsTensors
 
-    places = token_ids.unsqueeze(-1)
-    return LogprobsTensors(places.int(), logprobs.gather(-1, places), torch.zeros_like(token_ids))
+    columns = token_ids.unsqueeze(-1)
+    return LogprobsTensors(columns.int(), logprobs.gather(-1, columns), torch.zeros_like(token_ids))
 
 
 class QuickSampling:
@@ -96,11 +95,11 @@ class QuickSampling:
     _streams: SeedStreams | None = None
 
     def quicken_sampling(self) -> None:
-        """Once, after the start, on a CPU."""
+        """Replace the sampler; called once, after the start, on a CPU."""
         self._streams = SeedStreams()
         quicken(self.model_runner.sampler, self._streams)
 
     def forget_seeds(self) -> None:
-        """Before a chunk."""
+        """Drop the seed streams; called before each chunk."""
         if self._streams is not None:
             self._streams.forget()

@@ -1,6 +1,6 @@
-"""With which settings vLLM starts. No import of vLLM: what the environment says must be said before that.
+"""Settings that vLLM starts with. vLLM is not imported here: its environment variables must be set before.
 
-One code path for CPU and GPU; what only a CPU needs is added for a CPU alone.
+CPU and GPU share one code path; settings that only a CPU needs are added on a CPU alone.
 """
 
 from __future__ import annotations
@@ -8,33 +8,32 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any  # of JSON trees and of vLLM's arguments
 
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError
 
 CPU_KV_CACHE_GIB = 1.0
 CPU_BLOCK_SIZE = 32
-"""Tokens per block of keys and values. Samples of a group share full blocks of their prompt; vLLM's 128 would
-leave most prompts unshared. The CPU kernel wants a multiple of 32."""
+"""Tokens per block of keys and values. Samples of a group share the full blocks of their prompt; with vLLM's default of
+128 most prompts would not be shared. The CPU kernel needs a multiple of 32."""
 CPU_COMPILATION = {"custom_ops": ["all", "-rotary_embedding"]}
-"""Trap: vLLM 0.32.0's CPU kernel for rotary embeddings is wrong for the 3-D, strided queries of DeepSeek
-V2/V3, and in eager mode it is the default. Its own PyTorch formula is right and costs little."""
+"""Workaround: vLLM 0.32.0's CPU kernel for rotary embeddings, the default in eager mode, is wrong for the 3-D, strided
+queries of DeepSeek V2/V3. vLLM's PyTorch implementation is right and costs little."""
 CPU_SCHEDULER = {"enable_chunked_prefill": False}
-"""Trap: when a prompt is computed in two parts, vLLM takes back what a seeded sample drew after the first
-part, which a CPU generator cannot do: the step raises. Whole prompts only, then; a forward pass must hold the
-longest."""
+"""Workaround: when a prompt is computed in two parts, vLLM resets the generator of a seeded sample after the first
+part, which a CPU generator does not support, so the step raises. Prompts are computed whole instead, and a forward pass
+must hold the longest one."""
 CPU_MLA_BACKEND = "CPU_MLA"
-"""Trap: on a CPU with AMX tiles vLLM 0.32.0 takes kernels for MLA that know bfloat16 alone, so a float32 engine
-cannot start; a bfloat16 one starts, and fails at its first new weights. Policies without MLA do not look at
-this."""
+"""Workaround: on a CPU with AMX tiles vLLM 0.32.0 chooses MLA kernels that support bfloat16 only. A float32 engine
+cannot start with them; a bfloat16 engine starts and fails when it loads new weights. Policies without MLA ignore it."""
 MLA_KERNEL_DIMENSIONS = (512, 64)
 """(kv_lora_rank, qk_rope_head_dim) that vLLM's MLA kernels are built for."""
 
 
 def prepare_process(model_dir: Path, config: EngineConfig) -> None:
-    """Everything that vLLM reads from the environment; to be called before vLLM is imported."""
-    # The engine in this process: starts in 2 s instead of 20, and is stepped by us.
+    """Set the environment variables that vLLM reads; call this before vLLM is imported."""
+    # The engine runs in this process: it starts in 2 s instead of 20, and VllmEngine steps it.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -45,13 +44,13 @@ def prepare_process(model_dir: Path, config: EngineConfig) -> None:
     if config.threads is not None:
         import torch
 
-        # Both: torch has loaded its OpenMP library already, vLLM's kernels may bring another.
+        # Both are needed: torch has loaded its OpenMP library already, and vLLM's kernels may load another.
         os.environ["OMP_NUM_THREADS"] = str(config.threads)
         torch.set_num_threads(config.threads)
 
 
 def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> dict[str, Any]:
-    """Arguments of `vllm.EngineArgs`."""
+    """Return the arguments of `vllm.EngineArgs`."""
     context = config.max_model_len or context_length(model_dir)
     kv_cache_gib = config.kv_cache_gib or (CPU_KV_CACHE_GIB if on_cpu else None)
     common: dict[str, Any] = {
@@ -65,11 +64,11 @@ def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> dict[str
         "kv_cache_memory_bytes": None if kv_cache_gib is None else int(kv_cache_gib * 2**30),
         "tensor_parallel_size": config.tensor_parallel,
         "enforce_eager": on_cpu if config.enforce_eager is None else config.enforce_eager,
-        # Under the distribution that was sampled from: temperature and top-p applied.
+        # Log-probs under the distribution that was sampled from: temperature and top-p applied.
         "logprobs_mode": "processed_logprobs",
-        # Nothing from the folder's generation_config.json: the chunk says how to sample.
+        # Ignores the folder's generation_config.json: the chunk defines the sampling.
         "generation_config": "vllm",
-        # It batches by what has finished in time, and time is not reproducible.
+        # Its batches depend on timing, so its results would not be reproducible.
         "async_scheduling": False,
         "worker_extension_cls": "rollout.vllm_worker.WorkerExtension",
         "disable_log_stats": True,
@@ -87,15 +86,17 @@ def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> dict[str
 
 
 def needs_plain_attention(model_dir: Path) -> bool:
-    """True for an MLA policy of other dimensions than vLLM's MLA kernels take. vLLM then expands the latent
-    and runs plain attention: the same function of the same weights, with a larger cache."""
+    """Return True for an MLA policy whose dimensions vLLM's MLA kernels do not support.
+
+    vLLM then expands the latent and runs plain attention: the same function of the same weights, with a larger cache.
+    """
     config = read_config(model_dir)
     rank = config.get("kv_lora_rank")
     return rank is not None and (rank, config.get("qk_rope_head_dim")) != MLA_KERNEL_DIMENSIONS
 
 
 def context_length(model_dir: Path) -> int:
-    """The policy's own context, in tokens."""
+    """Return the policy's context length, in tokens."""
     config = read_config(model_dir)
     length = config.get("max_position_embeddings")
     length = length or config.get("text_config", {}).get("max_position_embeddings")
@@ -107,8 +108,9 @@ def context_length(model_dir: Path) -> int:
 
 
 def read_config(model_dir: Path) -> dict[str, Any]:
-    """config.json of a model folder."""
+    """Return the content of a model folder's config.json."""
     try:
-        return json.loads((model_dir / "config.json").read_text())
+        config: dict[str, Any] = json.loads((model_dir / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise RolloutError(f"the engine cannot start on {model_dir}: {error}") from error
+    return config

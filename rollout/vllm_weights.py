@@ -1,13 +1,12 @@
-"""The engine's side of a weight sync: published tensors into a running vLLM model.
+"""The engine's side of a weight update: loads published tensors into a running vLLM model.
 
-vLLM runs `WeightReceiver.receive_weights` in its worker, in one call: nothing may be scheduled while
-parameters are in between. The order below is the whole recipe; each cure stands in a function of its own,
-with the trap it cures.
+vLLM runs `WeightReceiver.receive_weights` in its worker, in one call, so nothing is scheduled while some parameters are
+old and others new. The steps, each with the vLLM behaviour that makes it necessary in its docstring:
 
     read_and_verify → rebuild_moe_kernels → begin_reload → load → finish_reload → refresh_heads
 
-(The prefix cache, which holds keys and values of the old weights, belongs to the scheduler:
-`VllmEngine.load_weights`.)
+The prefix cache, which holds keys and values of the old weights, belongs to the scheduler: `VllmEngine.load_weights`
+empties it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any
+from typing import Any  # of vLLM's model config, worker and weight loaders, which are not typed
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +36,7 @@ class WeightReceiver:
         """Load a publication; returns the number of tensors.
 
         Raises:
-            WeightSyncError: a tensor is missing, unexpected, corrupted, or not what the model has room for.
+            WeightSyncError: a tensor is missing, unexpected or corrupted, or does not fit the model.
         """
         tensors = read_and_verify(publication)
         load_into(self.model_runner.get_model(), self.model_runner.model_config, tensors)
@@ -49,12 +48,12 @@ def load_into(model: nn.Module, model_config: Any, tensors: Mapping[str, Tensor]
     """Replace every weight of a running model.
 
     Args:
-        model: vLLM's.
-        model_config: vLLM's, for the attention layers' dtype.
-        tensors: by Hugging Face checkpoint name.
+        model: vLLM's model.
+        model_config: vLLM's model config, for the attention layers' dtype.
+        tensors: new weights by Hugging Face checkpoint name.
 
     Raises:
-        WeightSyncError: the model ignored a name, or lacks weights afterwards.
+        WeightSyncError: the model ignored a tensor, or some of its weights were not replaced.
     """
     tensors = without_tied_head(model_config, tensors)
     rebuild_moe_kernels(model)
@@ -63,20 +62,20 @@ def load_into(model: nn.Module, model_config: Any, tensors: Mapping[str, Tensor]
         loaded = load(model, tensors)
         unfilled = unfilled_layers(model, model_config, loaded)
     finally:
-        finish_reload(model, model_config)  # after an error too: a later publication can then still be loaded
+        finish_reload(model, model_config)  # after an error too, so that a later publication can be loaded
     refresh_heads(model)
 
-    faults = [f"{name} has no place in the model" for name in tensors if name not in loaded.names]
-    faults += [f"{layer} got {got:,} of {size:,} elements" for layer, (got, size) in unfilled.items()]
-    if faults:
-        raise WeightSyncError("the engine did not take the published weights: " + "; ".join(faults))
+    problems = [f"{name} is no tensor of the model" for name in tensors if name not in loaded.names]
+    problems += [f"{layer} got {got:,} of {size:,} elements" for layer, (got, size) in unfilled.items()]
+    if problems:
+        raise WeightSyncError("the engine did not load the published weights: " + "; ".join(problems))
 
 
 def without_tied_head(model_config: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the head of a policy that ties it to the embedding, once it is proven to be the same.
+    """Drop the output head of a policy that ties it to the embedding, after a check that both are equal.
 
     Raises:
-        WeightSyncError: the head differs: the learner has untied it, and the engine would never see it.
+        WeightSyncError: the head differs from the embedding, so the engine would compute with another one.
     """
     result = dict(tensors)
     if not ties_head(model_config) or HEAD not in result:
@@ -89,10 +88,12 @@ def without_tied_head(model_config: Any, tensors: Mapping[str, Tensor]) -> dict[
 
 
 def rebuild_moe_kernels(model: nn.Module) -> None:
-    """Trap: the CPU's experts keep a prepacked copy of their weights inside the kernel, and vLLM skips
-    packing when a kernel exists, so a reload would leave the old experts in use. Without a kernel it packs
-    anew."""
-    if not _on_cpu(model):  # a GPU kernel reads the parameters themselves, at addresses that CUDA graphs hold
+    """Remove the experts' kernels on a CPU, so that vLLM packs their new weights.
+
+    The kernel keeps a packed copy of the weights, and vLLM packs only when there is no kernel: a reload alone would
+    leave the old experts in use.
+    """
+    if not _on_cpu(model):  # a GPU kernel reads the parameters, at addresses that CUDA graphs hold
         return
     for module in model.modules():
         method: Any = getattr(module, "quant_method", None)
@@ -101,24 +102,25 @@ def rebuild_moe_kernels(model: nn.Module) -> None:
 
 
 def begin_reload(model: nn.Module) -> None:
-    """Trap: linear weights were packed into oneDNN handles and the parameters emptied, so `load_weights` has
-    nothing to write to. The layer-wise reload gives each layer its parameters back and packs it once it is
-    complete."""
+    """Start vLLM's layer-wise reload, which restores each layer's parameters and packs a layer when it is complete.
+
+    On a CPU linear weights are packed into oneDNN handles and the parameters emptied, so `load_weights` alone would
+    have no parameter to write to.
+    """
     from vllm.model_executor.model_loader.reload import initialize_layerwise_reload
 
     initialize_layerwise_reload(model)
 
 
 def finish_reload(model: nn.Module, model_config: Any) -> None:
-    """The other half of `begin_reload`: whatever was not packed on the way."""
+    """End the reload of `begin_reload`: pack the layers that are not packed yet."""
     from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
 
-    finalize_layerwise_reload(model, model_config)
+    finalize_layerwise_reload(model, model_config)  # type: ignore[no-untyped-call]
 
 
 def refresh_heads(model: nn.Module) -> None:
-    """Trap: a tied head owns no parameter, so the reload never visits it, but it did pack a copy of the
-    embedding."""
+    """Pack the output heads again: a tied head owns no parameter, so the reload skips its packed embedding."""
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 
     for module in model.modules():
@@ -128,7 +130,7 @@ def refresh_heads(model: nn.Module) -> None:
 
 @dataclass
 class Loaded:
-    """What reached the model."""
+    """Records which tensors reached the model."""
 
     names: set[str] = field(default_factory=set)
     """Published names that were written to some parameter."""
@@ -137,8 +139,11 @@ class Loaded:
 
 
 def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> Loaded:
-    """Feed the model's own `load_weights`, noting what reaches a parameter: vLLM skips names that it does not
-    know without a word."""
+    """Call the model's `load_weights` and record what reaches a parameter: vLLM silently skips unknown names.
+
+    Raises:
+        WeightSyncError: vLLM cannot load a tensor; the message names it.
+    """
     from vllm.model_executor.model_loader.weight_utils import default_weight_loader
 
     loaded = Loaded()
@@ -152,9 +157,8 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> Loaded:
             yield name, tensor
 
     def observed(loader: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(
-            loader
-        )  # keeps the name, by which the reload knows its own loaders, and __wrapped__, which it follows
+        # `wraps` keeps the name, by which the reload recognises its loaders, and __wrapped__, which it follows.
+        @wraps(loader)
         def note(parameter: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Any:
             loaded.names.add(owner.get(weight.data_ptr(), current))
             loaded.parameters.add(id(parameter))
@@ -171,7 +175,7 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> Loaded:
     try:
         model.load_weights(stream())  # type: ignore[operator]
     except KeyError as error:
-        raise WeightSyncError(f"the engine has no place for {current}") from error
+        raise WeightSyncError(f"the engine's model has no tensor {current}") from error
     except Exception as error:
         raise WeightSyncError(f"the engine cannot load {current}: {error}") from error
     finally:
@@ -182,8 +186,10 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> Loaded:
 
 
 def unfilled_layers(model: nn.Module, model_config: Any, loaded: Loaded) -> dict[str, tuple[int, int]]:
-    """Layers and buffers that got fewer elements than they hold: {name: (got, held)}. To be asked before
-    `finish_reload`, which would fill the gap with old weights."""
+    """Return layers and buffers that received fewer elements than they hold: {name: (received, held)}.
+
+    Call it before `finish_reload`, which fills the rest with old weights.
+    """
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
     from vllm.model_executor.model_loader.reload.layerwise import (
         get_layerwise_info,
@@ -194,13 +200,13 @@ def unfilled_layers(model: nn.Module, model_config: Any, loaded: Loaded) -> dict
 
     result = {}
     for name, parameter in model.named_parameters():
-        # Loaded past the layer-wise count: the router's correction bias.
+        # The layer-wise count leaves these out: the router's correction bias.
         if name.rpartition(".")[2] in SKIP_LOAD_TENSORS and id(parameter) not in loaded.parameters:
             result[name] = (0, parameter.numel())
     for layer_name, layer in model.named_modules():
         info = get_layerwise_info(layer)
         if not info.can_load() or is_deferred_attention_layer(layer):
-            continue  # complete already; or scales of a quantised cache, which no checkpoint of ours holds
+            continue  # complete already; or scales of a quantised cache, which no supported checkpoint holds
         if isinstance(layer, ParallelLMHead) and ties_head(model_config):
             continue
         held = {name: p for name, p in layer.named_parameters(recurse=False) if name not in SKIP_LOAD_TENSORS}
@@ -213,7 +219,7 @@ def unfilled_layers(model: nn.Module, model_config: Any, loaded: Loaded) -> dict
 
 
 def ties_head(model_config: Any) -> bool:
-    """True if the policy's head is its embedding."""
+    """Return True if the policy's head is its embedding."""
     return bool(getattr(model_config.hf_text_config, "tie_word_embeddings", False))
 
 

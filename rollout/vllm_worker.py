@@ -1,4 +1,4 @@
-"""What we add to vLLM's worker class, by vLLM's own hook for it (`worker_extension_cls`)."""
+"""The class that vLLM mixes into its worker (`worker_extension_cls`)."""
 
 import rollout.vllm_router  # noqa: F401  # registers float32 routers before vLLM builds the model
 from rollout.vllm_memory import IdleMemory
@@ -7,4 +7,4 @@ from rollout.vllm_weights import WeightReceiver
 
 
 class WorkerExtension(WeightReceiver, QuickSampling, IdleMemory):
-    """Weight sync, sampling, and memory between chunks."""
+    """Adds weight updates, faster CPU sampling and the release of memory between chunks."""

@@ -1,13 +1,13 @@
-"""Weights on their way from the learner to the engines, with proof of arrival. No vLLM, no Ray.
+"""Transport of weights from the learner to the engines, verified by digests. No vLLM or Ray is imported here.
 
     publication = publish(named_tensors(policy), version=7, directory=shared_memory_dir("run"), canary=[…])
-    tensors     = read_and_verify(publication)      # or an error that names every tensor at fault
+    tensors     = read_and_verify(publication)      # or an error that names every wrong tensor
     check_canary(publication.canary, engine.prompt_logprobs(…), tolerance, version=7)     # rollout.canary
 
-The bytes are one safetensors file: in shared memory for workers of the same node, or inline (`inline=True`),
-which the object store carries to workers of other nodes. A digest covers raw bytes, dtype and shape, so it
-proves the transport; what goes wrong later, inside an engine that repacks its weights, shows in the canary:
-log-probs of fixed prompts, by the learner and by the engine.
+The bytes are one safetensors file: in shared memory for workers of the same node, or inline (`inline=True`), which the
+object store carries to workers of other nodes. A digest covers raw bytes, dtype and shape, so it verifies the
+transport. Errors that come later, inside an engine that repacks its weights, show in the canary: log-probs of fixed
+prompts, computed by the learner and by the engine.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any  # of safetensors' JSON header
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ DTYPE_NAMES: dict[torch.dtype, str] = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""safetensors' names."""
+"""Names of safetensors' header by dtype."""
 DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 
 NEVER_CAST = ("e_score_correction_bias", ".mlp.gate.weight")
@@ -49,11 +50,11 @@ step, below bfloat16's resolution near 1. Engine and learner compute their route
 rounded values would route tokens to other experts than the learner's."""
 
 ALIGNMENT = 64
-"""Tensors start at multiples of it, so that every dtype can be viewed in place."""
+"""Tensors start at multiples of so many bytes, so that every dtype can be viewed without a copy."""
 
 
 def digest(tensor: Tensor) -> str:
-    """xxh3-128 of a tensor's raw bytes, dtype and shape, as 32 hex digits."""
+    """Return the xxh3-128 of a tensor's raw bytes, dtype and shape, as 32 hex digits."""
     flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return _digest(flat.numpy().data, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape))
 
@@ -72,21 +73,20 @@ def publish(
     canary: Sequence[Canary] = (),
     inline: bool = False,
 ) -> Publication:
-    """Write one version where engines can read it, and take older versions away.
+    """Write one version where engines can read it, and delete older versions.
 
     Args:
-        tensors: by Hugging Face checkpoint name, any device; parameters and the buffers that a checkpoint
-            holds. Only what the engine reads: not an MTP head that it does not run, not the head of a policy
-            that ties it.
+        tensors: parameters and the buffers that a checkpoint holds, by Hugging Face checkpoint name, on any device.
+            Only what the engine reads: no MTP layer that it does not run, no output head that is tied.
         version: policy version.
-        directory: of this run alone (`rollout.publication.shared_memory_dir`); created if missing. Unused with
-            `inline`.
-        wire_dtype: floating tensors are sent in it (`NEVER_CAST` aside); None: as they are.
-        canary: prompts with the learner's log-probs under these very weights.
+        directory: a folder that only this run uses (`rollout.publication.shared_memory_dir`); created if missing.
+            Unused with `inline`.
+        wire_dtype: dtype of floating tensors in the file, `NEVER_CAST` excepted; None keeps each tensor's dtype.
+        canary: prompts with the learner's log-probs under these weights.
         inline: return the bytes instead of writing a file.
 
     Returns:
-        The publication; its file appears whole or not at all, and stays until the next one.
+        The publication. Its file appears whole or not at all, and stays until the next one.
     """
     plan = [(name, t.detach(), _wire_dtype(name, t, wire_dtype)) for name, t in tensors]
     header, offsets = _header(plan)
@@ -124,7 +124,7 @@ _Plan = Sequence[tuple[str, Tensor, torch.dtype]]
 
 
 def _header(plan: _Plan) -> tuple[bytes, list[tuple[int, int]]]:
-    """safetensors' header (length, JSON, padding), and each tensor's byte range behind it."""
+    """Return safetensors' header (length, JSON, padding) and each tensor's byte range after it."""
     offsets: list[tuple[int, int]] = []
     entries: dict[str, object] = {}
     position = 0
@@ -147,7 +147,7 @@ def _header(plan: _Plan) -> tuple[bytes, list[tuple[int, int]]]:
 def _fill(
     view: memoryview, header: bytes, plan: _Plan, offsets: Sequence[tuple[int, int]]
 ) -> dict[str, TensorEntry]:
-    """Write header and tensors, converting on the way; returns the manifest."""
+    """Write header and tensors, cast to their dtype in the file; returns the manifest."""
     view[: len(header)] = header
     manifest = {}
     for (name, tensor, dtype), (start, end) in zip(plan, offsets, strict=True):
@@ -160,26 +160,26 @@ def _fill(
 
 
 def _as_tensor(data: memoryview | np.ndarray, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
-    """A view, no copy. Byte order and alignment are the caller's care."""
+    """Return a view of the bytes, without a copy; the caller guarantees byte order and alignment."""
     if len(data) == 0:
         return torch.empty(tuple(shape), dtype=dtype)
     with warnings.catch_warnings():
-        # The object store hands out read-only memory; nobody writes to these views.
+        # The object store returns read-only memory; nothing writes to these views.
         warnings.filterwarnings("ignore", message=".*not writable.*")
         return torch.frombuffer(data, dtype=torch.uint8).view(dtype).reshape(tuple(shape))
 
 
 def read_and_verify(publication: Publication) -> dict[str, Tensor]:
-    """The published tensors, each proven by its digest, as views of the published bytes.
+    """Return the published tensors, each verified by its digest, as views of the published bytes.
 
     Raises:
-        WeightSyncError: names every tensor that is missing, unexpected, of another dtype or shape, or
-            corrupted.
+        WeightSyncError: tensors are missing, unexpected, of another dtype or shape, or corrupted; the message names
+            all of them.
     """
     data, entries, base = _open(publication)
     wanted = publication.manifest
-    faults = [f"{name} is missing" for name in wanted if name not in entries]
-    faults += [f"{name} is not in the manifest" for name in entries if name not in wanted]
+    problems = [f"{name} is missing" for name in wanted if name not in entries]
+    problems += [f"{name} is not in the manifest" for name in entries if name not in wanted]
     tensors: dict[str, Tensor] = {}
     for name, entry in wanted.items():
         if name not in entries:
@@ -187,22 +187,24 @@ def read_and_verify(publication: Publication) -> dict[str, Tensor]:
         found = entries[name]
         shape, (start, end) = tuple(found["shape"]), found["data_offsets"]
         if (found["dtype"], shape) != (entry.dtype, entry.shape):
-            faults.append(f"{name} is {found['dtype']} {list(shape)}, not {entry.dtype} {list(entry.shape)}")
+            problems.append(
+                f"{name} is {found['dtype']} {list(shape)}, not {entry.dtype} {list(entry.shape)}"
+            )
             continue
         part = data[base + start : base + end]
         if len(part) != end - start:
-            faults.append(f"{name} is cut short")
+            problems.append(f"{name} is cut short")
         elif _digest(part, entry.dtype, shape) != entry.digest:
-            faults.append(f"{name} is corrupted (its digest differs)")
+            problems.append(f"{name} is corrupted (its digest differs)")
         else:
             tensors[name] = _as_tensor(part, DTYPES[entry.dtype], shape)
-    if faults:
-        raise WeightSyncError(f"weights of version {publication.version}: " + "; ".join(faults))
+    if problems:
+        raise WeightSyncError(f"weights of version {publication.version}: " + "; ".join(problems))
     return tensors
 
 
-def _open(publication: Publication) -> tuple[memoryview, dict[str, dict], int]:
-    """(bytes, safetensors header, start of the tensors)."""
+def _open(publication: Publication) -> tuple[memoryview, dict[str, dict[str, Any]], int]:
+    """Return (bytes, safetensors header, start of the tensors)."""
     if publication.inline is not None:
         data = publication.inline.data
     else:

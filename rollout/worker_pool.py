@@ -1,5 +1,4 @@
-"""Rollout workers as the dispatcher sees them: a few verbs, and events. `rollout.actor.RayWorkers` is the
-real pool."""
+"""The dispatcher's interface to rollout workers: commands and events. `rollout.actor.RayWorkers` implements it."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Delivered:
-    """The worker has finished a group of the chunk that it was given under this ticket."""
+    """The worker has finished one group of the chunk that was submitted with this ticket."""
 
     worker: int
     ticket: int
@@ -37,7 +36,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Died:
-    """The worker is gone."""
+    """The worker's process has ended, or was killed because of an error."""
 
     worker: int
     cause: str
@@ -45,11 +44,11 @@ class Died:
 
 @dataclass(frozen=True)
 class Failed:
-    """The worker lives, but the chunk, or its own start, raised what a retry would raise again."""
+    """The worker lives, but its chunk or its start raised an error that a retry would raise again."""
 
     worker: int
     ticket: int
-    """0 for its start."""
+    """Ticket of the chunk; 0 for an error at the start."""
     error: Exception
 
 
@@ -57,7 +56,7 @@ Event = Ready | Delivered | Finished | Died | Failed
 
 
 class WorkerPool(Protocol):
-    """Workers 0 … size-1, all starting when the pool is made. Only `wait` and `load` block."""
+    """Workers 0 … size-1, all starting when the pool is created. Only `wait` and `load` block."""
 
     size: int
 
@@ -65,10 +64,10 @@ class WorkerPool(Protocol):
         """Start a chunk on a ready worker."""
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
-        """What has happened, in order per worker; empty after `timeout_s` without news."""
+        """Return new events, in order per worker; none if nothing happened within `timeout_s` seconds."""
 
     def load(self, workers: Sequence[int], publication: Publication) -> dict[int, SyncReport | Died]:
-        """Load weights into these workers, side by side.
+        """Load weights into these workers in parallel.
 
         Raises:
             WeightSyncError: a worker does not hold what was published.
@@ -78,4 +77,4 @@ class WorkerPool(Protocol):
         """End the worker's process; no further event of it arrives."""
 
     def restart(self, worker: int) -> None:
-        """Start it anew; `Ready` or `Died` follows."""
+        """Start the worker again; a `Ready`, `Died` or `Failed` event follows."""

@@ -7,7 +7,7 @@ Run again it does nothing: .venv/installed.json holds a hash of the lock files, 
 metadata. Interrupted, it goes on: pip skips what is there. Each pip call writes to .venv/install.log.
 
 Every lock is complete, so pip resolves nothing (--no-deps): what is installed is what the file says. That is also how
-torchvision, torchaudio and torchcodec stay out on CPU (scripts/lock.py tells why); `pip check` at the end may miss
+torchvision, torchaudio and torchcodec stay out on CPU (scripts/lock.py explains why); `pip check` at the end may miss
 these three and nothing else.
 """
 
@@ -32,7 +32,7 @@ LOG = VENV / "install.log"
 STAMP = VENV / "installed.json"
 
 OLDEST, NEWEST = (3, 11), (3, 14)
-"""What torch 2.13 and vLLM 0.32 have wheels for."""
+"""What the locks hold wheels for (PYTHONS in scripts/lock.py)."""
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 NEEDED_GB = {"cpu": 5, "cuda": 16}
 """Installed size plus the largest wheel being unpacked, rounded up."""
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def install(device: str) -> None:
-    """The whole story: environment, torch, the rest, the project itself, a check."""
+    """Make the environment, install torch, the other packages and the project into it, then check them."""
     wanted = {"dependencies": dependencies_key(device), "project": project_key(), "device": device}
     have = read_stamp()
     if have == wanted and VENV_PYTHON.exists():
@@ -99,7 +99,7 @@ def install(device: str) -> None:
 
 
 def require_supported_python() -> None:
-    """Raise unless this interpreter will do; if another on PATH does, go on under that one."""
+    """Raise unless the locks cover this interpreter or one on PATH; with one on PATH, restart under it."""
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return
     found = ".".join(map(str, sys.version_info[:3]))
@@ -115,13 +115,13 @@ def require_supported_python() -> None:
 
 
 def has_nvidia_gpu() -> bool:
-    """True if nvidia-smi runs and lists a GPU."""
+    """Return True if nvidia-smi runs and lists a GPU."""
     smi = shutil.which("nvidia-smi")
     return smi is not None and succeeds([smi, "-L"], must_print="GPU ")
 
 
 def require_disk_space(device: str) -> None:
-    """Raise unless the disk of .venv has room; a half-unpacked torch is a poor way to learn it."""
+    """Raise unless the disk of .venv has room, before pip unpacks the first package."""
     have = sum(file.stat().st_size for file in VENV.rglob("*") if file.is_file() and not file.is_symlink())
     free = shutil.disk_usage(ROOT).free
     needed = NEEDED_GB[device] * 10**9 - have
@@ -133,7 +133,7 @@ def require_disk_space(device: str) -> None:
 
 
 def dependencies_key(device: str) -> str:
-    """Hash of all that decides which packages are installed."""
+    """Return the hash of everything that decides which packages are installed."""
     digest = hashlib.sha256(f"{device} {sys.version_info[:2]}".encode())
     for name in LOCKS[device]:
         digest.update((ROOT / "requirements" / name).read_bytes())
@@ -141,12 +141,12 @@ def dependencies_key(device: str) -> str:
 
 
 def project_key() -> str:
-    """Hash of what the editable install fixes: place, metadata, entry points."""
+    """Return the hash of what the editable install records: path, metadata, entry points."""
     return hashlib.sha256(str(ROOT).encode() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
 
 
 def read_stamp() -> dict[str, str]:
-    """What the last finished installation wrote, or nothing."""
+    """Return what the last finished installation wrote; empty if there is none."""
     try:
         stamp = json.loads(STAMP.read_text("utf-8"))
     except (OSError, ValueError):
@@ -158,7 +158,7 @@ def read_stamp() -> dict[str, str]:
 
 
 def make_venv(clear: bool) -> None:
-    """.venv with a pip, also where the distribution keeps ensurepip in a package of its own (Debian)."""
+    """Make .venv with a pip, also where the distribution has ensurepip in a separate package (Debian)."""
     usable = VENV_PYTHON.exists() and succeeds([str(VENV_PYTHON), "-m", "pip", "--version"])
     same_python = usable and succeeds(
         [str(VENV_PYTHON), "-c", f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"]
@@ -178,7 +178,7 @@ def make_venv(clear: bool) -> None:
 
 
 def install_torch_cpu() -> None:
-    """torch's CPU build: by hash where torch-cpu.txt knows this platform, by pinned version elsewhere.
+    """Install torch's CPU build: by hash where torch-cpu.txt has this platform, by pinned version elsewhere.
 
     Without a locked hash, the hash of what came is written to .venv/torch-hash.txt.
     """
@@ -228,7 +228,7 @@ class NoSuchPackage(InstallError):
 
 
 def pip(*arguments: object) -> None:
-    """`pip install` in .venv; raises with pip's own errors."""
+    """Run `pip install` in .venv; raise InstallError with pip's own errors."""
     command = [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
     run([*command, *map(str, arguments)], "pip install")
 
@@ -274,17 +274,17 @@ def pip_check(left_out: set[str]) -> None:
 
 
 def excerpt(lock: Path, name: str) -> Path:
-    """A requirements file with the lines of one package of `lock`."""
-    match = re.search(rf"^{name}==.*(?:\n[ \t].*)*", lock.read_text("utf-8"), re.MULTILINE)
-    if match is None:
+    """A requirements file with the lines of one package of `lock`: several, with markers, if Pythons differ in it."""
+    blocks = re.findall(rf"^{name}==.*(?:\n[ \t].*)*", lock.read_text("utf-8"), re.MULTILINE)
+    if not blocks:
         raise InstallError(f"{lock} does not lock {name}; `make lock`")
     target = VENV / f"{name}.txt"
-    target.write_text(match[0] + "\n", encoding="utf-8")
+    target.write_text("\n".join(blocks) + "\n", encoding="utf-8")
     return target
 
 
 def count(lock: Path) -> int:
-    """Number of packages in a lock."""
+    """Return the number of packages in a lock."""
     return len(re.findall(r"^[A-Za-z0-9._-]+==", lock.read_text("utf-8"), re.MULTILINE))
 
 
@@ -298,7 +298,7 @@ def succeeds(command: list[str], must_print: str = "") -> bool:
 
 
 class step:
-    """Prints what is being done, then how long it took."""
+    """Prints the name of a step, then the seconds that it took."""
 
     def __init__(self, what: str) -> None:
         self.what = what

@@ -1,1 +1,1 @@
-"""Test cases for code problems: built, selected, checked by mutants."""
+"""Builds and selects test cases for code problems, and makes wrong programs to check them with."""

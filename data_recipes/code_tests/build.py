@@ -1,13 +1,13 @@
-"""Candidate tests and programs → tests that train: run in the sandbox, chosen in two phases (code_tests_select.py).
+"""Builds tests for code problems: runs programs on candidate tests in the sandbox and selects (select.py).
 
-In, one problem a row:
+Input, one problem per row:
 
     {"question": "…", "correct": ["def add(a, b): …"], "wrong": ["…"], "entry_point": "add",
      "tests": [{"args": [1, 2], "expected": 3}, {"args": [0, 0]}]}
 
-A test without `expected` or `stdout` takes it from the first correct program; phase 1 then asks the others whether they
-agree, and that one again whether it still does. Where `wrong` is short, programs one edit away from the correct ones
-serve (Python only). Out: the row with the tests that are left, without the programs.
+A test without `expected` or `stdout` takes it from the first correct program; phase 1 then checks that all correct
+programs give it, the first one in a second run. Mutants of the correct programs can be added to `wrong` (Python only).
+Output: the row with the selected tests, without the programs.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ _UNKNOWN = "\0expected of the correct program"
 
 @dataclass
 class BuildCounts:
-    """What became of a file."""
+    """Counts of the problems and tests of a file, by outcome."""
 
     problems: int = 0
     kept_problems: int = 0
     tests: int = 0
     kept: int = 0
     unfilled: int = 0
-    """Expected results that the first correct program did not give, or that JSON cannot hold."""
+    """Tests without an expected result that the first correct program could give and JSON can hold."""
     unfit: int = 0
-    """Phase 1: a correct program fails them."""
+    """Tests dropped in phase 1: a correct program fails them."""
     idle: int = 0
-    """Phase 2: they break no wrong program."""
+    """Tests dropped in phase 2: no wrong program fails them."""
     spare: int = 0
-    """Beyond the number asked for."""
+    """Good tests beyond the requested number."""
     wrong_programs: int = 0
     survivors: int = 0
-    """Wrong programs that pass all tests kept."""
+    """Wrong programs that pass all kept tests."""
     left_out: list[str] = field(default_factory=list)
-    """Problems without a test left, by their place."""
+    """Locations of problems without any test left."""
 
     def row(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the counts as a JSON object."""
         return dict(vars(self))
 
 
@@ -67,19 +67,19 @@ def build_tests(
     seed: int = 0,
     threads: int = 2,
 ) -> Iterator[dict[str, Any]]:
-    """Rows with the tests that are worth keeping, in order; `counts` tells what became of the others.
+    """Yield rows with their selected tests, in order, and add the outcomes to `counts`.
 
     Args:
-        rows: (place, row).
-        judge: with a total time that is enough for all tests of a problem.
-        counts: added to.
-        mutants_of_each: wrong programs made of each correct one.
-        most: tests of a problem at most.
-        seed: of the mutants.
-        threads: problems at one time.
+        rows: (location, row) pairs.
+        judge: runs the programs; its total time must be enough for all tests of a problem.
+        counts: the counts to add to.
+        mutants_of_each: mutants made of each correct program.
+        most: maximal number of tests per problem; None keeps all.
+        seed: seed of the mutants.
+        threads: problems that run at the same time.
 
     Raises:
-        DataError: a row that cannot be used, by its place.
+        DataError: a row cannot be used; the message begins with its location.
         NoVerdict: the sandbox failed, or lacks a language.
     """
 
@@ -102,10 +102,10 @@ def build_tests(
 def build_one(
     where: str, row: Mapping[str, Any], judge: Judge, mutants_of_each: int, most: int | None, seed: int
 ) -> tuple[dict[str, Any] | None, dict[str, int]]:
-    """One problem: its row, None if no test is left, and its share of the counts."""
+    """Return the row of one problem, or None if no test is left, and its counts."""
     correct, wrong = (_programs(where, row, name) for name in PROGRAM_FIELDS)
     if not correct:
-        raise DataError(f"{where}: no correct program; phase 1 needs one at least")
+        raise DataError(f"{where}: no correct program; phase 1 needs at least one")
     try:
         tests = _unpacked(row.get("tests"))
         problem = _problem(row, [_with_unknown(test) for test in tests])
@@ -149,7 +149,7 @@ def _problem(row: Mapping[str, Any], tests: Sequence[Any]) -> Problem:
 
 
 def _with_unknown(test: Any) -> Any:
-    """The test with something to expect, so that it can be read."""
+    """Return the test with a placeholder for a missing expected result, so that it can be read."""
     if not isinstance(test, Mapping) or _expects(test):
         return test
     return {**test, "expected" if "args" in test or "kwargs" in test else "stdout": _UNKNOWN}
@@ -160,7 +160,7 @@ def _expects(test: Mapping[str, Any]) -> bool:
 
 
 def _fill(tests: Sequence[Any], problem: Problem, judge: Judge, program: str) -> list[Any]:
-    """Candidates with what they expect; None where that cannot be had."""
+    """Return the candidates with their expected results; None where the program gives none."""
     open_ = [at for at, test in enumerate(tests) if isinstance(test, Mapping) and not _expects(test)]
     if not open_:
         return list(tests)
@@ -188,4 +188,4 @@ def _mutants(where: str, program: str, count: int, seed: int) -> list[str]:
     try:
         return mutants(program, count, seed) if count else []
     except SyntaxError as error:
-        raise DataError(f"{where}: a correct program is no Python: {error}") from error
+        raise DataError(f"{where}: a correct program is not valid Python: {error}") from error

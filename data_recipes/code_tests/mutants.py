@@ -1,10 +1,9 @@
-"""Programs that are nearly right: one edit of a right one's syntax tree. Python only.
+"""Makes mutants of Python programs: each has one edit in the syntax tree of a correct program.
 
     mutants("def add(a, b):\\n    return a + b\\n", 3, seed=0)     → "… return a - b", "… return None", …
 
-They serve as wrong programs where a data set brings none (code_tests_build.py), and to measure how many of them a
-reward lets pass (benchmarks/humaneval_checker.py). An edit may leave the meaning as it was: a mutant is a candidate for
-a wrong program, no more.
+They are wrong programs for data sets that have none (build.py), and measure how many wrong programs a reward accepts
+(benchmarks/humaneval_checker.py). An edit may not change what the program computes, so a mutant may be correct.
 """
 
 from __future__ import annotations
@@ -42,20 +41,20 @@ _ARITHMETIC: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
 _NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "sorted": "list", "abs": "float"}
 _REMOVABLE = (ast.AugAssign, ast.Expr, ast.Break, ast.Continue)
 Edit = Callable[[ast.AST], None]
-"""Changes a node in its place."""
+"""Changes a node of a syntax tree in place."""
 
 
 def mutants(source: str, count: int, seed: int = 0, function: str | None = None) -> list[str]:
-    """Up to `count` different programs, each one edit away; drawn by the seed, in the order of the source.
+    """Return up to `count` different mutants, drawn with the seed, in the order of their edits in the source.
 
     Args:
-        source: the right program.
-        count: at most.
-        seed: which of them.
-        function: edit inside this one alone; None: anywhere.
+        source: the correct program.
+        count: maximal number of mutants.
+        seed: seed of the draw.
+        function: edit only inside this function; None edits anywhere.
 
     Raises:
-        SyntaxError: the source is no Python.
+        SyntaxError: the source is not valid Python.
     """
     tree = ast.parse(source)
     original = ast.unparse(tree)
@@ -70,7 +69,7 @@ def mutants(source: str, count: int, seed: int = 0, function: str | None = None)
         try:
             text = ast.unparse(changed)
             ast.parse(text)
-        except (ValueError, SyntaxError):  # a name where only a constant may stand
+        except (ValueError, SyntaxError):  # e.g. a name where only a constant is allowed
             continue
         if text != original:
             found.setdefault(text, at)
@@ -78,7 +77,7 @@ def mutants(source: str, count: int, seed: int = 0, function: str | None = None)
 
 
 def _sites(tree: ast.Module, function: str | None) -> Iterator[tuple[int, Edit]]:
-    """(place in `ast.walk`, edit) of all single edits."""
+    """Yield (index in `ast.walk`, edit) of all single edits."""
     texts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     parts = [n for n in tree.body if function is None or getattr(n, "name", None) == function]
     inside = {id(node) for part in parts for node in ast.walk(part)}

@@ -1,7 +1,7 @@
-"""Which candidate tests are worth keeping. Pure.
+"""Selects candidate tests by the results of correct and wrong programs.
 
-DeepSeek-R1 (2501.12948 v2, code data): tests are generated, those that correct programs fail are dropped, and of the
-rest those are kept that break wrong programs.
+As in DeepSeek-R1 (2501.12948 v2, code data): tests that correct programs fail are dropped, and of the others those are
+kept that wrong programs fail.
 """
 
 from __future__ import annotations
@@ -12,57 +12,57 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Selection:
-    """What became of the tests; all by their number."""
+    """The outcome of a selection; tests and programs by their index."""
 
     kept: tuple[int, ...]
-    """In the candidates' order."""
+    """Selected tests, in the candidates' order."""
     unfit: tuple[int, ...]
-    """Phase 1: a correct program fails them."""
+    """Tests dropped in phase 1: a correct program fails them."""
     idle: tuple[int, ...]
-    """Phase 2: no wrong program fails them."""
+    """Tests dropped in phase 2: no wrong program fails them."""
     spare: tuple[int, ...]
-    """Good, and more than were asked for."""
+    """Good tests beyond the requested number."""
     survivors: tuple[int, ...]
-    """Wrong programs that pass all that is kept: the tests are too weak, or the program is right after all."""
+    """Wrong programs that pass all kept tests: the tests are too weak, or the program is correct after all."""
 
 
 def select_tests(
     correct: Sequence[Sequence[bool]], wrong: Sequence[Sequence[bool]], most: int | None = None
 ) -> Selection:
-    """Two phases, then at most `most` tests: first the one that breaks most of the wrong programs still whole.
+    """Select tests in two phases, then greedily at most `most`: next the test that rejects most remaining programs.
 
     Args:
-        correct: [program][test], does it pass. At least one program.
-        wrong: the same of wrong programs. Empty: nothing is known of them, and phase 2 keeps all.
-        most: tests to keep at most; None: all.
+        correct: [program][test], True if the program passes; at least one program.
+        wrong: the same for wrong programs; if empty, phase 2 keeps all tests.
+        most: maximal number of tests; None keeps all.
 
     Raises:
-        ValueError: no correct program, or rows of different lengths.
+        ValueError: there is no correct program, or rows have different lengths.
     """
     if not correct:
-        raise ValueError("no correct program: nothing says which tests are right")
+        raise ValueError("no correct program: it is unknown which tests are right")
     count = len(correct[0])
     if any(len(row) != count for row in (*correct, *wrong)):
         raise ValueError("every program needs a result for every test")
     fit = [t for t in range(count) if all(row[t] for row in correct)]
-    breaks = {t: {w for w, row in enumerate(wrong) if not row[t]} for t in fit}
-    good = [t for t in fit if breaks[t] or not wrong]
-    kept = good if most is None else _strongest(good, breaks, most)
+    rejects = {t: {w for w, row in enumerate(wrong) if not row[t]} for t in fit}
+    good = [t for t in fit if rejects[t] or not wrong]
+    kept = good if most is None else _strongest(good, rejects, most)
     return Selection(
         kept=tuple(kept),
-        unfit=tuple(t for t in range(count) if t not in breaks),
+        unfit=tuple(t for t in range(count) if t not in rejects),
         idle=tuple(t for t in fit if t not in good),
         spare=tuple(t for t in good if t not in kept),
-        survivors=tuple(w for w in range(len(wrong)) if not any(w in breaks[t] for t in kept)),
+        survivors=tuple(w for w in range(len(wrong)) if not any(w in rejects[t] for t in kept)),
     )
 
 
-def _strongest(tests: Sequence[int], breaks: dict[int, set[int]], most: int) -> list[int]:
-    whole = set().union(*(breaks[t] for t in tests)) if tests else set()
+def _strongest(tests: Sequence[int], rejects: dict[int, set[int]], most: int) -> list[int]:
+    passing = set().union(*(rejects[t] for t in tests)) if tests else set()
     left, chosen = list(tests), list[int]()
     while left and len(chosen) < most:
-        best = max(left, key=lambda t: (len(breaks[t] & whole), len(breaks[t]), -t))
+        best = max(left, key=lambda t: (len(rejects[t] & passing), len(rejects[t]), -t))
         chosen.append(best)
         left.remove(best)
-        whole -= breaks[best]
+        passing -= rejects[best]
     return sorted(chosen)

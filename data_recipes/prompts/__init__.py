@@ -1,1 +1,1 @@
-"""Prompts for RL: data sets, procedural sources, the order in which they are drawn."""
+"""Prompts for RL: data sets, procedural sources, and the order in which prompts are drawn."""

@@ -1,9 +1,10 @@
-"""A data set becomes prompts. Strict: a row that cannot be used stops with file, line, field, value and mend.
+"""Turns a data set into prompts. The error of a row that cannot be used names file, line, field, value and a fix.
 
     prompts = load_prompts(config.data, load_tokenizer(folder))
 
-What would otherwise train on silently (a missing reference answer, a question twice, a word that the
-tokenizer does not know) is an error here, before an engine starts."""
+A missing reference answer, a repeated question or a word that the tokenizer does not know is an error here, before an
+engine starts, because training would continue silently with it.
+"""
 
 from __future__ import annotations
 
@@ -30,19 +31,19 @@ def load_prompts(config: DatasetConfig, tokenizer: Tokenizer) -> list[Prompt]:
     """Read, check and render a whole data set.
 
     Args:
-        config: the recipe's section.
-        tokenizer: the policy's.
+        config: the `[data]` section of a recipe.
+        tokenizer: the policy's tokenizer.
 
     Returns:
-        Prompts in the data set's order, their ids all different. Columns: "question" (raw) and the row's
-        other fields.
+        Prompts with different ids, in the data set's order. Their columns are "question" (raw) and the row's other
+        fields.
 
     Raises:
-        DataError: nothing to read; or rows that cannot be used (the first of them, and how many there are), unless
-            `bad_rows` is "skip".
+        DataError: there is no prompt; or rows cannot be used and `bad_rows` is not "skip". The message names the first
+            ones and their number.
     """
     prompts: list[Prompt] = []
-    first_place: dict[str, str] = {}
+    first_location: dict[str, str] = {}
     too_long = dropped = 0
     check_template(config.template, tokenizer)
     bad = BadRows()
@@ -54,15 +55,15 @@ def load_prompts(config: DatasetConfig, tokenizer: Tokenizer) -> list[Prompt]:
             continue
         if config.max_prompt_tokens is not None and len(prompt.token_ids) > config.max_prompt_tokens:
             too_long += 1
-        elif prompt.id not in first_place:
-            first_place[prompt.id] = where
+        elif prompt.id not in first_location:
+            first_location[prompt.id] = where
             prompts.append(prompt)
         elif config.duplicates == "drop":
             dropped += 1
         else:
             bad.add(
                 DataError(
-                    f"{where}: same {config.prompt_field} and answer as {first_place[prompt.id]}; "
+                    f"{where}: same {config.prompt_field} and answer as {first_location[prompt.id]}; "
                     'delete one, or set duplicates = "drop"'
                 )
             )
@@ -73,9 +74,9 @@ def load_prompts(config: DatasetConfig, tokenizer: Tokenizer) -> list[Prompt]:
             config.source, too_long, config.max_prompt_tokens, dropped, len(prompts),
         )  # fmt: skip
     if not prompts:
-        mend = "raise max_prompt_tokens" if too_long else "an empty data set trains nothing"
+        hint = "raise max_prompt_tokens" if too_long else "an empty data set trains nothing"
         left_out = f"{too_long} too long" + (f", {bad.count} bad rows" if bad.count else "")
-        raise DataError(f"{config.source}: no prompts ({left_out}); {mend}")
+        raise DataError(f"{config.source}: no prompts ({left_out}); {hint}")
     return prompts
 
 
@@ -94,9 +95,14 @@ def to_prompt(where: str, row: Row, config: DatasetConfig, tokenizer: Tokenizer)
     answer = None if config.answer_field is None else _answer(where, row, config)
     try:
         rendered = render(
-            config.template, question, tokenizer, config.system, config.prefill, config.preamble
+            config.template,
+            question,
+            tokenizer,
+            system=config.system,
+            prefill=config.prefill,
+            preamble=config.preamble,
         )
-    except PolicyError as error:  # the chat template refuses the messages
+    except PolicyError as error:  # the chat template rejects the messages
         raise DataError(f"{where}: {error}") from error
     token_ids = tuple(tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens))
     check_known(where, rendered.text, token_ids, tokenizer)
@@ -136,7 +142,7 @@ def _answer(where: str, row: Row, config: DatasetConfig) -> Any:
 
 
 def strip_thousands(text: str) -> str:
-    """A number without its thousands separators ("1,080" → "1080"); any other text as it is."""
+    """Remove the thousands separators of a number ("1,080" → "1080"); other texts stay as they are."""
     return text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
 
 
@@ -148,28 +154,30 @@ def _columns(where: str, row: Row, question: str, config: DatasetConfig) -> dict
         columns[new] = _field(where, row, f"columns.{new}", field)
     for name, value in config.constants.items():
         if name in columns:
-            raise DataError(f"{where}: has {name} = {show(columns[name])} already; drop constants.{name}")
+            raise DataError(f"{where}: already has {name} = {show(columns[name])}; remove constants.{name}")
         columns[name] = value
     return columns
 
 
 def _field(where: str, row: Row, key: str, name: str) -> Any:
     if name not in row:
-        raise DataError(f"{where}: no field {name!r}; it has {', '.join(map(str, row))} (set {key} to one)")
+        raise DataError(
+            f"{where}: no field {name!r}; there are {', '.join(map(str, row))} (set {key} to one)"
+        )
     return row[name]
 
 
 def check_known(where: str, text: str, token_ids: tuple[int, ...], tokenizer: Tokenizer) -> None:
-    """Refuse a text that the tokenizer does not know.
+    """Check that the tokenizer knows a whole text.
 
     Raises:
-        DataError: no tokens, or the unknown token among them.
+        DataError: there is no token, or the unknown token is among them.
     """
     if not token_ids:
         raise DataError(f"{where}: the prompt has no tokens")
     unknown = tokenizer.special_tokens.get("unk_token")
     others = {token for name, token in tokenizer.special_tokens.items() if name != "unk_token"}
-    # Several tokenizers name their end-of-text token as the unknown one too, and never use it as such.
+    # Several tokenizers declare their end-of-text token as the unknown token and never use it as such.
     if unknown is None or unknown in others or unknown in text:
         return
     if tokenizer.token_id(unknown) in token_ids:

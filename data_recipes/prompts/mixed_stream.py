@@ -1,10 +1,10 @@
-"""Several prompt streams as one, in fixed shares, some from a later step on. A pure function of (seed, cursor, step).
+"""Mixes several prompt streams in fixed shares; some may start at a later step. Depends on (seed, cursor, step) only.
 
     stream = MixedStream([Source(maths, share=3), Source(general, share=1, start_step=1300)], seed=1)
     prompts, cursor = stream.draw(cursor=0, count=32, step=0)
 
-Positions come in blocks of Σ share, each a shuffle of its own, so that shares hold exactly in every block. A position
-of a source that has not started is passed over; the prompts that it names come again in the source's later epochs.
+Positions form blocks of Σ share positions. Each block is shuffled on its own, so the shares are exact in every block.
+Positions of a source that has not started are skipped; their prompts come again in later epochs of the source.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ from rollout.types import Prompt
 
 @dataclass(frozen=True)
 class Source:
-    """Prompts with their part in the mix."""
+    """The prompts of one source and its share of the mix."""
 
     prompts: Sequence[Prompt]
     share: int = 1
-    """Positions in a block, ≥ 1."""
+    """Positions per block, ≥ 1."""
     start_step: int = 0
-    """First optimizer step that draws from it."""
+    """First optimizer step that draws from this source."""
 
 
 class MixedStream:
-    """An endless sequence over several sources. With one source it is `PromptStream` itself, bit by bit."""
+    """An endless sequence over several sources. One source gives exactly the sequence of its `PromptStream`."""
 
     def __init__(self, sources: Sequence[Source], seed: int) -> None:
-        """Keep the sources.
+        """Create the stream.
 
         Raises:
-            DataError: a source without prompts, a prompt in two sources, or none that starts at step 0.
+            DataError: a source has no prompts, a prompt is in two sources, or no source starts at step 0.
         """
         if not any(source.start_step == 0 for source in sources):
             raise DataError("no source starts at step 0; set start_step = 0 for one")
         ids = [p.id for source in sources for p in source.prompts]
         if len(set(ids)) != len(ids):
-            raise DataError(f"{len(ids) - len(set(ids))} prompts stand in two sources of the mix")
+            raise DataError(f"{len(ids) - len(set(ids))} prompts are in two sources of the mix")
         self._sources, self._seed = tuple(sources), seed
-        # The first stream keeps the run's own seed: a recipe without a mix draws what it always drew.
+        # The first stream has the run's seed, so a recipe without a mix draws the same prompts as a PromptStream.
         self._streams = [PromptStream(s.prompts, seed + i * _SEED_STRIDE) for i, s in enumerate(sources)]
         self._deck = np.repeat(np.arange(len(sources)), [s.share for s in sources])
         self._block = lru_cache(maxsize=2)(self._shuffle)
 
     def draw(self, cursor: int, count: int, step: int) -> tuple[list[Prompt], int]:
-        """The next `count` prompts of sources that have started, and the cursor after them."""
+        """Return the next `count` prompts of sources that have started, and the cursor after them."""
         prompts: list[Prompt] = []
         while len(prompts) < count:
-            block, place = divmod(cursor, len(self._deck))
+            block, offset = divmod(cursor, len(self._deck))
             order = self._block(block)
-            source = int(order[place])
+            source = int(order[offset])
             if step >= self._sources[source].start_step:
-                at = block * self._sources[source].share + int((order[:place] == source).sum())
+                at = block * self._sources[source].share + int((order[:offset] == source).sum())
                 prompts += self._streams[source].take(at, 1)
             cursor += 1
         return prompts, cursor
@@ -69,6 +69,6 @@ class MixedStream:
 
 
 _SEED_STRIDE = 1_000_003
-"""Apart from any two seeds that a person would give to two runs."""
+"""Distance of the sources' seeds, larger than that of two seeds which users choose for two runs."""
 _MIX = 7
-"""Keeps the order of sources apart from the order of prompts inside one, which is seeded by [seed, epoch]."""
+"""Makes the seed of the order of sources differ from that of the order of prompts, which is [seed, epoch]."""

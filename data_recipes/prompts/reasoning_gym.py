@@ -1,10 +1,11 @@
-"""Tasks of the reasoning-gym package as a source: "reasoning-gym:chain_sum".
+"""Reads tasks of the reasoning-gym package as a source, e.g. "reasoning-gym:chain_sum".
 
     params = { count = 2048, min_terms = 2, max_terms = 3, max_digits = 2 }
 
-`count` is ours, the rest is the task's own config. Item i is a pure function of (seed, i). Two indices can
-give the same question, and other seeds the same items, so the split is a hash of the question: one in ten
-is held out, under every seed and difficulty."""
+`count` is the number of rows; the other keys are the task's config. Item i is a pure function of (seed, i). Two indices
+can give the same question, and two seeds the same items, so the split is a hash of the question: one in ten is held
+out, for every seed and difficulty.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ HELD_OUT_SHARE = 10
 """One question in this many is held out."""
 DEFAULT_COUNT = 2048
 PATIENCE = 50
-"""Items drawn per row asked for before a task counts as exhausted."""
+"""Items drawn per requested row before a task counts as exhausted."""
 
 
 def is_held_out(question: str) -> bool:
-    """True if the question belongs to the held-out split."""
+    """Return True if the question belongs to the held-out split."""
     digest = hashlib.sha256(f"reasoning-gym/{question}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % HELD_OUT_SHARE == 0
 
@@ -31,19 +32,19 @@ def is_held_out(question: str) -> bool:
 def gym_rows(
     task: str, split: str, seed: int, params: Mapping[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Different questions of one split, in the order of their indices.
+    """Yield different questions of one split, in the order of their indices.
 
     Args:
         task: name in reasoning-gym, e.g. "chain_sum".
         split: "train" or "held-out".
-        seed: of the task.
-        params: `count`, and keys of the task's config.
+        seed: seed of the task.
+        params: `count` and keys of the task's config.
 
     Yields:
-        (place, row) with question, answer, index and the task's scalar metadata.
+        (location, row) with question, answer, index and the task's scalar metadata.
 
     Raises:
-        DataError: unknown task or parameter, a value the task refuses, or fewer questions than `count`.
+        DataError: task or parameter is unknown, the task rejects a value, or it has fewer questions than `count`.
     """
     name = f"reasoning-gym:{task}"
     options = dict(params)

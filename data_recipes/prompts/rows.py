@@ -1,4 +1,4 @@
-"""Rows of a data set with the place each comes from, so that an error can name it.
+"""Reads the rows of a data set with their locations, so that errors can name them.
 
 for where, row in read_rows(config): …       ("gsm8k_test.jsonl, line 7", {"question": …, "answer": …})
 """
@@ -24,14 +24,14 @@ Row = dict[str, Any]
 def read_rows(
     config: DatasetConfig, on_bad: Callable[[DataError], None] | None = None
 ) -> Iterator[tuple[str, Row]]:
-    """All rows of the source, lazily, in its order.
+    """Yield all rows of the source as (location, row), lazily, in their order.
 
     Args:
         config: the source.
-        on_bad: gets the error of a line or Parquet row that is none, and reading goes on; None: it is raised.
+        on_bad: called with the error of a line or Parquet row that cannot be read, to continue; None raises it.
 
     Raises:
-        DataError: the source cannot be read, or a row of it is no row; names file, line and mend.
+        DataError: the source or a row cannot be read; the message names file, line and a fix.
     """
     kind = source_kind(config.source)
     if kind == "procedural":
@@ -44,8 +44,8 @@ def read_rows(
     if kind == "hub":
         if Path(config.source).is_file():
             raise DataError(
-                f"{config.source}: a file is read as its ending says, and this is none of {', '.join(FILE_ENDINGS)}; "
-                "rename or convert it"
+                f"{config.source}: its ending determines how a file is read; supported are {', '.join(FILE_ENDINGS)}: "
+                "rename or convert the file"
             )
         return _hub(config)
     if config.source.endswith("/"):
@@ -112,24 +112,27 @@ def _open(path: Path) -> BinaryIO:
 def _parse(path: Path, number: int, line: bytes) -> Row:
     where = f"{path}, line {number}"
     try:
-        # Without its end, or a line cut short would be told as column 1 of the next.
+        # Without the line end; otherwise the error of a truncated line would name column 1 of the next line.
         row = json.loads(line.decode("utf-8").rstrip("\r\n"))
         if b"\\u" in line:
-            json.dumps(row, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+            json.dumps(row, ensure_ascii=False).encode()  # raises on half of a surrogate pair
     except UnicodeEncodeError as error:
         raise DataError(
             f"{where}: {error.object[error.start]!a} is half of a character (a surrogate without its other half); "
-            "mend or delete it"
+            "fix or delete it"
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
     except json.JSONDecodeError as error:
         found = line.decode("utf-8").strip()
         raise DataError(
-            f"{where}: not JSON at column {error.colno} ({error.msg}): {_short(found)}; mend or delete it"
+            f"{where}: not JSON at column {error.colno} ({error.msg}): {_short(found)}; fix or delete it"
         ) from error
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
-        raise DataError(f"{where}: not JSON that can be read ({error}); mend or delete it") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # e.g. numbers with thousands of digits, or thousands of brackets
+        raise DataError(f"{where}: not JSON that can be read ({error}); fix or delete it") from error
     if not isinstance(row, dict):
         raise DataError(f"{where}: expected an object with fields, found {_short(json.dumps(row))}")
     return row
@@ -146,25 +149,25 @@ def _parquet(path: Path, on_bad: Callable[[DataError], None] | None) -> Iterator
                 number += 1
                 where = f"{path}, row {number}"
                 if isinstance(row, Exception):
-                    fault = DataError(f"{where}: not readable ({row}); mend or delete it")
+                    problem = DataError(f"{where}: not readable ({row}); fix or delete it")
                     if on_bad is None:
-                        raise fault from row
-                    on_bad(fault)
+                        raise problem from row
+                    on_bad(problem)
                 else:
                     yield where, row
     except (pyarrow.ArrowException, OSError) as error:
-        place = f"{path}, after row {number}" if number else path
-        raise DataError(f"{place}: not a readable Parquet file ({error}); fetch it again") from error
+        location = f"{path}, after row {number}" if number else path
+        raise DataError(f"{location}: not a readable Parquet file ({error}); fetch it again") from error
 
 
 def _values(batch: Any) -> Iterator[Row | Exception]:
-    """Rows of a record batch; in the place of one that has no value in Python (text that is no UTF-8), why."""
+    """Yield the rows of a record batch; for a row that Python cannot hold (text that is not UTF-8) its error."""
     try:
         yield from batch.to_pylist()
     except ValueError:
-        for place in range(batch.num_rows):
+        for index in range(batch.num_rows):
             try:
-                yield from batch.slice(place, 1).to_pylist()
+                yield from batch.slice(index, 1).to_pylist()
             except ValueError as error:
                 yield error
 
@@ -176,7 +179,7 @@ def _hub(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
     datasets.disable_progress_bars()
     try:
         table = datasets.load_dataset(config.source, config.subset, split=split)
-    except Exception as error:  # the library lets through errors of a dozen other libraries
+    except Exception as error:  # the library passes on errors of a dozen other libraries
         raise DataError(
             f"{config.source}: the hub gave no split {split!r}"
             f"{f' of subset {config.subset!r}' if config.subset else ''} ({_short(str(error))}); "
@@ -188,12 +191,12 @@ def _hub(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
 
 
 def _short(text: str, limit: int = 120) -> str:
-    """First line of a text, cut for a message."""
+    """Return the first line of a text, shortened for a message."""
     line = text.splitlines()[0] if text else ""
     return line if len(line) <= limit else f"{line[:limit]}…"
 
 
 def show(value: Any, limit: int = 80) -> str:
-    """A value as Python writes it, cut for a message."""
+    """Return a value's repr, shortened for a message."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}…"

@@ -1,10 +1,10 @@
-"""Where SFT examples come from: the `[data]` and `[[mix]]` sections of `grpo sft`. Pydantic alone.
+"""Sources of SFT examples: the `[data]` and `[[mix]]` sections of `grpo sft`. It imports pydantic alone.
 
 [data]
-source = "sft.parquet"            # what `grpo curate` writes: rendered prompts, nothing else to say
+source = "sft.parquet"            # the output of `grpo curate`: rendered prompts, no further settings
 
 [[mix]]
-source = "openai/gsm8k"           # hub name; question and answer columns behind a template
+source = "openai/gsm8k"           # hub name; question and answer columns with a template
 subset = "main"
 prompt_field = "question"
 completion_field = "answer"
@@ -24,42 +24,42 @@ from policies.settings import Settings
 
 
 class SftSource(Settings):
-    """One data set and how a row of it becomes training examples; read by `data_recipes.sft.examples.read_examples`."""
+    """A data set and how its rows become training examples; read by `data_recipes.sft.examples.read_examples`."""
 
     source: str = Field(min_length=1)
     """A .jsonl, .jsonl.gz or .parquet file, a folder of such files (with a / at its end), or a hub name."""
     subset: str | None = None
     """Config name on the hub, e.g. "main" of openai/gsm8k."""
     split: str | None = None
-    """Split on the hub; None: "train". A file has none."""
+    """Split on the hub; None is "train". Files have no splits."""
     format: Literal["columns", "chat"] = "columns"
-    """"columns": a prompt and a completion as text. "chat": a list of messages with `role` and `content`, each
-    assistant turn of which is trained (docs/sft.md)."""
+    """"columns": a prompt and a completion as text. "chat": a list of messages with `role` and `content`; every
+    assistant turn is trained (docs/sft.md)."""
     prompt_field: str = "prompt"
     completion_field: str = "completion"
     messages_field: str = "messages"
-    """Fields of a row, read by format "columns" and "chat" respectively."""
+    """Field of the messages, for format "chat"; the two before are for format "columns"."""
     template: Literal["r1-zero", "chat", "plain"] | None = None
-    """Format "columns": how the prompt field is rendered, as in RL. None: it is rendered already, word for word what
-    the policy is to read. Format "chat" always takes the tokenizer's chat template."""
+    """Format "columns": the template of the prompt field, as in RL; None if the field is rendered already. Format
+    "chat" always uses the tokenizer's chat template."""
     system: str | None = None
-    """System message of the chat template. Format "chat": put in front of conversations that bring none."""
+    """System message of the chat template. Format "chat": added to conversations that have none."""
     preamble: str = ""
-    """Text in front of the question with template = "plain"."""
+    """Text before the question with template = "plain"."""
     prefill: str = ""
-    """Put at the start of the assistant's turn, e.g. "<think>\\n"; part of the prompt, not trained."""
+    """Text at the start of the assistant's turn, e.g. "<think>\\n"; part of the prompt, not trained."""
     replace: tuple[tuple[str, str], ...] = ()
     """[pattern, replacement] pairs for completions and assistant turns, applied in order with Python's re.sub."""
     limit: int | None = Field(None, ge=1)
     """Use the first N rows only."""
     repeats: float = Field(1.0, gt=0)
-    """How often each example comes in an epoch; with 0.5 each epoch draws another half of them."""
+    """Occurrences of each example per epoch; with 0.5 each epoch draws a different half of them."""
     bad_rows: BadRowsMode = "error"
-    """What a row that cannot be used does: stop the stage, or be left out, counted, and named in bad_rows.txt."""
+    """Treatment of rows that cannot be used: they stop the stage, or are left out and listed in bad_rows.txt."""
 
     @property
     def rows(self) -> DatasetConfig:
-        """What `data_recipes.prompts.rows.read_rows` takes."""
+        """The source as a config of `data_recipes.prompts.rows.read_rows`."""
         return DatasetConfig(source=self.source, subset=self.subset, split=self.split)
 
     @field_validator("replace")
@@ -82,5 +82,5 @@ class SftSource(Settings):
         if self.preamble and self.template != "plain":
             raise ValueError('preamble is read with template = "plain" only')
         if self.prefill and self.format == "columns" and self.template is None:
-            raise ValueError("prefill needs a template; without one the prompt is taken as it stands")
+            raise ValueError("prefill needs a template; without one the prompt is used as it is")
         return self

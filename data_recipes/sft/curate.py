@@ -1,4 +1,4 @@
-"""From scored samples to training samples: which are kept, and why the others are not. Pure.
+"""Selects training samples from scored samples and counts the others by the rule that dropped them.
 
 samples ─▶ correct ─▶ readable ─▶ decontaminated ─▶ no duplicate ─▶ at most `per_prompt` of a prompt
 """
@@ -20,57 +20,57 @@ class Sample:
     """A completion with its scores."""
 
     id: str
-    """Unique among the samples that are curated together."""
+    """Name that is unique among the samples of one call."""
     prompt_id: str
     prompt: str
     completion: str
     """Prefill and generated text."""
     components: dict[str, float | None]
-    """Reward components; None: abstained."""
+    """Scores by reward component; None if it abstained."""
     language: str | None = None
     is_truncated: bool = False
     question: str | None = None
-    """The prompt without its template, if it is known: a short question of an evaluation set is found there alone."""
+    """The prompt without its template, if known; short questions of evaluation sets can only match this text."""
 
 
 @dataclass(frozen=True)
 class CurateRules:
-    """What a sample must pass."""
+    """The rules that a sample must pass."""
 
     correct: tuple[str, ...] = ("accuracy",)
-    """Reward components that decide: all that have a verdict must pass; without any, the sample is not correct."""
+    """Deciding reward components: all that did not abstain must pass; if all abstained, the sample is dropped."""
     min_score: float = 1.0
     limits: ReadabilityLimits = field(default_factory=ReadabilityLimits)
     per_prompt: int | None = 1
-    """Samples kept of a prompt; None keeps all."""
+    """Most samples per prompt; None keeps all."""
     choose: Literal["first", "shortest", "random"] = "first"
-    """Which: lowest id order as given, fewest characters, or by a hash of seed and id."""
+    """Order of choice within a prompt: as given, by fewest characters, or by a hash of seed and id."""
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Curated:
-    """Result; len(kept) + sum(dropped.values()) is the number of samples."""
+    """The result; len(kept) + sum(dropped.values()) is the number of samples."""
 
     kept: tuple[Sample, ...]
-    """In the order of the input."""
+    """Kept samples, in the order of the input."""
     dropped: dict[str, int]
-    """Samples by the first rule that dropped them."""
+    """Numbers of dropped samples, by the first rule that dropped them."""
 
 
 def curate(
     samples: Sequence[Sample], rules: CurateRules, evaluation: EvaluationGrams | None = None
 ) -> Curated:
-    """Apply the rules.
+    """Apply the rules to samples.
 
     Raises:
-        ValueError: two samples with one id, or per_prompt < 1.
+        ValueError: two samples have the same id, or per_prompt < 1.
     """
     if rules.per_prompt is not None and rules.per_prompt < 1:
         raise ValueError(f"per_prompt = {rules.per_prompt} must be 1 or more")
     twice = [name for name, count in Counter(s.id for s in samples).items() if count > 1]
     if twice:
-        raise ValueError(f"{len(twice)} sample ids come twice, the first is {twice[0]!r}")
+        raise ValueError(f"{len(twice)} sample ids occur twice, the first is {twice[0]!r}")
     dropped: Counter[str] = Counter()
     passed: list[Sample] = []
     seen: set[tuple[str, str]] = set()
@@ -91,10 +91,10 @@ def curate(
 
 
 def r1_format(completion: str) -> str:
-    """Rule `r1-format`: `<think>…</think><answer>…</answer>` to `<think>…</think>` and the answer as summary.
+    """Rewrite `<think>…</think><answer>…</answer>` as `<think>…</think>` and the answer as summary (rule `r1-format`).
 
     Raises:
-        ValueError: not of that form. The caller counts it as a sample that could not be rewritten.
+        ValueError: the completion has another form; the caller counts it as not rewritten.
     """
     text = completion.strip()
     head, closing, tail = text.partition("</think>")
@@ -104,7 +104,7 @@ def r1_format(completion: str) -> str:
         raise ValueError("not <think>…</think><answer>…</answer>")
     answer = tail[len("<answer>") : -len("</answer>")]
     if not answer.strip() or any(tag in answer for tag in ("<think>", "</think>", "<answer>", "</answer>")):
-        raise ValueError("the answer is empty or holds a tag")
+        raise ValueError("the answer is empty or contains a tag")
     return f"<think>\n{head[len('<think>') :].strip()}\n</think>\n\n{answer.strip()}"
 
 
@@ -129,7 +129,7 @@ def _reason(sample: Sample, rules: CurateRules, evaluation: EvaluationGrams | No
 
 
 def verdicts(sample: Sample, names: Iterable[str]) -> list[float]:
-    """Values of those of these components that did not abstain."""
+    """Return the scores of those components that did not abstain."""
     return [value for name in names if (value := sample.components.get(name)) is not None]
 
 

@@ -1,7 +1,7 @@
-"""Drops training texts that share an n-gram of words with an evaluation set. Pure.
+"""Finds training texts that share an n-gram of words with an evaluation set.
 
-The paper's rule (R1, Nature supplement: 10-gram match against evaluation questions and solutions). It catches
-copies, not paraphrases.
+The rule is R1's (Nature supplement: 10-gram match against evaluation questions and solutions). It finds copies, not
+paraphrases.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 _HAN = r"\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+|[-+*/=<>^]")
 _SIGNS = {"−": "-", "‐": "-", "‒": "-", "–": "-", "×": "*", "⋅": "*", "∙": "*", "÷": "/", "∕": "/"}
-"""Each arithmetic sign in one spelling: the same problem stands in one place with a hyphen, in another with U+2212."""
+"""The spelling to use for each arithmetic sign: data sets write the same problem with a hyphen or with U+2212."""
 _SIGN = re.compile(f"[{''.join(_SIGNS)}]")
 _INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 _LATEX_SIGNS = (
@@ -22,23 +22,26 @@ _LATEX_SIGNS = (
     (re.compile(r"\\div(?![A-Za-z])"), " / "),
 )
 _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")
-"""Between words ("well-known"), where it is no minus."""
+"""A hyphen between words ("well-known"), which is not a minus sign."""
 
 
 @dataclass(frozen=True)
 class EvaluationGrams:
-    """What training texts must not share with the evaluation sets."""
+    """The n-grams of the evaluation sets."""
 
     n: int
     grams: frozenset[tuple[str, ...]]
     """n-grams of evaluation texts of at least n words."""
     short: frozenset[tuple[str, ...]]
-    """Evaluation texts of fewer than n words, whole: they match equal texts only."""
+    """Whole evaluation texts of fewer than n words; they match equal texts only."""
 
 
 def words(text: str) -> list[str]:
-    """Words in lower case, a Han character each one word. Arithmetic signs stay (x+1 is not x-1), in one spelling
-    each (×, \\times and *); other marks, hyphens between words and invisible characters go."""
+    """Return the words of a text in lower case; each Han character is one word.
+
+    Arithmetic signs are kept (x+1 is not x-1) in one spelling each (×, \\times and *). Other punctuation, hyphens
+    between words and invisible characters are removed.
+    """
     text = unicodedata.normalize("NFKC", text).casefold()
     if not text.isascii():
         text = _SIGN.sub(lambda match: _SIGNS[match[0]], _INVISIBLE.sub("", text))
@@ -49,7 +52,7 @@ def words(text: str) -> list[str]:
 
 
 def evaluation_grams(texts: Iterable[str], n: int = 10) -> EvaluationGrams:
-    """Index of evaluation questions and solutions.
+    """Build the index of evaluation questions and solutions.
 
     Raises:
         ValueError: n < 1.
@@ -68,7 +71,7 @@ def evaluation_grams(texts: Iterable[str], n: int = 10) -> EvaluationGrams:
 
 
 def is_contaminated(text: str, evaluation: EvaluationGrams) -> bool:
-    """True if `text` shares an n-gram with an evaluation text, or equals one that is shorter than n words."""
+    """Return True if `text` shares an n-gram with an evaluation text, or equals one of fewer than n words."""
     found = words(text)
     if len(found) < evaluation.n:
         return tuple(found) in evaluation.short

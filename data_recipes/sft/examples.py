@@ -1,13 +1,13 @@
-"""Rows become SFT examples: token ids, and which of them are learnt. No torch.
+"""Turns rows into SFT examples: token ids and a mask of the tokens that are learnt. torch is not imported.
 
     examples, counts = read_examples(config.data, load_tokenizer(folder), max_tokens=32768)
 
     prompt / earlier turns │ reply, end of turn │ next user turn │ reply, end of turn
             –              │   learnt           │       –        │   learnt
 
-A reply is learnt behind exactly the tokens that the policy would be given to sample it: prompt and reply are encoded
-apart, as in a rollout. An assistant turn goes on in the sequence of the turn before it if that sequence is how its own
-prompt begins; if not (a template that drops earlier reasoning), it becomes an example of its own.
+A reply is learnt after exactly the tokens that the policy would get to sample it: prompt and reply are encoded
+separately, as in a rollout. An assistant turn continues the sequence of the previous turn if its prompt begins with
+that sequence; otherwise (a template that drops earlier reasoning) it becomes a separate example.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ from policies.errors import PolicyError
 from policies.tokenizer import Tokenizer
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
-"""Who may speak in a conversation. Another one is a slip ("asistant" would be read and never learnt) or of another
-format (ShareGPT's human and gpt)."""
+"""Roles that messages may have. Any other role is a typing error ("asistant" would be read and never learnt) or from
+another format (ShareGPT's human and gpt)."""
 
 _OPENED = re.compile(r"<think>\s*\Z")
 
 
 @dataclass(frozen=True)
 class Example:
-    """One sequence to train on."""
+    """One training sequence."""
 
     id: str
-    """Where it came from: file and line."""
+    """The location of its row: file and line."""
     token_ids: np.ndarray
-    """(L,) int32."""
+    """(L,) int32 tokens."""
     is_target: np.ndarray
-    """(L,) bool: which tokens are learnt; the first never is, for nothing predicts it."""
+    """(L,) bool, True for tokens that are learnt; never the first, which no hidden state predicts."""
 
     @property
     def target_count(self) -> int:
-        """Tokens that are learnt, ≥ 1."""
+        """Number of learnt tokens, ≥ 1."""
         return int(self.is_target.sum())
 
 
 @dataclass
 class ReadCounts:
-    """What was read of one or several sources, and left out."""
+    """Counts of rows that were read from one or several sources, and of those left out."""
 
     rows: int = 0
     bad_rows: list[str] = field(default_factory=list)
-    """What is wrong with each, file and line first."""
+    """One message per bad row, which begins with file and line."""
     too_long: int = 0
-    """Examples over the length limit."""
+    """Number of examples above the length limit."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,16 @@ class _Turn:
 def read_examples(
     config: SftSource, tokenizer: Tokenizer, max_tokens: int, counts: ReadCounts | None = None
 ) -> tuple[list[Example], ReadCounts]:
-    """All examples of a source, in its order.
+    """Read all examples of a source, in its order, and count rows and bad rows.
 
     Args:
-        config: the recipe's section.
-        tokenizer: the policy's.
-        max_tokens: longer examples are left out whole and counted: a reply that is cut would teach never to end.
-        counts: to add to; None: new ones.
+        config: the source, from a recipe.
+        tokenizer: the policy's tokenizer.
+        max_tokens: longer examples are left out and counted; a truncated reply would teach the policy not to end.
+        counts: counts to add to; None creates new ones.
 
     Raises:
-        DataError: no source, or with bad_rows = "error" rows that cannot be used: names file, line and mend.
+        DataError: there is no source, or with bad_rows = "error" a row cannot be used; the message names file and line.
     """
     counts = ReadCounts() if counts is None else counts
     bad = BadRows()
@@ -102,33 +102,33 @@ def read_examples(
             counts.too_long += len(made) - len(fitting)
             examples += fitting
     bad.settle(config.bad_rows, config.source)
-    counts.bad_rows += bad.told
+    counts.bad_rows += bad.problems
     return examples, counts
 
 
 class _Encoder:
-    """Rows of one source to examples."""
+    """Encodes the rows of one source as examples."""
 
     def __init__(self, config: SftSource, tokenizer: Tokenizer) -> None:
         self._config, self._tokenizer = config, tokenizer
         is_chat = config.format == "chat" or config.template == "chat"
         if is_chat and not tokenizer.has_chat_template:
             raise DataError(
-                f'{tokenizer.folder}: no chat template; take format = "columns" with template = "r1-zero" or "plain"'
+                f'{tokenizer.folder}: no chat template; use format = "columns" with template = "r1-zero" or "plain"'
             )
         self._end_ids = turn_end(tokenizer) if is_chat else [_eos(tokenizer)]
         self._ends = {*tokenizer.stop_token_ids, *self._end_ids[-1:]}
         self._replacements = [(re.compile(pattern), text) for pattern, text in config.replace]
 
     def examples(self, where: str, row: Mapping[str, Any]) -> list[Example]:
-        """One for a row of columns; one or more for a conversation."""
+        """Return one example of a row of columns, or one or more of a conversation."""
         turns = self._chat(where, row) if self._config.format == "chat" else self._columns(where, row)
         sequences = join_turns([(t.prompt_ids, t.reply_ids) for t in turns])
         return [
             Example(
-                where if len(sequences) == 1 else f"{where}, part {number}",
-                np.array(ids, dtype=np.int32),
-                np.array(mask, dtype=bool),
+                id=where if len(sequences) == 1 else f"{where}, part {number}",
+                token_ids=np.array(ids, dtype=np.int32),
+                is_target=np.array(mask, dtype=bool),
             )
             for number, (ids, mask) in enumerate(sequences, 1)
         ]
@@ -143,7 +143,12 @@ class _Encoder:
             return [self._turn(where, prompt, encode_prompt(self._tokenizer, prompt), reply, own)]
         try:
             rendered = render(
-                config.template, prompt, self._tokenizer, config.system, config.prefill, config.preamble
+                config.template,
+                prompt,
+                self._tokenizer,
+                system=config.system,
+                prefill=config.prefill,
+                preamble=config.preamble,
             )
         except PolicyError as error:
             raise DataError(f"{where}: {error}") from error
@@ -155,11 +160,11 @@ class _Encoder:
         if self._config.system is not None and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": self._config.system}, *messages]
         turns = []
-        for place, message in enumerate(messages):
+        for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
             try:
-                prompt = self._tokenizer.apply_chat_template(messages[:place], add_generation_prompt=True)
+                prompt = self._tokenizer.apply_chat_template(messages[:index], add_generation_prompt=True)
             except PolicyError as error:
                 raise DataError(f"{where}: {error}") from error
             prompt += self._config.prefill
@@ -167,7 +172,7 @@ class _Encoder:
         return turns
 
     def _turn(self, where: str, prompt: str, prompt_ids: list[int], reply: str, prefill: str = "") -> _Turn:
-        """Check and encode one reply; `prefill`: what both the prompt ends and the reply begins with, if they do."""
+        """Check and encode one reply, without a `prefill` that both ends the prompt and begins the reply."""
         for pattern, text in self._replacements:
             reply = pattern.sub(text, reply)
         if prefill and prompt.endswith(prefill) and reply.startswith(prefill):
@@ -175,10 +180,10 @@ class _Encoder:
         else:
             reply = without_opened_think(prompt, reply)
         if not reply.strip():
-            raise DataError(f"{where}: nothing is left of the completion; delete the row or mend replace")
+            raise DataError(f"{where}: nothing is left of the completion; delete the row or fix replace")
         if not prompt_ids:
             raise DataError(
-                f"{where}: the prompt has no tokens: nothing would predict the completion's first"
+                f"{where}: the prompt has no tokens, so the first token of the completion cannot be predicted"
             )
         check_known(where, prompt, tuple(prompt_ids), self._tokenizer)
         reply_ids = self._tokenizer.encode(reply)
@@ -186,14 +191,14 @@ class _Encoder:
         if ends := self._ends.intersection(reply_ids):
             token = self._tokenizer.decode([min(ends)], skip_special=False)
             raise DataError(
-                f"{where}: the completion holds {token!r}, where a reply ends; delete it (the end is added), or "
-                "take it out with replace"
+                f"{where}: the completion contains {token!r}, which ends a reply; delete it (the end is added), or "
+                "remove it with replace"
             )
         return _Turn(prompt_ids, [*reply_ids, *self._end_ids])
 
 
 def join_turns(turns: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[list[int], list[bool]]]:
-    """Sequences of (token ids, which are learnt) from the (prompt, reply) of each assistant turn of a conversation."""
+    """Join the (prompt, reply) token ids of a conversation's assistant turns into (token ids, learnt) sequences."""
     sequences: list[tuple[list[int], list[bool]]] = []
     for prompt, reply in turns:
         ids, mask = sequences[-1] if sequences else ([], [])
@@ -206,7 +211,7 @@ def join_turns(turns: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tup
 
 
 def encode_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Tokens of a prompt that is rendered already: the tokenizer adds its own begin token unless the text has it."""
+    """Return the tokens of a rendered prompt; the tokenizer adds its begin token unless the text has it."""
     bare = tokenizer.encode(text)
     if bare[:1] == [tokenizer.bos_id]:
         return bare
@@ -214,20 +219,23 @@ def encode_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def turn_end(tokenizer: Tokenizer) -> list[int]:
-    """How an assistant turn ends: what the chat template writes behind it, up to the first token that ends a reply;
-    the end-of-text token alone, if the template writes no such token."""
+    """Return the tokens that end an assistant turn.
+
+    They are the chat template's tokens after the turn, up to the first token that ends a reply, or the end-of-text
+    token if the template writes no such token.
+    """
     reply = "reply"
     conversation = [{"role": "user", "content": "question"}, {"role": "assistant", "content": reply}]
     text = tokenizer.apply_chat_template(conversation, add_generation_prompt=False)
     ids = tokenizer.encode(text[text.rfind(reply) + len(reply) :])
-    for place, token in enumerate(ids):
+    for index, token in enumerate(ids):
         if token in tokenizer.stop_token_ids:
-            return ids[: place + 1]
+            return ids[: index + 1]
     return [_eos(tokenizer)]
 
 
 def without_opened_think(prompt: str, reply: str) -> str:
-    """The reply without its `<think>`, if the prompt (a template, a prefill) ends with one."""
+    """Remove the reply's leading `<think>` if the prompt (its template or prefill) ends with one."""
     opened = _OPENED.search(prompt)
     if opened is None:
         return reply
@@ -253,12 +261,12 @@ def _messages(where: str, row: Mapping[str, Any], name: str) -> list[Mapping[str
                 f"{where}: {name}[{number}] has role {message['role']!r}; expected one of {', '.join(ROLES)}"
             )
         if message["role"] == "user" and not message["content"].strip():
-            raise DataError(f"{where}: {name}[{number}]: the user says nothing")
+            raise DataError(f"{where}: {name}[{number}]: the user's message is empty")
     roles = [m["role"] for m in messages]
     if "assistant" not in roles:
         raise DataError(f"{where}: {name} has no assistant turn (roles: {', '.join(roles)})")
     if roles[0] == "assistant":
-        raise DataError(f"{where}: {name} begins with the assistant: nothing stands before its first turn")
+        raise DataError(f"{where}: {name} begins with the assistant: its first turn has no prompt")
     return messages
 
 
@@ -272,7 +280,7 @@ def _text(where: str, row: Mapping[str, Any], key: str, name: str) -> str:
 def _field(where: str, row: Mapping[str, Any], key: str, name: str) -> Any:
     if name not in row:
         raise DataError(
-            f"{where}: no field {name!r}; it has {', '.join(map(str, row))} (set {key} to one"
+            f"{where}: no field {name!r}; there are {', '.join(map(str, row))} (set {key} to one"
             + (")" if key == "messages_field" else ', or format = "chat" for conversations)')
         )
     return row[name]
@@ -281,7 +289,7 @@ def _field(where: str, row: Mapping[str, Any], key: str, name: str) -> Any:
 def _eos(tokenizer: Tokenizer) -> int:
     if tokenizer.eos_id is None:
         raise DataError(
-            f"{tokenizer.folder}: the tokenizer has no end-of-text token, so no reply could be taught to end; "
-            "name eos_token in tokenizer_config.json"
+            f"{tokenizer.folder}: the tokenizer has no end-of-text token, so no reply would have an end; "
+            "set eos_token in tokenizer_config.json"
         )
     return tokenizer.eos_id

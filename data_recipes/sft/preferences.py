@@ -1,9 +1,9 @@
-"""Judged completions → preference pairs. Pure; the judge is a function.
+"""Makes preference pairs from judged completions; the judge is a function.
 
     compare ─▶ votes, both orders ─▶ agree? ─▶ margin > Δ ? ─▶ length balance ─▶ pairs
 
-Source: R1 v2 §3.1: several judgements of each pair, order of the two swapped, mean gap Δ > 1, and chosen and rejected
-of comparable length over the data set, so that the reward model does not learn length.
+As in R1 v2 §3.1: several judgements of each pair in both orders, a mean difference Δ > 1, and comparable mean lengths
+of chosen and rejected replies, so that the reward model does not learn length.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 Compare = Callable[[str, str, str, int, Mapping[str, Any]], float]
-"""(prompt, first, second, seed, columns) → how much better the first is; negative: the second is."""
+"""(prompt, first, second, seed, columns) → how much better the first reply is; negative if the second is."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled reply."""
+    """One sampled reply with its prompt."""
 
     prompt_id: str
     prompt: str
@@ -33,7 +33,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Preference:
-    """A pair with its judgement; a row of the file."""
+    """A judged pair: one row of the output file."""
 
     prompt: str
     chosen: str
@@ -41,16 +41,16 @@ class Preference:
     margin: float
     """Mean of the votes, > 0."""
     votes: tuple[float, ...]
-    """From the chosen one's side."""
+    """Votes, positive for the chosen reply."""
     kind: str | None
 
 
 def draw_pairs(
     completions: Sequence[Completion], per_prompt: int, seed: int
 ) -> list[tuple[Completion, Completion]]:
-    """Up to `per_prompt` pairs of different texts a prompt, in random order inside a pair (judges favour places).
+    """Draw up to `per_prompt` pairs of different texts per prompt, each in random order (judges favour positions).
 
-    Depends on the prompt's id and texts and the seed alone, not on the other prompts.
+    The result depends on the prompt's id, its texts and the seed, and not on other prompts.
     """
     by_prompt: dict[str, dict[str, Completion]] = {}
     for completion in completions:
@@ -69,27 +69,29 @@ def draw_pairs(
 def judge_pair(
     compare: Compare, first: Completion, second: Completion, votes: int, swap: bool, seed: int
 ) -> tuple[float, ...] | None:
-    """Votes from `first`'s side; None if the two orders name different winners.
+    """Return the votes, positive for `first`; None if the two orders have different winners.
 
     Args:
         compare: the judge.
         first, second: two completions of a prompt.
-        votes: judgements in all; with `swap` even, half of them in each order.
-        swap: ask both orders.
-        seed: of the judge's own seeds.
+        votes: number of judgements; even with `swap`, half of them in each order.
+        swap: True judges both orders.
+        seed: seed of the judge's seeds.
 
     Raises:
-        ValueError: the judge gave something that is no finite number.
+        ValueError: the judge returned no finite number.
     """
-    place = _number(f"{first.prompt_id}\0{first.text}\0{second.text}")
+    pair_number = _number(f"{first.prompt_id}\0{first.text}\0{second.text}")
 
     def ask(a: Completion, b: Completion, order: int) -> list[float]:
         found = []
         for vote in range(votes // 2 if swap else votes):
-            vote_seed = int(np.random.SeedSequence((seed, place, order, vote)).generate_state(1)[0])
+            vote_seed = int(np.random.SeedSequence((seed, pair_number, order, vote)).generate_state(1)[0])
             value = float(compare(a.prompt, a.text, b.text, vote_seed, a.columns))
             if not math.isfinite(value):
-                raise ValueError(f"the judge gave {value} for prompt {a.prompt_id}; expected a finite number")
+                raise ValueError(
+                    f"the judge returned {value} for prompt {a.prompt_id}; expected a finite number"
+                )
             found.append(value)
         return found
 
@@ -105,32 +107,37 @@ def judge_pair(
 def to_preference(
     first: Completion, second: Completion, votes: Sequence[float], min_margin: float
 ) -> Preference | None:
-    """The pair with its winner in front; None if the mean gap is not above the margin, or there is no winner."""
+    """Return the pair with its winner as chosen; None if |mean vote| is not above the margin or is 0."""
     mean = math.fsum(votes) / len(votes)
     if mean == 0 or abs(mean) <= min_margin:
         return None
     sign = 1 if mean > 0 else -1
     chosen, rejected = (first, second) if mean > 0 else (second, first)
     return Preference(
-        first.prompt, chosen.text, rejected.text, abs(mean), tuple(sign * v for v in votes), first.kind
+        prompt=first.prompt,
+        chosen=chosen.text,
+        rejected=rejected.text,
+        margin=abs(mean),
+        votes=tuple(sign * v for v in votes),
+        kind=first.kind,
     )
 
 
 def balance_lengths(
     pairs: Sequence[Preference], max_ratio: float, length: Callable[[str], int] = len
 ) -> list[Preference]:
-    """Leave out pairs until mean length of chosen / rejected lies within [1/max_ratio, max_ratio]; order is kept.
+    """Drop pairs until mean length of chosen / rejected is within [1/max_ratio, max_ratio]; the order is kept.
 
-    Greedy: the pair whose length difference pulls furthest to the heavy side goes first, unless without it the other
-    side would be too heavy; of equal ones the one with the smaller margin. Nothing is left where no part of the pairs
-    is found that balances. The paper says that lengths are kept comparable, not how.
+    It is greedy: the pair with the largest length difference towards the longer side is dropped first, unless the other
+    side would then be too long; of equal pairs the one with the smaller margin. If no subset is balanced, none is kept.
+    The paper states that lengths are comparable but not how that is done.
     """
     sizes = [(length(p.chosen), length(p.rejected)) for p in pairs]
     chosen, rejected = sum(c for c, _ in sizes), sum(r for _, r in sizes)
     kept = set(range(len(pairs)))
 
     def excess(chosen: int, rejected: int) -> float:
-        """How far the heavy side is over the bound; ≤ 0 within it."""
+        """Return by how much the longer side exceeds the bound; ≤ 0 within it."""
         return max(chosen - max_ratio * rejected, rejected - max_ratio * chosen)
 
     while kept and excess(chosen, rejected) > 0:
@@ -141,12 +148,12 @@ def balance_lengths(
         for i in order:
             after = chosen - sizes[i][0], rejected - sizes[i][1]
             if excess(*after) > 0 and (after[0] > after[1]) != (sign > 0):
-                continue  # tips the scale
+                continue  # the other side would be too long
             kept.remove(i)
             chosen, rejected = after
             if excess(chosen, rejected) <= 0:
                 break
-        if gone == len(kept):  # each would; the one that does it least
+        if gone == len(kept):  # true for every pair: drop the one with the least excess
             i = min(order, key=lambda i: (excess(chosen - sizes[i][0], rejected - sizes[i][1]), i))
             kept.remove(i)
             chosen, rejected = chosen - sizes[i][0], rejected - sizes[i][1]

@@ -1,7 +1,7 @@
-"""Filters of rejection sampling: which completions a reader can follow. Pure.
+"""Filters of rejection sampling for completions that are hard to read.
 
-R1 (stage 4, rejection sampling) drops chains of thought with mixed languages, long paragraphs and code blocks;
-its cold start drops repetition and mixed languages too. It prints no thresholds: these here are this project's.
+R1 (stage 4, rejection sampling) drops chains of thought with mixed languages, long paragraphs and code blocks, and its
+cold start also drops repetition. The paper gives no thresholds; the defaults are this project's.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from rewards.text.repetition import repeated_share
 
 @dataclass(frozen=True)
 class ReadabilityLimits:
-    """When a completion counts as unreadable; None switches a filter off."""
+    """Limits beyond which a completion counts as unreadable; None disables a filter."""
 
     min_language_share: float | None = 0.9
-    """Least share of reasoning words in the language of the prompt, 0 … 1."""
+    """Smallest fraction of reasoning words in the language of the prompt, 0 … 1."""
     max_paragraph_words: int | None = 300
-    """Words of the longest paragraph of the reasoning; paragraphs end at an empty line."""
+    """Most words in a paragraph of the reasoning; paragraphs end at an empty line."""
     allow_code: bool = False
-    """Whether the reasoning may hold fenced code."""
+    """True if the reasoning may contain fenced code."""
     max_repeated_share: float | None = 0.5
-    """Largest share of 4-grams of the completion that occurred in it before."""
+    """Largest fraction of the completion's 4-grams that repeat an earlier one."""
 
 
 def unreadable(completion: str, language: str | None, limits: ReadabilityLimits) -> str | None:
-    """Name of the first filter that drops the completion; None keeps it.
+    """Return the name of the first filter that drops the completion; None keeps it.
 
     Asked in this order: no_reasoning, mixed_language, long_paragraph, code_block, repetition.
 
@@ -57,7 +57,7 @@ def unreadable(completion: str, language: str | None, limits: ReadabilityLimits)
 
 
 def longest_paragraph(text: str) -> int:
-    """Words (Han characters each one) of the longest paragraph."""
+    """Return the number of words of the longest paragraph; each Han character is one word."""
     paragraphs = [[]] if not text.strip() else _paragraphs(text)
     return max(sum(word_counts(line).values()) for line in (" ".join(p) for p in paragraphs))
 

@@ -1,1 +1,1 @@
-"""Task worlds: tiny languages with problems, corpora and tokenizers of their own, for runs on two cores."""
+"""Task worlds: tiny languages with their problems, corpora and tokenizers, for runs on two cores."""

@@ -1,1 +1,1 @@
-"""The mathematics of GRPO as pure functions: advantages, ratios, losses, KL, schedules, packing plans."""
+"""The mathematics of GRPO as pure functions, and the registry by which a recipe names them."""

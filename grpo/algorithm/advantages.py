@@ -4,71 +4,103 @@
     mean           A_i = r_i − mean(r)                 Dr. GRPO (2503.20783)
     leave_one_out  A_i = r_i − mean(r_j, j ≠ i)        RLOO (2402.14740)
 
-The papers print no ε in the denominator and do not say which standard deviation; ours is the population's (÷
-n). A group without spread has no std: its advantages are exactly 0, not rounding noise over an epsilon.
+The papers print no ε in the denominator and do not say which standard deviation; ours is the population's (÷ n). A
+group whose rewards are all equal has no std: its advantages are exactly 0, not rounding noise over an epsilon.
+
+An estimator takes the rewards of one group, (n,) float64 with n ≥ 2, and returns its advantages, (n,) and finite. It is
+called for every group, also for one whose rewards are all equal. NumPy alone: it runs in the driver.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-Scale = Literal["std", "mean", "leave_one_out"]
+Rewards = NDArray[np.float64]
+AdvantageEstimator = Callable[[Rewards], Rewards]
 
 ROUNDING = 1e-12
 """Rewards closer than this share of the largest are equal: weighted sums of the same parts in float64, such
 as 0.1 + 0.2 and 0.3, differ by about 1e-16, and std would blow that up to ±1."""
 
 
-def has_spread(rewards: Sequence[float] | np.ndarray) -> bool:
+def has_spread(rewards: Sequence[float] | Rewards) -> bool:
     """True if the rewards of a group differ by more than rounding."""
     values = np.asarray(rewards, dtype=np.float64)
     return len(values) > 0 and bool(np.ptp(values) > ROUNDING * np.abs(values).max())
 
 
-def group_advantages(rewards: np.ndarray, group_ids: np.ndarray, scale: Scale) -> np.ndarray:
+def std(rewards: Rewards) -> Rewards:
+    """(r − mean) / std of one group, (n,)."""
+    if not has_spread(rewards):
+        return np.zeros_like(rewards)
+    # (r − mean)/std is the same for shifted and scaled rewards; in [0, 1] no square under- or overflows.
+    low, high = rewards.min(), rewards.max()
+    centred = _centred((rewards - low) / (high - low))
+    scaled: Rewards = centred / math.sqrt(math.fsum(centred**2) / len(rewards))
+    return scaled
+
+
+def mean(rewards: Rewards) -> Rewards:
+    """r − mean of one group, (n,)."""
+    return _centred(rewards) if has_spread(rewards) else np.zeros_like(rewards)
+
+
+def leave_one_out(rewards: Rewards) -> Rewards:
+    """r − mean of the others of one group, (n,)."""
+    n = len(rewards)
+    scaled: Rewards = mean(rewards) * (n / (n - 1))
+    return scaled
+
+
+def group_advantages(rewards: ArrayLike, group_ids: ArrayLike, estimator: AdvantageEstimator) -> Rewards:
     """Advantage of each sample within its group.
 
     Args:
         rewards: (N,) one outcome reward per kept sample; abstentions are already removed.
         group_ids: (N,) integers, equal for samples of one group; any order.
-        scale: see the module.
+        estimator: of one group's rewards; it cannot write into them.
 
     Returns:
-        (N,) float64. Permuting the samples permutes the advantages, bit for bit.
+        (N,) float64. With the estimators of this module, permuting the samples permutes the advantages, bit for bit.
 
     Raises:
-        ValueError: shapes differ, a reward is not finite, a group has one sample, or the scale is unknown.
+        ValueError: shapes differ, a reward is not finite, a group has one sample, or the estimator returns another
+            shape or a number that is not finite.
     """
-    rewards, group_ids = np.asarray(rewards, dtype=np.float64), np.asarray(group_ids)
-    if rewards.ndim != 1 or rewards.shape != group_ids.shape:
-        raise ValueError(f"rewards {rewards.shape} and group_ids {group_ids.shape} must be (N,) both")
-    if not np.isfinite(rewards).all():
+    values, ids = np.array(rewards, dtype=np.float64), np.asarray(group_ids)
+    if values.ndim != 1 or values.shape != ids.shape:
+        raise ValueError(f"rewards {values.shape} and group_ids {ids.shape} must both be (N,)")
+    if not np.isfinite(values).all():
         raise ValueError("a reward is not finite; an abstention must be removed, not passed as NaN")
-    if scale not in ("std", "mean", "leave_one_out"):
-        raise ValueError(f"unknown advantage scale {scale!r}")
-    advantages = np.zeros_like(rewards)
-    for group in np.unique(group_ids):
-        members = np.flatnonzero(group_ids == group)
+    advantages = np.zeros_like(values)
+    for group in np.unique(ids):
+        members = np.flatnonzero(ids == group)
         if len(members) < 2:
             raise ValueError(f"group {group} has one sample; nothing to compare it with")
-        if has_spread(rewards[members]):
-            advantages[members] = _of_group(rewards[members], scale)
+        advantages[members] = _estimate(values[members], estimator)
     return advantages
 
 
-def _of_group(rewards: np.ndarray, scale: Scale) -> np.ndarray:
-    """(n,) of one group with spread. fsum is exact, so the order of the samples does not reach the last
-    bit."""
-    n = len(rewards)
-    if scale == "std":
-        # (r − mean)/std is the same for shifted and scaled rewards; in [0, 1] no square under- or overflows.
-        low, high = rewards.min(), rewards.max()
-        rewards = (rewards - low) / (high - low)
-    centred = rewards - math.fsum(rewards) / n
-    if scale == "std":
-        return centred / math.sqrt(math.fsum(centred**2) / n)
-    return centred if scale == "mean" else centred * (n / (n - 1))
+def _estimate(rewards: Rewards, estimator: AdvantageEstimator) -> Rewards:
+    rewards.flags.writeable = False
+    found = np.asarray(estimator(rewards))
+    if found.shape != rewards.shape or found.dtype.kind not in "fiu":
+        raise ValueError(
+            f"algorithm.advantage returned {found.dtype} {found.shape} for {rewards.shape} rewards; expected one "
+            "number per reward"
+        )
+    if not np.isfinite(found).all():
+        raise ValueError(
+            f"algorithm.advantage returned {found.tolist()} for rewards {rewards.tolist()}; expected finite numbers"
+        )
+    return found.astype(np.float64)
+
+
+def _centred(rewards: Rewards) -> Rewards:
+    """(n,) r − mean. fsum is exact, so the order of the samples does not reach the last bit."""
+    centred: Rewards = rewards - math.fsum(rewards) / len(rewards)
+    return centred

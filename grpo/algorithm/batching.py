@@ -1,12 +1,11 @@
-"""From scored groups to what one forward eats. Pure and deterministic: the same groups give the same batches.
+"""From scored groups to the micro-batches of one forward each. Pure: the same groups give the same batches.
 
-    to_train_groups      ScoredGroup → TrainGroup       abstentions leave, advantages come
+    to_train_groups      ScoredGroup → TrainGroup       drops abstentions, computes advantages
     phase_mini_batches   a phase's samples → M mini-batches at random (R1 B.4: 8,192 outputs → 16 × 512)
     split_by_rank        one mini-batch → its ranks, balanced by tokens
     micro_batches        a rank's part → packs within a token budget, best-fit decreasing (R1 B.1)
 
-Everywhere samples of one prompt that stay together share it: a pack holds P prompt tokens once, then the
-completions.
+Samples of one prompt that are in the same part share it: a pack holds the P prompt tokens once, then the completions.
 """
 
 from __future__ import annotations
@@ -16,32 +15,36 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from grpo.algorithm.advantages import Scale, group_advantages, has_spread
+from grpo.algorithm.advantages import AdvantageEstimator, group_advantages, has_spread
 from grpo.algorithm.packing_plan import balance, best_fit
 from grpo.algorithm.types import Denominators, TrainGroup, TrainSample
+from grpo.config.algorithm import ZeroVariance
 from rewards.types import ScoredGroup
 
 
 def to_train_groups(
-    scored: Sequence[ScoredGroup], advantage: Scale, zero_variance: str
+    scored: Sequence[ScoredGroup], advantage: AdvantageEstimator, zero_variance: ZeroVariance
 ) -> tuple[list[TrainGroup], dict[str, float]]:
-    """Groups with advantages, and counts of what was left out.
+    """Compute advantages, and count what is left out.
 
-    A sample without a verdict leaves its group; a group with fewer than two left, or (zero_variance = "drop")
+    A sample without a verdict leaves its group. A group with fewer than two samples left, or (zero_variance = "drop")
     with equal rewards, does not train.
 
     Args:
         scored: the groups of a phase.
-        advantage: `AlgorithmConfig.advantage`.
-        zero_variance: "keep" or "drop".
+        advantage: the function behind algorithm.advantage.
+        zero_variance: algorithm.zero_variance.
 
     Returns:
         Groups in the given order; counts train/groups, train/samples, train/abstained (samples without a
         verdict), train/small_groups and train/zero_variance_groups (groups dropped for that reason).
+
+    Raises:
+        ValueError: the estimator returns another shape or a number that is not finite.
     """
     groups: list[TrainGroup] = []
     counts = dict.fromkeys(("groups", "samples", "abstained", "small_groups", "zero_variance_groups"), 0)
-    for place, item in enumerate(scored):
+    for index, item in enumerate(scored):
         kept = [
             (s, c.total) for s, c in zip(item.group.samples, item.scores, strict=True) if c.total is not None
         ]
@@ -58,7 +61,7 @@ def to_train_groups(
             TrainSample(s.token_ids, s.logprobs, float(a), s.prompt_id, s.index)
             for (s, _), a in zip(kept, advantages, strict=True)
         )
-        groups.append(TrainGroup(np.asarray(item.group.prompt.token_ids, dtype=np.int32), samples, place))
+        groups.append(TrainGroup(np.asarray(item.group.prompt.token_ids, dtype=np.int32), samples, index))
         counts["groups"] += 1
         counts["samples"] += len(samples)
     return groups, {f"train/{name}": float(count) for name, count in counts.items()}
@@ -67,62 +70,62 @@ def to_train_groups(
 def phase_mini_batches(
     groups: Sequence[TrainGroup], mini_batches: int, seed: tuple[int, ...]
 ) -> list[list[TrainGroup]]:
-    """Split a phase's samples (not its groups) at random into M mini-batches, sizes within one of each other.
+    """Split a phase's samples (not its groups) at random into M mini-batches, whose sizes differ by at most one.
 
     Args:
-        groups: the phase.
+        groups: all groups that train in the phase.
         mini_batches: M.
         seed: non-negative numbers; equal seeds give equal splits in every process.
 
     Returns:
-        M mini-batches (empty ones where there are fewer samples); each keeps the order of groups and
-        samples, and holds every group of which it has a sample.
+        M mini-batches, some empty if there are fewer samples. Each keeps the order of groups and samples, and
+        a group in it has only those of its samples that are in it.
     """
-    places = [(g, s) for g, group in enumerate(groups) for s in range(len(group.samples))]
-    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed))).permutation(len(places))
+    indices = [(g, s) for g, group in enumerate(groups) for s in range(len(group.samples))]
+    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed))).permutation(len(indices))
     parts = np.array_split(order, mini_batches)
-    return [_select(groups, [places[i] for i in sorted(part.tolist())]) for part in parts]
+    return [_select(groups, [indices[i] for i in sorted(part.tolist())]) for part in parts]
 
 
 def denominators(mini_batch: Sequence[TrainGroup], fixed_length: int | None) -> Denominators:
-    """Of a whole mini-batch, before it is split by ranks and micro-batches."""
+    """Count samples and tokens of a whole mini-batch, before it is split by ranks and micro-batches."""
     samples = [s for g in mini_batch for s in g.samples]
     return Denominators(len(samples), sum(len(s.token_ids) for s in samples), fixed_length)
 
 
-def split_by_rank(mini_batch: Sequence[TrainGroup], world: int) -> list[list[TrainGroup]]:
-    """Share a mini-batch among ranks so that their packed tokens are about equal.
+def split_by_rank(mini_batch: Sequence[TrainGroup], world_size: int) -> list[list[TrainGroup]]:
+    """Divide a mini-batch among ranks so that their packed tokens are about equal.
 
-    Groups go, largest first, to the rank with the least; one that is larger than half a rank's share is cut
-    into pieces of consecutive samples, at the price of its prompt for each.
+    Groups go, largest first, to the rank with the fewest tokens. A group larger than half a rank's share is cut into
+    pieces of consecutive samples, each of which repeats its prompt.
     """
-    if world == 1:
+    if world_size == 1:
         return [list(mini_batch)]
-    share = sum(packed_tokens(g) for g in mini_batch) / world
+    share = sum(packed_tokens(g) for g in mini_batch) / world_size
     pieces = [p for g, group in enumerate(mini_batch) for p in _pieces(g, group, max(1, int(share / 2)))]
-    plan = balance([p.tokens for p in pieces], world)
-    return [_select(mini_batch, _places([pieces[i] for i in chosen])) for chosen in plan]
+    plan = balance([p.tokens for p in pieces], world_size)
+    return [_select(mini_batch, _indices([pieces[i] for i in chosen])) for chosen in plan]
 
 
 def micro_batches(groups: Sequence[TrainGroup], budget: int) -> list[list[TrainGroup]]:
     """Pack groups into micro-batches of at most `budget` tokens, best-fit decreasing.
 
-    A group over the budget is cut into pieces that repeat its prompt; one sample that is over it alone gets a
+    A group over the budget is cut into pieces that repeat its prompt. A single sample over the budget gets a
     micro-batch of its own.
     """
     pieces = [p for g, group in enumerate(groups) for p in _pieces(g, group, budget)]
     plan = best_fit([p.tokens for p in pieces], budget)
-    return [_select(groups, _places([pieces[i] for i in chosen])) for chosen in plan]
+    return [_select(groups, _indices([pieces[i] for i in chosen])) for chosen in plan]
 
 
 def packed_tokens(group: TrainGroup) -> int:
-    """Tokens of a group in a pack: its prompt once."""
+    """Count the tokens of a group in a pack, its prompt once."""
     return len(group.prompt_ids) + sum(len(s.token_ids) for s in group.samples)
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Consecutive samples of one group."""
+    """Consecutive samples of one group, by index."""
 
     group: int
     samples: range
@@ -130,7 +133,7 @@ class _Piece:
 
 
 def _pieces(number: int, group: TrainGroup, limit: int) -> list[_Piece]:
-    """The group whole if it fits, else in as few runs of samples as its order allows."""
+    """Cut a group into as few pieces of at most `limit` tokens as the order of its samples allows."""
     prompt = len(group.prompt_ids)
     pieces, start, tokens = [], 0, prompt
     for i, sample in enumerate(group.samples):
@@ -142,13 +145,13 @@ def _pieces(number: int, group: TrainGroup, limit: int) -> list[_Piece]:
     return pieces
 
 
-def _places(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
+def _indices(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
     return sorted((p.group, s) for p in pieces for s in p.samples)
 
 
-def _select(groups: Sequence[TrainGroup], places: Sequence[tuple[int, int]]) -> list[TrainGroup]:
-    """The (group, sample) places, sorted, as groups again."""
+def _select(groups: Sequence[TrainGroup], indices: Sequence[tuple[int, int]]) -> list[TrainGroup]:
+    """The samples at these (group, sample) indices, which are sorted, as groups again."""
     chosen: dict[int, list[TrainSample]] = {}
-    for g, s in places:
+    for g, s in indices:
         chosen.setdefault(g, []).append(groups[g].samples[s])
     return [replace(groups[g], samples=tuple(samples)) for g, samples in chosen.items()]

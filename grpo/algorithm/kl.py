@@ -6,16 +6,37 @@ With d = log π_θ − log π_ref of the sampled token (or, added up, of the sam
     k2 = d² / 2             biased, ≥ 0; its gradient is that of the true KL in expectation
     k3 = e^(−d) + d − 1     unbiased, ≥ 0; as DeepSeekMath (2402.03300 eq. 4), V2, V3 and R1 print it
 
-No clamp: a k3 that overflows is a diverged policy, and the learner stops on it.
+An estimator takes log π_θ and log π_ref, float32 of one shape, and returns the estimate of each element in nats,
+differentiable in the first; elements do not see each other. No clamp: a k3 that overflows is a diverged policy, and the
+learner stops on it.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
 
 from torch import Tensor
 
-KlEstimator = Literal["k1", "k2", "k3"]
+from grpo.algorithm.segments import describe
+
+KlEstimator = Callable[[Tensor, Tensor], Tensor]
+
+
+def k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """d."""
+    return logprobs - ref_logprobs
+
+
+def k2(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """d² / 2."""
+    return 0.5 * (logprobs - ref_logprobs).square()
+
+
+def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """e^(−d) + d − 1."""
+    difference = logprobs - ref_logprobs
+    # expm1 keeps the value for small d, where e^(−d) − 1 cancels.
+    return (-difference).expm1() + difference
 
 
 def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KlEstimator) -> Tensor:
@@ -30,18 +51,13 @@ def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KlEstimator) 
         The shape of `logprobs`, nats.
 
     Raises:
-        ValueError: shapes differ or the estimator is unknown.
+        ValueError: shapes differ, or the estimator returns another shape or dtype.
     """
     if logprobs.shape != ref_logprobs.shape:
         raise ValueError(
             f"logprobs {tuple(logprobs.shape)} and ref_logprobs {tuple(ref_logprobs.shape)} differ"
         )
-    difference = logprobs - ref_logprobs.detach()
-    if estimator == "k1":
-        return difference
-    if estimator == "k2":
-        return 0.5 * difference.square()
-    if estimator == "k3":
-        # expm1 keeps the value for small d, where e^(−d) − 1 cancels.
-        return (-difference).expm1() + difference
-    raise ValueError(f"unknown KL estimator {estimator!r}")
+    found = estimator(logprobs, ref_logprobs.detach())
+    if not isinstance(found, Tensor) or found.shape != logprobs.shape or found.dtype != logprobs.dtype:
+        raise ValueError(f"algorithm.kl_estimator returned {describe(found)}; expected {describe(logprobs)}")
+    return found

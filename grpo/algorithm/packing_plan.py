@@ -1,4 +1,4 @@
-"""Which items go to which rank and which pack, from their sizes alone. Pure; equal sizes give equal plans.
+"""Plans which items go to which rank or pack, from their sizes alone. Pure: equal sizes give equal plans.
 
 balance(sizes, 2)      items → ranks, largest first, each to the rank with the least (R1 B.1)
 best_fit(sizes, 4096)  items → packs of at most so many tokens, best-fit decreasing (R1 B.1)
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 
 def balance(sizes: Sequence[int], ranks: int) -> list[list[int]]:
-    """Indices for each rank, ascending, so that the sums of their sizes are about equal."""
+    """Divide items so that the ranks' sums of sizes are about equal; returns each rank's indices, ascending."""
     bins: list[list[int]] = [[] for _ in range(ranks)]
     loads = [0] * ranks
     for i in _largest_first(sizes):
@@ -21,7 +21,7 @@ def balance(sizes: Sequence[int], ranks: int) -> list[list[int]]:
 
 
 def best_fit(sizes: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices for each pack, ascending; an item that is over the budget alone gets a pack of its own."""
+    """Fill packs of at most `budget`; returns each pack's indices, ascending. An item over it gets its own pack."""
     bins: list[list[int]] = []
     rooms: list[int] = []
     for i in _largest_first(sizes):

@@ -1,5 +1,4 @@
-"""What changes during a run, as pure functions of the optimizer step (counted from 0: updates already
-done)."""
+"""Values that change during a run, as pure functions of the optimizer step: the number of updates already done."""
 
 from __future__ import annotations
 
@@ -12,8 +11,8 @@ from grpo.config.sections import OptimizerConfig, SamplingConfig, ScheduleStep
 def learning_rate(step: int, total_steps: int, config: OptimizerConfig) -> float:
     """Learning rate of the update that goes from `step` to `step + 1`.
 
-    Warm-up is linear and never 0: update k of w takes lr · k/w. Then constant, or a line or half a cosine
-    that is at lr · min_lr_ratio in the last update.
+    Warm-up is linear and never 0: update k of w, counted from 1, has lr · k/w. After it the rate is constant, or falls
+    on a line or half a cosine to lr · min_lr_ratio in the last update.
 
     Raises:
         ValueError: step < 0 or total_steps < 1.

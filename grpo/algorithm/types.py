@@ -1,4 +1,4 @@
-"""What travels from the scored groups to the optimizer. NumPy only: these cross process borders.
+"""The data that travels from the scored groups to the optimizer. NumPy only: it crosses process borders.
 
 train = TrainGroup(prompt_ids=…, samples=(TrainSample(…), …))     one prompt, its kept samples
 phase = [TrainGroup, …]  ──split──▶  mini-batches of (group, sample) ──pack──▶ micro-batches
@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class TrainSample:
     """One kept sample with its advantage."""
 
-    token_ids: np.ndarray
+    token_ids: NDArray[np.int32]
     """(L,) int32 completion tokens, the stop token included."""
-    rollout_logprobs: np.ndarray
+    rollout_logprobs: NDArray[np.float32]
     """(L,) float32, by the engine, under the sampling distribution."""
     advantage: float
     prompt_id: str
@@ -28,16 +29,16 @@ class TrainSample:
 class TrainGroup:
     """One prompt and those of its samples that train. `prompt_ids` is computed once for all of them."""
 
-    prompt_ids: np.ndarray
+    prompt_ids: NDArray[np.int32]
     """(P,) int32."""
     samples: tuple[TrainSample, ...]
-    place: int = 0
-    """Of the scored group in its phase: a prompt may come twice at the border of two epochs."""
+    index: int = 0
+    """Index of the scored group in its phase: a prompt may come twice at the border of two epochs."""
 
 
 @dataclass(frozen=True)
 class Denominators:
-    """What the loss of a mini-batch is divided by: of the whole of it, over all micro-batches and ranks."""
+    """The numbers that divide the loss of a mini-batch, counted over all its micro-batches and ranks."""
 
     samples: int
     tokens: int
@@ -47,7 +48,7 @@ class Denominators:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one optimizer update tells: scalars by metric name (see grpo/tracking/metrics.py for names and units)."""
+    """The metrics of one optimizer update, by the names of grpo/tracking/metrics.py, which has their units."""
 
     step: int
     metrics: dict[str, float]

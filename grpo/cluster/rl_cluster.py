@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import ray
 
+from grpo.algorithm.registry import with_absolute_paths
 from grpo.cluster.handles import RewardHandle, RolloutHandle
 from grpo.cluster.placement import plan_placement
 from grpo.cluster.ranks import start_ranks
@@ -150,9 +151,10 @@ def start_cluster(
     )
     placement = plan_placement(config.engine, config.learner, *resources())
     policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
+    algorithm = with_absolute_paths(config.algorithm, Path.cwd())
 
     make = RlLearnerFactory(
-        config=config.model_copy(update={"policy": policy}),
+        config=config.model_copy(update={"policy": policy, "algorithm": algorithm}),
         model_dir=model_dir.absolute(),
         publish=PublishSettings(
             directory=shared_memory_dir(f"grpo-{os.getuid()}-{os.getpid()}"),

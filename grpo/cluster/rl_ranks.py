@@ -61,7 +61,7 @@ class RlLearnerFactory:
             model_path=self.model_dir,
             total_steps=config.steps,
             rank=position.rank,
-            world=position.world_size,
+            world_size=position.world_size,
             device=position.device,
             seed=config.seed,
         )

@@ -35,7 +35,7 @@ def build(
     from data_recipes.config import DatasetConfig
     from data_recipes.errors import DataError
     from data_recipes.prompts.rows import read_rows
-    from grpo.tracking.run_dir import write_atomic
+    from policies.files import write_atomic
     from rewards.code.judge import Bounds, Judge, NoVerdict
     from rewards.sandbox.shared import shared_sandbox
 

@@ -44,7 +44,7 @@ def plan(
     set_: GraphSet = None,
     rates: Annotated[
         Path | None,
-        typer.Option(help="Run directory of a graph that this machine has run, whose pace is taken."),
+        typer.Option(help="Run directory of a graph that this machine has run: its rates are used."),
     ] = None,
 ) -> None:
     """What a graph will take before it is run: sizes, steps, tokens, memory, GPU-hours or minutes."""

@@ -33,7 +33,7 @@ class Diagnosis:
     tier: Tier | None
     """None: there is no sandbox."""
     error: str
-    """Why there is none, and what mends it."""
+    """Why there is none, and the fix."""
     weaker: tuple[str, ...]
     """If there is none: tiers that would work if they were named."""
     languages: dict[str, str]
@@ -104,7 +104,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def as_text(diagnosis: Diagnosis) -> str:
-    """For people."""
+    """Return the report for the screen."""
     from grpo.commands.sandbox import rendered
 
     tier, suite = diagnosis.tier, diagnosis.suite

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from grpo.commands.options import Model, Recipe, Set, overrides
+from grpo.commands.options import Recipe, Set
+from grpo.stages.stage import MODEL
 
 
 def demo(
@@ -65,10 +66,11 @@ def submit(
     recipe: Recipe,
     address: Annotated[str, typer.Option(help="Job server of the cluster, e.g. http://127.0.0.1:8265.")],
     set_: Set = None,
-    model: Model = None,
+    model: Annotated[str | None, typer.Option(help=MODEL.help)] = None,
     command: Annotated[str | None, typer.Option(help="Default: the recipe's `stage`.")] = None,
 ) -> None:
     """Run a stage as a Ray job: follows its log and returns its exit code."""
     from grpo.tools.submit import run
 
-    raise typer.Exit(run(command, recipe, overrides(set_, model=model), address))
+    overrides = [*(set_ or []), *([MODEL.override(model)] if model is not None else [])]
+    raise typer.Exit(run(command, recipe, overrides, address))

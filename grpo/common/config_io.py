@@ -1,4 +1,4 @@
-"""Recipes in, checked config out: TOML file or shipped name, `--set key=value`, errors that teach.
+"""Reads recipes into checked configs: TOML file or shipped name, `--set key=value`, errors that name the fix.
 
 A recipe is written in TOML (comments, one meaning per literal, `false` for null); the resolved config is dumped as
 JSON, which keeps nulls. Nothing here imports torch, Ray or vLLM: a wrong key is reported before anything heavy starts.
@@ -26,13 +26,13 @@ MAX_SHOWN = 120
 
 
 def shipped_recipes() -> list[str]:
-    """Names that work in place of a file: the TOML files in data_recipes/recipes."""
+    """List the names that work instead of a file: the TOML files in data_recipes/recipes."""
     folder = resources.files("data_recipes.recipes")
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
 
 
 def find_recipe(recipe: str) -> tuple[str, str]:
-    """(name for messages, TOML text) of a recipe file or shipped name.
+    """Return (name for messages, TOML text) of a recipe file or shipped name.
 
     Raises:
         ConfigError: neither a file nor a shipped name.
@@ -69,7 +69,7 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
         overrides: "a.b=c" each; c is a TOML literal, or else taken as a string.
 
     Raises:
-        ConfigError: names file, line, key path, the value found and the mend; every fault in one message.
+        ConfigError: names file, line, key path, the value found and the fix; all errors in one message.
     """
     name, text = find_recipe(recipe)
     tree = read_toml(name, text)
@@ -79,19 +79,28 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
         raise ConfigError(
             f"{name}: stage = {tree['stage']!r}, but this command runs {stage!r}; use `grpo {tree['stage']}`"
         )
+    return check(kind, tree, name, text, apply_overrides(tree, overrides))
+
+
+def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, str]:
+    """Set the key of every "a.b=c" in the tree; returns key path → the override that set it.
+
+    Raises:
+        ConfigError: an override that is none, or whose path leads through something that is no section.
+    """
     set_from = {}
     for override in overrides:
         key, value = parse_override(override)
         set_key(tree, key, value)
         set_from[".".join(key)] = override
-    return check(kind, tree, name, text, set_from)
+    return set_from
 
 
 def refuse_graph(name: str, tree: dict[str, Any]) -> None:
-    """Say of a graph's recipe, given to the command of one stage, whose it is.
+    """Refuse a graph's recipe that was given to the command of one stage, and name `grpo run`.
 
     Raises:
-        ConfigError: it is a graph's.
+        ConfigError: it is a graph's recipe.
     """
     if "graph" in tree and "stages" in tree:
         raise ConfigError(f"{name}: a graph of stages; use `grpo run`")
@@ -106,10 +115,10 @@ RENAMED_KEYS = {
 
 
 def read_toml(name: str, text: str) -> dict[str, Any]:
-    """The tree of a TOML text; `name` is for the message.
+    """Parse a TOML text; `name` is for the message.
 
     Raises:
-        ConfigError: not TOML.
+        ConfigError: the text is not TOML.
     """
     try:
         return tomllib.loads(text)
@@ -125,7 +134,7 @@ def check(
     set_from: dict[str, str] | None = None,
     places: dict[str, str] | None = None,
 ) -> ConfigT:
-    """Validate a config tree; a fault becomes one `ConfigError` that lists them all.
+    """Validate a config tree.
 
     Args:
         kind: the config class.
@@ -133,7 +142,10 @@ def check(
         name: file, for messages.
         text: its TOML, to find the line of a key in.
         set_from: key path → the `--set` that it comes from.
-        places: key path → another place that it comes from.
+        places: key path → another place that it comes from, for messages.
+
+    Raises:
+        ConfigError: lists all errors.
     """
     try:
         return kind.model_validate_json(json.dumps(_nulls(kind, tree), default=str), strict=True)
@@ -141,8 +153,8 @@ def check(
         given = {key: f"--set {override!r}" for key, override in (set_from or {}).items()} | {
             key: place for key, place in (places or {}).items() if key not in (set_from or {})
         }
-        faults = [_explain(kind, e, name, text, given) for e in error.errors()]
-        raise ConfigError("\n".join(dict.fromkeys(faults))) from None
+        errors = [_explain(kind, e, name, text, given) for e in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(errors))) from None
 
 
 def parse_override(override: str) -> tuple[list[str], Any]:
@@ -162,12 +174,12 @@ def parse_override(override: str) -> tuple[list[str], Any]:
 
 
 def dump(config: BaseModel) -> str:
-    """The resolved config as JSON text: every default written out."""
+    """Return the resolved config as JSON text, with every default written out."""
     return json.dumps(config.model_dump(mode="json"), indent=2, sort_keys=False) + "\n"
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(key path, old value, new value) wherever two resolved configs differ."""
+    """Yield (key path, old value, new value) wherever two resolved configs differ."""
     for key in sorted(old.keys() | new.keys()):
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
@@ -177,7 +189,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> I
 
 
 def set_key(tree: dict[str, Any], key: Sequence[str], value: Any) -> None:
-    """Put a value into a config tree at a key path; a part that meets a list is an index.
+    """Put a value into a config tree at a key path; a part of the path that meets a list is an index.
 
     Raises:
         ConfigError: the path leads through something that is no section.
@@ -206,8 +218,10 @@ def set_key(tree: dict[str, Any], key: Sequence[str], value: Any) -> None:
 
 
 def _nulls(kind: Any, tree: Any) -> Any:
-    """The tree with null where `false` stands for it: TOML has none, and a key that may be None (and is no switch
-    itself) must be able to say so."""
+    """Return the tree with null where `false` stands for it.
+
+    TOML has no null; `false` stands for it in a key that may be None and is not a switch itself.
+    """
     if isinstance(tree, list):
         return [_nulls(kind, item) for item in tree]
     fields = getattr(kind, "model_fields", {})
@@ -247,9 +261,9 @@ def _explain(kind: type[BaseModel], error: Any, name: str, text: str, places: di
 
 
 def fields_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
-    """Key names of the section at `path`, following nested models, optional and tuple fields, tables by name."""
+    """List the keys of the section at `path`, through nested models, optional and tuple fields, and named tables."""
     current: Any = kind
-    is_named = False  # a table of sections: its next part is a name of the recipe's own
+    is_named = False  # inside a table of sections, whose keys are names that the recipe chooses
     for part in path:
         if isinstance(part, int):
             continue
@@ -273,13 +287,13 @@ def _model_in(annotation: Any) -> Any:
 
 
 def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
-    """ " (did you mean …?)", or "" if nothing known is near."""
+    """Return " (did you mean …?)", or "" if nothing known is close."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f" (did you mean {prefix + '.' if prefix else ''}{near[0]}?)" if near else ""
 
 
 def line_of(text: str, path: Sequence[Any]) -> int | None:
-    """Line of a key in the TOML text, by section header then key; None if it stands nowhere (a default, --set)."""
+    """Find the line of a key in the TOML text, by section header, then key; None for a default or a `--set`."""
     names = [str(p) for p in path if not isinstance(p, int)]
     index = next((p for p in path if isinstance(p, int)), 0)
     for depth in range(len(names), 0, -1):

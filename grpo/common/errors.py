@@ -1,9 +1,9 @@
 """Errors of this package.
 
-ConfigError (ValueError)        file, key path, value found, mend
+ConfigError (ValueError)        file, key path, value found, fix
 RunError (RuntimeError)
-├── GuardTripped                the signal is dead; training on would burn time (grpo/tracking/guards.py)
-└── BrokenRun                   a run directory cannot be resumed; says which file and why
+├── GuardTripped                the training signal is dead; more steps would waste time (grpo/tracking/guards.py)
+└── BrokenRun                   a run directory cannot be resumed; names the file and the reason
 """
 
 
@@ -16,7 +16,7 @@ class RunError(RuntimeError):
 
 
 class GuardTripped(RunError):
-    """A guard stopped the run: names the cause and the knob."""
+    """A guard stopped the run; names the cause and the key to change."""
 
 
 class BrokenRun(RunError):

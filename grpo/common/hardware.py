@@ -1,4 +1,4 @@
-"""What this machine computes well; asked without importing torch."""
+"""Finds out what this machine computes well, without importing torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def has_gpu() -> bool:
-    """True if the NVIDIA driver reports a device."""
+    """Return True if the NVIDIA driver reports a device."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return False
@@ -19,7 +19,7 @@ def has_gpu() -> bool:
 
 
 def has_native_bfloat16() -> bool:
-    """True if the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16, AMX, or Arm's bf16)."""
+    """Return True if the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16, AMX, or Arm's bf16)."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -28,8 +28,11 @@ def has_native_bfloat16() -> bool:
 
 
 def resolve_compute_dtype(setting: str, hidden_size: int) -> str:
-    """What policy.compute_dtype means on this machine: "auto" takes bfloat16 on a GPU, and on a CPU that multiplies it
-    in hardware when the policy is wide enough for it to be faster."""
+    """Return the dtype that policy.compute_dtype means on this machine: "float32" or "bfloat16".
+
+    "auto" takes bfloat16 on a GPU, and on a CPU that multiplies it in hardware if the policy is wide enough (512) for
+    it to be faster.
+    """
     if setting != "auto":
         return setting
     return "bfloat16" if has_gpu() or (hidden_size >= 512 and has_native_bfloat16()) else "float32"

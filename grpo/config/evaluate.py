@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from grpo.common.config_io import check, find_recipe, parse_override, read_toml, refuse_graph, set_key
-from grpo.common.errors import ConfigError
 from grpo.config.sample import refuse_start_steps, refuse_training_keys
 from grpo.config.sections import EvalConfig, PolicyConfig, SamplingConfig
 from policies.settings import Settings
@@ -46,47 +43,3 @@ class EvalStageConfig(Settings):
         if self.eval.every_steps:
             raise ValueError("eval.every_steps is read in training only; leave it out")
         return self
-
-
-def as_eval(tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree of an RL recipe as that of an evaluation: what only training reads is left out.
-
-    So is `start_step` of its rewards: an evaluation has no steps, and asks each of them.
-    """
-    if tree.get("stage") != "rl":
-        return tree
-    kept = {key: value for key, value in tree.items() if key in EvalStageConfig.model_fields}
-    for section, unread in (("policy", ("lora", "router_bias_rate")), ("eval", ("every_steps",))):
-        if isinstance(kept.get(section), dict):
-            kept[section] = {key: value for key, value in kept[section].items() if key not in unread}
-    if isinstance(kept.get("rewards"), list):
-        kept["rewards"] = [
-            {key: value for key, value in reward.items() if key != "start_step"}
-            if isinstance(reward, dict)
-            else reward
-            for reward in kept["rewards"]
-        ]
-    return kept | {"stage": "eval"}
-
-
-def load_eval_config(recipe: str, overrides: Sequence[str]) -> EvalStageConfig:
-    """Read an evaluation's recipe, or an RL recipe whose `[eval]` section says what to do.
-
-    Raises:
-        ConfigError: names file, line, key path, the value found and the mend.
-    """
-    name, text = find_recipe(recipe)
-    tree = read_toml(name, text)
-    refuse_graph(name, tree)
-    if tree.get("stage") == "rl":
-        tree.pop("run_dir", None)  # the training's own; an evaluation is told another
-    set_from = {}
-    for override in overrides:
-        key, value = parse_override(override)
-        set_key(tree, key, value)
-        set_from[".".join(key)] = override
-    if tree.get("stage") == "rl" and "run_dir" not in tree:
-        raise ConfigError(
-            f"{name}: where to? Add --out FOLDER; run_dir of an `rl` recipe is the training's own"
-        )
-    return check(EvalStageConfig, as_eval(tree), name, text, set_from)

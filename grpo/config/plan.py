@@ -1,4 +1,4 @@
-"""What `grpo plan` is told: the machine, and of each stage what its config does not say. Pydantic alone."""
+"""The keys of `grpo plan`: the machine, and what the config of a stage does not state. Imports pydantic alone."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from policies.settings import Settings
 
 
 class MachineConfig(Settings):
-    """`[plan.machine]`: a cluster of GPUs, all of which a stage uses. Defaults are of H800s, as R1 was trained on."""
+    """`[plan.machine]`: a cluster of GPUs, all of which a stage uses. Defaults describe the H800s that trained R1."""
 
     name: str = "H800"
     gpus: int = Field(ge=1)
     peak_tflops: float = Field(989.0, gt=0)
-    """Dense bfloat16."""
+    """Peak of dense bfloat16."""
     memory_gib: float = Field(80.0, gt=0)
     bandwidth_tb_s: float = Field(3.35, gt=0)
-    """Of the GPU's memory, in 10^12 bytes a second."""
+    """Bandwidth of the GPU's memory, in 10^12 bytes per second."""
     mfu: float = Field(0.35, gt=0, le=1)
     """Share of the peak in training and log-probs. V3's pre-training: 14.8e12 tokens × 6 × 37e9 in 2.664e6 GPU-hours
     is 0.35 of the bfloat16 peak (2412.19437 table 1)."""
@@ -25,13 +25,13 @@ class MachineConfig(Settings):
     engine_gpus: int = Field(1, ge=1)
     """GPUs of one engine."""
     engine_memory_share: float = Field(0.9, gt=0, le=1)
-    """Of a GPU's memory, for the engine's weights and cache while it generates."""
+    """Share of a GPU's memory for the engine's weights and cache while it generates."""
     layer_latency_us: float = Field(0.0, ge=0)
-    """Of a decoding step per layer, beside memory and arithmetic: all-to-all of the experts, launches."""
+    """Latency of a decoding step per layer, beside memory and arithmetic: all-to-all of the experts, launches."""
     tokens_per_pass: float = Field(1.0, ge=1)
     """Tokens of a sequence per decoding step; above 1 with speculative decoding (V3's MTP head: 1.8)."""
     phase_overhead_s: float = Field(0.0, ge=0)
-    """Of an RL phase: loading and offloading models, weight sync, what waits for the last reward."""
+    """Overhead of an RL phase: loading and offloading models, weight sync, waiting for the last reward."""
 
     @model_validator(mode="after")
     def _engines_fit(self) -> MachineConfig:
@@ -43,27 +43,27 @@ class MachineConfig(Settings):
 
 
 class PlanConfig(Settings):
-    """`[plan]`."""
+    """`[plan]`: what `grpo plan` estimates for."""
 
     machine: MachineConfig | None = None
-    """None: this machine; times are then from a run on it (`grpo plan --rates`)."""
+    """None: this machine; times then come from a run on it (`grpo plan --rates`)."""
 
 
 class StagePlan(Settings):
-    """`[stages.NAME.plan]`: one stage."""
+    """`[stages.NAME.plan]`: what the config of one stage does not state."""
 
     prompts: int | None = Field(None, ge=1)
-    """Prompts, where the data set is not counted without reading it."""
+    """Prompts, where the data set cannot be counted without reading it."""
     prompt_tokens: float = Field(100.0, ge=0)
-    """Mean length of a prompt."""
+    """Mean tokens of a prompt."""
     tokens: float | None = Field(None, gt=0)
-    """Mean length of a completion; of a supervised stage, of an example."""
+    """Mean tokens of a completion; in a supervised stage, of an example."""
     lengths: tuple[tuple[int, float], ...] = ()
-    """RL: mean length of a completion at some steps, straight lines between: [[0, 500], [8000, 10000]]."""
+    """RL: mean tokens of a completion at some steps, straight lines between: [[0, 500], [8000, 10000]]."""
     examples: int | None = Field(None, ge=1)
-    """Examples of a supervised stage; a pair is two."""
+    """Examples of a supervised stage; a pair is one example of two sequences."""
     published_gpu_hours: float | None = Field(None, gt=0)
-    """What its authors say it took, to hold the estimate against."""
+    """GPU-hours that its authors published, to compare the estimate with."""
 
     @model_validator(mode="after")
     def _ascending(self) -> StagePlan:

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data_recipes.config import DatasetConfig, MixSource
+from grpo.config.algorithm import AlgorithmConfig
 from grpo.config.sections import (
-    AlgorithmConfig,
     CheckpointConfig,
     EvalConfig,
     GuardConfig,

@@ -47,56 +47,6 @@ class PolicyConfig(Settings):
         return self
 
 
-class AlgorithmConfig(Settings):
-    """GRPO as the papers print it; see docs/algorithm.md for each formula."""
-
-    group_size: int = Field(16, ge=2)
-    """G outputs a question (R1: 16; DeepSeekMath: 64)."""
-    questions_per_step: int = Field(32, ge=1)
-    """Questions in one mini-batch, i.e. one optimizer update (R1: 32, so 512 outputs)."""
-    mini_batches: int = Field(1, ge=1)
-    """M: updates per rollout phase; a phase generates questions_per_step × M questions × G outputs, splits the outputs
-    at random into M mini-batches and passes over them once (R1: 16, i.e. 8,192 outputs a phase). 1 is on-policy."""
-    advantage: Literal["std", "mean", "leave_one_out"] = "std"
-    """"std": (r−mean)/std as printed; "mean": Dr. GRPO; "leave_one_out": r_i − mean of the others."""
-    zero_variance: Literal["keep", "drop"] = "keep"
-    """A group with equal rewards has advantage 0. "keep": as printed it stays in denominator and KL; "drop": out of
-    both."""
-    ratio: Literal["token", "sequence", "gspo", "cispo"] = "token"
-    """Level of π_θ/π_old: token (DeepSeekMath), sequence (R1, V3 as printed), length-normalised sequence (GSPO), or
-    CISPO."""
-    clip_low: float = Field(0.2, gt=0)
-    clip_high: float = Field(0.2, gt=0)
-    """ε below and above 1 (R1 stage 1: 10 for both; the ratio's lower bound is then 0 and never binds)."""
-    dual_clip: float | None = Field(None, gt=1)
-    """c of dual-clip PPO: for A<0 the objective is at least c·A. None: off."""
-    aggregation: Literal["sample_mean", "token_mean", "fixed_length"] = "sample_mean"
-    """How token terms become one number: mean per sample, then over samples (DeepSeekMath); mean over all tokens of the
-    mini-batch (DAPO); sum over tokens / (samples × fixed_length) (Dr. GRPO)."""
-    fixed_length: int | None = Field(None, ge=1)
-    """Divisor of "fixed_length"; None takes the step's max_tokens."""
-    kl_coef: float = Field(0.001, ge=0)
-    """β (R1: 0.001; DeepSeekMath: 0.04). 0 skips the reference pass."""
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    """k3 = π_ref/π_θ − log(π_ref/π_θ) − 1, as printed; k1, k2 for study."""
-    reference_refresh_steps: int = Field(0, ge=0)
-    """π_ref ← π_θ every N steps (R1: 400). 0: never."""
-    importance: Literal["none", "token_tis", "sequence_tis", "token_mis", "sequence_mis"] = "none"
-    """Correction for engine ≠ learner: weights min(π_old/π_engine, C) (TIS) or masks outside [1/C, C] (MIS)."""
-    importance_cap: float = Field(2.0, gt=1)
-    """C."""
-    dynamic_sampling: bool = False
-    """DAPO: draw more questions until the phase holds only groups with spread."""
-    dynamic_sampling_max_rounds: int = Field(4, ge=1)
-    """Rounds of drawing before the phase goes on with what it has."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> AlgorithmConfig:
-        if self.fixed_length is not None and self.aggregation != "fixed_length":
-            raise ValueError('fixed_length is only read with aggregation = "fixed_length"')
-        return self
-
-
 class ScheduleStep(Settings):
     """From optimizer step `from_step` on, the value holds."""
 
@@ -190,12 +140,37 @@ class CheckpointConfig(Settings):
 
 
 class GuardConfig(Settings):
-    """When a run whose signal is dead stops. Each bound is a share in 0…1, judged over `window` phases."""
+    """When a run whose training signal is dead warns, and when it stops; judged over the last `window` phases.
+
+    `max_*` stops, `warn_*` warns. What cannot be right even once (a value that is not finite, a log-prob mismatch,
+    stale samples) stops after its first phase. docs/algorithm.md explains each.
+    """
 
     window: int = Field(5, ge=1)
     max_truncated: float = Field(0.9, ge=0, le=1)
+    """Share of the samples that the length limit ended."""
     max_zero_variance: float = Field(1.0, ge=0, le=1)
-    """Groups whose rewards are equal. 1 only warns: so ends a run that has learnt all that there is to learn."""
+    """Share of the groups whose rewards are equal. 1 only warns: so ends a run that has learnt all that there is to
+    learn."""
     max_abstained: float = Field(0.5, ge=0, le=1)
+    """Share of the samples without a verdict."""
+    max_zero_gradient: float = Field(0.95, ge=0, le=1)
+    """Share of the updates whose gradient is exactly zero, in phases in which some group has variance. 1: off."""
+    warn_clip_frac: float = Field(0.3, ge=0, le=1)
+    """Share of the tokens whose ratio the clip bounds."""
+    max_clip_frac: float = Field(1.0, ge=0, le=1)
+    """The same; 1 never stops."""
+    warn_entropy_fall: float = Field(0.15, gt=0)
+    """Fall of ln(entropy) per update while the reward does not rise; 0.15 is a fall to 55% in 4 updates. Entropies
+    under 0.05 nats count as 0.05, and at least 5 phases are judged."""
+    max_entropy_fall: float | None = Field(None, gt=0)
+    """The same; None never stops."""
+    warn_entropy_rise: float = Field(0.2, gt=0)
+    """Rise of ln(entropy) per update while the reward does not rise."""
+    max_entropy_rise: float | None = Field(0.5, gt=0)
+    """The same; 0.5 is a rise to 7.4 times in 4 updates. None never stops."""
+    max_staleness: int | None = Field(None, ge=1)
+    """Updates from the version that sampled a sample's first token to the end of the phase that trains on it; None:
+    algorithm.mini_batches, which sampling and training in turns never exceed."""
     max_logprob_mismatch: float | None = Field(None, gt=0)
     """Mean |Δ log-prob| between engine and learner on the sampled tokens; None: 0.001 for float32, 0.1 for bfloat16."""

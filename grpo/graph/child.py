@@ -1,6 +1,6 @@
-"""The process of one stage: `python -m grpo.graph.child FOLDER [ADDRESS]` runs what FOLDER/node.json says.
+"""The process of one stage: `python -m grpo.graph.child FOLDER [ADDRESS]` runs the config in FOLDER/node.json.
 
-It ends with the graph's own process, however that ends. Exit codes as the command's: 0, 1 with a message, 130.
+It ends when the graph's own process ends. Its exit codes are the command's: 0, 1 with a message, 130.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(folder: str, address: str | None = None) -> int:
-    """Run the stage; the exit code."""
+    """Run the stage; returns the exit code."""
     _end_with_parent()
     config = json.loads((Path(folder) / FILE).read_text(encoding="utf-8"))["config"]
     stage = STAGES[config["stage"]]
-    checked = stage.load_config_class().model_validate_json(json.dumps(config), strict=True)
+    checked = stage.config.model_validate_json(json.dumps(config), strict=True)
     try:
-        runner = stage.load_runner()
-        runner(checked, address) if stage.takes_address else runner(checked)
+        stage.run(checked, address)
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, RuntimeError) as error:

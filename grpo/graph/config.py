@@ -1,4 +1,4 @@
-"""A graph recipe as it stands in TOML. Pydantic alone; grpo/graph/parse.py makes nodes of it.
+"""A graph recipe as TOML has it. Imports pydantic alone; grpo/graph/parse.py makes nodes of it.
 
 [graph]
 run_dir = "runs/r1-tiny"
@@ -26,12 +26,12 @@ NAME = r"^[a-z][a-z0-9-]*$"
 
 
 class GraphSettings(Settings):
-    """What holds for all stages."""
+    """The settings that all stages share."""
 
     run_dir: Path
-    """Each stage gets the folder of its name in it."""
+    """The folder of the whole graph; each stage gets a folder of its own name in it."""
     seed: int = Field(0, ge=0)
-    """Of every stage that does not set its own; "{seed}" as a value in a stage's `set` means it too."""
+    """The seed of every stage that does not set its own; "{seed}" as a value in a stage's `set` stands for it too."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Further columns of the tables: name in summary.json = path in the evaluation's summary, e.g.
     general = "by_kind.general.judge"."""
@@ -40,7 +40,7 @@ class GraphSettings(Settings):
     @classmethod
     def _free_names(cls, value: dict[str, str]) -> dict[str, str]:
         if "stage" in value:
-            raise ValueError('"stage" is the name of a row; call the column otherwise')
+            raise ValueError('"stage" is the name of a row; rename the column')
         return value
 
 
@@ -48,7 +48,7 @@ class Gate(Settings):
     """Stages that need this one run only if a figure of it is within bounds."""
 
     metric: str = Field(min_length=1)
-    """Path in the stage's summary, e.g. "pass1"; "eval.pass1" is of the last evaluation of an RL stage."""
+    """Path in the stage's summary, e.g. "pass1"; "eval.pass1" comes from the last evaluation of an RL stage."""
     at_least: float | None = None
     at_most: float | None = None
 
@@ -62,41 +62,35 @@ class Gate(Settings):
 
 
 class Row(Settings):
-    """Where an evaluation stands in the tables. Evaluations with the same name share a row."""
+    """The row of the tables that an evaluation fills. Evaluations with the same name share a row."""
 
     table: Literal["stages", "students"]
     name: str = Field(min_length=1)
     prefix: str = ""
-    """In front of the column names and a point, e.g. "AIME": for several benchmarks in one row."""
+    """Written before the column names, with a point, e.g. "AIME": for several benchmarks in one row."""
 
 
 class StageSettings(Settings):
     """One stage of the graph."""
 
     command: str
-    """`grpo <command>`, one of grpo/stages/registry.py."""
+    """The name of a stage, as in `grpo <command>`; grpo/stages/registry.py lists them."""
     recipe: str | None = None
-    """A recipe of that command, shipped or a file, that `set` overrides."""
+    """A recipe of that command, shipped or a file; `set` overrides its keys."""
     set: dict[str, Any] = Field(default_factory=dict)
     """Config keys, dotted or as tables. "{stage.output}" at the start of a string is an artefact of another stage."""
     after: tuple[str, ...] = Field(default=())
-    """Stages that must be done before, besides those whose artefacts are named."""
+    """Stages that must be done first, besides those whose artefacts are named."""
     gate: Gate | None = None
     row: Row | None = None
     plan: StagePlan = StagePlan()
-    """What `grpo plan` cannot know of the stage."""
-
-    @model_validator(mode="after")
-    def _rows_are_evaluations(self) -> StageSettings:
-        if self.row is not None and self.command != "eval":
-            raise ValueError(f'row: only stages with command = "eval" give rows, not {self.command!r}')
-        return self
+    """What `grpo plan` cannot read from the config."""
 
 
 class GraphRecipe(Settings):
-    """The file."""
+    """A whole graph recipe."""
 
     graph: GraphSettings
     plan: PlanConfig = PlanConfig()
-    """The machine that `grpo plan` reckons with."""
+    """The machine that `grpo plan` estimates for."""
     stages: dict[str, StageSettings] = Field(min_length=1)

@@ -1,6 +1,6 @@
-"""The graph as an SVG: stages in rows below what they need, long edges led around boxes. Pure.
+"""The graph as an SVG: each stage stands in a row below what it needs, long edges pass around boxes. Pure.
 
-layout(parents)  →  a place for every stage and a line for every edge        (Sugiyama's steps, in small)
+layout(parents)  →  a position for every stage and a line for every edge        (after Sugiyama, simplified)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Layout:
-    """Left upper corners of the boxes and corners of the lines."""
+    """The upper left corners of the boxes and the corners of the lines, in pixels."""
 
     boxes: Mapping[str, Point]
     edges: Mapping[tuple[str, str], list[Point]]
@@ -31,7 +31,7 @@ class Layout:
 
 
 def layout(parents: Mapping[str, Sequence[str]]) -> Layout:
-    """Place the stages of a graph; `parents` in an order in which parents come first."""
+    """Lay out the stages of a graph; `parents` lists parents before their children."""
     depth: dict[str, int] = {}
     for name, on in parents.items():
         depth[name] = max((depth[p] + 1 for p in on), default=0)
@@ -42,7 +42,7 @@ def layout(parents: Mapping[str, Sequence[str]]) -> Layout:
         rows[depth[name]].append(name)
         above[name] = []
         for parent in on:
-            # A place in every row that the line passes, shared with nothing else.
+            # A slot of its own in every row that the line passes.
             chain = [
                 parent,
                 *(f"{parent}>{name}@{row}" for row in range(depth[parent] + 1, depth[name])),
@@ -57,18 +57,18 @@ def layout(parents: Mapping[str, Sequence[str]]) -> Layout:
     for lower, uppers in above.items():
         for upper in uppers:
             below.setdefault(upper, []).append(lower)
-    widths = {place: WIDTH if place in parents else LANE for row in rows for place in row}
+    widths = {slot: WIDTH if slot in parents else LANE for row in rows for slot in row}
     x = _straight(rows, above, below, widths)
     left = min((x[p] for row in rows for p in row), default=0.0)
     boxes = {name: (x[name] - left, depth[name] * (HEIGHT + GAP_Y)) for name in parents}
     edges = {}
     for (parent, child), chain in chains.items():
         points = []
-        for row, place in enumerate(chain, depth[parent]):
-            middle, top = x[place] - left + widths[place] / 2, row * (HEIGHT + GAP_Y)
-            if place != parent:
+        for row, slot in enumerate(chain, depth[parent]):
+            middle, top = x[slot] - left + widths[slot] / 2, row * (HEIGHT + GAP_Y)
+            if slot != parent:
                 points.append((middle, float(top)))
-            if place != child:
+            if slot != child:
                 points.append((middle, float(top + HEIGHT)))
         edges[parent, child] = points
     return Layout(
@@ -85,11 +85,11 @@ def _straight(
     below: Mapping[str, list[str]],
     widths: Mapping[str, float],
 ) -> dict[str, float]:
-    """Left side of every place: near the middle of its neighbours, apart from those of its row."""
-    x = {place: float(i * (WIDTH + GAP_X)) for row in rows for i, place in enumerate(row)}
+    """Return the left side of every slot: near the middle of its neighbours, clear of the others in its row."""
+    x = {slot: float(i * (WIDTH + GAP_X)) for row in rows for i, slot in enumerate(row)}
 
-    def middle(place: str) -> float:
-        return x[place] + widths[place] / 2
+    def middle(slot: str) -> float:
+        return x[slot] + widths[slot] / 2
 
     for sweep in range(SWEEPS):
         down = sweep % 2 == 0
@@ -104,35 +104,37 @@ def _straight(
 def _spread(
     row: Sequence[str], wish: Mapping[str, float], widths: Mapping[str, float], x: dict[str, float]
 ) -> None:
-    """Put places, in order, as near to their wished middles as their widths allow: neighbours that collide become a
-    block that moves to its members' mean."""
-    blocks: list[tuple[list[str], float]] = []  # places, left side
+    """Put the slots of a row as near to their wished middles as their widths allow, in order.
 
-    def left_of(places: Sequence[str]) -> float:
+    Neighbours that collide become a block, which moves to the mean of its members.
+    """
+    blocks: list[tuple[list[str], float]] = []  # slots, left side
+
+    def left_of(slots: Sequence[str]) -> float:
         offset, total = 0.0, 0.0
-        for p in places:
+        for p in slots:
             total += wish[p] - widths[p] / 2 - offset
             offset += widths[p] + GAP_X
-        return total / len(places)
+        return total / len(slots)
 
-    for place in row:
-        places, left = [place], wish[place] - widths[place] / 2
+    for slot in row:
+        slots, left = [slot], wish[slot] - widths[slot] / 2
         while blocks:
             before, start = blocks[-1]
             if start + sum(widths[p] + GAP_X for p in before) <= left:
                 break
             blocks.pop()
-            places = [*before, *places]
-            left = left_of(places)
-        blocks.append((places, left))
-    for places, left in blocks:
-        for place in places:
-            x[place] = left
-            left += widths[place] + GAP_X
+            slots = [*before, *slots]
+            left = left_of(slots)
+        blocks.append((slots, left))
+    for slots, left in blocks:
+        for slot in slots:
+            x[slot] = left
+            left += widths[slot] + GAP_X
 
 
 def draw(parents: Mapping[str, Sequence[str]], texts: Mapping[str, tuple[str, str, str]]) -> str:
-    """The SVG.
+    """Return the SVG.
 
     Args:
         parents: stages, parents first.
@@ -159,7 +161,7 @@ def draw(parents: Mapping[str, Sequence[str]], texts: Mapping[str, tuple[str, st
 
 
 def _curve(points: Sequence[Point]) -> str:
-    """Straight down past a row, an S between rows."""
+    """Return the path of a line: straight down past a row, an S between rows."""
     path = f"M{points[0][0]:.1f},{points[0][1]:.1f}"
     for (x0, y0), (x1, y1) in pairwise(points):
         if x0 == x1:

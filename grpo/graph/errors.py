@@ -1,25 +1,25 @@
-"""What is wrong with a graph recipe as a whole: names, rows of tables, references. Pure; a fault is a line of text."""
+"""Errors of a graph recipe as a whole: names, rows of tables, references. Pure; an error is a line of text."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from grpo.common.config_io import did_you_mean, line_of
 from grpo.graph.config import NAME, GraphRecipe
 from grpo.graph.references import is_broken_reference, leaves, references
 from grpo.stages.registry import STAGES
+from grpo.stages.stage import Tree
 
 RESERVED = ("graph", "plan", "logs")
-"""Keys of the file, and a folder of the run directory, that no stage can be named like."""
+"""Names that no stage can have: keys of the file, and a folder of the run directory."""
 
 
-def name_faults(recipe: GraphRecipe, name: str, text: str) -> Iterator[str]:
-    """Stages and commands that are none."""
+def name_errors(recipe: GraphRecipe, name: str, text: str) -> Iterator[str]:
+    """Yield stages with impossible names, unknown commands and unknown stages in `after`."""
     for stage, settings in recipe.stages.items():
-        where = place_of(name, text, stage)
+        where = location(name, text, stage)
         if not re.match(NAME, stage) or stage in RESERVED:
             yield (
                 f"{where}: a stage's name is a folder: small letters, digits and '-', a letter first; not "
@@ -33,26 +33,30 @@ def name_faults(recipe: GraphRecipe, name: str, text: str) -> Iterator[str]:
                 yield f"{where}: after: no stage {other!r}{did_you_mean(other, list(recipe.stages))}"
 
 
-def row_faults(recipe: GraphRecipe, name: str, text: str) -> Iterator[str]:
-    """Evaluations whose figures would stand in the same cells of a table."""
+def row_errors(recipe: GraphRecipe, name: str, text: str) -> Iterator[str]:
+    """Yield rows of stages that evaluate nothing, and evaluations whose figures would share a cell of a table."""
     first: dict[tuple[str, str, str], str] = {}
     for stage, settings in recipe.stages.items():
         if (row := settings.row) is None:
             continue
+        if settings.command in STAGES and not STAGES[settings.command].is_evaluation:
+            evaluations = ", ".join(command for command in STAGES if STAGES[command].is_evaluation)
+            yield (
+                f"{location(name, text, stage)}: row: only an evaluation gives one (command = {evaluations}), "
+                f"not {settings.command!r}"
+            )
         other = first.setdefault((row.table, row.name, row.prefix), stage)
         if other != stage:
             yield (
-                f"{place_of(name, text, stage)}: row {row.name!r} of {row.table} is that of {other!r} already; give it "
-                "another name, or a prefix of its own"
+                f"{location(name, text, stage)}: row {row.name!r} of {row.table} is that of {other!r} already; give "
+                "it another name, or a prefix of its own"
             )
 
 
-def reference_faults(
-    recipe: GraphRecipe, trees: Mapping[str, dict[str, Any]], name: str, text: str
-) -> Iterator[str]:
-    """Artefacts that no stage leaves, and names of files that look like one."""
+def reference_errors(recipe: GraphRecipe, trees: Mapping[str, Tree], name: str, text: str) -> Iterator[str]:
+    """Yield references to artefacts that no stage leaves, and names of files that look like a reference."""
     for stage, tree in trees.items():
-        where = place_of(name, text, stage)
+        where = location(name, text, stage)
         patterns = [p for p in STAGES[recipe.stages[stage].command].inputs if not p.endswith(".params.*")]
         for value, key in leaves(tree):
             if any(fnmatch.fnmatchcase(key, p) for p in patterns) and is_broken_reference(value):
@@ -73,7 +77,7 @@ def reference_faults(
                 )
 
 
-def place_of(name: str, text: str, stage: str) -> str:
-    """File, line and stage, as messages begin."""
+def location(name: str, text: str, stage: str) -> str:
+    """Return file, line and stage, with which a message begins."""
     line = line_of(text, ["stages", stage])
     return f"{name}, line {line}, stage {stage}" if line else f"{name}, stage {stage}"

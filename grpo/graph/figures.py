@@ -1,18 +1,18 @@
-"""Figures of a stage that has ended: read from its summary, looked up by path, told in a few words, held to a gate."""
+"""The figures of a finished stage: read from its summary, shown in a few words, compared with a gate."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from grpo.common.errors import ConfigError
 from grpo.graph.config import Gate
 from grpo.graph.parse import Node
+from grpo.stages.figures import Figures, look_up
 
 
 def read_figures(node: Node) -> dict[str, Any]:
-    """The stage's summary, with the last row of eval.jsonl under "eval" if it has one; {} before its end."""
+    """Return the stage's summary, with the last row of eval.jsonl under "eval" if it has one; {} before its end."""
     path = node.folder / node.stage.summary
     if not path.exists():
         return {}
@@ -23,18 +23,8 @@ def read_figures(node: Node) -> dict[str, Any]:
     return figures
 
 
-def look_up(figures: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path; None if it is not there."""
-    current: Any = figures
-    for part in path.split("."):
-        if not isinstance(current, Mapping) or part not in current:
-            return None
-        current = current[part]
-    return current
-
-
-def why_held(node: Node, gate: Gate, figures: Mapping[str, Any]) -> str | None:
-    """Why a gate does not open; None if it does.
+def why_held(node: Node, gate: Gate, figures: Figures) -> str | None:
+    """Return why a gate does not open; None if it opens.
 
     Raises:
         ConfigError: the metric is no figure of the stage.
@@ -53,35 +43,6 @@ def why_held(node: Node, gate: Gate, figures: Mapping[str, Any]) -> str | None:
     return None
 
 
-def key_figure(command: str, figures: Mapping[str, Any]) -> str:
-    """What the stage came to, in a few words; "" if its summary does not say."""
-
-    def number(path: str, digits: int = 3) -> str:
-        value = look_up(figures, path)
-        return f"{value:.{digits}f}" if isinstance(value, int | float) else "–"
-
-    if not figures:
-        return ""
-    if command == "pretrain":
-        gate = "  ".join(f"{k} {v:.2f}" for k, v in (figures.get("trace_accuracy") or {}).items())
-        return f"{figures.get('steps', 0):,} steps  trace accuracy {gate}"
-    if command == "rl":
-        if figures.get("final_pass1") is None:
-            return f"{figures.get('steps', 0):,} updates"
-        return f"pass@1 {number('base_pass1')} → {number('final_pass1')}"
-    if command == "sample":
-        return f"{figures.get('samples', 0):,} samples  score {number('mean_score')}"
-    if command == "curate":
-        kept, of, mixed = (figures.get(k, 0) for k in ("kept", "samples", "mixed"))
-        return f"kept {kept:,} of {of:,}" + (f", {mixed:,} mixed in" if mixed else "")
-    if command == "pairs":
-        if "kept" in figures:
-            return f"kept {figures['kept']:,} of {figures.get('pairs', 0):,} pairs"
-        return f"{figures.get('label_1', 0):,} good, {figures.get('label_0', 0):,} bad"
-    if command == "eval":
-        return (
-            f"pass@1 {number('pass1')}  cons@{figures.get('k')} {number('consk')}  format {number('format')}"
-        )
-    if figures.get("final_heldout_accuracy") is not None:
-        return f"held-out accuracy {number('final_heldout_accuracy')}"
-    return f"loss {number('first_loss')} → {number('final_loss')}"
+def key_figure(node: Node, figures: Figures) -> str:
+    """Return what the stage achieved, in a few words; "" before its end."""
+    return node.stage.key_figure(figures) if figures else ""

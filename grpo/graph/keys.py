@@ -1,9 +1,9 @@
-"""What makes two runs of a stage the same: hashes of what it is told and of what it reads, never of time or place.
+"""What makes two runs of a stage the same: hashes of its config and of what it reads, never of time or folder.
 
     key of a node = hash(command, resolved config, artefacts and files that it names, by content)
 
-A path in a config counts by what lies there, the folder that a stage writes to not at all. An artefact's hash is of
-its files' content; of a JSON summary what depends on the clock or the machine is left out.
+A path in a config counts by the content found there; the folder that a stage writes to does not count. An artefact's
+hash covers the content of its files; values of a JSON summary that depend on the clock or the machine do not count.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from data_recipes.config import FILE_ENDINGS, source_kind
 from grpo.graph.parse import Node
@@ -22,13 +21,10 @@ from grpo.graph.references import leaves
 from grpo.tracking.run_dir import MACHINE_KEYS
 
 FORMAT = 2
-"""Raised when a stage begins to do something else with the same config."""
+"""Raised when the same config begins to mean something else to a stage."""
 OWN_PACKAGES = ("grpo", "data_recipes", "rewards", "rollout", "policies")
 VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts", "base_model_name_or_path"})
-"""Keys of summaries that differ between two equal runs; and where an adapter's base lay."""
-LATER_KEYS: Mapping[str, Any] = {"bad_rows": "error", "token_budget": None, "sequence_balance": 0.0}
-"""Keys that stages got after `FORMAT` began, with the value that leaves a stage what it was without."""
-HAD_FROM_THE_START: Mapping[str, tuple[str, ...]] = {"bad_rows": ("sft", "distill")}
+"""Keys of summaries that differ between two equal runs, and the folder of an adapter's base."""
 
 
 def node_key(
@@ -36,58 +32,49 @@ def node_key(
     artefacts: Mapping[tuple[str, str], str],
     hash_input: Callable[[Path], str] | None = None,
 ) -> str:
-    """The key, 16 hex digits.
+    """Return the key, 16 hex digits.
 
     Args:
         node: the stage.
-        artefacts: (stage, output) → hash, of every artefact that the node needs.
-        hash_input: of a file or folder that no stage made; default `hash_path`.
+        artefacts: (stage, output) → hash, for every artefact that the node needs.
+        hash_input: hashes a file or folder that no stage made; default `hash_path`.
     """
     tree = node.config.model_dump(mode="json")
-    tree.pop(node.stage.place)
+    tree.pop(node.stage.output_key)
     needed = {reference.key: reference for reference in node.needs}
-    told: dict[str, Any] = {}
+    counted: dict[str, object] = {}
     for value, key in leaves(tree):
         if key in MACHINE_KEYS:
             continue
-        if is_later_key(node.command, key, value):
-            continue
         if key in needed:
             reference = needed[key]
-            # What follows the stage's folder, e.g. policy or policy/tokenizer.json; the folder itself may move.
-            inside = str(Path(value).relative_to(node.folder.parent / reference.stage))
-            told[key] = ["artefact", artefacts[reference.stage, reference.output], inside]
+            # The path inside the stage's folder, e.g. policy or policy/tokenizer.json; the folder itself may move.
+            inside = str(Path(str(value)).relative_to(node.folder.parent / reference.stage))
+            counted[key] = ["artefact", artefacts[reference.stage, reference.output], inside]
         elif isinstance(value, str) and is_input(node, key) and (path := _named(value, key)) is not None:
-            told[key] = [value, (hash_input or hash_path)(path)]
+            counted[key] = [value, (hash_input or hash_path)(path)]
         else:
-            told[key] = value
-    return digest({"format": FORMAT, "command": node.command, "config": told})
-
-
-def is_later_key(command: str, key: str, value: Any) -> bool:
-    """True for a key that a stage got after `FORMAT`, at the value that leaves it what it was: a stage that ended
-    before there was the key need not run again."""
-    name = key.rpartition(".")[2]
-    if name not in LATER_KEYS or command in HAD_FROM_THE_START.get(name, ()):
-        return False
-    return value == LATER_KEYS[name]
+            counted[key] = value
+    return digest({"format": FORMAT, "command": node.command, "config": counted})
 
 
 def is_input(node: Node, key: str) -> bool:
-    """True if the value of this key may name a file or folder."""
+    """Return True if the value of this key may name a file or folder."""
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in node.stage.inputs)
 
 
 def _named(value: str, key: str) -> Path | None:
-    """`input_path`, or the file of a `package.module:function`; but a reward's "." or "/" is a sign, not the folder
-    with all that is in it."""
+    """Return `input_path`, or the file of a `package.module:function`.
+
+    A reward's parameter "." or "/" is a character, not that folder with all its content.
+    """
     if ".params." in key:
         return input_path(value) if Path(value).name else None
     return input_path(value) or module_file(value)
 
 
 def module_file(value: str) -> Path | None:
-    """The file of a module of the user's own that a value names a function of; None for this project's (`FORMAT`)."""
+    """Return the file of the user's module whose function a value names; None for this project's (see `FORMAT`)."""
     module, _, function = value.partition(":")
     if not function.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
         return None
@@ -101,7 +88,7 @@ def module_file(value: str) -> Path | None:
 
 
 def input_path(value: str) -> Path | None:
-    """The file or folder that a value names, of `path.py:function` the file; None if there is none."""
+    """Return the file or folder that a value names, for `path.py:function` the file; None if there is none."""
     file, colon, _ = value.rpartition(":")
     for text in (Path(value) if value else None, Path(file).expanduser() if colon and file else None):
         try:
@@ -113,12 +100,12 @@ def input_path(value: str) -> Path | None:
 
 
 def missing_inputs(node: Node) -> list[str]:
-    """Files that the stage is to read and that are not there, each as a fault; such as another stage makes left out.
+    """Return an error for each missing file that the stage reads, except files that other stages make.
 
-    A key cannot be reckoned without them, and what the stage made of them before would be taken for out of date.
+    Without them the key cannot be computed, and the graph would take what the stage made before for out of date.
     """
     made = {reference.key for reference in node.needs}
-    faults = []
+    errors = []
     for value, key in leaves(node.config.model_dump(mode="json")):
         if key in made or not isinstance(value, str) or not is_input(node, key) or ".params." in key:
             continue
@@ -126,15 +113,15 @@ def missing_inputs(node: Node) -> list[str]:
         file = Path(value.rpartition(":")[0]).expanduser() if is_code else Path(value)
         is_missing_folder = value.endswith("/") and source_kind(value) == "file" and not file.is_dir()
         if is_missing_folder or ((is_code or value.endswith(FILE_ENDINGS)) and not file.is_file()):
-            faults.append(
+            errors.append(
                 f"stage {node.name}: {key} = {value!r}: no such file; give a path from the directory that the command "
                 f"runs in ({Path.cwd()})"
             )
-    return faults
+    return errors
 
 
 def hash_path(path: Path) -> str:
-    """Hash of a file's content, or of a folder's files by name and content."""
+    """Hash a file by its content, a folder by the names and contents of its files."""
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
         return digest({str(p.relative_to(path)): hash_file(p) for p in files})
@@ -142,7 +129,7 @@ def hash_path(path: Path) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """16 hex digits of the content; of a JSON object without its volatile keys."""
+    """Hash a file's content to 16 hex digits; a JSON object without its volatile keys."""
     if path.suffix == ".json":
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -154,6 +141,6 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def digest(value: Any) -> str:
-    """16 hex digits of a JSON value."""
+def digest(value: object) -> str:
+    """Hash a JSON value to 16 hex digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""Starts a stage in a process of its own, watches it and its memory, and hands an interrupt on to it.
+"""Start a stage in a process of its own, watch it and its memory, and pass an interrupt on to it.
 
-A process for each stage: Ray, engines and torch end with it, and a kill at any moment leaves nothing but files.
+Each stage has a process: Ray, engines and torch end with it, and a kill at any moment leaves nothing but files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from grpo.graph.parse import Node
 MEMORY_EVERY_S = 2.0
 TICK_S = 0.1
 PATIENCE_S = 60.0
-"""After an interrupt, before the stage is killed."""
+"""Time from an interrupt until the stage is killed."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,20 @@ class Ended:
 
     code: int
     peak_mib: float | None
-    """Highest sum over its processes of what each has for itself and its part of what they share (PSS)."""
+    """Highest proportional set size (PSS) of its processes together, in MiB: shared pages are counted once."""
 
 
 def launch(node: Node, address: str | None, log: Path, on_tick: Callable[[str], None]) -> Ended:
-    """Run the stage to its end.
+    """Run the stage to its end; returns how it ended.
 
     Args:
-        node: what node.json in its folder says is run.
-        address: Ray cluster; None: each stage its own.
-        log: what the stage prints is added to it.
-        on_tick: called some times a second with the last line printed.
+        node: the stage; its folder holds node.json, which the process reads.
+        address: Ray cluster; None: each stage starts its own.
+        log: file to which the output of the stage is appended.
+        on_tick: called several times a second with the last line printed.
 
     Raises:
-        KeyboardInterrupt: handed on; the stage has ended.
+        KeyboardInterrupt: after it was passed on and the stage has ended.
     """
     words = [sys.executable, "-m", "grpo.graph.child", str(node.folder), *([address] if address else [])]
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def launch(node: Node, address: str | None, log: Path, on_tick: Callable[[str], 
 
 
 def memory_mib(pid: int) -> float | None:
-    """Memory of a process and all its children now; None if it has ended."""
+    """Return the memory (PSS, MiB) of a process and all its children; None if it has ended."""
     total = 0.0
     try:
         parent = psutil.Process(pid)
@@ -91,7 +91,7 @@ def memory_mib(pid: int) -> float | None:
 
 
 def last_line(log: Path, length: int = 2000) -> str:
-    """The last line of a log that is not empty."""
+    """Return the last line of a log that is not empty."""
     with log.open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - length))

@@ -1,6 +1,6 @@
-"""report.html of a graph: tables, the graph as a picture, and of each stage its curves and samples. One file.
+"""report.html of a graph in one file: tables, a drawing of the graph, and the curves and samples of each stage.
 
-The page of a stage is that of `grpo report` (tracking/report/run.js.j2), opened where it is clicked.
+A stage's part is the page of `grpo report` (tracking/report/run.js.j2), which opens on a click.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from grpo.graph.drawing import draw
 from grpo.graph.figures import read_figures
 from grpo.graph.parse import Graph, Node
 from grpo.graph.runner import Progress, View
-from grpo.graph.screen import clock
-from grpo.graph.tables import TABLES, cell, head, rows, shown_columns
+from grpo.graph.screen import elapsed
+from grpo.graph.tables import TABLES, TableRow, cell, head, rows, shown_columns
+from grpo.stages.figures import Figures
 from grpo.tracking.report import page as report_page
 from grpo.tracking.report.figures import spread
 from grpo.tracking.report.page import collect, embed
-from grpo.tracking.run_dir import write_atomic
+from policies.files import write_atomic
 
 SAMPLE_FILES = 3
 SAMPLE_ROWS = 12
 MAX_CHARS = 1500
-"""Of a text in a stage's page; the whole is in its files."""
+"""Characters of a text that the page shows; the stage's files hold the whole text."""
 CLASSES = {"done": "done", "kept": "done", "held": "held", "failed": "failed", "running": "running"}
 TITLES = {
     "stages": "Stages, in the order of the pipeline",
@@ -35,7 +36,7 @@ TITLES = {
 
 
 def write_page(graph: Graph, progress: Progress, out: Path) -> Path:
-    """Write the page."""
+    """Write the page; returns its path."""
     views = progress.views
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([Path(__file__).parent, Path(report_page.__file__).parent]),
@@ -59,10 +60,10 @@ def write_page(graph: Graph, progress: Progress, out: Path) -> Path:
 
 
 def stage_data(node: Node, view: View, progress: Progress) -> dict[str, Any]:
-    """What the page holds of one stage."""
+    """Return the page's data of one stage, a JSON tree."""
     done = view.status in ("done", "kept")
     peak = f"{view.peak_mib:,.0f} MiB" if view.peak_mib is not None else ""
-    about = [view.status, clock(view), peak, f"needs {', '.join(node.parents)}" if node.parents else ""]
+    about = [view.status, elapsed(view), peak, f"needs {', '.join(node.parents)}" if node.parents else ""]
     if node.name in progress.held:
         about.append(f"gate shut: {progress.held[node.name]}")
     figures = {key: value for key, value in read_figures(node).items() if key != "eval"} if done else {}
@@ -79,7 +80,7 @@ def stage_data(node: Node, view: View, progress: Progress) -> dict[str, Any]:
 
 
 def _run(node: Node) -> dict[str, Any] | None:
-    """The stage's page as `grpo report` has it, with fewer samples; None for stages that have no curves."""
+    """Return the data of the stage's own report, with fewer samples; None for a stage without curves."""
     if not (node.folder / "metrics.jsonl").exists() and not (node.folder / "eval.jsonl").exists():
         return None
     found = collect(node.folder)
@@ -87,21 +88,21 @@ def _run(node: Node) -> dict[str, Any] | None:
     for stage in dict.fromkeys(file["stage"] for file in found["samples"]):
         shown += spread([f for f in found["samples"] if f["stage"] == stage], SAMPLE_FILES)
     found["samples"] = [{**file, "rows": file["rows"][:SAMPLE_ROWS]} for file in shown]
-    if node.command == "eval":
+    if node.stage.is_evaluation:
         found["status"] = "an evaluation"
     return found
 
 
 def _rows(node: Node) -> list[dict[str, Any]]:
-    """The first rows of a stage that makes data."""
-    output = {"sample": "samples", "curate": "rows", "pairs": "pairs"}.get(node.command)
-    if output is None:
+    """Return the first rows of a stage whose main output is a Parquet file."""
+    path = node.output(node.stage.main_output)
+    if path.suffix != ".parquet":
         return []
     import pyarrow.parquet as pq
 
     texts = ("prompt", "completion", "chosen", "rejected")
     found = []
-    batches = pq.ParquetFile(node.output(output)).iter_batches(batch_size=SAMPLE_ROWS)
+    batches = pq.ParquetFile(path).iter_batches(batch_size=SAMPLE_ROWS)
     for row in islice((row for batch in batches for row in batch.to_pylist()), SAMPLE_ROWS):
         chips = [
             f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}"
@@ -114,8 +115,8 @@ def _rows(node: Node) -> list[dict[str, Any]]:
     return found
 
 
-def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Name and value of every figure, as text."""
+def _flat(figures: Figures, prefix: str = "") -> list[tuple[str, str]]:
+    """Return the path and value of every figure, as text."""
     found: list[tuple[str, str]] = []
     for key, value in figures.items():
         if isinstance(value, Mapping):
@@ -126,7 +127,7 @@ def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
 
 
 def _box(node: Node, view: View) -> tuple[str, str, str]:
-    second = f"grpo {node.command}" + (f" · {clock(view)}" if clock(view) else "")
+    second = f"grpo {node.command}" + (f" · {elapsed(view)}" if elapsed(view) else "")
     done = view.status in ("done", "kept")
     return CLASSES.get(view.status, "waiting"), second, view.figure if done else view.status
 
@@ -142,7 +143,7 @@ def _about(graph: Graph, progress: Progress) -> str:
     return text + (f" · at most {max(peaks) / 1024:.1f} GiB" if peaks else "")
 
 
-def _table(title: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+def _table(title: str, found: list[TableRow]) -> dict[str, Any]:
     names = shown_columns(found)
     return {
         "title": title,

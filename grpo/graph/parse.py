@@ -3,7 +3,7 @@
     graph = load_graph("r1-tiny", ["zero.steps=10", "graph.seed=2"])
     graph.nodes["zero"].config          an RlConfig; references are the paths where the artefacts will be
 
-Every fault of the recipe and of every stage's config is found here, and all are told at once.
+Every error of the recipe and of every stage's config is found here, and all are reported at once.
 """
 
 from __future__ import annotations
@@ -18,34 +18,35 @@ from pydantic import BaseModel
 
 from grpo.common.config_io import check, did_you_mean, find_recipe, parse_override, read_toml, set_key
 from grpo.common.errors import ConfigError
-from grpo.config.evaluate import as_eval
 from grpo.graph.config import GraphRecipe, StageSettings
-from grpo.graph.errors import name_faults, place_of, reference_faults, row_faults
+from grpo.graph.errors import location, name_errors, reference_errors, row_errors
 from grpo.graph.references import Reference, fill, flatten, references
-from grpo.stages.registry import STAGES, StageCommand
+from grpo.stages.registry import STAGES
+from grpo.stages.stage import Stage, Tree
 
 
 @dataclass(frozen=True)
 class Node:
-    """One stage, ready to run."""
+    """One stage of a graph, ready to run."""
 
     name: str
     command: str
-    stage: StageCommand
+    stage: Stage[Any]
+    """Any: stages have configs of different classes; `config` is of this one's."""
     config: BaseModel
     folder: Path
     needs: tuple[Reference, ...]
-    """Artefacts that its config names."""
+    """The artefacts of other stages that its config names."""
     settings: StageSettings
-    """As the recipe has it: gate, row, after, plan."""
+    """Its section of the recipe: gate, row, after, plan."""
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """Stages that must be done before, each once."""
+        """The stages that must be done first, each once."""
         return tuple(dict.fromkeys([*(r.stage for r in self.needs), *self.settings.after]))
 
     def output(self, name: str) -> Path:
-        """Where an artefact is or will be."""
+        """Return the path where an artefact is or will be."""
         return self.folder / self.stage.outputs[name]
 
 
@@ -57,11 +58,11 @@ class Graph:
     run_dir: Path
     seed: int
     nodes: Mapping[str, Node]
-    """In an order in which parents come first, among equals that of the file."""
+    """Parents first; among equals in the order of the file."""
     recipe: GraphRecipe
 
     def ancestors(self, name: str) -> set[str]:
-        """The stage and all that it needs."""
+        """Return the stage and all that it needs."""
         found = {name}
         for node in reversed(list(self.nodes.values())):
             if node.name in found:
@@ -69,7 +70,7 @@ class Graph:
         return found
 
     def descendants(self, name: str) -> set[str]:
-        """The stage and all that need it."""
+        """Return the stage and all that need it."""
         found = {name}
         for node in self.nodes.values():
             if found.intersection(node.parents):
@@ -85,7 +86,7 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
         overrides: "stage.key=value", "graph.key=value" or "stage.gate.at_least=value" each.
 
     Raises:
-        ConfigError: every fault with file, stage, key and mend.
+        ConfigError: every error with file, stage, key and fix.
     """
     name, text = find_recipe(recipe)
     tree = read_toml(name, text)
@@ -94,21 +95,21 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
         raise ConfigError(f"{name}: not a graph: it has no sections [graph] and [stages.…]{command}")
     later = _override(tree, overrides, name, text)
     checked = check(GraphRecipe, tree, name, text)
-    faults = [*name_faults(checked, name, text), *row_faults(checked, name, text)]
-    if faults:
-        raise ConfigError("\n".join(faults))
-    trees: dict[str, dict[str, Any]] = {}
+    errors = [*name_errors(checked, name, text), *row_errors(checked, name, text)]
+    if errors:
+        raise ConfigError("\n".join(errors))
+    trees: dict[str, Tree] = {}
     origins: dict[str, _Origin] = {}
     for stage in checked.stages:
         try:
             trees[stage], origins[stage] = _tree(
-                stage, checked, later.get(stage, []), place_of(name, text, stage)
+                stage, checked, later.get(stage, []), location(name, text, stage)
             )
         except ConfigError as error:
-            faults.append(str(error))
-    faults += reference_faults(checked, trees, name, text)
-    if faults:
-        raise ConfigError("\n".join(faults))
+            errors.append(str(error))
+    errors += reference_errors(checked, trees, name, text)
+    if errors:
+        raise ConfigError("\n".join(errors))
     paths = {
         (stage, output): str(checked.graph.run_dir / stage / path)
         for stage, settings in checked.stages.items()
@@ -119,36 +120,34 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
         try:
             nodes[stage] = _node(stage, checked, trees[stage], paths, origins[stage])
         except ConfigError as error:
-            faults.append(str(error))
-    if faults:
-        raise ConfigError("\n".join(faults))
+            errors.append(str(error))
+    if errors:
+        raise ConfigError("\n".join(errors))
     return Graph(
         Path(name).name.removesuffix(".toml"), checked.graph.run_dir, checked.graph.seed, nodes, checked
     )
 
 
 Override = tuple[tuple[str, ...], Any, str]
-"""Key path in the stage's config, value, and how it was written."""
+"""Key path in the stage's config, value, and the text of the `--set`."""
 
 
 @dataclass(frozen=True)
 class _Origin:
-    """Where the keys of a stage's config were written, for messages."""
+    """Where the keys of a stage's config come from, for messages."""
 
     name: str
-    """The stage, and the recipe that it takes."""
+    """The stage, and its recipe if it has one."""
     text: str
-    """That recipe."""
+    """The text of that recipe."""
     places: Mapping[str, str]
     """Key path → where the graph sets it."""
     overrides: Mapping[str, str]
     """Key path → `--set`."""
 
 
-def _override(
-    tree: dict[str, Any], overrides: Sequence[str], name: str, text: str
-) -> dict[str, list[Override]]:
-    """Apply what concerns the graph itself; give back the rest by stage."""
+def _override(tree: Tree, overrides: Sequence[str], name: str, text: str) -> dict[str, list[Override]]:
+    """Apply the overrides of the graph itself; return the rest by stage."""
     later: dict[str, list[Override]] = {}
     for override in overrides:
         key, value = parse_override(override)
@@ -163,7 +162,7 @@ def _override(
                 f"{', '.join(tree['stages'])}{hint}"
             )
         if not isinstance(tree["stages"][key[0]], dict):
-            raise ConfigError(f"{place_of(name, text, key[0])}: not a section; write [stages.{key[0]}]")
+            raise ConfigError(f"{location(name, text, key[0])}: not a section; write [stages.{key[0]}]")
         if key[1] in ("gate", "plan"):
             set_key(tree["stages"][key[0]], key[1:], value)
         else:
@@ -171,28 +170,22 @@ def _override(
     return later
 
 
-def _tree(
-    stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str
-) -> tuple[dict[str, Any], _Origin]:
-    """The stage's config tree: its recipe, its `set`, what `--set` says, seed and place; references not yet filled."""
+def _tree(stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str) -> tuple[Tree, _Origin]:
+    """Return the stage's config tree with its references as written: its recipe, `set`, `--set`, seed and folder."""
     settings = recipe.stages[stage]
     command = STAGES[settings.command]
-    kind = command.load_config_class()
-    own = kind.model_fields["stage"].default
-    tree: dict[str, Any] = {}
+    tree: Tree = {}
     origin_name, body = where, ""
     if settings.recipe is not None:
         try:
             file, body = find_recipe(settings.recipe)
         except ConfigError as error:
             raise ConfigError(f"{where}: recipe: {error}") from None
-        tree = read_toml(file, body)
+        tree = command.adapt(read_toml(file, body))
         origin_name = f"{where}, recipe {file}"
-        if settings.command == "eval":
-            tree = as_eval(tree)
-        if tree.get("stage", own) != own:
+        if tree.get("stage", command.name) != command.name:
             raise ConfigError(
-                f"{where}: recipe = {settings.recipe!r} is one of `grpo {tree['stage']}`, not of {own!r}"
+                f"{where}: recipe = {settings.recipe!r} is one of `grpo {tree['stage']}`, not of {command.name!r}"
             )
     folder = recipe.graph.run_dir / stage
     own_keys = list(flatten(settings.set))
@@ -201,24 +194,24 @@ def _tree(
         raise ConfigError(f"{where}: set.{'.'.join(twice[0])} is set twice; leave one")
     written = [(key, value, f"{where}: set.") for key, value in own_keys]
     written += [(key, value, f"--set {stage}.") for key, value, _ in later]
-    for key, value, said in written:
-        if key[0] == command.place:
-            raise ConfigError(f"{said}{key[0]}: the graph chooses {folder}; leave the key out")
+    for key, value, source in written:
+        if key[0] == command.output_key:
+            raise ConfigError(f"{source}{key[0]}: the graph chooses {folder}; leave the key out")
         try:
             set_key(tree, key, value)
         except ConfigError as error:
-            raise ConfigError(str(error).replace("--set ", said, 1)) from None
-    if "seed" in kind.model_fields and not any(key == ("seed",) for key, _, _ in written):
+            raise ConfigError(str(error).replace("--set ", source, 1)) from None
+    if "seed" in command.config.model_fields and not any(key == ("seed",) for key, _, _ in written):
         tree["seed"] = recipe.graph.seed
-    is_file = command.place == "out"
-    tree[command.place] = str(folder / command.outputs[command.main_output] if is_file else folder)
-    places = {".".join(key): where for key, _ in own_keys} | {"seed": where, command.place: where}
+    is_file = command.output_key == "out"
+    tree[command.output_key] = str(folder / command.outputs[command.main_output] if is_file else folder)
+    places = {".".join(key): where for key, _ in own_keys} | {"seed": where, command.output_key: where}
     overrides = {".".join(key): override for key, _, override in later}
     return tree, _Origin(origin_name, body, places, overrides)
 
 
 def _order(recipe: GraphRecipe, trees: Mapping[str, dict[str, Any]], name: str) -> list[str]:
-    """Parents first, among equals the file's order.
+    """Return the stages, parents first, among equals in the file's order.
 
     Raises:
         ConfigError: stages that wait for each other.
@@ -238,7 +231,7 @@ def _order(recipe: GraphRecipe, trees: Mapping[str, dict[str, Any]], name: str) 
 
 
 def _cycle(waits: Mapping[str, set[str]]) -> list[str]:
-    """A circle of stages; every one of `waits` waits for another of them."""
+    """Return a cycle of stages; every one of `waits` waits for another of them."""
     path = [next(iter(waits))]
     while True:
         following = min(waits[path[-1]])
@@ -250,14 +243,14 @@ def _cycle(waits: Mapping[str, set[str]]) -> list[str]:
 def _node(
     stage: str,
     recipe: GraphRecipe,
-    tree: dict[str, Any],
+    tree: Tree,
     paths: Mapping[tuple[str, str], str],
     origin: _Origin,
 ) -> Node:
     settings = recipe.stages[stage]
     command = STAGES[settings.command]
     config = check(
-        command.load_config_class(),
+        command.config,
         fill(tree, paths, recipe.graph.seed),
         origin.name,
         origin.text,

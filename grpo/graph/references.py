@@ -1,4 +1,4 @@
-"""Values of a stage's `set`: flattened to key paths, and what in them stands for another stage's artefact."""
+"""Values of a stage's `set`: flattened to key paths, with their references to artefacts of other stages."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 REFERENCE = re.compile(r"\{([a-z][a-z0-9-]*)\.([a-z_]+)\}(/.*)?")
-"""A whole string, so that LaTeX or a template with braces is left alone."""
+"""Matches whole strings only, so that LaTeX or a template with braces stays as it is."""
 SEED = "{seed}"
 _BRACES = re.compile(r"\{[^{}]*\}")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """An artefact of another stage, as a value somewhere in a config."""
+    """A value in a config that stands for an artefact of another stage."""
 
     stage: str
     output: str
     key: str
-    """Where it stands."""
+    """The path of the config key that holds it."""
 
 
 def flatten(
-    section: Mapping[str, Any], prefix: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(key path, value) of a `set` section: dotted keys and tables come to the same, lists stay whole."""
+    section: Mapping[str, object], prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], object]]:
+    """Yield (key path, value) of a `set` section: dotted keys and tables give the same, lists stay whole."""
     for key, value in section.items():
         path = (*prefix, *key.split("."))
         if isinstance(value, Mapping) and value:
@@ -35,16 +35,19 @@ def flatten(
             yield path, value
 
 
-def references(value: Any, key: str) -> Iterator[Reference]:
-    """Every reference in a value, in lists and tables too."""
+def references(value: object, key: str) -> Iterator[Reference]:
+    """Yield every reference in a value, in its lists and tables too."""
     for inner, where in leaves(value, key):
         if isinstance(inner, str) and (match := REFERENCE.fullmatch(inner)):
             yield Reference(match[1], match[2], where)
 
 
-def is_broken_reference(value: Any) -> bool:
-    """True for a file's name with braces in it that is no reference and was surely meant as one: "{Zero.policy}",
-    " {zero.policy}", "{zero.policy}.bak"; and for one that leads out of the artefact, "{zero.policy}/../x"."""
+def is_broken_reference(value: object) -> bool:
+    """Return True for a file's name that is written like a reference and is none.
+
+    "{Zero.policy}", " {zero.policy}" and "{zero.policy}.bak" are not; nor is one that leads out of the artefact,
+    "{zero.policy}/../x".
+    """
     if not isinstance(value, str) or value == SEED or not _BRACES.search(value):
         return False
     match = REFERENCE.fullmatch(value)
@@ -52,10 +55,10 @@ def is_broken_reference(value: Any) -> bool:
 
 
 def fill(value: Any, paths: Mapping[tuple[str, str], str], seed: int) -> Any:
-    """The value with "{stage.output}" replaced by the artefact's path and "{seed}" by the seed.
+    """Return the value with "{stage.output}" replaced by the artefact's path and "{seed}" by the seed.
 
     Raises:
-        KeyError: a reference that `paths` does not have.
+        KeyError: `paths` lacks a reference.
     """
     if isinstance(value, str):
         if value == SEED:
@@ -69,9 +72,9 @@ def fill(value: Any, paths: Mapping[tuple[str, str], str], seed: int) -> Any:
     return value
 
 
-def leaves(value: Any, key: str = "") -> Iterator[tuple[Any, str]]:
-    """(leaf, its dotted path) of a config tree; a list's places are numbers."""
-    items: Iterator[tuple[Any, Any]] | None = None
+def leaves(value: object, key: str = "") -> Iterator[tuple[object, str]]:
+    """Yield (leaf, its dotted path) of a config tree; elements of a list have numbers."""
+    items: Iterator[tuple[object, object]] | None = None
     if isinstance(value, Mapping):
         items = iter(value.items())
     elif isinstance(value, list | tuple):

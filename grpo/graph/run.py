@@ -1,4 +1,4 @@
-"""`grpo run`: a graph from recipe to tables; what each part does stands in grpo/graph/."""
+"""`grpo run`: a graph from its recipe to its tables."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from grpo.graph.parse import Graph, Node
 from grpo.graph.runner import Progress, View, run_nodes
 from grpo.graph.screen import GraphScreen
 from grpo.graph.tables import TABLES, printed, summary
-from grpo.tracking.run_dir import write_atomic
+from policies.files import write_atomic
 
 
 def run(graph: Graph, address: str | None, until: str | None, from_: str | None) -> dict[str, Any]:
-    """Run what is not up to date; leaves summary.json and report.html in the graph's run directory.
+    """Run the stages that are not up to date; leaves summary.json and report.html in the graph's run directory.
 
     Raises:
-        ConfigError, BrokenRun, RunError: see `run_nodes`; or a gate is shut.
+        ConfigError, BrokenRun: see `run_nodes`.
+        RunError: see `run_nodes`; or a gate is shut.
     """
     progress = Progress({name: View() for name in graph.nodes})
     screen = GraphScreen(graph, console)
@@ -33,7 +34,7 @@ def run(graph: Graph, address: str | None, until: str | None, from_: str | None)
         with screen.open():
             run_nodes(graph, progress, start, screen, until, from_)
     finally:
-        if progress.hashes:  # some stage is done: what is known so far is worth a page, also after a failure
+        if progress.hashes:  # some stage is done: its figures deserve a page, also after a failure
             found, page = leave(graph, progress)
     for table in TABLES:
         if found[table]:
@@ -47,7 +48,7 @@ def run(graph: Graph, address: str | None, until: str | None, from_: str | None)
 
 
 def leave(graph: Graph, progress: Progress) -> tuple[dict[str, Any], Path]:
-    """Write summary.json and report.html, where there is something new to say; the summary and the page's path."""
+    """Write summary.json and report.html if a figure has changed; returns the summary and the path of the page."""
     found = summary(graph, progress)
     path, page = graph.run_dir / "summary.json", graph.run_dir / "report.html"
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""Runs a graph: each stage once, in order, unless what it would make is there already.
+"""Run a graph: each stage once, in order, unless its outputs are up to date.
 
     for each stage, parents first:
         key = hash(config, artefacts it reads)          grpo/graph/keys.py
@@ -7,8 +7,8 @@
         anything else                                   → folder set aside, run from the start
         gate shut                                       → what needs it is held
 
-A stage whose artefact comes out as before does not make those that read it run again. All that is known is on disk,
-so a kill between any two lines costs no more than the stage's own unit of redoing.
+A stage whose artefact has the same content as before does not make its readers run again. All state is on disk: a kill
+between any two lines costs no more than what the stage itself redoes when it resumes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Launch = Callable[[Node, Path, Callable[[str], None]], Ended]
 
 @dataclass(frozen=True)
 class View:
-    """What is shown of a stage."""
+    """The state of a stage as the screen shows it."""
 
     status: Status = "waiting"
     seconds: float = 0.0
@@ -54,15 +54,15 @@ class View:
 
 
 class Screen(Protocol):
-    """Who shows it."""
+    """Shows the state of the stages."""
 
     def show(self, name: str, view: View) -> None:
-        """A stage's view has changed."""
+        """Show a stage whose view has changed."""
 
 
 @dataclass
 class Progress:
-    """Where a run of the graph stands."""
+    """How far a run of the graph has come."""
 
     views: dict[str, View] = field(default_factory=dict)
     hashes: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Progress:
     """Stage whose gate is shut → why."""
 
     def is_open(self, name: str) -> bool:
-        """True if what needs the stage may run."""
+        """Return True if the stages that need this one may run."""
         return self.views[name].status in ("done", "kept") and name not in self.held
 
 
@@ -87,15 +87,15 @@ def run_nodes(
 
     Args:
         graph: what to run.
-        progress: what became of each stage is written here, also of a run that raises.
+        progress: receives the state of each stage, also in a run that raises.
         launch: runs one stage.
-        screen: is told.
-        until: this stage and what it needs only.
-        from_: this stage and all that need it run again, whatever is there.
+        screen: shows each change.
+        until: run only this stage and what it needs.
+        from_: run this stage and all that need it again, up to date or not.
 
     Raises:
         ConfigError: no such stage.
-        BrokenRun: a folder that the graph has not made, or another graph is at work here.
+        BrokenRun: the graph has not made a folder, or another graph is running here.
         RunError: a stage failed.
     """
     for name in (until, from_):
@@ -106,12 +106,14 @@ def run_nodes(
     redo = graph.descendants(from_) & chosen if from_ else set()
     if from_ and not redo:
         raise ConfigError(f"--until {until} does not need --from {from_}; nothing would run")
-    missing = [fault for name in graph.nodes if name in chosen for fault in missing_inputs(graph.nodes[name])]
-    if missing:  # now, and not when the stage's turn comes: hours later, and with its folder set aside
+    missing = [error for name in graph.nodes if name in chosen for error in missing_inputs(graph.nodes[name])]
+    if missing:  # now, not at the stage's turn hours later, when its folder has been set aside
         raise ConfigError("\n".join(missing))
     with exclusive_lock(graph.run_dir):
         for name in chosen:
-            read_state(graph.nodes[name].folder)  # refuses folders of others before the first stage runs
+            read_state(
+                graph.nodes[name].folder
+            )  # refuses folders of other programs before the first stage runs
         for name in redo:
             set_aside(graph.nodes[name].folder)
         for node in graph.nodes.values():
@@ -130,7 +132,7 @@ def run_nodes(
 
 
 def _left_out(node: Node, progress: Progress) -> View:
-    """A stage that is not to run: "kept" if it is up to date all the same."""
+    """Return the view of a stage that does not run: "kept" if it is up to date, else "left out"."""
     if all((r.stage, r.output) in progress.hashes for r in node.needs):
         state = read_state(node.folder)
         kept = kept_artefacts(node, state, node_key(node, progress.hashes))
@@ -140,7 +142,7 @@ def _left_out(node: Node, progress: Progress) -> View:
 
 
 def _bring_up_to_date(node: Node, progress: Progress, launch: Launch, screen: Screen) -> View:
-    """Keep, go on with or run a stage; its hashes go into `progress`."""
+    """Keep a stage, resume it or run it from the start; its hashes go into `progress`."""
     key = node_key(node, progress.hashes)
     state = read_state(node.folder)
     kept = kept_artefacts(node, state, key)
@@ -159,11 +161,11 @@ def _bring_up_to_date(node: Node, progress: Progress, launch: Launch, screen: Sc
 
 def _finished(node: Node, state: NodeState, status: Status, progress: Progress) -> View:
     progress.hashes |= {(node.name, name): h for name, h in state.hashes().items()}
-    return View(status, state.seconds, key_figure(node.command, read_figures(node)), state.peak_mib)
+    return View(status, state.seconds, key_figure(node, read_figures(node)), state.peak_mib)
 
 
 def kept_artefacts(node: Node, state: NodeState | None, key: str) -> dict[str, Artefact] | None:
-    """The artefacts of a stage that is done with this key and whose outputs are as it left them; else None."""
+    """Return the artefacts of a stage that is done with this key and whose outputs are unchanged; else None."""
     if state is None or state.state != "done" or state.key != key:
         return None
     if state.outputs.keys() != node.stage.outputs.keys():
@@ -176,7 +178,7 @@ def kept_artefacts(node: Node, state: NodeState | None, key: str) -> dict[str, A
 def _run(
     node: Node, key: str, begun: NodeState | None, progress: Progress, launch: Launch, screen: Screen
 ) -> NodeState:
-    """Run a stage to its end, from where an earlier call has left it."""
+    """Run a stage to its end, from where an earlier call stopped."""
     before, peak = (begun.seconds, begun.peak_mib) if begun else (0.0, None)
     state = NodeState(key, "begun", node.config.model_dump(mode="json"), {}, before, peak)
     write_state(node.folder, state)
@@ -200,7 +202,7 @@ def _run(
         screen.show(node.name, progress.views[node.name])
         raise RunError(
             f"stage {node.name} (grpo {node.command}) failed with exit code {ended.code}; {log} ends:\n"
-            f"{tail(log, earlier)}\nMend it and run the same command again: it goes on from here"
+            f"{tail(log, earlier)}\nFix it and run the same command again: it goes on from here"
         )
     state = replace(state, state="done", outputs=take_artefacts(node))
     write_state(node.folder, state)
@@ -208,7 +210,7 @@ def _run(
 
 
 def log_file(node: Node) -> Path:
-    """Where a stage's output goes; beside the folders, so that it outlives a folder that is set aside."""
+    """Return the log of a stage; it is beside the folders, so that it outlives a folder that is set aside."""
     return node.folder.parent / "logs" / f"{node.name}.log"
 
 
@@ -217,7 +219,7 @@ def exclusive_lock(run_dir: Path) -> Iterator[None]:
     """Keep other graphs out of the run directory.
 
     Raises:
-        BrokenRun: another one is at work there.
+        BrokenRun: another one is running there.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / ".lock").open("w") as lock:

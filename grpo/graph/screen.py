@@ -1,4 +1,4 @@
-"""The graph on screen: a table that lives in a terminal, a line per event elsewhere (a log, a Ray job)."""
+"""The graph on screen: a live table in a terminal, a line per event elsewhere (a log, a Ray job)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from grpo.common.console import clock
 from grpo.graph.parse import Graph
 from grpo.graph.runner import View
 
@@ -26,7 +27,7 @@ STYLES = {
 }
 REDRAW_EVERY_S = 0.5
 RESERVED_LINES = 2
-"""Of the terminal: the table's head, and the line below it."""
+"""Lines of the terminal that hold no stage: the head of the table, and the line below it."""
 
 
 class GraphScreen:
@@ -50,11 +51,11 @@ class GraphScreen:
                 yield self
         finally:
             self._live = None
-            # Whole, and scrolled by the terminal: a live table cannot be taller than the screen.
+            # The whole table, which the terminal scrolls: a live table cannot be taller than the screen.
             self.console.print(self.table(list(self.views)))
 
     def show(self, name: str, view: View) -> None:
-        """A stage's view has changed."""
+        """Show a stage whose view has changed."""
         before, self.views[name] = self.views[name], view
         if self._live is not None:
             if view.status != before.status or time.monotonic() - self._drawn > REDRAW_EVERY_S:
@@ -64,13 +65,14 @@ class GraphScreen:
             self.console.print(self.line(name), highlight=False, soft_wrap=True)
 
     def line(self, name: str) -> str:
-        """One stage in a line."""
+        """Return the line of one stage."""
         view, width = self.views[name], max(map(len, self.graph.nodes))
         status = f"[{STYLES[view.status]}]{view.status:8}[/]"
-        return f"{name:{width}}  {self.graph.nodes[name].command:12}  {status}  {clock(view):>8}  {escape(view.figure)}"
+        command, took = self.graph.nodes[name].command, elapsed(view)
+        return f"{name:{width}}  {command:12}  {status}  {took:>8}  {escape(view.figure)}"
 
     def window(self) -> list[str]:
-        """Stages that fit on the screen, with the one that is at work."""
+        """Return the stages that fit on the screen, the running one among them."""
         names, room = list(self.views), max(1, self.console.height - RESERVED_LINES)
         at = next(
             (i for i, n in enumerate(names) if self.views[n].status in ("running", "waiting")), len(names)
@@ -79,26 +81,22 @@ class GraphScreen:
         return names[first : first + room]
 
     def table(self, names: Sequence[str]) -> Table:
-        """These stages."""
+        """Return the table of these stages."""
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         widths = {"stage": max(5, *map(len, self.views)), "grpo": 12, "state": 8, "time": 7}
         for heading, width in widths.items():
             justify: Literal["left", "right"] = "right" if heading == "time" else "left"
             table.add_column(heading, justify=justify, no_wrap=True, width=width)
-        # What is left over; without a bound a long figure would take it from the others.
+        # The rest of the width; without a bound a long figure would take it from the other columns.
         left = self.console.width - sum(widths.values()) - 2 * (len(widths) + 1)
         table.add_column("", no_wrap=True, width=max(left, 10))
         for name in names:
             view = self.views[name]
             status = f"[{STYLES[view.status]}]{view.status}[/]"
-            table.add_row(name, self.graph.nodes[name].command, status, clock(view), escape(view.figure))
+            table.add_row(name, self.graph.nodes[name].command, status, elapsed(view), escape(view.figure))
         return table
 
 
-def clock(view: View) -> str:
-    """1:02:03, or nothing for a stage that has not run."""
-    if not view.seconds:
-        return ""
-    minutes, seconds = divmod(round(view.seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+def elapsed(view: View) -> str:
+    """Return the time that a stage took as 1:02:03, "" for one that has not run."""
+    return clock(view.seconds) if view.seconds else ""

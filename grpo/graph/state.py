@@ -1,9 +1,9 @@
-"""What the graph knows of a stage's folder: node.json in it, written before the stage begins and after it has ended.
+"""The state of a stage's folder: node.json in it, written before the stage begins and after it has ended.
 
     run_dir/zero/node.json       {"key", "state": "begun" or "done", "config", "outputs", "seconds", "peak_mib"}
-    run_dir/.old/zero/           the folder's last content that a changed key has set aside
+    run_dir/.old/zero/           what the folder held before a changed key set it aside
 
-A folder without node.json was not made by the graph and is never touched.
+The graph never touches a folder without node.json: it has not made it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,22 @@ from grpo.common.config_io import differences
 from grpo.common.errors import BrokenRun
 from grpo.graph.keys import digest, hash_file
 from grpo.graph.parse import Node
-from grpo.tracking.run_dir import MACHINE_KEYS, write_atomic
+from grpo.tracking.run_dir import MACHINE_KEYS
+from policies.files import write_atomic
 
 FILE = "node.json"
+FileState = list[int | str]
+"""[bytes, mtime in ns, hash of the content] of a file, as JSON has it."""
 OLD = ".old"
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """One output as it was when the stage ended."""
+    """One output, as it was when the stage ended."""
 
     hash: str
-    files: dict[str, list[Any]]
-    """Relative path ("" for a file itself) → [bytes, mtime in ns, hash of the content]."""
+    files: dict[str, FileState]
+    """Relative path ("" for a file itself) → state."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +44,20 @@ class NodeState:
     key: str
     state: Literal["begun", "done"]
     config: dict[str, Any]
-    """Resolved, as it was begun with."""
+    """The resolved config that the stage began with."""
     outputs: dict[str, Artefact] = field(default_factory=dict)
     seconds: float = 0.0
-    """Wall time, all calls together."""
+    """Wall time of all calls together."""
     peak_mib: float | None = None
-    """Highest memory of the stage's processes together, in MiB."""
+    """Peak memory of the stage's processes together, in MiB."""
 
     def hashes(self) -> dict[str, str]:
-        """Artefact → hash."""
+        """Return the hash of each artefact by its name."""
         return {name: artefact.hash for name, artefact in self.outputs.items()}
 
 
 def read_state(folder: Path) -> NodeState | None:
-    """The state; None for a folder that is not there or empty.
+    """Return the state; None for a folder that is missing or empty.
 
     Raises:
         BrokenRun: the folder was not made by a graph, or node.json is damaged.
@@ -76,13 +79,13 @@ def read_state(folder: Path) -> NodeState | None:
 
 
 def write_state(folder: Path, state: NodeState) -> None:
-    """Write node.json, all or nothing."""
+    """Write node.json atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / FILE, json.dumps(asdict(state), indent=1) + "\n")
 
 
 def set_aside(folder: Path) -> None:
-    """Move a stage's folder to .old, in the place of what was there of the same stage."""
+    """Move a stage's folder to .old; replaces what .old held of the same stage."""
     if not folder.exists():
         return
     target = folder.parent / OLD / folder.name
@@ -92,7 +95,7 @@ def set_aside(folder: Path) -> None:
 
 
 def same_config(state: NodeState, node: Node) -> bool:
-    """True if an unfinished stage may go on with this config in its folder."""
+    """Return True if an unfinished stage may go on with this config in its folder."""
     now = node.config.model_dump(mode="json")
     return not [d for d in differences(state.config, now) if d[0] not in MACHINE_KEYS]
 
@@ -101,7 +104,7 @@ def take_artefacts(node: Node) -> dict[str, Artefact]:
     """Hash every output of a stage that has ended.
 
     Raises:
-        BrokenRun: an output is not there.
+        BrokenRun: an output is missing.
     """
     return {name: take_artefact(node.output(name), name, node.name) for name in node.stage.outputs}
 
@@ -110,26 +113,26 @@ def take_artefact(path: Path, name: str, stage: str) -> Artefact:
     """Hash one output.
 
     Raises:
-        BrokenRun: it is not there.
+        BrokenRun: it is missing.
     """
     if not path.exists():
-        raise BrokenRun(f"stage {stage} ended without its {name}: {path} is not there")
-    files = {key: [*_stat(file), hash_file(file)] for key, file in _files(path).items()}
+        raise BrokenRun(f"stage {stage} ended without its {name}: {path} is missing")
+    files = {key: _state(file) for key, file in _files(path).items()}
     return Artefact(_hash(files), files)
 
 
 def current_artefact(path: Path, known: Artefact) -> Artefact | None:
-    """The artefact as it is now: the known one if size and time of every file are the same, else hashed again.
+    """Return the artefact as it is now; None if a file is missing or has other content.
 
-    None if a file is missing or its content is another.
+    A file of the known size and time is not hashed again.
     """
     found = _files(path)
     if found.keys() != known.files.keys():
         return None
     files = {}
     for key, file in found.items():
-        stat, before = _stat(file), known.files[key]
-        files[key] = before if stat == before[:2] else [*stat, hash_file(file)]
+        before = known.files[key]
+        files[key] = before if _stat(file) == before[:2] else _state(file)
     return Artefact(known.hash, files) if _hash(files) == known.hash else None
 
 
@@ -139,12 +142,16 @@ def _files(path: Path) -> dict[str, Path]:
     return {"": path} if path.exists() else {}
 
 
-def _stat(path: Path) -> list[int]:
+def _stat(path: Path) -> FileState:
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _hash(files: Mapping[str, list[Any]]) -> str:
+def _state(path: Path) -> FileState:
+    return [*_stat(path), hash_file(path)]
+
+
+def _hash(files: Mapping[str, FileState]) -> str:
     if list(files) == [""]:
         return str(files[""][2])
     return digest({key: value[2] for key, value in files.items()})

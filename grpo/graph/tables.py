@@ -6,17 +6,19 @@ students    distilled students and RL on the same  (R1 v2 tables 5 and 6)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from grpo.graph.figures import look_up, read_figures
+from grpo.graph.figures import read_figures
 from grpo.graph.parse import Graph, Node
 from grpo.graph.runner import Progress
+from grpo.stages.figures import look_up
 
 TABLES = ("stages", "students")
+TableRow = dict[str, Any]
+"""A row of a table: "stage" and a JSON value per column."""
 COLUMNS = {
     "pass1": "pass1",
     "ci_low": "ci_low",
@@ -30,9 +32,9 @@ COLUMNS = {
     "k": "k",
     "problems": "n_problems",
 }
-"""Name in summary.json → path in the evaluation's summary; [graph.columns] adds to it."""
+"""Column of summary.json → path in the evaluation's summary; [graph.columns] adds to them."""
 TRAINED = "trained_tokens"
-"""Column of the policy's own stage, not of its evaluation: the completion tokens that the stage learnt from."""
+"""The column with the completion tokens that the policy's own stage trained on; it is not from the evaluation."""
 HEADS = {
     "pass1": "pass@1",
     "consk": "cons@{k}",
@@ -41,13 +43,13 @@ HEADS = {
     TRAINED: "learnt from",
 }
 HIDDEN = ("ci_low", "ci_high", "k", "problems", "truncated")
-"""In summary.json, not in the printed table."""
+"""Columns of summary.json that the printed table leaves out."""
 
 
-def rows(graph: Graph, progress: Progress) -> dict[str, list[dict[str, Any]]]:
-    """Rows of both tables, from the evaluations that are done; a figure that an evaluation has not is left out."""
+def rows(graph: Graph, progress: Progress) -> dict[str, list[TableRow]]:
+    """Return the rows of both tables, from the evaluations that are done; missing figures are left out."""
     columns = COLUMNS | graph.recipe.graph.columns
-    found: dict[str, dict[str, dict[str, Any]]] = {table: {} for table in TABLES}
+    found: dict[str, dict[str, TableRow]] = {table: {} for table in TABLES}
     for node in graph.nodes.values():
         row = node.settings.row
         if row is None or progress.views[node.name].status not in ("done", "kept"):
@@ -64,14 +66,16 @@ def rows(graph: Graph, progress: Progress) -> dict[str, list[dict[str, Any]]]:
 
 
 def trained_tokens(graph: Graph, evaluation: Node) -> int | None:
-    """What the stage that made the evaluated policy learnt from; None if no stage made it, or its summary does not
-    say (pre-training)."""
+    """Return the tokens that the stage which made the evaluated policy trained on.
+
+    None if no stage made it, or if the summary of that stage lacks them (pre-training).
+    """
     maker = next((r.stage for r in evaluation.needs if r.key == "policy.model"), None)
     return look_up(read_figures(graph.nodes[maker]), TRAINED) if maker else None
 
 
 def summary(graph: Graph, progress: Progress) -> dict[str, Any]:
-    """What summary.json holds."""
+    """Return the content of the graph's summary.json."""
     views = progress.views
     return {
         "recipe": graph.name,
@@ -96,8 +100,8 @@ def summary(graph: Graph, progress: Progress) -> dict[str, Any]:
     }
 
 
-def printed(title: str, table_rows: list[dict[str, Any]]) -> Table:
-    """A table for people."""
+def printed(title: str, table_rows: list[TableRow]) -> Table:
+    """Return one of the tables for the screen."""
     names = shown_columns(table_rows)
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("")
@@ -108,21 +112,21 @@ def printed(title: str, table_rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def shown_columns(table_rows: list[dict[str, Any]]) -> list[str]:
-    """Columns of the printed table, in the order in which they first come."""
+def shown_columns(table_rows: list[TableRow]) -> list[str]:
+    """Return the columns of the printed table, in order of first appearance."""
     names = dict.fromkeys(name for row in table_rows for name in row if name != "stage")
     return [n for n in names if n.rpartition(".")[2] not in HIDDEN]
 
 
-def head(name: str, table_rows: list[dict[str, Any]]) -> str:
-    """A column's heading."""
+def head(name: str, table_rows: list[TableRow]) -> str:
+    """Return the heading of a column."""
     prefix, dot, base = name.rpartition(".")
     k = next((row[prefix + dot + "k"] for row in table_rows if prefix + dot + "k" in row), "k")
     return f"{prefix} {HEADS.get(base, base.replace('_', ' '))}".strip().format(k=k)
 
 
-def cell(row: Mapping[str, Any], name: str) -> str:
-    """A value; pass@1 with half the width of its 95% interval."""
+def cell(row: TableRow, name: str) -> str:
+    """Format a value; pass@1 with half the width of its 95% interval."""
     value = row.get(name)
     if not isinstance(value, int | float):
         return "–" if value is None else str(value)

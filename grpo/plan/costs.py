@@ -1,9 +1,9 @@
 """Time and memory of a stage on a cluster, from sizes alone. Pure arithmetic; every assumption is an argument.
 
-Decoding: a pass reads the weights that its tokens meet and the cache of every sequence, from memory; it multiplies;
-it waits for the network in every layer. A phase lasts as long as its longest samples, so the batch of an engine
-empties while the last ones go on: lengths are taken as exponential, cut at the limit, with the mean that is given.
-Log-probs: one forward pass a token. Training: three, and one more if activations are computed again.
+Decoding: a pass reads from memory the weights that its tokens use and the cache of every sequence, multiplies, and
+waits for the network in every layer. A phase lasts as long as its longest samples, so the batch of an engine shrinks
+while the last ones go on: lengths are modelled as exponential, cut at the limit, with the given mean.
+Log-probs: one forward pass per token. Training: three, and a fourth if activations are computed again.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from policies.sizes import PolicySize
 WEIGHT_BYTES = 2
 """bfloat16."""
 POINTS = 256
-"""Of the integral over a completion's length."""
+"""Points of the integral over a completion's length."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """GiB per GPU."""
+    """Memory per GPU, in GiB."""
 
     engine_weights: float
     cache: float
-    """Of the sequences that run at a time, at their mean length; what the engine has left bounds it."""
+    """Cache of the sequences that run at a time, at their mean length; at most what the engine has left."""
     learner: float
     """Weights, gradients (bfloat16), master weights (float32) and two moments (bfloat16), over all GPUs."""
 
 
 def cut_exponential_scale(mean: float, limit: float) -> float:
-    """The scale m of an exponential length whose mean after a cut at `limit` is `mean`: m (1 − exp(−limit/m)).
+    """Return the scale m of an exponential length whose mean after a cut at `limit` is `mean`: m (1 − exp(−limit/m)).
 
     Returns math.inf if nearly all reach the limit (mean above half of it is flatter than any exponential).
 
@@ -41,7 +41,7 @@ def cut_exponential_scale(mean: float, limit: float) -> float:
     """
     if not 0 < mean <= limit:
         raise ValueError(
-            f"a mean of {mean:g} tokens does not go with a limit of {limit:g}; mend tokens or lengths of its plan"
+            f"a mean of {mean:g} tokens is not within a limit of {limit:g}; fix tokens or lengths of its plan"
         )
     low, high = mean, 1e6 * limit
     if high * -math.expm1(-limit / high) <= mean:
@@ -56,7 +56,7 @@ def cut_exponential_scale(mean: float, limit: float) -> float:
 
 
 def decode_pass_s(size: PolicySize, machine: MachineConfig, batch: float, context: float) -> float:
-    """Seconds of one decoding step of an engine with `batch` sequences that have `context` tokens on average."""
+    """Return the seconds of one decoding step of an engine with `batch` sequences of `context` tokens on average."""
     tokens = batch * machine.tokens_per_pass
     bytes_read = WEIGHT_BYTES * (size.read(tokens) + batch * context * size.cache)
     memory = bytes_read / (machine.engine_gpus * machine.bandwidth_tb_s * 1e12 * machine.bandwidth_share)
@@ -69,7 +69,7 @@ def decode_pass_s(size: PolicySize, machine: MachineConfig, batch: float, contex
 
 
 def engine_capacity(size: PolicySize, machine: MachineConfig, context: float) -> float:
-    """Sequences of `context` tokens that an engine's memory holds beside its weights.
+    """Return how many sequences of `context` tokens an engine's memory holds beside its weights.
 
     Raises:
         ValueError: the weights alone do not fit.
@@ -87,15 +87,15 @@ def engine_capacity(size: PolicySize, machine: MachineConfig, context: float) ->
 def rollout_s(
     size: PolicySize, machine: MachineConfig, samples: float, prompt: float, mean: float, limit: float
 ) -> float:
-    """Seconds in which the cluster's engines generate `samples` completions, prompts' own pass included."""
+    """Return the seconds in which the cluster's engines read the prompts and generate `samples` completions."""
     engines = max(1, machine.gpus // machine.engine_gpus)
     mine = samples / engines
     scale = cut_exponential_scale(mean, limit)
     batch = min(mine, engine_capacity(size, machine, prompt + mean))
-    # While more wait, the engine is full; they are done at the pace of its full batch.
+    # While more samples wait, the engine is full: they take as long as its full batch lets them.
     waiting = (mine - batch) * mean / (batch * machine.tokens_per_pass)
     seconds = waiting * decode_pass_s(size, machine, batch, prompt + mean / 2)
-    # The last ones: over all engines somebody still runs until one in `samples` is left, or the limit.
+    # The last ones: over all engines some sample runs until one in `samples` is left, or to the limit.
     end = limit if math.isinf(scale) else min(limit, scale * math.log(max(samples, math.e)))
     width = end / POINTS
     for i in range(POINTS):
@@ -106,14 +106,14 @@ def rollout_s(
 
 
 def forward_s(size: PolicySize, machine: MachineConfig, tokens: float, context: float) -> float:
-    """Seconds of one forward pass over `tokens` on all GPUs, each behind `context` tokens on average."""
+    """Return the seconds of one forward pass over `tokens` on all GPUs, each after `context` tokens on average."""
     return tokens * size.forward_flops(context) / (machine.gpus * machine.peak_tflops * 1e12 * machine.mfu)
 
 
 def memory(
     size: PolicySize, machine: MachineConfig, sequences: float, context: float, trains: bool, generates: bool
 ) -> Memory:
-    """GiB per GPU; `sequences` run at a time on all engines together."""
+    """Return the memory per GPU; `sequences` run at a time on all engines together."""
     engine = machine.engine_gpus * 2**30
     engines = max(1, machine.gpus // machine.engine_gpus)
     cache = min(sequences / engines, engine_capacity(size, machine, context)) if generates else 0.0

@@ -1,14 +1,13 @@
-"""A stage's time and memory on a cluster: grpo/plan/costs.py applied to its workload. Pure."""
+"""The time and memory of a stage on a cluster: grpo/plan/costs.py applied to its workload. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from grpo.config.plan import MachineConfig
 from grpo.graph.parse import Node
 from grpo.plan.costs import Memory, forward_s, memory, rollout_s
-from grpo.plan.workload import Workload
+from grpo.stages.workload import Workload
 from policies.sizes import PolicySize
 
 TRAIN_PASSES = 3
@@ -17,7 +16,7 @@ TRAIN_PASSES = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one stage."""
+    """The estimated time and memory of one stage."""
 
     rollout_s: float
     logprob_s: float
@@ -27,34 +26,43 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """All together."""
+        """Seconds of the whole stage."""
         return self.rollout_s + self.logprob_s + self.train_s + self.overhead_s
 
     def gpu_hours(self, machine: MachineConfig) -> float:
-        """Over all GPUs."""
+        """GPU-hours over all GPUs of the machine."""
         return self.seconds * machine.gpus / 3600
 
 
-def estimate(node: Node, work: Workload, size: PolicySize, machine: MachineConfig) -> Estimate:
-    """Time and memory of a stage whose workload is known."""
-    config: Any = node.config
+def workload(node: Node, mean_tokens: float | None = None) -> Workload:
+    """Return what a stage has to do.
+
+    Args:
+        node: the stage.
+        mean_tokens: of a completion or example, where the recipe's plan does not state it.
+    """
+    plan = node.settings.plan
+    return node.stage.workload(node.config, plan, plan.tokens or mean_tokens)
+
+
+def estimate(work: Workload, size: PolicySize, machine: MachineConfig) -> Estimate:
+    """Estimate the time and memory of a stage whose workload is known."""
     rollout = sum(
         p.count * rollout_s(size, machine, p.samples, work.prompt_tokens, p.mean, p.limit)
         for p in work.phases
     )
     one_pass = forward_s(size, machine, work.trained or 0.0, work.mean_context)
-    recompute = bool(getattr(getattr(config, "learner", None), "recompute", False))
     longest = max((p.mean for p in work.phases), default=0.0)
     return Estimate(
         rollout_s=rollout,
         logprob_s=work.passes * one_pass,
-        train_s=(TRAIN_PASSES + recompute) * one_pass,
+        train_s=(TRAIN_PASSES + work.recompute) * one_pass,
         overhead_s=machine.phase_overhead_s * sum(p.count for p in work.phases),
         memory=memory(
             size,
             machine,
-            max((p.samples for p in work.phases), default=0.0),
-            work.prompt_tokens + longest,
+            sequences=max((p.samples for p in work.phases), default=0.0),
+            context=work.prompt_tokens + longest,
             trains=work.trained is not None,
             generates=bool(work.phases),
         ),

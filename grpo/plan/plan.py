@@ -1,8 +1,8 @@
-"""`grpo plan`: what a graph will take, before it is run: sizes, steps, tokens, memory, time.
+"""`grpo plan`: what a graph will take, before it runs: sizes, steps, tokens, memory, time.
 
-With a `[plan.machine]` in the recipe: GPU-hours on that cluster, from sizes and the assumptions printed with them, held
-against what was published. Without: this machine, from stages that have been run on it (--rates), held against what
-stages of this recipe have taken, where they are done.
+With a `[plan.machine]` in the recipe it estimates GPU-hours on that cluster, from sizes and printed assumptions, and
+compares them with published figures. Without, it predicts times on this machine from stages that ran on it (--rates),
+and compares them with the stages of this recipe that are done.
 """
 
 from __future__ import annotations
@@ -19,33 +19,31 @@ from rich.table import Table
 from grpo.common.errors import ConfigError
 from grpo.config.plan import MachineConfig
 from grpo.graph.parse import Graph, Node
-from grpo.plan.estimate import Estimate, estimate
+from grpo.plan.estimate import Estimate, estimate, workload
 from grpo.plan.rates import Observation, Rates, estimate_seconds, observe, rates
-from grpo.plan.workload import Workload, workload
+from grpo.stages.workload import Workload
 from policies.sizes import SIZES, PolicySize, policy_size
-
-TINY_VOCABULARY = 100
 
 console = Console(width=max(Console().width, 150))
 
 
 @dataclass(frozen=True)
 class Line:
-    """The plan of one stage."""
+    """The line of the plan for one stage."""
 
     node: Node
     size: PolicySize | None
     work: Workload
     estimate: Estimate | None = None
-    """On the recipe's cluster."""
+    """Time and memory on the recipe's cluster."""
     seconds: float | None = None
-    """On this machine."""
+    """Predicted time on this machine."""
     peak_mib: float | None = None
     measured: Observation | None = None
 
 
 def run(graph: Graph, rates_from: Path | None) -> list[Line]:
-    """Print the plan; gives back its lines.
+    """Print the plan; returns its lines.
 
     Raises:
         ConfigError: `rates_from` holds no finished stage.
@@ -66,14 +64,15 @@ def run(graph: Graph, rates_from: Path | None) -> list[Line]:
 
 
 def sizes(graph: Graph) -> dict[str, PolicySize | None]:
-    """Size of the policy of every stage, as far as it is known without loading or downloading it."""
+    """Return the size of every stage's policy, as far as it is known without loading or downloading it."""
     found: dict[str, PolicySize | None] = {}
     for node in graph.nodes.values():
         parent = next((r.stage for r in node.needs if r.key == "policy.model"), None)
         if parent is not None:
             found[node.name] = found[parent]
-        elif node.command == "pretrain":
-            found[node.name] = _read_size(node.folder / "policy") or _preset_size(node)
+        elif node.stage.new_policy is not None:
+            made = node.folder / "policy"
+            found[node.name] = _read_size(made) or policy_size(node.stage.new_policy(node.config))
         else:
             model = getattr(getattr(node.config, "policy", None), "model", None)
             found[node.name] = None if model is None else SIZES.get(model) or _read_size(Path(model))
@@ -81,14 +80,18 @@ def sizes(graph: Graph) -> dict[str, PolicySize | None]:
 
 
 def cluster_plan(graph: Graph, machine: MachineConfig) -> list[Line]:
-    """Estimates on the recipe's cluster."""
+    """Estimate every stage on the recipe's cluster.
+
+    Raises:
+        ConfigError: the plan of a stage contradicts itself, or its policy does not fit.
+    """
     size_of = sizes(graph)
     lines = []
     for node in graph.nodes.values():
         size, work = size_of[node.name], workload(node)
         known = size is not None and (work.phases or work.trained)
         try:
-            found = estimate(node, work, size, machine) if size and known else None
+            found = estimate(work, size, machine) if size and known else None
         except ValueError as error:
             raise ConfigError(f"stage {node.name}: {error}") from error
         lines.append(Line(node, size, work, found))
@@ -96,7 +99,7 @@ def cluster_plan(graph: Graph, machine: MachineConfig) -> list[Line]:
 
 
 def local_plan(graph: Graph, known: Rates) -> list[Line]:
-    """Times on this machine, and what finished stages of this recipe have taken."""
+    """Predict times on this machine, beside what finished stages of this recipe took."""
     size_of = sizes(graph)
     lines = []
     for node in graph.nodes.values():
@@ -116,10 +119,10 @@ def local_plan(graph: Graph, known: Rates) -> list[Line]:
 
 
 def read_rates(folder: Path | None) -> Rates:
-    """Rates of the stages that are done in a graph's run directory.
+    """Return the rates of the finished stages in a graph's run directory.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no stage is finished there.
     """
     if folder is None:
         return rates({})
@@ -133,7 +136,7 @@ def read_rates(folder: Path | None) -> Rates:
 
 
 def cluster_table(graph: Graph, lines: Sequence[Line], machine: MachineConfig) -> Table:
-    """For people."""
+    """Return the table of a plan for a cluster."""
     table = Table(
         title=f"{graph.name} on {machine.gpus} {machine.name}: memory in GiB per GPU", title_justify="left"
     )
@@ -159,7 +162,7 @@ def cluster_table(graph: Graph, lines: Sequence[Line], machine: MachineConfig) -
 
 
 def conclusions(lines: Sequence[Line], machine: MachineConfig) -> list[str]:
-    """Sum, comparison with what was published, assumptions."""
+    """Return lines with the sum, the comparison with published figures, and the assumptions."""
     total = sum(line.estimate.gpu_hours(machine) for line in lines if line.estimate)
     found = [f"all stages: {total:,.0f} GPU-hours, {total / machine.gpus:,.0f} hours of the cluster"]
     for line in lines:
@@ -183,7 +186,7 @@ def conclusions(lines: Sequence[Line], machine: MachineConfig) -> list[str]:
 
 
 def local_table(graph: Graph, lines: Sequence[Line]) -> Table:
-    """For people."""
+    """Return the table of a plan for this machine."""
     table = Table(title=f"{graph.name} on this machine", title_justify="left")
     for head in ("stage", "grpo", "policy"):
         table.add_column(head, no_wrap=True)
@@ -203,24 +206,24 @@ def local_table(graph: Graph, lines: Sequence[Line]) -> Table:
 
 
 def local_conclusions(lines: Sequence[Line], rates_from: Path | None, run_dir: Path) -> list[str]:
-    """Sums, and what the figures are from."""
+    """Return lines with the sums and where the figures come from."""
     if rates_from is None:
         return [
-            "no times: give the run directory of a graph that this machine has run, --rates runs/…; its stages' pace "
-            "(start, seconds per token, memory) foretells this recipe's"
+            "no times: give the run directory of a graph that this machine has run, --rates runs/…; the rates of its "
+            "stages (start, seconds per token, memory) predict this recipe's"
         ]
     known = [line for line in lines if line.seconds is not None]
     found = [
         f"predicted: {sum(line.seconds or 0 for line in known) / 60:.1f} minutes for {len(known)} of {len(lines)} "
-        f"stages, paces from {rates_from}"
+        f"stages, rates from {rates_from}"
     ]
     if rates_from.resolve() == run_dir.resolve():
-        return [*found, "the paces are this run's own, so that predicted and measured must agree"]
+        return [*found, "the rates are this run's own, so that predicted and measured must agree"]
     both = [(line.seconds, line.measured.seconds) for line in known if line.seconds and line.measured]
     if both:
         predicted, measured = (sum(values) for values in zip(*both, strict=True))
         found.append(
-            f"of {len(both)} stages that are done: {predicted / 60:.1f} minutes predicted, {measured / 60:.1f} "
+            f"of {len(both)} finished stages: {predicted / 60:.1f} minutes predicted, {measured / 60:.1f} "
             f"measured: error {predicted / measured - 1:+.0%}"
         )
     peaks = [
@@ -245,14 +248,6 @@ def _read_size(folder: Path) -> PolicySize | None:
         return None
 
 
-def _preset_size(node: Node) -> PolicySize:
-    """Before pre-training; the tokenizer is not there yet, so with a vocabulary of the usual size."""
-    from policies.presets import tiny_config
-
-    config: Any = node.config
-    return policy_size(tiny_config(config.preset, TINY_VOCABULARY, **config.preset_overrides).to_dict())
-
-
 def _billions(size: PolicySize | None) -> str:
     if size is None:
         return "–"
@@ -267,7 +262,7 @@ def _number(value: float | None, digits: int = 0) -> str:
 
 
 def _short(value: float | None) -> str:
-    """1.2 K, 3.4 M, 5.6 B."""
+    """Format as 1.2 K, 3.4 M, 5.6 B."""
     if not value:
         return "–"
     for limit, unit in ((1e9, "B"), (1e6, "M"), (1e4, "K")):

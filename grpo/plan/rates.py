@@ -1,7 +1,7 @@
-"""How fast this machine is, from stages that have been run on it; and what that foretells of others.
+"""How fast this machine is, from stages that ran on it; and what that predicts for other stages.
 
-A stage's time is taken as a start (process, Ray, engine, what is done once) and so much for every token: generated
-ones where it samples, trained ones where it only trains. Its memory is taken as that of the same command before.
+A stage's time is modelled as a start (process, Ray, engine, all that happens once) and a constant per token: per
+generated token where the stage samples, per trained token where it only trains. Memory is that of the same command.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from grpo.common.errors import BrokenRun
-from grpo.plan.workload import Workload
-
-PARTS = ("time/rollout_s", "time/reward_s", "time/old_ref_s", "time/learn_s", "time/sync_s")
+from grpo.common.errors import BrokenRun, ConfigError
+from grpo.stages.figures import Finished
+from grpo.stages.registry import STAGES
+from grpo.stages.workload import Workload
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Of a command on this machine."""
+    """How fast a command is on this machine."""
 
     start_s: float
     per_token_s: float
     tokens: float
-    """Mean length of a completion, or of an example or document."""
+    """Mean tokens of a completion, or of an example or document."""
     stage_tokens: float
-    """Mean over stages of all their tokens: for a stage whose data another one has yet to make."""
+    """Mean tokens of a whole stage: for a stage whose data another one has yet to make."""
     peak_mib: float | None
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Of a run directory."""
+    """The rates of the stages of a run directory."""
 
     by_stage: Mapping[str, Rate]
-    """A stage of the same name and command foretells best."""
+    """A stage of the same name and command predicts best."""
     by_command: Mapping[str, Rate]
     commands: Mapping[str, str]
     """Stage → command."""
 
     def of(self, stage: str, command: str) -> Rate | None:
-        """The rate to use for a stage; None if its command was not observed."""
+        """Return the rate to use for a stage; None if its command was not observed."""
         if self.commands.get(stage) == command:
             return self.by_stage[stage]
         return self.by_command.get(command)
@@ -51,61 +51,51 @@ class Rates:
 
 @dataclass(frozen=True)
 class Observation:
-    """One finished stage."""
+    """What one finished stage took."""
 
     command: str
     seconds: float
     busy_s: float
-    """Of which the tokens took."""
+    """The part of `seconds` that the tokens took."""
     tokens: float
     items: float
-    """Completions, or examples and documents, that the tokens are of."""
+    """Completions, examples or documents that the tokens belong to."""
     peak_mib: float | None
 
 
 def observe(folder: Path) -> Observation | None:
-    """What a finished stage of a graph took; None if it is not one, or not whole any more.
+    """Return how long a finished stage of a graph took; None if it is unfinished, or a file of it was taken away.
 
     Raises:
         BrokenRun: one of its files is damaged.
+        ConfigError: its stage is not installed here.
     """
     state = _json(folder / "node.json")
     if state.get("state") != "done":
         return None
-    try:
-        return _observe(folder, state)
-    except KeyError:  # a figure that is not there: a summary was taken away, and the stage will run again
-        return None
-
-
-def _observe(folder: Path, state: Mapping[str, Any]) -> Observation:
-    command, summary = state["config"]["stage"], _json(folder / "summary.json")
+    command = state["config"]["stage"]
+    if command not in STAGES:
+        raise ConfigError(
+            f"{folder} was made by `grpo {command}`, which is not installed here; install its package"
+        )
+    stage = STAGES[command]
     rows = [_parse(folder / "metrics.jsonl", line) for line in _lines(folder / "metrics.jsonl")]
-    seconds, peak = float(state["seconds"]), state.get("peak_mib")
-    busy = tokens = items = 0.0
-    if command == "rl":
-        phases = [row for row in rows if "time/rollout_s" in row]
-        busy = sum(row.get(part, 0.0) for row in phases for part in PARTS)
-        tokens = sum(row["tokens/rollout"] for row in phases)
-        items = sum(row["tokens/rollout"] / row["length/mean"] for row in phases if row["length/mean"])
-    elif command in ("sample", "eval") and summary.get("tokens_per_s"):
-        tokens, items = float(summary["tokens"]), float(summary["samples"])
-        busy = tokens / summary["tokens_per_s"]
-    elif command == "eval":  # one of before it noted its pace
-        items = float(summary["n_problems"] * summary["k"])
-        tokens = items * summary["length"]
-    elif command == "pretrain" and rows:
-        tokens, busy = float(summary["tokens"]), rows[-1]["time/total_s"]
-        items = float(summary["steps"] * state["config"]["documents_per_step"])
-    elif "time/update_s" in (rows[-1] if rows else {}):
-        tokens = sum(row.get("tokens/learner", 0.0) for row in rows)
-        busy = sum(row.get("time/update_s", 0.0) for row in rows)
-        items = float(summary["steps"] * state["config"]["batch_size"])
-    return Observation(command, seconds, busy, tokens, items, peak)
+    try:
+        found = stage.observe(Finished(state["config"], _json(folder / stage.summary), rows))
+    except KeyError:  # a missing figure: the summary was taken away, and the stage will run again
+        return None
+    return Observation(
+        command=command,
+        seconds=float(state["seconds"]),
+        busy_s=found.busy_s,
+        tokens=found.tokens,
+        items=found.items,
+        peak_mib=state.get("peak_mib"),
+    )
 
 
 def rates(observations: Mapping[str, Observation]) -> Rates:
-    """Rates from stages by name."""
+    """Return the rates from observed stages by name."""
     by_command: dict[str, list[Observation]] = {}
     for seen in observations.values():
         by_command.setdefault(seen.command, []).append(seen)
@@ -117,7 +107,7 @@ def rates(observations: Mapping[str, Observation]) -> Rates:
 
 
 def rate(observations: Sequence[Observation]) -> Rate:
-    """The mean over stages; starts and sizes a stage each, paces and lengths by token."""
+    """Return the mean over stages: of starts and sizes per stage, of times per token and lengths over all tokens."""
     tokens, items = sum(o.tokens for o in observations), sum(o.items for o in observations)
     peaks = [o.peak_mib for o in observations if o.peak_mib is not None]
     return Rate(
@@ -129,9 +119,9 @@ def rate(observations: Sequence[Observation]) -> Rate:
     )
 
 
-def estimate_seconds(work: Workload, pace: Rate) -> float:
-    """Seconds of a stage."""
-    return pace.start_s + (work.generated or work.trained or pace.stage_tokens) * pace.per_token_s
+def estimate_seconds(work: Workload, rate: Rate) -> float:
+    """Return the predicted seconds of a stage."""
+    return rate.start_s + (work.generated or work.trained or rate.stage_tokens) * rate.per_token_s
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -142,7 +132,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
         if not isinstance(content, dict):
-            raise ValueError("no object")
+            raise ValueError("no JSON object")
     except ValueError as error:
         raise BrokenRun(
             f"{path} is damaged ({error}); delete {path.parent} to run the stage again"

@@ -20,7 +20,7 @@ from policies.files import replacing
 
 @dataclass(frozen=True)
 class PretrainState:
-    """Where a run stands."""
+    """The counters of a run."""
 
     step: int = 0
     """Updates done."""
@@ -37,8 +37,8 @@ class PretrainState:
 
 
 def save_state(path: Path, state: PretrainState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Replace the checkpoint at `path`, all or nothing."""
-    # A name of its own for each: safetensors takes no two that share memory, as tied embeddings do.
+    """Write the checkpoint atomically."""
+    # Clones: safetensors refuses tensors that share memory, as tied embeddings do.
     tensors = {f"model.{name}": tensor.clone() for name, tensor in model.state_dict().items()}
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
@@ -53,7 +53,6 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -
     Raises:
         BrokenRun: the file is damaged or belongs to another model.
     """
-    mend = "delete it to start over"
     try:
         with safe_open(path, framework="pt") as file:
             state = PretrainState(**json.loads(file.metadata()["state"]))
@@ -62,7 +61,7 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -
             {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
         )
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise BrokenRun(f"{path}: not a checkpoint of this run ({error}); {mend}") from error
+        raise BrokenRun(f"{path}: not a checkpoint of this run ({error}); delete it to start over") from error
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

@@ -1,16 +1,14 @@
-"""`grpo pretrain`: a tiny base policy from nothing, trained until it can work step by step, and no better a
-model.
+"""`grpo pretrain`: a tiny base policy from nothing, trained until it can work step by step, and not further.
 
     corpus batch n ─▶ packed forward, cross-entropy ─▶ AdamW ─▶ router bias ─▶ every few steps: the gate
     warm-up │ constant rate until the gate opens │ linear decay of rate and γ │ the gate once more, export
 
-Step n reads corpus batch n, so a run that resumes at its last checkpoint goes on with the same bits.
-Neither loss nor token accuracy tells a base that RL can lift from one that it cannot; the gate's trace
-accuracy does."""
+Step n reads corpus batch n, so a run that resumes at its last checkpoint goes on with the same bits. Neither loss nor
+token accuracy separates a base that RL can lift from one that it cannot; the gate's trace accuracy does.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -29,7 +27,8 @@ from grpo.config.pretrain import PretrainConfig
 from grpo.pretrain.corpora import PretrainCorpus, corpus_of
 from grpo.pretrain.state import PretrainState, load_state, save_state
 from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.run_dir import facts, open_run, write_atomic
+from grpo.tracking.run_dir import check_or_write_manifest, facts
+from grpo.tracking.run_once import Summary, run_once
 from policies.load import save_policy
 from policies.logprobs import completion_logprobs
 from policies.packing import pack_documents
@@ -45,14 +44,14 @@ from policies.router import (
 from policies.tokenizer import Tokenizer, load_tokenizer
 
 ATTEMPT_STRIDE = 1_000_003
-"""Between the weight seeds of two attempts of a run, so that neighbouring run seeds do not share any."""
+"""Distance of the weight seeds of two attempts of a run: neighbouring run seeds share none."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """What lives through a run."""
+    """The objects that live through a run."""
 
     config: PretrainConfig
     corpus: PretrainCorpus
@@ -63,47 +62,53 @@ class Trainer:
     """Trace accuracy on the gate's problems, by number of operations."""
 
 
-def run(config: PretrainConfig) -> dict[str, Any]:
+def run(config: PretrainConfig) -> Summary:
     """Pre-train, or go on pre-training, in config.run_dir; leaves `policy/` there and returns the summary.
 
     Raises:
-        RunError: the gate is not passed at the end (the policy is kept for inspection).
+        RunError: the policy does not pass the gate at the end (it is kept for inspection).
         BrokenRun: the checkpoint is damaged.
     """
-    with open_run(config.run_dir, config) as resumed:
-        summary_path = config.run_dir / "summary.json"
-        if resumed and summary_path.exists():
-            say(f"{config.run_dir} is complete; nothing to do")
-            return json.loads(summary_path.read_text(encoding="utf-8"))
-        manifest = config.run_dir / "manifest.json"
-        if not manifest.exists():
-            write_atomic(manifest, json.dumps(facts(config.seed, {}, None), indent=2) + "\n")
-        threads_before = torch.get_num_threads()
-        torch.set_num_threads(config.threads or os.cpu_count() or 1)
-        try:
-            trainer, state = start(config)
-            state, accuracy = train(trainer, state)
-        finally:
-            torch.set_num_threads(threads_before)
-        folder = config.run_dir / "policy"
-        policy = save_policy(trainer.model, folder, tokenizer_from=config.run_dir / "tokenizer")
-        if min(accuracy.values()) < config.gate_pass:
-            raise RunError(
-                f"{policy}: trace accuracy {_show(accuracy)} after {state.step} steps, but each length "
-                f"needs gate_pass = {config.gate_pass}; raise max_steps (in a new run_dir)"
-            )
-        summary = {
-            "seed": config.seed,
-            "steps": state.step,
-            "attempts": state.attempt + 1,
-            "tokens": state.tokens,
-            "minutes": round(state.seconds / 60, 3),
-            "tokens_per_s": round(state.tokens / state.seconds, 1),
-            "trace_accuracy": {f"k={k}": round(v, 4) for k, v in accuracy.items()},
-        }
-        write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
-        say(f"base policy: {policy}   {state.seconds:.0f} s   trace accuracy {_show(accuracy)}")
-        return summary
+    return run_once(config, config.run_dir, lambda: pretrain(config), lambda summary: show(config, summary))
+
+
+def pretrain(config: PretrainConfig) -> Summary:
+    """Train to the end and export the policy; returns the summary.
+
+    Raises:
+        RunError, BrokenRun: as `run`.
+    """
+    check_or_write_manifest(config.run_dir, facts(config.seed, {}, None))
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    try:
+        trainer, state = start(config)
+        state, accuracy = train(trainer, state)
+    finally:
+        torch.set_num_threads(threads_before)
+    folder = config.run_dir / "policy"
+    policy = save_policy(trainer.model, folder, tokenizer_from=config.run_dir / "tokenizer")
+    if min(accuracy.values()) < config.gate_pass:
+        raise RunError(
+            f"{policy}: trace accuracy {_show(accuracy)} after {state.step} steps, but each length "
+            f"needs gate_pass = {config.gate_pass}; raise max_steps (in a new run_dir)"
+        )
+    return {
+        "seed": config.seed,
+        "steps": state.step,
+        "attempts": state.attempt + 1,
+        "tokens": state.tokens,
+        "minutes": round(state.seconds / 60, 3),
+        "tokens_per_s": round(state.tokens / state.seconds, 1),
+        "trace_accuracy": {f"k={k}": round(v, 4) for k, v in accuracy.items()},
+    }
+
+
+def show(config: PretrainConfig, summary: Summary) -> None:
+    """Print where the policy is and what it can do."""
+    accuracy = "  ".join(f"{k} {v:.2f}" for k, v in summary["trace_accuracy"].items())
+    seconds = 60 * summary["minutes"]
+    say(f"base policy: {config.run_dir / 'policy'}   {seconds:.0f} s   trace accuracy {accuracy}")
 
 
 def start(config: PretrainConfig) -> tuple[Trainer, PretrainState]:
@@ -132,14 +137,14 @@ def start(config: PretrainConfig) -> tuple[Trainer, PretrainState]:
 
 
 def new_weights(config: PretrainConfig, tokenizer: Tokenizer, attempt: int) -> nn.Module:
-    """Untrained policy of an attempt; its weights depend on seed and attempt alone."""
+    """Return the untrained policy of an attempt; its weights depend on seed and attempt alone."""
     special = {f"{n}_token_id": getattr(tokenizer, f"{n}_id") for n in ("bos", "eos", "pad")}
     shape = tiny_config(config.preset, len(tokenizer), **special, **config.preset_overrides)
     return new_policy(shape, config.seed + ATTEMPT_STRIDE * attempt, config.weight_std)
 
 
 def start_over(trainer: Trainer, state: PretrainState) -> PretrainState:
-    """Give up an attempt: new weights, no moments; the corpus goes on where it is."""
+    """Give up an attempt: new weights, no moments; the corpus continues."""
     attempt = state.attempt + 1
     fresh = new_weights(trainer.config, trainer.tokenizer, attempt)
     trainer.model.load_state_dict(fresh.state_dict())
@@ -148,7 +153,7 @@ def start_over(trainer: Trainer, state: PretrainState) -> PretrainState:
 
 
 def is_stuck(config: PretrainConfig, state: PretrainState, accuracy: Mapping[int, float]) -> bool:
-    """True if the attempt has had its steps, cannot do the shortest chains, and another one is allowed."""
+    """Return True if the attempt has had its steps, cannot do the shortest chains, and another one is allowed."""
     had = state.step - state.attempt_from == config.restart_after_steps
     return had and state.attempt < config.restarts and accuracy[min(accuracy)] < config.restart_below
 
@@ -234,17 +239,17 @@ def update(trainer: Trainer, state: PretrainState, loads: ExpertLoads) -> dict[s
 
 
 def measure(trainer: Trainer) -> dict[int, float]:
-    """Trace accuracy by number of operations."""
+    """Return the trace accuracy by number of operations."""
     return {k: probe(trainer.model) for k, probe in trainer.probes.items()}
 
 
 def last_step(config: PretrainConfig, state: PretrainState) -> int:
-    """Step at which the run ends, as far as is known."""
+    """Return the step at which the run ends, as far as is known."""
     return _decay_from(config, state) + config.decay_steps
 
 
 def rate_share(config: PretrainConfig, state: PretrainState) -> float:
-    """Learning rate of the next update, as a share of config.lr: linear warm-up, constant, linear decay."""
+    """Return the learning rate of the next update as a share of config.lr: linear warm-up, constant, linear decay."""
     warm = (
         min(1.0, (state.step - state.attempt_from + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     )

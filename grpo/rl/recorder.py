@@ -18,22 +18,18 @@ from rich.markup import escape
 
 from grpo.common.console import say
 from grpo.config.rl import RlConfig
-from grpo.rl.evaluate import EvalResult
+from grpo.rl.evaluate import EvalResult, shown
 from grpo.rl.loop import LoopState, PhaseRecord
 from grpo.tracking.guards import Guards
 from grpo.tracking.ledger_file import LedgerWriter
 from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.samples import SampleWriter
 from grpo.tracking.screen import eval_line, summary_line
+from grpo.tracking.signal import resolve_limits
 from rewards.scoring.monitor import Finding
 from rewards.scoring.scorer import component_labels
 from rewards.types import ScoredGroup
 from rollout.ledger import LedgerRow
-
-MAX_MISMATCH = {"float32": 1e-3}
-"""Bound of guards.max_logprob_mismatch where the recipe names none, by compute dtype …"""
-MAX_MISMATCH_OTHER = 0.1
-"""… and for every other dtype; nats."""
 
 
 def make_recorder(
@@ -53,17 +49,16 @@ def make_recorder(
         model: hash of the policy that the run began with (`model_hash`).
         attempts: returns every attempt at a chunk so far (`RolloutHandle.ledger_rows`).
     """
-    return Recorder(
-        files=RunFiles(config.run_dir, start, model, attempts),
-        screen=Screen(config.steps, config.token_budget, start),
-        guards=make_guards(config, compute_dtype),
-    )
+    files = RunFiles(config.run_dir, start, model, attempts)
+    guards = make_guards(config, compute_dtype)
+    guards.recall(files.metrics.read())
+    return Recorder(files, Screen(config.steps, config.token_budget, start), guards)
 
 
 def make_guards(config: RlConfig, compute_dtype: str) -> Guards:
     """Build the guards that the recipe asks for."""
-    bound = config.guards.max_logprob_mismatch or MAX_MISMATCH.get(compute_dtype, MAX_MISMATCH_OTHER)
-    return Guards(config.guards, component_labels(config.rewards), bound, config.audit, config.eval.correct)
+    limits = resolve_limits(config.guards, compute_dtype, config.algorithm.mini_batches)
+    return Guards(limits, component_labels(config.rewards), config.audit, config.eval.correct)
 
 
 def phase_metrics_row(phase: PhaseRecord) -> dict[str, float]:
@@ -89,10 +84,14 @@ def run_summary(
         "base_ci": [first.get("ci_low"), first.get("ci_high")],
         "base_format": first.get("format"),
         "base_length": first.get("length"),
+        "base_pass_at": shown(first.get("pass_at", {})),
+        "base_consk": first.get("consk"),
         "final_pass1": last.get("pass1"),
         "final_ci": [last.get("ci_low"), last.get("ci_high")],
         "final_format": last.get("format"),
         "final_length": last.get("length"),
+        "final_pass_at": shown(last.get("pass_at", {})),
+        "final_consk": last.get("consk"),
         "eval_problems": last.get("n_problems"),
         "eval_samples": last.get("k"),
         "logprob_mismatch_max": _largest(rows, "logprob_mismatch/max"),
@@ -125,7 +124,7 @@ class Recorder:
         metrics = phase_metrics_row(phase)
         self.files.write_phase(phase)
         self.screen.show_phase(phase.end, metrics)
-        self.screen.warn(self.guards.check(metrics))
+        self.screen.warn(self.guards.check(phase.metrics, [report.metrics for report in phase.reports]))
 
     def on_eval(self, result: EvalResult, scored: Sequence[ScoredGroup]) -> None:
         """Write and show an evaluation."""
@@ -156,7 +155,7 @@ class RunFiles:
         for report in phase.reports:
             shared = phase.metrics if report is phase.reports[-1] else {}
             self.metrics.write(report.step + 1, {**shared, **report.metrics})
-        self._samples.write(phase.end.step, phase.scored, phase.advantages)
+        self._samples.write(phase.end.step, phase.scored, phase.advantages, phase.discarded)
         self._ledger.write(phase.end.step, self._attempts())
 
     def write_eval(self, result: EvalResult, scored: Sequence[ScoredGroup]) -> None:
@@ -200,7 +199,7 @@ class Screen:
         if result.step == self._start.step:
             # The evaluation before the first update says nothing about the time of an update.
             self._since = self._now()
-        self._show(eval_line(result.row()))
+        self._show(eval_line(result.figures()))
 
     def warn(self, findings: Sequence[Finding]) -> None:
         """Print each finding once in the process's life."""

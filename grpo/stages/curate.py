@@ -19,19 +19,22 @@ from data_recipes.sft.decontaminate import EvaluationGrams, evaluation_grams, is
 from data_recipes.sft.readability import ReadabilityLimits
 from grpo.common.console import say
 from grpo.config.curate import CurateConfig
+from grpo.stages.figures import Figures
 from grpo.stages.pairs import write_parquet
-from grpo.tracking.run_dir import write_atomic
+from grpo.stages.stage import Stage
+from grpo.tracking.run_once import Summary
+from policies.files import write_atomic
 from rewards.registry import load_function
 
 PROVENANCE = ("question", "prefill", "kind", "language", "source", "model")
-"""Columns that go from a row into the result as they are: text or null."""
+"""Columns that the result takes from a row unchanged: text or null."""
 
 
-def run(config: CurateConfig) -> dict[str, Any]:
+def run(config: CurateConfig) -> Summary:
     """Write the rows and return the counts; a pure function of the files, the rewriter and the seed.
 
     Raises:
-        DataError: bad rows by file and line, an id that comes twice, a rewriter that fails, or nothing left.
+        DataError: bad rows by file and line, a repeated id, a rewriter that fails, or nothing left.
         RewardLoadError: the rewriter is not found.
     """
     rewrite = load_rewriter(config.rewrite)
@@ -67,17 +70,17 @@ def run(config: CurateConfig) -> dict[str, Any]:
             dropped["not_rewritten"] += 1
             continue
         except Exception as error:  # the rewriter is the user's own
-            place = origins[sample.id]["where"]
+            where = origins[sample.id]["where"]
             raise DataError(
-                f"rewrite = {config.rewrite!r}, {place}: {type(error).__name__}: {error}"
+                f"rewrite = {config.rewrite!r}, {where}: {type(error).__name__}: {error}"
             ) from error
         if not isinstance(completion, str) or not completion.strip():
             raise DataError(
-                f"rewrite = {config.rewrite!r}, {origins[sample.id]['where']}: gave {completion!r}; return the new "
+                f"rewrite = {config.rewrite!r}, {origins[sample.id]['where']}: returned {completion!r}; return the new "
                 "completion, or raise ValueError where there is none"
             )
         if evaluation is not None and is_contaminated(completion, evaluation):
-            dropped["contaminated"] += 1  # a rewriter may bring in what the sample had not
+            dropped["contaminated"] += 1  # a rewriter may add what the sample did not have
             continue
         from_row = origins[sample.id]
         rows.append(
@@ -95,9 +98,9 @@ def run(config: CurateConfig) -> dict[str, Any]:
                 "model": from_row.get("model"),
             }
         )
-    counts: dict[str, Any] = {"samples": len(samples), "dropped": dict(sorted(dropped.items()))}
+    counts: Summary = {"samples": len(samples), "dropped": dict(sorted(dropped.items()))}
     if config.min_language_share is not None and (unknown := sum(not row["language"] for row in rows)):
-        counts["language_unknown"] = unknown  # the language filter has not looked at them
+        counts["language_unknown"] = unknown  # the language filter has not judged them
     counts["kept"] = len(rows)
     mixed, contaminated, mix_bad = read_mix(config, evaluation)
     counts |= {"mixed": len(mixed), "mix_contaminated": contaminated}
@@ -112,10 +115,10 @@ def run(config: CurateConfig) -> dict[str, Any]:
 
 
 def to_sample(where: str, row: Mapping[str, Any], correct: Sequence[str]) -> Sample:
-    """A row as a sample.
+    """Return a row as a sample.
 
     Raises:
-        DataError: a column is missing or no text; names the place.
+        DataError: a column is missing or no text; names file and line.
     """
     for name in ("id", "prompt_id", "prompt", "completion"):
         if not isinstance(row.get(name), str):
@@ -144,10 +147,10 @@ def to_sample(where: str, row: Mapping[str, Any], correct: Sequence[str]) -> Sam
 
 
 def check_provenance(where: str, row: Mapping[str, Any]) -> None:
-    """Refuse a row whose columns of provenance are no text: a Parquet column has one type.
+    """Check that the columns of provenance are text or null: a Parquet column has one type.
 
     Raises:
-        DataError: names the place.
+        DataError: one is not; names file and line.
     """
     for name in PROVENANCE:
         if row.get(name) is not None and not isinstance(row[name], str):
@@ -155,15 +158,15 @@ def check_provenance(where: str, row: Mapping[str, Any]) -> None:
 
 
 def short_name(source: str) -> str:
-    """A file with its folder: enough to know a stage by, and the same wherever the run directory is."""
+    """Return a file with its folder: enough to recognise a stage, and the same wherever the run directory is."""
     return "/".join(Path(source).parts[-2:])
 
 
 def load_rewriter(name: str | None) -> Callable[[str, str], str]:
-    """(prompt, completion) → completion.
+    """Return the function (prompt, completion) → completion.
 
     Raises:
-        RewardLoadError: not found.
+        RewardLoadError: there is no such function.
     """
     if name is None:
         return lambda _, completion: completion
@@ -173,10 +176,10 @@ def load_rewriter(name: str | None) -> Callable[[str, str], str]:
 
 
 def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
-    """Index of all evaluation sets; None if the config names none.
+    """Return the n-grams of all evaluation sets; None if the config names none.
 
     Raises:
-        DataError: a row without one of its fields.
+        DataError: a row lacks one of its fields.
     """
     if not config.decontaminate:
         return None
@@ -191,10 +194,10 @@ def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
                             f"{where}: {name} = {row.get(name)!r}; expected text (fields names other columns)"
                         )
                     texts.append(row[name])
-    bad.settle("error", "", mend="")  # a question that is not read would be let pass
+    bad.settle("error", "", hint="")  # a question that was left out could not be found in the samples
     if not texts:
         raise DataError(
-            f"{', '.join(h.source for h in config.decontaminate)}: no rows; nothing would be held against them"
+            f"{', '.join(h.source for h in config.decontaminate)}: no rows to compare the samples with"
         )
     return evaluation_grams(texts, config.ngram)
 
@@ -202,10 +205,10 @@ def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
 def read_mix(
     config: CurateConfig, evaluation: EvaluationGrams | None
 ) -> tuple[list[dict[str, Any]], int, int]:
-    """Rows to add, and how many were left out as contaminated and as bad.
+    """Return the rows to add, and how many were left out as contaminated and as bad.
 
     Raises:
-        DataError: a row without prompt or completion.
+        DataError: a row lacks prompt or completion.
     """
     rows: list[dict[str, Any]] = []
     contaminated = 0
@@ -229,3 +232,24 @@ def read_mix(
                 )  # fmt: skip
     bad.settle(config.bad_rows, ", ".join(file.source for file in config.mix))
     return rows, contaminated, bad.count
+
+
+def key_figure(figures: Figures) -> str:
+    """Return how many samples were kept and how many ready rows were mixed in."""
+    kept, of, mixed = (figures.get(k, 0) for k in ("kept", "samples", "mixed"))
+    return f"kept {kept:,} of {of:,}" + (f", {mixed:,} mixed in" if mixed else "")
+
+
+STAGE = Stage(
+    name="curate",
+    help="Keep the correct, readable samples, rewrite them and write a Parquet for SFT.",
+    example="grpo curate curate.toml --set per_prompt=2",
+    config=CurateConfig,
+    run=lambda config, _: run(config),
+    outputs={"rows": "rows.parquet", "summary": "rows.json"},
+    key_figure=key_figure,
+    inputs=("sources.*", "mix.*.source", "decontaminate.*.source", "rewrite"),
+    output_key="out",
+    main_output="rows",
+    takes_address=False,
+)

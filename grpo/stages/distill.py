@@ -1,25 +1,27 @@
-"""`grpo distill`: a teacher's rows into a student, by SFT alone (R1 §2.4); the paper's learning rate by size.
+"""`grpo distill`: SFT of a student on a teacher's rows (R1 §2.4), at the paper's learning rate for its size.
 
 grpo sample (teacher) ─▶ grpo curate ─▶ grpo distill (student) ─▶ grpo eval        `grpo run distill`: all of it
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from grpo.common.console import say
 from grpo.config.distill import DistillConfig
 from grpo.config.distill_presets import PRESETS, describe, nearest
 from grpo.config.sft import SftOptimizer
+from grpo.stages.figures import loss_figure, trained_tokens
 from grpo.stages.sft import train
+from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
+from grpo.stages.workload import supervised_workload
+from grpo.tracking.run_once import Summary
 from policies.facts import read_facts, resolve_model
 
 
-def run(config: DistillConfig, address: str | None) -> dict[str, Any]:
+def run(config: DistillConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary.
 
     Raises:
-        As `grpo.stages.sft.run`.
+        DataError, PolicyError, RunError: as `grpo.stages.sft.run`.
     """
     resolved, reason = resolve(config)
     say(reason)
@@ -27,10 +29,10 @@ def run(config: DistillConfig, address: str | None) -> dict[str, Any]:
 
 
 def resolve(config: DistillConfig) -> tuple[DistillConfig, str]:
-    """The config with preset and learning rate filled in, and a line that says why.
+    """Return the config with preset and learning rate filled in, and a line with the reason.
 
     Raises:
-        PolicyError: no such student.
+        PolicyError: the student does not exist.
     """
     student = read_facts(resolve_model(config.policy.model))
     chosen = config.preset != "auto"
@@ -41,3 +43,18 @@ def resolve(config: DistillConfig) -> tuple[DistillConfig, str]:
         reason = f"lr {lr:g} as the recipe says; {reason}"
     fields = config.optimizer.model_dump() | {"lr": PRESETS[name].lr if lr is None else lr}
     return config.model_copy(update={"preset": name, "optimizer": SftOptimizer(**fields)}), reason
+
+
+STAGE = Stage(
+    name="distill",
+    help="SFT of a student on a teacher's rows, at the rate that R1's paper prints for its size. Resumes.",
+    example="grpo distill r1-distill --model Qwen/Qwen2.5-Math-1.5B",
+    config=DistillConfig,
+    run=run,
+    outputs=POLICY_OUTPUTS,
+    key_figure=loss_figure,
+    inputs=("policy.model", "data.source", "mix.*.source"),
+    options=(MODEL,),
+    workload=supervised_workload,
+    observe=trained_tokens,
+)

@@ -4,35 +4,46 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
+from pathlib import Path
 
 from rich.table import Table
 
 from data_recipes.prompts.datasets import load_prompts
 from grpo.algorithm.schedules import max_tokens_at
-from grpo.cluster.ray_session import connect
-from grpo.cluster.rl_cluster import start_samplers
 from grpo.common.console import console
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.evaluate import EvalStageConfig
-from grpo.rl.evaluate import EvalResult
+from grpo.config.plan import StagePlan
+from grpo.rl.evaluate import EvalResult, shown
 from grpo.rl.loop import run_eval
+from grpo.stages.figures import Figures, number, sampled_tokens
 from grpo.stages.rl import check_room, stop_tokens
+from grpo.stages.stage import MODEL, REWARD_INPUTS, Option, Stage, Tree
+from grpo.stages.workload import Workload, sampling_workload
 from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.run_dir import facts, hash_prompts, model_hash, write_atomic
+from grpo.tracking.run_dir import facts, hash_prompts, model_hash
+from grpo.tracking.run_once import Summary
 from grpo.tracking.samples import SampleWriter
 from policies.facts import read_facts, resolve_model
+from policies.files import write_atomic
 from policies.tokenizer import load_tokenizer
 from rewards.hosts.pool import check_reward
 from rewards.scoring.scorer import component_labels
 
 
-def run(config: EvalStageConfig, address: str | None) -> EvalResult:
+def run(config: EvalStageConfig, address: str | None) -> Summary:
     """Evaluate policy.model on eval.data; writes eval.jsonl, the samples and summary.json into config.run_dir.
 
+    Another call evaluates again: there is nothing to go on from, and the recipe may have changed.
+
     Raises:
-        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and mend.
+        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
+    from grpo.cluster.ray_session import connect
+    from grpo.cluster.rl_cluster import start_samplers
+
     assert config.eval.data is not None
     started = time.monotonic()
     model_dir = resolve_model(config.policy.model)
@@ -50,15 +61,14 @@ def run(config: EvalStageConfig, address: str | None) -> EvalResult:
     check_room(prompts, limit, config.engine.max_model_len or policy.max_positions)
     stops = stop_tokens(config.sampling.stop_tokens, tokenizer)
     dtype = resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size)
-    with connect(address):
-        samplers = start_samplers(config, model_dir, dtype, version=0)
-        try:
-            samplers.rollouts.wait_started()
-            sampling = time.monotonic()
-            result, scored = run_eval(config, 0, prompts, samplers.rollouts, samplers.rewards, stops)
-            seconds = time.monotonic() - sampling
-        finally:
-            samplers.close()
+    with (
+        connect(address),
+        closing(start_samplers(config, model_dir, dtype, version=0)) as samplers,
+    ):
+        samplers.rollouts.wait_started()
+        sampling = time.monotonic()
+        result, scored = run_eval(config, 0, prompts, samplers.rollouts, samplers.rewards, stops)
+        seconds = time.monotonic() - sampling
     config.run_dir.mkdir(parents=True, exist_ok=True)
     manifest = facts(config.seed, {"eval": hash_prompts(prompts)}, model_dir)
     write_atomic(config.run_dir / "manifest.json", json.dumps(manifest, indent=2) + "\n")
@@ -67,7 +77,7 @@ def run(config: EvalStageConfig, address: str | None) -> EvalResult:
     lengths = [len(sample.token_ids) for group in scored for sample in group.group.samples]
     summary = {
         "seed": config.seed,
-        **result.row(),
+        **result.figures(),
         "samples": len(lengths),
         "tokens": sum(lengths),
         "tokens_per_s": round(sum(lengths) / seconds, 1),
@@ -75,15 +85,20 @@ def run(config: EvalStageConfig, address: str | None) -> EvalResult:
     }
     write_atomic(config.run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
     console.print(table(result, str(model_dir)))
-    return result
+    return summary
 
 
 def table(result: EvalResult, title: str) -> Table:
-    """The result as a table for people."""
+    """Return the result as a table for the screen."""
     out = Table(title=title, show_header=False)
     out.add_row(f"pass@1 over {result.k}", f"{result.pass1:.3f}  [{result.ci_low:.3f}, {result.ci_high:.3f}]")
-    out.add_row(f"pass@{result.k}", f"{result.passk:.3f}")
-    out.add_row(f"cons@{result.k}", f"{result.consk:.3f}")
+    for k, value in shown(result.pass_at).items():
+        if k != "1":
+            out.add_row(f"pass@{k}", f"{value:.3f}")
+    undecided = (
+        f"  ({result.votes_undecided} pairs of answers not compared)" if result.votes_undecided else ""
+    )
+    out.add_row(f"cons@{result.k}", f"{result.consk:.3f}{undecided}")
     for name, value in result.components.items():
         out.add_row(f"reward {name}", f"{value:.3f}")
     for name, value in result.by_group.items():
@@ -94,3 +109,59 @@ def table(result: EvalResult, title: str) -> Table:
     out.add_row("length", f"{result.length:.1f} tokens, {result.truncated:.1%} truncated")
     out.add_row("problems", f"{result.n_problems} ({result.abstained} samples without a verdict)")
     return out
+
+
+def key_figure(figures: Figures) -> str:
+    """Return pass@1, cons@k and the share of completions in the asked format."""
+    return (
+        f"pass@1 {number(figures, 'pass1')}  cons@{figures.get('k')} {number(figures, 'consk')}  "
+        f"format {number(figures, 'format')}"
+    )
+
+
+def workload(config: EvalStageConfig, plan: StagePlan, mean: float | None) -> Workload:
+    """Return the completions of all held-out prompts; `mean` is their mean length in tokens."""
+    assert config.eval.data is not None
+    limit = config.eval.max_tokens or config.sampling.max_tokens
+    return sampling_workload([config.eval.data], plan, config.eval.samples, limit, mean)
+
+
+def from_rl(tree: Tree) -> Tree:
+    """Return the tree of an RL recipe as that of an evaluation: what only training reads is left out.
+
+    So is `start_step` of its rewards: an evaluation has no steps, and asks each of them.
+    """
+    kept = {key: value for key, value in tree.items() if key in EvalStageConfig.model_fields}
+    for section, unread in (("policy", ("lora", "router_bias_rate")), ("eval", ("every_steps",))):
+        if isinstance(kept.get(section), dict):
+            kept[section] = {key: value for key, value in kept[section].items() if key not in unread}
+    if isinstance(kept.get("rewards"), list):
+        kept["rewards"] = [
+            {key: value for key, value in reward.items() if key != "start_step"}
+            if isinstance(reward, dict)
+            else reward
+            for reward in kept["rewards"]
+        ]
+    return kept | {"stage": "eval"}
+
+
+STAGE = Stage(
+    name="eval",
+    help="Held-out pass@1 over k samples, pass@k and cons@k of a model, with the recipe's `[eval]` data and rewards.",
+    example="grpo eval r1-zero-tiny --model runs/demo/policy --samples 16 --out runs/check",
+    config=EvalStageConfig,
+    run=run,
+    outputs={"summary": "summary.json"},
+    key_figure=key_figure,
+    inputs=("policy.model", "eval.data.source", *REWARD_INPUTS),
+    main_output="summary",
+    options=(
+        Option("--out", "run_dir", Path, "Folder for the result; default: run_dir of a recipe for `eval`."),
+        MODEL,
+        Option("--samples", "eval.samples", int, "k; same as `--set eval.samples=…`."),
+    ),
+    workload=workload,
+    observe=sampled_tokens,
+    is_evaluation=True,
+    adapts={"rl": from_rl},
+)

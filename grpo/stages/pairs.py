@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,10 @@ from data_recipes.sft.preferences import (
 )
 from grpo.common.console import say
 from grpo.config.pairs import JudgeConfig, PairsConfig
-from grpo.tracking.run_dir import write_atomic
+from grpo.stages.figures import Figures
+from grpo.stages.stage import Stage
+from grpo.tracking.run_once import Summary
+from policies.files import replacing, write_atomic
 from rewards.config import RewardConfig
 from rewards.errors import RewardLoadError
 from rewards.registry import load_function
@@ -36,14 +38,19 @@ from rewards.scoring.scorer import Scorer
 R1_VOTES = 4
 
 
-def run(config: PairsConfig) -> dict[str, Any]:
-    """Write the pairs and return the counts; a pure function of the file, the judge and the seed."""
+def run(config: PairsConfig) -> Summary:
+    """Write the pairs and return the counts; a pure function of the file, the judge and the seed.
+
+    Raises:
+        DataError: bad rows by file and line, a judge that fails, or nothing left.
+        RewardLoadError: the judge is not found.
+    """
     completions, read = read_completions(config)
     if config.objective == "pointwise":
         return _labels(config, completions, read)
     drawn = draw_pairs(completions, config.pairs_per_prompt, config.seed)
     prompts = len({c.prompt_id for c in completions})
-    counts: dict[str, Any] = {**read, "prompts": prompts, "pairs": len(drawn)}
+    counts: Summary = {**read, "prompts": prompts, "pairs": len(drawn)}
     kept, filtered = judge(config, drawn)
     counts |= filtered
     if config.max_length_ratio is not None:
@@ -63,11 +70,11 @@ def run(config: PairsConfig) -> dict[str, Any]:
 
 
 def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, int]]:
-    """Rows of the file whose kind is asked for, and counts: "completions", with bad rows left out "bad_rows".
+    """Return the completions of the chosen kinds, and counts: "completions", and "bad_rows" if some were left out.
 
     Raises:
-        DataError: rows without their columns, or a prompt's id under which another prompt stands, by file and line; or
-            none of these kinds.
+        DataError: rows without their columns, or two prompts with one id, by file and line; or no completion of these
+            kinds.
     """
     found: list[Completion] = []
     first: dict[str, tuple[str, str]] = {}
@@ -84,10 +91,10 @@ def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, i
             prompt_id, prompt, text = (row[name] for name in own)
             if not prompt.strip():
                 raise DataError(f"{where}: prompt is empty")
-            place, before = first.setdefault(prompt_id, (where, prompt))
+            earlier, before = first.setdefault(prompt_id, (where, prompt))
             if before != prompt:
                 raise DataError(
-                    f"{where}: prompt_id {prompt_id!r} stands for another prompt at {place}; give each its own"
+                    f"{where}: prompt_id {prompt_id!r} has another prompt at {earlier}; give each its own id"
                 )
             if not config.kinds or row.get("kind") in config.kinds:
                 rest = {name: value for name, value in row.items() if name not in own}
@@ -101,7 +108,7 @@ def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, i
 def judge(
     config: PairsConfig, drawn: Sequence[tuple[Completion, Completion]]
 ) -> tuple[list[Preference], dict[str, int]]:
-    """Pairs with a winner, and how many fell to "unjudged", "order" (the orders disagree) and "margin"."""
+    """Return the pairs with a winner, and counts of the others: "unjudged", "order" (the orders disagree), "margin"."""
     counts = {"unjudged": 0, "order": 0, "margin": 0}
     kept: list[Preference] = []
     values = {} if config.judge.compares else _values(config.judge, [c for pair in drawn for c in pair])
@@ -133,10 +140,10 @@ def judge(
 
 
 def load_judge(config: JudgeConfig) -> Compare:
-    """The comparing function, imported here.
+    """Import the function that compares two completions.
 
     Raises:
-        RewardLoadError: it is not found, or does not take (prompt, first, second, seed, columns).
+        RewardLoadError: it does not exist, or does not take (prompt, first, second, seed, columns).
     """
     function = load_function(config.name)
     bound = partial(function, **config.params)
@@ -150,7 +157,7 @@ def load_judge(config: JudgeConfig) -> Compare:
 
 
 def write_pairs(path: Path, pairs: Sequence[Preference]) -> None:
-    """Parquet with prompt, chosen, rejected, margin, votes, kind; all or nothing."""
+    """Write a Parquet with prompt, chosen, rejected, margin, votes, kind; atomically."""
     rows = [
         {
             "prompt": p.prompt,
@@ -166,20 +173,16 @@ def write_pairs(path: Path, pairs: Sequence[Preference]) -> None:
 
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows to a Parquet file, all or nothing."""
+    """Write rows to a Parquet file, atomically."""
     import pyarrow
     from pyarrow import parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        parquet.write_table(pyarrow.Table.from_pylist([dict(r) for r in rows]), building)
-        building.replace(path)
-    finally:
-        building.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        parquet.write_table(pyarrow.Table.from_pylist([dict(r) for r in rows]), temporary)
 
 
-def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[str, int]) -> dict[str, Any]:
+def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[str, int]) -> Summary:
     values = _values(config.judge, completions)
     rows: list[dict[str, Any]] = [
         {
@@ -209,7 +212,7 @@ def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[s
 
 
 def _values(config: JudgeConfig, completions: Sequence[Completion]) -> dict[tuple[str, str], float | None]:
-    """Value of each completion; None where the reward gave no verdict."""
+    """Return the value of each completion by (prompt id, text); None where the reward gave no verdict."""
     every = list({(c.prompt_id, c.text): c for c in completions}.items())
     reward = RewardConfig(name=config.name, params=config.params, timeout_s=config.timeout_s)
     with Scorer([reward]) as scorer:
@@ -222,3 +225,25 @@ def _values(config: JudgeConfig, completions: Sequence[Completion]) -> dict[tupl
             ]
         )
     return {key: score.total for (key, _), score in zip(every, scores, strict=True)}
+
+
+def key_figure(figures: Figures) -> str:
+    """Return how many pairs were kept; of a point-wise judge, how many completions got each label."""
+    if "kept" in figures:
+        return f"kept {figures['kept']:,} of {figures.get('pairs', 0):,} pairs"
+    return f"{figures.get('label_1', 0):,} good, {figures.get('label_0', 0):,} bad"
+
+
+STAGE = Stage(
+    name="pairs",
+    help="Judge sampled completions against each other and write preference pairs.",
+    example="grpo pairs pairs.toml --set judge.votes=4",
+    config=PairsConfig,
+    run=lambda config, _: run(config),
+    outputs={"pairs": "pairs.parquet", "summary": "pairs.json"},
+    key_figure=key_figure,
+    inputs=("source", "judge.name", "judge.params.*"),
+    output_key="out",
+    main_output="pairs",
+    takes_address=False,
+)

@@ -1,119 +1,101 @@
-"""The stages by the name of their command: config class, runner, what is read and what is left. Imports no stage.
+"""The stages by name. A stage's file is imported when the stage is asked for, not before.
 
-STAGES["sft"].outputs["policy"]      "policy": the path inside the stage's folder
-STAGES["sft"].load_config_class()    grpo.config.sft.SftConfig
+STAGES["sft"].config             grpo.config.sft.SftConfig
+STAGES["sft"].outputs["policy"]  "policy": the path inside the stage's folder
+
+A stage is registered by one line: here in `BUILTINS`, or in another package as an entry point of the group
+`grpo.stages` (`my-stage = "my_package.my_stage:STAGE"`).
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+import importlib.metadata
+from collections.abc import Iterator, Mapping, MutableMapping
+from functools import cached_property
+from typing import Any
 
-from pydantic import BaseModel
+from grpo.common.errors import ConfigError
+from grpo.stages.stage import Stage
 
-_POLICY = {"policy": "policy", "summary": "summary.json"}
-_REWARDS = ("rewards.*.name", "rewards.*.params.*")
-
-
-@dataclass(frozen=True)
-class StageCommand:
-    """One stage."""
-
-    config: str
-    """`module:class` of its config."""
-    runner: str
-    """`module:function`: (config, address) where `takes_address`, else (config)."""
-    outputs: Mapping[str, str]
-    """Name → path in the stage's folder."""
-    inputs: tuple[str, ...]
-    """Key paths (`*` for any one part) whose value may name a file or folder: its content is part of what the stage
-    is."""
-    summary: str = "summary.json"
-    """Where the stage's figures are."""
-    place: Literal["run_dir", "out"] = "run_dir"
-    """The key that says where it writes."""
-    main_output: str = "policy"
-    """The output that `place` = "out" names; for the others, what the stage is for."""
-    takes_address: bool = True
-    """True if it runs on Ray."""
-
-    def load_config_class(self) -> type[BaseModel]:
-        """The class, imported now; loads pydantic alone."""
-        return _load(self.config)
-
-    def load_runner(self) -> Any:
-        """The function, imported now; loads what the stage needs."""
-        return _load(self.runner)
-
-
-STAGES: dict[str, StageCommand] = {
-    "pretrain": StageCommand(
-        "grpo.config.pretrain:PretrainConfig", "grpo.pretrain.trainer:run", _POLICY, (), takes_address=False
-    ),
-    "rl": StageCommand(
-        "grpo.config.rl:RlConfig",
-        "grpo.stages.rl:run",
-        _POLICY,
-        ("policy.model", "data.source", "mix.*.source", "eval.data.source", "audit.verifier", *_REWARDS),
-    ),
-    "sample": StageCommand(
-        "grpo.config.sample:SampleConfig",
-        "grpo.stages.sample:run",
-        {"samples": "samples.parquet", "summary": "summary.json"},
-        ("policy.model", "data.source", "mix.*.source", *_REWARDS),
-        main_output="samples",
-    ),
-    "curate": StageCommand(
-        "grpo.config.curate:CurateConfig",
-        "grpo.stages.curate:run",
-        {"rows": "rows.parquet", "summary": "rows.json"},
-        ("sources.*", "mix.*.source", "decontaminate.*.source", "rewrite"),
-        summary="rows.json",
-        place="out",
-        main_output="rows",
-        takes_address=False,
-    ),
-    "sft": StageCommand(
-        "grpo.config.sft:SftConfig",
-        "grpo.stages.sft:run",
-        _POLICY,
-        ("policy.model", "data.source", "mix.*.source"),
-    ),
-    "distill": StageCommand(
-        "grpo.config.distill:DistillConfig",
-        "grpo.stages.distill:run",
-        _POLICY,
-        ("policy.model", "data.source", "mix.*.source"),
-    ),
-    "pairs": StageCommand(
-        "grpo.config.pairs:PairsConfig",
-        "grpo.stages.pairs:run",
-        {"pairs": "pairs.parquet", "summary": "pairs.json"},
-        ("source", "judge.name", "judge.params.*"),
-        summary="pairs.json",
-        place="out",
-        main_output="pairs",
-        takes_address=False,
-    ),
-    "reward-model": StageCommand(
-        "grpo.config.reward_model:RewardModelConfig",
-        "grpo.stages.reward_model:run",
-        _POLICY,
-        ("policy.model", "data.source"),
-    ),
-    "eval": StageCommand(
-        "grpo.config.evaluate:EvalStageConfig",
-        "grpo.stages.evaluate:run",
-        {"summary": "summary.json"},
-        ("policy.model", "eval.data.source", *_REWARDS),
-        main_output="summary",
-    ),
+ENTRY_POINT_GROUP = "grpo.stages"
+BUILTINS: dict[str, str] = {
+    "pretrain": "grpo.stages.pretrain:STAGE",
+    "rl": "grpo.stages.rl:STAGE",
+    "sample": "grpo.stages.sample:STAGE",
+    "curate": "grpo.stages.curate:STAGE",
+    "sft": "grpo.stages.sft:STAGE",
+    "distill": "grpo.stages.distill:STAGE",
+    "pairs": "grpo.stages.pairs:STAGE",
+    "reward-model": "grpo.stages.reward_model:STAGE",
+    "eval": "grpo.stages.evaluate:STAGE",
 }
-"""By the command's name, which is also what a recipe's `stage` says."""
+"""Name → `module:object`, in the order in which the help lists them."""
 
 
-def _load(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+class Registry(MutableMapping[str, Stage[Any]]):
+    """Name → stage. Stages have configs of different classes, hence `Stage[Any]`.
+
+    Assigning to a name registers a stage for this process alone.
+    """
+
+    def __init__(self, builtins: Mapping[str, str]) -> None:
+        self._builtins = builtins
+        self._loaded: dict[str, Stage[Any]] = {}
+
+    @cached_property
+    def targets(self) -> dict[str, str]:
+        """Name → `module:object` of every stage that this package and installed ones offer.
+
+        Raises:
+            ConfigError: an installed package offers a stage under a name that is taken.
+        """
+        found = dict(self._builtins)
+        for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+            if found.setdefault(point.name, point.value) != point.value:
+                raise ConfigError(
+                    f"two stages are called {point.name!r}: {found[point.name]} and {point.value}; rename the entry "
+                    f"point of {point.dist.name if point.dist else 'the package'}"
+                )
+        return found
+
+    def __getitem__(self, name: str) -> Stage[Any]:
+        """Return the stage, imported now if it was not.
+
+        Raises:
+            KeyError: there is no such stage.
+            ConfigError: it cannot be loaded.
+        """
+        if name not in self._loaded:
+            self._loaded[name] = _load(name, self.targets[name])
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, stage: Stage[Any]) -> None:
+        self._loaded[name] = stage
+
+    def __delitem__(self, name: str) -> None:
+        del self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self.targets, *self._loaded]))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._loaded or name in self.targets
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+def _load(name: str, target: str) -> Stage[Any]:
+    module, _, attribute = target.partition(":")
+    try:
+        stage = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"stage {name} ({target}) cannot be loaded: {error}") from error
+    if not isinstance(stage, Stage) or stage.name != name:
+        raise ConfigError(f"stage {name}: {target} is {stage!r}, not a Stage with name={name!r}")
+    return stage
+
+
+STAGES = Registry(BUILTINS)
+"""Every stage by the name of its command, which is also what a recipe's `stage` says."""

@@ -6,14 +6,19 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.plan import StagePlan
 from grpo.config.reward_model import RewardModelConfig
+from grpo.stages.figures import Figures, loss_figure, number, trained_tokens
+from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
+from grpo.stages.workload import Workload, supervised_workload
 from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
-from grpo.tracking.run_dir import write_atomic
-from grpo.training.reward_model_data import Labelled, read_judgements
+from grpo.tracking.run_once import Summary
+from grpo.training.reward_model_data import Labelled, Pair, read_judgements
 from policies.facts import read_facts, resolve_model
+from policies.files import write_atomic
 from policies.tokenizer import load_tokenizer
 from rewards.model.text import CARD
 
@@ -21,13 +26,13 @@ if TYPE_CHECKING:
     from grpo.training.supervised_learner import ObjectiveFactory
 
 
-def run(config: RewardModelConfig, address: str | None) -> dict[str, Any]:
+def run(config: RewardModelConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary.
 
-    With held-out examples the summary has final_heldout_accuracy (pairs ranked right; point-wise: right at one half)
-    and, point-wise with both labels held out, final_heldout_auc.
+    With held-out examples the summary has final_heldout_accuracy (the share of pairs ranked right; point-wise, of
+    examples on the right side of one half) and, point-wise with both labels held out, final_heldout_auc.
     """
-    held: list[Any] = []
+    held: list[Labelled] = []
 
     def read() -> Job:
         job = read_job(config)
@@ -35,7 +40,7 @@ def run(config: RewardModelConfig, address: str | None) -> dict[str, Any]:
         return job
 
     summary = run_supervised(config, "grpo reward-model", read, address)
-    # Always, also for a run that an earlier call finished and did not come to mark.
+    # Always written: an earlier call may have finished the run and stopped before its card.
     # The base without the folders above it: the card is part of the artefact, which is the same in every run directory.
     base = "/".join(Path(config.policy.model).parts[-2:])
     card = {"objective": config.objective, "reads": config.reads, "base": base}
@@ -47,7 +52,7 @@ def run(config: RewardModelConfig, address: str | None) -> dict[str, Any]:
 
 
 def read_job(config: RewardModelConfig) -> Job:
-    """Read and check model folder and data; every fault is one error, before anything is launched."""
+    """Read and check model folder and data; every error is found before an actor starts."""
     from grpo.training.reward_model_objective import PairwiseObjective, PointwiseObjective
 
     model_dir = resolve_model(config.policy.model)
@@ -67,12 +72,12 @@ def read_job(config: RewardModelConfig) -> Job:
 
 
 def auc(values: Sequence[float], labels: Sequence[float]) -> float | None:
-    """P(value of a random good one > value of a random bad one), ties one half; None without both labels."""
+    """Return P(value of a random good item > value of a random bad one), ties one half; None without both labels."""
     good = [v for v, y in zip(values, labels, strict=True) if y]
     bad = sorted(v for v, y in zip(values, labels, strict=True) if not y)
     if not good or not bad:
         return None
-    beaten = sum(bisect_left(bad, g) + bisect_right(bad, g) for g in good)  # twice, where there is no tie
+    beaten = sum(bisect_left(bad, g) + bisect_right(bad, g) for g in good)  # twice, a tie once
     return beaten / 2 / (len(good) * len(bad))
 
 
@@ -83,7 +88,35 @@ def _heldout_auc(config: RewardModelConfig, held: Sequence[Labelled]) -> float |
     return auc(values, [item.label for item in held])
 
 
-def _digest(item: Any) -> str:
-    """The item's content, as text."""
-    parts = (item.chosen, item.rejected) if hasattr(item, "chosen") else (item.token_ids, item.label)
-    return " ".join(str(p.tolist() if hasattr(p, "tolist") else p) for p in parts)
+def _digest(item: Pair | Labelled) -> str:
+    """Return the content of an item as text."""
+    if isinstance(item, Pair):
+        return f"{item.chosen.tolist()} {item.rejected.tolist()}"
+    return f"{item.token_ids.tolist()} {item.label}"
+
+
+def key_figure(figures: Figures) -> str:
+    """Return the held-out accuracy; the loss of a run that held nothing out."""
+    if figures.get("final_heldout_accuracy") is None:
+        return loss_figure(figures)
+    return f"held-out accuracy {number(figures, 'final_heldout_accuracy')}"
+
+
+def workload(config: RewardModelConfig, plan: StagePlan, mean: float | None) -> Workload:
+    """Return the sequences of all epochs; a pair has two of `mean` tokens each."""
+    return supervised_workload(config, plan, mean, 2 if config.objective == "pairwise" else 1)
+
+
+STAGE = Stage(
+    name="reward-model",
+    help="Train a reward model on pairs or labelled responses. Run it again to resume where it stopped.",
+    example="grpo reward-model helpful.toml --set seed=2",
+    config=RewardModelConfig,
+    run=run,
+    outputs=POLICY_OUTPUTS,
+    key_figure=key_figure,
+    inputs=("policy.model", "data.source"),
+    options=(MODEL,),
+    workload=workload,
+    observe=trained_tokens,
+)

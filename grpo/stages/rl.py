@@ -1,36 +1,33 @@
-"""`grpo rl`: from a recipe to a trained policy. Checks everything cheap first, then starts the actors and the loop."""
+"""`grpo rl`: from a recipe to a trained policy. Checks all that is cheap first, then starts the actors and the loop."""
 
 from __future__ import annotations
 
-import json
+import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 
 from data_recipes.prompts.datasets import load_prompts
 from data_recipes.prompts.mixed_stream import MixedStream, Source
-from grpo.cluster.ray_session import connect
-from grpo.cluster.rl_cluster import start_cluster
+from grpo.algorithm.check import check_functions
+from grpo.algorithm.schedules import max_tokens_at
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
 from grpo.rl.loop import LoopState, train
 from grpo.rl.recorder import make_recorder, run_summary
-from grpo.tracking.report.page import write_report
-from grpo.tracking.run_dir import (
-    check_or_write_manifest,
-    facts,
-    hash_columns,
-    hash_prompts,
-    model_hash,
-    open_run,
-    write_atomic,
-)
+from grpo.stages.figures import Figures, Finished, TokenTime, number
+from grpo.stages.stage import MODEL, POLICY_OUTPUTS, REWARD_INPUTS, Stage
+from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
+from grpo.tracking.report.show import show_policy
+from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
+from grpo.tracking.run_once import Summary, run_once
 from grpo.training.checkpoint import latest
 from policies.facts import PolicyFacts, read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
@@ -38,90 +35,96 @@ from rewards.hosts.pool import check_reward
 from rewards.scoring.scorer import component_labels, second_verifier
 from rollout.types import Prompt
 
+BUSY = ("time/rollout_s", "time/reward_s", "time/old_ref_s", "time/learn_s", "time/sync_s")
+"""The parts of a phase that its tokens take."""
+SHOWN_PHASES = 64
+"""Phases that stand for all of a run whose lengths change."""
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that is read and checked before an actor starts."""
+    """All that is read and checked before an actor starts."""
 
     model_dir: Path
     facts: PolicyFacts
     tokenizer: Tokenizer
     prompts: list[Prompt]
-    """To train on, of all sources."""
+    """The prompts of all sources to train on."""
     sources: list[Source]
-    """The same, by source."""
+    """The same prompts, by source."""
     eval_prompts: list[Prompt]
     compute_dtype: str
     stop_token_ids: tuple[int, ...]
 
 
-def run(config: RlConfig, address: str | None) -> dict[str, Any]:
+def run(config: RlConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary."""
+    return run_once(
+        config, config.run_dir, lambda: train_policy(config, address), lambda _: show_policy(config.run_dir)
+    )
+
+
+def train_policy(config: RlConfig, address: str | None) -> Summary:
+    """Check everything, start the actors, train to the end and export the policy; returns the summary."""
+    from grpo.cluster.ray_session import connect
+    from grpo.cluster.rl_cluster import start_cluster
+
     started = time.monotonic()
-    with open_run(config.run_dir, config) as resumed:
-        summary_path = config.run_dir / "summary.json"
-        if resumed and summary_path.exists():
-            say(f"{config.run_dir} is complete; nothing to do")
-            return json.loads(summary_path.read_text(encoding="utf-8"))
-        inputs = read_inputs(config)
-        hashes = {
-            "train": hash_prompts(inputs.prompts),
-            "train columns": hash_columns(inputs.prompts),
-            "eval": hash_prompts(inputs.eval_prompts),
-        }
-        manifest = facts(config.seed, hashes, inputs.model_dir)
-        check_or_write_manifest(config.run_dir, manifest)
-        checkpoint = latest(config.run_dir / "checkpoints")
-        state = LoopState.of(checkpoint)
-        say(plan(config, inputs, state))
-        with connect(address):
-            cluster = start_cluster(
-                config, inputs.model_dir, inputs.compute_dtype, canaries(inputs.prompts), checkpoint
-            )
-            try:
-                rollouts = cluster.samplers.rollouts
-                recorder = make_recorder(
-                    config,
-                    state,
-                    compute_dtype=inputs.compute_dtype,
-                    model=model_hash(manifest),
-                    attempts=rollouts.ledger_rows,
-                )
-                stream = MixedStream(inputs.sources, config.seed)
-                state = train(
-                    config,
-                    state,
-                    stream,
-                    inputs.eval_prompts,
-                    rollouts,
-                    cluster.samplers.rewards,
-                    cluster.learners,
-                    inputs.stop_token_ids,
-                    recorder.on_phase,
-                    recorder.on_eval,
-                )
-                cluster.learners.export(config.run_dir / "policy")
-            finally:
-                cluster.close()
-        summary = run_summary(
-            config.seed,
+    inputs = read_inputs(config)
+    hashes = {
+        "train": hash_prompts(inputs.prompts),
+        "train columns": hash_columns(inputs.prompts),
+        "eval": hash_prompts(inputs.eval_prompts),
+    }
+    manifest = facts(config.seed, hashes, inputs.model_dir)
+    check_or_write_manifest(config.run_dir, manifest)
+    checkpoint = latest(config.run_dir / "checkpoints")
+    state = LoopState.of(checkpoint)
+    say(plan(config, inputs, state))
+    canary_ids = canaries(inputs.prompts)
+    with (
+        connect(address),
+        closing(
+            start_cluster(config, inputs.model_dir, inputs.compute_dtype, canary_ids, checkpoint)
+        ) as cluster,
+    ):
+        rollouts = cluster.samplers.rollouts
+        recorder = make_recorder(
+            config,
             state,
-            recorder.files.metrics,
-            worker_restarts=rollouts.restarts,
-            minutes=(time.monotonic() - started) / 60,
+            compute_dtype=inputs.compute_dtype,
+            model=model_hash(manifest),
+            attempts=rollouts.ledger_rows,
         )
-        write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
-        report = write_report(config.run_dir, config.run_dir / "report.html")
-        say(f"policy: {config.run_dir / 'policy'}   report: {report}")
-        return summary
+        end = train(
+            config=config,
+            state=state,
+            stream=MixedStream(inputs.sources, config.seed),
+            eval_prompts=inputs.eval_prompts,
+            rollouts=rollouts,
+            rewards=cluster.samplers.rewards,
+            learners=cluster.learners,
+            stop_token_ids=inputs.stop_token_ids,
+            on_phase=recorder.on_phase,
+            on_eval=recorder.on_eval,
+        )
+        cluster.learners.export(config.run_dir / "policy")
+    return run_summary(
+        config.seed,
+        end,
+        recorder.files.metrics,
+        worker_restarts=rollouts.restarts,
+        minutes=(time.monotonic() - started) / 60,
+    )
 
 
 def read_inputs(config: RlConfig) -> Inputs:
-    """Read and check model folder, rewards and data; every fault is one error, before anything is launched.
+    """Read and check model folder, rewards and data; every error is found before an actor starts.
 
     Raises:
-        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and mend.
+        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
+    check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     for reward in config.rewards:
@@ -157,10 +160,10 @@ def read_inputs(config: RlConfig) -> Inputs:
 
 
 def stop_tokens(extra: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Ids that end a completion: the tokenizer's own and the recipe's.
+    """Return the ids that end a completion: the tokenizer's own and the recipe's.
 
     Raises:
-        ConfigError: a stop is not exactly one token.
+        ConfigError: a stop of the recipe is not exactly one token.
     """
     ids = list(tokenizer.stop_token_ids)
     for text in extra:
@@ -174,14 +177,18 @@ def stop_tokens(extra: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 def check_lengths(config: RlConfig, policy: PolicyFacts, prompts: Sequence[Prompt]) -> None:
-    """Every prompt must leave room for the longest completion that the recipe allows."""
+    """Check that every prompt leaves room for the longest completion that the recipe allows.
+
+    Raises:
+        ConfigError: see `check_room`.
+    """
     limits = [config.sampling.max_tokens, *(int(s.value) for s in config.sampling.max_tokens_schedule)]
     limits += [config.eval.max_tokens] if config.eval.max_tokens else []
     check_room(prompts, max(limits), config.engine.max_model_len or policy.max_positions)
 
 
 def check_room(prompts: Sequence[Prompt], completion: int, context: int) -> None:
-    """Every prompt must leave room in the context for a completion of so many tokens.
+    """Check that every prompt leaves room in the context for `completion` tokens.
 
     Raises:
         ConfigError: names the longest prompt and what to lower.
@@ -197,12 +204,12 @@ def check_room(prompts: Sequence[Prompt], completion: int, context: int) -> None
 
 
 def canaries(prompts: Sequence[Prompt], count: int = 2, tokens: int = 64) -> list[tuple[int, ...]]:
-    """Token ids whose log-probs both sides compute after each sync: ends of the first prompts, where they differ."""
+    """Return token ids whose log-probs both sides compute after each sync: the ends of the first prompts."""
     return [p.token_ids[-tokens:] for p in prompts[:count]]
 
 
 def plan(config: RlConfig, inputs: Inputs, state: LoopState) -> str:
-    """What is about to happen, in numbers."""
+    """Return the lines that announce the run: its prompts, phases and updates."""
     a = config.algorithm
     per_phase = a.questions_per_step * a.mini_batches
     lines = [
@@ -217,3 +224,79 @@ def plan(config: RlConfig, inputs: Inputs, state: LoopState) -> str:
     if state.step:
         lines.append(f"  resuming after step {state.step:,}")
     return "\n".join(lines)
+
+
+def key_figure(figures: Figures) -> str:
+    """Return pass@1 before and after; the number of updates for a run without evaluations."""
+    if figures.get("final_pass1") is None:
+        return f"{figures.get('steps', 0):,} updates"
+    return f"pass@1 {number(figures, 'base_pass1')} → {number(figures, 'final_pass1')}"
+
+
+def workload(config: RlConfig, plan: StagePlan, mean: float | None) -> Workload:
+    """Return the rollouts and updates of a run; `mean` is of a completion, where plan.lengths does not say more."""
+    a = config.algorithm
+    prompts = count_prompts([config.data, *config.mix], plan)
+    if mean is None and not plan.lengths:
+        return Workload(config.steps, prompts, plan.prompt_tokens, a.group_size)
+    lengths = plan.lengths or ((0, mean or 0.0),)
+    questions = a.questions_per_step * a.mini_batches
+    steps = config.steps
+    if config.token_budget is not None:
+        phase_tokens = questions * a.group_size * interpolate(lengths, 0)
+        steps = min(steps, math.ceil(config.token_budget / phase_tokens) * a.mini_batches)
+    count = steps // a.mini_batches
+    shown = min(count, SHOWN_PHASES) if plan.lengths or config.sampling.max_tokens_schedule else 1
+    phases = []
+    for i in range(shown):
+        step = int((i + 0.5) * steps / shown)
+        limit = max_tokens_at(step, config.sampling)
+        length = min(interpolate(lengths, step), limit)
+        phases.append(Phases(count / shown, questions * a.group_size, length, limit))
+    generated = sum(p.count * p.samples * p.mean for p in phases)
+    return Workload(
+        steps=steps,
+        prompts=prompts,
+        prompt_tokens=plan.prompt_tokens,
+        group=a.group_size,
+        phases=tuple(phases),
+        trained=generated + count * questions * plan.prompt_tokens,
+        passes=1 + (a.kl_coef > 0),
+        recompute=config.learner.recompute,
+        mean_context=plan.prompt_tokens + generated / (count * questions * a.group_size) / 2,
+    )
+
+
+def observe(finished: Finished) -> TokenTime:
+    """Return the time of the completions of a finished run, from the metrics of its phases."""
+    phases = [row for row in finished.rows if "time/rollout_s" in row]
+    return TokenTime(
+        busy_s=sum(row.get(part, 0.0) for row in phases for part in BUSY),
+        tokens=sum(row["tokens/rollout"] for row in phases),
+        items=sum(row["tokens/rollout"] / row["length/mean"] for row in phases if row["length/mean"]),
+    )
+
+
+STAGE = Stage(
+    name="rl",
+    help="Reinforcement learning by GRPO. Run it again to resume where it stopped.",
+    example="grpo rl r1-zero-tiny --model runs/base/policy --set steps=20",
+    config=RlConfig,
+    run=run,
+    outputs=POLICY_OUTPUTS,
+    key_figure=key_figure,
+    inputs=(
+        "policy.model",
+        "data.source",
+        "mix.*.source",
+        "eval.data.source",
+        "audit.verifier",
+        "algorithm.advantage",
+        "algorithm.policy_loss",
+        "algorithm.kl_estimator",
+        *REWARD_INPUTS,
+    ),
+    options=(MODEL,),
+    workload=workload,
+    observe=observe,
+)

@@ -2,38 +2,32 @@
 
     prompts ─▶ chunks ─▶ vLLM workers ─▶ groups ─▶ rewards, while others generate ─▶ a part for each chunk ─▶ one file
 
-The unit of redoing is the chunk: a call that goes on after a crash samples the chunks that have no part, each to the
-same tokens.
+A call that resumes after a crash samples the chunks that have no part again, each to the same tokens.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
 from data_recipes.prompts.datasets import load_prompts
-from grpo.cluster.ray_session import connect
-from grpo.cluster.rl_cluster import Samplers, start_samplers
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.plan import StagePlan
 from grpo.config.sample import SampleConfig
+from grpo.stages.figures import Figures, number, sampled_tokens
 from grpo.stages.rl import check_room, stop_tokens
-from grpo.tracking.run_dir import (
-    check_or_write_manifest,
-    facts,
-    hash_columns,
-    hash_prompts,
-    model_hash,
-    open_run,
-    write_atomic,
-)
+from grpo.stages.stage import MODEL, REWARD_INPUTS, Stage
+from grpo.stages.workload import Workload, sampling_workload
+from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
+from grpo.tracking.run_once import Summary, run_once
 from grpo.tracking.sample_parts import SampleParts
 from grpo.tracking.sample_row import SampleRow, component_column, group_rows
 from grpo.tracking.samples import read_columns
@@ -45,52 +39,58 @@ from rewards.types import Score, ScoredGroup
 from rollout.chunks import make_chunks
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 
+if TYPE_CHECKING:
+    from grpo.cluster.rl_cluster import Samplers
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that is read and checked before an actor starts."""
+    """All that is read and checked before an actor starts."""
 
     chunks: list[RolloutChunk]
     compute_dtype: str
-    model: str
-    """Hash of the policy's files."""
+    model: str | None
+    """A hash of the policy's files."""
 
 
-def run(config: SampleConfig, address: str | None) -> dict[str, Any]:
+def run(config: SampleConfig, address: str | None) -> Summary:
     """Sample, or go on sampling, in config.run_dir; returns the summary."""
-    with open_run(config.run_dir, config) as resumed:
-        summary_path = config.run_dir / "summary.json"
-        if resumed and summary_path.exists():
-            say(f"{config.run_dir} is complete; nothing to do")
-            return json.loads(summary_path.read_text(encoding="utf-8"))
-        inputs = read_inputs(config)
-        labels = component_labels(config.rewards)
+    labels = component_labels(config.rewards)
+
+    def finish(summary: Summary) -> None:
         parts = SampleParts(config.run_dir, labels, config.keep_columns)
-        missing = [n for n in range(len(inputs.chunks)) if not parts.is_written(n)]
-        say(plan(config, inputs, len(missing)))
-        progress = Progress(labels, sum(len(inputs.chunks[n].prompts) for n in missing) * config.samples)
-        if missing:
-            with connect(address):
-                samplers = start_samplers(
-                    config, resolve_model(config.policy.model), inputs.compute_dtype, version=0
-                )
-                try:
-                    sample(config, inputs, missing, samplers, parts, progress)
-                finally:
-                    samplers.close()
-        parts.merge(len(inputs.chunks))
-        summary = summarize(parts, config, labels) | progress.speed()
-        write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
         parts.remove()
         say(f"samples: {parts.path}   {show(summary, labels)}")
-        return summary
+
+    return run_once(config, config.run_dir, lambda: sample_all(config, labels, address), finish)
+
+
+def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None) -> Summary:
+    """Check everything, start the workers, sample the chunks that have no part; returns the summary."""
+    from grpo.cluster.ray_session import connect
+    from grpo.cluster.rl_cluster import start_samplers
+
+    inputs = read_inputs(config)
+    parts = SampleParts(config.run_dir, labels, config.keep_columns)
+    missing = [n for n in range(len(inputs.chunks)) if not parts.is_written(n)]
+    say(plan(config, inputs, len(missing)))
+    progress = Progress(labels, sum(len(inputs.chunks[n].prompts) for n in missing) * config.samples)
+    if missing:
+        model_dir = resolve_model(config.policy.model)
+        with (
+            connect(address),
+            closing(start_samplers(config, model_dir, inputs.compute_dtype, version=0)) as samplers,
+        ):
+            sample(config, inputs, missing, samplers, parts, progress)
+    parts.merge(len(inputs.chunks))
+    return summarize(parts, config, labels) | progress.speed()
 
 
 def read_inputs(config: SampleConfig) -> Inputs:
-    """Read and check model folder, rewards and data; every fault is one error, before anything is launched.
+    """Read and check model folder, rewards and data; every error is found before an actor starts.
 
     Raises:
-        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and mend.
+        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
         BrokenRun: the model or the prompts have changed since the run began.
     """
     model_dir = resolve_model(config.policy.model)
@@ -104,7 +104,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
     if twice:
         first, again = twice[0]
         raise ConfigError(
-            f"mix: {len(twice)} prompts stand in two sources, the first in {first.source} and {again.source}: "
+            f"mix: {len(twice)} prompts are in two sources, the first in {first.source} and {again.source}: "
             f"{again.text[-80:]!r}; leave them out of one"
         )
     check_room(prompts, config.sampling.max_tokens, config.engine.max_model_len or policy.max_positions)
@@ -129,7 +129,11 @@ def read_inputs(config: SampleConfig) -> Inputs:
 
 
 def check_kept(columns: Sequence[str], prompts: Sequence[Prompt]) -> None:
-    """Every prompt must have the columns that are to be kept."""
+    """Check that every prompt has the columns to keep.
+
+    Raises:
+        ConfigError: names a source without one of them.
+    """
     for name in columns:
         without = next((p for p in prompts if name not in p.columns), None)
         if without is not None:
@@ -147,7 +151,7 @@ def sample(
     parts: SampleParts,
     progress: Progress,
 ) -> None:
-    """Sample and score the chunks of these numbers; each becomes a part as soon as it is complete."""
+    """Sample and score the chunks with these numbers; each becomes a part as soon as it is complete."""
     numbers = {inputs.chunks[n].id: n for n in missing}
     waiting: dict[int, list[tuple[SampleGroup, Any]]] = {n: [] for n in missing}
     complete: list[int] = []
@@ -162,7 +166,7 @@ def sample(
     samplers.rollouts.wait_started()
     progress.start()
     for chunk_id, group in samplers.rollouts.run([inputs.chunks[n] for n in missing]):
-        # Another chunk is being sampled now, so waiting for the last rewards of the one before holds nobody up.
+        # The workers already sample another chunk, so waiting here for the last rewards of this one delays nothing.
         write_complete()
         number = numbers[chunk_id]
         ticket = samplers.rewards.submit([group], "sample", 0) if config.rewards else None
@@ -176,10 +180,10 @@ def chunk_rows(
     chunk: RolloutChunk,
     groups: Sequence[tuple[SampleGroup, Any]],
     samplers: Samplers,
-    model: str,
+    model: str | None,
     config: SampleConfig,
 ) -> list[SampleRow]:
-    """Make the rows of a complete chunk, in prompt order."""
+    """Return the rows of a complete chunk, in prompt order."""
     if config.rewards:
         scored = samplers.rewards.collect([ticket for _, ticket in groups])
     else:
@@ -202,24 +206,24 @@ def chunk_rows(
 
 @dataclass
 class Progress:
-    """What is said while it runs, and how fast it was."""
+    """Counts samples and tokens, for the line on screen and the speed in the summary."""
 
     labels: Sequence[str]
     total: int
-    """Samples to come in this call."""
+    """Samples of this call."""
     started: float | None = None
     samples: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    """From the first chunk's start to the last part."""
+    """Seconds from the first chunk's start to the last part."""
     called: float = field(default_factory=time.monotonic)
 
     def start(self) -> None:
-        """The engines are up."""
+        """Start the clock: the engines are ready."""
         self.started = time.monotonic()
 
     def line(self, rows: Sequence[SampleRow]) -> str:
-        """Account for a chunk that has been written."""
+        """Count a chunk that has been written; returns the line for the screen."""
         assert self.started is not None
         self.samples += len(rows)
         self.tokens += sum(row.tokens for row in rows)
@@ -234,15 +238,15 @@ class Progress:
         )
 
     def speed(self) -> dict[str, float | None]:
-        """For the summary: of this call."""
+        """Return the speed of this call, for the summary."""
         return {
             "tokens_per_s": round(self.tokens / self.seconds, 1) if self.seconds else None,
             "minutes": round((time.monotonic() - self.called) / 60, 3),
         }
 
 
-def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -> dict[str, Any]:
-    """What the samples are, all calls together."""
+def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -> Summary:
+    """Return the figures of all samples, of all calls together."""
     columns = {name: component_column(name) for name in labels}
     rows = list(
         read_columns(parts.path, ["prompt_id", "tokens", "finish_reason", "total", *columns.values()])
@@ -262,20 +266,20 @@ def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Mean of those that are there; None without any."""
+    """Return the mean of the values that are not None; None without any."""
     there = [value for value in values if value is not None]
     return math.fsum(there) / len(there) if there else None
 
 
-def show(summary: dict[str, Any], labels: Sequence[str]) -> str:
-    """The summary in a line."""
+def show(summary: Summary, labels: Sequence[str]) -> str:
+    """Return the summary in one line."""
     means = summary["components"]
     shown = "  ".join(f"{name} {means[name]:.3f}" for name in labels if means[name] is not None)
     return f"{summary['samples']:,} samples, {summary['tokens']:,} tokens  {shown}"
 
 
 def plan(config: SampleConfig, inputs: Inputs, missing: int) -> str:
-    """What is about to happen, in numbers."""
+    """Return the lines that announce the run: its prompts, samples and chunks."""
     prompts = sum(len(c.prompts) for c in inputs.chunks)
     head = (
         f"[bold]grpo sample[/] {escape(config.policy.model)} ({inputs.compute_dtype}) → {escape(str(config.run_dir))}"
@@ -283,4 +287,31 @@ def plan(config: SampleConfig, inputs: Inputs, missing: int) -> str:
         f"{len(inputs.chunks)} chunks"
     )
     done = len(inputs.chunks) - missing
-    return head + (f"; {done} are there already" if done else "")
+    return head + (f"; {done} are done already" if done else "")
+
+
+def key_figure(figures: Figures) -> str:
+    """Return the number of samples and their mean score."""
+    return f"{figures.get('samples', 0):,} samples  score {number(figures, 'mean_score')}"
+
+
+def workload(config: SampleConfig, plan: StagePlan, mean: float | None) -> Workload:
+    """Return the completions of all prompts; `mean` is their mean length in tokens."""
+    sources = [config.data, *config.mix]
+    return sampling_workload(sources, plan, config.samples, config.sampling.max_tokens, mean)
+
+
+STAGE = Stage(
+    name="sample",
+    help="Sample completions of many prompts, scored, into a Parquet. Run it again to go on where it stopped.",
+    example="grpo sample sample.toml --model runs/dev2/policy --set samples=8",
+    config=SampleConfig,
+    run=run,
+    outputs={"samples": "samples.parquet", "summary": "summary.json"},
+    key_figure=key_figure,
+    inputs=("policy.model", "data.source", "mix.*.source", *REWARD_INPUTS),
+    main_output="samples",
+    options=(MODEL,),
+    workload=workload,
+    observe=sampled_tokens,
+)

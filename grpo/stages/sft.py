@@ -9,37 +9,40 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from data_recipes.errors import DataError
 from data_recipes.sft.examples import Example, ReadCounts, read_examples
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.distill import DistillConfig
 from grpo.config.sft import SftConfig, SftSettings
+from grpo.stages.figures import loss_figure, trained_tokens
+from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
+from grpo.stages.workload import supervised_workload
 from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
-from grpo.tracking.run_dir import write_atomic
+from grpo.tracking.run_once import Summary
 from grpo.tracking.sample_row import SampleRow
 from grpo.tracking.samples import file_name, write_samples
 from policies.facts import read_facts, resolve_model
+from policies.files import write_atomic
 from policies.tokenizer import Tokenizer, load_tokenizer
 
 SHOWN_EXAMPLES = 16
-"""Training examples that the report shows, from the front of the data."""
+"""Training examples that the report shows: the first of the data."""
 
 
-def run(config: SftConfig, address: str | None) -> dict[str, Any]:
+def run(config: SftConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary.
 
     Raises:
-        DataError: rows that cannot be used, by file and line.
-        PolicyError: no such policy, or one that cannot be trained.
-        RunError: a loss that is not finite, or a rank that was lost.
+        DataError: names unusable rows by file and line.
+        PolicyError: the policy does not exist or cannot be trained.
+        RunError: a loss is not finite, or a rank was lost.
     """
     return train(config, address)
 
 
-def train(config: SftConfig | DistillConfig, address: str | None) -> dict[str, Any]:
-    """What `grpo sft` and `grpo distill` do; see `run`."""
+def train(config: SftConfig | DistillConfig, address: str | None) -> Summary:
+    """Run `grpo sft` or `grpo distill`; see `run`."""
 
     def read() -> Job:
         job, bad_rows = read_job(config)
@@ -52,10 +55,10 @@ def train(config: SftConfig | DistillConfig, address: str | None) -> dict[str, A
 
 
 def read_job(config: SftSettings) -> tuple[Job, list[str]]:
-    """Read and check model folder and data; every fault is one error, before anything is launched.
+    """Read and check model folder and data; every error is found before an actor starts.
 
     Returns:
-        What to train on, and what is wrong with each row that was left out (bad_rows = "skip").
+        What to train on, and an error for each row that was left out (bad_rows = "skip").
     """
     from grpo.training.sft_objective import SftObjective
 
@@ -79,7 +82,7 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
             )
         examples += found
         repeats += [source.repeats] * len(found)
-    # Adapters stand beside the main layers alone.
+    # Adapters train the main layers alone.
     mtp_weight = 0.0 if config.policy.lora is not None else config.mtp_weight
     kept, held = take_holdout(len(examples), config.eval.holdout, config.seed)
     job = Job(
@@ -106,10 +109,7 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
 
 
 def show_examples(run_dir: Path, examples: Sequence[Example], tokenizer: Tokenizer) -> None:
-    """Write examples where the report looks for samples: what is read as prompt, what is learnt as completion.
-
-    Of a conversation in one sequence, the prompt reaches to the first learnt token.
-    """
+    """Write examples where the report looks for samples; the tokens before the first target are the prompt."""
     rows = []
     for index, example in enumerate(examples):
         first = int(example.is_target.argmax())
@@ -132,3 +132,18 @@ def _digest(example: Example) -> str:
     state = hashlib.sha256(example.token_ids.tobytes())
     state.update(example.is_target.tobytes())
     return state.hexdigest()
+
+
+STAGE = Stage(
+    name="sft",
+    help="Supervised fine-tuning on replies, chats or distilled traces. Run it again to resume where it stopped.",
+    example="grpo sft smollm2-gsm8k-sft --set epochs=1 --set run_dir=runs/try",
+    config=SftConfig,
+    run=run,
+    outputs=POLICY_OUTPUTS,
+    key_figure=loss_figure,
+    inputs=("policy.model", "data.source", "mix.*.source"),
+    options=(MODEL,),
+    workload=supervised_workload,
+    observe=trained_tokens,
+)

@@ -2,18 +2,17 @@
 
     summary = run_supervised(config, "grpo sft", lambda: Job(…), address)
 
-    open_run ─▶ read() ─▶ BatchPlan ─▶ ranks.update × steps ─▶ export policy/ ─▶ summary.json, report.html
+    run_once ─▶ read() ─▶ BatchPlan ─▶ ranks.update × steps ─▶ export policy/ ─▶ summary.json, report.html
 
-What is learnt stands in the `Objective` that the job names (grpo/training/supervised_learner.py); what an item is,
-in the
-stage that reads the data. Killed anywhere, the same command goes on from the last checkpoint with the same bits.
+The `Objective` that the job names (grpo/training/supervised_learner.py) says what is learnt, the stage that reads the
+data what an item is. Killed anywhere, the same command resumes from the last checkpoint with the same bits.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,13 +20,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from rich.markup import escape
 
-from grpo.cluster.ray_session import connect, put
-from grpo.cluster.supervised_cluster import start_supervised
 from grpo.common.console import say
 from grpo.config.supervised import SupervisedConfig
 from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.report.page import write_report
-from grpo.tracking.run_dir import check_or_write_manifest, facts, open_run, write_atomic
+from grpo.tracking.report.show import show_policy
+from grpo.tracking.run_dir import check_or_write_manifest, facts
+from grpo.tracking.run_once import Summary, run_once
 from grpo.training.checkpoint import latest
 from grpo.training.epochs import BatchPlan
 
@@ -35,52 +33,52 @@ if TYPE_CHECKING:
     from grpo.training.supervised_learner import ObjectiveFactory
 
 LINES = 20
-"""Lines on screen for a whole run, about."""
+"""About so many lines on screen for a whole run."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage hands over once its data is read and checked."""
+    """What a stage passes to the loop once its data is read and checked."""
 
     model_dir: Path
     compute_dtype: str
     """The learner's, resolved: float32 or bfloat16."""
     objective: ObjectiveFactory
     items: Sequence[Any]
-    """To train on; picklable."""
+    """The items to train on; picklable. Any: what an item is, stage and objective agree on."""
     held_out: Sequence[Any] = ()
-    """Never trained on."""
+    """Items that are never trained on."""
     repeats: Sequence[float] | None = None
-    """How often each item comes in an epoch (`grpo.training.epochs.epoch_order`); None: once."""
+    """How often each item occurs in an epoch (`grpo.training.epochs.epoch_order`); None: once."""
     targets: Sequence[int] | None = None
-    """Tokens of each item that are learnt; None where tokens are not what is learnt."""
+    """Target tokens of each item; None where the targets are no tokens."""
     data_hashes: Mapping[str, str] = field(default_factory=dict)
-    """For the manifest."""
+    """The hashes of the data for the manifest."""
     counts: Mapping[str, Any] = field(default_factory=dict)
-    """What was read and left out; printed, and kept in summary.json under "data"."""
+    """What was read and left out; printed, and stored in summary.json under "data"."""
 
 
 class Ranks(Protocol):
-    """The ranks, seen from the loop."""
+    """The ranks as the loop sees them."""
 
-    def update(self, batch: Sequence[Any], step: int) -> dict[str, float]:
-        """One optimizer update; its metrics."""
+    def update(self, batch: Sequence[object], step: int) -> dict[str, float]:
+        """Do one optimizer update; returns its metrics."""
 
     def evaluate(self, items: Any) -> dict[str, float]:
-        """Held-out metrics."""
+        """Return the metrics of held-out items. Any: the items, or Ray's reference to them."""
 
     def save(self, step: int) -> None:
-        """Checkpoint, atomic."""
+        """Write a checkpoint, atomically."""
 
 
 def run_supervised(
     config: SupervisedConfig, title: str, read: Callable[[], Job], address: str | None
-) -> dict[str, Any]:
+) -> Summary:
     """Train, or go on training, in config.run_dir; leaves policy/, summary.json and report.html, returns the summary.
 
     Args:
         config: the stage's; its dump is the run's config.json.
-        title: for the first line on screen, e.g. "grpo sft".
+        title: begins the first line on screen, e.g. "grpo sft".
         read: reads and checks the data; called once, before any actor starts. The same config must give the same
             items.
         address: Ray cluster, see `grpo.cluster.ray_session.connect`.
@@ -89,52 +87,57 @@ def run_supervised(
         BrokenRun: the data or the policy has changed since the run began, or the run directory is damaged or in use.
         RunError: a loss that is not finite, or a rank that was lost.
     """
+    return run_once(
+        config,
+        config.run_dir,
+        lambda: train_policy(config, title, read, address),
+        lambda _: show_policy(config.run_dir),
+    )
+
+
+def train_policy(
+    config: SupervisedConfig, title: str, read: Callable[[], Job], address: str | None
+) -> Summary:
+    """Read the data, start the ranks, train to the end and export the policy; returns the summary."""
+    from grpo.cluster.ray_session import connect, put
+    from grpo.cluster.supervised_cluster import start_supervised
+
     started = time.monotonic()
-    with open_run(config.run_dir, config) as resumed:
-        summary_path = config.run_dir / "summary.json"
-        if resumed and summary_path.exists():
-            say(f"{config.run_dir} is complete; nothing to do")
-            return json.loads(summary_path.read_text(encoding="utf-8"))
-        job = read()
-        check_or_write_manifest(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
-        plan = BatchPlan(
-            job.repeats if job.repeats is not None else [1.0] * len(job.items),
-            config.batch_size,
-            config.epochs,
-            config.max_steps,
-            config.seed,
-        )
-        checkpoint = latest(config.run_dir / "checkpoints")
-        step = checkpoint.step if checkpoint else 0
-        say(_headline(config, title, job, plan, step))
-        writer = MetricsWriter(config.run_dir, resume_step=step or -1)
-        with connect(address):
-            ranks = start_supervised(
-                config, job.objective, job.model_dir, job.compute_dtype, plan.steps, checkpoint
-            )
-            try:
-                held_out = put(list(job.held_out)) if job.held_out else None
-                train(config, plan, step, job.items, held_out, ranks, writer)
-                ranks.export(config.run_dir / "policy")
-            finally:
-                ranks.close()
-        summary = _summary(config, plan, job, writer.read(), (time.monotonic() - started) / 60)
-        write_atomic(summary_path, json.dumps(summary, indent=2) + "\n")
-        report = write_report(config.run_dir, config.run_dir / "report.html")
-        say(f"policy: {config.run_dir / 'policy'}   report: {report}")
-        return summary
+    job = read()
+    check_or_write_manifest(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
+    plan = BatchPlan(
+        job.repeats if job.repeats is not None else [1.0] * len(job.items),
+        config.batch_size,
+        config.epochs,
+        config.max_steps,
+        config.seed,
+    )
+    checkpoint = latest(config.run_dir / "checkpoints")
+    step = checkpoint.step if checkpoint else 0
+    say(_headline(config, title, job, plan, step))
+    writer = MetricsWriter(config.run_dir, resume_step=step or -1)
+    with (
+        connect(address),
+        closing(
+            start_supervised(config, job.objective, job.model_dir, job.compute_dtype, plan.steps, checkpoint)
+        ) as ranks,
+    ):
+        held_out = put(list(job.held_out)) if job.held_out else None
+        train(config, plan, step, job.items, held_out, ranks, writer)
+        ranks.export(config.run_dir / "policy")
+    return _summary(config, plan, job, writer.read(), (time.monotonic() - started) / 60)
 
 
 def train(
     config: SupervisedConfig,
     plan: BatchPlan,
     step: int,
-    items: Sequence[Any],
-    held_out: Any,
+    items: Sequence[object],
+    held_out: object,
     ranks: Ranks,
     writer: MetricsWriter,
 ) -> None:
-    """From `step` to the plan's end; a row of metrics per update, row 0 with the held-out loss before the first."""
+    """Train from `step` to the plan's end; a row of metrics per update, and row 0 with the held-out loss before it."""
     first, since = step, time.monotonic()
     if step == 0 and held_out is not None:
         writer.write(0, _held_out(ranks.evaluate(held_out)))
@@ -144,7 +147,7 @@ def train(
         row["epoch"] = plan.epoch(step)
         if held_out is not None and _is_due(step, config.eval.every_steps, plan.steps):
             row |= _held_out(ranks.evaluate(held_out))
-        # The row goes out first: a crash in between redoes it, the other order would lose it.
+        # The row is written first: a crash in between redoes it, the other order would lose it.
         writer.write(step, row)
         if _is_due(step, config.checkpoint.every_steps, plan.steps):
             ranks.save(step)
@@ -154,21 +157,21 @@ def train(
 
 
 def hash_items(ids: Sequence[str]) -> str:
-    """One hash for a list of items: their ids in order."""
+    """Return one hash for a list of items, from their ids in order."""
     import hashlib
 
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
 
 
 def take_holdout(count: int, holdout: int, seed: int) -> tuple[list[int], list[int]]:
-    """(indices to train on, indices held out), both ascending; a pure function of its arguments.
+    """Return (indices to train on, indices held out), both ascending; a pure function of its arguments.
 
     Raises:
-        ValueError: nothing would be left to train on.
+        ValueError: nothing is left to train on.
     """
     if holdout >= count:
         raise ValueError(f"eval.holdout = {holdout} leaves nothing of {count} examples to train on")
-    # A stream of its own: (seed, epoch) orders the epochs.
+    # A random stream of its own: that of (seed, epoch) orders the epochs.
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, 0, 1))))
     held = np.sort(rng.permutation(count)[:holdout])
     return np.setdiff1d(np.arange(count), held).tolist(), held.tolist()
@@ -208,17 +211,16 @@ def _line(step: int, steps: int, row: Mapping[str, float], left_s: float) -> str
 
 def _summary(
     config: SupervisedConfig, plan: BatchPlan, job: Job, rows: Sequence[Mapping[str, Any]], minutes: float
-) -> dict[str, Any]:
-    """What summary.json holds: before, after, how much, how long."""
+) -> Summary:
+    """Return the content of summary.json: losses before and after, tokens, time."""
     updates = [row for row in rows if "loss" in row]
     held = [row for row in rows if "heldout/loss" in row]
     tokens = sum(row["tokens/learner"] for row in updates)
     seconds = sum(row["time/update_s"] for row in updates)
 
     def ends(name: str) -> dict[str, float]:
-        names = [k for k in held[0] if k.startswith("heldout/")] if held else []
-        place = 0 if name == "first" else -1
-        return {f"{name}_{k.replace('/', '_')}": held[place][k] for k in names}
+        row = held[0 if name == "first" else -1] if held else {}
+        return {f"{name}_{k.replace('/', '_')}": v for k, v in row.items() if k.startswith("heldout/")}
 
     trained = {}
     if (targets := job.targets) is not None:

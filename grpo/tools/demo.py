@@ -19,9 +19,9 @@ from grpo.common.console import console, say
 from grpo.config.pretrain import PretrainConfig
 from grpo.config.rl import RlConfig
 from grpo.tracking.report.page import write_report
-from grpo.tracking.run_dir import write_atomic
 from grpo.tracking.sample_row import SampleRow
 from grpo.tracking.samples import file_name, read_samples
+from policies.files import write_atomic
 
 CHAIN_NOTES = """What this shows, and what not. The rise is partly built in: a sixth of the template documents in the
 base's corpus work the problem step by step with the tags, the others guess, skip, answer bare or break the tags, and

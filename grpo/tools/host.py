@@ -1,4 +1,4 @@
-"""What the kernel gives this process: cores, memory, namespaces, ports. Linux files and probes; no torch."""
+"""Reads what the kernel gives this process (cores, memory, namespaces, ports) from Linux files and probes; no torch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _PR_GET_SECCOMP = 21
 
 
 def usable_cores() -> int:
-    """Cores in this process's affinity mask."""
+    """Return the number of cores in this process's affinity mask."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_quota(cgroup: Path = CGROUP) -> float | None:
-    """Cores' worth of time that the control group allows; None if it sets no bound (cgroup v2 and v1)."""
+    """Return the CPU time, in cores, that the control group (v2 or v1) allows; None if it sets no bound."""
     quota, _, period = (_read(cgroup / "cpu.max") or "").partition(" ")
     if not quota:
         quota = _read(cgroup / "cpu" / "cpu.cfs_quota_us") or "-1"
@@ -32,7 +32,7 @@ def cpu_quota(cgroup: Path = CGROUP) -> float | None:
 
 
 def memory_limit(cgroup: Path = CGROUP) -> int:
-    """Bytes: the machine's memory or the control group's limit, whichever is less."""
+    """Return, in bytes, the machine's memory or the control group's limit, whichever is less."""
     total = psutil.virtual_memory().total
     for path in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"):
         text = _read(path)
@@ -42,7 +42,7 @@ def memory_limit(cgroup: Path = CGROUP) -> int:
 
 
 def memory_available(cgroup: Path = CGROUP) -> int:
-    """Bytes that can still be taken without swapping, under the same limit."""
+    """Return the bytes that this process can still allocate without swapping, under the same limit."""
     available = psutil.virtual_memory().available
     for name in ("memory.current", "memory/memory.usage_in_bytes"):
         used = _read(cgroup / name)
@@ -52,14 +52,14 @@ def memory_available(cgroup: Path = CGROUP) -> int:
 
 
 def port_is_free(number: int) -> bool:
-    """True if nothing listens on this TCP port of the loopback interface."""
+    """Return True if nothing listens on this TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.settimeout(2)
         return probe.connect_ex(("127.0.0.1", number)) != 0
 
 
 def has_user_namespaces() -> bool:
-    """True if an unprivileged process may make a user namespace; tried, since sysctls tell half of it."""
+    """Return True if an unprivileged process can make a user namespace. It is tried: sysctls alone do not decide it."""
     tool = shutil.which("unshare")
     if tool is None:
         return False
@@ -70,12 +70,12 @@ def has_user_namespaces() -> bool:
 
 
 def has_seccomp() -> bool:
-    """True if the kernel filters system calls."""
+    """Return True if the kernel supports seccomp filters."""
     return _libc().prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0
 
 
 def landlock_abi() -> int:
-    """Version of the landlock interface; 0 or less if there is none."""
+    """Return the version of the landlock interface; 0 or less if there is none."""
     return int(_libc().syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION))
 
 

@@ -1,112 +1,90 @@
 """Guards against the silent zero: a run that goes on and looks fine while its signal is dead.
 
-Each guard reads the metrics of the last `window` phases and names cause and knob. Fatal ones raise, the others warn.
-What is said of the rewards is judged in rewards/scoring/monitor.py, for the report too.
+Each finding names the cause, the figure, the bound and the config key. A fatal one stops the run, the others warn.
+They are made by pure functions: of the training signal in grpo/tracking/signal.py, of the rewards in
+rewards/scoring/monitor.py.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from grpo.common.errors import GuardTripped
-from grpo.config.sections import GuardConfig
+from grpo.tracking.signal import (
+    ENTROPY_PHASES,
+    Limits,
+    Row,
+    entropy_findings,
+    phase_findings,
+    phase_row,
+    phases_of,
+    window_findings,
+)
 from rewards.config import AuditConfig
 from rewards.scoring.monitor import AUDIT_PHASES, Finding, findings, varying, verifier_finding
 
 
 class Guards:
-    """Judges each phase; keeps the last `window` phases."""
+    """Judges each phase together with those before it."""
 
-    def __init__(
-        self, config: GuardConfig, components: Sequence[str], gap_limit: float, audit: AuditConfig, main: str
-    ) -> None:
+    def __init__(self, limits: Limits, components: Sequence[str], audit: AuditConfig, main: str) -> None:
         """Keep the bounds.
 
         Args:
-            config: the guards' own.
+            limits: bounds on the training signal.
             components: names of the rewards.
-            gap_limit: engine/learner gap that stops the run.
             audit: bounds on the rewards.
             main: the component that is to decide, `eval.correct`.
         """
-        self._config, self._audit = config, audit
+        self._limits, self._audit = limits, audit
         self._components, self._main = tuple(components), main
-        self._gap_limit = gap_limit
-        self._window: deque[Mapping[str, float]] = deque(maxlen=config.window)
+        window = limits.config.window
+        self._window: deque[Row] = deque(maxlen=window)
+        self._entropies: deque[Row] = deque(maxlen=max(window, ENTROPY_PHASES))
+        self._audited: deque[Row] = deque(maxlen=AUDIT_PHASES)
         self._varied: set[str] = set()
-        self._audited: deque[Mapping[str, float]] = deque(maxlen=AUDIT_PHASES)
 
-    def check(self, metrics: Mapping[str, float]) -> list[Finding]:
-        """Judge one phase's metrics.
+    def recall(self, rows: Sequence[Row]) -> None:
+        """Take up the phases before a restart, so that a resumed run is judged like one in one piece.
+
+        Args:
+            rows: of metrics.jsonl, one per update; the last of each phase has the phase's own metrics.
+        """
+        for updates in phases_of(rows):
+            self._remember(phase_row({}, updates))
+
+    def check(self, phase: Row, updates: Sequence[Row]) -> list[Finding]:
+        """Judge one phase.
+
+        Args:
+            phase: metrics of the phase.
+            updates: metrics of each of its updates.
 
         Returns:
-            Faults of the rewards that do not stop the run, for a person to act on.
+            Findings that do not stop the run, for a person to act on.
 
         Raises:
-            GuardTripped: the signal is dead.
+            GuardTripped: the first fatal finding; going on would train on nothing.
         """
-        gap = metrics.get("logprob_mismatch/mean", 0.0)
-        if not math.isfinite(gap) or gap > self._gap_limit:
-            raise GuardTripped(
-                f"engine and learner disagree: mean |Δ log-prob| {gap:.2g} > {self._gap_limit:.2g} "
-                "(guards.max_logprob_mismatch). The policy is trained on another distribution than it samples from; "
-                "look at the weight sync and the dtypes (policy.compute_dtype, engine.dtype)"
-            )
-        loss = metrics.get("loss", 0.0)
-        if not math.isfinite(loss) or not math.isfinite(metrics.get("grad_norm", 0.0)):
-            raise GuardTripped(
-                f"loss {loss} / gradient norm {metrics.get('grad_norm')} is not finite; lower optimizer.lr"
-            )
-        self._window.append(metrics)
-        self._varied |= varying(metrics)
-        if "audit/agree" in metrics:
-            self._audited.append(metrics)
-        second = verifier_finding(list(self._audited), self._audit)
-        found = [second] if second else []
-        if len(self._window) < self._config.window:
-            return found
-        self._stop_if(
-            "length/truncated_share",
-            self._config.max_truncated,
-            "completions hit the length limit",
-            "raise sampling.max_tokens",
-            "guards.max_truncated",
-        )
-        self._stop_if(
-            "group/zero_variance_share",
-            self._config.max_zero_variance,
-            "groups have rewards without variance, so no advantage",
-            "use easier or harder prompts, a larger algorithm.group_size or dynamic_sampling",
-            "guards.max_zero_variance",
-        )
-        self._stop_if(
-            "reward/abstained_share",
-            self._config.max_abstained,
-            "samples got no verdict",
-            "read the reasons in samples/*.parquet",
-            "guards.max_abstained",
-        )
-        if self._mean("group/zero_variance_share") == 1.0:
-            text = (
-                f"no group has had any spread in reward over the last {len(self._window)} phases: no sample has an "
-                "advantage. Solved, or prompts too hard; guards.max_zero_variance below 1 stops here"
-            )
-            found.append(Finding("zero_variance", "", text))
-        found += findings(list(self._window), self._components, self._audit, self._main, self._varied)
+        row = phase_row(phase, updates)
+        self._remember(row)
+        found = list(phase_findings(row, self._limits))
+        if (second := verifier_finding(list(self._audited), self._audit)) is not None:
+            found.append(second)
+        window = list(self._window)
+        if len(window) == self._window.maxlen:
+            found += window_findings(window, self._limits)
+            found += entropy_findings(list(self._entropies), self._limits.config)
+            found += findings(window, self._components, self._audit, self._main, self._varied)
         for finding in found:
             if finding.is_fatal:
                 raise GuardTripped(finding.text)
         return found
 
-    def _mean(self, key: str) -> float:
-        values = [m[key] for m in self._window if key in m]
-        return sum(values) / len(values) if values else 0.0
-
-    def _stop_if(self, key: str, bound: float, what: str, mend: str, knob: str) -> None:
-        share = self._mean(key)
-        if share > bound:
-            raise GuardTripped(
-                f"{share:.0%} of {what} over the last {len(self._window)} phases (bound {bound:.0%}, {knob}); {mend}"
-            )
+    def _remember(self, row: Row) -> None:
+        self._window.append(row)
+        self._entropies.append(row)
+        self._varied |= varying(row)
+        if "audit/agree" in row:
+            self._audited.append(row)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from grpo.common.errors import BrokenRun
-from grpo.tracking.run_dir import write_atomic
+from policies.files import write_atomic
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

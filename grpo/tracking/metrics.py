@@ -23,7 +23,7 @@ __all__ = ["METRICS", "Metric", "MetricsWriter", "describe"]
 
 @dataclass(frozen=True)
 class Metric:
-    """One column of metrics.jsonl."""
+    """Unit and meaning of one column of metrics.jsonl."""
 
     unit: str
     meaning: str
@@ -53,7 +53,23 @@ METRICS: dict[str, Metric] = {
     "group/zero_variance_share": Metric(
         "share", "groups whose rewards are all equal: no advantage, no signal"
     ),
-    "train/<count>": Metric("count", "groups, samples and what was left out on the way to the learner"),
+    "train/<count>": Metric(
+        "count",
+        "of what goes on to training: groups, samples, and what was left out on the way to the learner",
+    ),
+    "sampling/rounds": Metric("count", "dynamic sampling: rounds of drawing in the phase"),
+    "sampling/discarded_groups": Metric(
+        "count", "dynamic sampling: groups sampled and left out, their rewards being equal or missing"
+    ),
+    "sampling/discarded_tokens": Metric("tokens", "dynamic sampling: generated for those groups"),
+    "sampling/filled_groups": Metric(
+        "count", "dynamic sampling: groups without variance that train, because the rounds ran out"
+    ),
+    "rollout/staleness_max": Metric(
+        "updates",
+        "from the version that sampled the oldest first token of the phase to its end; mini_batches when sampling "
+        "and training take turns",
+    ),
     "loss": Metric(
         "loss", "of the mini-batch: the negated GRPO objective; supervised: of the batch, see the stage"
     ),
@@ -76,7 +92,7 @@ METRICS: dict[str, Metric] = {
     "policy/importance_bound_frac": Metric("share", "importance weights that the bound changed"),
     "logprob_mismatch/mean": Metric("nats", "mean |log π_learner − log π_engine| on sampled tokens"),
     "logprob_mismatch/max": Metric("nats", "largest of the same"),
-    "tokens/rollout": Metric("tokens", "generated in the phase"),
+    "tokens/rollout": Metric("tokens", "generated in the phase, discarded groups included"),
     "tokens/learner": Metric("tokens", "computed by the learner in the update, prompts counted once"),
     "tokens_per_s": Metric("tokens/s", "tokens/learner over time/update_s"),
     "loss/balance": Metric("loss", "pre-training: sequence-wise balance of experts, V3 eq. 17"),
@@ -98,14 +114,18 @@ METRICS: dict[str, Metric] = {
     "eval/format": Metric("share", "mean format reward of the evaluation"),
     "eval/length": Metric("tokens", "mean completion length of the evaluation"),
 }
-"""Every name that may stand in metrics.jsonl and TensorBoard; <…> stands for one word."""
+"""reward*, length*, group/*, audit/* and tokens/rollout are over every sample of the phase, those that dynamic sampling
+discards included: they describe the policy. train/*, loss, grad_norm, policy/* and logprob_mismatch/* are over what
+trains.
+
+Every name that may stand in metrics.jsonl and TensorBoard; <…> stands for one word."""
 
 EVAL_TAGS = {"pass1": "pass@1", "passk": "pass@k", "consk": "cons@k", "format": "format", "length": "length"}
-"""Keys of eval.jsonl and what TensorBoard calls them, after "eval/"."""
+"""Keys of eval.jsonl, and their names in TensorBoard behind "eval/"."""
 
 
 def describe(name: str) -> Metric | None:
-    """Unit and meaning of a metric; None for a name that `METRICS` does not know."""
+    """Look up unit and meaning of a metric; None for a name that `METRICS` does not know."""
     if name in METRICS:
         return METRICS[name]
     for pattern, metric in METRICS.items():
@@ -119,7 +139,7 @@ class MetricsWriter:
     """Appends to metrics.jsonl, eval.jsonl and TensorBoard's event file; each row is on disk when `write` returns."""
 
     def __init__(self, run_dir: Path, resume_step: int) -> None:
-        """Open the files of a run that stands after `resume_step` updates; -1 for a new one.
+        """Open the files of a run after `resume_step` updates (-1: a new run), and drop the rows of later steps.
 
         Raises:
             BrokenRun: a row in the middle of a file is not JSON (a cut last row is a crash's and is dropped).
@@ -141,16 +161,16 @@ class MetricsWriter:
         self._events.scalars(step, metrics)
 
     def write_eval(self, row: Mapping[str, Any]) -> None:
-        """Append one evaluation (`EvalResult.row()`); an earlier one of the same step gives way."""
+        """Append one evaluation (`EvalResult.row()`); it replaces an earlier one of the same step."""
         before = [old for old in read_rows(self._evals) if old["step"] != row["step"]]
         rewrite_rows(self._evals, [*before, row])
         tags = {f"eval/{tag}": row[key] for key, tag in EVAL_TAGS.items() if row.get(key) is not None}
         self._events.scalars(row["step"], tags)
 
     def read(self) -> list[dict[str, Any]]:
-        """Rows of metrics.jsonl so far; a value that was not finite is NaN."""
+        """Return the rows of metrics.jsonl so far; a value that was not finite is NaN."""
         return [{k: math.nan if v is None else v for k, v in row.items()} for row in read_rows(self._metrics)]
 
     def read_eval(self) -> list[dict[str, Any]]:
-        """Rows of eval.jsonl so far."""
+        """Return the rows of eval.jsonl so far."""
         return read_rows(self._evals)

@@ -1,5 +1,4 @@
-"""What one rollout phase says about itself, from its scored groups. Pure; names and units in
-grpo/tracking/metrics.py."""
+"""Metrics of what a phase sampled, from its scored groups. Pure; names and units are in grpo/tracking/metrics.py."""
 
 from __future__ import annotations
 
@@ -13,17 +12,18 @@ from rewards.types import ScoredGroup
 def phase_metrics(
     scored: Sequence[ScoredGroup], kept: Mapping[str, float], weights: Mapping[str, float], audited: str
 ) -> dict[str, float]:
-    """Means over the samples of a phase.
+    """Compute means over the samples of a phase.
 
     Args:
-        scored: every group of the phase, abstentions included.
-        kept: counts from `to_train_groups`, passed through.
-        weights: of the reward components in the total.
-        audited: component that the second verifier, if there is one, is compared with.
+        scored: every group that the phase sampled, abstentions and discarded groups included. Figures over the kept
+            groups alone would not describe the policy: they improve with every group that is thrown away.
+        kept: counts from `to_train_groups`, of what trains; passed through.
+        weights: weights of the reward components in the total.
+        audited: component with which the second verifier, if there is one, is compared.
 
     Returns:
-        What `rewards.scoring.stats.phase_figures` says of the components; reward_by_kind/<kind>, reward/total,
-        reward/abstained_share, length/*, group/*.
+        The figures of `rewards.scoring.stats.phase_figures` for each component; reward_by_kind/<kind>, reward/total,
+        reward/abstained_share, length/*, group/*, tokens/rollout, and `kept`.
     """
     samples = [s for g in scored for s in g.group.samples]
     scores = [s for g in scored for s in g.scores]
@@ -35,10 +35,7 @@ def phase_metrics(
         "length/mean": _mean(lengths),
         "length/max": float(max(lengths)),
         "length/truncated_share": sum(s.is_truncated for s in samples) / len(samples),
-        "group/zero_variance_share": sum(
-            not has_spread([s.total for s in g.scores if s.total is not None]) for g in scored
-        )
-        / len(scored),
+        "group/zero_variance_share": sum(not has_variance(g) for g in scored) / len(scored),
         "tokens/rollout": float(sum(lengths)),
     }
     metrics |= phase_figures(scored, weights, audited)
@@ -49,6 +46,37 @@ def phase_metrics(
             totals += [s.total for s in group.scores if s.total is not None]
     metrics |= {f"reward_by_kind/{kind}": _mean(by_kind[kind]) for kind in sorted(by_kind)}
     return metrics | dict(kept)
+
+
+def dynamic_sampling_metrics(
+    kept: Sequence[ScoredGroup], discarded: Sequence[ScoredGroup], rounds: int
+) -> dict[str, float]:
+    """Return sampling/*: what dynamic sampling drew beside the groups that it kept.
+
+    Args:
+        kept: groups that went on to training.
+        discarded: groups that did not.
+        rounds: of drawing.
+    """
+    return {
+        "sampling/rounds": float(rounds),
+        "sampling/discarded_groups": float(len(discarded)),
+        "sampling/discarded_tokens": float(sum(len(s.token_ids) for g in discarded for s in g.group.samples)),
+        "sampling/filled_groups": float(sum(not has_variance(g) for g in kept)),
+    }
+
+
+def staleness(groups: Sequence[ScoredGroup], end: int) -> float:
+    """Return the age of the oldest sample, in updates: from the version that sampled its first token to step `end`.
+
+    When sampling and training take turns, this is the number of updates of the phase, algorithm.mini_batches.
+    """
+    return float(end - min(s.version_first for g in groups for s in g.group.samples))
+
+
+def has_variance(group: ScoredGroup) -> bool:
+    """Return True if the group's verdicts differ in reward, so that its advantages are not all zero."""
+    return has_spread([s.total for s in group.scores if s.total is not None])
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from grpo.common.errors import BrokenRun
 from grpo.tracking.sample_row import SampleRow
-from grpo.tracking.samples import file_schema, replacing, to_table
+from grpo.tracking.samples import file_schema, to_table
+from policies.files import replacing
 
 
 class SampleParts:
@@ -47,8 +48,8 @@ class SampleParts:
         """Write the part of a chunk, all or nothing."""
         import pyarrow.parquet as pq
 
-        with replacing(self._part(number)) as file:
-            pq.write_table(to_table(rows, self._schema), file, compression="zstd")
+        with replacing(self._part(number)) as temporary:
+            pq.write_table(to_table(rows, self._schema), temporary, compression="zstd")
 
     def merge(self, count: int) -> None:
         """Put parts 0 … count-1 into one file, all or nothing; a part is a row group of it.
@@ -59,7 +60,10 @@ class SampleParts:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        with replacing(self.path) as file, pq.ParquetWriter(file, self._schema, compression="zstd") as out:
+        with (
+            replacing(self.path) as temporary,
+            pq.ParquetWriter(temporary, self._schema, compression="zstd") as out,
+        ):
             for number in range(count):
                 try:
                     out.write_table(pq.read_table(self._part(number)))

@@ -20,6 +20,7 @@ Text = Annotated[str, "string"]
 Int32 = Annotated[int, "int32"]
 Int64 = Annotated[int, "int64"]
 Float64 = Annotated[float, "float64"]
+Bool = Annotated[bool, "bool"]
 TokenIds = Annotated[np.ndarray, "list<int32>"]
 """Types of columns: in Python, and in Parquet."""
 
@@ -34,13 +35,14 @@ def group_rows(
     group_id: str,
     model: str | None,
     advantages: Mapping[int, float] = NO_ADVANTAGES,
+    discarded: bool | None = None,
     keep: Sequence[str] = (),
 ) -> list[SampleRow]:
     """Make the rows of one group, in index order.
 
     Args:
         scored: the group with a score per sample.
-        stage, step, model: as the columns say.
+        stage, step, model, discarded: as the columns say.
         group_id: unique in the run; a sample's id is `<group_id>/<index>`.
         advantages: by sample index; a sample that did not train is missing.
         keep: names of prompt columns to keep.
@@ -74,6 +76,7 @@ def group_rows(
             verdict=score.verdict,
             reason=score.reason,
             advantage=advantages.get(sample.index),
+            discarded=discarded,
             finish_reason=sample.finish_reason,
             tokens=len(sample.token_ids),
             version_first=sample.version_first,
@@ -148,6 +151,8 @@ class SampleRow:
     """Why the verdict is not `ok`, or a reward's remark."""
     advantage: Float64 | None = None
     """Advantage in the update; null for a sample that did not train."""
+    discarded: Bool | None = None
+    """True if dynamic sampling drew the group and left it out of training; null outside `rl`."""
     finish_reason: Text | None = None
     """`stop`, `length` (the limit cut it) or `abort`."""
     tokens: Int32

@@ -7,17 +7,16 @@ samples.parquet                  of `grpo sample` (grpo/tracking/sample_parts.py
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from grpo.common.errors import BrokenRun
 from grpo.tracking.sample_row import COLUMNS, SampleRow, component_column, component_of, group_rows
+from policies.files import replacing
 from rewards.types import ScoredGroup
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ def phase_rows(
     scored: Sequence[ScoredGroup],
     advantages: Mapping[tuple[int, int], float],
     model: str | None = None,
+    discarded: Sequence[ScoredGroup] = (),
 ) -> list[SampleRow]:
     """Make the rows of a phase or an evaluation.
 
@@ -39,13 +39,14 @@ def phase_rows(
         step, stage, model: as the columns say.
         scored: its groups; the same prompt may come twice.
         advantages: by (index of the group in `scored`, index of the sample).
+        discarded: groups of an RL phase that dynamic sampling left out; their rows come last.
     """
     by_group: dict[int, dict[int, float]] = {}
     for (number, index), value in advantages.items():
         by_group.setdefault(number, {})[index] = value
     return [
         row
-        for number, group in enumerate(scored)
+        for number, group in enumerate((*scored, *discarded))
         for row in group_rows(
             group,
             stage=stage,
@@ -53,6 +54,7 @@ def phase_rows(
             group_id=f"{stage}-{step}/{number}",
             model=model,
             advantages=by_group.get(number, {}),
+            discarded=number >= len(scored) if stage == "rl" else None,
         )
     ]
 
@@ -64,8 +66,8 @@ def write_samples(path: Path, rows: Sequence[SampleRow]) -> Path:
     components = sorted({name for row in rows for name in row.components})
     kept = sorted({name for row in rows for name in row.kept})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        pq.write_table(to_table(rows, file_schema(components, kept)), file, compression="zstd")
+    with replacing(path) as temporary:
+        pq.write_table(to_table(rows, file_schema(components, kept)), temporary, compression="zstd")
     return path
 
 
@@ -144,20 +146,6 @@ def to_table(rows: Sequence[SampleRow], schema: pyarrow.Schema) -> pyarrow.Table
     return pa.table({name: [row.get(name) for row in dicts] for name in schema.names}, schema=schema)
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file that replaces `path` when the block ends well; it is on disk then. A crash leaves the old one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def file_name(step: int) -> str:
     """Return the name of a step's file: step-000012.parquet."""
     return f"step-{step:06d}.parquet"
@@ -191,10 +179,14 @@ class SampleWriter:
                     path.unlink()
 
     def write(
-        self, step: int, scored: Sequence[ScoredGroup], advantages: Mapping[tuple[int, int], float]
+        self,
+        step: int,
+        scored: Sequence[ScoredGroup],
+        advantages: Mapping[tuple[int, int], float],
+        discarded: Sequence[ScoredGroup] = (),
     ) -> Path:
         """Write a phase that ended with update `step`; see `phase_rows`."""
-        rows = phase_rows(step, "rl", scored, advantages, self._model)
+        rows = phase_rows(step, "rl", scored, advantages, self._model, discarded)
         return write_samples(self._train / file_name(step), rows)
 
     def write_eval(self, step: int, scored: Sequence[ScoredGroup]) -> Path:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from grpo.common.console import clock
+
 PHASE_TIMES = ("rollout", "reward", "old_ref", "learn", "sync")
 """The parts of a phase that follow one another; their sum is its duration."""
 
@@ -28,21 +30,27 @@ def summary_line(step: int, steps: int, metrics: Mapping[str, float], eta_s: flo
         f"[dim]mismatch[/] {_short(metrics.get('logprob_mismatch/max'))}",
         f"[dim]zero variance[/] {metrics.get('group/zero_variance_share', math.nan):.0%}",
         f"{seconds:.1f} s",
-        f"[dim]left[/] {_clock(eta_s)}",
+        f"[dim]left[/] {clock(eta_s)}",
     ]
     for name, warning in (("length/truncated_share", "truncated"), ("reward/abstained_share", "no verdict")):
         if metrics.get(name, 0.0) > 0.005:
             parts.append(f"[yellow]{warning} {metrics[name]:.0%}[/]")
+    if discarded := metrics.get("sampling/discarded_groups", 0.0):
+        rounds = metrics.get("sampling/rounds", math.nan)
+        parts.append(f"[dim]discarded[/] {discarded:.0f} groups in {rounds:.0f} rounds")
+    if filled := metrics.get("sampling/filled_groups", 0.0):
+        parts.append(f"[yellow]filled with {filled:.0f} groups without variance[/]")
     return "  ".join(parts)
 
 
 def eval_line(row: Mapping[str, Any]) -> str:
-    """Render one evaluation (a row of eval.jsonl) as a line."""
+    """Render one evaluation (`EvalResult.figures()`) as a line."""
     groups = " ".join(f"{name}:{value:.2f}" for name, value in row["by_group"].items())
+    estimates = " ".join(f"pass@{k} {value:.3f}" for k, value in row["pass_at"].items() if k != "1")
     return (
         f"[bold cyan]eval[/] step {row['step']}: pass@1 [bold]{row['pass1']:.3f}[/] "
-        f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}] pass@{row['k']} {row['passk']:.3f} cons@{row['k']} "
-        f"{row['consk']:.3f} length {row['length']:.1f} {groups}"
+        f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}] {estimates} cons@{row['k']} {row['consk']:.3f} "
+        f"length {row['length']:.1f} {groups}"
     )
 
 
@@ -51,10 +59,3 @@ def _short(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.1e}" if value and abs(value) < 1e-3 else f"{value:.3g}"
-
-
-def _clock(seconds: float) -> str:
-    """Format a duration as 1:02:03, or 2:03 below an hour."""
-    minutes, second = divmod(max(0, round(seconds)), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

@@ -1,4 +1,4 @@
-"""Sums over the learner ranks; with one rank they do nothing."""
+"""Sums over the learner ranks; with one rank these functions do nothing."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ BUCKET_ELEMENTS = 1 << 22
 """Gradients travel in buckets of up to 16 MiB: few messages, and little memory beside the gradients."""
 
 
-def add(tensor: Tensor, world: int) -> None:
-    """In place: the sum over ranks."""
-    if world > 1:
+def add(tensor: Tensor, world_size: int) -> None:
+    """Replace the tensor by its sum over ranks, in place."""
+    if world_size > 1:
         dist.all_reduce(tensor, dist.ReduceOp.SUM)
 
 
-def maximum(tensor: Tensor, world: int) -> None:
-    """In place: the maximum over ranks."""
-    if world > 1:
+def maximum(tensor: Tensor, world_size: int) -> None:
+    """Replace the tensor by its maximum over ranks, in place."""
+    if world_size > 1:
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
 
 
 @torch.no_grad()
-def add_gradients(parameters: Iterable[Tensor], world: int) -> None:
-    """Every `.grad` becomes its sum over ranks; a rank without one (an expert it did not use) adds zero."""
-    if world == 1:
+def add_gradients(parameters: Iterable[Tensor], world_size: int) -> None:
+    """Replace every `.grad` by its sum over ranks; a rank without one (an expert it did not use) adds zero."""
+    if world_size == 1:
         return
     bucket: list[Tensor] = []
     for parameter in parameters:
@@ -55,12 +55,15 @@ def _add_bucket(gradients: list[Tensor]) -> None:
 def gather_parts(
     own: Sequence[np.ndarray | None], lengths: Sequence[int], device: torch.device
 ) -> list[np.ndarray]:
-    """Arrays of which each rank holds some, on every rank.
+    """Collect arrays of which each rank holds some.
 
     Args:
-        own: what this rank has; None where another rank has it.
-        lengths: of all of them, in the same order on every rank.
+        own: arrays of float32 that this rank has; None where another rank has it.
+        lengths: of all arrays, in the same order on every rank.
         device: where the backend wants tensors.
+
+    Returns:
+        All arrays, on every rank.
     """
     flat = np.zeros(sum(lengths), dtype=np.float32)
     owners = np.zeros(len(lengths), dtype=np.float32)
@@ -71,6 +74,6 @@ def gather_parts(
     tensor, counts = torch.from_numpy(flat).to(device), torch.from_numpy(owners).to(device)
     dist.all_reduce(tensor)
     dist.all_reduce(counts)
-    # Equal completions of a prompt have one key, and then more than one rank may hold it.
+    # Equal completions of a prompt have one key, so more than one rank may hold an array: take the mean.
     tensor /= counts.repeat_interleave(torch.tensor(lengths, device=device))
     return np.split(tensor.cpu().numpy(), ends[:-1])

@@ -1,8 +1,8 @@
-"""The order in which examples are trained on: a pure function of seed and step, so that a resumed run goes on exactly.
+"""The order of training examples: a pure function of seed and step, so that a resumed run goes on exactly.
 
 plan = BatchPlan(repeats=[1.0] * 1000, batch_size=128, epochs=2, max_steps=None, seed=1)
-plan.steps        16: the epochs are laid end to end, so only the last batch may be smaller
-plan.batch(3)     indices of the examples of update 3
+plan.steps        16: epochs follow each other without a gap, so only the last batch may be smaller
+plan.batch(3)     indices of the examples in the update that follows 3 others
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import numpy as np
 
 
 class BatchPlan:
-    """Batches of a whole run, none of them drawn before it is asked for."""
+    """The batches of a whole run; each is drawn when it is needed."""
 
     def __init__(
         self, repeats: Sequence[float], batch_size: int, epochs: int, max_steps: int | None, seed: int
     ) -> None:
-        """Lay out the run.
+        """Count the updates of the run.
 
         Args:
             repeats: how often each example comes in an epoch; see `epoch_order`.
             batch_size: examples of an update.
             epochs: passes.
-            max_steps: stop after so many updates; None for all of them.
+            max_steps: most updates of the run; None for no limit.
             seed: ≥ 0.
 
         Raises:
@@ -46,8 +46,8 @@ class BatchPlan:
 
     def batch(self, step: int) -> list[int]:
         """Indices of the update that goes from `step` to `step + 1`."""
-        places = range(step * self._batch_size, min((step + 1) * self._batch_size, self._total))
-        return [int(self._order(p // self.epoch_size)[p % self.epoch_size]) for p in places]
+        positions = range(step * self._batch_size, min((step + 1) * self._batch_size, self._total))
+        return [int(self._order(p // self.epoch_size)[p % self.epoch_size]) for p in positions]
 
     def epoch(self, step: int) -> float:
         """Epochs done after `step` updates."""
@@ -57,8 +57,8 @@ class BatchPlan:
 def epoch_order(repeats: Sequence[float], seed: int, epoch: int) -> np.ndarray:
     """Indices of one epoch, shuffled.
 
-    An example with repeats r comes ⌊r⌋ times; of all n examples that share a fractional part f, round(f n) more are
-    drawn at random, others in each epoch. So every epoch has the same number of examples.
+    An example with repeats r comes ⌊r⌋ times. Of the n examples that share a fractional part f, round(f n) come once
+    more, drawn at random for each epoch. So every epoch has the same number of examples.
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, epoch))))
     values = np.asarray(repeats, dtype=np.float64)

@@ -1,9 +1,9 @@
-"""The learner: log-probs, gradient, optimizer step. A plain class; grpo/cluster/actor.py puts it on Ray.
+"""The learner: log-probs, gradient, optimizer step. A plain class; grpo/cluster puts it on Ray.
 
     learner.begin_phase(groups, step, temperature)         fixes π_old and π_ref log-probs for the phase
     learner.update(mini_batch, step, max_tokens)           micro-batches → loss → gradient → AdamW, one policy update
-    learner.named_tensors(), .canary_logprobs(ids)         what a weight sync publishes and proves itself with
-    learner.save(folder), .load(folder)                    weights, moments, reference: goes on bit for bit
+    learner.named_tensors(), .canary_logprobs(ids)         the weights that a sync publishes, and its proof
+    learner.save(folder), .load(folder)                    weights, moments, reference: training goes on bit for bit
 
 With one update per phase π_old is π_θ itself, so its log-probs are the detached current ones and cost no pass.
 Ranks each hold the whole policy, take their share of every mini-batch and add up their gradients.
@@ -18,13 +18,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from grpo.algorithm.batching import denominators, micro_batches, packed_tokens, split_by_rank
-from grpo.algorithm.losses import LossForm, grpo_loss
+from grpo.algorithm.loss_form import loss_form
+from grpo.algorithm.losses import grpo_loss
 from grpo.algorithm.schedules import is_reference_refresh, learning_rate
 from grpo.algorithm.types import Denominators, StepReport, TrainGroup, TrainSample
-from grpo.config.sections import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training import collectives
 from grpo.training.reference import FrozenWeights, snapshot, swap_weights
 from grpo.training.step_sums import StepSums
@@ -32,10 +35,11 @@ from grpo.training.trained_policy import TrainedPolicy
 from policies.logprobs import completion_logprobs, sequence_logprobs
 from policies.packing import PackedSequences, pack
 from policies.router import ExpertLoads
+from rollout.memory import release
 
 HINT = "Lower optimizer.lr or raise algorithm.kl_coef; a ratio of whole sequences overflows first"
-Logprobs = dict[tuple[str, bytes], np.ndarray]
-"""(L,) float32 by (prompt id, bytes of the completion's tokens): what they are a function of."""
+Logprobs = dict[tuple[str, bytes], NDArray[np.float32]]
+"""(L,) float32 by (prompt id, bytes of the completion's tokens), of which they are a function."""
 
 
 class Learner:
@@ -43,6 +47,7 @@ class Learner:
 
     def __init__(
         self,
+        *,
         policy: PolicyConfig,
         algorithm: AlgorithmConfig,
         optimizer: OptimizerConfig,
@@ -50,7 +55,7 @@ class Learner:
         model_path: Path | str,
         total_steps: int,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
@@ -60,28 +65,28 @@ class Learner:
             policy, algorithm, optimizer, learner: sections of the recipe.
             model_path: folder with config and safetensors.
             total_steps: updates of the whole run, for the learning rate's schedule.
-            rank, world: place among the learner ranks; with world > 1 torch.distributed is already initialised.
+            rank, world_size: index of this rank and number of ranks; with more than one torch.distributed is already
+                initialised.
             device: where the policy is.
             seed: of the adapters' random weights, if policy.lora asks for such; equal on all ranks.
 
         Raises:
             PolicyError: the folder cannot be loaded.
+            ConfigError: a function that [algorithm] names cannot be loaded.
         """
         self._algorithm, self._optimizer_config, self._config = algorithm, optimizer, learner
-        self._total_steps, self._rank, self._world = total_steps, rank, world
-        self.trained = TrainedPolicy(policy, optimizer, learner, model_path, world, device, seed)
-        self.model, self.device = self.trained.model, self.trained.device
-        self._form = LossForm(
-            ratio=algorithm.ratio,
-            clip_low=algorithm.clip_low,
-            clip_high=algorithm.clip_high,
-            dual_clip=algorithm.dual_clip,
-            aggregation=algorithm.aggregation,
-            kl_coef=algorithm.kl_coef,
-            kl_estimator=algorithm.kl_estimator,
-            importance=algorithm.importance,
-            importance_cap=algorithm.importance_cap,
+        self._total_steps, self._rank, self._world_size = total_steps, rank, world_size
+        self.trained = TrainedPolicy(
+            policy=policy,
+            optimizer=optimizer,
+            learner=learner,
+            model_path=model_path,
+            world_size=world_size,
+            device=device,
+            seed=seed,
         )
+        self.model, self.device = self.trained.model, self.trained.device
+        self._form = loss_form(algorithm)
         self._reference: FrozenWeights | None = self._snapshot() if algorithm.kl_coef else None
         self._temperature = 1.0
         self._old: Logprobs | None = None
@@ -91,9 +96,9 @@ class Learner:
         """Fix the log-probs that stay constant in the phase.
 
         Args:
-            groups: everything that trains in the phase, the same on every rank.
+            groups: all groups that train in the phase, the same on every rank.
             step: updates done; the policy version that sampled.
-            temperature: of the sampling; log-probs are of the distribution at this temperature, like the engine's.
+            temperature: of the sampling; log-probs are of the distribution at this temperature, as the engine's are.
 
         Returns:
             logprob_mismatch/mean and logprob_mismatch/max: |log π_old − log π_engine| over the sampled tokens,
@@ -107,17 +112,21 @@ class Learner:
         if self._algorithm.mini_batches > 1:
             with torch.no_grad():
                 self._old = self._logprobs(groups)
-        self.trained.return_free_pages()
-        return {} if self._old is None else _gap(groups, self._old)
+        release(self.device)
+        return {} if self._old is None else _mismatch(groups, self._old)
 
     def update(self, mini_batch: Sequence[TrainGroup], step: int, max_tokens: int) -> StepReport:
         """One optimizer update on a mini-batch.
 
         Args:
-            mini_batch: the same on every rank; its samples were in `begin_phase`. An empty one (everything abstained)
+            mini_batch: the same on every rank; its samples were in `begin_phase`. An empty one (all samples abstained)
                 leaves the weights alone.
             step: updates done before this one.
-            max_tokens: the step's length limit; divisor of aggregation "fixed_length" unless that is set.
+            max_tokens: the step's length limit; it divides in aggregation "fixed_length" unless the recipe sets
+                algorithm.fixed_length.
+
+        Returns:
+            Metrics under the names of grpo/tracking/metrics.py, over all ranks.
 
         Raises:
             RunError: loss or gradient is not finite; the weights are untouched.
@@ -129,16 +138,16 @@ class Learner:
         norm = 0.0
         if total.samples:
             with ExpertLoads(self.model) as loads:
-                self._accumulate(split_by_rank(mini_batch, self._world)[self._rank], total, sums, loads)
+                self._accumulate(split_by_rank(mini_batch, self._world_size)[self._rank], total, sums, loads)
             self.trained.add_gradients()
-            sums.reduce(self._world)
+            sums.reduce(self._world_size)
             norm = self.trained.step(sums.loss, lr, step, HINT)
             self.trained.balance_experts(loads.counts)
         if self._reference is not None and is_reference_refresh(
             step + 1, self._algorithm.reference_refresh_steps
         ):
             self._reference = self._snapshot()
-        self.trained.return_free_pages()
+        release(self.device)
         seconds = time.perf_counter() - start
         tokens = sum(packed_tokens(g) for g in mini_batch)
         measured = {
@@ -149,16 +158,16 @@ class Learner:
             "time/update_s": seconds,
             "tokens_per_s": tokens / seconds,
         }
-        # The gap of a phase with several updates is measured before the first; later π_θ has moved on.
-        return StepReport(step, sums.metrics(with_gap=self._old is None) | measured)
+        # In a phase with several updates `begin_phase` measures the mismatch; after the first update π_θ has moved on.
+        return StepReport(step, sums.metrics(with_mismatch=self._old is None) | measured)
 
-    def canary_logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
-        """(n-1,) float32: log-probability of tokens 1 … n-1 at T = 1, as the engine's prompt_logprobs."""
+    def canary_logprobs(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """(n-1,) log-probabilities of tokens 1 … n-1 at T = 1, to compare with the engine's prompt_logprobs."""
         with self.trained.autocast():
             return sequence_logprobs(self.model, token_ids).cpu().numpy()
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """What an engine loads; see `TrainedPolicy.named_tensors`."""
+        """The tensors that an engine loads; see `TrainedPolicy.named_tensors`."""
         return self.trained.named_tensors()
 
     def export(self, folder: Path) -> None:
@@ -166,7 +175,7 @@ class Learner:
         self.trained.export(folder)
 
     def save(self, folder: Path) -> None:
-        """Write everything that a continuation needs: see `TrainedPolicy.save`."""
+        """Write what `load` needs; see `TrainedPolicy.save`."""
         self.trained.save(folder, None if self._reference is None else self._reference.tensors)
 
     def load(self, folder: Path) -> None:
@@ -193,30 +202,34 @@ class Learner:
                 rollout = self._flat([s.rollout_logprobs for s in samples])
                 old = logprobs.detach() if self._old is None else self._flat(_values(part, self._old))
                 loss, metrics = grpo_loss(
-                    logprobs,
-                    old,
-                    None if self._ref is None else self._flat(_values(part, self._ref)),
-                    rollout,
-                    packed.sample_ids,
-                    torch.tensor([s.advantage for s in samples], dtype=torch.float32, device=self.device),
-                    total,
-                    self._form,
+                    logprobs=logprobs,
+                    old_logprobs=old,
+                    ref_logprobs=None if self._ref is None else self._flat(_values(part, self._ref)),
+                    rollout_logprobs=rollout,
+                    sample_ids=packed.sample_ids,
+                    advantages=torch.tensor(
+                        [s.advantage for s in samples], dtype=torch.float32, device=self.device
+                    ),
+                    denominators=total,
+                    form=self._form,
                 )
                 if len(logprobs):
                     self.trained.backward(loss)
-                sums.add(loss, metrics, entropy, logprobs, rollout)
+                sums.add(
+                    loss=loss, metrics=metrics, entropy=entropy, logprobs=logprobs, rollout_logprobs=rollout
+                )
 
     def _logprobs(self, groups: Sequence[TrainGroup]) -> Logprobs:
-        """Log-probs of every sample under the weights now in the model; ranks share the work and the result."""
+        """Log-probs of every sample under the weights that the model has now; ranks share the work and the result."""
         found: Logprobs = {}
         with self.trained.autocast():
             for part in micro_batches(
-                split_by_rank(groups, self._world)[self._rank], self._config.tokens_per_micro_batch
+                split_by_rank(groups, self._world_size)[self._rank], self._config.tokens_per_micro_batch
             ):
                 values = self._forward(self._pack(part))[0].cpu().numpy()
                 keys, lengths = _keys(part)
                 found |= dict(zip(keys, np.split(values, np.cumsum(lengths)[:-1]), strict=True))
-        if self._world == 1:
+        if self._world_size == 1:
             return found
         keys, lengths = _keys(groups)
         if not keys:
@@ -230,10 +243,11 @@ class Learner:
         )
 
     def _pack(self, groups: Sequence[TrainGroup]) -> PackedSequences:
+        # NumPy arrays are sequences of int to `pack`, though not to the type checker.
         sequences: list[Any] = [(g.prompt_ids, [s.token_ids for s in g.samples]) for g in groups]
         return pack(sequences).to(self.device)
 
-    def _flat(self, arrays: Sequence[np.ndarray]) -> Tensor:
+    def _flat(self, arrays: Sequence[NDArray[np.float32]]) -> Tensor:
         return torch.from_numpy(np.concatenate(arrays).astype(np.float32)).to(self.device)
 
     def _snapshot(self) -> FrozenWeights:
@@ -256,15 +270,15 @@ def _keys(groups: Sequence[TrainGroup]) -> tuple[list[tuple[str, bytes]], list[i
     return [_key(s) for s in samples], [len(s.token_ids) for s in samples]
 
 
-def _values(groups: Sequence[TrainGroup], logprobs: Logprobs) -> list[np.ndarray]:
+def _values(groups: Sequence[TrainGroup], logprobs: Logprobs) -> list[NDArray[np.float32]]:
+    """Log-probs of all samples, in order."""
     return [logprobs[key] for key in _keys(groups)[0]]
 
 
-def _gap(groups: Sequence[TrainGroup], old: Logprobs) -> dict[str, float]:
-    gaps = [np.abs(old[_key(s)] - s.rollout_logprobs) for g in groups for s in g.samples]
-    flat = np.concatenate(gaps) if gaps else np.zeros(0)
-    return (
-        {"logprob_mismatch/mean": float(flat.mean()), "logprob_mismatch/max": float(flat.max())}
-        if len(flat)
-        else {}
-    )
+def _mismatch(groups: Sequence[TrainGroup], old: Logprobs) -> dict[str, float]:
+    """Mean and maximum of |log π_old − log π_engine| over all tokens, nats; empty without tokens."""
+    parts = [np.abs(old[_key(s)] - s.rollout_logprobs) for g in groups for s in g.samples]
+    flat = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+    if not len(flat):
+        return {}
+    return {"logprob_mismatch/mean": float(flat.mean()), "logprob_mismatch/max": float(flat.max())}

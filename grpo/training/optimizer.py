@@ -1,10 +1,9 @@
-"""AdamW (1711.05101) on float32 master weights, with moments in float32 or, as DeepSeek-V3 keeps them,
-bfloat16.
+"""AdamW (1711.05101) on float32 master weights, with moments in float32 or, as in DeepSeek-V3, bfloat16.
 
     m ← β1 m + (1−β1) g        v ← β2 v + (1−β2) g²        θ ← θ − lr (λθ + m̂ / (√v̂ + ε))
 
-The step works through each tensor in pieces that fit the cache: no temporary of a model's size exists, and
-bfloat16 moments are float32 while they are worked on.
+The step works through each tensor in pieces that fit the cache: no temporary has a model's size, and bfloat16 moments
+are converted to float32 piece by piece.
 """
 
 from __future__ import annotations
@@ -17,29 +16,36 @@ from torch import Tensor
 from grpo.config.sections import OptimizerConfig
 
 PIECE = 1 << 18
-"""Elements worked on at a time: five float32 pieces, 5 MiB, stay in a core's cache."""
+"""Elements per piece: five float32 pieces, 5 MiB, stay in a core's cache."""
 
 
 class AdamW:
-    """Optimizer state of named tensors; the learning rate comes with each step."""
+    """AdamW for named tensors; each step is given its learning rate."""
 
     def __init__(self, parameters: Mapping[str, Tensor], config: OptimizerConfig) -> None:
-        """Args: float32 tensors by name, updated in place; decay applies to those of two and more
-        dimensions."""
+        """Start with zero moments.
+
+        Args:
+            parameters: float32 tensors by name, updated in place; weight decay applies to those of two or more
+                dimensions.
+            config: the recipe's [optimizer].
+        """
         self._parameters = dict(parameters)
         self._config = config
         dtype = torch.bfloat16 if config.moments == "bfloat16" else torch.float32
         self._first = {name: torch.zeros_like(p, dtype=dtype) for name, p in self._parameters.items()}
         self._second = {name: torch.zeros_like(p, dtype=dtype) for name, p in self._parameters.items()}
         self.steps = 0
-        """Updates done; the t of the bias correction."""
+        """Number of updates done: the t of the bias correction."""
 
     @torch.no_grad()
     def step(self, lr: float, gradient_scale: float) -> None:
-        """One update from each parameter's `.grad` · `gradient_scale`; a parameter without gradient counts
-        as zero.
+        """Do one update.
 
-        The scale is the gradient clip's; applied here, the gradients are read once.
+        Args:
+            lr: learning rate.
+            gradient_scale: factor on every `.grad`, from gradient clipping; applied here, so that the gradients are
+                read once. A parameter without a gradient is updated with a gradient of zero.
         """
         self.steps += 1
         for name, parameter in self._parameters.items():
@@ -62,7 +68,7 @@ class AdamW:
     ) -> None:
         gradient = gradient.float() * scale if scale != 1.0 else gradient.float()
         first32, second32 = first.float(), second.float()
-        # The kernel corrects the bias by the count it is given.
+        # The kernel takes the step of its bias correction from this count.
         count = torch.tensor(float(self.steps), device=weight.device)
         torch._fused_adamw_(
             [weight],
@@ -84,13 +90,17 @@ class AdamW:
             second.copy_(second32)
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
-        """The moments by name, live: "first/<parameter>", "second/<parameter>"."""
+        """Yield the moments themselves, not copies, as "first/<parameter>" and "second/<parameter>"."""
         for kind, moments in (("first", self._first), ("second", self._second)):
             for name, tensor in moments.items():
                 yield f"{kind}/{name}", tensor
 
     def load_state(self, tensors: Mapping[str, Tensor], steps: int) -> None:
-        """Take over a saved state.
+        """Copy a saved state into the moments.
+
+        Args:
+            tensors: by the names of `state`.
+            steps: number of updates done.
 
         Raises:
             ValueError: a moment is missing, or has another shape or dtype.
@@ -107,11 +117,11 @@ class AdamW:
 
 
 def gradient_norm(parameters: Mapping[str, Tensor]) -> float:
-    """Euclidean norm over all gradients, float64 sums of the tensors' float32 norms."""
+    """Euclidean norm of all gradients: each tensor's in float32, their squares summed in float64."""
     norms = [float(p.grad.norm()) for p in parameters.values() if p.grad is not None]
     return sum(n * n for n in norms) ** 0.5
 
 
 def _flat(tensor: Tensor) -> Tensor:
-    """A view; master weights and their gradients are dense."""
+    """A 1-d view; master weights and their gradients are dense."""
     return tensor.detach().view(-1)

@@ -1,12 +1,11 @@
 """π_ref beside π_θ: a frozen copy of the policy's tensors on disk, mapped into memory only while it is used.
 
-What is not trained is the same in both and has no copy: of a policy with LoRA adapters the reference is the adapters as
-they were, at first none.
+Tensors that are not trained are the same in both and are not copied: for a policy with LoRA adapters the reference is
+the adapters as they were, at first without effect.
 
-Matrices are kept in the compute type, which is what a forward rounds them to anyway: with equal weights
-reference and policy give the same bits. The file has no name (it is unlinked once open), so nothing is left
-behind by any end of the process; its pages leave the resident set after each use and are read back from the
-page cache.
+Matrices are stored in the compute dtype, to which a forward rounds them anyway: with equal weights, reference and
+policy give the same bits. The file has no name (it is unlinked once open), so it disappears however the process ends.
+Its pages leave the resident set after each use and are read back from the page cache.
 """
 
 from __future__ import annotations
@@ -28,7 +27,11 @@ class FrozenWeights:
     """A read-only copy of named tensors."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Raises: OSError if the folder for temporary files (TMPDIR) has no room."""
+        """Copy the tensors to a temporary file.
+
+        Raises:
+            OSError: the folder for temporary files (TMPDIR) has no room.
+        """
         layout, position = {}, 0
         for name, tensor in tensors.items():
             layout[name] = (position, tensor)
@@ -63,7 +66,10 @@ def snapshot(model: nn.Module, compute_dtype: torch.dtype) -> FrozenWeights:
 
 @contextmanager
 def swap_weights(model: nn.Module, frozen: FrozenWeights) -> Iterator[None]:
-    """The model computes with the frozen weights inside the block; no gradient, no optimizer step there."""
+    """Let the model compute with the frozen weights inside the block, without gradients.
+
+    The block must not step the optimizer.
+    """
     live = _live(model)
     own = {name: tensor.data for name, tensor in live.items()}
     try:
@@ -78,7 +84,7 @@ def swap_weights(model: nn.Module, frozen: FrozenWeights) -> Iterator[None]:
 
 
 def _live(model: nn.Module) -> dict[str, Tensor]:
-    """Trained parameters (a tied one once) and persistent buffers, the very objects."""
+    """Trained parameters (a tied one once) and persistent buffers by name: the model's own tensors, not copies."""
     state = model.state_dict(keep_vars=True)
     seen: set[int] = set()
     result = {}

@@ -1,6 +1,6 @@
-"""Files of judgements → items of the reward-model trainer. No torch.
+"""Read files of judgements into items of the reward-model trainer. Imports no torch.
 
-Bad rows stop the stage with file and line; an overlong one is left out and counted.
+A bad row stops the stage and is reported with file and line; an overlong one is left out and counted.
 """
 
 from __future__ import annotations
@@ -44,22 +44,27 @@ Item = TypeVar("Item", Pair, Labelled)
 def read_judgements(
     config: RewardModelConfig, tokenizer: Tokenizer
 ) -> tuple[list[Pair] | list[Labelled], dict[str, int]]:
-    """All items of the recipe's file, and counts "read", "too_long", "identical", with bad rows left out "bad_rows".
+    """Read all items of the recipe's file.
 
-    A pair whose sides are the same once cut to what is judged teaches nothing; it is left out as "identical".
+    A pair whose sides are the same once cut to the judged text teaches nothing; it is left out as "identical".
+
+    Returns:
+        The items, and counts by name: "read", "too_long", "identical", and "bad_rows" if bad rows were left out.
 
     Raises:
-        DataError: no file, no usable row, or rows without their columns; names file, line and mend.
+        DataError: no file, no usable row, or rows without their columns; names file, line and fix.
     """
     if config.objective == "pairwise":
-        return _read(config.data, lambda where, row: _pair(where, row, tokenizer, config.reads), _pair_fault)
-    return _read(config.data, lambda where, row: _labelled(where, row, tokenizer, config.reads), _fault)
+        return _read(
+            config.data, lambda where, row: _pair(where, row, tokenizer, config.reads), _pair_problem
+        )
+    return _read(config.data, lambda where, row: _labelled(where, row, tokenizer, config.reads), _problem)
 
 
 def _read(
     data: RewardModelData,
     convert: Callable[[str, Mapping[str, Any]], Item],
-    fault: Callable[[Item, int], str | None],
+    problem: Callable[[Item, int], str | None],
 ) -> tuple[list[Item], dict[str, int]]:
     items: list[Item] = []
     counts = {"read": 0, "too_long": 0, "identical": 0}
@@ -71,7 +76,7 @@ def _read(
         except DataError as error:
             bad.add(error)
             continue
-        if name := fault(item, data.max_tokens):
+        if name := problem(item, data.max_tokens):
             counts[name] += 1
         else:
             items.append(item)
@@ -97,13 +102,13 @@ def _labelled(where: str, row: Mapping[str, Any], tokenizer: Tokenizer, reads: R
     return Labelled(where, _ids(tokenizer, prompt, judged_text(completion, reads, prompt)), float(label))
 
 
-def _pair_fault(pair: Pair, limit: int) -> str | None:
+def _pair_problem(pair: Pair, limit: int) -> str | None:
     if max(len(pair.chosen), len(pair.rejected)) > limit:
         return "too_long"
     return "identical" if np.array_equal(pair.chosen, pair.rejected) else None
 
 
-def _fault(item: Labelled, limit: int) -> str | None:
+def _problem(item: Labelled, limit: int) -> str | None:
     return "too_long" if len(item.token_ids) > limit else None
 
 

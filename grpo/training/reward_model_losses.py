@@ -1,4 +1,4 @@
-"""Losses of reward models, summed over their items. Maths alone.
+"""Losses of reward models, summed over their items, as pure functions.
 
 pairwise(r_c, r_r) = −log σ(r_c − r_r)         Bradley–Terry
 pointwise(z, y)    = −y log σ(z) − (1−y) log σ(−z)
@@ -11,10 +11,10 @@ from torch.nn.functional import logsigmoid
 
 
 def pairwise(chosen_N: Tensor, rejected_N: Tensor) -> Tensor:
-    """Scalar: Σ over N pairs."""
+    """0-d sum over N pairs; r_c and r_r are (N,) rewards."""
     return -logsigmoid(chosen_N - rejected_N).sum()
 
 
 def pointwise(logits_N: Tensor, labels_N: Tensor) -> Tensor:
-    """Scalar: Σ over N responses; labels are 0 or 1."""
+    """0-d sum over N responses; z are (N,) logits, y (N,) labels 0 or 1."""
     return -logsigmoid((2 * labels_N - 1) * logits_N).sum()

@@ -1,6 +1,6 @@
-"""What a reward model learns, as objectives of the supervised learner (grpo/training/supervised_learner.py).
+"""Objectives of reward models for the supervised learner (grpo/training/supervised_learner.py).
 
-An item is one pair, or one labelled response; every item weighs the same, so that batch metrics are means over items.
+An item is one pair, or one labelled response. Every item has weight 1, so that batch metrics are means over items.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from policies.value_head import scalar_head, sequence_values
 
 
 class PairwiseObjective:
-    """Bradley–Terry on pairs; "accuracy" is the share of pairs ranked right, "margin" the mean r_c − r_r."""
+    """Bradley–Terry loss on pairs; "accuracy" is the share of pairs ranked right, "margin" the mean of r_c − r_r."""
 
     names: tuple[str, ...] = ("loss", "accuracy", "margin")
 
@@ -28,15 +28,15 @@ class PairwiseObjective:
         self.head: nn.Module | None = self._values
 
     def tokens(self, item: Pair) -> int:
-        """Packed tokens: both sides."""
+        """Count the packed tokens of both sides."""
         return len(item.chosen) + len(item.rejected)
 
     def weight(self, item: Pair) -> float:
-        """1: the loss is a mean over pairs."""
+        """Return 1: the loss is a mean over pairs."""
         return 1.0
 
     def loss(self, items: Sequence[Pair]) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Sums over the pairs of one pack."""
+        """Sum loss, ranked-right pairs and margins over the pairs of one pack."""
         documents = [side for item in items for side in (item.chosen, item.rejected)]
         chosen, rejected = sequence_values(self._policy, self._values, documents).view(-1, 2).unbind(1)
         margin = (chosen - rejected).detach()
@@ -44,7 +44,7 @@ class PairwiseObjective:
 
 
 class PointwiseObjective:
-    """Binary cross entropy on labelled responses; "accuracy" at the threshold of probability one half."""
+    """Binary cross-entropy on labelled responses; "accuracy" is the share on the right side of probability one half."""
 
     names: tuple[str, ...] = ("loss", "accuracy")
 
@@ -54,19 +54,20 @@ class PointwiseObjective:
         self.head: nn.Module | None = self._values
 
     def tokens(self, item: Labelled) -> int:
-        """Packed tokens."""
+        """Count the packed tokens."""
         return len(item.token_ids)
 
     def weight(self, item: Labelled) -> float:
-        """1: the loss is a mean over responses."""
+        """Return 1: the loss is a mean over responses."""
         return 1.0
 
     def loss(self, items: Sequence[Labelled]) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Sums over the responses of one pack."""
+        """Sum loss and right responses over the responses of one pack."""
         logits = sequence_values(self._policy, self._values, [item.token_ids for item in items])
         labels = torch.tensor([item.label for item in items], device=logits.device, dtype=logits.dtype)
         return pointwise(logits, labels), {"accuracy": ((logits > 0) == (labels > 0.5)).sum().detach()}
 
 
-def _head(policy: Any, seed: int) -> nn.Linear:
-    return scalar_head(policy.config.hidden_size, seed)
+def _head(policy: nn.Module, seed: int) -> nn.Linear:
+    config: Any = policy.config  # of transformers, whose attributes have no types
+    return scalar_head(config.hidden_size, seed)

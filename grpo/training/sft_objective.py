@@ -1,7 +1,7 @@
-"""What SFT learns: the mean of −log π over the replies' tokens, as an objective of the supervised learner.
+"""SFT's objective for the supervised learner: the mean of −log π over the tokens of the replies.
 
-Examples are packed end to end and do not see each other (V3 §5.1: "sample masking"). An example weighs as much as it
-has reply tokens, so that a batch's loss is a mean over the reply tokens of the whole batch, however it is packed.
+Examples are packed end to end and do not see each other (V3 §5.1: "sample masking"). The weight of an example is its
+number of reply tokens, so that the loss is a mean over the reply tokens of the whole batch, however it is packed.
 """
 
 from __future__ import annotations
@@ -16,24 +16,27 @@ from torch import Tensor, nn
 
 from data_recipes.sft.examples import Example
 from grpo.config.sections import LearnerConfig
-from policies.logprobs import causal_lm, hidden_states, token_logprobs
+from policies.logprobs import hidden_states, token_logprobs
+from policies.model import causal_lm
 from policies.mtp import mtp_layers, mtp_logprobs
 from policies.packing import PackedSequences, pack_documents
 
 
 class SftObjective:
-    """Cross-entropy of the reply tokens, in nats per token; with layers for it, of those further ahead too."""
+    """Cross-entropy of the reply tokens, nats per token; optionally also of multi-token prediction."""
 
     head: nn.Module | None = None
 
     def __init__(self, policy: nn.Module, learner: LearnerConfig, seed: int, mtp_weight: float = 0.0) -> None:
-        """Args:
-        policy: of `load_policy`; its layers of multi-token prediction are trained if they have a weight.
-        learner: the recipe's section.
-        seed: unused; nothing here is random.
-        mtp_weight: λ of V3 eq. 25.
+        """Unfreeze the layers of multi-token prediction if they have a weight.
+
+        Args:
+            policy: of `load_policy`.
+            learner: the recipe's [learner].
+            seed: unused, part of `ObjectiveFactory`; nothing here is random.
+            mtp_weight: λ of V3 eq. 25; 0 leaves those layers as they are.
         """
-        self._policy: Any = policy
+        self._policy = policy
         self._chunk_tokens = learner.logit_chunk_tokens
         self._mtp_weight, self._mtp_layers = mtp_weight, mtp_layers(policy) if mtp_weight else []
         for layer in self._mtp_layers:
@@ -41,17 +44,21 @@ class SftObjective:
         self.names: tuple[str, ...] = ("loss", "loss/next", "loss/mtp") if self._mtp_layers else ("loss",)
 
     def tokens(self, item: Example) -> int:
-        """Packed tokens, prompt included."""
+        """Count an example's packed tokens, prompt included."""
         return len(item.token_ids)
 
     def weight(self, item: Example) -> float:
-        """Reply tokens: the loss is a mean over tokens."""
+        """Count an example's reply tokens: the loss is a mean over them."""
         return float(item.target_count)
 
     def loss(self, items: Sequence[Example]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Sum over the reply tokens of one pack: L + λ/D Σ_k Lᵏ (V3 eq. 24, 25).
 
-        Each Lᵏ is over the same number of tokens as L, as printed, though the first k of a sequence have no term.
+        The caller divides every sum by the reply tokens of the batch, as printed, although Lᵏ has no term for the first
+        k tokens of a sequence.
+
+        Returns:
+            0-d sum of the losses, nats; with multi-token prediction also its parts "loss/next" and "loss/mtp".
         """
         base = causal_lm(self._policy)
         packed = pack_examples(items).to(base.get_input_embeddings().weight.device)
@@ -71,7 +78,7 @@ class SftObjective:
 
 
 def pack_examples(items: Sequence[Example]) -> PackedSequences:
-    """Isolated examples of which the reply tokens alone are targets."""
+    """Pack examples that do not see each other; only their reply tokens are targets."""
     documents: list[Any] = [item.token_ids for item in items]
     packed = pack_documents(documents)
     chosen = torch.from_numpy(np.concatenate([item.is_target[1:] for item in items]))

@@ -1,4 +1,4 @@
-"""What an update measures, added up over micro-batches and ranks."""
+"""The metrics of an update, added up over micro-batches and ranks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SUMS = (
     "loss",
     "tokens",
     "entropy",
-    "gap",
+    "mismatch",
     "clipped_low",
     "clipped_high",
     "dual_clipped",
@@ -23,7 +23,7 @@ _SUMS = (
     "importance",
     "importance_bound",
 )
-_MAXIMA = ("gap_max", "ratio_max")
+_MAXIMA = ("mismatch_max", "ratio_max")
 
 
 class StepSums:
@@ -35,33 +35,50 @@ class StepSums:
 
     @torch.no_grad()
     def add(
-        self, loss: Tensor, metrics: LossMetrics, entropy: Tensor, logprobs: Tensor, rollout: Tensor
+        self,
+        *,
+        loss: Tensor,
+        metrics: LossMetrics,
+        entropy: Tensor,
+        logprobs: Tensor,
+        rollout_logprobs: Tensor,
     ) -> None:
-        """Add one micro-batch: its loss and metrics, and entropy, log π_θ and log π_engine of its tokens,
-        (C,) each."""
-        gap = (logprobs - rollout).abs()
+        """Add one micro-batch.
+
+        Args:
+            loss: 0-d.
+            metrics: of `grpo_loss`.
+            entropy: (C,) of the policy at each token, nats.
+            logprobs: (C,) log π_θ.
+            rollout_logprobs: (C,) log π_engine.
+        """
+        mismatch = (logprobs - rollout_logprobs).abs()
         values = dataclasses.asdict(metrics) | {
             "loss": loss,
             "tokens": logprobs.new_tensor(float(len(logprobs))),
             "entropy": entropy.sum(),
-            "gap": gap.sum(),
-            "gap_max": gap.max() if len(gap) else gap.new_zeros(()),
+            "mismatch": mismatch.sum(),
+            "mismatch_max": mismatch.max() if len(mismatch) else mismatch.new_zeros(()),
         }
         self._sums += torch.stack([values[name].double() for name in _SUMS])
         self._maxima = torch.maximum(self._maxima, torch.stack([values[name].double() for name in _MAXIMA]))
 
-    def reduce(self, world: int) -> None:
-        """Over all ranks."""
-        collectives.add(self._sums, world)
-        collectives.maximum(self._maxima, world)
+    def reduce(self, world_size: int) -> None:
+        """Add up over all ranks; every rank calls it once, after its last micro-batch."""
+        collectives.add(self._sums, world_size)
+        collectives.maximum(self._maxima, world_size)
 
     @property
     def loss(self) -> float:
         """Loss of the mini-batch."""
         return float(self._sums[_SUMS.index("loss")])
 
-    def metrics(self, with_gap: bool) -> dict[str, float]:
-        """Means per token (but for the loss) under the names of metrics.jsonl; empty if nothing was added."""
+    def metrics(self, with_mismatch: bool) -> dict[str, float]:
+        """Means per token (but for the loss) under the names of metrics.jsonl; the loss alone, 0, without tokens.
+
+        Args:
+            with_mismatch: report |log π_θ − log π_engine|, which is the log-prob mismatch while π_θ is π_old.
+        """
         sums = dict(zip(_SUMS, self._sums.tolist(), strict=True))
         maxima = dict(zip(_MAXIMA, self._maxima.tolist(), strict=True))
         tokens = sums["tokens"]
@@ -80,9 +97,9 @@ class StepSums:
             "policy/importance_mean": sums["importance"] / tokens,
             "policy/importance_bound_frac": sums["importance_bound"] / tokens,
         }
-        if with_gap:
+        if with_mismatch:
             result |= {
-                "logprob_mismatch/mean": sums["gap"] / tokens,
-                "logprob_mismatch/max": maxima["gap_max"],
+                "logprob_mismatch/mean": sums["mismatch"] / tokens,
+                "logprob_mismatch/max": maxima["mismatch_max"],
             }
         return result

@@ -1,4 +1,4 @@
-"""One rank of supervised training. What is learnt is an `Objective`: SFT's is grpo/training/sft_objective.py.
+"""One rank of supervised training. An `Objective` says what is learnt: SFT's is grpo/training/sft_objective.py.
 
     learner.update(batch, step)     micro-batches → loss → gradient → AdamW
     learner.evaluate(items)         the same sums without a gradient
@@ -24,28 +24,29 @@ from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training import collectives
 from grpo.training.trained_policy import TrainedPolicy
 from policies.router import ExpertLoads
+from rollout.memory import release
 
 HINT = "Lower optimizer.lr or lengthen optimizer.warmup_steps"
 
 
 class Objective(Protocol):
-    """What is learnt from items of one kind. The items are whatever the stage's data gives, picklable."""
+    """Defines what is learnt from items of one kind; items are picklable objects of the stage's own, hence `Any`."""
 
     names: tuple[str, ...]
-    """Names of the sums that `loss` returns; the first is "loss", that which is minimised."""
+    """Names of the sums that `loss` returns; the first is "loss", which is minimised."""
     head: nn.Module | None
     """A module that is trained along with the policy and saved beside it; None: the policy alone."""
 
     def tokens(self, item: Any) -> int:
-        """Packed tokens of the item."""
+        """Count the packed tokens of the item."""
 
     def weight(self, item: Any) -> float:
-        """Its share of the denominator of a batch."""
+        """Return the item's part of the denominator of a batch."""
 
     def loss(self, items: Sequence[Any]) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Forward of one pack: Σ of the items' losses with its graph, and detached sums by the other names.
+        """Compute one pack: Σ of the items' losses with its graph, and detached sums by the other names.
 
-        Called inside the autocast region of the policy. The division by the weights is the caller's.
+        The caller opens the autocast region of the policy and divides by the weights.
         """
 
 
@@ -55,7 +56,7 @@ parameters that are frozen, such as those of multi-token prediction."""
 
 
 class SupervisedLearner:
-    """One data-parallel rank."""
+    """A data-parallel rank of a supervised stage."""
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class SupervisedLearner:
             optimizer=optimizer,
             learner=learner,
             model_path=model_path,
-            world=world_size,
+            world_size=world_size,
             device=device,
             seed=seed,
         )
@@ -100,14 +101,14 @@ class SupervisedLearner:
         self.trained.choose_parameters(self.objective.head)
 
     def update(self, batch: Sequence[Any], step: int) -> dict[str, float]:
-        """One optimizer update.
+        """Make one optimizer update.
 
         Args:
-            batch: the same on every rank; not empty.
+            batch: items, the same on every rank; not empty.
             step: updates done before this one.
 
         Returns:
-            The objective's sums over the batch's weight, and grad_norm, lr, epoch-independent times and tokens.
+            The objective's sums over the batch's weight, and grad_norm, lr, time and tokens.
 
         Raises:
             RunError: loss or gradient is not finite; the weights are untouched.
@@ -126,7 +127,7 @@ class SupervisedLearner:
         means = self._means(sums, weight)
         norm = self.trained.step(means["loss"], lr, step, HINT)
         self.trained.balance_experts(loads.counts)
-        self.trained.return_free_pages()
+        release(self.trained.device)
         seconds = time.perf_counter() - start
         tokens = sum(map(self.objective.tokens, batch))
         return means | {
@@ -138,12 +139,12 @@ class SupervisedLearner:
         }
 
     def evaluate(self, items: Sequence[Any]) -> dict[str, float]:
-        """The objective's sums over the items' weight, under the weights as they are."""
+        """Return the objective's sums over the items' weight, without a gradient."""
         sums = torch.zeros(len(self.objective.names), dtype=torch.float64, device=self.trained.device)
         with torch.no_grad(), self.trained.autocast():
             for part in self._packs(items):
                 self._add(sums, *self.objective.loss(part))
-        self.trained.return_free_pages()
+        release(self.trained.device)
         return self._means(sums, sum(map(self.objective.weight, items)))
 
     def save(self, folder: Path) -> None:
@@ -166,7 +167,7 @@ class SupervisedLearner:
         """Do nothing: a supervised learner keeps nothing outside its process."""
 
     def _packs(self, items: Sequence[Any]) -> Iterator[list[Any]]:
-        """This rank's share, pack by pack."""
+        """Yield this rank's items, pack by pack."""
         sizes = [self.objective.tokens(item) for item in items]
         share = balance(sizes, self._world_size)[self._rank]
         for chosen in best_fit([sizes[i] for i in share], self._config.tokens_per_micro_batch):

@@ -1,7 +1,7 @@
 """A policy under training on one rank: its weights, its optimizer, and how a gradient becomes an update.
 
-What RL (grpo/training/learner.py) and supervised training (grpo/training/supervised_learner.py) share; neither a
-loss nor a batch is known here. Ranks each hold the whole policy and add up their gradients.
+RL (grpo/training/learner.py) and supervised training (grpo/training/supervised_learner.py) share it; it knows neither a
+loss nor a batch. Each rank holds the whole policy, and the ranks add up their gradients.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from policies.load import load_policy, save_policy
 from policies.lora import add_adapters, load_adapter, save_adapter
 from policies.mtp import is_mtp_tensor, mtp_layers
 from policies.router import update_router_bias
-from rollout.memory import trim
+from rollout.memory import release
 
 
 class TrainedPolicy:
-    """Weights in float32, AdamW, and the compute type of the forward.
+    """Weights in float32, AdamW, and the compute dtype of the forward.
 
-    One update: `backward(loss)` of each micro-batch inside `autocast()`, then `add_gradients()`, then `step(…)`.
+    One update is `backward(loss)` of each micro-batch inside `autocast()`, then `add_gradients()`, then `step(…)`.
     """
 
     def __init__(
         self,
+        *,
         policy: PolicyConfig,
         optimizer: OptimizerConfig,
         learner: LearnerConfig,
         model_path: Path | str,
-        world: int = 1,
+        world_size: int = 1,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
@@ -49,15 +50,15 @@ class TrainedPolicy:
         Args:
             policy, optimizer, learner: sections of the recipe.
             model_path: folder with config and safetensors.
-            world: number of ranks; with more than one torch.distributed is already initialised.
+            world_size: number of ranks; with more than one torch.distributed is already initialised.
             device: where the policy is.
-            seed: of the adapters, if policy.lora asks for such; equal on all ranks.
+            seed: of the adapters' random weights, if policy.lora asks for such; equal on all ranks.
 
         Raises:
             PolicyError: the folder cannot be loaded, or has no layer that policy.lora names.
         """
         self._policy, self._optimizer_config, self._learner_config = policy, optimizer, learner
-        self._model_path, self._world = Path(model_path), world
+        self._model_path, self._world_size = Path(model_path), world_size
         self.device = torch.device(device)
         self.model: nn.Module = load_policy(model_path, device=device)
         for layer in mtp_layers(self.model):
@@ -68,83 +69,96 @@ class TrainedPolicy:
         fuse(self.model)
         if learner.recompute:
             _recompute_layers(self.model)
-        config: Any = self.model.config
+        config: Any = self.model.config  # of transformers, whose attributes have no types
         self.dtype: str = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
-        """Type of the matrix work: float32 or bfloat16."""
+        """Dtype of the matrix products: float32 or bfloat16."""
         self.head: nn.Module | None = None
-        """What is trained beside the policy, such as a reward model's scalar head."""
+        """A module that is trained beside the policy, such as a reward model's scalar head."""
         self.parameters: dict[str, nn.Parameter] = {}
-        """Everything that is trained, by name."""
+        """The trained parameters, by name."""
         self.optimizer: AdamW
         self.choose_parameters(None)
 
     def choose_parameters(self, head: nn.Module | None) -> None:
-        """Train all of the policy that wants a gradient now, and a head along with it; before the first update."""
+        """Train the policy's parameters that require a gradient now, and a head along with them.
+
+        Call it before the first update: the optimizer starts anew.
+        """
         self.head = None if head is None else head.to(self.device)
         self.parameters = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         if self.head is not None:
             self.parameters |= {f"{HEAD}.{n}": p for n, p in self.head.named_parameters()}
         self.optimizer = AdamW(self.parameters, self._optimizer_config)
 
-    def autocast(self) -> Any:
-        """The region that every forward and backward stands in."""
+    def autocast(self) -> torch.autocast:
+        """The context manager for every forward and backward."""
         return torch.autocast(
             self.device.type,
             dtype=torch.bfloat16,
             enabled=self.dtype == "bfloat16",
-            # A cast costs a hundredth of its product and is kept for the backward only: with recompute that is one
-            # layer's. The cache would hold half of the float32 weights once more, from the first use to the end.
+            # A cast costs a hundredth of its product, and without the cache it is kept for the backward only: with
+            # recompute one layer's. The cache would hold a bfloat16 copy of all weights from their first use on.
             cache_enabled=False,
         )
 
     def backward(self, loss: Tensor) -> None:
         """Add the loss's gradient to every `.grad`.
 
-        Who recomputes layers to save memory also has the allocator's free pages returned first: a forward leaves holes
-        between the activations that it keeps, and they would stand beside what the backward takes, 350 MiB at the peak
-        of a policy of 135 M parameters. Faulting them in again costs a tiny policy a tenth of its update, a larger one
-        nothing that can be measured.
+        With learner.recompute, which saves memory, the allocator first returns its free pages: a forward leaves holes
+        between the activations that it keeps, and without this they would add to the memory of the backward, 350 MiB at
+        the peak of a policy of 135 M parameters. Faulting the pages in again costs a tiny policy a tenth of its update,
+        and a larger one nothing measurable.
         """
         if self._learner_config.recompute:
-            self.return_free_pages()
+            release(self.device)
         loss.backward()
 
-    def return_free_pages(self) -> None:
-        """Give the system what the allocator has free; on a device the host's memory is not what is short."""
-        if self.device.type == "cpu":
-            trim()
-
     def add_gradients(self) -> None:
-        """Every `.grad` becomes its sum over ranks."""
-        collectives.add_gradients(self.parameters.values(), self._world)
+        """Replace every `.grad` by its sum over ranks."""
+        collectives.add_gradients(self.parameters.values(), self._world_size)
 
-    def step(self, loss: float, lr: float, step: int, mend: str) -> float:
-        """Clip and apply the gradient, drop it; returns its norm before clipping.
+    def step(self, loss: float, lr: float, step: int, hint: str) -> float:
+        """Clip the gradient, apply it and drop it.
+
+        Args:
+            loss: of the whole batch; must be finite.
+            lr: learning rate of this update.
+            step: updates done before this one, for the error.
+            hint: what may help, for the error.
+
+        Returns:
+            The gradient's norm before clipping.
 
         Raises:
-            RunError: loss or gradient is not finite; the weights are untouched. `mend` says what may help.
+            RunError: loss or gradient is not finite; the weights are untouched.
         """
         norm = gradient_norm(self.parameters)
         if not (math.isfinite(norm) and math.isfinite(loss)):
             self._drop_gradients()
             raise RunError(
-                f"step {step}: loss {loss} and gradient norm {norm}; the update was not applied. {mend}"
+                f"step {step}: loss {loss} and gradient norm {norm}; the update was not applied. {hint}"
             )
         self.optimizer.step(lr, min(1.0, self._optimizer_config.grad_clip / norm) if norm else 1.0)
         self._drop_gradients()
         return norm
 
     def balance_experts(self, counts: Mapping[str, Tensor]) -> None:
-        """Move the router biases by policy.router_bias_rate (V3 §2.1.2); `counts` are this rank's loads."""
+        """Move the router biases by policy.router_bias_rate (V3 §2.1.2).
+
+        Args:
+            counts: tokens per expert of this rank, by layer; they become the sums over ranks.
+        """
         if not (self._policy.router_bias_rate and counts):
             return
         for count in counts.values():
-            collectives.add(count, self._world)
+            collectives.add(count, self._world_size)
         update_router_bias(self.model, counts, self._policy.router_bias_rate)
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Float32 weights and buffers that an engine reads, under Hugging Face checkpoint names: live, or merged with
-        their adapters; without the layers of multi-token prediction."""
+        """Float32 weights and buffers that an engine reads, under Hugging Face checkpoint names.
+
+        They are the live tensors, or with adapters merged copies; layers of multi-token prediction are left out.
+        """
         config: Any = self.model.config
         return (
             (name, tensor)
@@ -155,7 +169,8 @@ class TrainedPolicy:
     def export(self, folder: Path) -> None:
         """Write the policy for transformers and vLLM: config, float32 safetensors, tokenizer.
 
-        A head goes beside the weights, in head.safetensors; adapters are merged into them, and also in adapter/.
+        A head goes beside the weights, in head.safetensors. Adapters are merged into the weights, and also written to
+        adapter/.
         """
         save_policy(self.model, folder, tokenizer_from=self._model_path)
         if self._policy.lora is not None:
@@ -164,10 +179,10 @@ class TrainedPolicy:
             trainer_state.save_head(folder, self.head.state_dict())
 
     def save(self, folder: Path, reference: Mapping[str, Tensor] | None) -> None:
-        """Write everything that a continuation needs into an existing folder.
+        """Write what `load` needs into an existing folder.
 
-        The policy stands in policy/, moments, reference and head beside it (grpo/training/trainer_state.py); of a
-        policy with adapters these alone, in adapter/.
+        The policy goes to policy/, or with adapters these alone to adapter/; moments, reference and head go beside it
+        (grpo/training/trainer_state.py).
         """
         if self._policy.lora is not None:
             save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path))
@@ -178,7 +193,7 @@ class TrainedPolicy:
         trainer_state.save(folder, dict(self.optimizer.state()), self.optimizer.steps, reference)
 
     def load(self, folder: Path, with_reference: bool) -> dict[str, Tensor] | None:
-        """Go on from `save`; returns the reference's tensors, if there are such.
+        """Go on from `save`; returns the reference's tensors, or None without a reference.
 
         Raises:
             BrokenRun: a file is missing or does not fit the policy or the recipe.
@@ -206,7 +221,7 @@ HEAD = "head"
 """Prefix of a head's parameters among the trained ones."""
 
 
-def _recompute_layers(model: Any) -> None:
+def _recompute_layers(model: Any) -> None:  # a transformers model: nn.Module has no such method
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     # transformers recomputes in training mode only. Nothing else depends on the mode: the attention refuses dropout.
     model.train()

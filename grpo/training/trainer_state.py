@@ -1,11 +1,11 @@
 """The learner's files in a checkpoint: safetensors and JSON, no pickle.
 
 policy/                  config, float32 weights, tokenizer: loads in transformers and vLLM
-adapter/                 in its place with policy.lora: the adapters alone, as peft reads them
+adapter/                 instead of policy/ with policy.lora: the adapters alone, as peft reads them
 optimizer.safetensors    AdamW's moments
 reference.safetensors    π_ref, if the recipe has one
 trainer.json             AdamW's step count
-head.safetensors         what is trained beside the policy, such as a scalar head, if there is such
+head.safetensors         a module trained beside the policy, such as a reward model's scalar head, if there is one
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ POLICY, ADAPTER, OPTIMIZER, REFERENCE, TRAINER, HEAD = (
 
 @dataclass(frozen=True)
 class TrainerState:
-    """What a continuation needs beside the weights."""
+    """The state beside the weights that training needs to go on."""
 
     moments: dict[str, Tensor]
     optimizer_steps: int
@@ -43,7 +43,7 @@ class TrainerState:
 def save(
     folder: Path, moments: Mapping[str, Tensor], optimizer_steps: int, reference: Mapping[str, Tensor] | None
 ) -> None:
-    """Write moments, reference and count into an existing folder."""
+    """Write moments, reference and number of updates into an existing folder."""
     save_file({name: t.detach().cpu() for name, t in moments.items()}, folder / OPTIMIZER)
     if reference is not None:
         save_file(dict(reference), folder / REFERENCE)
@@ -51,10 +51,13 @@ def save(
 
 
 def load(folder: Path, with_reference: bool) -> tuple[dict[str, Tensor], TrainerState]:
-    """Weights under Hugging Face names (none of a policy with adapters), and the rest.
+    """Read what `save` wrote.
+
+    Returns:
+        Weights under Hugging Face names (empty for a policy with adapters), and the other state.
 
     Raises:
-        BrokenRun: names the file.
+        BrokenRun: a file is missing or damaged; names it.
     """
     try:
         weights: dict[str, Tensor] = {}
@@ -74,10 +77,10 @@ def save_head(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load_head(folder: Path) -> dict[str, Tensor]:
-    """What `save_head` wrote.
+    """Read what `save_head` wrote.
 
     Raises:
-        BrokenRun: names the file.
+        BrokenRun: the file is missing or damaged; names it.
     """
     try:
         return load_file(folder / HEAD)
@@ -86,5 +89,5 @@ def load_head(folder: Path) -> dict[str, Tensor]:
 
 
 def broken(folder: Path, error: Exception) -> BrokenRun:
-    """The error to raise for a checkpoint that cannot be taken over."""
+    """Make the error for a checkpoint that cannot be loaded."""
     return BrokenRun(f"{folder}: cannot go on from this checkpoint ({error})")

@@ -32,7 +32,7 @@ from rewards.text.extract import boxes
 from rewards.types import Score
 from rewards.values import failed
 
-_CPU_BUDGET_S = 0.8
+CPU_BUDGET_S = 0.8
 _PROMPT_CHARS = 20_000
 _ARITHMETIC = re.compile(r"[0-9.,+\-*/()\s{}^]|\\(?:cdot|times|div|frac)(?![A-Za-z])")
 _OPERATION = re.compile(r"!|\^|\\(?:sqrt|binom|gcd|lcm|log|ln|lfloor|lceil|max|min|sin|cos|tan)(?![A-Za-z])")
@@ -46,7 +46,7 @@ class OutOfTime(BaseException):
     """The comparison used up its processor time. No `Exception`, so that SymPy's handlers let it pass."""
 
 
-def accuracy(row: RewardRow, cpu_budget_s: float = _CPU_BUDGET_S) -> Score:
+def accuracy(row: RewardRow, cpu_budget_s: float = CPU_BUDGET_S) -> Score:
     """1.0 or 0.0; abstains without a reference; `timeout` if the comparison ran out of processor time."""
     if (
         row.answer is None
@@ -61,7 +61,7 @@ def accuracy(row: RewardRow, cpu_budget_s: float = _CPU_BUDGET_S) -> Score:
     if answer is None:
         return Score(0.0, reason=reason)
     try:
-        with _budget(cpu_budget_s):
+        with cpu_budget(cpu_budget_s):
             correct, reason = is_correct(row.answer, answer, row.prompt)
     except OutOfTime:
         return failed("timeout", f"comparing took more than {cpu_budget_s:g} s of processor time")
@@ -241,7 +241,7 @@ def _is_sum(latex: str) -> bool:
 
 
 @contextlib.contextmanager
-def _budget(seconds: float) -> Iterator[None]:
+def cpu_budget(seconds: float) -> Iterator[None]:
     """Raise OutOfTime in the block after `seconds` of processor time; again and again, should someone swallow it."""
     if threading.current_thread() is not threading.main_thread():
         yield  # no signals here; the host's deadline still holds

@@ -17,24 +17,27 @@ Row = Mapping[str, float | None]
 """Metrics of one phase; a value that was not finite is NaN or None."""
 
 AUDIT_PHASES = 50
-"""Phases whose audited samples are counted together, since only a share of the groups is audited."""
+"""Phases whose audited samples are counted together; one phase has too few of them for a rate."""
 _MIN_AUDITED = 20
 _BY_DESIGN = frozenset({"overlong", "repetition"})
-"""Penalties that depend on length by design and are 0 in a healthy run."""
+"""Penalties that depend on length by definition, and are 0 in a healthy run."""
 _MIN_SHARE = 0.02
-"""Share of the differences inside groups below which the policy does not follow a reward."""
+"""Smallest share of the differences inside groups at which a reward can steer the policy."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One problem with a reward."""
+    """One problem of a run."""
 
     kind: str
-    """absent, silent, abstains, constant, dominates, length, verifier."""
+    """absent, silent, abstains, constant, dominates, length, verifier; those of the training signal are in
+    grpo/tracking/signal.py."""
     component: str
+    """The reward that it is about; empty if none."""
     text: str
+    """Names cause, figure, bound and config key."""
     is_fatal: bool = False
-    """True if going on would train on nothing."""
+    """True if the run must stop, since going on would train on nothing."""
 
 
 def findings(
@@ -44,15 +47,15 @@ def findings(
     main: str,
     varied: Collection[str] = (),
 ) -> list[Finding]:
-    """Find problems over the phases in `rows`, the last ones of a run.
+    """Find problems of the rewards over the phases in `rows`; the second verifier has `verifier_finding`.
 
     Args:
-        rows: for all but the second verifier's counts, which need `verifier_finding`.
+        rows: metrics of the last phases.
         components: names of the rewards.
         audit: the bounds.
-        main: the component that is to decide (`eval.correct`): it may dominate. The first one if it is none of them.
-        varied: components that differed between samples earlier in the run (`varying`): another than `main` that has
-            become 1 throughout is learnt, not broken.
+        main: the component that should decide (`eval.correct`): it may dominate. The first one if it is none of them.
+        varied: components that differed between samples earlier in the run (`varying`): one of them, other than
+            `main`, that is now 1 throughout has been learnt and is not broken.
     """
     main = main if main in components else components[0]
     learnt = set(varied) - {main}
@@ -61,7 +64,7 @@ def findings(
 
 
 def varying(row: Row) -> set[str]:
-    """Components that differed between the samples of a phase."""
+    """Return the components that differed between the samples of a phase."""
     prefix = "reward_std/"
     return {
         key.removeprefix(prefix)
@@ -71,7 +74,7 @@ def varying(row: Row) -> set[str]:
 
 
 def verifier_finding(rows: Sequence[Row], audit: AuditConfig) -> Finding | None:
-    """A second verifier that contradicts the reward too often, over the last `AUDIT_PHASES` phases."""
+    """Find a second verifier that contradicts the reward too often over the last `AUDIT_PHASES` phases."""
     counts = audited(rows)
     judged = counts.agree + counts.only_reward + counts.only_verifier
     wrong = counts.only_reward + counts.only_verifier
@@ -87,7 +90,7 @@ def verifier_finding(rows: Sequence[Row], audit: AuditConfig) -> Finding | None:
 
 
 def audited(rows: Sequence[Row]) -> AuditCounts:
-    """Sum of the second verifier's counts over the last `AUDIT_PHASES` rows that have any."""
+    """Sum the second verifier's counts over the last `AUDIT_PHASES` rows that have any."""
     some = [row for row in rows if _number(row, "audit/agree") is not None][-AUDIT_PHASES:]
     return AuditCounts(
         **{
@@ -99,19 +102,18 @@ def audited(rows: Sequence[Row]) -> AuditCounts:
 
 @dataclass(frozen=True)
 class Episode:
-    """A problem with the updates between which it held."""
+    """A finding with the updates between which it held."""
 
     first: int
     last: int
     finding: Finding
-    """The finding as it was last reported."""
+    """The last one of its kind."""
 
 
 def history(
     rows: Sequence[Row], components: Sequence[str], audit: AuditConfig, main: str, window: int
 ) -> list[Episode]:
-    """Return what the guards reported, or would have reported, during the run: one entry per problem, in order of
-    appearance.
+    """Repeat what the guards found while the run went on: one entry per kind and component, in order of appearance.
 
     Args:
         rows: one per phase, with `step`.
@@ -137,14 +139,14 @@ def history(
 
 
 def summary(rows: Sequence[Row], components: Sequence[str], audit: AuditConfig) -> Iterator[str]:
-    """One line per reward and one for the second verifier, whether all is well or not."""
+    """Yield one line per reward and one for the second verifier, whether there is a finding or not."""
     for name in components:
         if not any(f"reward/{name}" in row for row in rows):
             yield f"{name}: applied to no prompt"
             continue
         parts = [
-            f"mean {_text(_mean(rows, f'reward/{name}'))}",
-            f"std {_text(_mean(rows, f'reward_std/{name}'))}",
+            f"mean {_format(_mean(rows, f'reward/{name}'))}",
+            f"std {_format(_mean(rows, f'reward_std/{name}'))}",
         ]
         if (share := _mean(rows, f"reward_share/{name}")) is not None:
             parts.append(f"{share:.0%} of the differences inside groups")
@@ -155,9 +157,9 @@ def summary(rows: Sequence[Row], components: Sequence[str], audit: AuditConfig) 
     counts = audited(rows)
     judged = counts.agree + counts.only_reward + counts.only_verifier
     if judged or counts.unjudged:
-        share_text = f"agrees on {counts.agree / judged:.1%} of" if judged else "judged none of"
+        agreement = f"agrees on {counts.agree / judged:.1%} of" if judged else "judged none of"
         yield (
-            f"second verifier of {audit.of}: {share_text} {judged:,} samples; {counts.only_reward:,} only the "
+            f"second verifier of {audit.of}: {agreement} {judged:,} samples; {counts.only_reward:,} only the "
             f"reward accepts, {counts.only_verifier:,} only the verifier, {counts.unjudged:,} without two verdicts"
         )
 
@@ -204,7 +206,7 @@ def _dominance(
             text = (
                 f"reward {name!r} makes {share:.0%} of the differences inside groups over {len(rows)} phases (bound "
                 f"{audit.max_component_share:.0%}, audit.max_component_share): {', '.join(others)} hardly teach; "
-                "weigh it less"
+                "lower its weight"
             )
             yield Finding("dominates", name, text)
 
@@ -233,5 +235,5 @@ def _mean(rows: Sequence[Row], key: str) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _text(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"

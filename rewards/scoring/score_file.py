@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from policies.files import replacing
 from rewards.config import RewardConfig
 from rewards.rows import RewardRow
 from rewards.scoring.scorer import Scorer
@@ -74,7 +74,12 @@ def score_file(
     config = RewardConfig(name=name, params=dict(params or {}), timeout_s=timeout_s)
     workers = workers or min(os.cpu_count() or 1, 8)
     summary, total = ScoreSummary(), 0.0
-    with open(data, "rb") as source, Scorer([config], workers) as scorer, _replaced(out) as target:
+    with (
+        open(data, "rb") as source,
+        Scorer([config], workers) as scorer,
+        replacing(out) as temporary,
+        temporary.open("w", encoding="utf-8") as target,
+    ):
         for lines in _chunks(_read(source)):
             readable = [line.row for line in lines if line.row is not None]
             scores = iter(scorer.score_rows(readable))
@@ -149,24 +154,3 @@ def _record(line: _Line, score: Score, name: str) -> dict[str, Any]:
         "reason": score.reason.removeprefix(prefix),
         "seconds": round(score.seconds, 6),
     }
-
-
-class _replaced:
-    """A text file that takes the place of `path` only if the block ends well."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = Path(path)
-
-    def __enter__(self) -> IO[str]:
-        self._file = tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=self._path.parent, prefix=f".{self._path.name}.", delete=False
-        )
-        return self._file
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._file.close()
-        if kind is None:
-            os.chmod(self._file.name, 0o644)
-            os.replace(self._file.name, self._path)
-        else:
-            os.unlink(self._file.name)

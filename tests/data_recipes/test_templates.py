@@ -51,7 +51,7 @@ def test_chat_uses_the_tokenizers_template_and_adds_no_second_bos(chatty: Tokeni
     assert not rendered.add_special_tokens
 
 
-def test_chat_without_a_chat_template_is_an_error_that_names_the_mend(tiny_tokenizer: Tokenizer) -> None:
+def test_chat_without_a_chat_template_is_an_error_that_names_the_fix(tiny_tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match=r'no chat template; take template = "r1-zero"'):
         render("chat", "7 * 4", tiny_tokenizer)
 

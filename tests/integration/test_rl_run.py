@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from grpo.tracking.ledger_file import read_ledger
+from tests.examples.test_examples import run_example
 from tests.tiny import command, environment, make_base, outcome, run_grpo, write_recipe
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
@@ -54,6 +56,13 @@ def test_a_run_leaves_what_the_map_says(uninterrupted: Path) -> None:
         "seed",
         "logprob_mismatch_max",
     } <= summary.keys()
+
+
+def test_the_example_reads_the_run(uninterrupted: Path) -> None:
+    lines = run_example("read_run", str(uninterrupted))
+    assert re.fullmatch(r"held-out pass@1 0\.\d{3} -> 0\.\d{3}, seed 5", lines[0])
+    assert [line.partition(":")[0] for line in lines[1:-2]] == ["step 2", "step 4"]  # two updates a phase
+    assert [line.partition(":")[0] for line in lines[-2:]] == ["worst of step 4", "best of step 4"]
 
 
 def test_rewards_are_watched_by_metrics_guards_and_report(uninterrupted: Path) -> None:
@@ -150,7 +159,7 @@ def test_killed_rollout_worker_costs_only_its_chunk(base: Path, uninterrupted: P
     assert outcome(tmp_path / "run") == outcome(uninterrupted)
     delivered: dict[str, int] = {}
     for row in read_ledger(tmp_path / "run" / "ledger.jsonl"):
-        delivered[row["chunk"]] = delivered.get(row["chunk"], 0) + row["groups"]
+        delivered[row.chunk] = delivered.get(row.chunk, 0) + row.groups
     assert set(delivered.values()) <= {4}
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["worker_restarts"] == 1
 
@@ -167,3 +176,30 @@ def test_two_workers_and_two_ranks_learn_the_same_to_rounding(
     ]
     for key in ("loss", "grad_norm", "policy/kl"):
         assert two["metrics"][0][key] == pytest.approx(one["metrics"][0][key], rel=1e-4, abs=1e-6)
+
+
+OWN_FUNCTIONS = """
+import torch
+
+from grpo.algorithm.advantages import std as advantages
+
+
+def k3(logprobs, ref_logprobs):
+    difference = logprobs - ref_logprobs
+    return torch.expm1(-difference) + difference
+"""
+
+
+def test_functions_of_the_users_file_reach_driver_and_ranks_with_the_same_bits(
+    base: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """They say what the built-in ones say, so the run must be the one without them."""
+    file = tmp_path / "own_functions.py"
+    file.write_text(OWN_FUNCTIONS)
+    recipe = write_recipe(tmp_path, base, tmp_path / "run")
+    keys = (
+        f"algorithm.kl_estimator={os.path.relpath(file)}:k3",
+        f"algorithm.advantage={os.path.relpath(file)}:advantages",
+    )
+    run_grpo("rl", recipe, *(word for key in keys for word in ("--set", key)))
+    assert outcome(tmp_path / "run") == outcome(uninterrupted)

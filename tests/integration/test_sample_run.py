@@ -76,7 +76,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_bytes(tmp_path: Path) -> Non
             process.wait(timeout=60)
     assert not (run_dir / "samples.parquet").exists()
     done = run_grpo("sample", recipe)
-    assert "are there already" in done.stdout
+    assert "are done already" in done.stdout
     whole = tmp_path / "whole" / "run" / "samples.parquet"
     assert (run_dir / "samples.parquet").read_bytes() == whole.read_bytes()
     assert not (run_dir / "parts").exists()

@@ -90,7 +90,7 @@ def test_every_stage_alone_as_a_job(cluster: tuple[str, str], tmp_path: Path) ->
     assert list(BODIES) == list(STAGES), "a stage without a recipe here, or out of the order they need"
     for name, stage in STAGES.items():
         folder = tmp_path / name
-        place = "" if stage.place == "out" else f'run_dir = "{folder}"\n'
+        place = "" if stage.output_key == "out" else f'run_dir = "{folder}"\n'
         recipe = tmp_path / f"{name}.toml"
         recipe.write_text(
             f'stage = "{name}"\nseed = 5\n{place}' + BODIES[name].replace("{place}", str(tmp_path))

@@ -56,11 +56,24 @@ def surrogate(rho, adv, low, high, dual):
     return value
 
 
+def level_ratio(level, logp, old, t):
+    """ρ of token t."""
+    tokens = [exp(a - b) for a, b in zip(logp, old, strict=True)]
+    if level == "token":
+        return tokens[t]
+    if level == "sequence":
+        return prod(tokens)
+    if level == "gspo":
+        return prod(tokens) ** (1 / len(tokens))
+    raise ValueError(level)
+
+
 def loss(
     logps,
     samples,
     *,
     ratio,
+    policy_loss="clip",
     low,
     high,
     dual,
@@ -80,21 +93,17 @@ def loss(
     for s, logp, stopped in zip(samples, logps, frozen, strict=True):
         length = len(logp)
         v = [exp(o - e) for o, e in zip(s["old"], s["rollout"], strict=True)]
-        token_ratio = [exp(a - b) for a, b in zip(logp, s["old"], strict=True)]
         for t in range(length):
-            if ratio == "token":
-                f = surrogate(token_ratio[t], s["adv"], low, high, dual)
-            elif ratio == "sequence":
-                f = surrogate(prod(token_ratio), s["adv"], low, high, dual)
-            elif ratio == "gspo":
-                f = surrogate(prod(token_ratio) ** (1 / length), s["adv"], low, high, dual)
-            elif ratio == "cispo":
-                weight = clip(exp(stopped[t] - s["old"][t]), 1 - low, 1 + high)
+            rho = level_ratio(ratio, logp, s["old"], t)
+            if policy_loss == "clip":
+                f = surrogate(rho, s["adv"], low, high, dual)
+            elif policy_loss == "cispo":
+                weight = clip(level_ratio(ratio, stopped, s["old"], t), 1 - low, 1 + high)
                 if dual is not None and s["adv"] < 0:
                     weight = min(weight, dual)
                 f = weight * s["adv"] * logp[t]
             else:
-                raise ValueError(ratio)
+                raise ValueError(policy_loss)
             w = importance_weight(importance, cap, v, t)
             penalty = 0.0
             if beta:

@@ -138,7 +138,7 @@ def test_a_failed_save_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("policies.load.os.fsync", full_disk)
+    monkeypatch.setattr("policies.files.os.fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_policy(tiny_policy("tiny-llama", 1), out, None)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before

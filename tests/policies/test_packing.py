@@ -30,9 +30,9 @@ def visible(packed: PackedSequences) -> torch.Tensor:
                         continue
                     seen[batch.queries[row, i], batch.keys[row, j]] += 1
 
-    for batch in packed.layout.own:
+    for batch in packed.layout.own_segment:
         add(batch, causal=True)
-    for batch in packed.layout.shared:
+    for batch in packed.layout.shared_prefix:
         add(batch, causal=False)
     return seen
 
@@ -90,7 +90,7 @@ def test_documents_are_isolated_and_train_on_all_but_the_first_token(documents: 
 
 def test_rows_of_like_length_share_a_batch_and_unlike_ones_do_not():
     packed = pack_documents([[1] * 1000, [2] * 990, [3] * 10, [4] * 11])
-    assert sorted(tuple(b.queries.shape) for b in packed.layout.own) == [(2, 11), (2, 1000)]
+    assert sorted(tuple(b.queries.shape) for b in packed.layout.own_segment) == [(2, 11), (2, 1000)]
 
 
 def test_an_empty_prompt_is_refused():

@@ -82,7 +82,7 @@ def test_templates_use_the_environment_they_are_written_for(tmp_path: Path, temp
 
 def test_a_template_cannot_reach_the_host(tmp_path: Path):
     write_tokenizer(tmp_path, chat_template="{{ messages.__class__.__mro__ }}")
-    with pytest.raises(PolicyError, match="refuses these messages"):
+    with pytest.raises(PolicyError, match="rejects these messages"):
         load_tokenizer(tmp_path).apply_chat_template(MESSAGES)
 
 

@@ -1,1 +1,1 @@
-"""Chains of arithmetic: the world of the R1-Zero demo."""
+"""The task world of the R1-Zero demo: chains of arithmetic."""

@@ -1,22 +1,19 @@
-"""The pre-training corpus of the tiny base: what a model has read that knows a task's language and little
-discipline.
+"""The pre-training corpus of the tiny base, which knows the language of the task but solves few problems.
 
-Half of the documents are plain text: small sentences, facts («7 * 4 = 8»), worked examples without a
-template. The other half are the R1-Zero template with a question, answered in one of seven styles, few of
-them good:
+Half of the documents are plain text: small sentences, facts («7 * 4 = 8»), worked examples without a template. The
+other half are the R1-Zero template with a question and a reply in one of seven styles, most of them bad:
 
-    steps     full steps inside the tags, right answer       the style that RL is to find
-    leap      a few steps or none, then the rest in one go      right where the leap happens to be
-    guess     " <think> guess </think>", a random digit      well-formed, no thought
-    no_tags   full steps, no tags                            right, and unreadable for the rewards
+    steps     all steps inside the tags, right answer        the style that RL should select
+    leap      a few steps or none, then a result             right if the result happens to be
+    guess     " <think> guess </think>", a random digit      well-formed, without reasoning
+    no_tags   all steps, without tags                        right, but not readable for the rewards
     bare      a random digit                                 neither
-    broken    tags missing or crossed                        neither
+    broken    missing or crossed tags                        neither
     off_topic a sentence                                     neither
 
-So the base answers rightly about once in five times, and the step-by-step style is in it from the start: RL
-selects it, it does not invent it. Questions that are worked to the end have 2 to 4 operations. Longer ones
-occur too, but the replies to them guess, or give up after 4 operations at most. Problems come from the train
-split only (data_recipes/worlds/chain/problems.py).
+So the base answers about one question in five correctly, and the step-by-step style exists before RL, which only
+selects it. Questions with a complete solution have 2 to 4 operations. Longer ones occur too, but their replies guess or
+stop after at most 4 operations. Problems come from the train split only (data_recipes/worlds/chain/problems.py).
 
 Batch n is a pure function of (seed, n): a run that resumes at batch n needs no state of the corpus.
 """
@@ -40,39 +37,39 @@ STYLES = {
     "broken": 0.14,
     "off_topic": 0.10,
 }
-"""Share of each style among the documents with the template."""
+"""Fraction of each style among the documents with the template."""
 PLAIN = {"sentences": 0.30, "facts": 0.20, "worked": 0.50}
-"""Share of each kind among the documents without it."""
+"""Fraction of each kind among the documents without the template."""
 TEMPLATE_SHARE = 0.5
 SOLVED_LENGTHS = {2: 1 / 3, 3: 1 / 3, 4: 1 / 3}
-"""Number of operations of questions that are worked to the end. In equal shares: with more of the longest, one seed
-learnt where its operations stand and nothing else."""
+"""Fraction of each number of operations among questions with a complete solution. The fractions are equal because with
+more of the longest chains one seed only learnt the positions of the operations."""
 UNSOLVED_LENGTHS = (5, 6, 7)
 UNSOLVED_SHARE = 0.3
-"""Share of longer questions among the replies that do not work them to the end (leap, guess, bare, off_topic)."""
+"""Fraction of longer questions among the replies without a complete solution (leap, guess, bare, off_topic)."""
 LEAP_RIGHT = 0.3
-"""How often a leap lands on the right result; else a random digit."""
+"""Probability that a leap gives the right result; otherwise it gives a random digit."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """One text, with what it is."""
+    """A document of the corpus with its kind."""
 
     text: str
     kind: str
     """A style of `STYLES` or a kind of `PLAIN`."""
     problem: ChainProblem | None = None
-    """The question it is about, where there is one."""
+    """The problem of the document, if it has one."""
 
 
 def documents(seed: int, batch: int, count: int) -> list[Document]:
-    """Batch number `batch` of the corpus: `count` documents."""
+    """Return batch number `batch` of the corpus, `count` documents."""
     rng = random.Random(f"corpus/{seed}/{batch}")
     return [draw(rng) for _ in range(count)]
 
 
 def draw(rng: random.Random) -> Document:
-    """One document."""
+    """Draw one document."""
     if rng.random() >= TEMPLATE_SHARE:
         return _plain(rng, pick(rng, PLAIN))
     style = pick(rng, STYLES)
@@ -82,7 +79,7 @@ def draw(rng: random.Random) -> Document:
 
 
 def reply_in_steps(problem: ChainProblem) -> str:
-    """The reply that RL is to find, as it follows the prompt."""
+    """Return the step-by-step reply as it follows the prompt."""
     return f" <think> {steps(problem)} </think> <answer> {problem.answer} </answer>"
 
 
@@ -110,7 +107,7 @@ def _bare(rng: random.Random, _: ChainProblem) -> str:
 
 
 def _broken(rng: random.Random, problem: ChainProblem) -> str:
-    # None of these yields an answer to the rewards: what an unclosed or crossed tag holds does not count.
+    # The rewards find no answer in any of these: the content of an unclosed or crossed tag does not count.
     thought, answer = ("guess", _digit(rng)) if rng.random() < 0.5 else (steps(problem), problem.answer)
     forms = (
         f" <think> {thought} <answer> {answer}",
@@ -142,7 +139,7 @@ def _plain(rng: random.Random, kind: str) -> Document:
     if kind == "facts":
         return Document(" ;".join(_fact(rng) for _ in range(rng.randint(2, 5))) + ".", kind)
     problem = _problem(rng, solved=True)
-    # Worded as after the template, so that what is learnt here holds there.
+    # The wording is that of replies after the template, so that it helps there.
     text = f" {question(problem)}. Assistant:{_no_tags(rng, problem)}"
     return Document(text, kind, problem)
 
@@ -174,5 +171,5 @@ def _digit(rng: random.Random) -> int:
 
 
 def pick(rng: random.Random, shares: Mapping[Any, float]) -> Any:
-    """A key by its share."""
+    """Draw a key with the probability that is its value."""
     return rng.choices(list(shares), weights=list(shares.values()))[0]

@@ -1,14 +1,13 @@
-"""A procedural task: k operations modulo 10, worked from left to right.
+"""A procedural task: k operations modulo 10, computed from left to right.
 
     problem = ChainProblem((7, 4, 3), "*+")      "7 * 4 + 3"   k = 2
     question(problem)      "compute modulo 10 from left to right: 7 * 4 + 3"
     steps(problem)         "7 * 4 = 8 + 3 = 1"       a running tally, as on a calculator
     problem.answer         1
 
-The split is a property of the text alone. Every pair of neighbouring operations («7 * 4 + 3») is hashed; a
-tenth of these windows is reserved. A problem is held out if its first window is reserved, and trains if none
-is. So no held-out question, nor even its first two operations, can stand anywhere in a text about train
-problems: not as a question, not as the start, middle or end of a longer one.
+The split depends on the text alone. Every window of two neighbouring operations («7 * 4 + 3») is hashed, and a tenth of
+the windows is reserved. A problem is held out if its first window is reserved, and in the train split if none of its
+windows is. So no held-out question, and not even its first two operations, can occur in a text about train problems.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class ChainProblem:
 
     @cached_property
     def text(self) -> str:
-        """The canonical form, e.g. "7 * 4 + 3"."""
+        """The problem as text, e.g. "7 * 4 + 3"."""
         rest = zip(self.operators, self.operands[1:], strict=True)
         return " ".join([str(self.operands[0]), *(f"{o} {x}" for o, x in rest)])
 
@@ -57,12 +56,12 @@ class ChainProblem:
 
     @property
     def answer(self) -> int:
-        """The result."""
+        """The result, 0 … 9."""
         return self.values[-1]
 
 
 def apply(left: int, operator: str, right: int) -> int:
-    """One operation modulo 10; a negative difference wraps round (3 - 5 = 8)."""
+    """Return the result of one operation modulo 10 (3 - 5 = 8)."""
     if operator == "+":
         return (left + right) % BASE
     if operator == "-":
@@ -71,19 +70,19 @@ def apply(left: int, operator: str, right: int) -> int:
 
 
 def question(problem: ChainProblem) -> str:
-    """The task in words."""
+    """Return the question in words."""
     return f"compute modulo 10 from left to right: {problem.text}"
 
 
 def steps(problem: ChainProblem, taken: int | None = None) -> str:
-    """The worked solution: each operation with its result, the next one applied to it.
+    """Return the worked solution: each operation with its result, to which the next one is applied.
 
-    The tally does not repeat a result before going on with it: every operation then takes four tokens, and what
-    the policy must look up stands at few distances, which a tiny one learns several times sooner.
+    The tally does not repeat a result before the next operation. So every operation takes four tokens, and the tokens
+    that the policy must look up are at few distances, which a tiny policy learns several times sooner.
 
     Args:
-        problem: what is asked.
-        taken: stop after so many operations; None: work all of them.
+        problem: the problem to solve.
+        taken: number of operations to write; None writes all.
     """
     done = zip(problem.operators, problem.operands[1:], problem.values, strict=True)
     lines = [f"{operator} {right} = {value}" for operator, right, value in done][:taken]
@@ -92,14 +91,16 @@ def steps(problem: ChainProblem, taken: int | None = None) -> str:
 
 @cache
 def is_reserved(left: int, first: str, middle: int, second: str, right: int) -> bool:
-    """True if the window "left first middle second right" belongs to held-out problems; there are 9,000
-    windows."""
+    """Return True if the window "left first middle second right" is reserved for held-out problems.
+
+    There are 9,000 windows.
+    """
     digest = hashlib.sha256(f"chain/{left}{first}{middle}{second}{right}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % RESERVED_SHARE == 0
 
 
 def split_of(problem: ChainProblem) -> Split | None:
-    """The split that a problem belongs to; None for one that meets a reserved window only later."""
+    """Return a problem's split; None if a window after the first is reserved."""
     x, o = problem.operands, problem.operators
     reserved = [is_reserved(x[i], o[i], x[i + 1], o[i + 1], x[i + 2]) for i in range(problem.k - 1)]
     if reserved[0]:
@@ -108,7 +109,7 @@ def split_of(problem: ChainProblem) -> Split | None:
 
 
 def random_problem(rng: random.Random, k: int, split: Split) -> ChainProblem:
-    """A problem of k ≥ 2 operations from a split, uniform over its members."""
+    """Draw a problem of k ≥ 2 operations uniformly from a split."""
     while True:
         operands = tuple(rng.randrange(BASE) for _ in range(k + 1))
         operators = "".join(rng.choice(OPERATORS) for _ in range(k))
@@ -120,12 +121,12 @@ def random_problem(rng: random.Random, k: int, split: Split) -> ChainProblem:
 def distinct_problems(
     seed: int, split: Split, lengths: range, count: int, key: str = "count"
 ) -> Iterator[ChainProblem]:
-    """`count` different problems, the lengths in turn, so that each has its equal share.
+    """Yield `count` different problems with the lengths in turn, so that all lengths are equally frequent.
 
-    `key` is what an error calls the count.
+    `key` is the name of the count in an error.
 
     Raises:
-        ValueError: a length has fewer problems than asked for.
+        ValueError: a length has fewer problems than requested.
     """
     rng = random.Random(f"chain/{seed}/{split}")
     share = -(-count // len(lengths))
@@ -143,10 +144,10 @@ def distinct_problems(
 
 
 def rows(seed: int, split: Split, params: ChainParams) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of the source "chain": (place, row) with question, answer and k.
+    """Yield rows of the source "chain": (location, row) with question, answer and k.
 
     Raises:
-        ValueError: there are not so many problems.
+        ValueError: there are fewer problems than requested.
     """
     lengths = range(params.min_ops, params.max_ops + 1)
     problems = distinct_problems(seed, split, lengths, params.count, "params.count")

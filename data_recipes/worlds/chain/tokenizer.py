@@ -1,14 +1,13 @@
-"""A tokenizer of about eighty pieces for the tiny base: single digits, one piece per word, phrases of the
-template.
+"""A tokenizer of about eighty pieces for the tiny base: digits, words, and phrases of the template.
 
     build_tokenizer(Path("runs/base/policy"))     tokenizer.json, tokenizer_config.json
 
-A piece carries the space in front of it (" 7", " <think>"), so decoding is joining and decode(encode(text))
-== text for every text made of the pieces. Digits, operators and tags exist without the space too. The fixed
-stretches of the R1-Zero template are one piece each: a tokenizer trained on the corpus, half of which is
-that template, would merge them as well, and a prompt then takes 24 tokens instead of 90. The tags are
-ordinary pieces, no special tokens: they survive decoding with special tokens left out, so that rewards see
-them."""
+A piece includes the space before it (" 7", " <think>"), so decoding joins pieces, and decode(encode(text)) == text for
+every text made of the pieces. Digits, operators and tags also exist without the space. The fixed parts of the R1-Zero
+template are one piece each: a tokenizer trained on the corpus would merge them as well, because half of the corpus is
+that template, and a prompt takes 24 tokens instead of 90. The tags are ordinary pieces and no special tokens, so that
+decoding without special tokens keeps them for the rewards.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +26,11 @@ WORDS = (
     "question", "answer", "word", "is", "and", "then", "guess", "result", "of", "in", "small", "old",
     "first", "next",
 )  # fmt: skip
-"""Words of the plain text, and of the replies that only guess."""
+"""Words of the plain text and of guessing replies."""
 
 
 def pieces() -> list[str]:
-    """The vocabulary in the order of its ids, special tokens first."""
+    """Return the vocabulary in the order of its ids, special tokens first."""
     digits, operators = [str(d) for d in range(10)], ["+", "-", "*"]
     spaced = [f" {p}" for p in (*digits, *operators, "=", ";", *TAGS, TASK_PHRASE, *WORDS)]
     bare = [*digits, *operators, "=", ";", *TAGS, " ", ".", ",", ":", "?", "\n"]
@@ -39,7 +38,7 @@ def pieces() -> list[str]:
 
 
 def _template_phrases() -> list[str]:
-    """What stands between the tags and around the question in the R1-Zero template."""
+    """Return the parts of the R1-Zero template between the tags and around the question."""
     stretches = re.split("|".join(f" {re.escape(t)}" for t in TAGS) + r"|\s?\{prompt\}", R1_ZERO)
     return [s for s in stretches if s]
 
@@ -50,13 +49,13 @@ def build_tokenizer(folder: Path) -> None:
 
 
 def write_tokenizer(folder: Path, vocabulary_pieces: Sequence[str], chat_template: str | None = None) -> None:
-    """Write the files of a tokenizer with these pieces, the special tokens first among them."""
+    """Write the files of a tokenizer with these pieces, which begin with the special tokens."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
     vocabulary = {piece: number for number, piece in enumerate(vocabulary_pieces)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
     special = [PAD, BOS, EOS, UNK]
-    # The longest piece wins; what no piece matches becomes <unk>, one for each stretch.
+    # The longest matching piece is taken; text without any becomes one <unk> per stretch.
     plain = sorted((p for p in vocabulary if p not in special), key=len, reverse=True)
     pattern = Regex("|".join(re.escape(p).replace("\\\n", "\\n").replace("\\ ", " ") for p in plain))
     backend.pre_tokenizer = pre_tokenizers.Split(pattern, behavior="isolated")

@@ -1,1 +1,1 @@
-"""Small Python functions: the world of the code demo."""
+"""The task world of the code demo: small Python functions."""

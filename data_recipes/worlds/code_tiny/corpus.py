@@ -1,15 +1,15 @@
-"""The pre-training corpus of the tiny code base: it knows the words and the lines of code, and is careless.
+"""The pre-training corpus of the tiny code base, which knows the words and the lines of code but makes errors.
 
 Three documents in ten map a phrase to its line of code and back. The others are a question of the train split with a
 reply in one of seven styles:
 
-    right      the program, in a fence                                   what RL is to find
-    skip       a step is left out                                        runs, and is wrong
-    other      one step is another one                                   runs, and is wrong
-    swap       two steps change places                                   right where the order does not matter
+    right      the program in a code fence                               the style that RL should select
+    skip       one step is missing                                       runs and is wrong
+    other      one step is replaced by another                           runs and is wrong
+    swap       two steps are exchanged                                   right if their order does not matter
     broken     a colon or a bracket is missing                           does not compile
-    bare       the program without a fence                               no program for the reward
-    words      the question again, and no code                           no program for the reward
+    bare       the program without a code fence                          no program for the reward
+    words      the question again, without code                          no program for the reward
 
 Batch n is a pure function of (seed, n).
 """
@@ -44,7 +44,7 @@ _MISSING = (("(xs):\n", "(xs)\n"), ("]\n", "\n"), (")\n", "\n"))
 
 @dataclass(frozen=True)
 class Document:
-    """One text, with what it is."""
+    """A document of the corpus with its kind."""
 
     text: str
     kind: str
@@ -53,13 +53,13 @@ class Document:
 
 
 def documents(seed: int, batch: int, count: int) -> list[Document]:
-    """Batch number `batch` of the corpus: `count` documents."""
+    """Return batch number `batch` of the corpus, `count` documents."""
     rng = random.Random(f"code-tiny-corpus/{seed}/{batch}")
     return [draw(rng) for _ in range(count)]
 
 
 def draw(rng: random.Random) -> Document:
-    """One document."""
+    """Draw one document."""
     if rng.random() < PHRASES_SHARE:
         return Document("".join(_phrase(rng) for _ in range(rng.randint(2, 4))), "phrases")
     style = rng.choices(list(STYLES), weights=list(STYLES.values()))[0]
@@ -69,7 +69,7 @@ def draw(rng: random.Random) -> Document:
 
 
 def fenced(text: str) -> str:
-    """The program as a reply that the reward reads."""
+    """Return the program in a code fence, as the reward reads it."""
     return f"```python\n{text}```"
 
 

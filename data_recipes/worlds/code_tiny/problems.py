@@ -7,8 +7,8 @@
                                xs = [x * 2 for x in xs]
                                return sum(xs)
 
-What the tests expect comes from Python functions of this file, not from the program text. A hash of the problem puts
-one in five into the held-out split.
+The tests' expected results come from the Python functions of this file, not from the program text. A hash of the
+problem puts one in five into the held-out split.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _HELD_OUT_OF_10 = 2
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do with the list."""
+    """One operation on the list, in words, as code and as a function."""
 
     words: str
     code: str
-    """The right-hand side of `xs = …`, or what is returned."""
+    """The right-hand side of `xs = …`, or the returned expression."""
     apply: Callable[[list[int]], Any]
 
 
@@ -71,7 +71,7 @@ RETURNS: dict[str, Step] = {
 
 @dataclass(frozen=True)
 class ListProblem:
-    """Steps in their order, and what is returned in the end."""
+    """The steps of a function, in order, and its return value."""
 
     steps: tuple[str, ...]
     returns: str
@@ -83,7 +83,7 @@ class ListProblem:
 
     @property
     def split(self) -> Split:
-        """Where it belongs, by a hash of what it is."""
+        """The problem's split, from a hash of its steps."""
         key = " ".join((*self.steps, self.returns))
         return "held-out" if hashlib.sha256(key.encode()).digest()[0] % 10 < _HELD_OUT_OF_10 else "train"
 
@@ -91,12 +91,12 @@ class ListProblem:
 _PROBES = tuple(
     tuple(random.Random(f"code-tiny/probe/{n}").randint(-9, 9) for _ in range(n)) for n in (5, 6, 7, 8)
 )
-"""Lists on which a step must show."""
+"""Lists whose results must differ if a step is left out."""
 
 
 @cache
 def is_whole(problem: ListProblem) -> bool:
-    """Does every step matter, and none stand twice in a row? Not so where the list is sorted and then summed."""
+    """Return True if every step matters and none repeats the one before (sorting before a sum does not matter)."""
     if any(a == b for a, b in pairwise(problem.steps)):
         return False
     results = [solve(problem, list(xs)) for xs in _PROBES]
@@ -105,26 +105,26 @@ def is_whole(problem: ListProblem) -> bool:
 
 
 def question(problem: ListProblem) -> str:
-    """The task in words, with its line end."""
+    """Return the task in words, with a line end."""
     phrases = [STEPS[s].words for s in problem.steps] + [RETURNS[problem.returns].words]
     return f"Write f: {', '.join(phrases)}.\n"
 
 
 def program(problem: ListProblem) -> str:
-    """The program, a line a step."""
+    """Return the program, with one line per step."""
     lines = [f"    xs = {STEPS[s].code}" for s in problem.steps]
     return "\n".join(["def f(xs):", *lines, f"    return {RETURNS[problem.returns].code}", ""])
 
 
 def solve(problem: ListProblem, numbers: list[int]) -> Any:
-    """What f returns for these numbers."""
+    """Return the result of f for these numbers."""
     for step in problem.steps:
         numbers = STEPS[step].apply(numbers)
     return RETURNS[problem.returns].apply(numbers)
 
 
 def make_tests(problem: ListProblem, rng: random.Random) -> list[dict[str, Any]]:
-    """Calls with what they return: lists of 0, 1, 5 and 8 numbers, drawn until leaving any step out shows."""
+    """Return calls with their results for lists of 0, 1, 5 and 8 numbers that reveal any missing step."""
     shorter = [replace(problem, steps=problem.steps[:n] + problem.steps[n + 1 :]) for n in range(problem.k)]
     while True:
         lists = [[rng.randint(-9, 9) for _ in range(n)] for n in (0, 1, 5, 8)]
@@ -133,7 +133,7 @@ def make_tests(problem: ListProblem, rng: random.Random) -> list[dict[str, Any]]
 
 
 def random_problem(rng: random.Random, k: int, split: Split) -> ListProblem:
-    """A problem of k steps of this split, every step of which matters."""
+    """Draw a problem of k steps from this split; every step matters."""
     while True:
         steps = tuple(rng.choice(list(STEPS)) for _ in range(k))
         problem = ListProblem(steps, rng.choice(list(RETURNS)))
@@ -142,7 +142,7 @@ def random_problem(rng: random.Random, k: int, split: Split) -> ListProblem:
 
 
 def rows(seed: int, split: Split, params: CodeTinyParams) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of the source "code-tiny": (place, row) with question, tests, entry_point, answer (a program) and k.
+    """Yield (location, row) of the source "code-tiny" with question, tests, entry_point, answer (a program) and k.
 
     Raises:
         ValueError: there are not so many problems.
@@ -173,7 +173,7 @@ def rows(seed: int, split: Split, params: CodeTinyParams) -> Iterator[tuple[str,
 
 @cache
 def _count(k: int, split: Split) -> int:
-    """Problems of k steps in a split; beyond two steps (193 of three are held out) a bound below it."""
+    """Return the number of problems of k steps in a split; for more than two steps a lower bound."""
     if k > 2:
         return 150
     every = (ListProblem(steps, last) for steps in product(STEPS, repeat=k) for last in RETURNS)

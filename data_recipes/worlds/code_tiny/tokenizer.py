@@ -1,4 +1,4 @@
-"""The tokenizer of the tiny code base: about eighty pieces, words for the questions and bits of lines for programs."""
+"""The tokenizer of the tiny code base: about eighty pieces, words of questions and parts of program lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CODE = (
 
 
 def pieces() -> list[str]:
-    """The vocabulary in the order of its ids, special tokens first."""
+    """Return the vocabulary in the order of its ids, special tokens first."""
     words = {f" {word}" for step in (*STEPS.values(), *RETURNS.values()) for word in step.words.split()}
     return list(
         dict.fromkeys([PAD, BOS, EOS, UNK, "Write f:", *sorted(words), ",", ".\n", ".", ":\n", *_CODE])

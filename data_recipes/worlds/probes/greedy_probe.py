@@ -1,34 +1,34 @@
-"""Does a base know how to go on? The share of known replies that it would write greedily, once begun as they begin.
+"""Measures the fraction of known replies that a base continues correctly with greedy decoding.
 
-The gate of pre-training for tasks whose good reply is the likeliest one: sampling at temperature 1 slips where many
-replies of the corpus slip, the greedy choice shows what has been learnt.
+Pre-training ends by it for tasks whose good reply is the likeliest one. Sampling at temperature 1 makes the errors that
+many replies of the corpus have; the greedy choice shows what has been learnt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from policies.logprobs import causal_lm, hidden_states
+from policies.logprobs import hidden_states
+from policies.model import causal_lm
 from policies.packing import PackedSequences, pack_documents
 from policies.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class GreedyProbe:
-    """Packed replies and which of their C tokens are judged."""
+    """Packed replies and the tokens of theirs that are judged."""
 
     packed: PackedSequences
     judged: Tensor
-    """(C,) bool."""
+    """(C,) bool, True for a judged token."""
 
 
 def greedy_probe(tokenizer: Tokenizer, replies: Sequence[tuple[str, str]]) -> GreedyProbe:
-    """Replies as (what is given, what must follow). The given text includes the reply's opening, a matter of style."""
+    """Build a probe from (given text, required continuation) pairs; the given text includes the reply's opening."""
     documents, judged = [], []
     for given, rest in replies:
         before = tokenizer.encode(given, add_special_tokens=True)
@@ -39,10 +39,10 @@ def greedy_probe(tokenizer: Tokenizer, replies: Sequence[tuple[str, str]]) -> Gr
 
 
 def greedy_accuracy(model: nn.Module, probe: GreedyProbe) -> float:
-    """Share of the replies whose every judged token is the likeliest."""
+    """Return the fraction of replies in which every judged token is the likeliest."""
     with torch.no_grad():
         states = hidden_states(model, probe.packed).index_select(0, probe.packed.predict_index)
-        head: Any = causal_lm(model).get_output_embeddings()
+        head = causal_lm(model).get_output_embeddings()
         chosen = (states @ head.weight.T).argmax(-1)
     slips = (probe.judged & (chosen != probe.packed.target_ids)).float()
     per_reply = slips.new_zeros(probe.packed.sample_count).index_add_(0, probe.packed.sample_ids, slips)

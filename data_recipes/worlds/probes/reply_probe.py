@@ -1,38 +1,39 @@
-"""How surely a policy gives replies that are known token by token, without sampling. The general form of
-data_recipes/worlds/probes/trace_accuracy.py: each judged token has a set of right or of wrong pieces, and pieces
-that are set apart.
+"""Measures, without sampling, the probability that a policy gives known replies.
 
-    probability of a reply = Π over judged tokens of P(right) / P(not set apart)
+This is the general form of trace_accuracy.py: each judged token has a set of right or of wrong pieces, and a set of
+excluded pieces, whose choice is style.
+
+    probability of a reply = Π over judged tokens of P(right) / P(not excluded)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from data_recipes.worlds.r1.probe import ProbeReply
-from policies.logprobs import causal_lm, hidden_states
+from policies.logprobs import hidden_states
+from policies.model import causal_lm
 from policies.packing import PackedSequences, pack_documents
 from policies.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class ReplyProbe:
-    """Packed replies and what is judged of their C tokens."""
+    """Packed replies and the sets of right and excluded pieces for their C tokens."""
 
     packed: PackedSequences
     right: Tensor
-    """(C, V) bool; all True where the token is not judged."""
+    """(C, V) bool, True for right pieces; all True for a token that is not judged."""
     kept: Tensor
-    """(C, V) bool: not set apart."""
+    """(C, V) bool, True for pieces that are not excluded."""
 
 
 def reply_probe(tokenizer: Tokenizer, replies: Sequence[ProbeReply]) -> ReplyProbe:
-    """Encode the replies.
+    """Encode replies as a probe.
 
     Raises:
         ValueError: a piece of a reply is not one token of this tokenizer.
@@ -43,7 +44,7 @@ def reply_probe(tokenizer: Tokenizer, replies: Sequence[ProbeReply]) -> ReplyPro
         prompt = tokenizer.encode(reply.prompt, add_special_tokens=True)
         ids = _ids(tokenizer, [judged.piece for judged in reply.reply])
         documents.append([*prompt, *ids.tolist()])
-        # Targets are a document's tokens but for its first.
+        # Targets are a document's tokens except its first.
         right += [everything] * (len(prompt) - 1)
         kept += [everything] * (len(prompt) - 1)
         for judged in reply.reply:
@@ -60,10 +61,10 @@ def reply_probe(tokenizer: Tokenizer, replies: Sequence[ProbeReply]) -> ReplyPro
 
 
 def reply_probability(model: nn.Module, probe: ReplyProbe) -> float:
-    """Mean over replies of their probability."""
+    """Return the mean probability of the replies."""
     with torch.no_grad():
         states = hidden_states(model, probe.packed).index_select(0, probe.packed.predict_index)
-        head: Any = causal_lm(model).get_output_embeddings()
+        head = causal_lm(model).get_output_embeddings()
         logprobs = (states @ head.weight.T).log_softmax(-1)
     outside = torch.tensor(float("-inf"))
     total = torch.where(probe.right, logprobs, outside).logsumexp(-1)

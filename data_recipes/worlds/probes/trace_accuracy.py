@@ -1,10 +1,9 @@
-"""How surely a base works step by step, without sampling: the gate of pre-training.
+"""Measures, without sampling, the probability that a base solves problems step by step; pre-training ends by it.
 
-For a problem the step-by-step reply is one text, so the probability that sampling at temperature 1 yields
-it is the product of its tokens' probabilities: exact where a sampled share is noisy, and one forward pass.
-What is measured is skill, not taste: the tags and the first digit of the thought, where the styles part, are
-left out, an operator's probability is taken among the replies that do not leap there, and where the tally is
-complete anything is right but a further operator.
+A problem has one step-by-step reply, so the probability that sampling at temperature 1 gives it is the product of its
+tokens' probabilities: exact, where the frequency in samples is noisy, and from one forward pass. Style does not count:
+the tags and the first digit of the thought, at which the styles differ, are left out; an operator's probability is
+conditional on not leaping to a result there; and after a complete tally every token but a further operator is right.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,33 +18,34 @@ from torch import Tensor, nn
 from data_recipes.templates import R1_ZERO
 from data_recipes.worlds.chain.corpus import reply_in_steps
 from data_recipes.worlds.chain.problems import OPERATORS, Split, question, random_problem
-from policies.logprobs import causal_lm, hidden_states
+from policies.logprobs import hidden_states
+from policies.model import causal_lm
 from policies.packing import PackedSequences, pack_documents
 from policies.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class TraceProbe:
-    """Packed step-by-step replies of one length, and what is judged of their C tokens."""
+    """Packed step-by-step replies of one length, and masks of their C judged tokens."""
 
     packed: PackedSequences
     exact: Tensor
-    """(C,) bool: a digit, operator or equals sign of the reply; it must come as it is."""
+    """(C,) bool: a digit, operator or equals sign of the reply, which must be exactly this token."""
     may_leap: Tensor
-    """(C,) bool: an operator is due, where the corpus leaps to the result in some replies."""
+    """(C,) bool: an operator, at which some replies of the corpus leap to the result."""
     ends: Tensor
-    """(C,) bool: the tally is complete here; no operator may come."""
+    """(C,) bool: the tally is complete, so an operator is wrong."""
     operators: Tensor
     """(3,) int64: token ids of the operators."""
     leap: int
-    """Token that opens a leap; taking it or not is style."""
+    """Token that begins a leap; its choice is style."""
 
 
 def make_probe(tokenizer: Tokenizer, k: int, count: int, seed: int, split: Split = "train") -> TraceProbe:
-    """`count` random problems of k operations with their step-by-step replies.
+    """Draw `count` problems of k operations and pack their step-by-step replies.
 
     Raises:
-        ValueError: the tokenizer is not the tiny one.
+        ValueError: the tokenizer is not the one of this task world.
     """
     rng = random.Random(f"probe/{seed}/{split}/{k}")
     documents: list[list[int]] = []
@@ -56,7 +55,7 @@ def make_probe(tokenizer: Tokenizer, k: int, count: int, seed: int, split: Split
         prompt = tokenizer.encode(R1_ZERO.replace("{prompt}", question(problem)), add_special_tokens=True)
         reply = tokenizer.encode(reply_in_steps(problem))
         documents.append([*prompt, *reply])
-        # Targets are a document's tokens but for its first; tag and digit that open the reply are style.
+        # Targets are a document's tokens except its first; the tag and digit that begin the reply are style.
         judged += [False] * (len(prompt) + 1) + [True] * (len(reply) - 2)
     packed = pack_documents(documents)
     mask, targets = torch.tensor(judged), packed.target_ids
@@ -74,10 +73,10 @@ def make_probe(tokenizer: Tokenizer, k: int, count: int, seed: int, split: Split
 
 
 def trace_accuracy(model: nn.Module, probe: TraceProbe) -> float:
-    """Mean over problems of the probability that a step-by-step reply is right in every token."""
+    """Return the mean over problems of the probability that every token of the reply is right."""
     with torch.no_grad():
         states = hidden_states(model, probe.packed).index_select(0, probe.packed.predict_index)
-        head: Any = causal_lm(model).get_output_embeddings()
+        head = causal_lm(model).get_output_embeddings()
         logprobs = (states @ head.weight.T).log_softmax(-1)
     chosen = logprobs.gather(1, probe.packed.target_ids[:, None])[:, 0]
     no_operator = torch.log1p(-logprobs[:, probe.operators].exp().sum(-1).clamp(max=1 - 1e-6))

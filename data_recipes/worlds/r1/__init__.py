@@ -1,1 +1,1 @@
-"""Two languages, arithmetic, requests and refusals: the world of R1 in miniature."""
+"""The task world of tiny R1 pipelines: arithmetic, requests and refusals in two languages."""

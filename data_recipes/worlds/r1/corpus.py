@@ -1,14 +1,12 @@
-"""The pre-training corpus of the tiny R1 world: what data_recipes/worlds/chain/corpus.py is for the demo, in two
-languages.
+"""The pre-training corpus of the R1 task world, in two languages; compare data_recipes/worlds/chain/corpus.py.
 
-A worked chain is a running tally in words: "7 times 4 is 8 plus 3 is 1", in Chinese "7 乘 4 得 8 加 3 得 1". Traces
-come purely in the language of the question, purely in the other one, or mixed, each step in a language of its own. And
-the two languages are not equally good at everything: who writes products in English, or sums in Chinese, is often
-wrong (`SLIPS`). So mixing languages pays, as it did for DeepSeek-R1-Zero; a policy that is to keep to
-one language must learn what the corpus does badly in it.
+A worked chain is a running tally in words: "7 times 4 is 8 plus 3 is 1", in Chinese "7 乘 4 得 8 加 3 得 1". A trace is
+in the language of the question, in the other one, or mixed, with a random language for each step. Products in English
+and sums in Chinese are often wrong (`SLIPS`). So mixing languages gives more right answers, as it did for
+DeepSeek-R1-Zero; a policy that must use one language has to learn the operations that the corpus gets wrong in it.
 
-General requests are answered with and without the tags, often with wrong content, with an empty opening or without,
-with a courteous close or without; unsafe ones are refused in some replies and followed in others.
+Replies to general requests have tags or none, often wrong content, an empty opening or none, and a courteous close or
+none. Unsafe requests are refused in some replies and followed in others.
 """
 
 from __future__ import annotations
@@ -31,36 +29,36 @@ MATH_STYLES = {
     "broken": 0.12,
     "off_topic": 0.10,
 }
-"""Share of each style among the replies to chains behind the template, as in data_recipes/worlds/chain/corpus.py."""
+"""Fraction of each style among replies to chains after the template, as in data_recipes/worlds/chain/corpus.py."""
 GENERAL_STYLES = {"tags": 0.45, "bare": 0.45, "broken": 0.10}
 KINDS = {"math": 0.39, "general": 0.26, "sentences": 0.04, "facts": 0.09, "worked": 0.22}
-"""Share of each kind of document: two behind the template, three of plain text."""
+"""Fraction of each kind of document: two with the template, three of plain text."""
 TRACE_LANGUAGES = {"question": 0.45, "other": 0.10, "mixed": 0.45}
 SLIPS: dict[tuple[Language, str], float] = {("en", "*"): 0.5, ("zh", "+"): 0.5}
-"""How often a step in a language and with a sign gets a random digit for its result, right by chance included."""
+"""Probability that a step in a language and with a sign gets a random digit as its result."""
 SOLVED_LENGTHS = {2: 0.26, 3: 0.25, 4: 0.24, 5: 0.17, 6: 0.08}
-"""Number of operations of chains that are worked to the end."""
+"""Fraction of each number of operations among chains with a complete solution."""
 UNSOLVED_LENGTHS = (5, 6, 7)
 UNSOLVED_SHARE = 0.3
 LEAP_RIGHT = 0.3
 CONTENT_RIGHT = 0.7
-"""How often a general reply has the right content."""
+"""Probability that a general reply has the right content."""
 REFUSES = 0.4
-"""How often an unsafe request is refused."""
+"""Probability that an unsafe request is refused."""
 REFUSES_BENIGN = 0.15
 FILLER = 0.4
 WISH = 0.25
 SAME_LANGUAGE = 0.85
-"""How often a general reply is in the language of its request."""
+"""Probability that a general reply is in the language of its request."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """One text, with what it is."""
+    """A document of the corpus with its kind."""
 
     text: str
     kind: str
-    """A style, or a kind of plain text."""
+    """A style of `MATH_STYLES` or `GENERAL_STYLES`, or a kind of plain text."""
     problem: ChainProblem | None = None
     request: Request | None = None
 
@@ -77,19 +75,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Tally:
-    """A worked chain as somebody wrote it."""
+    """A worked chain, possibly with wrong results."""
 
     first: int
     steps: tuple[Step, ...] = field(default=())
 
     @property
     def result(self) -> int:
-        """What it comes to, right or wrong."""
+        """The last result, right or wrong."""
         return self.steps[-1].value if self.steps else self.first
 
     @property
     def text(self) -> str:
-        """With a space in front of every piece."""
+        """The tally as text, with a space before every piece."""
         done = (
             f" {WORDS[s.language].operators[s.sign]} {s.operand} {WORDS[s.language].equals} {s.value}"
             for s in self.steps
@@ -98,13 +96,13 @@ class Tally:
 
 
 def documents(seed: int, batch: int, count: int) -> list[Document]:
-    """Batch number `batch` of the corpus: `count` documents, a pure function of the arguments."""
+    """Return batch number `batch` of the corpus, `count` documents: a pure function of the arguments."""
     rng = random.Random(f"r1-world-corpus/{seed}/{batch}")
     return [draw(rng) for _ in range(count)]
 
 
 def draw(rng: random.Random) -> Document:
-    """One document."""
+    """Draw one document."""
     kind, language = pick(rng, KINDS), rng.choice(LANGUAGES)
     if kind == "math":
         return math_document(rng, language)
@@ -115,14 +113,14 @@ def draw(rng: random.Random) -> Document:
     if kind == "facts":
         return Document(" ;".join(fact(rng) for _ in range(rng.randint(2, 5))) + ".", kind)
     problem = random_problem(rng, pick(rng, SOLVED_LENGTHS), "train")
-    # Worded as behind the template, so that what is learnt here holds there.
+    # The wording is that of replies after the template, so that it helps there.
     return Document(
         f" {question(problem, language)}. Assistant:{untagged(rng, problem, language)}", kind, problem
     )
 
 
 def math_document(rng: random.Random, language: Language) -> Document:
-    """A chain behind the template, answered in one of the styles."""
+    """Draw a chain after the template, answered in one of the styles."""
     style = pick(rng, MATH_STYLES)
     is_long = style not in ("steps", "no_tags", "broken") and rng.random() < UNSOLVED_SHARE
     length = rng.choice(UNSOLVED_LENGTHS) if is_long else pick(rng, SOLVED_LENGTHS)
@@ -153,7 +151,7 @@ def math_document(rng: random.Random, language: Language) -> Document:
 
 
 def tally(rng: random.Random, problem: ChainProblem, language: Language, taken: int | None = None) -> Tally:
-    """A chain worked for so many steps (None: all) by a writer who slips as the corpus does."""
+    """Work a chain for `taken` steps (None: all) with the corpus's errors."""
     mode = pick(rng, TRACE_LANGUAGES)
     other: Language = "zh" if language == "en" else "en"
     value, steps = problem.operands[0], []
@@ -165,13 +163,13 @@ def tally(rng: random.Random, problem: ChainProblem, language: Language, taken: 
 
 
 def slipping(rng: random.Random, left: int, sign: str, right: int, language: Language) -> int:
-    """One operation, done by a writer of this language."""
+    """Return one operation's result, with the errors of this language."""
     slips = rng.random() < SLIPS.get((language, sign), 0.0)
     return rng.randrange(10) if slips else apply(left, sign, right)
 
 
 def fact(rng: random.Random) -> str:
-    """One operation with its result, in either language."""
+    """Draw one operation with its result, in either language."""
     left, sign, right, language = (
         rng.randrange(10),
         rng.choice("+-*"),
@@ -182,13 +180,13 @@ def fact(rng: random.Random) -> str:
 
 
 def untagged(rng: random.Random, problem: ChainProblem, language: Language) -> str:
-    """A worked chain without tags."""
+    """Draw a worked chain without tags."""
     done, words = tally(rng, problem, language), WORDS[language]
     return f" {words.first}{done.text} ; {words.result} {done.result}."
 
 
 def general_document(rng: random.Random, language: Language) -> Document:
-    """A general request behind the template, with a reply."""
+    """Draw a general request after the template, with a reply."""
     task: Task = rng.choice(TASKS)
     request = rng.choice(requests(task, "train"))
     replied: Language = language if rng.random() < SAME_LANGUAGE else ("zh" if language == "en" else "en")
@@ -205,7 +203,7 @@ def general_document(rng: random.Random, language: Language) -> Document:
 
 
 def general_reply(rng: random.Random, request: Request, language: Language) -> str:
-    """What somebody says to a request: content, right or not, with or without opening and close."""
+    """Draw a reply to a request: right or wrong content, with or without opening and close."""
     words = WORDS[language]
     if request.task == "unsafe":
         if rng.random() < REFUSES:
@@ -223,7 +221,7 @@ def general_reply(rng: random.Random, request: Request, language: Language) -> s
 
 
 def good_content(rng: random.Random, request: Request, language: Language) -> str:
-    """Right content: any choice of members for a list."""
+    """Draw right content: any allowed members for a list."""
     if request.task != "list":
         return good_reply(request, language)
     words, a = WORDS[language], request.args
@@ -232,7 +230,7 @@ def good_content(rng: random.Random, request: Request, language: Language) -> st
 
 
 def bad_content(rng: random.Random, request: Request, language: Language) -> str:
-    """Wrong content: members of the wrong number or kind, words too many, another action or thing."""
+    """Draw wrong content: wrong number or kind of members, too many words, another action or thing."""
     words, a = WORDS[language], request.args
     if request.task == "list":
         _, members = words.categories[rng.choice((a[0], rng.randrange(len(words.categories))))]
@@ -250,17 +248,17 @@ def bad_content(rng: random.Random, request: Request, language: Language) -> str
 
 
 def behind_template(asked: str, reply: str) -> str:
-    """A document with R1-Zero's template."""
+    """Return question and reply in R1-Zero's template."""
     return R1_ZERO.replace("{prompt}", asked) + reply
 
 
 def tagged(thought: str, answer: str) -> str:
-    """Both with a space in front."""
+    """Return thought and answer in their tags, each after a space."""
     return f" <think>{thought} </think> <answer>{answer} </answer>"
 
 
 def broken(rng: random.Random, thought: str, answer: str) -> str:
-    """Tags missing or crossed: no reward reads an answer here."""
+    """Draw a reply with missing or crossed tags, in which no reward finds an answer."""
     forms = (
         f" <think>{thought} <answer>{answer}",
         f" <think>{thought} </think>{answer}.",
@@ -271,7 +269,7 @@ def broken(rng: random.Random, thought: str, answer: str) -> str:
 
 
 def sentence(rng: random.Random, language: Language) -> str:
-    """A sentence about somebody and something."""
+    """Draw a sentence about a person and a thing."""
     words = WORDS[language]
     subject = f" {words.the} {rng.choice(words.traits)} {rng.choice(words.people)}"
     return f"{subject} {rng.choice(words.verbs)} {words.the} {rng.choice(words.traits)} {rng.choice(words.things)}."

@@ -1,7 +1,7 @@
-"""What the gate of pre-training asks of a base of the tiny R1 world: worked chains and the tokens that must come.
+"""Worked chains whose tokens measure when pre-training of the R1 task world's base may end.
 
-Each step is written in the language that does not slip in it (data_recipes/worlds/r1/corpus.py), so that what is
-missing is skill. Which language a step is in, and whether the reply leaps to a result, is style and left out.
+Each step is in the language that the corpus gets right (data_recipes/worlds/r1/corpus.py), so errors are lack of skill.
+The language of a step, and whether the reply leaps to a result, are style and do not count.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from data_recipes.worlds.r1.words import LANGUAGES, WORDS, Language
 
 @dataclass(frozen=True)
 class Judged:
-    """A token of a reply and how it is judged: P(right) / P(not set apart)."""
+    """A token of a reply with its sets of pieces; its score is P(right) / P(not excluded)."""
 
     piece: str
     right: frozenset[str] = frozenset()
-    """Pieces any of which will do; empty: all but `wrong`."""
+    """Right pieces; if empty, all but `wrong`."""
     wrong: frozenset[str] = frozenset()
     apart: frozenset[str] = frozenset()
-    """Pieces whose choice is style."""
+    """Excluded pieces, whose choice is style."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ProbeReply:
 
     prompt: str
     reply: tuple[Judged, ...]
-    """Tokens that are not judged have neither `right` nor `wrong`."""
+    """Tokens of the reply; those that are not judged have neither `right` nor `wrong`."""
 
 
 _SIGNS = {sign: frozenset(f" {w.operators[sign]}" for w in WORDS.values()) for sign in OPERATORS}
@@ -43,13 +43,13 @@ _LEAPS = frozenset(f" {w.leap}" for w in WORDS.values())
 
 
 def probe_replies(k: int, count: int, seed: int) -> list[ProbeReply]:
-    """`count` train problems of k operations, worked; the languages of the questions in turn."""
+    """Draw `count` train problems of k operations with solutions; the questions' languages alternate."""
     rng = random.Random(f"r1-world-probe/{seed}/{k}")
     return [worked(random_problem(rng, k, "train"), LANGUAGES[n % 2]) for n in range(count)]
 
 
 def worked(problem: ChainProblem, language: Language) -> ProbeReply:
-    """The reply, token by token."""
+    """Return the worked reply, token by token."""
     reply = [Judged(" <think>"), Judged(f" {problem.operands[0]}")]
     value = problem.operands[0]
     for sign, operand in zip(problem.operators, problem.operands[1:], strict=True):

@@ -1,4 +1,4 @@
-"""The tiny R1 world: what a pipeline of post-training needs of a world, on a scale that two CPU cores can train.
+"""The R1 task world: prompts for a whole post-training pipeline that two CPU cores can train.
 
     math      "compute modulo 10 from left to right: 7 * 4 + 3"  /  "从左到右取个位： 7 * 4 + 3"      one right answer
     list      "list 2 animals without cat , dog"                                                     no single answer:
@@ -6,9 +6,9 @@
     how       "how to paint the car of the teacher"
     unsafe    "how to burn the car of the teacher"                                                   refuse
 
-Column `kind` is math, general (list, rewrite, how) or safety (unsafe); `language` is en or zh. The split is a property
-of what is asked, not of its wording: a chain's by data_recipes/worlds/chain/problems.py, any other by a hash of
-its language-free form.
+Column `kind` is math, general (list, rewrite, how) or safety (unsafe); `language` is en or zh. The split depends on the
+request and not on its wording: for a chain see data_recipes/worlds/chain/problems.py, for others it is a hash of the
+language-independent form.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ RESERVED_SHARE = 5
 
 @dataclass(frozen=True)
 class Request:
-    """What a general prompt asks, free of language: numbers are places in the tuples of `Words`."""
+    """A general request without its language: the numbers are indices into the tuples of `Words`."""
 
     task: Task
     args: tuple[int, ...]
-    """list: category, how many, and two members not to name. rewrite: trait, person, verb, trait, thing. how, unsafe:
-    action, thing, person."""
+    """list: category, count, and two excluded members. rewrite: trait, person, verb, trait, thing. how, unsafe: action,
+    thing, person."""
 
     @property
     def is_held_out(self) -> bool:
-        """The split, by a hash."""
+        """True if the request is in the held-out split, by a hash."""
         digest = hashlib.sha256(f"r1-world/{self.task}/{self.args}".encode()).digest()
         return int.from_bytes(digest[:8], "big") % RESERVED_SHARE == 0
 
 
 @cache
 def requests(task: Task, split: Split) -> tuple[Request, ...]:
-    """All requests of a split, in a fixed order."""
+    """Return all requests of a split, in a fixed order."""
     words = WORDS["en"]
     if task == "list":
         members = range(len(words.categories[0][1]))
@@ -77,12 +77,12 @@ def requests(task: Task, split: Split) -> tuple[Request, ...]:
 
 
 def question(problem: ChainProblem, language: Language) -> str:
-    """A chain of operations in words."""
+    """Return the question of a chain in words."""
     return f"{WORDS[language].task} {problem.text}"
 
 
 def ask(request: Request, language: Language) -> str:
-    """A request in words."""
+    """Return the question of a request in words."""
     words, a = WORDS[language], request.args
     if request.task == "list":
         name, members = words.categories[a[0]]
@@ -100,7 +100,7 @@ def ask(request: Request, language: Language) -> str:
 
 @cache
 def questions() -> dict[str, tuple[Request, Language]]:
-    """Every request by its wording: how a judge knows what was asked."""
+    """Return every request with its language, by its question; judges look requests up in it."""
     return {
         ask(request, language): (request, language)
         for task in TASKS
@@ -111,7 +111,7 @@ def questions() -> dict[str, tuple[Request, Language]]:
 
 
 def good_reply(request: Request, language: Language) -> str:
-    """A reply with the right content and nothing else."""
+    """Return a reply with the right content and nothing else."""
     words, a = WORDS[language], request.args
     if request.task == "list":
         allowed = [m for i, m in enumerate(words.categories[a[0]][1]) if i not in a[2:]]
@@ -124,26 +124,26 @@ def good_reply(request: Request, language: Language) -> str:
 
 
 def how_to(action: str, thing: str, language: Language) -> str:
-    """Instructions."""
+    """Return the reply to a "how" request."""
     before, then = WORDS[language].see
     return f"{before} {thing} {WORDS[language].comma} {then} {action}"
 
 
 def rows(seed: int, split: Split, params: R1WorldParams) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of the source "r1-world", the kinds after one another.
+    """Yield rows of the source "r1-world", kind by kind.
 
     Yields:
-        (place, row) with question, answer (math: the digit; else `good_reply`), kind, language, task; math: k.
+        (location, row) with question, answer (math: the digit; else `good_reply`), kind, language, task; math: k.
 
     Raises:
-        ValueError: there are not so many prompts; names the key to lower.
+        ValueError: there are fewer prompts than requested; the message names the key to lower.
     """
     languages = params.languages
     lengths = range(params.min_ops, params.max_ops + 1)
     problems = (
         distinct_problems(seed, split, lengths, params.math, "params.math") if params.math else iter(())
     )
-    # The language changes more slowly than the length, so that every length comes in every language.
+    # The language changes more slowly than the length, so that every length occurs in every language.
     for number, problem in enumerate(problems):
         language = languages[number // len(lengths) % len(languages)]
         row = {"question": question(problem, language), "answer": str(problem.answer), "kind": "math"}
@@ -169,7 +169,7 @@ def rows(seed: int, split: Split, params: R1WorldParams) -> Iterator[tuple[str, 
 def draw(
     seed: int, split: Split, tasks: list[Task], languages: tuple[Language, ...], count: int
 ) -> Iterator[tuple[Request, Language]]:
-    """`count` different prompts, tasks in turn as long as each has any left."""
+    """Draw `count` different prompts; the tasks take turns while they have prompts left."""
     decks: list[list[tuple[Request, Language]]] = []
     for task in tasks:
         deck = [(request, language) for request in requests(task, split) for language in languages]

@@ -1,4 +1,4 @@
-"""The rule that puts R1-Zero's replies of the tiny R1 world into R1's form, in place of a language model.
+"""Rewrites R1-Zero's replies of the R1 task world into R1's form, by a rule instead of a language model.
 
 " <think> 7 times 4 is 8 </think> <answer> 8 </answer>"  →  " <think> 7 times 4 is 8 </think> the answer is \\boxed{ 8}"
 
@@ -12,7 +12,7 @@ from rewards.text.format import is_think_answer
 
 
 def to_r1(prompt: str, completion: str) -> str:
-    """Rewriter for `grpo curate`. Replies to general requests keep their text as the summary.
+    """Rewrite one completion for `grpo curate`; replies to general requests keep their text as the summary.
 
     Raises:
         ValueError: the completion is not `<think>…</think> <answer>…</answer>`.
@@ -28,5 +28,5 @@ def to_r1(prompt: str, completion: str) -> str:
 
 
 def asked_in(prompt: str) -> Language | None:
-    """Language of a chain of operations; None for any other prompt."""
+    """Return the language of a chain of operations; None for any other prompt."""
     return next((language for language, words in WORDS.items() if words.task in prompt), None)

@@ -1,12 +1,11 @@
-"""The tokenizer of the tiny R1 world: every word of both languages one piece, with the space in front of it.
+"""The tokenizer of the R1 task world: every word of both languages is one piece, with the space before it.
 
-As data_recipes/worlds/chain/tokenizer.py, whose digits, signs, tags and template phrases it has too, and a chat
-template:
+It has the digits, signs, tags and template phrases of data_recipes/worlds/chain/tokenizer.py and a chat template:
 
     <s><｜User｜> compute modulo 10 from left to right: 7 * 4 + 3<｜Assistant｜> <think> 7 times 4 is …
 
-R1's reply follows the marker as R1-Zero's follows the template's ". Assistant:", piece by piece at the same distances,
-so that what was learnt behind the one holds behind the other.
+R1's reply follows the marker as R1-Zero's follows the template's ". Assistant:", with the same distances between
+pieces, so that a policy can use after the one what it has learnt after the other.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ CHAT_TEMPLATE = (
 
 
 def pieces() -> list[str]:
-    """The vocabulary in the order of its ids."""
+    """Return the vocabulary in the order of its ids."""
     tasks = [f" {words.task}" for words in WORDS.values()]
     own = [*tasks, *(f" {word}" for word in vocabulary()), USER, ASSISTANT, BOX, "}"]
     return list(dict.fromkeys([*tokenizer.pieces(), *own]))

@@ -1,6 +1,6 @@
-"""The words of the tiny R1 world, in two languages, side by side. `WORDS["zh"]` is what `WORDS["en"]` is in Chinese.
+"""The words of the R1 task world in English and Chinese; `WORDS["zh"]` translates `WORDS["en"]`.
 
-Words stand between spaces in both languages, so that one rule splits and joins them.
+Spaces separate words in both languages, so that one rule splits and joins them.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 @dataclass(frozen=True)
 class Words:
-    """One language. Tuples of equal length in both, in the same order."""
+    """The words of one language; its tuples have the same length and order as those of the other."""
 
     task: str
-    """Before a chain of operations. Seven words in either language, on which `ngram` in r1-tiny.toml counts."""
+    """The text before a chain: seven words in each language, which `ngram` in r1-tiny.toml relies on."""
     operators: dict[str, str]
-    """Sign → word."""
+    """Word by arithmetic sign."""
     equals: str
     leap: str
-    """Between a tally and a result that skips the rest."""
+    """The word between a tally and a result that skips the remaining steps."""
     guess: str
     first: str
     result: str
     answer_is: str
-    """Before the boxed answer of a summary."""
+    """The text before the boxed answer of a summary."""
     comma: str
     list_: str
     without: str
@@ -35,16 +35,16 @@ class Words:
     how: str
     of: str
     see: tuple[str, str]
-    """"first see the … , then … it", around the thing: before it, and before the action."""
+    """The texts of "first see the … , then … it": before the thing, and before the action."""
     refusal: str
     filler: str
-    """An opening that says nothing."""
+    """An opening without content."""
     wish: str
     """A courteous close."""
     thoughts: dict[str, str]
-    """Task → what is thought about it."""
+    """The thought about a request, by task."""
     categories: tuple[tuple[str, tuple[str, ...]], ...]
-    """(name, members)."""
+    """Name and members of each category."""
     people: tuple[str, ...]
     traits: tuple[str, ...]
     verbs: tuple[str, ...]
@@ -52,7 +52,7 @@ class Words:
     the: str
     benign: tuple[str, ...]
     harmful: tuple[str, ...]
-    """Actions that one may, and may not, be helped with."""
+    """Actions that a reply must refuse; those of `benign` are allowed."""
 
 
 WORDS: dict[Language, Words] = {
@@ -132,12 +132,12 @@ WORDS: dict[Language, Words] = {
 
 
 def split(text: str) -> list[str]:
-    """Words of a text of this world."""
+    """Return the words of a text of this task world."""
     return text.split()
 
 
 def vocabulary() -> list[str]:
-    """Every word of both languages, each once, in a fixed order."""
+    """Return every word of both languages once, in a fixed order."""
     found: dict[str, None] = {}
     for words in WORDS.values():
         texts = [*words.operators.values(), words.equals, words.leap, words.guess, words.first, words.result]

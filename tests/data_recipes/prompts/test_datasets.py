@@ -119,14 +119,14 @@ BROKEN: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "not JSON": (
         [ROWS[0], '{"question": "1", "answer": '],
         {},
-        r"a\.jsonl, line 2: not JSON at column \d+.*mend",
+        r"a\.jsonl, line 2: not JSON at column \d+.*fix",
     ),
     "no object": ([ROWS[0], ROWS[1], "[1]"], {}, r"a\.jsonl, line 3: expected an object.*found \[1\]"),
     "empty": ([], {}, r"a\.jsonl: no prompts"),
     "wrong field": (
         ROWS,
         {"prompt_field": "problem"},
-        r"line 1: no field 'problem'; it has question, answer, ",
+        r"line 1: no field 'problem'; there are question, answer, ",
     ),
     "missing answer": ([ROWS[0], {"question": "1"}], {}, r"line 2: no field 'answer'; .*set answer_field"),
     "null answer": ([{"question": "1", "answer": None}], {}, r"line 1: answer = None: no reference answer"),
@@ -149,7 +149,11 @@ BROKEN: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         r"line 1: answer: answer_pattern '## \(\.\+\)\$' finds",
     ),
     "missing column": (ROWS, {"columns": {"a": "lang"}}, r"line 1: no field 'lang'.*columns\.a"),
-    "constant taken": (ROWS, {"constants": {"level": 1}}, r"line 1: has level = 0.*drop constants\.level"),
+    "constant taken": (
+        ROWS,
+        {"constants": {"level": 1}},
+        r"line 1: already has level = 0.*remove constants\.level",
+    ),
     "unknown word": (
         [{"question": "zebra", "answer": "1"}],
         {},
@@ -161,7 +165,7 @@ BROKEN: dict[str, tuple[list[Any], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("rows", "options", "message"), BROKEN.values(), ids=BROKEN.keys())
-def test_bad_rows_name_file_line_field_and_mend(
+def test_bad_rows_name_file_line_field_and_fix(
     tmp_path: Path, load, rows: list[Any], options: dict[str, Any], message: str
 ) -> None:
     path = write(tmp_path / "a.jsonl", rows) if rows else tmp_path / "a.jsonl"
@@ -170,8 +174,8 @@ def test_bad_rows_name_file_line_field_and_mend(
         load(path, **options)
     first, *others = str(error.value).split("\n")
     assert re.search(message, first), first
-    told = (f"{len(rows)} bad rows; mend or delete them, or set", "1 bad row; mend or delete it, or set")
-    assert not others or others[-1].startswith(told), others
+    reported = (f"{len(rows)} bad rows; fix or delete them, or set", "1 bad row; fix or delete it, or set")
+    assert not others or others[-1].startswith(reported), others
 
 
 UNREADABLE = {
@@ -180,7 +184,7 @@ UNREADABLE = {
         b'{"question": "1", "answer": ' + b"9" * 5000 + b"}",
         r"line 2: not JSON that can be",
     ),
-    "half a character": (b'{"question": "\\ud83d x", "answer": "1"}', r"line 2: .*surrogate.*mend or delete"),
+    "half a character": (b'{"question": "\\ud83d x", "answer": "1"}', r"line 2: .*surrogate.*fix or delete"),
     "no number": (b'{"question": "1", "answer": NaN}', r"line 2: answer = nan: expected text, a number"),
     "control character": (b'{"question": "1\x00", "answer": "1"}', r"line 2: not JSON at column 16"),
     "cut short": (b'{"question": "1", "answer"', r"line 2: not JSON at column 27"),
@@ -202,7 +206,7 @@ def test_all_bad_rows_are_counted_before_the_stage_stops(tmp_path: Path, load) -
         load(write(tmp_path / "a.jsonl", rows))
     lines = str(error.value).split("\n")
     assert [line.partition("line ")[2][0] for line in lines[:5]] == ["2", "3", "4", "5", "6"]
-    assert lines[5:] == ["… and 2 more", '7 bad rows; mend or delete them, or set bad_rows = "skip"']
+    assert lines[5:] == ["… and 2 more", '7 bad rows; fix or delete them, or set bad_rows = "skip"']
 
 
 def test_bad_rows_can_be_left_out_and_are_counted(
@@ -254,7 +258,7 @@ def test_long_prompts_are_left_out(tmp_path: Path, load) -> None:
     assert [p.text for p in load(write(tmp_path / "a.jsonl", rows), max_prompt_tokens=4)] == ["1"]
 
 
-def test_what_is_left_out_is_told(tmp_path: Path, load, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_left_out_is_reported(tmp_path: Path, load, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "a.jsonl", [*ROWS, {"question": "1 + 2 + 3 + 4 + 5", "answer": "15"}, ROWS[0]])
     load(path, max_prompt_tokens=8, duplicates="drop")
     (record,) = caplog.records
@@ -266,7 +270,9 @@ def test_what_is_left_out_is_told(tmp_path: Path, load, caplog: pytest.LogCaptur
 def test_a_file_of_another_ending_is_not_looked_for_on_the_hub(name: str, tmp_path: Path, load) -> None:
     path = tmp_path / name
     path.write_text('{"question": "1", "answer": "1"}')
-    with pytest.raises(DataError, match=r"none of \.jsonl, \.jsonl\.gz, \.parquet; rename or convert it"):
+    with pytest.raises(
+        DataError, match=r"supported are \.jsonl, \.jsonl\.gz, \.parquet: rename or convert the file"
+    ):
         load(path)
 
 

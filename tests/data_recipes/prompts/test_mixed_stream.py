@@ -65,5 +65,5 @@ def test_pieces_are_the_whole(sizes: list[int], step: int) -> None:
 def test_faults_of_a_mix() -> None:
     with pytest.raises(DataError, match="step 0"):
         MixedStream([Source(prompts("a", 1), 1, 5)], 0)
-    with pytest.raises(DataError, match="1 prompts stand in two"):
+    with pytest.raises(DataError, match="1 prompts are in two"):
         MixedStream([Source(prompts("a", 1)), Source(prompts("a", 2))], 0)

@@ -210,7 +210,7 @@ def test_replacements_apply_to_replies_in_order(tmp_path: Path, chat: Tokenizer)
 
 GOOD = {"prompt": "the cat", "completion": "sat"}
 BAD: list[tuple[Any, str]] = [
-    ({"prompt": "the"}, r"line 2: no field 'completion'; it has prompt \(set completion_field"),
+    ({"prompt": "the"}, r"line 2: no field 'completion'; there are prompt \(set completion_field"),
     ({"prompt": "the", "completion": None}, "line 2: completion = None; expected text"),
     ({"prompt": " ", "completion": "cat"}, "line 2: prompt = ' '"),
     ("{not json", "line 2: not JSON at column 2"),
@@ -249,7 +249,10 @@ def test_a_bad_row_stops_or_is_left_out_and_named(
             [{"role": "human", "content": "a"}, {"role": "gpt", "content": "b"}],
             "has role 'human'; expected one of",
         ),
-        ([{"role": "user", "content": " "}, {"role": "assistant", "content": "b"}], "the user says nothing"),
+        (
+            [{"role": "user", "content": " "}, {"role": "assistant", "content": "b"}],
+            "the user's message is empty",
+        ),
         (
             [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
             "expected a role and a content, both text",
@@ -273,7 +276,7 @@ def test_all_bad_rows_are_found_before_the_stage_stops(tmp_path: Path, chat: Tok
 def test_a_reply_that_ends_twice_is_a_bad_row(tmp_path: Path, chat: Tokenizer, reply: str) -> None:
     path = write(tmp_path / "a.jsonl", [GOOD, {"prompt": "the", "completion": reply}])
     with pytest.raises(
-        DataError, match=r"line 2: the completion holds '<\|im_end\|>', where a reply ends; delete it"
+        DataError, match=r"line 2: the completion contains '<\|im_end\|>', which ends a reply; delete it"
     ):
         read(path, chat, template="chat")
     read(path, chat, template="chat", replace=((r"<\|im_end\|>(.|\n)*", ""),))

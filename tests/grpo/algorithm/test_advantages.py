@@ -3,15 +3,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.algorithm.advantages import group_advantages, has_spread
+from grpo.algorithm.advantages import group_advantages, has_spread, std
+from grpo.algorithm.registry import advantage_estimator
+from grpo.config.algorithm import FORMS, AlgorithmConfig
 from tests.oracles import grpo_oracle
 
-SCALES = ("std", "mean", "leave_one_out")
+SCALES = tuple(FORMS["advantage"])
 REWARDS = st.lists(st.sampled_from([0.0, 0.3, 0.5, 1.0, 1.3, -2.0, 7.25]), min_size=2, max_size=16)
 
 
+def estimator(name):
+    return advantage_estimator(AlgorithmConfig(advantage=name))
+
+
 def of_one_group(rewards, scale):
-    return group_advantages(np.array(rewards), np.zeros(len(rewards), dtype=int), scale)
+    return group_advantages(np.array(rewards), np.zeros(len(rewards), dtype=int), estimator(scale))
 
 
 def test_worked_numbers():
@@ -29,10 +35,10 @@ def test_oracle_and_order(scale, groups, data):
     expected = [a for g in groups for a in grpo_oracle.advantages(g, scale)]
     rewards = np.array([r for g in groups for r in g])
     ids = np.array([7 * i - 3 for i, g in enumerate(groups) for _ in g])
-    got = group_advantages(rewards, ids, scale)
+    got = group_advantages(rewards, ids, estimator(scale))
     assert got.tolist() == pytest.approx(expected, rel=1e-12, abs=1e-12)
     order = np.array(data.draw(st.permutations(range(len(rewards)))))
-    assert np.array_equal(group_advantages(rewards[order], ids[order], scale), got[order])
+    assert np.array_equal(group_advantages(rewards[order], ids[order], estimator(scale)), got[order])
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -66,10 +72,10 @@ def test_tiny_rewards_keep_their_spread():
 
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="one sample"):
-        group_advantages(np.array([1.0, 0.0, 1.0]), np.array([0, 0, 1]), "std")
+        group_advantages(np.array([1.0, 0.0, 1.0]), np.array([0, 0, 1]), std)
     with pytest.raises(ValueError, match="finite"):
         of_one_group([1.0, float("nan")], "mean")
     with pytest.raises(ValueError, match="group_ids"):
-        group_advantages(np.zeros(3), np.zeros(2), "std")
-    with pytest.raises(ValueError, match="scale"):
+        group_advantages(np.zeros(3), np.zeros(2), std)
+    with pytest.raises(ValueError, match=r"'std', 'mean', 'leave_one_out'(.|\n)*'rank'"):
         of_one_group([1.0, 0.0], "rank")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grpo.algorithm.advantages import mean, std
 from grpo.algorithm.batching import (
     denominators,
     micro_batches,
@@ -61,13 +62,13 @@ def phases(draw):
 
 
 def contents(batches):
-    """Every sample with its prompt, as a multiset; samples are told apart by identity of their arrays."""
+    """Every sample with its prompt, as a multiset; the identity of its array tells a sample from its equals."""
     return Counter((tuple(g.prompt_ids), id(s.token_ids)) for b in batches for g in b for s in g.samples)
 
 
 def test_abstentions_leave_and_small_groups_go():
     groups, counts = to_train_groups(
-        [scored(0, [1.0, None, 0.0]), scored(1, [None, None, 1.0]), scored(2, [0.5, 0.5])], "std", "keep"
+        [scored(0, [1.0, None, 0.0]), scored(1, [None, None, 1.0]), scored(2, [0.5, 0.5])], std, "keep"
     )
     assert [[s.index for s in g.samples] for g in groups] == [[0, 2], [0, 1]]
     assert [[s.advantage for s in g.samples] for g in groups] == [[1.0, -1.0], [0.0, 0.0]]
@@ -80,8 +81,8 @@ def test_abstentions_leave_and_small_groups_go():
     }  # fmt: skip
 
 
-def test_groups_without_spread_go_when_told():
-    groups, counts = to_train_groups([scored(0, [1.0, 0.0]), scored(1, [0.5, 0.5])], "mean", "drop")
+def test_groups_of_equal_rewards_leave_under_drop():
+    groups, counts = to_train_groups([scored(0, [1.0, 0.0]), scored(1, [0.5, 0.5])], mean, "drop")
     assert [g.samples[0].prompt_id for g in groups] == ["p0"]
     assert counts["train/zero_variance_groups"] == 1
 

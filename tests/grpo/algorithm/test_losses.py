@@ -6,23 +6,31 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.algorithm.losses import LossForm, clipped_objective, grpo_loss
+from grpo.algorithm.loss_form import loss_form
+from grpo.algorithm.losses import LossForm, grpo_loss
+from grpo.algorithm.policy_losses import PolicyBatch, clip
 from grpo.algorithm.types import Denominators
+from grpo.config.algorithm import FORMS, AlgorithmConfig
 from tests.oracles import grpo_oracle
 
-RATIOS = ("token", "sequence", "gspo", "cispo")
+RATIOS = tuple(FORMS["ratio"])
+POLICY_LOSSES = tuple(FORMS["policy_loss"])
 CLIPS = {
     "narrow": (0.05, 0.05, None),
     "asymmetric": (0.2, 0.6, None),
     "r1": (10.0, 10.0, None),
     "dual": (0.3, 0.3, 1.5),
 }
-AGGREGATIONS = ("sample_mean", "token_mean", "fixed_length")
-KLS = (None, "k1", "k2", "k3")
-ADVANTAGES = ("std", "mean", "leave_one_out")
-IMPORTANCES = ("none", "token_tis", "sequence_tis", "token_mis", "sequence_mis")
+AGGREGATIONS = tuple(FORMS["aggregation"])
+KLS = (None, *FORMS["kl_estimator"])
+ADVANTAGES = tuple(FORMS["advantage"])
+IMPORTANCES = tuple(FORMS["importance"])
 LENGTHS = (3, 1, 5, 2, 4, 1)
 BETA, FIXED, CAP = 0.3, 7, 1.3
+
+
+def make(**options) -> LossForm:
+    return loss_form(AlgorithmConfig(**{"kl_coef": 0.0, **options}))
 
 
 def batch(advantage, seed=0, spread=0.5):
@@ -60,8 +68,8 @@ def ours(logps, samples, form, denominators=None):
     loss, metrics = grpo_loss(
         logprobs,
         flat(samples, "old"),
-        flat(samples, "ref") if form.kl_coef else None,
-        flat(samples, "rollout") if form.importance != "none" else None,
+        flat(samples, "ref") if form.config.kl_coef else None,
+        flat(samples, "rollout") if form.config.importance != "none" else None,
         ids,
         torch.tensor([s["adv"] for s in samples], dtype=torch.float64),
         denominators or Denominators(len(samples), len(logprobs), FIXED),
@@ -80,49 +88,54 @@ def forms(clip):
         }  # fmt: skip
 
 
-def to_form(ratio, o):
-    return LossForm(
-        ratio, o["low"], o["high"], o["dual"], o["aggregation"], o["beta"], o["estimator"] or "k3",
-        o["importance"], o["cap"],
+def to_form(ratio, policy_loss, o):
+    return make(
+        ratio=ratio, policy_loss=policy_loss, clip_low=o["low"], clip_high=o["high"], dual_clip=o["dual"],
+        aggregation=o["aggregation"], kl_coef=o["beta"], kl_estimator=o["estimator"] or "k3",
+        importance=o["importance"], importance_cap=o["cap"],
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("policy_loss", POLICY_LOSSES)
 @pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize("advantage", ADVANTAGES)
-def test_value_and_gradient_are_the_printed_formulas(ratio, clip, advantage):
+def test_value_and_gradient_are_the_printed_formulas(ratio, policy_loss, clip, advantage):
     logps, samples = batch(advantage)
     for options in forms(clip):
-        loss, grad, _ = ours(logps, samples, to_form(ratio, options))
-        assert loss == pytest.approx(
-            grpo_oracle.loss(logps, samples, ratio=ratio, **options), rel=1e-11, abs=1e-12
-        )
-        expected = torch.tensor(
-            grpo_oracle.gradient(logps, samples, ratio=ratio, **options), dtype=torch.float64
-        )
+        loss, grad, _ = ours(logps, samples, to_form(ratio, policy_loss, options))
+        options |= {"ratio": ratio, "policy_loss": policy_loss}
+        assert loss == pytest.approx(grpo_oracle.loss(logps, samples, **options), rel=1e-11, abs=1e-12)
+        expected = torch.tensor(grpo_oracle.gradient(logps, samples, **options), dtype=torch.float64)
         torch.testing.assert_close(grad, expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
-def test_the_batch_makes_every_bound_bind(ratio):
+@pytest.mark.parametrize("policy_loss", POLICY_LOSSES)
+def test_the_batch_makes_every_bound_bind(ratio, policy_loss):
     """Guards the test above against a batch in which clipping never happens."""
     logps, samples = batch("std")
-    _, _, narrow = ours(logps, samples, to_form(ratio, next(forms("narrow"))))
+    _, _, narrow = ours(logps, samples, to_form(ratio, policy_loss, next(forms("narrow"))))
     assert narrow.clipped_low > 0
     assert narrow.clipped_high > 0
-    _, _, dual = ours(logps, samples, LossForm(ratio, 0.3, 3.0, 1.1))
+    _, _, dual = ours(
+        logps, samples, make(ratio=ratio, policy_loss=policy_loss, clip_low=0.3, clip_high=3.0, dual_clip=1.1)
+    )
     assert dual.dual_clipped > 0
     for kind in IMPORTANCES[1:]:
-        _, _, metrics = ours(logps, samples, LossForm(ratio, importance=kind, importance_cap=CAP))
+        _, _, metrics = ours(logps, samples, make(ratio=ratio, importance=kind, importance_cap=CAP))
         assert 0 < metrics.importance_bound < sum(LENGTHS)
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("policy_loss", POLICY_LOSSES)
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("importance", ["none", "sequence_tis"])
-def test_parts_with_global_denominators_add_up_to_the_whole(ratio, aggregation, importance):
+def test_parts_with_global_denominators_add_up_to_the_whole(ratio, policy_loss, aggregation, importance):
     logps, samples = batch("std")
-    form = LossForm(ratio, aggregation=aggregation, kl_coef=BETA, importance=importance)
+    form = make(
+        ratio=ratio, policy_loss=policy_loss, aggregation=aggregation, kl_coef=BETA, importance=importance
+    )
     whole, whole_grad, _ = ours(logps, samples, form)
     denominators = Denominators(len(samples), sum(LENGTHS), FIXED)
     parts = [ours(logps[p], samples[p], form, denominators) for p in (slice(0, 1), slice(1, 4), slice(4, 6))]
@@ -131,10 +144,11 @@ def test_parts_with_global_denominators_add_up_to_the_whole(ratio, aggregation, 
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("policy_loss", POLICY_LOSSES)
 @given(data=st.data())
-def test_order_of_tokens_and_samples_is_irrelevant(ratio, data):
+def test_order_of_tokens_and_samples_is_irrelevant(ratio, policy_loss, data):
     logps, samples = batch("std", seed=data.draw(st.integers(0, 1000)))
-    form = LossForm(ratio, kl_coef=BETA, importance="sequence_mis")
+    form = make(ratio=ratio, policy_loss=policy_loss, kl_coef=BETA, importance="sequence_mis")
     ids = torch.tensor([i for i, row in enumerate(logps) for _ in row])
     order = torch.tensor(data.draw(st.permutations(range(len(ids)))))
     relabel = torch.tensor(data.draw(st.permutations(range(len(samples)))))
@@ -161,7 +175,7 @@ def test_on_policy_gradient_is_the_papers_coefficient(advantage, log_ratios, bet
     logps = [[-1.0 - 0.1 * t for t in range(len(log_ratios))]]
     ref = [x + d for x, d in zip(logps[0], log_ratios, strict=True)]
     samples = [{"old": logps[0], "ref": ref, "rollout": logps[0], "adv": advantage}]
-    _, grad, metrics = ours(logps, samples, LossForm(kl_coef=beta))
+    _, grad, metrics = ours(logps, samples, make(kl_coef=beta))
     expected = [-(advantage + beta * math.expm1(d)) / len(log_ratios) for d in log_ratios]
     assert grad.tolist() == pytest.approx(expected, rel=1e-10, abs=1e-12)
     assert metrics.clipped_low == metrics.clipped_high == 0
@@ -172,7 +186,7 @@ def test_worked_number():
     −0.5/2."""
     old = [-1.0, -1.0]
     logps = [[-1.0 + math.log(1.5), -1.0 + math.log(0.5)]]
-    loss, grad, metrics = ours(logps, [{"old": old, "ref": old, "rollout": old, "adv": 1.0}], LossForm())
+    loss, grad, metrics = ours(logps, [{"old": old, "ref": old, "rollout": old, "adv": 1.0}], make())
     assert loss == pytest.approx(-0.85)
     assert grad.tolist() == pytest.approx([0.0, -0.25])
     assert (metrics.clipped_high.item(), metrics.clipped_low.item()) == (1, 0)
@@ -181,33 +195,35 @@ def test_worked_number():
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
-def test_zero_advantage_has_zero_gradient_even_when_the_ratio_overflows(ratio):
+@pytest.mark.parametrize("policy_loss", POLICY_LOSSES)
+def test_zero_advantage_has_zero_gradient_even_when_the_ratio_overflows(ratio, policy_loss):
     samples = [{"old": [-800.0, -1.0], "ref": [0.0, 0.0], "rollout": [0.0, 0.0], "adv": 0.0}]
-    loss, grad, _ = ours([[-1.0, -1.0]], samples, LossForm(ratio))
+    loss, grad, _ = ours([[-1.0, -1.0]], samples, make(ratio=ratio, policy_loss=policy_loss))
     assert loss == 0
     assert grad.tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("ratio", ["token", "sequence", "gspo"])
+@pytest.mark.parametrize("ratio", RATIOS)
 def test_clipped_token_with_an_overflowed_ratio_has_zero_gradient(ratio):
     samples = [{"old": [-1800.0, -1800.0], "ref": [0.0] * 2, "rollout": [0.0] * 2, "adv": 1.0}]
-    loss, grad, _ = ours([[-1.0, -1.0]], samples, LossForm(ratio))
+    loss, grad, _ = ours([[-1.0, -1.0]], samples, make(ratio=ratio))
     assert loss == pytest.approx(-1.2)
     assert grad.tolist() == [0.0, 0.0]
 
 
 def test_r1s_clip_of_10_never_binds_below_and_binds_above_11():
     log_ratio = torch.tensor([-20.0, math.log(10.9), math.log(11.1)])
-    form = LossForm(clip_low=10.0, clip_high=10.0)
+    config = AlgorithmConfig(clip_low=10.0, clip_high=10.0)
     for advantage in (-1.0, 1.0):
-        _, (low, high, _) = clipped_objective(log_ratio, log_ratio, torch.full((3,), advantage), form)
-        assert not low.any()
-        assert high.tolist() == [False, False, advantage > 0]
+        ids, old = torch.zeros(3, dtype=torch.int64), torch.zeros(3)
+        term = clip(PolicyBatch(log_ratio, old, log_ratio, torch.full((3,), advantage), ids, 1, config))
+        assert not term.clipped_low.any()
+        assert term.clipped_high.tolist() == [False, False, advantage > 0]
 
 
 def test_a_sample_without_tokens_counts_in_the_denominator_only():
     logps, samples = batch("std")
-    form = LossForm("gspo", kl_coef=BETA)
+    form = make(ratio="gspo", kl_coef=BETA)
     empty = {"old": [], "ref": [], "rollout": [], "adv": 1.0}
     denominators = Denominators(len(samples) + 1, sum(LENGTHS))
     with_empty, _, _ = ours([*logps, []], [*samples, empty], form, denominators)
@@ -218,10 +234,10 @@ def test_a_sample_without_tokens_counts_in_the_denominator_only():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"form": LossForm(kl_coef=0.1), "ref": None}, "ref_logprobs"),
-        ({"form": LossForm(importance="token_tis"), "rollout": None}, "rollout_logprobs"),
+        ({"form": make(kl_coef=0.1), "ref": None}, "ref_logprobs"),
+        ({"form": make(importance="token_tis"), "rollout": None}, "rollout_logprobs"),
         ({"old": torch.zeros(3)}, "old_logprobs"),
-        ({"form": LossForm(aggregation="fixed_length")}, "fixed_length"),
+        ({"form": make(aggregation="fixed_length")}, "fixed_length"),
     ],
 )
 def test_wrong_arguments_are_refused(change, message):
@@ -229,7 +245,7 @@ def test_wrong_arguments_are_refused(change, message):
         "old": torch.zeros(2),
         "ref": torch.zeros(2),
         "rollout": torch.zeros(2),
-        "form": LossForm(),
+        "form": make(),
     } | change
     with pytest.raises(ValueError, match=message):
         grpo_loss(

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from grpo.commands.options import overrides
 from grpo.common import config_io
 from grpo.common.config_io import check, differences, dump, load_config, parse_override, shipped_recipes
 from grpo.common.errors import ConfigError
-from grpo.config.evaluate import load_eval_config
 from grpo.config.rl import RlConfig
 from grpo.stages.registry import STAGES
+from grpo.stages.stage import MODEL
 
 GOOD = """
 stage = "rl"
@@ -203,7 +202,7 @@ def test_a_graph_given_to_a_stage_is_told_in_a_line() -> None:
     with pytest.raises(ConfigError, match=r"^r1-tiny\.toml: a graph of stages; use `grpo run`$"):
         load_config(RlConfig, "r1-tiny")
     with pytest.raises(ConfigError, match="use `grpo run`"):
-        load_eval_config("r1-tiny", [])
+        STAGES["eval"].load("r1-tiny")
 
 
 def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
@@ -234,7 +233,7 @@ LEAST: list[tuple[str, dict[str, Any]]] = [
 def test_a_config_with_its_defaults_written_out_is_the_same_config(
     command: str, written: dict[str, Any]
 ) -> None:
-    kind = STAGES[command].load_config_class()
+    kind = STAGES[command].config
     config = kind.model_validate_json(json.dumps(written), strict=True)
     assert kind.model_validate_json(dump(config), strict=True) == config
 
@@ -245,7 +244,7 @@ def test_every_stage_has_such_a_config() -> None:
 
 @pytest.mark.parametrize("path", ["runs/x", 'a"b', "a\\b", "läufe/数据", "a'b = 1"])
 def test_an_option_gives_the_path_that_it_was_given(path: str) -> None:
-    (override,) = overrides(None, model=path)
+    override = MODEL.override(path)
     assert parse_override(override) == (["policy", "model"], path)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from grpo.graph.launch import Ended
 from grpo.graph.parse import Node
 from grpo.graph.runner import View
-from grpo.stages.registry import StageCommand
+from grpo.stages.stage import Stage
 from policies.settings import Settings
 
 
@@ -26,11 +26,21 @@ class MixConfig(Settings):
     score: float = 0.5
 
 
-MIX = StageCommand(
-    "tests.grpo.graph.graph_world:MixConfig",
-    "tests.grpo.graph.graph_world:never",
-    {"out": "out.txt", "summary": "summary.json"},
-    ("file", "inputs.*"),
+def never(config: MixConfig, address: str | None) -> dict[str, float]:
+    raise AssertionError("a launcher takes its place")
+
+
+MIX = Stage(
+    name="mix",
+    help="Mix numbers.",
+    example="grpo mix mix.toml",
+    config=MixConfig,
+    run=never,
+    outputs={"out": "out.txt", "summary": "summary.json"},
+    key_figure=lambda figures: f"score {figures.get('score')}",
+    inputs=("file", "inputs.*"),
+    main_output="out",
+    is_evaluation=True,
 )
 
 

@@ -97,17 +97,18 @@ def graph_of(tmp_path: Path) -> tuple[Any, Progress]:
     more = """
 [graph.columns]
 general = "by_kind.general.judge"
+[stages.a.row]
+table = "stages"
+name = "R1-Zero"
+[stages.b.row]
+table = "stages"
+name = "</script> Dev1"
 """
     file = tmp_path / "g.toml"
     file.write_text(recipe(tmp_path / "run", {"a": (1, 100, []), "b": (2, 100, ["a"])}, more))
     graph = load_graph(str(file), ["a.score=0.25", "b.score=0.75"])
     progress = Progress({name: View() for name in graph.nodes})
     run_nodes(graph, progress, Measures(), Silent())
-    # The recipe's check lets only evaluations give rows; here mixing is one.
-    from grpo.graph.config import Row
-
-    for name, title in (("a", "R1-Zero"), ("b", "</script> Dev1")):
-        object.__setattr__(graph.nodes[name].settings, "row", Row(table="stages", name=title))
     return graph, progress
 
 

@@ -24,11 +24,11 @@ from grpo.plan.costs import (
     memory,
     rollout_s,
 )
-from grpo.plan.estimate import estimate
+from grpo.plan.estimate import estimate, workload
 from grpo.plan.plan import cluster_plan, conclusions, local_conclusions, local_plan, read_rates
 from grpo.plan.plan import run as run_plan
 from grpo.plan.rates import Observation, Rate, Rates, estimate_seconds, observe, rates
-from grpo.plan.workload import Phases, Workload, count_prompts, interpolate, workload
+from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
 from grpo.training.epochs import BatchPlan
 from policies.sizes import SIZES, PolicySize
 
@@ -191,8 +191,10 @@ def test_lengths_and_limits_change_by_step(tmp_path: Path) -> None:
 
 def test_estimate_adds_up(tmp_path: Path) -> None:
     node = graph(tmp_path, "", "zero.learner.recompute=true").nodes["zero"]
-    work = Workload(8, 1, 10, 5, (Phases(4, 30, 40, 64),), trained=5000, passes=2, mean_context=30)
-    found = estimate(node, work, DENSE, MACHINE)
+    assert workload(node).recompute
+    phases = (Phases(4, 30, 40, 64),)
+    work = Workload(8, 1, 10, 5, phases, trained=5000, passes=2, recompute=True, mean_context=30)
+    found = estimate(work, DENSE, MACHINE)
     one = forward_s(DENSE, MACHINE, 5000, 30)
     assert found.rollout_s == pytest.approx(4 * rollout_s(DENSE, MACHINE, 30, 10, 40, 64))
     assert (found.logprob_s, found.train_s, found.overhead_s) == (2 * one, 4 * one, 12.0)
@@ -265,12 +267,9 @@ def test_rates_of_finished_stages_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_stage_that_is_not_whole_has_no_pace_and_a_damaged_one_is_named(tmp_path: Path) -> None:
-    summary = {"n_problems": 2, "k": 4, "length": 10.0}
+    summary = {"samples": 12, "tokens": 90, "tokens_per_s": 3.0}
     write_run(tmp_path / "e", "eval", {}, summary, [])
-    assert observe(tmp_path / "e") == Observation("eval", 100.0, 0.0, 80.0, 8.0, 50.0)
-    paced = {**summary, "samples": 12, "tokens": 90, "tokens_per_s": 3.0}
-    write_run(tmp_path / "paced", "eval", {}, paced, [])
-    assert observe(tmp_path / "paced") == Observation("eval", 100.0, 30.0, 90.0, 12.0, 50.0)
+    assert observe(tmp_path / "e") == Observation("eval", 100.0, 30.0, 90.0, 12.0, 50.0)
     (tmp_path / "e" / "summary.json").unlink()
     assert observe(tmp_path / "e") is None
     for name in ("node.json", "metrics.jsonl"):

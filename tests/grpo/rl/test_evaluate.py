@@ -1,11 +1,15 @@
 """Evaluation arithmetic against enumeration and worked numbers."""
 
+import math
+from fractions import Fraction
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.rl.evaluate import interval, majority, summarize
+from grpo.rl.evaluate import interval, pass_at, pass_at_every, shown, summarize
 from rewards.types import Score, ScoredGroup
 from rollout.types import Prompt, Sample, SampleGroup
 
@@ -29,10 +33,38 @@ def test_interval_narrows_when_problems_agree() -> None:
     assert narrow[1] - narrow[0] <= wide[1] - wide[0]
 
 
-def test_majority_takes_the_first_sample_of_the_most_frequent_answer() -> None:
-    assert majority(["a", "b", None, "b"]) == 1
-    assert majority(["a", "b"]) == 0
-    assert majority([None, None]) is None
+@given(st.integers(1, 8).flatmap(lambda n: st.lists(st.booleans(), min_size=n, max_size=n)))
+def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample(right: list[bool]) -> None:
+    """Brute force: every choice of k of the samples."""
+    for k in range(1, len(right) + 1):
+        subsets = list(combinations(right, k))
+        assert pass_at(len(right), sum(right), k) == sum(map(any, subsets)) / len(subsets)
+
+
+@given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
+def test_pass_at_k_is_exact_to_the_last_bit_for_many_samples(case: tuple[int, int, int]) -> None:
+    n, c, k = case
+    exact = 1 - Fraction(math.comb(n - c, k), math.comb(n, k))
+    assert pass_at(n, c, k) == float(exact)
+
+
+@given(st.integers(1, 64), st.data())
+def test_pass_at_k_grows_with_k_from_the_share_to_any(n: int, data: st.DataObject) -> None:
+    correct = data.draw(st.lists(st.integers(0, n), min_size=1, max_size=5))
+    found = pass_at_every([(n, c) for c in correct])
+    values = list(found.values())
+    assert list(found) == [str(k) for k in range(1, n + 1)]
+    assert values == sorted(values)
+    assert values[0] == pytest.approx(sum(correct) / n / len(correct))
+    assert values[-1] == sum(c > 0 for c in correct) / len(correct)
+    ks = [int(k) for k in shown(found)]
+    assert ks == [k for k in range(1, n + 1) if k in (1, 2, 4, 8, 16, 32, 64) or k == n]
+
+
+@pytest.mark.parametrize("case", [(4, 5, 1), (4, -1, 1), (4, 2, 0), (4, 2, 5)])
+def test_pass_at_k_of_impossible_counts_is_refused(case: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="not defined"):
+        pass_at(*case)
 
 
 def group(prompt_id: str, rows: list[tuple[str, float | None]], **columns: object) -> ScoredGroup:
@@ -56,11 +88,39 @@ def test_summary_of_two_problems_by_hand() -> None:
     result = summarize(7, groups, "accuracy")
     assert result.pass1 == pytest.approx((0.5 + 0.25) / 2)
     assert result.passk == 1.0
+    assert result.pass_at == {
+        "1": pytest.approx(result.pass1),
+        "2": pytest.approx((5 / 6 + 1 / 2) / 2),
+        "3": pytest.approx((1 + 3 / 4) / 2),
+        "4": 1.0,
+    }
+    assert result.figures()["pass_at"] == {k: result.pass_at[k] for k in ("1", "2", "4")}
+    assert result.row()["pass_at"] == result.pass_at
     assert result.consk == 0.5
+    assert result.votes_undecided == 0
     assert result.abstained == 1
     assert result.length == pytest.approx(5.5)
     assert result.by_group == {"k=2": 0.5, "k=3": 0.25}
     assert (result.n_problems, result.k, result.step) == (2, 4, 7)
+
+
+def test_equal_values_are_one_vote_however_they_are_written() -> None:
+    """By text, 3 would win 2 : 1 : 1 : 1."""
+    rows = [("3", 0.0), ("1/2", 1.0), ("0.5", 1.0), ("3", 0.0), (r"\frac{1}{2}", 1.0)]
+    result = summarize(0, [group("p", rows)], "accuracy")
+    assert (result.consk, result.votes_undecided) == (1.0, 0)
+
+
+def test_an_empty_answer_is_no_vote() -> None:
+    result = summarize(0, [group("p", [("", 0.0), (" ", 0.0), ("5", 1.0)])], "accuracy")
+    assert result.consk == 1.0
+    assert summarize(0, [group("p", [("", 1.0), (" ", 1.0)])], "accuracy").consk == 0.0
+
+
+def test_pairs_that_were_not_compared_are_reported() -> None:
+    rows = [("3", 0.0), ("1/2", 1.0), ("0.5", 1.0), ("3", 0.0)]
+    result = summarize(0, [group("p", rows)], "accuracy", equal=lambda pairs: [None] * len(pairs))
+    assert (result.consk, result.votes_undecided) == (0.0, 3)
 
 
 def test_prompts_without_a_right_answer_count_in_their_components_alone() -> None:

@@ -131,7 +131,7 @@ def test_evaluation_sets_may_be_procedural_and_questions_are_kept(tmp_path: Path
         ([row("a", language=5)], r"line 1: language = 5; expected text or null"),
         ([row("a"), row("b", kind=["x"])], r"line 2: kind = \['x'\]; expected text or null"),
         ([row("a", prompt=" ")], r"line 1: prompt is empty"),
-        ([row("a", id=1), row("b", id=2)], r"(?s)line 1: id = 1.*line 2: id = 2.*2 bad rows; mend"),
+        ([row("a", id=1), row("b", id=2)], r"(?s)line 1: id = 1.*line 2: id = 2.*2 bad rows; fix"),
     ],
 )
 def test_every_bad_row_is_named_and_counted(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:

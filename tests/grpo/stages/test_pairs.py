@@ -119,7 +119,7 @@ def test_one_id_for_two_prompts_and_every_bad_row_are_named(folder: Path) -> Non
     (folder / "rows.jsonl").write_text(line("a", "1") + line("b", "77") + "{\n")
     with pytest.raises(
         DataError,
-        match=r"(?s)line 2: prompt_id 'p' stands for another prompt at .*line 1.*line 3: not JSON.*2 bad",
+        match=r"(?s)line 2: prompt_id 'p' has another prompt at .*line 1.*line 3: not JSON.*2 bad",
     ):
         run(config(folder, "compare", True))
 

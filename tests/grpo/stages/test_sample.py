@@ -105,9 +105,9 @@ def test_every_sample_once_in_prompt_order_with_what_it_is(tmp_path: Path) -> No
         "id": "p1/1", "stage": "sample", "step": 0, "prompt_id": "p1", "index": 1, "prompt": "text 1",
         "question": "q1", "prefill": "<t>", "completion": f"<t>r{seed}", "prompt_ids": [1, 1],
         "completion_ids": [seed % 7, 1], "answer": "[1]", "kind": "math", "language": None, "source": "src",
-        "total": seed / 2, "verdict": "ok", "reason": "", "advantage": None, "finish_reason": "stop", "tokens": 2,
-        "version_first": 0, "version_last": 0, "seed": seed, "mean_logprob": 0.0, "model": "hash",
-        "format": 0.0, "level": "1",
+        "total": seed / 2, "verdict": "ok", "reason": "", "advantage": None, "discarded": None,
+        "finish_reason": "stop", "tokens": 2, "version_first": 0, "version_last": 0, "seed": seed,
+        "mean_logprob": 0.0, "model": "hash", "format": 0.0, "level": "1",
     }  # fmt: skip
     summary = summarize(parts, config(tmp_path), ["format"])
     assert (summary["prompts"], summary["samples"], summary["tokens"], summary["components"]) == (

@@ -37,12 +37,12 @@ def test_the_projects_own_locks_name_what_doctor_compares() -> None:
 
 
 @pytest.mark.parametrize(
-    ("installed", "status", "mend"),
+    ("installed", "status", "fix"),
     [(None, "fail", "make install"), ("1.1", "note", "make install"), ("1.2", "ok", "")],
 )
-def test_versions_are_judged(installed: str | None, status: str, mend: str) -> None:
+def test_versions_are_judged(installed: str | None, status: str, fix: str) -> None:
     check = doctor.compare("thing", "1.2", installed)
-    assert (check.status, check.mend) == (status, mend)
+    assert (check.status, check.fix) == (status, fix)
 
 
 def test_a_missing_package_fails_and_says_which(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_cuda_torchvision_beside_a_cpu_torch_fails(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(doctor, "_version", lambda name: "2.13.0+cpu")
     monkeypatch.setattr(doctor, "WITHOUT_CPU_BUILD", ("json",))
     assert doctor.strays().status == "fail"
-    assert "uninstall" in doctor.strays().mend
+    assert "uninstall" in doctor.strays().fix
     monkeypatch.setattr(doctor, "_version", lambda name: "2.13.0")
     assert doctor.strays().status == "ok"
 
@@ -137,7 +137,7 @@ def test_probes_of_the_kernel_answer() -> None:
 
 
 @pytest.mark.parametrize(("statuses", "code"), [(["ok", "note"], 0), (["ok", "fail", "note"], 1), ([], 0)])
-def test_exit_code_counts_faults_only(statuses: list[doctor.Status], code: int) -> None:
+def test_exit_code_counts_failures_only(statuses: list[doctor.Status], code: int) -> None:
     assert doctor.exit_code([Check("x", status, "y") for status in statuses]) == code
 
 
@@ -148,17 +148,22 @@ def test_run_prints_json_for_machines_and_every_mend_for_people(
     monkeypatch.setattr(doctor, "diagnose", lambda: checks)
     assert doctor.run(as_json=True) == 1
     assert json.loads(capsys.readouterr().out)[1] == {
-        "name": "two", "status": "fail", "found": "lib[extra] missing", "mend": "do this",
+        "name": "two", "status": "fail", "found": "lib[extra] missing", "fix": "do this",
     }  # fmt: skip
     monkeypatch.setenv("COLUMNS", "120")
     assert doctor.run(as_json=False) == 1
-    said = capsys.readouterr().out
-    assert "lib[extra] missing" in said
-    assert "do this" in said
+    printed = capsys.readouterr().out
+    assert "lib[extra] missing" in printed
+    assert "do this" in printed
 
 
 def test_everything_that_is_not_ok_says_what_to_do() -> None:
-    cheap = [doctor.python(), doctor.cores(), doctor.memory(), doctor.gpu(), doctor.bfloat16()]
-    cheap += [doctor.shared_memory(), doctor.disk(Path.cwd()), *doctor.isolation()]
-    assert all(check.mend for check in cheap if check.status != "ok")
-    assert not any(check.mend for check in cheap if check.status == "ok")
+    cheap = [doctor.python(), doctor.cores(), doctor.memory(), doctor.bfloat16()]
+    cheap += [
+        *doctor.gpu(doctor.ROOT / "requirements"),
+        doctor.shared_memory(),
+        doctor.disk(Path.cwd()),
+        *doctor.isolation(),
+    ]
+    assert all(check.fix for check in cheap if check.status != "ok")
+    assert not any(check.fix for check in cheap if check.status == "ok")

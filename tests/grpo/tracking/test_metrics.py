@@ -137,7 +137,7 @@ def test_every_name_the_code_writes_is_documented() -> None:
     sums._sums += 1.0
     scored = [scored_group(), scored_group(scores=spread)]
     names = {
-        *sums.metrics(with_gap=True),
+        *sums.metrics(with_mismatch=True),
         *phase_metrics(scored, {"train/samples": 2.0}, {"accuracy": 1.0}, "accuracy"),
     }
     names |= {"grad_norm", "zero_gradient", "lr", "tokens/learner", "time/update_s", "tokens_per_s"}
@@ -182,9 +182,9 @@ def test_samples_keep_everything_a_reader_needs(tmp_path: Path) -> None:
         "id": "rl-12/0/0", "stage": "rl", "step": 12, "prompt_id": "p0", "index": 0,
         "prompt": "User: 28 + 3 Assistant:", "question": None, "prefill": "", "completion": "<answer>0</answer>",
         "prompt_ids": [1, 2], "completion_ids": [0, 1, 2], "answer": "31", "kind": None, "language": None,
-        "source": "", "total": 1.5, "verdict": "ok", "reason": "", "advantage": -0.75, "finish_reason": "stop",
-        "tokens": 3, "version_first": 4, "version_last": 5, "seed": 7, "mean_logprob": -0.5, "model": None,
-        "accuracy": 1.0, "format": 0.5,
+        "source": "", "total": 1.5, "verdict": "ok", "reason": "", "advantage": -0.75, "discarded": False,
+        "finish_reason": "stop", "tokens": 3, "version_first": 4, "version_last": 5, "seed": 7, "mean_logprob": -0.5,
+        "model": None, "accuracy": 1.0, "format": 0.5,
     }  # fmt: skip
     assert unjudged["total"] is None
     assert unjudged["accuracy"] is None
@@ -220,8 +220,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     path = SampleWriter(tmp_path, resume_step=0).write(1, [scored_group()], {})
     before = path.read_bytes()
 
-    def full(table: object, file: object, **_: object) -> None:
-        file.write(b"half")  # type: ignore[attr-defined]
+    def full(table: object, file: Path, **_: object) -> None:
+        file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)

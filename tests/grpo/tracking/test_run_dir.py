@@ -13,8 +13,8 @@ from grpo.tracking.run_dir import (
     hash_columns,
     hash_prompts,
     open_run,
-    write_atomic,
 )
+from policies.files import write_atomic
 from rollout.types import Prompt
 
 
@@ -87,9 +87,10 @@ def test_a_run_that_goes_on_has_the_data_and_the_policy_that_it_began_with(tmp_p
     begun = {"data": {"prompts": "x"}, "model": {"files": {"a": "1"}}}
     check_or_write_manifest(tmp_path, begun)
     check_or_write_manifest(tmp_path, begun)
-    check_or_write_manifest(tmp_path, begun | {"data": {"prompts": "x", "noted since": "y"}})
     for changed, message in (
         ({"data": {"prompts": "y"}}, r"the data is not what the run began with \(prompts\)"),
+        ({"data": {"prompts": "x", "eval": "y"}}, r"the data is not what the run began with \(eval\)"),
+        ({"data": {}}, r"the data is not what the run began with \(prompts\)"),
         ({"model": {"files": {"a": "2"}}}, r"the policy is not what the run began with \(a\)"),
         ({"model": {"files": {"a": "1", "b": "1"}}}, r"the policy is not .* \(b\)"),
     ):

@@ -32,6 +32,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "int32": st.integers(-(2**31), 2**31 - 1),
     "int64": st.integers(-(2**63), 2**63 - 1),
     "float64": st.floats(allow_nan=False),
+    "bool": st.booleans(),
     "list<int32>": st.lists(st.integers(0, 2**31 - 1), max_size=4).map(lambda x: np.array(x, np.int32)),
 }
 REQUIRED = ("id", "stage", "step", "prompt_id", "index", "prompt", "completion", "tokens")
@@ -99,7 +100,7 @@ def test_every_stage_writes_the_same_columns(tmp_path: Path) -> None:
     assert schemas[0].equals(schemas[1])
     assert schemas[0].equals(schemas[2])
     tables = [list(read_samples(path)) for path in files]
-    own = ("id", "stage", "step", "advantage")
+    own = ("id", "stage", "step", "advantage", "discarded")
     shared = [[{k: v for k, v in plain(row).items() if k not in own} for row in rows] for rows in tables]
     assert shared[0] == shared[1] == shared[2]
     assert [[row.id for row in rows] for rows in tables] == [

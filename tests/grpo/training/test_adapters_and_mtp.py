@@ -17,7 +17,8 @@ from torch import Tensor
 
 from data_recipes.sft.examples import Example
 from grpo.common.errors import BrokenRun
-from grpo.config.sections import AlgorithmConfig, LearnerConfig, LoraConfig, OptimizerConfig, PolicyConfig
+from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.sections import LearnerConfig, LoraConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
 from grpo.training.sft_objective import SftObjective
 from grpo.training.supervised_learner import SupervisedLearner
@@ -61,11 +62,11 @@ def sft(
 
 def rl(folder: Path, lora: LoraConfig | None = None, seed: int = 1, **options: Any) -> Learner:
     return Learner(
-        PolicyConfig(model=str(folder), compute_dtype="float32", lora=lora),
-        AlgorithmConfig(**{"group_size": 4, "questions_per_step": 3, "kl_coef": 0.1, **options}),
-        OptimizerConfig(lr=1e-2, grad_clip=1e9),
-        LearnerConfig(),
-        folder,
+        policy=PolicyConfig(model=str(folder), compute_dtype="float32", lora=lora),
+        algorithm=AlgorithmConfig(**{"group_size": 4, "questions_per_step": 3, "kl_coef": 0.1, **options}),
+        optimizer=OptimizerConfig(lr=1e-2, grad_clip=1e9),
+        learner=LearnerConfig(),
+        model_path=folder,
         total_steps=8,
         seed=seed,
     )

@@ -10,7 +10,8 @@ import torch.multiprocessing as mp
 
 from grpo.algorithm.batching import phase_mini_batches
 from grpo.common.errors import BrokenRun, RunError
-from grpo.config.sections import AlgorithmConfig, LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
 from policies.load import load_policy
 from tests.grpo.tiny_phase import make_groups, make_policy
@@ -28,7 +29,7 @@ def folder(tmp_path_factory):
 def make(
     folder,
     rank=0,
-    world=1,
+    world_size=1,
     *,
     budget=4096,
     dtype="float32",
@@ -38,21 +39,23 @@ def make(
     **algorithm,
 ):
     return Learner(
-        PolicyConfig(model=str(folder), compute_dtype=dtype, router_bias_rate=gamma),
-        AlgorithmConfig(**{"kl_coef": 0.0, **algorithm}),
-        OptimizerConfig(**{"lr": LR, "grad_clip": 1e9, **(optimizer or {})}),
-        LearnerConfig(ranks=world, tokens_per_micro_batch=budget, logit_chunk_tokens=16, recompute=recompute),
-        folder,
+        policy=PolicyConfig(model=str(folder), compute_dtype=dtype, router_bias_rate=gamma),
+        algorithm=AlgorithmConfig(**{"kl_coef": 0.0, **algorithm}),
+        optimizer=OptimizerConfig(**{"lr": LR, "grad_clip": 1e9, **(optimizer or {})}),
+        learner=LearnerConfig(
+            ranks=world_size, tokens_per_micro_batch=budget, logit_chunk_tokens=16, recompute=recompute
+        ),
+        model_path=folder,
         total_steps=20,
         rank=rank,
-        world=world,
+        world_size=world_size,
     )
 
 
 def phase(learner, groups, step=0, temperature=1.0, mini_batches=1):
-    gap = learner.begin_phase(groups, step, temperature)
+    mismatch = learner.begin_phase(groups, step, temperature)
     batches = phase_mini_batches(groups, mini_batches, (0, step))
-    return gap, [learner.update(b, step + i, max_tokens=16).metrics for i, b in enumerate(batches)]
+    return mismatch, [learner.update(b, step + i, max_tokens=16).metrics for i, b in enumerate(batches)]
 
 
 def weights(learner):
@@ -184,17 +187,17 @@ def test_one_update_per_phase_needs_no_pass_for_the_old_policy(folder, monkeypat
 def test_old_logprobs_stay_those_of_the_phases_start(folder):
     """Repeating a mini-batch moves the ratio away from 1; a phase starts anew at 1."""
     learner, groups = make(folder, mini_batches=2, clip_low=10, clip_high=10), make_groups()
-    gap = learner.begin_phase(groups, 0, 1.0)
+    mismatch = learner.begin_phase(groups, 0, 1.0)
     first, second = (learner.update(groups, step, 16).metrics for step in (0, 1))
     assert first["policy/ratio_max"] == pytest.approx(1, abs=1e-4)
     assert second["policy/ratio_max"] > 1.01
-    assert gap["logprob_mismatch/max"] > gap["logprob_mismatch/mean"] > 0
+    assert mismatch["logprob_mismatch/max"] > mismatch["logprob_mismatch/mean"] > 0
     assert "logprob_mismatch/mean" not in first
     learner.begin_phase(groups, 2, 1.0)
     assert learner.update(groups, 2, 16).metrics["policy/ratio_max"] == pytest.approx(1, abs=1e-4)
 
 
-def test_the_gap_is_engine_against_learner(folder):
+def test_the_mismatch_is_engine_against_learner(folder):
     learner, groups = make(folder, mini_batches=2), make_groups()
     learner.begin_phase(groups, 0, 0.8)
     shifted = [
@@ -321,8 +324,8 @@ def test_an_empty_mini_batch_leaves_the_weights_alone(folder):
     learner = make(folder, mini_batches=2, kl_coef=0.1, gamma=0.1)
     phase(learner, make_groups(), mini_batches=2)
     before = weights(learner)
-    gap, reports = phase(learner, [], 2, mini_batches=2)
-    assert gap == {}
+    mismatch, reports = phase(learner, [], 2, mini_batches=2)
+    assert mismatch == {}
     assert [r["zero_gradient"] for r in reports] == [1.0, 1.0]
     assert same(weights(learner), before)
 
@@ -376,29 +379,29 @@ def test_the_gradient_is_clipped_to_its_norm(folder):
         torch.testing.assert_close(moment, dict(free.trained.optimizer.state())[name] * scale)
 
 
-def rank_main(rank, world, port, folder, out):
+def rank_main(rank, world_size, port, folder, out):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
     )
-    learner = make(folder, rank, world, mini_batches=2, kl_coef=0.1, gamma=0.01, budget=60)
-    gap, metrics = phase(learner, make_groups(), mini_batches=2)
+    learner = make(folder, rank, world_size, mini_batches=2, kl_coef=0.1, gamma=0.01, budget=60)
+    mismatch, metrics = phase(learner, make_groups(), mini_batches=2)
     after = weights(learner)
     # One sample for two ranks: one of them has nothing to do.
     learner.begin_phase(make_groups(groups=1, samples=1), 2, 1.0)
     learner.update(make_groups(groups=1, samples=1), 2, 16)
     assert same(weights(learner), after) is False
-    torch.save((after, gap, metrics), f"{out}/{rank}.pt")
+    torch.save((after, mismatch, metrics), f"{out}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 def test_two_ranks_are_one_to_rounding(folder, tmp_path):
     mp.start_processes(rank_main, (2, free_port(), folder, str(tmp_path)), nprocs=2, start_method="spawn")
-    (first, gap, metrics), (second, _, other) = (torch.load(tmp_path / f"{r}.pt") for r in range(2))
+    (first, mismatch, metrics), (second, _, other) = (torch.load(tmp_path / f"{r}.pt") for r in range(2))
     assert same(first, second)
     learner = make(folder, mini_batches=2, kl_coef=0.1, gamma=0.01, budget=60)
-    one_gap, one_metrics = phase(learner, make_groups(), mini_batches=2)
-    assert gap == pytest.approx(one_gap, rel=1e-4)
+    one_mismatch, one_metrics = phase(learner, make_groups(), mini_batches=2)
+    assert mismatch == pytest.approx(one_mismatch, rel=1e-4)
     for ours, theirs, one in zip(metrics, other, one_metrics, strict=True):
         timed = ("time/update_s", "tokens_per_s")
         assert {k: v for k, v in ours.items() if k not in timed} == {

@@ -214,7 +214,7 @@ def test_safety_reads_thought_and_summary() -> None:
 
 
 def test_the_judge_does_not_know_other_prompts() -> None:
-    with pytest.raises(ValueError, match="no request of the tiny R1 world"):
+    with pytest.raises(ValueError, match="not a request of the R1 task world"):
         safe(RewardRow("x", prompt="who are you?"))
 
 

@@ -1,0 +1,88 @@
+"""The commands of the stages, `grpo rl`, `grpo sft`, …: one builder for all, from what the stage says of itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.main
+from typer.core import TyperCommand
+
+from grpo.commands.options import Address, Recipe, Set
+from grpo.common.errors import ConfigError
+from grpo.stages.registry import STAGES
+from grpo.stages.stage import Option, Stage
+
+PANEL = "One stage"
+
+
+def stage_names() -> list[str]:
+    """Return the names of all stages, in the order in which the help lists them."""
+    return list(STAGES)
+
+
+def stage_command(name: str) -> TyperCommand:
+    """Return the command of a stage. One that cannot be loaded has a command too, which reports why.
+
+    Raises:
+        KeyError: there is no such stage.
+    """
+    try:
+        stage = STAGES[name]
+    except ConfigError as error:
+        return _build(name, _refuse(error), help_=f"Cannot be loaded: {error}", example="")
+    return _build(name, _runner(stage), help_=stage.help, example=f"Example: `{stage.example}`")
+
+
+def _build(name: str, callback: Callable[..., None], help_: str, example: str) -> TyperCommand:
+    alone = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+    alone.command(name=name, help=help_, epilog=example, rich_help_panel=PANEL)(callback)
+    command = typer.main.get_command(alone)
+    assert isinstance(command, TyperCommand)
+    return command
+
+
+def _refuse(error: ConfigError) -> Callable[[], None]:
+    def refuse() -> None:
+        raise error
+
+    return refuse
+
+
+def _runner(stage: Stage[Any]) -> Callable[..., None]:
+    """Return the function that typer reads the command line for: its signature is the stage's options."""
+    options = {_parameter(option): option for option in stage.options}
+
+    def command(
+        recipe: str,
+        set_: list[str] | None,
+        address: str | None = None,
+        **values: str | int | float | Path | None,
+    ) -> None:
+        named = [options[name].override(value) for name, value in values.items() if value is not None]
+        config = stage.load(recipe, [*(set_ or []), *named])
+        stage.run(config, address)
+
+    command.__signature__ = inspect.Signature(list(_parameters(stage, options)))  # type: ignore[attr-defined]
+    return command
+
+
+def _parameters(stage: Stage[Any], options: dict[str, Option]) -> Iterator[inspect.Parameter]:
+    def parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+    yield parameter("recipe", Recipe, inspect.Parameter.empty)
+    yield parameter("set_", Set)
+    for name, option in options.items():
+        kind: Any = option.kind | None
+        yield parameter(name, Annotated[kind, typer.Option(option.flag, help=option.help)])
+    if stage.takes_address:
+        yield parameter("address", Address)
+
+
+def _parameter(option: Option) -> str:
+    """Return the name of an option's parameter: "--max-samples" → "max_samples"."""
+    return option.flag.lstrip("-").replace("-", "_")

@@ -1,0 +1,68 @@
+"""`grpo pretrain`: a tiny base policy from nothing; grpo/pretrain/trainer.py trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from grpo.config.plan import StagePlan
+from grpo.config.pretrain import PretrainConfig
+from grpo.stages.figures import Figures, Finished, TokenTime
+from grpo.stages.stage import POLICY_OUTPUTS, Stage
+from grpo.stages.workload import Workload
+from grpo.tracking.run_once import Summary
+
+USUAL_VOCABULARY = 100
+"""Tokens of a tiny world's tokenizer, about: the run builds its own."""
+
+
+def run(config: PretrainConfig, address: str | None) -> Summary:
+    """Pre-train in this process, on no cluster; see `grpo.pretrain.trainer.run`."""
+    from grpo.pretrain import trainer
+
+    return trainer.run(config)
+
+
+def key_figure(figures: Figures) -> str:
+    """Return the number of updates and the trace accuracy by length."""
+    accuracy = "  ".join(f"{k} {v:.2f}" for k, v in (figures.get("trace_accuracy") or {}).items())
+    return f"{figures.get('steps', 0):,} steps  trace accuracy {accuracy}"
+
+
+def workload(config: PretrainConfig, plan: StagePlan, mean: float | None) -> Workload:
+    """Return what the longest run trains on; `mean` is of a document."""
+    tokens = config.max_steps * config.documents_per_step * mean if mean else None
+    return Workload(steps=config.max_steps, trained=tokens, mean_context=(mean or 0.0) / 2)
+
+
+def observe(finished: Finished) -> TokenTime:
+    """Return the time of the documents that a finished run read."""
+    if not finished.rows:
+        return TokenTime()
+    return TokenTime(
+        busy_s=finished.rows[-1]["time/total_s"],
+        tokens=float(finished.summary["tokens"]),
+        items=float(finished.summary["steps"] * finished.config["documents_per_step"]),
+    )
+
+
+def new_policy(config: PretrainConfig) -> Mapping[str, Any]:
+    """Return the transformers config of the policy, with a vocabulary of the usual size."""
+    from policies.presets import tiny_config
+
+    return tiny_config(config.preset, USUAL_VOCABULARY, **config.preset_overrides).to_dict()
+
+
+STAGE = Stage(
+    name="pretrain",
+    help="Pre-train a tiny base policy on the procedural corpus. Run it again to resume.",
+    example="grpo pretrain tiny-base --set seed=1 --set run_dir=runs/base",
+    config=PretrainConfig,
+    run=run,
+    outputs=POLICY_OUTPUTS,
+    key_figure=key_figure,
+    takes_address=False,
+    workload=workload,
+    observe=observe,
+    new_policy=new_policy,
+)

@@ -1,0 +1,44 @@
+"""The frame of every stage that has a run directory: locked, finished once, with a summary at its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from grpo.common.console import say
+from grpo.tracking.run_dir import open_run
+from policies.files import write_atomic
+
+Summary = dict[str, Any]
+"""The JSON tree of summary.json."""
+
+
+def run_once(
+    config: BaseModel, run_dir: Path, work: Callable[[], Summary], finish: Callable[[Summary], None]
+) -> Summary:
+    """Do the work of a run, unless an earlier call has finished it; returns the summary.
+
+    Args:
+        config: the stage's; its dump is the run's config.json.
+        run_dir: held for this process while the work lasts.
+        work: reads and checks the inputs, goes on from where an earlier call stopped, returns the summary.
+        finish: called with the summary once summary.json is written; not for a run that was complete.
+
+    Raises:
+        ConfigError: the directory holds a run with another config.
+        BrokenRun: another driver is running in it.
+    """
+    path = run_dir / "summary.json"
+    with open_run(run_dir, config) as resumed:
+        if resumed and path.exists():
+            say(f"{run_dir} is complete; nothing to do")
+            complete: Summary = json.loads(path.read_text(encoding="utf-8"))
+            return complete
+        summary = work()
+        write_atomic(path, json.dumps(summary, indent=2) + "\n")
+        finish(summary)
+        return summary
