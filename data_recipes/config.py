@@ -11,11 +11,12 @@ template = "r1-zero"
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from data_recipes.procedural import PROCEDURAL, PROCEDURAL_SPLITS
+from policies.json_types import JsonDict
 from policies.settings import Settings
 
 FILE_ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
@@ -55,7 +56,7 @@ class DatasetConfig(Settings):
     separators of an extracted number are removed: "1,080" becomes "1080"."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Prompt column = field of the row, for fields that rewards read by another name; other fields keep their names."""
-    constants: dict[str, Any] = Field(default_factory=dict)
+    constants: JsonDict = Field(default_factory=dict)
     """Columns with the same value in every row, e.g. { kind = "math", language = "en" }."""
     template: Literal["r1-zero", "chat", "plain"] = "r1-zero"
     """"r1-zero": R1-Zero's, for base models; "chat": the tokenizer's chat template; "plain": the question alone."""
@@ -75,7 +76,7 @@ class DatasetConfig(Settings):
     """Treatment of rows that cannot be used: they stop the stage, or are left out and counted in a warning."""
     seed: int = 0
     """Seed of a procedural source's problems."""
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: JsonDict = Field(default_factory=dict)
     """Settings of a procedural source (data_recipes/procedural.py) or of a reasoning-gym task."""
 
     @field_validator("answer_pattern")

@@ -15,10 +15,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
+from policies.json_types import JsonDict
 from policies.settings import Settings
 
 Split = Literal["train", "held-out"]
@@ -89,7 +90,7 @@ class ProceduralSource:
     module: str
     params: type[Settings]
 
-    def rows(self, seed: int, split: str, params: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def rows(self, seed: int, split: str, params: JsonDict) -> Iterator[tuple[str, JsonDict]]:
         """Yield (location, row) of a split."""
         yield from importlib.import_module(self.module).rows(seed, split, self.params.model_validate(params))
 

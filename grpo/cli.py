@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
@@ -20,6 +20,7 @@ from grpo.commands.graph import plan, run_graph
 from grpo.commands.reward import reward_app
 from grpo.commands.sandbox import sandbox_app
 from grpo.commands.tools import demo, doctor, import_gguf, recipes, report, submit
+from policies.json_types import JsonMapping
 
 PIPELINE, REWARDS, TOOLS = "The whole pipeline", "Rewards", "Around it"
 COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
@@ -37,13 +38,13 @@ AFTER_PIPELINE = 3
 """Where the stages stand among the commands."""
 
 
-class CommandTable(Mapping[str, Any]):
+class CommandTable(JsonMapping):
     """Name → command: those above and one for each stage, whose file is imported when its command is asked for.
 
     Any: typer keeps the class of a command to itself.
     """
 
-    def __init__(self, own: Mapping[str, Any]) -> None:
+    def __init__(self, own: JsonMapping) -> None:
         self._own = own
 
     def __getitem__(self, name: str) -> Any:
@@ -66,7 +67,7 @@ class CommandTable(Mapping[str, Any]):
 class Commands(TyperGroup):
     """The group of all commands, with those of the stages."""
 
-    def __init__(self, *, commands: Mapping[str, Any], **settings: Any) -> None:
+    def __init__(self, *, commands: JsonMapping, **settings: Any) -> None:
         super().__init__(commands={}, **settings)
         self.commands = CommandTable(commands)  # type: ignore[assignment]
 

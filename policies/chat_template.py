@@ -6,7 +6,7 @@ The environment is sandboxed, because a template is code that comes with the wei
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any  # of messages and template variables, which are JSON trees
 
@@ -14,6 +14,8 @@ from jinja2 import Template, TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from policies.json_types import JsonMapping
 
 
 class _GenerationTag(Extension):
@@ -42,7 +44,7 @@ def compile_template(text: str) -> Template:
     return environment.from_string(text)
 
 
-def render(template: Template, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
+def render(template: Template, messages: Sequence[JsonMapping], **variables: Any) -> str:
     """Return the conversation as text; `tools` and `documents` are None unless given, because templates test them."""
     return template.render(**{"messages": messages, "tools": None, "documents": None, **variables})
 

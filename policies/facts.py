@@ -13,9 +13,9 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any  # of JSON trees
 
 from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError, UnsupportedArchitecture
+from policies.json_types import JsonDict
 
 FAMILIES: dict[str, str] = {
     "DeepseekV2ForCausalLM": "deepseek_v2",
@@ -126,7 +126,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
         ) from error
 
 
-def _architecture(file: Path, config: dict[str, Any]) -> tuple[str, str]:
+def _architecture(file: Path, config: JsonDict) -> tuple[str, str]:
     found = config.get("architectures")
     name = found[0] if isinstance(found, list) and found else found
     if not isinstance(name, str) or name not in FAMILIES:
@@ -142,7 +142,7 @@ def _architecture(file: Path, config: dict[str, Any]) -> tuple[str, str]:
     return name, FAMILIES[name]
 
 
-def _mtp_layers(config: dict[str, Any], shapes: dict[str, list[int]]) -> int:
+def _mtp_layers(config: JsonDict, shapes: dict[str, list[int]]) -> int:
     """Return 0 if the config declares such layers but the checkpoint lacks them, as many converted ones do."""
     first = f"model.layers.{config.get('num_hidden_layers')}.eh_proj.weight"
     return int(config.get("num_nextn_predict_layers") or 0) if first in shapes else 0
@@ -206,14 +206,14 @@ def _safetensors_header(file: Path) -> dict[str, list[int]]:
     return shapes
 
 
-def _number(folder: Path, config: dict[str, Any], key: str) -> int:
+def _number(folder: Path, config: JsonDict, key: str) -> int:
     value = config.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 1:
         raise BrokenCheckpoint(f"{folder / 'config.json'}: {key} = {value!r}, expected a positive number")
     return int(value)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> JsonDict:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from policies.errors import BrokenCheckpoint, PolicyError
+from policies.json_types import JsonDict
 from policies.mtp import is_mtp_tensor
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -141,7 +142,7 @@ def load_adapter(model: Any, folder: Path) -> None:
             tensor.copy_(saved[name])
 
 
-def _adapted(model: nn.Module) -> dict[str, Any]:
+def _adapted(model: nn.Module) -> JsonDict:
     return {name: m for name, m in model.named_modules() if hasattr(m, "get_delta_weight")}
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from policies.attention import NAME as ATTENTION
 from policies.attention import register
+from policies.json_types import JsonDict
 from policies.router import route_in_float32
 
 _MOE = {
@@ -59,7 +60,7 @@ _DENSE = {
     "max_position_embeddings": 1024,
 }
 
-_PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+_PRESETS: dict[str, tuple[str, JsonDict]] = {
     "tiny-v3": ("deepseek_v3", _V3),
     # The only shape that vLLM's MLA kernel supports on a CPU: latent 512, rotary 64.
     "tiny-v3-mla512": (

@@ -9,9 +9,10 @@ Not counted: norms and biases (below 0.1%) and layers of multi-token prediction 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from policies.json_types import JsonDict, JsonMapping
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class PolicySize:
         return 2 * self.active + 2 * self.layers * self.heads * self.score_width * context
 
 
-def policy_size(config: Mapping[str, Any]) -> PolicySize:
+def policy_size(config: JsonMapping) -> PolicySize:
     """Return the size of a policy of a supported family.
 
     Raises:
@@ -108,7 +109,7 @@ def policy_size(config: Mapping[str, Any]) -> PolicySize:
 
 def _dense(
     family: str, hidden: int, layers: int, heads: int, kv: int, inner: int, vocab: int, **more: Any
-) -> dict[str, Any]:
+) -> JsonDict:
     return {
         "model_type": family, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
         "num_key_value_heads": kv, "intermediate_size": inner, "vocab_size": vocab, **more,
@@ -130,7 +131,7 @@ _QWEN = {
     "32B": _dense("qwen2", 5120, 64, 40, 8, 27648, 152064),
 }
 
-CONFIGS: dict[str, dict[str, Any]] = {
+CONFIGS: dict[str, JsonDict] = {
     "deepseek-ai/DeepSeek-V3-Base": _V3,
     "Qwen/Qwen2.5-Math-1.5B": _QWEN["1.5B"],
     "Qwen/Qwen2.5-Math-7B": _QWEN["7B"],

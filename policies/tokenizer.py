@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any  # Any: JSON trees and template variables
 
 from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError
 from policies.facts import TOKENIZER_FILE
+from policies.json_types import JsonDict, JsonMapping
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -26,7 +27,7 @@ _SPECIALS = ("bos_token", "eos_token", "pad_token", "unk_token")
 class Tokenizer:
     """Converts text to token ids and back. It is pickled as its folder's path."""
 
-    def __init__(self, folder: Path, backend: Backend, config: Mapping[str, Any], stop_ids: Iterable[int]):
+    def __init__(self, folder: Path, backend: Backend, config: JsonMapping, stop_ids: Iterable[int]):
         self.folder = folder
         self._backend = backend
         self._config = config
@@ -79,7 +80,7 @@ class Tokenizer:
         return bool(self._template_text)
 
     def apply_chat_template(
-        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True, **variables: Any
+        self, messages: Sequence[JsonMapping], *, add_generation_prompt: bool = True, **variables: Any
     ) -> str:
         """Return the conversation as text, rendered with the folder's chat template.
 
@@ -152,11 +153,11 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
     return Tokenizer(folder, backend, config, stop_ids)
 
 
-def _optional_json(file: Path) -> dict[str, Any]:
+def _optional_json(file: Path) -> JsonDict:
     if not file.is_file():
         return {}
     try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        content: JsonDict = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BrokenCheckpoint(f"{file}: not valid JSON ({error})") from error
     return content

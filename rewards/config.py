@@ -8,10 +8,9 @@ kinds = ["math"]
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
+from policies.json_types import JsonDict
 from policies.settings import Settings
 
 
@@ -26,7 +25,7 @@ class RewardConfig(Settings):
     """First optimizer step at which it counts; before it, it is not applicable (not an abstention)."""
     kinds: tuple[str, ...] = ()
     """Values of the prompt's column `kind` it applies to; empty: all prompts."""
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: JsonDict = Field(default_factory=dict)
     """Keyword arguments bound to the function, e.g. `max_tokens` of `overlong`."""
     timeout_s: float = Field(default=10.0, gt=0, le=3600)
     """Deadline of one call: of one row for functions that take one row, of the whole batch for those that take lists.
@@ -42,7 +41,7 @@ class AuditConfig(Settings):
 
     verifier: str | None = Field(default=None, min_length=1)
     """A reward, named as in `rewards`, that judges a sample of the training groups beside `of`. None: none."""
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: JsonDict = Field(default_factory=dict)
     """Keyword arguments bound to it."""
     timeout_s: float = Field(default=10.0, gt=0, le=3600)
     """Its deadline, as a reward's."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from policies.json_types import JsonMapping
 from rewards.errors import RewardLoadError
 from rewards.signatures import RewardFunction, recognise
 
@@ -85,7 +86,7 @@ BUILTINS: dict[str, Builtin] = {
 }
 
 
-def load_reward(name: str, params: Mapping[str, Any] | None = None) -> RewardFunction:
+def load_reward(name: str, params: JsonMapping | None = None) -> RewardFunction:
     """Resolve, import and recognise a reward **in this process**. Hosts call it; elsewhere use `pool.check_reward`.
 
     Raises:
@@ -111,7 +112,7 @@ def runs_inline(name: str) -> bool:
     return name in BUILTINS and BUILTINS[name].runs_inline
 
 
-def own_seconds(name: str, params: Mapping[str, Any]) -> float:
+def own_seconds(name: str, params: JsonMapping) -> float:
     """Return the time that a call of a built-in reward may take by its own bounds, in seconds; 0 if it has none.
 
     The deadline of its process is never below it: a program that the reward ends gets a value, a row that the deadline

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from policies.json_types import JsonDict, JsonMapping
 from rewards.types import RewardBatch
 
 _NO_IDS = np.empty(0, dtype=np.int32)
@@ -28,7 +29,7 @@ class RewardRow:
     """Reply text with the template's prefill in front."""
     prompt: str = ""
     answer: Any = None
-    columns: Mapping[str, Any] = field(default_factory=dict)
+    columns: JsonMapping = field(default_factory=dict)
     completion_ids: np.ndarray = field(default_factory=lambda: _NO_IDS)
     """(L,) int32; empty where only text is known."""
     group_index: int = 0
@@ -53,9 +54,9 @@ def to_batch(rows: Sequence[RewardRow], deadline_s: float) -> RewardBatch:
     )
 
 
-def encode_rows(rows: Sequence[RewardRow], with_ids: bool) -> dict[str, Any]:
+def encode_rows(rows: Sequence[RewardRow], with_ids: bool) -> JsonDict:
     """Return the JSON form of `rows`. Rows in succession that share the same columns object store their prompt once."""
-    groups: list[dict[str, Any]] = []
+    groups: list[JsonDict] = []
     encoded: list[list[Any]] = []
     last: RewardRow | None = None
     for row in rows:
@@ -74,7 +75,7 @@ def encode_rows(rows: Sequence[RewardRow], with_ids: bool) -> dict[str, Any]:
     return {"stage": first.stage, "step": first.step, "groups": groups, "rows": encoded}
 
 
-def decode_rows(message: Mapping[str, Any]) -> list[RewardRow]:
+def decode_rows(message: JsonMapping) -> list[RewardRow]:
     """Invert `encode_rows`. Every row owns its answer and columns, so a reward may change them."""
     groups = message["groups"]
     rows: list[RewardRow] = []
@@ -96,7 +97,7 @@ def decode_rows(message: Mapping[str, Any]) -> list[RewardRow]:
     return rows
 
 
-def dump_line(message: Mapping[str, Any]) -> bytes:
+def dump_line(message: JsonMapping) -> bytes:
     """Return one JSON line, in ASCII so that lone surrogates in model output survive."""
     return json.dumps(message, default=_plain, ensure_ascii=True).encode() + b"\n"
 

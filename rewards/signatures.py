@@ -22,6 +22,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal
 
+from policies.json_types import JsonDict, JsonMapping
 from rewards.errors import RewardLoadError
 from rewards.rows import RewardRow, to_batch
 from rewards.types import Score
@@ -60,7 +61,7 @@ class RewardFunction:
         return self.style in ("row", "verl")
 
 
-def recognise(name: str, target: object, params: Mapping[str, Any]) -> RewardFunction:
+def recognise(name: str, target: object, params: JsonMapping) -> RewardFunction:
     """Bind `params` to `target` and find out how it is called.
 
     Raises:
@@ -135,7 +136,7 @@ def describe(error: BaseException) -> str:
 
 
 def _call_verl(function: RewardFunction, row: RewardRow) -> Any:
-    offered: dict[str, Any] = {
+    offered: JsonDict = {
         "data_source": row.columns.get("data_source", ""),
         "solution_str": row.completion,
         "ground_truth": row.answer,
@@ -144,8 +145,8 @@ def _call_verl(function: RewardFunction, row: RewardRow) -> Any:
     return function.call(**{n: v for n, v in offered.items() if n in function.accepts or function.takes_any})
 
 
-def _call_trl(function: RewardFunction, rows: Sequence[RewardRow], columns: Mapping[str, Any]) -> Any:
-    offered: dict[str, Any] = dict(columns)
+def _call_trl(function: RewardFunction, rows: Sequence[RewardRow], columns: JsonMapping) -> Any:
+    offered: JsonDict = dict(columns)
     offered |= {
         "answer": [row.answer for row in rows],
         "prompts": [row.prompt for row in rows],
@@ -173,7 +174,7 @@ def _call_trl(function: RewardFunction, rows: Sequence[RewardRow], columns: Mapp
     return function.call(**offered | _as_messages(offered))
 
 
-def _expects_messages(function: RewardFunction, offered: Mapping[str, Any], error: Exception) -> bool:
+def _expects_messages(function: RewardFunction, offered: JsonMapping, error: Exception) -> bool:
     """True if the function was written for TRL's conversations: `completion[0]["content"]` fails on a string so.
 
     On an empty one it fails as a function for strings may too: then a completion that is not empty has to tell.
@@ -190,7 +191,7 @@ def _expects_messages(function: RewardFunction, offered: Mapping[str, Any], erro
     return False
 
 
-def _as_messages(offered: Mapping[str, Any]) -> dict[str, Any]:
+def _as_messages(offered: JsonMapping) -> JsonDict:
     """Prompts and completions as TRL gives them for conversational data."""
     return {
         name: [[{"role": role, "content": text}] for text in offered[name]]
@@ -234,7 +235,7 @@ def _timed(score: Score, seconds: float) -> Score:
     return Score(score.total, score.components, score.verdict, score.reason, seconds)
 
 
-def _construct(name: str, cls: type, params: Mapping[str, Any]) -> object:
+def _construct(name: str, cls: type, params: JsonMapping) -> object:
     try:
         return cls(**params)
     except Exception as error:

@@ -10,13 +10,13 @@ Token ids are never re-encoded from text: what the engine sampled is what the le
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal  # Any: cells of data rows
 
 import numpy as np
 
 from policies.digests import digest_json
+from policies.json_types import JsonMapping
 
 FinishReason = Literal["stop", "length", "abort"]
 
@@ -33,7 +33,7 @@ class Prompt:
     """`text` in the policy's tokens; the engine's input."""
     answer: Any
     """Reference answer (string, number, list), or None where a reward needs none."""
-    columns: Mapping[str, Any] = field(default_factory=dict)
+    columns: JsonMapping = field(default_factory=dict)
     """The other columns of the data row: language, kind, test cases, difficulty, the raw question."""
     source: str = ""
     """Name of the data set, for reports."""

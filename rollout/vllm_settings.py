@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any  # of JSON trees and of vLLM's arguments
 
+from policies.json_types import JsonDict
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError
 
@@ -49,11 +49,11 @@ def prepare_process(model_dir: Path, config: EngineConfig) -> None:
         torch.set_num_threads(config.threads)
 
 
-def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> dict[str, Any]:
+def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
     """Return the arguments of `vllm.EngineArgs`."""
     context = config.max_model_len or context_length(model_dir)
     kv_cache_gib = config.kv_cache_gib or (CPU_KV_CACHE_GIB if on_cpu else None)
-    common: dict[str, Any] = {
+    common: JsonDict = {
         "model": str(model_dir),
         "skip_tokenizer_init": True,
         "dtype": config.dtype,
@@ -107,10 +107,10 @@ def context_length(model_dir: Path) -> int:
     return int(length)
 
 
-def read_config(model_dir: Path) -> dict[str, Any]:
+def read_config(model_dir: Path) -> JsonDict:
     """Return the content of a model folder's config.json."""
     try:
-        config: dict[str, Any] = json.loads((model_dir / "config.json").read_text())
+        config: JsonDict = json.loads((model_dir / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise RolloutError(f"the engine cannot start on {model_dir}: {error}") from error
     return config

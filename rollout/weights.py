@@ -18,13 +18,13 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any  # of safetensors' JSON header
 
 import numpy as np
 import torch
 import xxhash
 from torch import Tensor
 
+from policies.json_types import JsonDict
 from rollout.canary import Canary
 from rollout.errors import WeightSyncError
 from rollout.publication import Publication, TensorEntry
@@ -203,7 +203,7 @@ def read_and_verify(publication: Publication) -> dict[str, Tensor]:
     return tensors
 
 
-def _open(publication: Publication) -> tuple[memoryview, dict[str, dict[str, Any]], int]:
+def _open(publication: Publication) -> tuple[memoryview, dict[str, JsonDict], int]:
     """Return (bytes, safetensors header, start of the tensors)."""
     if publication.inline is not None:
         data = publication.inline.data

@@ -22,6 +22,7 @@ from typing import Any
 from data_recipes.code_tests.mutants import mutants
 from data_recipes.code_tests.select import select_tests
 from data_recipes.errors import DataError
+from policies.json_types import JsonDict, JsonMapping
 from rewards.code.data import NotPlain, decode, plain
 from rewards.code.judge import BadCheck, Judge
 from rewards.code.tests import BadTests, Problem, read_problem
@@ -53,20 +54,20 @@ class BuildCounts:
     left_out: list[str] = field(default_factory=list)
     """Locations of problems without any test left."""
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> JsonDict:
         """Return the counts as a JSON object."""
         return dict(vars(self))
 
 
 def build_tests(
-    rows: Iterator[tuple[str, Mapping[str, Any]]],
+    rows: Iterator[tuple[str, JsonMapping]],
     judge: Judge,
     counts: BuildCounts,
     mutants_of_each: int = 0,
     most: int | None = None,
     seed: int = 0,
     threads: int = 2,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[JsonDict]:
     """Yield rows with their selected tests, in order, and add the outcomes to `counts`.
 
     Args:
@@ -83,7 +84,7 @@ def build_tests(
         NoVerdict: the sandbox failed, or lacks a language.
     """
 
-    def one(item: tuple[str, Mapping[str, Any]]) -> tuple[str, dict[str, Any] | None, dict[str, int]]:
+    def one(item: tuple[str, JsonMapping]) -> tuple[str, JsonDict | None, dict[str, int]]:
         return item[0], *build_one(item[0], item[1], judge, mutants_of_each, most, seed)
 
     with ThreadPoolExecutor(threads) as pool:
@@ -100,8 +101,8 @@ def build_tests(
 
 
 def build_one(
-    where: str, row: Mapping[str, Any], judge: Judge, mutants_of_each: int, most: int | None, seed: int
-) -> tuple[dict[str, Any] | None, dict[str, int]]:
+    where: str, row: JsonMapping, judge: Judge, mutants_of_each: int, most: int | None, seed: int
+) -> tuple[JsonDict | None, dict[str, int]]:
     """Return the row of one problem, or None if no test is left, and its counts."""
     correct, wrong = (_programs(where, row, name) for name in PROGRAM_FIELDS)
     if not correct:
@@ -128,7 +129,7 @@ def build_one(
     return rest | {"tests": [candidates[t] for t in chosen.kept]}, counts
 
 
-def _programs(where: str, row: Mapping[str, Any], name: str) -> list[str]:
+def _programs(where: str, row: JsonMapping, name: str) -> list[str]:
     found = row.get(name) or []
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise DataError(f"{where}: {name} must be a list of programs as text")
@@ -142,7 +143,7 @@ def _unpacked(value: Any) -> list[Any]:
     return tests
 
 
-def _problem(row: Mapping[str, Any], tests: Sequence[Any]) -> Problem:
+def _problem(row: JsonMapping, tests: Sequence[Any]) -> Problem:
     problem = read_problem(RewardRow("", columns=dict(row) | {"tests": list(tests)}))
     assert problem is not None
     return problem
@@ -155,7 +156,7 @@ def _with_unknown(test: Any) -> Any:
     return {**test, "expected" if "args" in test or "kwargs" in test else "stdout": _UNKNOWN}
 
 
-def _expects(test: Mapping[str, Any]) -> bool:
+def _expects(test: JsonMapping) -> bool:
     return any(name in test for name in ("expected", "stdout", "output"))
 
 
@@ -171,7 +172,7 @@ def _fill(tests: Sequence[Any], problem: Problem, judge: Judge, program: str) ->
     return filled
 
 
-def _filled(test: Mapping[str, Any], output: str | bytes | None) -> dict[str, Any] | None:
+def _filled(test: JsonMapping, output: str | bytes | None) -> JsonDict | None:
     if output is None:
         return None
     if isinstance(output, str):

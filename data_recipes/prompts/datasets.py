@@ -20,6 +20,7 @@ from data_recipes.errors import DataError
 from data_recipes.prompts.rows import Row, read_rows, show
 from data_recipes.templates import check_template, render
 from policies.errors import PolicyError
+from policies.json_types import JsonDict
 from policies.tokenizer import Tokenizer
 from rollout.types import Prompt, prompt_id
 
@@ -146,7 +147,7 @@ def strip_thousands(text: str) -> str:
     return text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
 
 
-def _columns(where: str, row: Row, question: str, config: DatasetConfig) -> dict[str, Any]:
+def _columns(where: str, row: Row, question: str, config: DatasetConfig) -> JsonDict:
     taken = {config.prompt_field, config.answer_field, *config.columns.values()}
     columns = {name: value for name, value in row.items() if name not in taken}
     columns.setdefault("question", question)

@@ -10,11 +10,12 @@ out, for every seed and difficulty.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
 from data_recipes.errors import DataError
+from policies.json_types import JsonDict, JsonMapping
 
 HELD_OUT_SHARE = 10
 """One question in this many is held out."""
@@ -29,9 +30,7 @@ def is_held_out(question: str) -> bool:
     return int.from_bytes(digest[:8], "big") % HELD_OUT_SHARE == 0
 
 
-def gym_rows(
-    task: str, split: str, seed: int, params: Mapping[str, Any]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def gym_rows(task: str, split: str, seed: int, params: JsonMapping) -> Iterator[tuple[str, JsonDict]]:
     """Yield different questions of one split, in the order of their indices.
 
     Args:
@@ -72,7 +71,7 @@ def gym_rows(
     )
 
 
-def _create(name: str, task: str, options: dict[str, Any], seed: int, size: int) -> Any:
+def _create(name: str, task: str, options: JsonDict, seed: int, size: int) -> Any:
     import reasoning_gym
     from reasoning_gym.factory import DATASETS
 

@@ -17,8 +17,9 @@ from typing import Any, BinaryIO
 from data_recipes.config import FILE_ENDINGS, GYM_PREFIX, DatasetConfig, source_kind
 from data_recipes.errors import DataError
 from data_recipes.procedural import PROCEDURAL
+from policies.json_types import JsonDict
 
-Row = dict[str, Any]
+Row = JsonDict
 
 
 def read_rows(

@@ -27,6 +27,7 @@ from data_recipes.prompts.rows import read_rows, show
 from data_recipes.sft.config import SftSource
 from data_recipes.templates import render
 from policies.errors import PolicyError
+from policies.json_types import JsonMapping
 from policies.tokenizer import Tokenizer
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
@@ -120,7 +121,7 @@ class _Encoder:
         self._ends = {*tokenizer.stop_token_ids, *self._end_ids[-1:]}
         self._replacements = [(re.compile(pattern), text) for pattern, text in config.replace]
 
-    def examples(self, where: str, row: Mapping[str, Any]) -> list[Example]:
+    def examples(self, where: str, row: JsonMapping) -> list[Example]:
         """Return one example of a row of columns, or one or more of a conversation."""
         turns = self._chat(where, row) if self._config.format == "chat" else self._columns(where, row)
         sequences = join_turns([(t.prompt_ids, t.reply_ids) for t in turns])
@@ -133,7 +134,7 @@ class _Encoder:
             for number, (ids, mask) in enumerate(sequences, 1)
         ]
 
-    def _columns(self, where: str, row: Mapping[str, Any]) -> list[_Turn]:
+    def _columns(self, where: str, row: JsonMapping) -> list[_Turn]:
         config = self._config
         prompt = _text(where, row, "prompt_field", config.prompt_field)
         reply = _text(where, row, "completion_field", config.completion_field)
@@ -155,7 +156,7 @@ class _Encoder:
         ids = self._tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens)
         return [self._turn(where, rendered.text, ids, reply)]
 
-    def _chat(self, where: str, row: Mapping[str, Any]) -> list[_Turn]:
+    def _chat(self, where: str, row: JsonMapping) -> list[_Turn]:
         messages = _messages(where, row, self._config.messages_field)
         if self._config.system is not None and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": self._config.system}, *messages]
@@ -245,7 +246,7 @@ def without_opened_think(prompt: str, reply: str) -> str:
     return start.removeprefix("<think>") if start.startswith("<think>") else reply
 
 
-def _messages(where: str, row: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+def _messages(where: str, row: JsonMapping, name: str) -> list[JsonMapping]:
     messages = _field(where, row, "messages_field", name)
     if not isinstance(messages, list) or not messages:
         raise DataError(f"{where}: {name} = {show(messages)}; expected a list of messages")
@@ -270,14 +271,14 @@ def _messages(where: str, row: Mapping[str, Any], name: str) -> list[Mapping[str
     return messages
 
 
-def _text(where: str, row: Mapping[str, Any], key: str, name: str) -> str:
+def _text(where: str, row: JsonMapping, key: str, name: str) -> str:
     value = _field(where, row, key, name)
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: {name} = {show(value)}; expected text")
     return value
 
 
-def _field(where: str, row: Mapping[str, Any], key: str, name: str) -> Any:
+def _field(where: str, row: JsonMapping, key: str, name: str) -> Any:
     if name not in row:
         raise DataError(
             f"{where}: no field {name!r}; there are {', '.join(map(str, row))} (set {key} to one"

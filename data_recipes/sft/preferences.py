@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Compare = Callable[[str, str, str, int, Mapping[str, Any]], float]
+from policies.json_types import JsonMapping
+
+Compare = Callable[[str, str, str, int, JsonMapping], float]
 """(prompt, first, second, seed, columns) → how much better the first reply is; negative if the second is."""
 
 
@@ -28,7 +29,7 @@ class Completion:
     prompt: str
     text: str
     kind: str | None
-    columns: Mapping[str, Any]
+    columns: JsonMapping
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from grpo.algorithm.advantages import AdvantageEstimator
 from grpo.common.errors import ConfigError
 from grpo.config.algorithm import FORMS, OPEN_KEYS, AlgorithmConfig, is_builtin
+from policies.json_types import JsonMapping
 from rewards.errors import RewardLoadError
 from rewards.registry import load_function, with_absolute_path
 
@@ -50,7 +51,7 @@ def load_named(config: AlgorithmConfig, key: str) -> Callable[..., Any]:
         ConfigError: names the key, what was found and what to change.
     """
     name: str = getattr(config, key)
-    params: Mapping[str, Any] = getattr(config, f"{key}_params", {})
+    params: JsonMapping = getattr(config, f"{key}_params", {})
     if is_builtin(key, name):
         module, _, attribute = FORMS[key][name].partition(":")
         function = getattr(importlib.import_module(module), attribute)
@@ -101,7 +102,7 @@ def _load_own(key: str, name: str) -> Callable[..., Any]:
     return checked
 
 
-def _check_signature(key: str, name: str, function: Callable[..., Any], params: Mapping[str, Any]) -> None:
+def _check_signature(key: str, name: str, function: Callable[..., Any], params: JsonMapping) -> None:
     """Refuse a function that cannot be called with the contract's arguments and these parameters."""
     try:
         signature = inspect.signature(function)

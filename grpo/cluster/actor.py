@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import ray
+
+from policies.json_types import JsonMapping
 
 ONEDNN_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """Environment variables that torch reads at its first kernel."""
@@ -92,7 +94,7 @@ class RankWorker:
         """
         return getattr(self._started(), method)(*arguments)
 
-    def save(self, root: Path, step: int, extra: Mapping[str, Any], keep: int) -> Path:
+    def save(self, root: Path, step: int, extra: JsonMapping, keep: int) -> Path:
         """Write a checkpoint below `root`; returns its folder. See `save_checkpoint`."""
         from grpo.training.checkpoint import save_checkpoint
 

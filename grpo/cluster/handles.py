@@ -13,6 +13,7 @@ import ray
 
 from grpo.cluster.ray_session import Reference, get
 from grpo.common.errors import RunError
+from policies.json_types import JsonDict
 from rewards.config import AuditConfig, RewardConfig
 from rewards.scoring.actor import RewardWorker
 from rewards.types import ScoredGroup
@@ -49,7 +50,7 @@ class RewardHandle:
             audit: the second verifier.
         """
         # Submits are calls of one thread, which Ray runs in order: what a list-wise reward sees is reproducible.
-        options: dict[str, Any] = {"num_cpus": 0, "concurrency_groups": {"take": _TAKES}}
+        options: JsonDict = {"num_cpus": 0, "concurrency_groups": {"take": _TAKES}}
         actor: Any = ray.remote(**options)(RewardWorker)
         return cls(actor.remote(rewards, workers, audit=audit))
 

@@ -8,7 +8,7 @@ group.close()
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -18,6 +18,7 @@ import ray
 from grpo.cluster.actor import LearnerFactory, RankWorker
 from grpo.cluster.ray_session import LEARNER_TIMEOUT_S, Reference, get
 from grpo.common.errors import RunError
+from policies.json_types import JsonMapping
 
 CLOSE_TIMEOUT_S = 20.0
 """Longest wait for ranks to clean up before they are killed."""
@@ -105,7 +106,7 @@ class RankGroup:
         """Call a method of rank 0's learner alone; see `call_all`."""
         return _answers([self._actors[0].call.remote(method, *arguments)], method)[0]
 
-    def save_checkpoint(self, step: int, extra: Mapping[str, Any]) -> None:
+    def save_checkpoint(self, step: int, extra: JsonMapping) -> None:
         """Have rank 0 write a checkpoint; `extra` as in `save_checkpoint`."""
         _answers([self._actors[0].save.remote(self._checkpoints, step, dict(extra), self._keep)], "save")
 

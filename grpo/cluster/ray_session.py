@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from grpo.common.errors import RunError
+from policies.json_types import JsonDict
 
 Reference = ray.ObjectRef[Any]
 """Stands for a value in Ray's object store, or for the result of a call."""
@@ -30,7 +31,7 @@ def connect(address: str | None) -> Iterator[None]:
         RunError: there is no cluster at the address.
     """
     target = address or os.environ.get("RAY_ADDRESS") or "local"
-    options: dict[str, Any] = {
+    options: JsonDict = {
         "logging_level": "error",
         "log_to_driver": bool(os.environ.get("GRPO_ACTOR_LOGS")),
     }

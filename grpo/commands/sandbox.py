@@ -7,9 +7,11 @@ import contextlib
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
+
+from policies.json_types import JsonDict
 
 if TYPE_CHECKING:
     from rewards.sandbox.settings import SandboxSettings
@@ -114,7 +116,7 @@ def sandbox_doctor(
     raise typer.Exit(0 if diagnosis.ok else 1)
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def as_json(outcome: Outcome) -> JsonDict:
     """All fields of a verdict, the outputs as text: what is not UTF-8 becomes U+FFFD."""
     return {
         "verdict": outcome.verdict,

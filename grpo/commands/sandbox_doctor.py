@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from policies.json_types import JsonDict
 from rewards.sandbox.errors import SandboxUnavailable
 from rewards.sandbox.escapes.suite import CATEGORIES, Report, Result, run_suite
 from rewards.sandbox.languages import MissingToolchain, find_toolchain
@@ -81,7 +81,7 @@ def diagnose(
     return Diagnosis(tier, "", (), languages, missing, report)
 
 
-def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
+def as_json(diagnosis: Diagnosis) -> JsonDict:
     """For machines."""
     tier, suite = diagnosis.tier, diagnosis.suite
     return {

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from data_recipes.prompts.rows import show
 from grpo.common.errors import ConfigError
+from policies.json_types import JsonDict
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 MAX_SHOWN = 120
@@ -82,7 +83,7 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
     return check(kind, tree, name, text, apply_overrides(tree, overrides))
 
 
-def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, str]:
+def apply_overrides(tree: JsonDict, overrides: Sequence[str]) -> dict[str, str]:
     """Set the key of every "a.b=c" in the tree; returns key path → the override that set it.
 
     Raises:
@@ -96,7 +97,7 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str,
     return set_from
 
 
-def refuse_graph(name: str, tree: dict[str, Any]) -> None:
+def refuse_graph(name: str, tree: JsonDict) -> None:
     """Refuse a graph's recipe that was given to the command of one stage, and name `grpo run`.
 
     Raises:
@@ -114,7 +115,7 @@ RENAMED_KEYS = {
 """Keys of 0.1 by the name that they have since 0.2; a recipe with an old name is refused with the new one."""
 
 
-def read_toml(name: str, text: str) -> dict[str, Any]:
+def read_toml(name: str, text: str) -> JsonDict:
     """Parse a TOML text; `name` is for the message.
 
     Raises:
@@ -128,7 +129,7 @@ def read_toml(name: str, text: str) -> dict[str, Any]:
 
 def check(
     kind: type[ConfigT],
-    tree: dict[str, Any],
+    tree: JsonDict,
     name: str,
     text: str = "",
     set_from: dict[str, str] | None = None,
@@ -178,7 +179,7 @@ def dump(config: BaseModel) -> str:
     return json.dumps(config.model_dump(mode="json"), indent=2, sort_keys=False) + "\n"
 
 
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differences(old: JsonDict, new: JsonDict, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Yield (key path, old value, new value) wherever two resolved configs differ."""
     for key in sorted(old.keys() | new.keys()):
         a, b = old.get(key), new.get(key)
@@ -188,7 +189,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> I
             yield f"{prefix}{key}", a, b
 
 
-def set_key(tree: dict[str, Any], key: Sequence[str], value: Any) -> None:
+def set_key(tree: JsonDict, key: Sequence[str], value: Any) -> None:
     """Put a value into a config tree at a key path; a part of the path that meets a list is an index.
 
     Raises:

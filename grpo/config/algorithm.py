@@ -9,10 +9,11 @@ in a recipe. docs/algorithm.md shows each formula and the contract of each kind.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from policies.json_types import JsonDict
 from policies.settings import Settings
 
 FORMS: Mapping[str, Mapping[str, str]] = {
@@ -69,7 +70,7 @@ class AlgorithmConfig(Settings):
     advantage: str = "std"
     """"std": (r−mean)/std as printed; "mean": Dr. GRPO; "leave_one_out": r_i − mean of the others; or a function of
     your own."""
-    advantage_params: dict[str, Any] = Field(default_factory=dict)
+    advantage_params: JsonDict = Field(default_factory=dict)
     """Keyword arguments of the advantage function, any TOML values."""
     zero_variance: ZeroVariance = "keep"
     """A group with equal rewards has advantage 0. "keep": as printed it stays in denominator and KL; "drop": out of
@@ -79,7 +80,7 @@ class AlgorithmConfig(Settings):
     policy_loss: str = "clip"
     """What is made of the ratio: "clip": min(ρA, clip(ρ)A), with dual clip if that is set; "cispo": the clipped ratio
     as a constant weight of A log π_θ; or a function of your own."""
-    policy_loss_params: dict[str, Any] = Field(default_factory=dict)
+    policy_loss_params: JsonDict = Field(default_factory=dict)
     """Keyword arguments of the policy loss."""
     clip_low: float = Field(0.2, gt=0)
     clip_high: float = Field(0.2, gt=0)
@@ -95,7 +96,7 @@ class AlgorithmConfig(Settings):
     """β (R1: 0.001; DeepSeekMath: 0.04). 0 skips the reference pass."""
     kl_estimator: str = "k3"
     """k3 = π_ref/π_θ − log(π_ref/π_θ) − 1, as printed; k1, k2 for study; or a function of your own."""
-    kl_estimator_params: dict[str, Any] = Field(default_factory=dict)
+    kl_estimator_params: JsonDict = Field(default_factory=dict)
     """Keyword arguments of the KL estimator."""
     reference_refresh_steps: int = Field(0, ge=0)
     """π_ref ← π_θ every N steps (R1: 400). 0: never."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from data_recipes.config import BadRowsMode, DatasetConfig
+from policies.json_types import JsonDict
 from policies.settings import Settings
 
 
@@ -28,7 +29,7 @@ class EvaluationText(Settings):
     subset: str | None = None
     split: str | None = None
     seed: int = 0
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: JsonDict = Field(default_factory=dict)
     """As in `[eval.data]`; a file has none of them."""
     fields: tuple[str, ...] = Field(("question",), min_length=1)
     """Columns with questions and solutions."""

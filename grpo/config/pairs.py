@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from data_recipes.config import BadRowsMode
+from policies.json_types import JsonDict
 from policies.settings import Settings
 
 
@@ -19,7 +20,7 @@ class JudgeConfig(Settings):
     `package.module:function` or `path/file.py:function`, that is shown two completions and returns who is better."""
     compares: bool = False
     """True: `judge(prompt, first, second, seed, columns) -> float`, from −2 (second much better, [[B>>A]]) to 2."""
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: JsonDict = Field(default_factory=dict)
     """Keyword arguments of the judge."""
     timeout_s: float = Field(60.0, gt=0, le=3600)
     """Deadline of a call of a reward."""

@@ -15,11 +15,12 @@ gate = { metric = "final_pass1", at_least = 0.4 }
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from grpo.config.plan import PlanConfig, StagePlan
+from policies.json_types import JsonDict
 from policies.settings import Settings
 
 NAME = r"^[a-z][a-z0-9-]*$"
@@ -77,7 +78,7 @@ class StageSettings(Settings):
     """The name of a stage, as in `grpo <command>`; grpo/stages/registry.py lists them."""
     recipe: str | None = None
     """A recipe of that command, shipped or a file; `set` overrides its keys."""
-    set: dict[str, Any] = Field(default_factory=dict)
+    set: JsonDict = Field(default_factory=dict)
     """Config keys, dotted or as tables. "{stage.output}" at the start of a string is an artefact of another stage."""
     after: tuple[str, ...] = Field(default=())
     """Stages that must be done first, besides those whose artefacts are named."""

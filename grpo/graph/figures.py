@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from grpo.common.errors import ConfigError
 from grpo.graph.config import Gate
 from grpo.graph.parse import Node
 from grpo.stages.figures import Figures, look_up
+from policies.json_types import JsonDict
 
 
-def read_figures(node: Node) -> dict[str, Any]:
+def read_figures(node: Node) -> JsonDict:
     """Return the stage's summary, with the last row of eval.jsonl under "eval" if it has one; {} before its end."""
     path = node.folder / node.stage.summary
     if not path.exists():

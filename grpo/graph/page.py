@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
@@ -23,6 +22,7 @@ from grpo.tracking.report import page as report_page
 from grpo.tracking.report.figures import spread
 from grpo.tracking.report.page import collect, embed
 from policies.files import write_atomic
+from policies.json_types import JsonDict
 
 SAMPLE_FILES = 3
 SAMPLE_ROWS = 12
@@ -59,7 +59,7 @@ def write_page(graph: Graph, progress: Progress, out: Path) -> Path:
     return out
 
 
-def stage_data(node: Node, view: View, progress: Progress) -> dict[str, Any]:
+def stage_data(node: Node, view: View, progress: Progress) -> JsonDict:
     """Return the page's data of one stage, a JSON tree."""
     done = view.status in ("done", "kept")
     peak = f"{view.peak_mib:,.0f} MiB" if view.peak_mib is not None else ""
@@ -79,7 +79,7 @@ def stage_data(node: Node, view: View, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _run(node: Node) -> dict[str, Any] | None:
+def _run(node: Node) -> JsonDict | None:
     """Return the data of the stage's own report, with fewer samples; None for a stage without curves."""
     if not (node.folder / "metrics.jsonl").exists() and not (node.folder / "eval.jsonl").exists():
         return None
@@ -93,7 +93,7 @@ def _run(node: Node) -> dict[str, Any] | None:
     return found
 
 
-def _rows(node: Node) -> list[dict[str, Any]]:
+def _rows(node: Node) -> list[JsonDict]:
     """Return the first rows of a stage whose main output is a Parquet file."""
     path = node.output(node.stage.main_output)
     if path.suffix != ".parquet":
@@ -143,7 +143,7 @@ def _about(graph: Graph, progress: Progress) -> str:
     return text + (f" · at most {max(peaks) / 1024:.1f} GiB" if peaks else "")
 
 
-def _table(title: str, found: list[TableRow]) -> dict[str, Any]:
+def _table(title: str, found: list[TableRow]) -> JsonDict:
     names = shown_columns(found)
     return {
         "title": title,

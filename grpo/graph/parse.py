@@ -23,6 +23,7 @@ from grpo.graph.errors import location, name_errors, reference_errors, row_error
 from grpo.graph.references import Reference, fill, flatten, references
 from grpo.stages.registry import STAGES
 from grpo.stages.stage import Stage, Tree
+from policies.json_types import JsonDict
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _tree(stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str
     return tree, _Origin(origin_name, body, places, overrides)
 
 
-def _order(recipe: GraphRecipe, trees: Mapping[str, dict[str, Any]], name: str) -> list[str]:
+def _order(recipe: GraphRecipe, trees: Mapping[str, JsonDict], name: str) -> list[str]:
     """Return the stages, parents first, among equals in the file's order.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from grpo.common.console import console, say
 from grpo.common.errors import RunError
@@ -15,9 +14,10 @@ from grpo.graph.runner import Progress, View, run_nodes
 from grpo.graph.screen import GraphScreen
 from grpo.graph.tables import TABLES, printed, summary
 from policies.files import write_atomic
+from policies.json_types import JsonDict
 
 
-def run(graph: Graph, address: str | None, until: str | None, from_: str | None) -> dict[str, Any]:
+def run(graph: Graph, address: str | None, until: str | None, from_: str | None) -> JsonDict:
     """Run the stages that are not up to date; leaves summary.json and report.html in the graph's run directory.
 
     Raises:
@@ -47,7 +47,7 @@ def run(graph: Graph, address: str | None, until: str | None, from_: str | None)
     return found
 
 
-def leave(graph: Graph, progress: Progress) -> tuple[dict[str, Any], Path]:
+def leave(graph: Graph, progress: Progress) -> tuple[JsonDict, Path]:
     """Write summary.json and report.html if a figure has changed; returns the summary and the path of the page."""
     found = summary(graph, progress)
     path, page = graph.run_dir / "summary.json", graph.run_dir / "report.html"

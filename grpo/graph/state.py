@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from grpo.common.config_io import differences
 from grpo.common.errors import BrokenRun
@@ -22,6 +22,7 @@ from grpo.graph.parse import Node
 from grpo.tracking.run_dir import MACHINE_KEYS
 from policies.digests import digest_json
 from policies.files import write_atomic
+from policies.json_types import JsonDict
 
 FILE = "node.json"
 FileState = list[int | str]
@@ -44,7 +45,7 @@ class NodeState:
 
     key: str
     state: Literal["begun", "done"]
-    config: dict[str, Any]
+    config: JsonDict
     """The resolved config that the stage began with."""
     outputs: dict[str, Artefact] = field(default_factory=dict)
     seconds: float = 0.0

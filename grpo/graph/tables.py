@@ -6,8 +6,6 @@ students    distilled students and RL on the same  (R1 v2 tables 5 and 6)
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -15,9 +13,10 @@ from grpo.graph.figures import read_figures
 from grpo.graph.parse import Graph, Node
 from grpo.graph.runner import Progress
 from grpo.stages.figures import look_up
+from policies.json_types import JsonDict
 
 TABLES = ("stages", "students")
-TableRow = dict[str, Any]
+TableRow = JsonDict
 """A row of a table: "stage" and a JSON value per column."""
 COLUMNS = {
     "pass1": "pass1",
@@ -74,7 +73,7 @@ def trained_tokens(graph: Graph, evaluation: Node) -> int | None:
     return look_up(read_figures(graph.nodes[maker]), TRAINED) if maker else None
 
 
-def summary(graph: Graph, progress: Progress) -> dict[str, Any]:
+def summary(graph: Graph, progress: Progress) -> JsonDict:
     """Return the content of the graph's summary.json."""
     views = progress.views
     return {

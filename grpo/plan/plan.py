@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +21,7 @@ from grpo.graph.parse import Graph, Node
 from grpo.plan.estimate import Estimate, estimate, workload
 from grpo.plan.rates import Observation, Rates, estimate_seconds, observe, rates
 from grpo.stages.workload import Workload
+from policies.json_types import JsonDict
 from policies.sizes import SIZES, PolicySize, policy_size
 
 console = Console(width=max(Console().width, 150))
@@ -241,7 +241,7 @@ def _read_size(folder: Path) -> PolicySize | None:
     path = folder / "config.json"
     if not path.exists():
         return None
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    config: JsonDict = json.loads(path.read_text(encoding="utf-8"))
     try:
         return policy_size(config)
     except (KeyError, ValueError):

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 from grpo.common.errors import BrokenRun, ConfigError
 from grpo.stages.figures import Finished
 from grpo.stages.registry import STAGES
 from grpo.stages.workload import Workload
+from policies.json_types import JsonDict
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,11 @@ def estimate_seconds(work: Workload, rate: Rate) -> float:
     return rate.start_s + (work.generated or work.trained or rate.stage_tokens) * rate.per_token_s
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> JsonDict:
     return _parse(path, path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def _parse(path: Path, text: str) -> dict[str, Any]:
+def _parse(path: Path, text: str) -> JsonDict:
     try:
         content = json.loads(text)
         if not isinstance(content, dict):

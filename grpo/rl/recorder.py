@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 
@@ -26,6 +25,7 @@ from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.samples import SampleWriter
 from grpo.tracking.screen import eval_line, summary_line
 from grpo.tracking.signal import resolve_limits
+from policies.json_types import JsonDict
 from rewards.scoring.monitor import Finding
 from rewards.scoring.scorer import component_labels
 from rewards.types import ScoredGroup
@@ -72,7 +72,7 @@ def run_summary(
     metrics: MetricsWriter,
     worker_restarts: int,
     minutes: float,
-) -> dict[str, Any]:
+) -> JsonDict:
     """Compute what summary.json holds: before, after, how exact, how long."""
     rows, evals = metrics.read(), metrics.read_eval()
     first, last = (evals[0], evals[-1]) if evals else ({}, {})

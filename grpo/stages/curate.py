@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
@@ -24,6 +23,7 @@ from grpo.stages.pairs import write_parquet
 from grpo.stages.stage import Stage
 from grpo.tracking.run_once import Summary
 from policies.files import write_atomic
+from policies.json_types import JsonDict, JsonMapping
 from rewards.registry import load_function
 
 PROVENANCE = ("question", "prefill", "kind", "language", "source", "model")
@@ -39,7 +39,7 @@ def run(config: CurateConfig) -> Summary:
     """
     rewrite = load_rewriter(config.rewrite)
     evaluation = read_evaluation(config)
-    origins: dict[str, Mapping[str, Any]] = {}
+    origins: dict[str, JsonMapping] = {}
     samples = []
     bad = BadRows()
     for source in config.sources:
@@ -114,7 +114,7 @@ def run(config: CurateConfig) -> Summary:
     return counts
 
 
-def to_sample(where: str, row: Mapping[str, Any], correct: Sequence[str]) -> Sample:
+def to_sample(where: str, row: JsonMapping, correct: Sequence[str]) -> Sample:
     """Return a row as a sample.
 
     Raises:
@@ -146,7 +146,7 @@ def to_sample(where: str, row: Mapping[str, Any], correct: Sequence[str]) -> Sam
     )
 
 
-def check_provenance(where: str, row: Mapping[str, Any]) -> None:
+def check_provenance(where: str, row: JsonMapping) -> None:
     """Check that the columns of provenance are text or null: a Parquet column has one type.
 
     Raises:
@@ -202,15 +202,13 @@ def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
     return evaluation_grams(texts, config.ngram)
 
 
-def read_mix(
-    config: CurateConfig, evaluation: EvaluationGrams | None
-) -> tuple[list[dict[str, Any]], int, int]:
+def read_mix(config: CurateConfig, evaluation: EvaluationGrams | None) -> tuple[list[JsonDict], int, int]:
     """Return the rows to add, and how many were left out as contaminated and as bad.
 
     Raises:
         DataError: a row lacks prompt or completion.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[JsonDict] = []
     contaminated = 0
     bad = BadRows()
     for number, file in enumerate(config.mix):

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Figures = Mapping[str, Any]
+from policies.json_types import JsonMapping
+
+Figures = JsonMapping
 """The JSON tree of a stage's summary; the graph adds the last row of eval.jsonl as "eval"."""
 
 
@@ -14,11 +16,11 @@ Figures = Mapping[str, Any]
 class Finished:
     """The files of a finished stage, as the planner reads them."""
 
-    config: Mapping[str, Any]
+    config: JsonMapping
     """The resolved config that the stage ran with, a JSON tree."""
     summary: Figures
     """The content of summary.json; empty where the stage has none."""
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[JsonMapping]
     """The rows of metrics.jsonl, one per update; empty where the stage has none."""
 
 

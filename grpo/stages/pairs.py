@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
@@ -29,6 +28,7 @@ from grpo.stages.figures import Figures
 from grpo.stages.stage import Stage
 from grpo.tracking.run_once import Summary
 from policies.files import replacing, write_atomic
+from policies.json_types import JsonDict, JsonMapping
 from rewards.config import RewardConfig
 from rewards.errors import RewardLoadError
 from rewards.registry import load_function
@@ -172,7 +172,7 @@ def write_pairs(path: Path, pairs: Sequence[Preference]) -> None:
     write_parquet(path, rows)
 
 
-def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_parquet(path: Path, rows: Sequence[JsonMapping]) -> None:
     """Write rows to a Parquet file, atomically."""
     import pyarrow
     from pyarrow import parquet
@@ -184,7 +184,7 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[str, int]) -> Summary:
     values = _values(config.judge, completions)
-    rows: list[dict[str, Any]] = [
+    rows: list[JsonDict] = [
         {
             "prompt": c.prompt,
             "completion": c.text,

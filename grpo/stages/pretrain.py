@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from grpo.config.plan import StagePlan
 from grpo.config.pretrain import PretrainConfig
 from grpo.stages.figures import Figures, Finished, TokenTime
 from grpo.stages.stage import POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload
 from grpo.tracking.run_once import Summary
+from policies.json_types import JsonMapping
 
 USUAL_VOCABULARY = 100
 """Tokens of a tiny world's tokenizer, about: the run builds its own."""
@@ -46,7 +44,7 @@ def observe(finished: Finished) -> TokenTime:
     )
 
 
-def new_policy(config: PretrainConfig) -> Mapping[str, Any]:
+def new_policy(config: PretrainConfig) -> JsonMapping:
     """Return the transformers config of the policy, with a vocabulary of the usual size."""
     from policies.presets import tiny_config
 

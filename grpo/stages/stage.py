@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
@@ -22,9 +22,10 @@ from grpo.config.plan import StagePlan
 from grpo.stages.figures import Figures, Finished, TokenTime
 from grpo.stages.workload import Workload
 from grpo.tracking.run_once import Summary
+from policies.json_types import JsonDict, JsonMapping
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
-Tree = dict[str, Any]
+Tree = JsonDict
 """A config as TOML has it, a tree of tables, lists and values."""
 POLICY_OUTPUTS = {"policy": "policy", "summary": "summary.json"}
 """The outputs of a stage that trains a policy."""
@@ -95,7 +96,7 @@ class Stage(Generic[ConfigT]):
     """(config, the recipe's plan, mean tokens of a completion or example or None) → what `grpo plan` estimates."""
     observe: Callable[[Finished], TokenTime] = _no_tokens
     """How long the tokens of a finished run took. A KeyError says that one of its files is not complete."""
-    new_policy: Callable[[ConfigT], Mapping[str, Any]] | None = None
+    new_policy: Callable[[ConfigT], JsonMapping] | None = None
     """The transformers config of a policy that the stage makes from nothing; None: it starts from `policy.model`."""
     is_evaluation: bool = False
     """True if the summary holds a policy's evaluation, which may be a row of the graph's tables."""

@@ -30,6 +30,7 @@ from grpo.tracking.run_dir import check_or_write_manifest, facts
 from grpo.tracking.run_once import Summary, run_once
 from grpo.training.checkpoint import latest
 from grpo.training.epochs import BatchPlan
+from policies.json_types import JsonMapping
 
 if TYPE_CHECKING:
     from grpo.training.supervised_learner import ObjectiveFactory
@@ -56,7 +57,7 @@ class Job:
     """Target tokens of each item; None where the targets are no tokens."""
     data_hashes: Mapping[str, str] = field(default_factory=dict)
     """The hashes of the data for the manifest."""
-    counts: Mapping[str, Any] = field(default_factory=dict)
+    counts: JsonMapping = field(default_factory=dict)
     """What was read and left out; printed, and stored in summary.json under "data"."""
 
 
@@ -201,7 +202,7 @@ def _line(step: int, steps: int, row: Mapping[str, float], left_s: float) -> str
 
 
 def _summary(
-    config: SupervisedConfig, plan: BatchPlan, job: Job, rows: Sequence[Mapping[str, Any]], minutes: float
+    config: SupervisedConfig, plan: BatchPlan, job: Job, rows: Sequence[JsonMapping], minutes: float
 ) -> Summary:
     """Return the content of summary.json: losses before and after, tokens, time."""
     updates = [row for row in rows if "loss" in row]

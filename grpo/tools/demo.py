@@ -9,7 +9,6 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +21,7 @@ from grpo.tracking.report.page import write_report
 from grpo.tracking.sample_row import SampleRow
 from grpo.tracking.samples import file_name, read_samples
 from policies.files import write_atomic
+from policies.json_types import JsonDict
 
 CHAIN_NOTES = """What this shows, and what not. The rise is partly built in: a sixth of the template documents in the
 base's corpus work the problem step by step with the tags, the others guess, skip, answer bare or break the tags, and
@@ -53,7 +53,7 @@ TASKS = {
 }
 
 
-def run(seed: int, run_dir: Path, task_name: str = "chain") -> dict[str, Any]:
+def run(seed: int, run_dir: Path, task_name: str = "chain") -> JsonDict:
     """Pre-train the base, train it by GRPO, print samples before and after; returns and leaves summary.json.
 
     Args:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from grpo.common.errors import BrokenRun
 from policies.files import write_atomic
+from policies.json_types import JsonDict, JsonMapping
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[JsonDict]:
     """Read every row; [] if there is no file. A last line that a crash cut is left out.
 
     Raises:
@@ -43,7 +43,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def append_rows(path: Path, rows: Iterable[JsonMapping]) -> None:
     """Append rows with one write and one fsync; no rows write nothing."""
     text = "".join(to_line(row) for row in rows)
     if not text:
@@ -54,7 +54,7 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         os.fsync(file.fileno())
 
 
-def rewrite_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def rewrite_rows(path: Path, rows: Iterable[JsonMapping]) -> None:
     """Replace the whole file, atomically."""
     write_atomic(path, "".join(to_line(row) for row in rows))
 
@@ -69,7 +69,7 @@ def truncate_to(path: Path, step: int) -> None:
         rewrite_rows(path, (row for row in read_rows(path) if row["step"] <= step))
 
 
-def to_line(row: Mapping[str, Any]) -> str:
+def to_line(row: JsonMapping) -> str:
     """One row as a line of JSON; NaN and infinities become null."""
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
     return json.dumps(finite, ensure_ascii=False, allow_nan=False) + "\n"

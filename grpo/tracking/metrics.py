@@ -13,10 +13,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from grpo.tracking.event_file import EventFile
 from grpo.tracking.jsonl import append_rows, read_rows, rewrite_rows, truncate_to
+from policies.json_types import JsonDict, JsonMapping
 
 __all__ = ["METRICS", "Metric", "MetricsWriter", "describe"]
 
@@ -160,17 +160,17 @@ class MetricsWriter:
         append_rows(self._metrics, [{"step": step, **metrics}])
         self._events.scalars(step, metrics)
 
-    def write_eval(self, row: Mapping[str, Any]) -> None:
+    def write_eval(self, row: JsonMapping) -> None:
         """Append one evaluation (`EvalResult.row()`); it replaces an earlier one of the same step."""
         before = [old for old in read_rows(self._evals) if old["step"] != row["step"]]
         rewrite_rows(self._evals, [*before, row])
         tags = {f"eval/{tag}": row[key] for key, tag in EVAL_TAGS.items() if row.get(key) is not None}
         self._events.scalars(row["step"], tags)
 
-    def read(self) -> list[dict[str, Any]]:
+    def read(self) -> list[JsonDict]:
         """Return the rows of metrics.jsonl so far; a value that was not finite is NaN."""
         return [{k: math.nan if v is None else v for k, v in row.items()} for row in read_rows(self._metrics)]
 
-    def read_eval(self) -> list[dict[str, Any]]:
+    def read_eval(self) -> list[JsonDict]:
         """Return the rows of eval.jsonl so far."""
         return read_rows(self._evals)

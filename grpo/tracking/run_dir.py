@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,6 +24,7 @@ from grpo.common.config_io import differences, dump
 from grpo.common.errors import BrokenRun, ConfigError
 from policies.digests import digest_bytes, digest_file, digest_json, digest_lines
 from policies.files import write_atomic
+from policies.json_types import JsonDict, JsonMapping
 from rollout.types import Prompt
 
 MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "engine.sync_timeout_s")
@@ -78,7 +78,7 @@ def _same_config(run_dir: Path, config: BaseModel) -> bool:
     return True
 
 
-def facts(seed: int, data: Mapping[str, str], model: Path | None) -> dict[str, Any]:
+def facts(seed: int, data: Mapping[str, str], model: Path | None) -> JsonDict:
     """Collect what reproduces the run: versions, commit, seed, hashes of data and model."""
     packages = (
         "torch",
@@ -112,7 +112,7 @@ def facts(seed: int, data: Mapping[str, str], model: Path | None) -> dict[str, A
     }
 
 
-def model_hash(manifest: Mapping[str, Any]) -> str | None:
+def model_hash(manifest: JsonMapping) -> str | None:
     """Return one hash (16 hex digits) of the policy that a manifest names, of its files' names and hashes.
 
     None if the manifest names no policy.
@@ -122,7 +122,7 @@ def model_hash(manifest: Mapping[str, Any]) -> str | None:
     return digest_json(manifest["model"]["files"])
 
 
-def check_or_write_manifest(run_dir: Path, now: Mapping[str, Any]) -> None:
+def check_or_write_manifest(run_dir: Path, now: JsonMapping) -> None:
     """Write the manifest of a new run; check that a resumed one has the data and the policy that it began with.
 
     Args:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
 from grpo.common.console import say
 from grpo.tracking.run_dir import open_run
 from policies.files import write_atomic
+from policies.json_types import JsonDict
 
-Summary = dict[str, Any]
+Summary = JsonDict
 """The JSON tree of summary.json."""
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from policies.json_types import JsonDict
 from rewards.types import ScoredGroup
 
 Text = Annotated[str, "string"]
@@ -172,7 +173,7 @@ class SampleRow:
     kept: Mapping[str, str | None] = field(default_factory=dict)
     """Prompt columns that the recipe keeps (`keep_columns`), as text; a string column each."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonDict:
         """Return the row with a key per column."""
         row = {name: getattr(self, name) for name in COLUMNS}
         row |= {component_column(name): value for name, value in self.components.items()}

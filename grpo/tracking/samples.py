@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from grpo.common.errors import BrokenRun
 from grpo.tracking.sample_row import COLUMNS, SampleRow, component_column, component_of, group_rows
 from policies.files import replacing
+from policies.json_types import JsonDict
 from rewards.types import ScoredGroup
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def read_samples(path: Path) -> Iterator[SampleRow]:
         )
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+def read_columns(path: Path, columns: Sequence[str]) -> Iterator[JsonDict]:
     """Read some columns of a sample file, row by row.
 
     Raises:
@@ -102,7 +103,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
         yield row
 
 
-def _read(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[pyarrow.Schema, dict[str, Any]]]:
+def _read(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[pyarrow.Schema, JsonDict]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from grpo.common.console import clock
+from policies.json_types import JsonMapping
 
 PHASE_TIMES = ("rollout", "reward", "old_ref", "learn", "sync")
 """The parts of a phase that follow one another; their sum is its duration."""
@@ -43,7 +43,7 @@ def summary_line(step: int, steps: int, metrics: Mapping[str, float], eta_s: flo
     return "  ".join(parts)
 
 
-def eval_line(row: Mapping[str, Any]) -> str:
+def eval_line(row: JsonMapping) -> str:
     """Render one evaluation (`EvalResult.figures()`) as a line."""
     groups = " ".join(f"{name}:{value:.2f}" for name, value in row["by_group"].items())
     estimates = " ".join(f"pass@{k} {value:.3f}" for k, value in row["pass_at"].items() if k != "1")

@@ -11,15 +11,15 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import xxhash
 
 from grpo.common.errors import BrokenRun, RunError
 from policies.files import REPLACED, replace_folder, sync_tree
+from policies.json_types import JsonDict, JsonMapping
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +34,12 @@ class Checkpoint:
     path: Path
     step: int
     """Updates done."""
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: JsonDict = field(default_factory=dict)
     """JSON that the caller saved beside it."""
 
 
 def save_checkpoint(
-    root: Path, step: int, extra: Mapping[str, Any], write: Callable[[Path], None], keep: int
+    root: Path, step: int, extra: JsonMapping, write: Callable[[Path], None], keep: int
 ) -> Checkpoint:
     """Write one checkpoint, all or nothing, and delete all but the newest `keep`.
 

@@ -5,9 +5,9 @@ A bad row stops the stage and is reported with file and line; an overlong one is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
 from data_recipes.prompts.rows import read_rows
 from grpo.config.reward_model import RewardModelConfig, RewardModelData
+from policies.json_types import JsonMapping
 from policies.tokenizer import Tokenizer
 from rewards.model.text import Reads, document, judged_text
 
@@ -63,7 +64,7 @@ def read_judgements(
 
 def _read(
     data: RewardModelData,
-    convert: Callable[[str, Mapping[str, Any]], Item],
+    convert: Callable[[str, JsonMapping], Item],
     problem: Callable[[Item, int], str | None],
 ) -> tuple[list[Item], dict[str, int]]:
     items: list[Item] = []
@@ -88,13 +89,13 @@ def _read(
     return items, counts
 
 
-def _pair(where: str, row: Mapping[str, Any], tokenizer: Tokenizer, reads: Reads) -> Pair:
+def _pair(where: str, row: JsonMapping, tokenizer: Tokenizer, reads: Reads) -> Pair:
     prompt, chosen, rejected = (_text(where, row, name) for name in ("prompt", "chosen", "rejected"))
     sides = [_ids(tokenizer, prompt, judged_text(side, reads, prompt)) for side in (chosen, rejected)]
     return Pair(where, *sides)
 
 
-def _labelled(where: str, row: Mapping[str, Any], tokenizer: Tokenizer, reads: Reads) -> Labelled:
+def _labelled(where: str, row: JsonMapping, tokenizer: Tokenizer, reads: Reads) -> Labelled:
     prompt, completion = _text(where, row, "prompt"), _text(where, row, "completion")
     label = row.get("label")
     if not isinstance(label, int | float) or label not in (0, 1):
@@ -112,7 +113,7 @@ def _problem(item: Labelled, limit: int) -> str | None:
     return "too_long" if len(item.token_ids) > limit else None
 
 
-def _text(where: str, row: Mapping[str, Any], name: str) -> str:
+def _text(where: str, row: JsonMapping, name: str) -> str:
     if not isinstance(value := row.get(name), str):
         raise DataError(f"{where}: {name} = {value!r}; expected text (it has {', '.join(map(str, row))})")
     if name == "prompt" and not value.strip():

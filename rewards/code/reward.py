@@ -10,9 +10,9 @@ cannot be read are an `error`. Everything else is the program's doing: it passes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
+from policies.json_types import JsonMapping
 from rewards.code.judge import MIB, BadCheck, Bounds, Judge, NoVerdict, Result
 from rewards.code.program import continuation_of, program_of
 from rewards.code.tests import BadTests, Problem, read_problem
@@ -58,7 +58,7 @@ class Code:
         tolerance: float = 1e-6,
         given: str | None = None,
         continues: bool = False,
-        sandbox: Mapping[str, Any] | None = None,
+        sandbox: JsonMapping | None = None,
     ) -> None:
         if language not in LANGUAGES:
             raise ValueError(f"language = {language!r}; there are {', '.join(LANGUAGES)}")

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from policies.json_types import JsonMapping
 from rewards.code.data import NotPlain, encode
 from rewards.rows import RewardRow
 
@@ -106,7 +107,7 @@ def read_problem(row: RewardRow, language: str = "python", given: str | None = N
     return Problem(language, tests, entry_point, code)
 
 
-def _first(columns: Mapping[str, Any], names: Sequence[str]) -> Any:
+def _first(columns: JsonMapping, names: Sequence[str]) -> Any:
     return next((columns[name] for name in names if columns.get(name) not in (None, "", [])), None)
 
 
@@ -162,7 +163,7 @@ def _tests(value: Any, entry_point: str, setup: str) -> tuple[tuple[Test, ...], 
     return tests, entry_point
 
 
-def _object(item: Mapping[str, Any]) -> Test:
+def _object(item: JsonMapping) -> Test:
     if "expected" in item:
         args, kwargs = item.get("args", []), item.get("kwargs", {})
         if not isinstance(args, Sequence) or isinstance(args, str) or not isinstance(kwargs, Mapping):
@@ -178,7 +179,7 @@ def _object(item: Mapping[str, Any]) -> Test:
     return StdioTest(_text(given["stdin"]).encode(errors="surrogatepass"), _text(given["stdout"]))
 
 
-def _pairs(value: Mapping[str, Any], entry_point: str) -> tuple[Test, ...]:
+def _pairs(value: JsonMapping, entry_point: str) -> tuple[Test, ...]:
     inputs, outputs = value.get("inputs"), value.get("outputs")
     if (
         not isinstance(inputs, list)
@@ -200,7 +201,7 @@ def _pairs(value: Mapping[str, Any], entry_point: str) -> tuple[Test, ...]:
     )
 
 
-def _call(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+def _call(args: Sequence[Any], kwargs: JsonMapping) -> bytes:
     try:
         return encode((tuple(args), dict(kwargs)), strict=True)
     except NotPlain as error:

@@ -8,7 +8,8 @@ import os
 import select
 import time
 from collections import deque
-from typing import Any
+
+from policies.json_types import JsonDict
 
 _READ_BYTES = 1 << 18
 _MAX_LINE_BYTES = 1 << 22
@@ -48,7 +49,7 @@ class Channel:
             except OSError as error:
                 raise HostGone from error
 
-    def receive(self, token: str, timeout_s: float, gather_s: float = 0.0) -> dict[str, Any]:
+    def receive(self, token: str, timeout_s: float, gather_s: float = 0.0) -> JsonDict:
         """The next message of the call `token`. Raises HostGone, HostTimeout, HostProtocolError.
 
         Args:

@@ -9,11 +9,12 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from policies.json_types import JsonDict, JsonMapping
 from rewards.errors import RewardLoadError
 from rewards.hosts.channel import Channel, HostGone, HostProtocolError, HostTimeout
 from rewards.hosts.processes import TAG_VARIABLE, end_tree, live_children
@@ -36,7 +37,7 @@ class HostSpec:
     """The reward that a host runs, and its limits."""
 
     name: str
-    params: Mapping[str, Any]
+    params: JsonMapping
     timeout_s: float
     """Deadline of one row (row-wise) or one call (list-wise)."""
     memory_bytes: int = 0
@@ -67,7 +68,7 @@ class Host:
         self.is_row_wise: bool = ready["row_wise"]
         self.needs_ids: bool = ready["needs_ids"]
 
-    def _load(self) -> dict[str, Any]:
+    def _load(self) -> JsonDict:
         token = secrets.token_hex(16)
         path = [entry or os.getcwd() for entry in sys.path]
         message = {
@@ -92,7 +93,7 @@ class Host:
             raise RewardLoadError(f"reward {self._spec.name!r}: {error} while loading") from None
         if "load_error" in reply:
             raise RewardLoadError(reply["load_error"])
-        ready: dict[str, Any] = reply["ready"]
+        ready: JsonDict = reply["ready"]
         return ready
 
     def call(self, rows: Sequence[RewardRow], take: Callable[[int, Score], None]) -> bool:

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any
 
+from policies.json_types import JsonMapping
 from rewards.errors import RewardLoadError
 from rewards.hosts.channel import HostGone, HostProtocolError, HostTimeout
 from rewards.hosts.futures import joined
@@ -246,7 +246,7 @@ def rows_per_call(rows: int, workers: int) -> int:
     return max(1, math.ceil(rows / (workers * max(rounds, 1))))
 
 
-def check_reward(name: str, params: Mapping[str, Any] | None = None) -> None:
+def check_reward(name: str, params: JsonMapping | None = None) -> None:
     """Load a reward in a process of its own and end it. Raises RewardLoadError."""
     Host(HostSpec(name, params or {}, timeout_s=1.0)).leave()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from policies.json_types import JsonDict, JsonMapping
 from rewards.lab.cases import Case
 from rewards.types import Score
 
@@ -186,9 +187,9 @@ def _check(name: str, cases: int, failed: int, examples: Sequence[Example], deta
     return Check(name, status, cases, failed, detail, tuple(chosen[:_MAX_EXAMPLES]))
 
 
-def tables(checks: Sequence[Check]) -> list[Mapping[str, Any]]:
+def tables(checks: Sequence[Check]) -> list[JsonMapping]:
     """JSON form of the checks."""
-    as_json: Callable[[Check], dict[str, Any]] = lambda check: {  # noqa: E731
+    as_json: Callable[[Check], JsonDict] = lambda check: {  # noqa: E731
         "name": check.name,
         "status": check.status,
         "meaning": check.meaning,

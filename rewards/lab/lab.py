@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from policies.json_types import JsonDict, JsonMapping
 from rewards.errors import RewardLoadError
 from rewards.hosts.pool import HostPool, HostSpec
 from rewards.lab.cases import Case, Judges, Scores, gold_cases, make_cases, template_text
@@ -50,7 +50,7 @@ _MAX_TIMEOUTS = 3
 class Options:
     """Settings of a trial."""
 
-    params: Mapping[str, Any]
+    params: JsonMapping
     judges: Judges | None = None
     """None: what the registry says of a built-in reward, "answer" for a plug-in."""
     template: str = "auto"
@@ -84,7 +84,7 @@ class LabReport:
         """True if no check failed; warnings do not count."""
         return all_pass(self.checks)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonDict:
         """Return the report as JSON types, for `--json`."""
         return {**vars(self), "passed": self.passed, "checks": tables(self.checks)}
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from policies.json_types import JsonMapping
 
 PROMPT_KEYS = ("prompt", "question", "problem")
 ANSWER_KEYS = ("answer", "ground_truth")
@@ -50,7 +51,7 @@ class LabRow:
     """Counted from 1."""
     prompt: str
     answer: Any
-    columns: Mapping[str, Any]
+    columns: JsonMapping
     gold: str
     """The answer as text; or, if `slot` is False, a whole completion that holds no copy of it."""
     around: str
@@ -72,7 +73,7 @@ class Labelled:
     line: int
     prompt: str
     answer: Any
-    columns: Mapping[str, Any]
+    columns: JsonMapping
     completion: str
     expected: float | None
     """None: not known; it must get a number, and always the same."""
@@ -140,9 +141,7 @@ def _read(line: int, raw: bytes) -> list[LabRow | Labelled] | str:
     return row if isinstance(row, str) else [row]
 
 
-def _row(
-    line: int, prompt: str, answer: Any, columns: Mapping[str, Any], record: Mapping[str, Any]
-) -> LabRow | str:
+def _row(line: int, prompt: str, answer: Any, columns: JsonMapping, record: JsonMapping) -> LabRow | str:
     gold = next((record[key] for key in GOLD_KEYS if isinstance(record.get(key), str)), None)
     if answer in (None, "", []) and gold is None:
         return "neither an answer nor a completion that is right (gold, solution)"
@@ -160,7 +159,7 @@ def _row(
 
 
 def _labelled(
-    line: int, prompt: str, answer: Any, columns: Mapping[str, Any], record: Mapping[str, Any]
+    line: int, prompt: str, answer: Any, columns: JsonMapping, record: JsonMapping
 ) -> Labelled | str:
     completion = record["completion"]
     if not isinstance(completion, str):

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
+from policies.json_types import JsonMapping
 from rewards.registry import load_reward
 from rewards.rows import RewardRow
 from rewards.signatures import call_batch, call_row
@@ -29,7 +29,7 @@ class ThreadedReward:
     def __init__(
         self,
         name: str,
-        params: Mapping[str, Any],
+        params: JsonMapping,
         threads: int = 4,
         budget_s: float = 2.0,
         max_rounds: int = 40,

@@ -17,8 +17,8 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from policies.json_types import JsonDict
 from rewards.model.text import CARD, document, judged_text
 from rewards.types import RewardBatch, Score
 
@@ -98,7 +98,7 @@ class RewardModel:
         return Score(_sigmoid(value) if self.objective == "pointwise" else value)
 
 
-def _card(folder: Path) -> dict[str, Any]:
+def _card(folder: Path) -> JsonDict:
     path = folder / CARD
     if not path.is_file():
         found = "no such folder" if not folder.is_dir() else f"holds no {CARD}"

@@ -12,8 +12,8 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from policies.json_types import JsonDict
 from rewards.sandbox.cgroups import Slot
 from rewards.sandbox.launcher import ENVIRONMENT, Launcher
 from rewards.sandbox.memory_files import SandboxFile, collector, read_parts, sealed
@@ -151,7 +151,7 @@ def _converse(channel: socket.socket, handle: int, work: Work, slot: Slot | None
         )
 
 
-def _request(work: Work) -> dict[str, Any]:
+def _request(work: Work) -> JsonDict:
     cores = os.cpu_count() or 1
     return {
         "filter": "compile" if work.compiles else "run",
@@ -191,7 +191,7 @@ class _Exchange:
         self._started: float | None = None
         self.failure = ""
 
-    def run(self) -> dict[str, Any] | None:
+    def run(self) -> JsonDict | None:
         """The report, or None and `failure`. All output that counts is in `outputs`."""
         poller = select.poll()
         for fd in (self._channel.fileno(), *self._pipes):
@@ -220,7 +220,7 @@ class _Exchange:
                 self._stop()
                 asked_to_stop, deadline = True, time.monotonic() + _END_TIMEOUT_S
 
-    def _give_up(self) -> dict[str, Any] | None:
+    def _give_up(self) -> JsonDict | None:
         """Kill a run that does not stop on request. A limit that the program has passed stays its verdict."""
         _kill(self._handle)
         if self._started is None:
@@ -234,7 +234,7 @@ class _Exchange:
         with contextlib.suppress(OSError):
             self._channel.send(b"stop")
 
-    def _hear(self) -> dict[str, Any] | None:
+    def _hear(self) -> JsonDict | None:
         try:
             try:
                 data = self._channel.recv(1 << 18)
@@ -248,7 +248,7 @@ class _Exchange:
         if not data:
             self.failure = "the sandbox was killed"
             return None
-        message: dict[str, Any] = json.loads(data)
+        message: JsonDict = json.loads(data)
         return message
 
     def _read(self, which: int) -> bool:

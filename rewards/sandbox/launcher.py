@@ -16,8 +16,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from policies.json_types import JsonDict
 from rewards.sandbox.cgroups import Groups
 from rewards.sandbox.errors import SandboxUnavailable
 from rewards.sandbox.seccomp import MACHINES, build_filter
@@ -172,7 +172,7 @@ class Launcher:
         self._process.returncode = 0  # not this process's child: nothing to wait for
 
 
-def _config(start: Start, machine: str, binds: Sequence[str]) -> dict[str, Any]:
+def _config(start: Start, machine: str, binds: Sequence[str]) -> JsonDict:
     shares_host = start.tier != "namespaces"
     same_user = shares_host and not start.uids
     is_counted = start.groups is not None
@@ -259,11 +259,11 @@ def _is_readable(channel: socket.socket, timeout_s: float) -> bool:
     return bool(poller.poll(timeout_s * 1000))
 
 
-def _receive(channel: socket.socket, timeout_s: float) -> dict[str, Any]:
+def _receive(channel: socket.socket, timeout_s: float) -> JsonDict:
     if not _is_readable(channel, timeout_s):
         raise LauncherGone(f"no answer in {timeout_s:g} s")
     data = channel.recv(1 << 18)
     if not data:
         raise LauncherGone("it died")
-    answer: dict[str, Any] = json.loads(data)
+    answer: JsonDict = json.loads(data)
     return answer

@@ -13,12 +13,12 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+from policies.json_types import JsonMapping
 from rewards.sandbox.cgroups import Groups, Slot
 from rewards.sandbox.child.process_tree import remove_tree
 from rewards.sandbox.errors import SandboxUnavailable
@@ -61,7 +61,7 @@ class Sandbox:
         self._closed = False
         self._prepared = False
         self._with_groups = settings.cgroups
-        self._facts: Mapping[str, Any] = {}
+        self._facts: JsonMapping = {}
         self._base: tuple[Path, int] | None = None
         self._groups: Groups | None = None
         self._uids = tuple(program_uids())

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from policies.json_types import JsonMapping
 from rewards.sandbox.child.landlock import SCOPES_SIGNALS
 from rewards.sandbox.settings import TierName
 
@@ -67,7 +66,7 @@ _UNISOLATED_GAPS = (
 )
 
 
-def describe(name: TierName, is_root: bool, cgroup: bool, facts: Mapping[str, Any]) -> Tier:
+def describe(name: TierName, is_root: bool, cgroup: bool, facts: JsonMapping) -> Tier:
     """Describe the tier as it is on this host.
 
     Args:
@@ -90,7 +89,7 @@ def describe(name: TierName, is_root: bool, cgroup: bool, facts: Mapping[str, An
     return Tier(name, guarantees, gaps, f"built in ({user})", cgroup)
 
 
-def _weak_gaps(name: TierName, is_root: bool, has_cgroup: bool, facts: Mapping[str, Any]) -> tuple[str, ...]:
+def _weak_gaps(name: TierName, is_root: bool, has_cgroup: bool, facts: JsonMapping) -> tuple[str, ...]:
     gaps: tuple[str, ...] = _LANDLOCK_GAPS if name == "landlock" else _UNISOLATED_GAPS
     if not has_cgroup:
         gaps += ("what lies in socket buffers is not counted as memory (no cgroup)",)

@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from policies.files import replacing
+from policies.json_types import JsonDict, JsonMapping
 from rewards.config import RewardConfig
 from rewards.rows import RewardRow
 from rewards.scoring.scorer import Scorer
@@ -56,7 +57,7 @@ def score_file(
     name: str,
     data: Path,
     out: Path,
-    params: Mapping[str, Any] | None = None,
+    params: JsonMapping | None = None,
     *,
     workers: int | None = None,
     timeout_s: float = 10.0,
@@ -144,7 +145,7 @@ def _chunks(lines: Iterator[tuple[int, _Line]]) -> Iterator[list[_Line]]:
         yield chunk
 
 
-def _record(line: _Line, score: Score, name: str) -> dict[str, Any]:
+def _record(line: _Line, score: Score, name: str) -> JsonDict:
     prefix = f"{name.rpartition(':')[2]}: "
     return {
         "index": line.index,

@@ -17,9 +17,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
 
 from data_recipes.procedural import ChainParams, Split
+from policies.json_types import JsonDict
 
 OPERATORS = "+-*"
 BASE = 10
@@ -143,7 +143,7 @@ def distinct_problems(
         yield problem
 
 
-def rows(seed: int, split: Split, params: ChainParams) -> Iterator[tuple[str, dict[str, Any]]]:
+def rows(seed: int, split: Split, params: ChainParams) -> Iterator[tuple[str, JsonDict]]:
     """Yield rows of the source "chain": (location, row) with question, answer and k.
 
     Raises:

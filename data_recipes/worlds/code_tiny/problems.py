@@ -22,6 +22,7 @@ from itertools import pairwise, product
 from typing import Any
 
 from data_recipes.procedural import CodeTinyParams, Split
+from policies.json_types import JsonDict
 
 ENTRY_POINT = "f"
 _HELD_OUT_OF_10 = 2
@@ -123,7 +124,7 @@ def solve(problem: ListProblem, numbers: list[int]) -> Any:
     return RETURNS[problem.returns].apply(numbers)
 
 
-def make_tests(problem: ListProblem, rng: random.Random) -> list[dict[str, Any]]:
+def make_tests(problem: ListProblem, rng: random.Random) -> list[JsonDict]:
     """Return calls with their results for lists of 0, 1, 5 and 8 numbers that reveal any missing step."""
     shorter = [replace(problem, steps=problem.steps[:n] + problem.steps[n + 1 :]) for n in range(problem.k)]
     while True:
@@ -141,7 +142,7 @@ def random_problem(rng: random.Random, k: int, split: Split) -> ListProblem:
             return problem
 
 
-def rows(seed: int, split: Split, params: CodeTinyParams) -> Iterator[tuple[str, dict[str, Any]]]:
+def rows(seed: int, split: Split, params: CodeTinyParams) -> Iterator[tuple[str, JsonDict]]:
     """Yield (location, row) of the source "code-tiny" with question, tests, entry_point, answer (a program) and k.
 
     Raises:

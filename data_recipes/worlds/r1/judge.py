@@ -11,11 +11,10 @@ Quality is 0.6 for the content (agreement with the request), 0.3 for a courteous
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from typing import Any
 
 from data_recipes.worlds.r1.requests import Request, questions
 from data_recipes.worlds.r1.words import WORDS, Language, split
+from policies.json_types import JsonMapping
 from rewards.rows import RewardRow
 from rewards.text.extract import after_reasoning, last_answer_body
 
@@ -26,7 +25,7 @@ SCALE = 4.0
 """Verdict per quality: a difference of 0.25 is a verdict of 1."""
 
 
-def judge(prompt: str, first: str, second: str, seed: int, columns: Mapping[str, Any]) -> float:
+def judge(prompt: str, first: str, second: str, seed: int, columns: JsonMapping) -> float:
     """Return how much better the first reply is, from -2 to 2."""
     request, language = asked(prompt, columns)
     difference = SCALE * (quality(first, request, language) - quality(second, request, language))
@@ -59,7 +58,7 @@ def general_score(row: RewardRow) -> float:
     return quality(row.completion, request, language)
 
 
-def asked(prompt: str, columns: Mapping[str, Any]) -> tuple[Request, Language]:
+def asked(prompt: str, columns: JsonMapping) -> tuple[Request, Language]:
     """Return the request of the row's question, or of the question in the rendered prompt, and its language.
 
     Raises:

@@ -19,11 +19,12 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 from data_recipes.procedural import R1WorldParams, Split
 from data_recipes.worlds.chain.problems import ChainProblem, distinct_problems
 from data_recipes.worlds.r1.words import LANGUAGES, WORDS, Language
+from policies.json_types import JsonDict
 
 Task = Literal["list", "rewrite", "how", "unsafe"]
 TASKS: tuple[Task, ...] = ("list", "rewrite", "how", "unsafe")
@@ -129,7 +130,7 @@ def how_to(action: str, thing: str, language: Language) -> str:
     return f"{before} {thing} {WORDS[language].comma} {then} {action}"
 
 
-def rows(seed: int, split: Split, params: R1WorldParams) -> Iterator[tuple[str, dict[str, Any]]]:
+def rows(seed: int, split: Split, params: R1WorldParams) -> Iterator[tuple[str, JsonDict]]:
     """Yield rows of the source "r1-world", kind by kind.
 
     Yields:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from grpo.tracking.sample_row import SampleRow
 from grpo.tracking.samples import read_samples, sample_files
 from grpo.tracking.screen import PHASE_TIMES
+from policies.json_types import JsonDict, JsonMapping
 
 MAX_POINTS = 600
 """Most points of a curve; longer runs are averaged over equal stretches of steps."""
@@ -37,7 +38,7 @@ SHOWN_COLUMNS = (
 """Columns of a sample that the browser shows beside its texts and components."""
 
 
-def status(config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
+def status(config: JsonMapping, rows: Sequence[JsonMapping], summary: JsonMapping) -> str:
     """Say in words how far the run is."""
     done, steps = (rows[-1]["step"] if rows else 0), config.get("steps")
     if summary:
@@ -46,7 +47,7 @@ def status(config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], summary
 
 
 def headline(
-    rows: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+    rows: Sequence[JsonMapping], evals: Sequence[JsonMapping], summary: JsonMapping
 ) -> list[dict[str, str]]:
     """Return the headline figures, before → after where there are two values."""
     tiles = []
@@ -83,15 +84,15 @@ def headline(
     return tiles
 
 
-def charts(rows: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def charts(rows: Sequence[JsonMapping], evals: Sequence[JsonMapping]) -> list[JsonDict]:
     """Return every chart of the page; one without data has no series."""
     reserved = ("reward/total", "reward/abstained_share")
     components = sorted({key for row in rows for key in row if key.startswith("reward/")} - set(reserved))
 
-    def chart(title: str, unit: str, series: Iterable[dict[str, Any]], **options: Any) -> dict[str, Any]:
+    def chart(title: str, unit: str, series: Iterable[JsonDict], **options: Any) -> JsonDict:
         return {"title": title, "unit": unit, "series": [s for s in series if s["x"]], **options}
 
-    def lines(**keys: str) -> list[dict[str, Any]]:
+    def lines(**keys: str) -> list[JsonDict]:
         return [curve(rows, key, label) for label, key in keys.items()]
 
     pass1 = curve(evals, "pass1", "pass@1")
@@ -140,9 +141,7 @@ def charts(rows: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]]
     ]  # fmt: skip
 
 
-def curve(
-    rows: Sequence[Mapping[str, Any]], key: str, label: str, max_points: int = MAX_POINTS
-) -> dict[str, Any]:
+def curve(rows: Sequence[JsonMapping], key: str, label: str, max_points: int = MAX_POINTS) -> JsonDict:
     """Return {"name", "x": steps, "y": values}; more than `max_points` are averaged over equal stretches of steps."""
     points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
     if len(points) > max_points:
@@ -152,13 +151,13 @@ def curve(
     return {"name": label, "x": [x for x, _ in points], "y": [y for _, y in points]}
 
 
-def family(rows: Sequence[Mapping[str, Any]], prefix: str) -> list[dict[str, Any]]:
+def family(rows: Sequence[JsonMapping], prefix: str) -> list[JsonDict]:
     """Return one curve for each metric whose name begins with `prefix`, named by the rest."""
     keys = sorted({key for row in rows for key in row if key.startswith(prefix)})
     return [curve(rows, key, key.removeprefix(prefix)) for key in keys]
 
 
-def compared(run_dir: Path, correct: str) -> list[dict[str, Any]]:
+def compared(run_dir: Path, correct: str) -> list[JsonDict]:
     """Return the first sample of the first held-out problems, by the first and the last policy; nothing is picked."""
     found = sample_files(run_dir / "eval")
     if not found:
@@ -177,13 +176,13 @@ def compared(run_dir: Path, correct: str) -> list[dict[str, Any]]:
     ]
 
 
-def _side(row: SampleRow, correct: str) -> dict[str, Any]:
+def _side(row: SampleRow, correct: str) -> JsonDict:
     value = row.components.get(correct)
     right = None if value is None else value >= 1
     return {"step": row.step, "completion": _cut(row.completion), "right": right, "tokens": row.tokens}
 
 
-def samples(run_dir: Path) -> list[dict[str, Any]]:
+def samples(run_dir: Path) -> list[JsonDict]:
     """Return the rows for the sample browser, per step: the first `MAX_ROWS_PER_STEP`."""
     found = [*sample_files(run_dir / "samples"), *sample_files(run_dir / "eval")]
     by_folder = [

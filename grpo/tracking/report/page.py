@@ -19,6 +19,7 @@ from grpo.tracking.jsonl import read_rows
 from grpo.tracking.report.figures import charts, compared, headline, samples, status
 from grpo.tracking.report.rewards import reward_lines
 from policies.files import write_atomic
+from policies.json_types import JsonDict, JsonMapping
 
 
 def write_report(run_dir: Path, out: Path, notes: str = "") -> Path:
@@ -42,13 +43,13 @@ def write_report(run_dir: Path, out: Path, notes: str = "") -> Path:
     return out
 
 
-def embed(data: Mapping[str, Any]) -> str:
+def embed(data: JsonMapping) -> str:
     """Return JSON that may stand inside a <script> element, whatever strings it holds."""
     text = json.dumps(_finite(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def collect(run_dir: Path, notes: str = "") -> dict[str, Any]:
+def collect(run_dir: Path, notes: str = "") -> JsonDict:
     """Gather everything the page shows, as plain data.
 
     Raises:
@@ -75,9 +76,7 @@ def collect(run_dir: Path, notes: str = "") -> dict[str, Any]:
     }
 
 
-def _facts(
-    config: Mapping[str, Any], manifest: Mapping[str, Any], summary: Mapping[str, Any]
-) -> list[list[str]]:
+def _facts(config: JsonMapping, manifest: JsonMapping, summary: JsonMapping) -> list[list[str]]:
     """List name and value of what a reader looks for first; the page shows the whole config below them."""
     algorithm, policy = config.get("algorithm") or {}, config.get("policy") or {}
     versions = manifest.get("versions") or {}
@@ -104,14 +103,14 @@ def _facts(
     return [[name, str(value)] for name, value in facts if value not in (None, "")]
 
 
-def _phase(algorithm: Mapping[str, Any]) -> str | None:
+def _phase(algorithm: JsonMapping) -> str | None:
     if not algorithm:
         return None
     questions, m, g = (algorithm.get(key, 1) for key in ("questions_per_step", "mini_batches", "group_size"))
     return f"{questions * m} questions × {g} samples, {m} update{'s' if m > 1 else ''}"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> JsonDict:
     if not path.exists():
         return {}
     try:

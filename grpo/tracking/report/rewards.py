@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from policies.json_types import JsonMapping
 from rewards.config import AuditConfig, RewardConfig
 from rewards.registry import component_label
 from rewards.scoring.monitor import history, summary
@@ -14,7 +14,7 @@ from rewards.scoring.scorer import component_labels
 DEFAULT_WINDOW = 5
 
 
-def reward_lines(config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def reward_lines(config: JsonMapping, rows: Sequence[JsonMapping]) -> list[dict[str, str]]:
     """Return [{"kind": "line" or "fault", "text"}]; [] for a run without rewards.
 
     Args:
