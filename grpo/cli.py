@@ -71,7 +71,7 @@ class Commands(TyperGroup):
         super().__init__(commands={}, **settings)
         self.commands = CommandTable(commands)  # type: ignore[assignment]
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: object) -> list[str]:
         """Return all names, in the order of the help."""
         return list(self.commands)
 

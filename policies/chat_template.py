@@ -50,7 +50,7 @@ def render(template: Template, messages: Sequence[JsonMapping], **variables: Any
 
 
 def _tojson(
-    value: Any,
+    value: object,
     ensure_ascii: bool = False,
     indent: int | None = None,
     separators: tuple[str, str] | None = None,

@@ -39,7 +39,7 @@ def digest_lines(lines: Iterable[str]) -> str:
     return digest_bytes(["\n".join(lines).encode()])
 
 
-def digest_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
+def digest_json(value: object, default: Callable[[Any], Any] | None = None) -> str:
     """Digest of a JSON value, whatever the order of its keys; `default` as in `json.dumps`.
 
     Raises:

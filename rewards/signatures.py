@@ -200,7 +200,7 @@ def _as_messages(offered: JsonMapping) -> JsonDict:
     }
 
 
-def _awaited(value: Any) -> Any:
+def _awaited(value: object) -> Any:
     if not inspect.isawaitable(value):
         return value
 

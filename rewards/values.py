@@ -29,7 +29,7 @@ def shorten(reason: str) -> str:
     return line if len(line) <= _MAX_REASON_CHARS else line[: _MAX_REASON_CHARS - 1] + "…"
 
 
-def as_score(value: Any) -> Score:
+def as_score(value: object) -> Score:
     """Convert one returned value: number-like, `Score`, tuple with the number first, dict with `score`, or None."""
     if value is None:
         return failed("abstain", "the reward returned None")
@@ -55,7 +55,7 @@ def as_score(value: Any) -> Score:
     return Score(number)
 
 
-def as_scores(value: Any, count: int) -> list[Score]:
+def as_scores(value: object, count: int) -> list[Score]:
     """Convert the `count` scores of a list-wise reward. Raises WrongLength if it is no list, or of another length."""
     if hasattr(value, "tolist") and getattr(value, "ndim", 1) == 1:
         value = value.tolist()
@@ -76,7 +76,7 @@ def _length(value: Any, count: int) -> str:
         return f"more than {count}"
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     if not isinstance(value, numbers.Real | Decimal):
         # NumPy's bool, 0-d arrays and one-element tensors are numbers to their users
         size = getattr(value, "size", None)

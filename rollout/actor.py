@@ -172,7 +172,7 @@ class RayWorkers:
         self.kill(worker)
         return Died(worker, _summary(error))
 
-    def load(self, workers: Sequence[int], publication: Any) -> dict[int, SyncReport | Died]:
+    def load(self, workers: Sequence[int], publication: object) -> dict[int, SyncReport | Died]:
         """Load weights into these workers in parallel; `publication` may be a Ray object reference.
 
         Raises:

@@ -106,7 +106,7 @@ class RolloutChunk:
     """Version of the weights to sample from; an engine that holds another version raises `StaleEngine`."""
 
 
-def prompt_id(source: str, text: str, answer: Any) -> str:
+def prompt_id(source: str, text: str, answer: object) -> str:
     """Return the 16 hex digits that identify a prompt in every process and run."""
     return digest_json([source, text, answer], default=str)
 

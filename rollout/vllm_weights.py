@@ -44,7 +44,7 @@ class WeightReceiver:
 
 
 @torch.no_grad()
-def load_into(model: nn.Module, model_config: Any, tensors: Mapping[str, Tensor]) -> None:
+def load_into(model: nn.Module, model_config: object, tensors: Mapping[str, Tensor]) -> None:
     """Replace every weight of a running model.
 
     Args:
@@ -71,7 +71,7 @@ def load_into(model: nn.Module, model_config: Any, tensors: Mapping[str, Tensor]
         raise WeightSyncError("the engine did not load the published weights: " + "; ".join(problems))
 
 
-def without_tied_head(model_config: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def without_tied_head(model_config: object, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Drop the output head of a policy that ties it to the embedding, after a check that both are equal.
 
     Raises:
@@ -112,7 +112,7 @@ def begin_reload(model: nn.Module) -> None:
     initialize_layerwise_reload(model)
 
 
-def finish_reload(model: nn.Module, model_config: Any) -> None:
+def finish_reload(model: nn.Module, model_config: object) -> None:
     """End the reload of `begin_reload`: pack the layers that are not packed yet."""
     from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
 
@@ -185,7 +185,7 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> Loaded:
     return loaded
 
 
-def unfilled_layers(model: nn.Module, model_config: Any, loaded: Loaded) -> dict[str, tuple[int, int]]:
+def unfilled_layers(model: nn.Module, model_config: object, loaded: Loaded) -> dict[str, tuple[int, int]]:
     """Return layers and buffers that received fewer elements than they hold: {name: (received, held)}.
 
     Call it before `finish_reload`, which fills the rest with old weights.

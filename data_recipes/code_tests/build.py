@@ -136,7 +136,7 @@ def _programs(where: str, row: JsonMapping, name: str) -> list[str]:
     return list(found)
 
 
-def _unpacked(value: Any) -> list[Any]:
+def _unpacked(value: object) -> list[Any]:
     tests = json.loads(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
     if not isinstance(tests, list) or not tests:
         raise BadTests("tests must be a list of candidates")
@@ -149,7 +149,7 @@ def _problem(row: JsonMapping, tests: Sequence[Any]) -> Problem:
     return problem
 
 
-def _with_unknown(test: Any) -> Any:
+def _with_unknown(test: object) -> Any:
     """Return the test with a placeholder for a missing expected result, so that it can be read."""
     if not isinstance(test, Mapping) or _expects(test):
         return test

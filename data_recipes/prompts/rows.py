@@ -197,7 +197,7 @@ def _short(text: str, limit: int = 120) -> str:
     return line if len(line) <= limit else f"{line[:limit]}…"
 
 
-def show(value: Any, limit: int = 80) -> str:
+def show(value: object, limit: int = 80) -> str:
     """Return a value's repr, shortened for a message."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}…"

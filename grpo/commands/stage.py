@@ -71,7 +71,7 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
 
 
 def _parameters(stage: Stage[Any], options: dict[str, Option]) -> Iterator[inspect.Parameter]:
-    def parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    def parameter(name: str, annotation: object, default: object = None) -> inspect.Parameter:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
     yield parameter("recipe", Recipe, inspect.Parameter.empty)

@@ -189,7 +189,7 @@ def differences(old: JsonDict, new: JsonDict, prefix: str = "") -> Iterator[tupl
             yield f"{prefix}{key}", a, b
 
 
-def set_key(tree: JsonDict, key: Sequence[str], value: Any) -> None:
+def set_key(tree: JsonDict, key: Sequence[str], value: object) -> None:
     """Put a value into a config tree at a key path; a part of the path that meets a list is an index.
 
     Raises:
@@ -218,7 +218,7 @@ def set_key(tree: JsonDict, key: Sequence[str], value: Any) -> None:
             node = node.setdefault(part, {})
 
 
-def _nulls(kind: Any, tree: Any) -> Any:
+def _nulls(kind: object, tree: object) -> Any:
     """Return the tree with null where `false` stands for it.
 
     TOML has no null; `false` stands for it in a key that may be None and is not a switch itself.
@@ -277,7 +277,7 @@ def fields_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
     return [] if is_named else sorted(getattr(current, "model_fields", {}))
 
 
-def _model_in(annotation: Any) -> Any:
+def _model_in(annotation: object) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):

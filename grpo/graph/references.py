@@ -54,7 +54,7 @@ def is_broken_reference(value: object) -> bool:
     return match is None or ".." in (match[3] or "").split("/")
 
 
-def fill(value: Any, paths: Mapping[tuple[str, str], str], seed: int) -> Any:
+def fill(value: object, paths: Mapping[tuple[str, str], str], seed: int) -> Any:
     """Return the value with "{stage.output}" replaced by the artefact's path and "{seed}" by the seed.
 
     Raises:

@@ -44,7 +44,7 @@ def frames(data: bytes, count: int) -> list[Answer]:
     return answers
 
 
-def _answer(frame: Any, number: int) -> Answer | None:
+def _answer(frame: object, number: int) -> Answer | None:
     match frame:
         case (int() as at, "value", bytes() as result, (bytes() | None) as after) if at == number:
             return Answer("value", (result, after))

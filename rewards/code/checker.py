@@ -113,7 +113,7 @@ class Candidate:
         return StandIn()
 
 
-def _holds_foreign(value: Any) -> bool:
+def _holds_foreign(value: object) -> bool:
     """Is something in these arguments that came from the program and is no plain data?"""
     if isinstance(value, dict):
         return any(_holds_foreign(item) for pair in value.items() for item in pair)
@@ -139,7 +139,7 @@ def _answer(known: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any
     return plain(decode(result))
 
 
-def _update(old: Any, new: Any) -> Any:
+def _update(old: object, new: object) -> Any:
     """Make the check's own argument what the program made of its copy; containers keep their identity."""
     if isinstance(old, list) and isinstance(new, list):
         old[:] = [_update(old[i], item) if i < len(old) else item for i, item in enumerate(new)]

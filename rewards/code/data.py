@@ -63,7 +63,7 @@ class Items:
 _KINDS = {"l": list, "t": tuple, "e": set, "z": frozenset, "g": Drained}
 
 
-def encode(value: Any, strict: bool = False) -> bytes:
+def encode(value: object, strict: bool = False) -> bytes:
     """Encode a value. Subclasses are written as their base; sets sorted, so that equal sets are equal bytes.
 
     Args:
@@ -98,7 +98,7 @@ def decode_at(data: bytes, at: int) -> tuple[Any, int]:
         raise NotPlain(f"not an encoding: {error}") from error
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Turn a decoded value into Python's own types: `Items` become dicts, sets and iterators.
 
     Raises:
@@ -165,7 +165,7 @@ def _near(found: float, expected: float, tolerance: float) -> bool:
         return False
 
 
-def _json_key(key: Any) -> Any:
+def _json_key(key: object) -> Any:
     """The key as JSON would write it."""
     if isinstance(key, bool) or key is None:
         return {True: "true", False: "false", None: "null"}[key]
@@ -219,7 +219,7 @@ def _write_text(tag: bytes, text: bytes, put: Any) -> None:
     put(text)
 
 
-def _one(value: Any, strict: bool, depth: int) -> bytes:
+def _one(value: object, strict: bool, depth: int) -> bytes:
     parts: list[bytes] = []
     _write(value, parts.append, strict, depth)
     return b"".join(parts)

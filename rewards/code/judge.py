@@ -313,10 +313,10 @@ class _Kept:
         self._size = size
         self._kept: dict[Any, list[bytes]] = {}
 
-    def get(self, key: Any) -> list[bytes] | None:
+    def get(self, key: object) -> list[bytes] | None:
         return self._kept.get(key)
 
-    def put(self, key: Any, calls: list[bytes]) -> list[bytes]:
+    def put(self, key: object, calls: list[bytes]) -> list[bytes]:
         if len(self._kept) >= self._size:
             self._kept.clear()
         self._kept[key] = calls
@@ -381,7 +381,7 @@ def _reply(outcome: Outcome) -> tuple[Any, ...]:
 _KINDS = {"d": "dict", "e": "set", "z": "frozenset", "g": "iterator"}
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """Short text of a decoded value."""
     if isinstance(value, Items):
         return f"{_KINDS[value.kind]} of {len(value.items)}"

@@ -111,7 +111,7 @@ def _first(columns: JsonMapping, names: Sequence[str]) -> Any:
     return next((columns[name] for name in names if columns.get(name) not in (None, "", [])), None)
 
 
-def _unpacked(found: Any) -> Any:
+def _unpacked(found: object) -> Any:
     """JSON text becomes what it says; any other text is test code."""
     if not isinstance(found, str):
         return found
@@ -145,7 +145,7 @@ def _defines(text: str, name: str) -> bool:
     return any(isinstance(node, kinds) and node.name == name for node in tree.body)
 
 
-def _tests(value: Any, entry_point: str, setup: str) -> tuple[tuple[Test, ...], str]:
+def _tests(value: object, entry_point: str, setup: str) -> tuple[tuple[Test, ...], str]:
     if isinstance(value, str):
         value = [value]
     if isinstance(value, Mapping):
@@ -208,7 +208,7 @@ def _call(args: Sequence[Any], kwargs: JsonMapping) -> bytes:
         raise BadTests(f"an argument {error}") from None
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """APPS holds some inputs as lists of lines."""
     if isinstance(value, list):
         return "\n".join(map(str, value))

@@ -141,7 +141,7 @@ def _read(line: int, raw: bytes) -> list[LabRow | Labelled] | str:
     return row if isinstance(row, str) else [row]
 
 
-def _row(line: int, prompt: str, answer: Any, columns: JsonMapping, record: JsonMapping) -> LabRow | str:
+def _row(line: int, prompt: str, answer: object, columns: JsonMapping, record: JsonMapping) -> LabRow | str:
     gold = next((record[key] for key in GOLD_KEYS if isinstance(record.get(key), str)), None)
     if answer in (None, "", []) and gold is None:
         return "neither an answer nor a completion that is right (gold, solution)"
@@ -159,7 +159,7 @@ def _row(line: int, prompt: str, answer: Any, columns: JsonMapping, record: Json
 
 
 def _labelled(
-    line: int, prompt: str, answer: Any, columns: JsonMapping, record: JsonMapping
+    line: int, prompt: str, answer: object, columns: JsonMapping, record: JsonMapping
 ) -> Labelled | str:
     completion = record["completion"]
     if not isinstance(completion, str):
@@ -170,7 +170,7 @@ def _labelled(
     return Labelled(line, prompt, answer, columns, completion, None if key is None else float(record[key]))
 
 
-def answer_text(answer: Any) -> str:
+def answer_text(answer: object) -> str:
     """A reference as a person would write it: numbers plainly, several values with commas, spellings as the first."""
     if answer is None:
         return ""

@@ -17,7 +17,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 from rewards.math.answer import committed_answer
 from rewards.math.compare import DIFFERENT, SAME, compare, speaks_of_bases
@@ -82,7 +81,7 @@ def warm_up() -> None:
         is_correct(r"\sqrt{8}", r"2\sqrt{2}")
 
 
-def is_correct(reference: Any, answer: str, prompt: str = "") -> tuple[bool, str]:
+def is_correct(reference: object, answer: str, prompt: str = "") -> tuple[bool, str]:
     """Does `answer` (the extracted text) equal `reference`? With a reason if not. Raises Refused, OutOfTime."""
     plain = read_integer(answer.strip())
     if plain is not None and (expected := _plain_integer(reference)) is not None:
@@ -106,13 +105,13 @@ def is_correct(reference: Any, answer: str, prompt: str = "") -> tuple[bool, str
     return True, ""
 
 
-def _plain_integer(reference: Any) -> int | None:
+def _plain_integer(reference: object) -> int | None:
     if isinstance(reference, str):
         return read_integer(reference.strip())
     return reference if isinstance(reference, int) and not isinstance(reference, bool) else None
 
 
-def _reference_problem(reference: Any) -> str:
+def _reference_problem(reference: object) -> str:
     if (isinstance(reference, float) and reference != reference) or reference in (
         float("inf"),
         float("-inf"),
@@ -125,7 +124,7 @@ def _reference_problem(reference: Any) -> str:
     return f"reference answer is {type(reference).__name__}, expected string, number or a list of them"
 
 
-def _references(reference: Any) -> Iterator[tuple[str, Value]]:
+def _references(reference: object) -> Iterator[tuple[str, Value]]:
     """The values that count as correct."""
     if not isinstance(reference, list):
         text = clean(_spelled(reference))
@@ -140,7 +139,7 @@ def _references(reference: Any) -> Iterator[tuple[str, Value]]:
         yield ", ".join(texts), Group("", tuple(values))
 
 
-def _spelled(reference: Any) -> str:
+def _spelled(reference: object) -> str:
     if isinstance(reference, bool):
         return str(reference)
     if isinstance(reference, float):
@@ -217,7 +216,7 @@ def _echoes(text: str, candidate: Value, prompt: str) -> bool:
     return len(used) > 1 and set(used) <= _numbers_asked(prompt) and _is_sum(candidate.latex)
 
 
-def _is_undone(reference: Any, candidate: Value, prompt: str) -> bool:
+def _is_undone(reference: object, candidate: Value, prompt: str) -> bool:
     """A root, power, factorial, … of the question's numbers, where the answer is a plain number."""
     if not prompt or not isinstance(candidate, Expression) or not _OPERATION.search(candidate.latex):
         return False

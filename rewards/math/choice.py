@@ -54,7 +54,7 @@ def mcq(row: RewardRow) -> Score:
     return Score(1.0 if chosen == expected else 0.0)
 
 
-def _reference(answer: Any, choices: Sequence[Any]) -> frozenset[str] | None:
+def _reference(answer: object, choices: Sequence[Any]) -> frozenset[str] | None:
     """Letters of the reference, empty if it names none, None if there is no reference."""
     if answer is None or answer == [] or (isinstance(answer, str) and not answer.strip()):
         return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
 
 from rewards.rows import RewardRow
 from rewards.text.extract import answer_text
@@ -33,7 +32,7 @@ def math_verify(row: RewardRow) -> Score:
     return Score(float(any(agrees(reference, answer) for reference in references)))
 
 
-def agrees(reference: Any, answer: str) -> bool:
+def agrees(reference: object, answer: str) -> bool:
     """Does math-verify find `answer` equal to `reference`? Both are put into a box unless they hold one."""
     from math_verify import parse, verify
 

@@ -150,7 +150,7 @@ def parsed(latex: str) -> Any:
     return _with_imaginary_unit(_exact(found))
 
 
-def _exact(expression: Any) -> Any:
+def _exact(expression: object) -> Any:
     """Decimals as the fractions they spell: 0.5 is one half, not a float of 15 digits."""
     import sympy
 
@@ -161,7 +161,7 @@ def _exact(expression: Any) -> Any:
     )
 
 
-def _with_imaginary_unit(expression: Any) -> Any:
+def _with_imaginary_unit(expression: object) -> Any:
     """The letter i is the imaginary unit in an answer; the parser leaves it a variable."""
     import sympy
 
@@ -170,13 +170,13 @@ def _with_imaginary_unit(expression: Any) -> Any:
     return expression.subs({symbol: sympy.I for symbol in expression.free_symbols if str(symbol) == "i"})
 
 
-def _verified(a: Any, b: Any) -> bool:
+def _verified(a: object, b: object) -> bool:
     from math_verify import verify
 
     return bool(verify(a, b, float_rounding=12, numeric_precision=_DIGITS, timeout_seconds=None))
 
 
-def _is_plain(expression: Any) -> bool:
+def _is_plain(expression: object) -> bool:
     import sympy
 
     return isinstance(expression, sympy.Expr) and not expression.has(sympy.nan, sympy.zoo)

@@ -119,7 +119,7 @@ def _read(path: Path) -> JsonDict:
         raise BrokenRun(f"{path} is not JSON: {error}") from error
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> Any:
     """Replace NaN and infinity by None, at any depth."""
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
