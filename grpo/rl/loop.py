@@ -220,6 +220,7 @@ def figures(
 
 
 def run_eval(
+    *,
     config: RlConfig | EvalStageConfig,
     step: int,
     prompts: Sequence[Prompt],

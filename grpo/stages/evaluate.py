@@ -67,7 +67,14 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
     ):
         samplers.rollouts.wait_started()
         sampling = time.monotonic()
-        result, scored = run_eval(config, 0, prompts, samplers.rollouts, samplers.rewards, stops)
+        result, scored = run_eval(
+            config=config,
+            step=0,
+            prompts=prompts,
+            rollouts=samplers.rollouts,
+            rewards=samplers.rewards,
+            stop_token_ids=stops,
+        )
         seconds = time.monotonic() - sampling
     config.run_dir.mkdir(parents=True, exist_ok=True)
     manifest = facts(config.seed, {"eval": hash_prompts(prompts)}, model_dir)
