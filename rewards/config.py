@@ -1,4 +1,4 @@
-"""How a recipe names a reward. Pydantic alone, so that a config is checked without loading a plug-in.
+"""The config of a reward. Pydantic alone, so that a config is checked without loading a plug-in.
 
 [[rewards]]
 name = "accuracy"            # built in; or an entry point, "package.module:function", "path/file.py:function"
@@ -34,7 +34,7 @@ class RewardConfig(Settings):
 
 
 class AuditConfig(Settings):
-    """What is watched in the rewards while a run trains. It warns and never changes a reward.
+    """The audit of the rewards while a run trains. It warns and never changes a reward.
 
     [audit]
     verifier = "math_verify"     # a second opinion on 1 group in 20

@@ -1,5 +1,4 @@
-"""From the name in a recipe to a callable: built in, entry point, `package.module:function`,
-`path/file.py:function`."""
+"""Finds the callable that a recipe names: built in, entry point, `package.module:function`, `path/file.py:function`."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ ENTRY_POINT_GROUP = "grpo.rewards"
 
 @dataclass(frozen=True)
 class Builtin:
-    """Where a reward of this package lives."""
+    """A reward of this package: its function, and how it is run."""
 
     target: str
     runs_inline: bool
@@ -34,7 +33,7 @@ class Builtin:
     loads_model: bool = False
     """True if it holds a model, whose size sets its memory: its process then has no memory limit."""
     judges: Literal["answer", "format", "value"] = "answer"
-    """What it judges, for `grpo reward try`: right answers, the shape alone, or something graded."""
+    """The kind of judgement, for `grpo reward try`: right answers, the format alone, or a graded value."""
     bounds_s: Mapping[str, float] = field(default_factory=dict)
     """Parameters that bound a call's time from inside, with their defaults; see `own_seconds`."""
 
@@ -99,7 +98,7 @@ def load_reward(name: str, params: Mapping[str, Any] | None = None) -> RewardFun
 
 
 def load_function(name: str) -> Any:
-    """The object that a name means, imported in this process, whatever its signature.
+    """Import the object that a name means in this process, whatever its signature: the caller checks it (hence `Any`).
 
     Raises:
         RewardLoadError: as `load_reward`.
@@ -108,14 +107,15 @@ def load_function(name: str) -> Any:
 
 
 def runs_inline(name: str) -> bool:
-    """True for built-in rewards that need no host."""
+    """Return True for built-in rewards that need no host."""
     return name in BUILTINS and BUILTINS[name].runs_inline
 
 
 def own_seconds(name: str, params: Mapping[str, Any]) -> float:
-    """Time that a call of a built-in reward may take by its own bounds, in seconds; 0 if it has none.
+    """Return the time that a call of a built-in reward may take by its own bounds, in seconds; 0 if it has none.
 
-    The deadline of its process is never below: what the reward itself ends gets a value, what a deadline ends is lost.
+    The deadline of its process is never below it: a program that the reward ends gets a value, a row that the deadline
+    ends has no verdict.
     """
     bounds = BUILTINS[name].bounds_s if name in BUILTINS else {}
     return sum(float(params.get(key, default)) for key, default in bounds.items()) + 5.0 if bounds else 0.0
@@ -130,7 +130,7 @@ def with_absolute_path(name: str, base: Path) -> str:
 
 
 def component_label(name: str) -> str:
-    """Short name for metrics and tables: what follows the colon, else the whole name."""
+    """Return a short name for metrics and tables: the part after the colon, else the whole name."""
     return name.rpartition(":")[2] or name
 
 
@@ -139,7 +139,7 @@ def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
 
 
-def _resolve(name: str) -> Any:
+def _resolve(name: str) -> object:
     if name in BUILTINS:
         return _attribute(name, *_split(name, BUILTINS[name].target))
     if ":" in name:
@@ -149,7 +149,8 @@ def _resolve(name: str) -> Any:
     points = entry_points()
     if name in points:
         try:
-            return points[name].load()
+            found: object = points[name].load()
+            return found
         except BaseException as error:
             raise RewardLoadError(
                 f"reward {name!r}: its entry point {points[name].value} failed: {_last(error)}"
@@ -219,8 +220,8 @@ def _load_file(name: str, place: str) -> ModuleType:
     return module
 
 
-def _attribute(name: str, module: ModuleType, attribute: str) -> Any:
-    value: Any = module
+def _attribute(name: str, module: ModuleType, attribute: str) -> object:
+    value: object = module
     for part in attribute.split("."):
         try:
             value = getattr(value, part)
@@ -241,7 +242,7 @@ def _attribute(name: str, module: ModuleType, attribute: str) -> Any:
 
 
 def _last(error: BaseException) -> str:
-    """The exception with the place it came from."""
+    """Describe the exception with the line it came from."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error}"  # which names file and line
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""One completion with everything a reward may read, and its way through a JSON line.
+"""One completion with everything that a reward may read, and its JSON form between processes.
 
 A request holds each prompt once (`groups`) and each completion with the number of its group, because columns can be
 large (test cases) and a group has many completions.
@@ -22,7 +22,7 @@ _NO_IDS = np.empty(0, dtype=np.int32)
 
 @dataclass(frozen=True)
 class RewardRow:
-    """What a row-wise reward receives."""
+    """The input of a row-wise reward."""
 
     completion: str
     """Reply text with the template's prefill in front."""
@@ -38,7 +38,7 @@ class RewardRow:
 
 
 def to_batch(rows: Sequence[RewardRow], deadline_s: float) -> RewardBatch:
-    """The same rows, column by column; a column that some rows lack is None there."""
+    """Return the same rows column by column; a column that some rows lack is None there."""
     names = dict.fromkeys(name for row in rows for name in row.columns)
     return RewardBatch(
         prompts=[row.prompt for row in rows],
@@ -54,7 +54,7 @@ def to_batch(rows: Sequence[RewardRow], deadline_s: float) -> RewardBatch:
 
 
 def encode_rows(rows: Sequence[RewardRow], with_ids: bool) -> dict[str, Any]:
-    """JSON-ready form of `rows`. Prompts are stored once per run of rows that share the very same columns object."""
+    """Return the JSON form of `rows`. Rows in succession that share the same columns object store their prompt once."""
     groups: list[dict[str, Any]] = []
     encoded: list[list[Any]] = []
     last: RewardRow | None = None
@@ -75,7 +75,7 @@ def encode_rows(rows: Sequence[RewardRow], with_ids: bool) -> dict[str, Any]:
 
 
 def decode_rows(message: Mapping[str, Any]) -> list[RewardRow]:
-    """Inverse of `encode_rows`. Every row owns its answer and columns: what a reward changes, no other row sees."""
+    """Invert `encode_rows`. Every row owns its answer and columns, so a reward may change them."""
     groups = message["groups"]
     rows: list[RewardRow] = []
     for number, completion, ids in message["rows"]:
@@ -97,12 +97,12 @@ def decode_rows(message: Mapping[str, Any]) -> list[RewardRow]:
 
 
 def dump_line(message: Mapping[str, Any]) -> bytes:
-    """One JSON line. ASCII, so that lone surrogates in model output survive the way."""
+    """Return one JSON line, in ASCII so that lone surrogates in model output survive."""
     return json.dumps(message, default=_plain, ensure_ascii=True).encode() + b"\n"
 
 
 def _plain(value: Any) -> Any:
-    """JSON form of what data sets hold beside JSON types."""
+    """Return the JSON form of a value that data sets hold beside JSON types."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, Mapping):

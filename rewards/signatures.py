@@ -60,7 +60,7 @@ class RewardFunction:
         return self.style in ("row", "verl")
 
 
-def recognise(name: str, target: Any, params: Mapping[str, Any]) -> RewardFunction:
+def recognise(name: str, target: object, params: Mapping[str, Any]) -> RewardFunction:
     """Bind `params` to `target` and find out how it is called.
 
     Raises:
@@ -80,7 +80,7 @@ def recognise(name: str, target: Any, params: Mapping[str, Any]) -> RewardFuncti
         raise RewardLoadError(
             f"reward {name!r} has no parameter {', '.join(unknown)}; params may set: {', '.join(offered) or 'none'}"
         )
-    call = partial(target, **params) if params else target
+    call: Callable[..., Any] = partial(target, **params) if params else target
     free = {n: p for n, p in parameters.items() if n not in params}
     style = _style(free, takes_any)
     if style is None:
@@ -234,7 +234,7 @@ def _timed(score: Score, seconds: float) -> Score:
     return Score(score.total, score.components, score.verdict, score.reason, seconds)
 
 
-def _construct(name: str, cls: type, params: Mapping[str, Any]) -> Any:
+def _construct(name: str, cls: type, params: Mapping[str, Any]) -> object:
     try:
         return cls(**params)
     except Exception as error:
@@ -243,7 +243,7 @@ def _construct(name: str, cls: type, params: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def _signature(name: str, target: Any) -> inspect.Signature:
+def _signature(name: str, target: Callable[..., object]) -> inspect.Signature:
     try:
         return inspect.signature(target)
     except (TypeError, ValueError) as error:

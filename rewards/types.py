@@ -1,4 +1,4 @@
-"""What a reward is given and what it gives back.
+"""The input and the result of a reward.
 
     score = Score(total=1.3, components={"accuracy": 1.0, "format": 1.0}, verdict="ok", reason="")
 
@@ -42,7 +42,7 @@ class ScoredGroup:
 
 @dataclass(frozen=True)
 class RewardBatch:
-    """What a native reward function receives: N completions, of one or many prompts. Copies; yours to change."""
+    """The input of a native reward function: N completions of one or many prompts. It may change these copies."""
 
     prompts: Sequence[str]
     completions: Sequence[str]
@@ -50,6 +50,7 @@ class RewardBatch:
     completion_ids: Sequence[np.ndarray]
     """(L,) int32 each; empty arrays where only text is known (`grpo reward score`)."""
     answers: Sequence[Any]
+    """As the data set has them: text, numbers, lists, None."""
     columns: Mapping[str, Sequence[Any]]
     """Other columns of the data set, each of length N."""
     group_index: Sequence[int]

@@ -1,4 +1,4 @@
-"""What a reward function returned, as `Score`s. Strict where silence would teach: no number is guessed."""
+"""Converts what a reward function returned into `Score`s. Strict: no number is guessed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence, Set
 from decimal import Decimal
 from typing import Any
 
-from rewards.types import Score
+from rewards.types import Score, Verdict
 
 _MAX_REASON_CHARS = 500
 
@@ -18,19 +18,19 @@ class WrongLength(ValueError):
     """A list-wise reward returned another number of scores than it was given completions."""
 
 
-def failed(verdict: Any, reason: str, seconds: float = 0.0) -> Score:
-    """A score whose verdict is not "ok"."""
+def failed(verdict: Verdict, reason: str, seconds: float = 0.0) -> Score:
+    """Return a score whose verdict is not "ok"."""
     return Score(None, verdict=verdict, reason=shorten(reason), seconds=seconds)
 
 
 def shorten(reason: str) -> str:
-    """`reason` on one line and not longer than a reader wants."""
+    """Return `reason` on one line, cut to 500 characters."""
     line = " ".join(reason.encode("utf-8", "replace").decode().split())  # a lone surrogate cannot be printed
     return line if len(line) <= _MAX_REASON_CHARS else line[: _MAX_REASON_CHARS - 1] + "…"
 
 
 def as_score(value: Any) -> Score:
-    """One returned value: number-like, `Score`, tuple whose first item is the number, dict with `score`, or None."""
+    """Convert one returned value: number-like, `Score`, tuple with the number first, dict with `score`, or None."""
     if value is None:
         return failed("abstain", "the reward returned None")
     if isinstance(value, Score):
@@ -56,7 +56,7 @@ def as_score(value: Any) -> Score:
 
 
 def as_scores(value: Any, count: int) -> list[Score]:
-    """The `count` scores of a list-wise reward. A wrong length or no list at all raises `WrongLength`."""
+    """Convert the `count` scores of a list-wise reward. Raises WrongLength if it is no list, or of another length."""
     if hasattr(value, "tolist") and getattr(value, "ndim", 1) == 1:
         value = value.tolist()
     if isinstance(value, str | bytes | Mapping | Set) or not hasattr(value, "__iter__"):

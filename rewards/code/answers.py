@@ -1,4 +1,4 @@
-"""What the driver reports of a program's calls, read from the bytes that it wrote. Pure."""
+"""Reads the driver's report of a program's calls from the bytes that it wrote. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Answer:
 
 
 def frames(data: bytes, count: int) -> list[Answer]:
-    """The driver's frames, as far as they are in order; what a program forged among them counts as its results."""
+    """Return the driver's frames as far as they are in order; frames that a program forged count as its results."""
     answers: list[Answer] = []
     at = 0
     while at < len(data) and len(answers) < count:

@@ -37,7 +37,7 @@ class _Died(BaseException):
 
 
 class StandIn:
-    """What an unknown call returns for now: equal to anything, and no operation on it fails."""
+    """Stands for the result of an unknown call: it equals anything, and no operation on it fails."""
 
     def _itself(self, *_: Any, **__: Any) -> Any:
         return self
@@ -228,7 +228,7 @@ def run_check(setup: str, code: str, entry_point: str, known: list[tuple[Any, ..
 
 
 def _place(error: BaseException, code: str) -> str:
-    """Where in the test code, for a reader of the samples."""
+    """Return the place in the test code, for a reader of the samples."""
     trace, line = error.__traceback__, 0
     while trace:
         if trace.tb_frame.f_code.co_filename == "check.py":

@@ -26,7 +26,7 @@ class NotPlain(ValueError):
 
 
 class Opaque:
-    """In the place of a value that is no plain data; equal to nothing."""
+    """Stands for a value that is no plain data; it equals nothing."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -64,7 +64,7 @@ _KINDS = {"l": list, "t": tuple, "e": set, "z": frozenset, "g": Drained}
 
 
 def encode(value: Any, strict: bool = False) -> bytes:
-    """The bytes of a value. Subclasses are written as their base; sets sorted, so that equal sets are equal bytes.
+    """Encode a value. Subclasses are written as their base; sets sorted, so that equal sets are equal bytes.
 
     Args:
         value: what to write.
@@ -91,7 +91,7 @@ def decode(data: bytes) -> Any:
 
 
 def decode_at(data: bytes, at: int) -> tuple[Any, int]:
-    """The value that starts at an offset, and the offset behind it. Raises NotPlain."""
+    """Return the value that starts at an offset, and the offset behind it. Raises NotPlain."""
     try:
         return _read(data, at, 0)
     except (ValueError, IndexError, OverflowError) as error:
@@ -99,7 +99,7 @@ def decode_at(data: bytes, at: int) -> tuple[Any, int]:
 
 
 def plain(value: Any) -> Any:
-    """What was decoded, as Python's own types: `Items` become dicts, sets and iterators.
+    """Turn a decoded value into Python's own types: `Items` become dicts, sets and iterators.
 
     Raises:
         TypeError: an unhashable member of a set or key.

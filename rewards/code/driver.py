@@ -85,7 +85,7 @@ def _call(function: Callable[..., Any], call: bytes, report_arguments: bool) -> 
 
 
 def unfit(why: str) -> Any:
-    """In the place of a result that cannot be carried: an object that `encode` writes by the name of its class."""
+    """Return a stand-in for a result that cannot be encoded: `encode` writes the name of its class, `why`."""
     return type(why, (), {})()
 
 

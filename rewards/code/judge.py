@@ -47,8 +47,8 @@ class Bounds:
     """Wall time of all tests together, without compiling."""
     compile_s: float = 30.0
     wait_s: float = 30.0
-    """What the tests together may take beyond the time that the program runs and is compiled: starting sandboxes, and
-    waiting for shared ones."""
+    """Time that all tests together may take beyond running and compiling the program: to start sandboxes, and to wait
+    for shared ones."""
     memory_bytes: int = 512 * MIB
     tolerance: float = 1e-6
     """See `same_output` and `rewards.code.data.same`."""
@@ -65,8 +65,8 @@ class Result:
 
 @dataclass
 class _Budget:
-    """What is left of a program's time. What the sandbox takes beyond the program's own runs is counted apart, so that
-    a busy host costs a program nothing."""
+    """The time that a program has left. Time that the sandbox takes beyond the program's own runs is counted apart, so
+    that a busy host costs a program nothing."""
 
     run_s: float
     wait_s: float
@@ -85,7 +85,7 @@ class Judge:
         self._runner, self._bounds = runner, bounds or Bounds()
 
     def results(self, problem: Problem, program: str, stop: bool = False) -> list[Result]:
-        """One result a test, in order.
+        """Run the tests; return one result per test, in order.
 
         Args:
             problem: its tests.
@@ -110,8 +110,8 @@ class Judge:
         return found
 
     def outputs(self, problem: Problem, program: str) -> list[str | bytes | None]:
-        """What a program gives on the inputs of the tests, whatever they expect: its stdout, or the encoded result of
-        a call; None where it fails, and for checks.
+        """Return a program's results on the tests' inputs, whatever they expect: its stdout, or the encoded result of a
+        call; None where it fails, and for checks.
 
         Raises:
             NoVerdict: as `results`.
@@ -236,7 +236,7 @@ class Judge:
         report_arguments: bool,
         go_on: bool,
     ) -> list[Answer]:
-        """What the calls come to: all of them, or with `go_on` False those up to the first that the program dies in.
+        """Compute the calls: all of them, or with `go_on` False those up to the first that the program dies in.
 
         A call that the program does not survive is followed by a fresh start with the next one.
         """
@@ -368,7 +368,7 @@ def _request(test: CheckTest, entry_point: str, known: Sequence[tuple[Any, ...]]
 
 
 def _reply(outcome: Outcome) -> tuple[Any, ...]:
-    """What the checker says; it shares its process with no program."""
+    """Read the checker's reply; it shares its process with no program."""
     try:
         reply = decode(outcome.stdout)
     except NotPlain as error:

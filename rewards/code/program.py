@@ -1,4 +1,4 @@
-"""Which part of a completion is the program. Pure text work, linear in the length of the completion.
+"""Finds the program in a completion. Pure text work, linear in the length of the completion.
 
 1. Reasoning never counts (`extract.after_reasoning`). Of the reply, the last complete `<answer>…</answer>` counts if
    there is one; without any `<answer>`, all of it; with one that never closes, nothing.
@@ -90,7 +90,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def _opening(line: str) -> tuple[str, str, list[str]] | None:
-    """What stands before the last fence of a line, the fence, and the words behind it."""
+    """Return the text before the last fence of a line, the fence, and the words behind it."""
     end = max(line.rfind("`"), line.rfind("~")) + 1
     start = len(line[:end].rstrip(line[end - 1])) if end else 0
     if end - start < 3:

@@ -1,4 +1,4 @@
-"""What a program is tested with, read from a row of the data.
+"""Reads a program's tests from a row of the data.
 
 Column `tests` (or `test`, `test_list`, `input_output`, or the reference answer), as JSON text or as it stands:
 
@@ -66,7 +66,7 @@ Test = StdioTest | CallTest | CheckTest
 
 @dataclass(frozen=True)
 class Problem:
-    """All that is known of a row."""
+    """A row's tests, with the language and the code that they need."""
 
     language: str
     tests: tuple[Test, ...]

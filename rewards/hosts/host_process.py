@@ -1,4 +1,4 @@
-"""One reward host seen from its parent: start it, load a reward in it, call it, end it with everything it started."""
+"""One reward host seen from its parent: starts it, loads a reward in it, calls it, ends it with its descendants."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _GATHER_S = 0.01
 
 @dataclass(frozen=True)
 class HostSpec:
-    """Which reward a host runs, and within which limits."""
+    """The reward that a host runs, and its limits."""
 
     name: str
     params: Mapping[str, Any]
@@ -42,7 +42,7 @@ class HostSpec:
     memory_bytes: int = 0
     """Address space it may add to what it has at start; 0: no limit (a plug-in may load a model)."""
     log_path: Path | None = None
-    """Where the reward's stdout and stderr go; None: nowhere."""
+    """The file for the reward's stdout and stderr; None: nowhere."""
     gives_up: bool = True
     """After 8 hosts died one after the other, judge the remaining rows of the call without trying."""
 
@@ -115,7 +115,7 @@ class Host:
         return reply["threads"] == 0 and set(live_children(self._process.pid)) <= set(reply["kept"])
 
     def fate(self) -> str:
-        """How the process ended, for a reason a reader understands."""
+        """Describe how the process ended, for the reason of a verdict."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self._process.wait(_LEAVE_TIMEOUT_S)
             if code < 0:

@@ -1,4 +1,4 @@
-"""The parent's side of reward hosts: start them, divide rows among them, hold deadlines, replace dead hosts.
+"""The parent's side of reward hosts: starts them, divides rows among them, holds deadlines, replaces dead hosts.
 
     submit(rows) ──parts──▶ one queue, first in first out ──▶ thread 1 ─ host 1
     submit(rows) ──parts──▶                                ──▶ thread 2 ─ host 2        any thread may submit
@@ -236,7 +236,7 @@ class HostPool:
 
 
 def rows_per_call(rows: int, workers: int) -> int:
-    """How many rows of a row-wise reward go into one call of a host.
+    """Return how many rows of a row-wise reward go into one call of a host.
 
     A few rows are divided evenly, ceil(rows / workers), so that every worker has some; many rows are divided into
     several calls for each worker, all of about one size, so that the workers also end together.
@@ -252,7 +252,7 @@ def check_reward(name: str, params: Mapping[str, Any] | None = None) -> None:
 
 
 def _hopeless(call: _Call, last: int) -> range:
-    """Rows of `last`'s block, up to `last`, that follow 8 rows in a row that ended their process."""
+    """Return the rows of `last`'s block, up to `last`, that follow 8 rows in a row that ended their process."""
     deaths = 0
     for at in range(last - last % _GIVE_UP_BLOCK, last):
         deaths = deaths + 1 if at in call.fatal else 0
@@ -269,7 +269,7 @@ def _fill(scores: list[Score | None], todo: list[int], score: Score, at_most: in
 
 
 def _border_after(rows: Sequence[RewardRow], at: int) -> int:
-    """First index behind `at` where another group begins."""
+    """Return the first index behind `at` where another group begins."""
     end = at + 1
     while end < len(rows) and rows[end].group_index == rows[at].group_index:
         end += 1

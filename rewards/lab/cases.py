@@ -37,7 +37,7 @@ class Case:
     check: str
     """Name of the check that it belongs to."""
     variant: str
-    """What it is, in words."""
+    """A description in words."""
     row: RewardRow
     line: int
     expected: float | None
@@ -46,7 +46,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Scores:
-    """What right and wrong are worth to this reward."""
+    """The scores of right and of wrong answers by this reward."""
 
     right: float = 1.0
     wrong: float = 0.0

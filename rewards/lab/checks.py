@@ -1,4 +1,4 @@
-"""What the laboratory checks, and how a check is judged from scores. Pure."""
+"""Defines what the laboratory checks, and judges each check from scores. Pure."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Check:
 
     @property
     def meaning(self) -> str:
-        """What the check demands."""
+        """The demand of the check."""
         return MEANINGS[self.name]
 
 
@@ -151,7 +151,7 @@ def same(a: Score, b: Score) -> bool:
 
 
 def score_text(score: Score) -> str:
-    """The number, or the verdict with its reason."""
+    """Return the number, or the verdict with its reason."""
     if score.total is not None:
         return f"{score.total:g}"
     return f"{score.verdict}: {score.reason}" if score.reason else score.verdict

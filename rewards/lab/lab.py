@@ -48,13 +48,13 @@ _MAX_TIMEOUTS = 3
 
 @dataclass(frozen=True)
 class Options:
-    """How a reward is tried."""
+    """Settings of a trial."""
 
     params: Mapping[str, Any]
     judges: Judges | None = None
     """None: what the registry says of a built-in reward, "answer" for a plug-in."""
     template: str = "auto"
-    """Of `rows.TEMPLATES`, or a text with {answer}; "auto": the first in which right answers score."""
+    """A name of `rows.TEMPLATES`, or a text with {answer}; "auto": the first in which right answers score."""
     timeout_s: float = 10.0
     max_rows: int = 32
     scores: Scores = field(default_factory=Scores)
@@ -62,7 +62,7 @@ class Options:
 
 @dataclass(frozen=True)
 class LabReport:
-    """What was found."""
+    """The result of a trial."""
 
     reward: str
     style: str
@@ -85,7 +85,7 @@ class LabReport:
         return all_pass(self.checks)
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the report as JSON types, for `--json`."""
         return {**vars(self), "passed": self.passed, "checks": tables(self.checks)}
 
 

@@ -54,7 +54,7 @@ class LabRow:
     gold: str
     """The answer as text; or, if `slot` is False, a whole completion that holds no copy of it."""
     around: str
-    """What stands around the answer: `SLOT`, or the row's own completion with `SLOT` in it."""
+    """The text around the answer: `SLOT`, or the row's own completion with `SLOT` in it."""
     is_own: bool
     """True if the row brought its own completion."""
     wrong: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from rewards.types import Score
 
 _MAX_CASES, _MIN_CASES = 128, 16
 _PASS_S = 8.0
-"""What scoring the chosen cases once may take."""
+"""Longest time for scoring the chosen cases once."""
 _REPEAT_S, _MAX_REPEATS = 1.5, 30
 """A quick reward is repeated for so long: what depends on the clock, on chance or on a counter needs time to show."""
 _THREADS, _THREAD_S, _MAX_ROUNDS = 4, 2.0, 400

@@ -52,7 +52,7 @@ class Slot:
     """pidfd of the last run's process 1: while that is ending, the slot is not free."""
 
     def counts(self) -> dict[str, int]:
-        """What the kernel refused so far: kills for want of memory, forks."""
+        """Return what the kernel has refused so far: memory (kills) and forks."""
         return {
             "oom": counter(os.pread(self.oom, 4096, 0), b"oom_kill"),
             "pids": counter(os.pread(self.pids, 4096, 0), b"max"),
@@ -305,7 +305,7 @@ def _mounts() -> dict[str, tuple[Path, str]]:
 
 
 def _below(mount: tuple[Path, str], group: str) -> Path:
-    """Where the group is; a container may show its own part alone, as the mount's root."""
+    """Return the path of the group; a container may show only its own part, as the mount's root."""
     point, root = mount
     if root != "/" and (group == root or group.startswith(f"{root}/")):
         group = group.removeprefix(root)

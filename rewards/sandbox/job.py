@@ -27,7 +27,7 @@ _LONGEST_POLL_S = 3600.0
 
 @dataclass(frozen=True)
 class Work:
-    """What one sandbox is to do."""
+    """The work of one sandbox."""
 
     files: Sequence[SandboxFile]
     """Written to the work directory first; the first one is the Python program if `argv` is empty."""

@@ -1,4 +1,4 @@
-"""From what was seen of a run to its verdict: pure functions.
+"""Derives the verdict of a run from what was seen of it. Pure.
 
 Exit codes and messages of the program decide nothing but "ok" and "runtime_error"; a limit is what the harness, or the
 kernel's count, says.
@@ -29,12 +29,12 @@ _VERDICTS: dict[str, Verdict] = {
 
 
 def unstarted(verdict: Verdict, reason: str, tier: str) -> Outcome:
-    """The outcome of a program that never ran."""
+    """Return the outcome of a program that never ran."""
     return Outcome(verdict, reason, None, b"", b"", 0.0, 0.0, 0, tier)
 
 
 def judge(report: Report, work: Work, tier: str) -> Outcome:
-    """The outcome of a run."""
+    """Return the outcome of a run."""
     if report.failure:
         return unstarted("sandbox_error", report.failure, tier)
     code = None if report.status is None else os.waitstatus_to_exitcode(report.status)

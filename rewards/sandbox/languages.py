@@ -20,7 +20,7 @@ from pathlib import Path
 from rewards.errors import RewardError
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/go/bin"
-"""Where a toolchain is looked for first; then in PATH."""
+"""The folders that are searched for a toolchain before PATH."""
 
 
 class MissingToolchain(RewardError):
@@ -29,7 +29,7 @@ class MissingToolchain(RewardError):
 
 @dataclass(frozen=True)
 class Toolchain:
-    """How to run one language inside a sandbox."""
+    """The commands and files that run one language inside a sandbox."""
 
     name: str
     source_name: str

@@ -33,7 +33,7 @@ _HASH_SEED = {"PYTHONHASHSEED": "0"}
 """Fixed: one zygote's programs share a seed anyway, and so a program that prints a set prints the same every time."""
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _PUBLIC_FILES = ("/etc/ssl/openssl.cnf", "/etc/localtime")
-"""What node and others stop at if it is there but cannot be read."""
+"""Files that node and others need to read where they exist."""
 
 
 class LauncherGone(Exception):
@@ -112,7 +112,7 @@ class Launcher:
 
     @property
     def pid(self) -> int:
-        """Of the process that this one started."""
+        """The id of the launcher process."""
         return self._process.pid
 
     def open_job(self, birth_cgroup: int | None = None) -> tuple[socket.socket, int]:
@@ -167,7 +167,7 @@ class Launcher:
             self._process.wait()
 
     def disown(self) -> None:
-        """In a fork of the owner: let go of the copy, and leave the launcher to the owner."""
+        """Close a fork's copy and leave the launcher to its owner."""
         self._control.close()
         self._process.returncode = 0  # not this process's child: nothing to wait for
 

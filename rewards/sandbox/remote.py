@@ -46,7 +46,7 @@ class _Host:
 
 @dataclass
 class _Hosts:
-    """Which host is asked next: of those that do not rest, the one with the fewest of our programs."""
+    """Chooses the next host: of those that do not rest, the one that runs the fewest of our programs."""
 
     hosts: list[_Host]
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -182,7 +182,7 @@ class RemoteSandbox:
         return parse(bytes(answer))
 
     def _probe(self, host: _Host) -> str:
-        """What is wrong with a host, "" if nothing is."""
+        """Run a first program; return what is wrong with the host, "" if nothing is."""
         limits = _PROBE.limits
         body = request(_PROBE, b"", limits.wall_s)
         assert isinstance(body, bytes)

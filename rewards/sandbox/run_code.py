@@ -39,7 +39,7 @@ class HostError(Exception):
 
 
 class Command(BaseModel):
-    """What the API reports of one process."""
+    """The API's report of one process."""
 
     status: Literal["Finished", "Error", "TimeLimitExceeded"]
     execution_time: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -58,7 +58,7 @@ class Reply(BaseModel):
 
 
 def request(job: Job, stdin: bytes, wall_s: float) -> bytes | Outcome:
-    """The body that runs a job on one input; an outcome if the API cannot be asked at all."""
+    """Return the body that runs a job on one input, or an outcome if the API cannot be asked at all."""
     language = LANGUAGES.get(job.language)
     if language is None:
         reason = f"run_code has no language {job.language!r} (it has {', '.join(LANGUAGES)})"
@@ -84,12 +84,12 @@ def request(job: Job, stdin: bytes, wall_s: float) -> bytes | Outcome:
 
 
 def longest_reply(limits: Limits) -> int:
-    """Size in bytes that no honest answer reaches."""
+    """Return a size in bytes that no honest answer reaches."""
     return 2 * _LONGEST_ESCAPE * limits.output_bytes + MIB
 
 
 def parse(answer: bytes) -> Reply:
-    """The answer, checked. Raises HostError."""
+    """Parse and check the answer. Raises HostError."""
     try:
         return Reply.model_validate_json(answer)
     except ValidationError as error:
@@ -99,7 +99,7 @@ def parse(answer: bytes) -> Reply:
 
 
 def outcome(reply: Reply, wall_s: float, limits: Limits) -> Outcome:
-    """What the answer says of the program. Raises HostError if it says nothing."""
+    """Translate the answer into an outcome. Raises HostError if it says nothing about the program."""
     compiled, run = reply.compile_result, reply.run_result
     if reply.status == "SandboxError" or "Error" in [part.status for part in (compiled, run) if part]:
         raise HostError(f"it reports an error of its own: {reply.message[:_MESSAGE_CHARS]}")

@@ -93,7 +93,7 @@ class Sandbox:
 
     @property
     def tier(self) -> Tier:
-        """What programs run under, as found on this host."""
+        """The isolation that programs run under on this host."""
         return describe(self._tier_name, bool(self._uids), self._groups is not None, self._facts)
 
     def run(
@@ -286,7 +286,7 @@ class Sandbox:
         self._prepared = False
 
     def disown(self) -> None:
-        """In a fork of the owner: all is the owner's, and a thread that is not here may hold the lock. Begin anew."""
+        """Begin anew in a fork: everything belongs to the owner, and a thread that is not here may hold the lock."""
         self._lock = threading.Lock()
         for launcher in self._launchers.values():
             launcher.disown()

@@ -1,4 +1,4 @@
-"""What each tier of isolation guarantees, in words for a reader, and which one this host gives."""
+"""Describes what each tier of isolation guarantees, and which one this host gives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Tier:
     guarantees: tuple[str, ...]
     gaps: tuple[str, ...]
     launcher: str
-    """Which program starts sandboxes, and as whom."""
+    """The program that starts sandboxes, and its user."""
     cgroup: bool
     """Memory and tasks are bounded by the kernel as well, not only by watching."""
 
@@ -68,7 +68,7 @@ _UNISOLATED_GAPS = (
 
 
 def describe(name: TierName, is_root: bool, cgroup: bool, facts: Mapping[str, Any]) -> Tier:
-    """The tier as it is on this host.
+    """Describe the tier as it is on this host.
 
     Args:
         is_root: it was started as root, so that programs have users of their own.

@@ -54,7 +54,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was seen from outside."""
+    """The result of a run, as seen from outside the sandbox."""
 
     verdict: Verdict
     reason: str
@@ -83,8 +83,8 @@ class Job:
     total_wall_s: float | None = None
     """Wall time of all runs together, without compiling; runs that it leaves no time for are a "time_limit" too."""
     wait_s: float = 30.0
-    """How long the job may wait for a sandbox beyond the times that the limits give it: queues, network, failed hosts.
-    Only sandboxes that are shared with others have such waits."""
+    """Seconds that the job may wait for a sandbox beyond its limits: queues, network, failed hosts.
+    The local sandbox has no such waits and ignores it."""
 
 
 class JobRunner(Protocol):

@@ -31,7 +31,7 @@ _OWN_KEYS = ("completion", "prompt", "answer")
 
 @dataclass
 class ScoreSummary:
-    """What `score_file` did."""
+    """A summary of a scored file."""
 
     rows: int = 0
     verdicts: dict[str, int] = field(

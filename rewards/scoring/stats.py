@@ -139,7 +139,7 @@ def length_correlation(groups: Sequence[ScoredGroup], name: str) -> float | None
 
 
 def audit_counts(groups: Sequence[ScoredGroup], component: str) -> AuditCounts:
-    """How the second verifier and `component` agree on the samples that both were given."""
+    """Count how the second verifier and `component` agree on the samples that both judged."""
     counts = {"agree": 0, "only_reward": 0, "only_verifier": 0, "unjudged": 0}
     for score in (score for group in groups for score in group.scores if AUDIT in score.components):
         first, second = score.components.get(component), score.components[AUDIT]
