@@ -115,13 +115,13 @@ def test_a_reference_replaced_by_a_value_is_no_dependency(tmp_path: Path) -> Non
          "wait for each other: zero ← drawn|wait for each other: zero ← picked ← drawn ← zero"),
     ],
 )  # fmt: skip
-def test_faults_name_stage_key_and_mend(old: str, new: str, message: str, tmp_path: Path) -> None:
+def test_errors_name_stage_key_and_fix(old: str, new: str, message: str, tmp_path: Path) -> None:
     assert old in GRAPH
     with pytest.raises(ConfigError, match=message):
         load(tmp_path, GRAPH.replace(old, new))
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
     text = GRAPH.replace("lr = 1e-4", "lrr = 1e-4").replace('source = "chain"', 'sauce = "chain"')
     with pytest.raises(ConfigError) as error:
         load(tmp_path, text)
@@ -212,10 +212,10 @@ def test_a_key_depends_on_the_code_of_a_module_of_ones_own(
 def test_a_file_of_code_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     node = load(tmp_path, GRAPH.replace('"r1-format"', '"~/own.py:rewrite"')).nodes["picked"]
-    (fault,) = [fault for fault in missing_inputs(node) if "rewrite" in fault]
-    assert "stage picked: rewrite = '~/own.py:rewrite': no such file" in fault
+    (error,) = [error for error in missing_inputs(node) if "rewrite" in error]
+    assert "stage picked: rewrite = '~/own.py:rewrite': no such file" in error
     (tmp_path / "own.py").write_text("1\n")
-    assert not [fault for fault in missing_inputs(node) if "rewrite" in fault]
+    assert not [error for error in missing_inputs(node) if "rewrite" in error]
     before = node_key(node, {("drawn", "samples"): "s"})
     (tmp_path / "own.py").write_text("2\n")
     assert node_key(node, {("drawn", "samples"): "s"}) != before
@@ -343,7 +343,7 @@ set = { policy.model = "{zero.policy}" }
     load(tmp_path, GRAPH + again.replace('"R1-Zero" }', '"R1-Zero", prefix = "again" }'))
 
 
-def test_a_fault_of_a_stages_own_recipe_names_that_file_and_line(tmp_path: Path) -> None:
+def test_an_error_of_a_stages_own_recipe_names_that_file_and_line(tmp_path: Path) -> None:
     recipe = tmp_path / "own.toml"
     recipe.write_text('stage = "curate"\nper_prompt = 2\nper_promt = 3\n')
     text = GRAPH.replace('after = ["eval-zero"]', f'after = ["eval-zero"]\nrecipe = "{recipe}"')

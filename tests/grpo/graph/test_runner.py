@@ -211,7 +211,7 @@ def test_a_failed_stage_stops_the_graph_with_its_last_words(tmp_path: Path) -> N
     with pytest.raises(RunError) as again:
         run(tmp_path, CHAIN, Fails())
     assert str(again.value).count("loss is not finite") == 1, (
-        "what an earlier call said is not this one's fault"
+        "what an earlier call said is not this one's error"
     )
     after = Launcher()
     run(tmp_path, CHAIN, after)

@@ -1,4 +1,4 @@
-"""`grpo plan`: every figure against a hand's reckoning."""
+"""`grpo plan`: every figure against one computed by hand."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def test_rates_of_finished_stages_by_hand(tmp_path: Path) -> None:
         read_rates(tmp_path / "nothing")
 
 
-def test_a_stage_that_is_not_whole_has_no_pace_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+def test_a_stage_that_is_not_whole_has_no_rate_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     summary = {"samples": 12, "tokens": 90, "tokens_per_s": 3.0}
     write_run(tmp_path / "e", "eval", {}, summary, [])
     assert observe(tmp_path / "e") == Observation("eval", 100.0, 30.0, 90.0, 12.0, 50.0)

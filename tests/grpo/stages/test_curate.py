@@ -104,7 +104,7 @@ def test_what_a_rewriter_brings_in_is_checked_too(tmp_path: Path) -> None:
         ([row("a", accuracy=0.0)], r"'incorrect': 1"),
     ],
 )
-def test_faults_are_named(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
+def test_errors_are_named(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(DataError, match=message):
         run(config(tmp_path, rows))
 

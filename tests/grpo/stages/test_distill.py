@@ -38,7 +38,7 @@ def test_each_size_gets_the_papers_rate(family: str, parameters: int, name: str,
     assert PRESETS[name].lr == lr
 
 
-def test_the_choice_is_told_with_its_source_and_its_reach() -> None:
+def test_the_choice_is_printed_with_its_source_and_its_reach() -> None:
     text = describe("qwen-1.5b", False, "qwen2", 1_543_714_304)
     assert "lr 0.0001 as for Qwen2.5-Math-1.5B (2501.12948 v2 §B.4.3)" in text
     assert "first guess" not in text

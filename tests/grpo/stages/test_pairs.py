@@ -97,7 +97,7 @@ def test_labels(folder: Path) -> None:
     assert counts == {"completions": 8, "unjudged": 1, "label_1": 2, "label_0": 5}
 
 
-def test_faults_are_named(folder: Path) -> None:
+def test_errors_are_named(folder: Path) -> None:
     with pytest.raises(RewardLoadError, match=r"write judge\(prompt, first, second, seed, columns\)"):
         run(config(folder, "wrong", True))
     with pytest.raises(ValidationError, match="votes is read with compares"):

@@ -233,7 +233,7 @@ def test_the_reward_runs_in_a_process(trained: tuple[float, Path]) -> None:
     check_reward("reward_model", {"model": str(trained[1])})
 
 
-def test_a_folder_without_a_reward_model_names_the_mend(base: Path) -> None:
+def test_a_folder_without_a_reward_model_names_the_fix(base: Path) -> None:
     with pytest.raises(RewardLoadError, match=r"holds no reward_model.json; give the folder"):
         check_reward("reward_model", {"model": str(base)})
 

@@ -343,7 +343,7 @@ class Killed(BaseException):
 
 
 class OneRank:
-    """`grpo.supervised.loop.Ranks` in this process; dies before an update, in a save or after it, if told so."""
+    """`grpo.supervised.loop.Ranks` in this process; dies before an update, in a save or after it, on demand."""
 
     def __init__(
         self,
