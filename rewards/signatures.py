@@ -1,4 +1,4 @@
-"""How a reward function wants to be called, told by the names of its parameters.
+"""Recognises how a reward function is called by the names of its parameters.
 
     native   reward(batch)                                                   one call, a list back
     row      reward(row)                                                     one call a completion

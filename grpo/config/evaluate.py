@@ -24,7 +24,7 @@ class EvalStageConfig(Settings):
     policy: PolicyConfig
     rewards: tuple[RewardConfig, ...] = Field(min_length=1)
     reward_workers: int = Field(1, ge=1)
-    """Processes per reward that runs in processes."""
+    """Processes of each row-wise reward that runs in processes: so many rows are scored at one time."""
     sampling: SamplingConfig = SamplingConfig()
     """Read for stop_tokens, and for max_tokens where eval.max_tokens is not given."""
     engine: EngineConfig = EngineConfig()

@@ -42,7 +42,7 @@ class RlConfig(Settings):
     """Further sources, e.g. general prompts with constants = { kind = "general" } beside maths."""
     rewards: tuple[RewardConfig, ...] = Field(min_length=1)
     reward_workers: int = Field(1, ge=1)
-    """Processes per reward that runs in processes."""
+    """Processes of each row-wise reward that runs in processes: so many rows are scored at one time."""
     audit: AuditConfig = AuditConfig()
     """What is watched in the rewards while the run trains."""
     algorithm: AlgorithmConfig = AlgorithmConfig()

@@ -39,7 +39,7 @@ class SampleConfig(Settings):
     rewards: tuple[RewardConfig, ...] = ()
     """What the samples are scored with; empty: they are not."""
     reward_workers: int = Field(1, ge=1)
-    """Processes per reward that runs in processes."""
+    """Processes of each row-wise reward that runs in processes: so many rows are scored at one time."""
     samples: int = Field(4, ge=1)
     """Completions per prompt."""
     sampling: SampleSamplingConfig = SampleSamplingConfig()

@@ -17,7 +17,7 @@ from rewards.types import ScoredGroup
 
 
 def interval(shares: Sequence[float], z: float = 1.96) -> tuple[float, float]:
-    """95% interval of the mean over problems.
+    """Compute the 95% interval of the mean over problems.
 
     Wilson's interval on the effective number of problems: the samples of one problem are not independent, so the
     spread between problems counts, and at 0 or 1 the interval does not shrink to a point.
@@ -152,7 +152,7 @@ def _vote(groups: Sequence[ScoredGroup], equal: Equality | None) -> Election:
 
 
 def component_means(groups: Sequence[ScoredGroup]) -> dict[str, float]:
-    """Mean of each reward component over the samples that have a value of it."""
+    """Compute the mean of each reward component over the samples that have a value of it."""
     values: dict[str, list[float]] = {}
     for scored in groups:
         for score in scored.scores:
@@ -172,7 +172,7 @@ def _lengths(groups: Sequence[ScoredGroup]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """One evaluation; shares in 0…1, the interval is 95% over problems."""
+    """The result of one evaluation; shares are in 0…1, the interval is 95% over problems."""
 
     step: int
     pass1: float

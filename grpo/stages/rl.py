@@ -97,8 +97,8 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
             attempts=rollouts.ledger_rows,
         )
         end = train(
-            config,
-            state,
+            config=config,
+            state=state,
             stream=MixedStream(inputs.sources, config.seed),
             eval_prompts=inputs.eval_prompts,
             rollouts=rollouts,

@@ -49,7 +49,7 @@ class Inputs:
 
     chunks: list[RolloutChunk]
     compute_dtype: str
-    model: str
+    model: str | None
     """A hash of the policy's files."""
 
 
@@ -180,7 +180,7 @@ def chunk_rows(
     chunk: RolloutChunk,
     groups: Sequence[tuple[SampleGroup, Any]],
     samplers: Samplers,
-    model: str,
+    model: str | None,
     config: SampleConfig,
 ) -> list[SampleRow]:
     """Return the rows of a complete chunk, in prompt order."""

@@ -10,14 +10,31 @@ that changed after it had been written stands in the file twice; `read_ledger` t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
+from grpo.common.errors import BrokenRun
 from grpo.tracking.jsonl import append_rows, read_rows, truncate_to
 from rollout.ledger import LedgerRow
 
 FILE = "ledger.jsonl"
+
+
+def read_ledger(path: Path) -> list[LedgerRow]:
+    """Read the last state of every attempt, in the order in which the attempts were first written.
+
+    Raises:
+        BrokenRun: a line in the middle of the file is damaged, or a row has other fields; a last line that a crash cut
+            is left out.
+    """
+    last: dict[tuple[str, int], LedgerRow] = {}
+    for number, line in enumerate(read_rows(path), 1):
+        try:
+            row = LedgerRow(**{key: value for key, value in line.items() if key != "step"})
+        except TypeError as error:
+            raise BrokenRun(f"{path}, line {number}: not a row of the ledger ({error})") from error
+        last[row.chunk, row.attempt] = row
+    return list(last.values())
 
 
 class LedgerWriter:
@@ -31,7 +48,8 @@ class LedgerWriter:
         """
         self._path = run_dir / FILE
         self._seen = 0
-        self._unsettled: list[tuple[LedgerRow, dict[str, Any]]] = []
+        self._unsettled: list[tuple[LedgerRow, LedgerRow]] = []
+        """Live rows that may still change, with a copy of what was written of each."""
         run_dir.mkdir(parents=True, exist_ok=True)
         truncate_to(self._path, resume_step)
 
@@ -42,21 +60,9 @@ class LedgerWriter:
             step: updates done.
             rows: every attempt of this process (`Ledger.rows`); the list only grows from call to call.
         """
-        changed = [row for row, written in self._unsettled if asdict(row) != written]
-        unchanged = [(row, written) for row, written in self._unsettled if asdict(row) == written]
+        changed = [row for row, written in self._unsettled if row != written]
+        unchanged = [(row, written) for row, written in self._unsettled if row == written]
         fresh = [*changed, *rows[self._seen :]]
         append_rows(self._path, ({"step": step, **asdict(row)} for row in fresh))
-        self._unsettled = [*unchanged, *((row, asdict(row)) for row in fresh if not row.is_settled)]
+        self._unsettled = [*unchanged, *((row, replace(row)) for row in fresh if not row.is_settled)]
         self._seen = len(rows)
-
-
-def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """Read the last state of every attempt, in the order in which the attempts were first written.
-
-    Raises:
-        BrokenRun: a line in the middle of the file is damaged; a last line that a crash cut is left out.
-    """
-    last: dict[tuple[str, int], dict[str, Any]] = {}
-    for row in read_rows(path):
-        last[row["chunk"], row["attempt"]] = row
-    return list(last.values())

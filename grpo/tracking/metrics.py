@@ -23,7 +23,7 @@ __all__ = ["METRICS", "Metric", "MetricsWriter", "describe"]
 
 @dataclass(frozen=True)
 class Metric:
-    """One column of metrics.jsonl."""
+    """Unit and meaning of one column of metrics.jsonl."""
 
     unit: str
     meaning: str
@@ -121,11 +121,11 @@ trains.
 Every name that may stand in metrics.jsonl and TensorBoard; <…> stands for one word."""
 
 EVAL_TAGS = {"pass1": "pass@1", "passk": "pass@k", "consk": "cons@k", "format": "format", "length": "length"}
-"""Keys of eval.jsonl and what TensorBoard calls them, after "eval/"."""
+"""Keys of eval.jsonl, and their names in TensorBoard behind "eval/"."""
 
 
 def describe(name: str) -> Metric | None:
-    """Unit and meaning of a metric; None for a name that `METRICS` does not know."""
+    """Look up unit and meaning of a metric; None for a name that `METRICS` does not know."""
     if name in METRICS:
         return METRICS[name]
     for pattern, metric in METRICS.items():
@@ -139,7 +139,7 @@ class MetricsWriter:
     """Appends to metrics.jsonl, eval.jsonl and TensorBoard's event file; each row is on disk when `write` returns."""
 
     def __init__(self, run_dir: Path, resume_step: int) -> None:
-        """Open the files of a run that stands after `resume_step` updates; -1 for a new one.
+        """Open the files of a run after `resume_step` updates (-1: a new run), and drop the rows of later steps.
 
         Raises:
             BrokenRun: a row in the middle of a file is not JSON (a cut last row is a crash's and is dropped).
@@ -161,16 +161,16 @@ class MetricsWriter:
         self._events.scalars(step, metrics)
 
     def write_eval(self, row: Mapping[str, Any]) -> None:
-        """Append one evaluation (`EvalResult.row()`); an earlier one of the same step gives way."""
+        """Append one evaluation (`EvalResult.row()`); it replaces an earlier one of the same step."""
         before = [old for old in read_rows(self._evals) if old["step"] != row["step"]]
         rewrite_rows(self._evals, [*before, row])
         tags = {f"eval/{tag}": row[key] for key, tag in EVAL_TAGS.items() if row.get(key) is not None}
         self._events.scalars(row["step"], tags)
 
     def read(self) -> list[dict[str, Any]]:
-        """Rows of metrics.jsonl so far; a value that was not finite is NaN."""
+        """Return the rows of metrics.jsonl so far; a value that was not finite is NaN."""
         return [{k: math.nan if v is None else v for k, v in row.items()} for row in read_rows(self._metrics)]
 
     def read_eval(self) -> list[dict[str, Any]]:
-        """Rows of eval.jsonl so far."""
+        """Return the rows of eval.jsonl so far."""
         return read_rows(self._evals)

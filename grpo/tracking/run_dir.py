@@ -1,4 +1,4 @@
-"""A run directory: one driver at a time, the same config on resume, facts for whoever reads it later.
+"""A run directory: one driver at a time, the same config on resume, a manifest of versions and hashes.
 
 runs/demo/  config.json  manifest.json  metrics.jsonl  eval.jsonl  summary.json
             checkpoints/step-000020/  samples/step-000001.parquet  eval/step-000000.parquet  policy/
@@ -25,17 +25,18 @@ from grpo.common.config_io import differences, dump
 from grpo.common.errors import BrokenRun, ConfigError
 from policies.digests import digest_bytes, digest_file, digest_json, digest_lines
 from policies.files import write_atomic
+from rollout.types import Prompt
 
 MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "engine.sync_timeout_s")
 """Keys that may differ on resume without changing what a run is."""
 
 BEFORE_THE_RUN = {".lock", "config.json"}
-"""What a run directory holds before the inputs are read and found good."""
+"""Files of a run directory before its inputs have been checked."""
 
 
 @contextmanager
 def open_run(run_dir: Path, config: BaseModel) -> Iterator[bool]:
-    """Hold the run directory for this driver; yields True if an earlier run is to be resumed.
+    """Lock the run directory for this driver; yield True if an earlier run is to be resumed.
 
     Raises:
         ConfigError: the directory holds a run with another config (names the keys) that got past its inputs.
@@ -65,7 +66,8 @@ def _same_config(run_dir: Path, config: BaseModel) -> bool:
         old = json.loads(dump(type(config).model_validate_json(json.dumps(old), strict=True)))
     changed = [d for d in differences(old, json.loads(dump(config))) if d[0] not in MACHINE_KEYS]
     if changed and {entry.name for entry in run_dir.iterdir()} <= BEFORE_THE_RUN:
-        write_atomic(path, dump(config))  # it ended at its inputs, and a mended recipe is what one tries next
+        # The run ended while its inputs were checked, and the recipe has been corrected since.
+        write_atomic(path, dump(config))
         return False
     if changed:
         listing = "\n".join(f"  {key}: {a!r} there, {b!r} now" for key, a, b in changed)
@@ -77,7 +79,7 @@ def _same_config(run_dir: Path, config: BaseModel) -> bool:
 
 
 def facts(seed: int, data: Mapping[str, str], model: Path | None) -> dict[str, Any]:
-    """What a reader needs to reproduce the run: versions, commit, seed, hashes of data and model."""
+    """Collect what reproduces the run: versions, commit, seed, hashes of data and model."""
     packages = (
         "torch",
         "vllm",
@@ -121,14 +123,14 @@ def model_hash(manifest: Mapping[str, Any]) -> str | None:
 
 
 def check_or_write_manifest(run_dir: Path, now: Mapping[str, Any]) -> None:
-    """Write the manifest of a new run; one that goes on must still have the data and the policy that it began with.
+    """Write the manifest of a new run; check that a resumed one has the data and the policy that it began with.
 
     Args:
         run_dir: the run's.
-        now: of `facts`.
+        now: from `facts`.
 
     Raises:
-        BrokenRun: something has changed; names it.
+        BrokenRun: data or policy have changed; names what.
     """
     path = run_dir / "manifest.json"
     if not path.exists():
@@ -153,7 +155,7 @@ def check_or_write_manifest(run_dir: Path, now: Mapping[str, Any]) -> None:
 
 
 def git_commit() -> str | None:
-    """Commit of the code that runs, with "+changes" if the tree is not clean; None outside a checkout."""
+    """Return the commit of the running code, with "+changes" if the tree is not clean; None outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     try:
         commit = subprocess.run(
@@ -172,14 +174,14 @@ def git_commit() -> str | None:
     return commit + ("+changes" if dirty else "")
 
 
-def hash_prompts(prompts: Sequence[Any]) -> str:
+def hash_prompts(prompts: Sequence[Prompt]) -> str:
     """Return one hash for a list of prompts, of their ids in order."""
     return digest_lines(p.id for p in prompts)
 
 
-def hash_columns(prompts: Sequence[Any]) -> str:
+def hash_columns(prompts: Sequence[Prompt]) -> str:
     """Return one hash of what rewards read beside a prompt: test cases, language, kind."""
-    # What JSON does not know (sets, objects) may print itself otherwise in another process: its type must do.
+    # The text of a value that is no JSON (sets, objects) may differ between processes: its type is hashed instead.
     return digest_bytes(
         json.dumps(dict(prompt.columns), skipkeys=True, default=lambda value: type(value).__name__).encode()
         for prompt in prompts

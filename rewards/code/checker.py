@@ -6,8 +6,8 @@ was known is the verdict; after any other, the harness has the program compute t
 
     stdin   encode((setup code, test code, entry point, [(call, "value", result, arguments after) | (call, "raised",
             names, message) | (call, "died", reason)]))
-    stdout  encode of ("passed",), ("failed", reason), ("calls", [call, …]), or ("unusable", reason): the test code's
-            own fault
+    stdout  encode of ("passed",), ("failed", reason), ("calls", [call, …]), or ("unusable", reason): the test code
+            cannot be used
 """
 
 from __future__ import annotations

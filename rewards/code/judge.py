@@ -39,7 +39,7 @@ class BadCheck(Exception):
 
 @dataclass(frozen=True)
 class Bounds:
-    """Of one program."""
+    """Limits for judging one program."""
 
     test_s: float = 4.0
     """Wall time of one test."""
@@ -56,7 +56,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Result:
-    """Of one test."""
+    """The outcome of one test."""
 
     passed: bool
     reason: str = ""
@@ -357,10 +357,10 @@ def _trouble(outcome: Outcome) -> str | None:
     if outcome.verdict == "ok":
         return None
     last = outcome.stderr[-4 * SHOWN_CHARS :].decode(errors="replace").strip().rpartition("\n")[2]
-    said = (
+    detail = (
         f" ({last[:SHOWN_CHARS]})" if last and outcome.verdict in ("runtime_error", "compile_error") else ""
     )
-    return f"{outcome.verdict}: {outcome.reason}{said}"
+    return f"{outcome.verdict}: {outcome.reason}{detail}"
 
 
 def _request(test: CheckTest, entry_point: str, known: Sequence[tuple[Any, ...]]) -> bytes:

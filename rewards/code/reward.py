@@ -4,8 +4,8 @@
 name = "code"
 params = { credit = "fraction", test_s = 2.0 }
 
-A fault of the sandbox, or a language that the host lacks, is no verdict on the program: the sample abstains. Tests that
-cannot be read are an `error`. Anything else that a program does is its own: it passes or it fails, with the reason.
+A failure of the sandbox, or a language that it lacks, says nothing about the program: the sample abstains. Tests that
+cannot be read are an `error`. Everything else is the program's doing: it passes or fails, with a reason.
 """
 
 from __future__ import annotations

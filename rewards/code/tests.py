@@ -31,7 +31,7 @@ _ENTRY_COLUMNS = ("entry_point", "fn_name")
 
 
 class BadTests(ValueError):
-    """The row's tests are none of the forms above: the data's fault, not the program's."""
+    """The row's tests are none of the forms above: an error of the data, not of the program."""
 
 
 @dataclass(frozen=True)

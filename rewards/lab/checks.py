@@ -104,7 +104,7 @@ def judge_stable(
     if not tried:
         return Check(name, "skip", detail="not tried")
     other = [(case, a, b) for case, a, b in tried if not same(a, b)]
-    examples = [example(case, said(a), b) for case, a, b in other]
+    examples = [example(case, score_text(a), b) for case, a, b in other]
     return _check(name, len(tried), len(other), examples)
 
 
@@ -150,7 +150,7 @@ def same(a: Score, b: Score) -> bool:
     return abs(a.total - b.total) <= _TOLERANCE * max(1.0, abs(a.total))
 
 
-def said(score: Score) -> str:
+def score_text(score: Score) -> str:
     """The number, or the verdict with its reason."""
     if score.total is not None:
         return f"{score.total:g}"
@@ -161,7 +161,7 @@ def example(case: Case, expected: str, score: Score) -> Example:
     """A row of the table of failures."""
     text = case.row.completion
     shown = text if len(text) <= _SHOWN_CHARS else "… " + text[-_SHOWN_CHARS:]
-    return Example(case.line, case.variant, str(case.row.answer), shown, expected, said(score))
+    return Example(case.line, case.variant, str(case.row.answer), shown, expected, score_text(score))
 
 
 def all_pass(checks: Sequence[Check], strict: bool = False) -> bool:

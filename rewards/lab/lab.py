@@ -3,9 +3,9 @@
     report = try_reward("my_rewards.py:exact", Path("cases.jsonl"))
     report.passed, report.checks
 
-Everything is scored in reward hosts, as in training: a plug-in that hangs, crashes or lies costs its rows. One host
-gives the first scores, the repetition, another order and other batches; two fresh ones run at the same time; one
-more runs the reward in threads. What is checked stands in `checks.MEANINGS`.
+Everything is scored in reward hosts, as in training: a plug-in that hangs, crashes or forges results loses its rows.
+One host gives the first scores, the repetition, another order and other batches; two fresh ones run at the same time;
+one more runs the reward in threads. `checks.MEANINGS` lists the checks.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _VALUE_CHECKS = (
     "tags",
 )  # fmt: skip
 _FIRST_BUDGET_S = 60.0
-"""For the first scores. What a slow reward does not get to is said."""
+"""Time for the first scores. The report says how many rows a slow reward left unscored."""
 _PROBE_ROWS = 6
 _MAX_TIMEOUTS = 3
 
@@ -176,7 +176,7 @@ def choose_templates(
 ) -> tuple[dict[bool, str], dict[str, str]]:
     """The template in which the first rows' right answers score most, by `LabRow.is_own`; and its name, to be shown.
 
-    Rewards read answers from tags, from boxes or from bare text: which one is the user's choice and not a fault.
+    Rewards read answers from tags, from boxes or from bare text: which one is the user's choice and not a problem.
     """
     templates = {False: TEMPLATES[FOR_ANSWERS[0]], True: SLOT}
     named: dict[str, str] = {}
@@ -226,12 +226,12 @@ def _slowest(pool: HostPool, cases: Sequence[Case], scores: Sequence[Score | Non
 def _data_check(found: LabData) -> Check:
     usable = len(found.rows) + len(found.labelled)
     detail = f"{usable:,} of them used"
-    if found.faults:
-        detail += "; " + "; ".join(found.faults[:3])
-        if len(found.faults) > 3:
-            detail += f"; and {len(found.faults) - 3:,} more"
-    return Check("data", "pass" if usable and not found.faults else "fail", usable + len(found.faults),
-                 len(found.faults), detail)  # fmt: skip
+    if found.problems:
+        detail += "; " + "; ".join(found.problems[:3])
+        if len(found.problems) > 3:
+            detail += f"; and {len(found.problems) - 3:,} more"
+    return Check("data", "pass" if usable and not found.problems else "fail", usable + len(found.problems),
+                 len(found.problems), detail)  # fmt: skip
 
 
 def _close(pools: Sequence[HostPool]) -> None:

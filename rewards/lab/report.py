@@ -39,8 +39,8 @@ def lines(report: LabReport) -> Iterator[str]:
     if report.tried < report.cases:
         yield f"{report.tried:,} of {report.cases:,} cases were tried: it is too slow, or hangs"
     counts = {s: sum(check.status == s for check in report.checks) for s in ("pass", "fail", "warn", "skip")}
-    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    yield f"{'[green]fit to train with[/]' if report.passed else '[bold red]not fit to train with[/]'}: {told}"
+    summary = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    yield f"{'[green]fit to train with[/]' if report.passed else '[bold red]not fit to train with[/]'}: {summary}"
 
 
 def _rate(value: float) -> str:

@@ -84,7 +84,7 @@ class LabData:
 
     rows: tuple[LabRow, ...]
     labelled: tuple[Labelled, ...]
-    faults: tuple[str, ...]
+    problems: tuple[str, ...]
     """Lines that cannot be used, with the reason."""
 
 
@@ -92,17 +92,17 @@ def read_data(path: Path, max_rows: int) -> LabData:
     """At most `max_rows` of each kind, drawn by a fixed seed, in the file's order. Raises OSError."""
     rows: list[LabRow] = []
     labelled: list[Labelled] = []
-    faults: list[str] = []
+    problems: list[str] = []
     for line, raw in enumerate(path.read_bytes().splitlines(), 1):
         if not raw.strip():
             continue
         found = _read(line, raw)
         if isinstance(found, str):
-            faults.append(f"line {line}: {found}")
+            problems.append(f"line {line}: {found}")
         else:
             rows += [item for item in found if isinstance(item, LabRow)]
             labelled += [item for item in found if isinstance(item, Labelled)]
-    return LabData(tuple(_some(rows, max_rows)), tuple(_some(labelled, max_rows)), tuple(faults))
+    return LabData(tuple(_some(rows, max_rows)), tuple(_some(labelled, max_rows)), tuple(problems))
 
 
 def _some(items: list[Any], count: int) -> list[Any]:

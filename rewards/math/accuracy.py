@@ -54,9 +54,9 @@ def accuracy(row: RewardRow, cpu_budget_s: float = CPU_BUDGET_S) -> Score:
         or (isinstance(row.answer, str) and not row.answer.strip(" \t\r\n$"))
     ):
         return failed("abstain", "no reference answer")
-    fault = _reference_fault(row.answer)
-    if fault:
-        return failed("error", fault)
+    problem = _reference_problem(row.answer)
+    if problem:
+        return failed("error", problem)
     answer, reason = committed_answer(row.completion)
     if answer is None:
         return Score(0.0, reason=reason)
@@ -112,7 +112,7 @@ def _plain_integer(reference: Any) -> int | None:
     return reference if isinstance(reference, int) and not isinstance(reference, bool) else None
 
 
-def _reference_fault(reference: Any) -> str:
+def _reference_problem(reference: Any) -> str:
     if (isinstance(reference, float) and reference != reference) or reference in (
         float("inf"),
         float("-inf"),

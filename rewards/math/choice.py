@@ -90,19 +90,19 @@ def _chosen(body: str, choices: Sequence[Any]) -> frozenset[str] | None:
     if len(same) == 1:
         return frozenset(same)
     if match := _LETTER_THEN_TEXT.match(text):
-        letter, said = match.group(1) or match.group(2), match.group(3)
-        return frozenset(letter) if _agrees(letter, said, limit, choices) else None
+        letter, rest = match.group(1) or match.group(2), match.group(3)
+        return frozenset(letter) if _agrees(letter, rest, limit, choices) else None
     return None
 
 
-def _agrees(letter: str, said: str, limit: str, choices: Sequence[Any]) -> bool:
+def _agrees(letter: str, text: str, limit: str, choices: Sequence[Any]) -> bool:
     """The text behind a letter is that option's; without known options it must not name or weigh another one."""
     if letter not in limit:
         return False
     if choices:
-        return _folded(said) == _folded(str(choices[_LETTERS.index(letter)]))
+        return _folded(text) == _folded(str(choices[_LETTERS.index(letter)]))
     return not re.search(
-        r"\([A-J]\)|\b[B-J]\b|\bA[.):]|\b(?:or|not|maybe|either|wrong|incorrect)\b|或|不", said
+        r"\([A-J]\)|\b[B-J]\b|\bA[.):]|\b(?:or|not|maybe|either|wrong|incorrect)\b|或|不", text
     )
 
 

@@ -35,7 +35,7 @@ class RewardModel:
         tokens_per_forward: packed tokens at one time; more than one document's length only saves calls.
 
     Raises:
-        ValueError: the folder is no reward model; says what is missing and the mend.
+        ValueError: the folder is no reward model; the message says what is missing and how to fix it.
     """
 
     def __init__(

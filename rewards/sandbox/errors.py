@@ -1,10 +1,10 @@
 """Errors of the sandbox.
 
-SandboxUnavailable (RewardError)   this host cannot isolate programs as the settings ask; the message names the mend
+SandboxUnavailable (RewardError)   programs cannot be isolated as the settings ask; the message has a hint
 """
 
 from rewards.errors import RewardError
 
 
 class SandboxUnavailable(RewardError):
-    """No tier that the settings allow works on this host; raised before any program runs."""
+    """No sandbox that the settings allow can be used; raised before any program runs."""

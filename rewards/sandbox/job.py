@@ -50,9 +50,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Report:
-    """How it went. `fault` is a failure of the sandbox; then nothing else counts."""
+    """What was seen of a run. `failure` names a failure of the sandbox; then no other field counts."""
 
-    fault: str = ""
+    failure: str = ""
     flag: str | None = None
     """"time", "memory", "tasks", "output" or "disk": the limit that ended the run."""
     status: int | None = None
@@ -86,7 +86,7 @@ def do(launcher: Launcher, work: Work, slot: Slot | None = None) -> tuple[Report
         _kill(handle)
         os.close(handle)
         raise
-    if report.fault:
+    if report.failure:
         _kill(handle)
     return (_with_kernel_verdict(report, slot) if slot else report), handle
 
@@ -97,8 +97,8 @@ def _with_kernel_verdict(report: Report, slot: Slot) -> Report:
         return report  # whichever came first
     flag = slot.verdict()
     if flag == "host":
-        return Report(fault="the host ran out of memory and killed a process of the run")
-    return replace(report, flag=flag, fault="") if flag else report
+        return Report(failure="the host ran out of memory and killed a process of the run")
+    return replace(report, flag=flag, failure="") if flag else report
 
 
 def _converse(channel: socket.socket, handle: int, work: Work, slot: Slot | None) -> Report:
@@ -125,11 +125,11 @@ def _converse(channel: socket.socket, handle: int, work: Work, slot: Slot | None
             try:
                 socket.send_fds(channel, [json.dumps(request).encode()], list(fds.values()))
             except OSError as error:
-                return Report(fault=f"the sandbox ended before it began: {error}")
+                return Report(failure=f"the sandbox ended before it began: {error}")
         exchange = _Exchange(channel, handle, [pipes[0][0], pipes[1][0]], work)
         message = exchange.run()
         if message is None or message.get("error"):
-            return Report(fault=message["error"] if message else exchange.fault)
+            return Report(failure=message["error"] if message else exchange.failure)
         files = message["files"]
         if files:
             assert collected is not None
@@ -189,10 +189,10 @@ class _Exchange:
         self.outputs = [bytearray(), bytearray()]
         self.flooded = False
         self._started: float | None = None
-        self.fault = ""
+        self.failure = ""
 
     def run(self) -> dict[str, Any] | None:
-        """The report, or None and `fault`. All output that counts is in `outputs`."""
+        """The report, or None and `failure`. All output that counts is in `outputs`."""
         poller = select.poll()
         for fd in (self._channel.fileno(), *self._pipes):
             poller.register(fd, select.POLLIN)
@@ -221,10 +221,10 @@ class _Exchange:
                 asked_to_stop, deadline = True, time.monotonic() + _END_TIMEOUT_S
 
     def _give_up(self) -> dict[str, Any] | None:
-        """The run does not end when told to. If it was the program that went past a limit, that stays its verdict."""
+        """Kill a run that does not stop on request. A limit that the program has passed stays its verdict."""
         _kill(self._handle)
         if self._started is None:
-            self.fault = "the sandbox did not end when told to"
+            self.failure = "the sandbox did not stop on request"
             return None
         took = time.monotonic() - self._started
         nothing = {"cpu_s": 0.0, "max_rss_bytes": 0, "files": []}
@@ -240,13 +240,13 @@ class _Exchange:
                 data = self._channel.recv(1 << 18)
             except (
                 ConnectionResetError
-            ):  # it ended without reading "stop"; what it said before can still be read
+            ):  # it ended without reading "stop"; what it sent before can still be read
                 data = self._channel.recv(1 << 18)
         except OSError as error:
-            self.fault = str(error)
+            self.failure = str(error)
             return None
         if not data:
-            self.fault = "the sandbox was killed"
+            self.failure = "the sandbox was killed"
             return None
         message: dict[str, Any] = json.loads(data)
         return message

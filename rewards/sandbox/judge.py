@@ -35,8 +35,8 @@ def unstarted(verdict: Verdict, reason: str, tier: str) -> Outcome:
 
 def judge(report: Report, work: Work, tier: str) -> Outcome:
     """The outcome of a run."""
-    if report.fault:
-        return unstarted("sandbox_error", report.fault, tier)
+    if report.failure:
+        return unstarted("sandbox_error", report.failure, tier)
     code = None if report.status is None else os.waitstatus_to_exitcode(report.status)
     if code is not None and code < 0:
         code = 128 - code

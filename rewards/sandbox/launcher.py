@@ -116,7 +116,7 @@ class Launcher:
         return self._process.pid
 
     def open_job(self, birth_cgroup: int | None = None) -> tuple[socket.socket, int]:
-        """A new sandbox, not yet told what to run: its job socket and a pidfd of its process 1.
+        """Start a new sandbox that waits for its job; return its job socket and a pidfd of its process 1.
 
         Args:
             birth_cgroup: descriptor of the cgroup v2 folder that process 1 is born in.

@@ -77,18 +77,18 @@ class Sandbox:
             on_launcher: called with the process id of every launcher that is started.
 
         Raises:
-            SandboxUnavailable: the host refuses it; the message names the mend.
+            SandboxUnavailable: the host refuses it; the message has a hint.
         """
         settings = settings or SandboxSettings()
         sandbox = cls(settings, on_launcher)
-        fault = sandbox._probe()
-        if fault and sandbox._groups:  # limits that look as if they could be set, and cannot
+        failure = sandbox._probe()
+        if failure and sandbox._groups:  # limits that look as if they could be set, and cannot
             sandbox._end_all()
             sandbox._with_groups = False
-            fault = sandbox._probe()
-        if fault:
+            failure = sandbox._probe()
+        if failure:
             sandbox.close()
-            raise SandboxUnavailable(unavailable(sandbox._tier_name, fault))
+            raise SandboxUnavailable(unavailable(sandbox._tier_name, failure))
         return sandbox
 
     @property
@@ -190,14 +190,14 @@ class Sandbox:
         return report.files
 
     def _try(self, toolchain: Toolchain, work: Work) -> Report:
-        """Run; after a fault of the sandbox itself, once more."""
-        report = Report(fault="closed")
+        """Run the work; after a failure of the sandbox itself, run it once more."""
+        report = Report(failure="closed")
         for _ in range(_TRIES):
             try:
                 report = self._do(toolchain.binds, work)
             except (LauncherGone, SandboxUnavailable, OSError) as error:
-                report = Report(fault=f"{type(error).__name__}: {error}")
-            if not report.fault or self._closed:
+                report = Report(failure=f"{type(error).__name__}: {error}")
+            if not report.failure or self._closed:
                 break
         return report
 
@@ -257,19 +257,19 @@ class Sandbox:
         return launcher
 
     def _prepare(self) -> None:
-        """What all launchers share: control groups, and a folder for work directories where there is no mount."""
+        """Set up what launchers share: control groups, and a folder for work directories where there is no mount."""
         if self._with_groups:
             self._groups = Groups.find(self._uids[0] if self._uids else os.getuid())
         if self._tier_name != "namespaces":
             self._base = work_base()
 
     def _probe(self) -> str:
-        """Run a first program. What went wrong, or nothing."""
+        """Run a first program; return what went wrong, "" if nothing did."""
         try:
             report = self._do((), Work([SandboxFile("main.py", b"print(6 * 7)")]))
         except (SandboxUnavailable, LauncherGone, OSError) as error:
             return str(error)
-        return "" if report.stdout == b"42\n" else f"a first program did not run: {report.fault or report}"
+        return "" if report.stdout == b"42\n" else f"a first program did not run: {report.failure or report}"
 
     def _end_all(self) -> None:
         with self._lock:
@@ -333,5 +333,5 @@ def _work(
 
 
 def _cut(outcome: Outcome, output_bytes: int) -> Outcome:
-    """A compiler may say more than the program; what comes back is bounded alike."""
+    """Cut a compiler's output, which may be longer than a program's, to the same bound."""
     return replace(outcome, stdout=outcome.stdout[:output_bytes], stderr=outcome.stderr[:output_bytes])

@@ -112,11 +112,11 @@ def _weak_gaps(name: TierName, is_root: bool, has_cgroup: bool, facts: Mapping[s
 
 
 def unavailable(name: TierName, found: str) -> str:
-    """What to tell a user whose host refuses a tier: what was found, and the mends."""
+    """The message for a user whose host refuses a tier: what was found, and hints."""
     if name != "namespaces":
         return f'sandbox tier "{name}" does not work on this host: {found}'
     return (
-        f"programs cannot be isolated on this host: {found}. Mends: allow unprivileged user namespaces "
+        f"programs cannot be isolated on this host: {found}. Hint: allow unprivileged user namespaces "
         "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone=1, "
         "kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile that allows them "
         'and unmasked /proc), or accept less by naming it: sandbox tier = "landlock"'

@@ -22,7 +22,7 @@ Verdict = Literal[
     "sandbox_error",
     "unsupported_language",
 ]
-"""How a run ended. "sandbox_error" is a fault of the sandbox itself: a reward abstains on it, it never becomes a 0."""
+"""How a run ended. "sandbox_error" is a failure of the sandbox itself: a reward abstains on it and never gives a 0."""
 
 LANGUAGES = ("python", "c", "cpp", "javascript", "java", "rust", "go", "bash")
 

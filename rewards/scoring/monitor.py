@@ -1,4 +1,4 @@
-"""What is wrong with the rewards of a running or finished run, judged from its rows of metrics. Pure.
+"""Finds problems with the rewards of a running or finished run in its rows of metrics. Pure.
 
 The guards (on screen, while it runs) and the report (afterwards) both print these findings.
 """

@@ -49,7 +49,7 @@ class _Line:
     index: int
     id: Any
     row: RewardRow | None
-    fault: str
+    problem: str
 
 
 def score_file(
@@ -84,7 +84,7 @@ def score_file(
             readable = [line.row for line in lines if line.row is not None]
             scores = iter(scorer.score_rows(readable))
             for line in lines:
-                score = next(scores) if line.row is not None else failed("error", line.fault)
+                score = next(scores) if line.row is not None else failed("error", line.problem)
                 record = _record(line, score, name)
                 target.write(json.dumps(record, ensure_ascii=True) + "\n")
                 summary.rows += 1

@@ -16,7 +16,7 @@ from rewards.types import Score, ScoredGroup
 AUDIT = "second_verifier"
 """Name in `Score.components` of the verifier that judges a sample of the groups and never decides."""
 RIGHT = 0.5
-"""From this value on, two verifiers are said to accept an answer."""
+"""A verifier accepts an answer from this value on."""
 _MIN_ODD = 0.05
 
 

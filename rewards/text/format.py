@@ -25,22 +25,22 @@ _R1_TAGS = ("<think>", "</think>")
 
 def is_think_answer(text: str) -> bool:
     """True for exactly `ws <think>…</think> ws <answer>…</answer> ws`."""
-    return _fault(text) is None
+    return _problem(text) is None
 
 
 def format_reward(row: RewardRow) -> Score:
     """Reward `format`."""
-    fault = _fault(row.completion)
-    return Score(1.0 if fault is None else 0.0, reason=fault or "")
+    problem = _problem(row.completion)
+    return Score(1.0 if problem is None else 0.0, reason=problem or "")
 
 
 def format_r1_reward(row: RewardRow) -> Score:
     """Reward `format_r1`."""
-    fault = _fault_r1(row.completion)
-    return Score(1.0 if fault is None else 0.0, reason=fault or "")
+    problem = _problem_r1(row.completion)
+    return Score(1.0 if problem is None else 0.0, reason=problem or "")
 
 
-def _fault(text: str) -> str | None:
+def _problem(text: str) -> str | None:
     cut = _cut_at_tags(text, _FORMAT_TAGS)
     if isinstance(cut, str):
         return cut
@@ -54,7 +54,7 @@ def _fault(text: str) -> str | None:
     return None
 
 
-def _fault_r1(text: str) -> str | None:
+def _problem_r1(text: str) -> str | None:
     cut = _cut_at_tags(text, _R1_TAGS)
     if isinstance(cut, str):
         return cut

@@ -2,12 +2,13 @@
 
     R_language = Num(words in the target language) / Num(words)
 
-Words are told by script: a run of Latin letters is one word and counts as English; each Han character is one word
-and counts as Chinese; a run of another script's letters (kana, Hangul, Cyrillic, …) is one word of neither, but for
-kana, one each. So mixed text gets its mixture: "我们 compute 这个" is 4/5 Chinese and 1/5 English. Left out: numbers,
-LaTeX, code, single Latin or Greek letters (variables), and URLs. Reasoning without any word, or no reasoning at all,
-is 0: silence is no consistency. Words glued across scripts are parted where the script changes. Latin script is not
-told apart further (French passes as English), nor are the Han characters of Japanese.
+The script decides what a word is: a run of Latin letters is one word and counts as English; each Han character
+is one word and counts as Chinese; a run of another script's letters (kana, Hangul, Cyrillic, …) is one word of
+neither, but for kana, one each. So mixed text gets its mixture: "我们 compute 这个" is 4/5 Chinese and 1/5 English.
+Left out: numbers, LaTeX, code, single Latin or Greek letters (variables), and URLs. Reasoning without any word,
+or no reasoning at all, is 0: silence is no consistency. Words glued across scripts are parted where the script
+changes. Latin script is not distinguished further (French passes as English), nor are the Han characters of
+Japanese.
 """
 
 from __future__ import annotations

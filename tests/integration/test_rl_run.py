@@ -159,7 +159,7 @@ def test_killed_rollout_worker_costs_only_its_chunk(base: Path, uninterrupted: P
     assert outcome(tmp_path / "run") == outcome(uninterrupted)
     delivered: dict[str, int] = {}
     for row in read_ledger(tmp_path / "run" / "ledger.jsonl"):
-        delivered[row["chunk"]] = delivered.get(row["chunk"], 0) + row["groups"]
+        delivered[row.chunk] = delivered.get(row.chunk, 0) + row.groups
     assert set(delivered.values()) <= {4}
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["worker_restarts"] == 1
 

@@ -12,14 +12,14 @@ from grpo.tracking.samples import read_samples, sample_files
 from grpo.tracking.screen import PHASE_TIMES
 
 MAX_POINTS = 600
-"""Points of a curve; longer runs are averaged over equal stretches of steps."""
+"""Most points of a curve; longer runs are averaged over equal stretches of steps."""
 MAX_BARS = 80
 TIME_LABELS = {"old_ref": "old and reference log-probs", "sync": "weight sync"}
 MAX_STEPS_SHOWN = 40
-"""Sample files in the browser: the first, the last, and evenly between."""
+"""Number of sample files in the browser: the first, the last, and evenly between."""
 MAX_ROWS_PER_STEP = 32
 MAX_CHARS = 6000
-"""Of a completion in the page; the whole text is in the Parquet file."""
+"""Longest completion in the page; the whole text is in the Parquet file."""
 COMPARED_PROBLEMS = 10
 SHOWN_COLUMNS = (
     "prompt_id",
@@ -38,7 +38,7 @@ SHOWN_COLUMNS = (
 
 
 def status(config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
-    """How far the run is, in words."""
+    """Say in words how far the run is."""
     done, steps = (rows[-1]["step"] if rows else 0), config.get("steps")
     if summary:
         return f"finished after {done:,} updates"
@@ -48,7 +48,7 @@ def status(config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], summary
 def headline(
     rows: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
 ) -> list[dict[str, str]]:
-    """A few figures, before → after where there are two."""
+    """Return the headline figures, before → after where there are two values."""
     tiles = []
     if evals:
         first, last = evals[0], evals[-1]
@@ -84,7 +84,7 @@ def headline(
 
 
 def charts(rows: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every chart of the page; one without data has no series."""
+    """Return every chart of the page; one without data has no series."""
     reserved = ("reward/total", "reward/abstained_share")
     components = sorted({key for row in rows for key in row if key.startswith("reward/")} - set(reserved))
 
@@ -109,7 +109,7 @@ def charts(rows: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]]
     by_kind, shares, correlations = (
         family(rows, prefix) for prefix in ("reward_by_kind/", "reward_share/", "length_corr/")
     )
-    # RL's loss is no measure of progress; a supervised run's is.
+    # The loss of RL does not measure progress; the loss of a supervised run does.
     is_rl = any("reward/total" in row for row in rows)
     losses = [] if is_rl else lines(training="loss", **{"held out": "heldout/loss"})
     times = [
@@ -143,7 +143,7 @@ def charts(rows: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]]
 def curve(
     rows: Sequence[Mapping[str, Any]], key: str, label: str, max_points: int = MAX_POINTS
 ) -> dict[str, Any]:
-    """{"name", "x": steps, "y": values}; where there are more than `max_points`, means over equal stretches."""
+    """Return {"name", "x": steps, "y": values}; more than `max_points` are averaged over equal stretches of steps."""
     points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
     if len(points) > max_points:
         bounds = [round(i * len(points) / max_points) for i in range(max_points + 1)]
@@ -153,13 +153,13 @@ def curve(
 
 
 def family(rows: Sequence[Mapping[str, Any]], prefix: str) -> list[dict[str, Any]]:
-    """One curve per metric whose name begins so, called by the rest of its name."""
+    """Return one curve for each metric whose name begins with `prefix`, named by the rest."""
     keys = sorted({key for row in rows for key in row if key.startswith(prefix)})
     return [curve(rows, key, key.removeprefix(prefix)) for key in keys]
 
 
 def compared(run_dir: Path, correct: str) -> list[dict[str, Any]]:
-    """The first sample of the first held-out problems, by the first and last policy evaluated; nothing is picked."""
+    """Return the first sample of the first held-out problems, by the first and the last policy; nothing is picked."""
     found = sample_files(run_dir / "eval")
     if not found:
         return []
@@ -184,7 +184,7 @@ def _side(row: SampleRow, correct: str) -> dict[str, Any]:
 
 
 def samples(run_dir: Path) -> list[dict[str, Any]]:
-    """Rows for the browser, per step: whole groups, as many as fit."""
+    """Return the rows for the sample browser, per step: the first `MAX_ROWS_PER_STEP`."""
     found = [*sample_files(run_dir / "samples"), *sample_files(run_dir / "eval")]
     by_folder = [
         spread([f for f in found if f[1].parent.name == name], MAX_STEPS_SHOWN)
@@ -215,7 +215,7 @@ def samples(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` of the items, the first and the last among them, evenly between."""
+    """Choose at most `count` items: the first, the last, and evenly between."""
     if len(items) <= count:
         return list(items)
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]

@@ -43,13 +43,13 @@ def write_report(run_dir: Path, out: Path, notes: str = "") -> Path:
 
 
 def embed(data: Mapping[str, Any]) -> str:
-    """JSON that may stand inside a <script> element whatever strings it holds."""
+    """Return JSON that may stand inside a <script> element, whatever strings it holds."""
     text = json.dumps(_finite(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def collect(run_dir: Path, notes: str = "") -> dict[str, Any]:
-    """Everything the page shows, as plain data.
+    """Gather everything the page shows, as plain data.
 
     Raises:
         BrokenRun: there is neither a config nor a row of metrics.
@@ -78,7 +78,7 @@ def collect(run_dir: Path, notes: str = "") -> dict[str, Any]:
 def _facts(
     config: Mapping[str, Any], manifest: Mapping[str, Any], summary: Mapping[str, Any]
 ) -> list[list[str]]:
-    """Name and value of what one wants to know first; the whole config stands below them."""
+    """List name and value of what a reader looks for first; the page shows the whole config below them."""
     algorithm, policy = config.get("algorithm") or {}, config.get("policy") or {}
     versions = manifest.get("versions") or {}
     facts: list[tuple[str, Any]] = [
@@ -121,7 +121,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """NaN and infinity become null, at any depth."""
+    """Replace NaN and infinity by None, at any depth."""
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What the report says of the rewards: one line for each, one for the second verifier, one for each fault."""
+"""The report's lines on rewards: one for each reward, one for the second verifier, one for each finding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_WINDOW = 5
 
 
 def reward_lines(config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """[{"kind": "line" or "fault", "text"}]; [] for a run without rewards.
+    """Return [{"kind": "line" or "fault", "text"}]; [] for a run without rewards.
 
     Args:
         config: config.json of the run.

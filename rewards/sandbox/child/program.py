@@ -86,7 +86,7 @@ def _execute(command: list[str], env: Mapping[str, str]) -> NoReturn:
     except OSError as error:
         if not command[0].startswith("./"):
             raise
-        # Made from the program's source: that it cannot be started is the program's fault, not the sandbox's.
+        # Made from the program's source: that it cannot be started is the program's doing, not the sandbox's.
         os.write(2, f"cannot be started: {error.strerror}\n".encode())
         os._exit(126)
 

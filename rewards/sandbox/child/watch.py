@@ -56,16 +56,16 @@ def run(job: Job, place: Place) -> bool:
 
 
 def _supervise(job: Job, place: Place, program: int, ready: int, wake: int) -> dict[str, Any]:
-    said = b""
+    received = b""
     while part := os.read(ready, 4096):
-        said += part
+        received += part
     start = time.monotonic()
     error = None
-    if said == b"+":
+    if received == b"+":
         job.send({"started": True})
         status, flag, ended, peak = _watch(job, place, program, start, wake)
     else:
-        error = said.lstrip(b"+").decode(errors="replace") or "it was killed while being prepared"
+        error = received.lstrip(b"+").decode(errors="replace") or "it was killed while being prepared"
         status, flag, ended, peak = None, None, start, 0
     status = _end_all(place, program, status)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -24,7 +24,7 @@ BROKEN: frozenset[Verdict] = frozenset({"compile_error"})
 ENDED: frozenset[Verdict] = frozenset(
     {"ok", "runtime_error", "time_limit", "memory_limit", "process_limit", "output_limit"}
 )
-"""However a bomb goes off, it is the program's fault: never the sandbox's."""
+"""However a bomb goes off, it is the program's own doing, never the sandbox's."""
 
 Danger = Literal["none", "signals", "host"]
 """What a program harms if the sandbox does not hold it: canaries alone; processes of this user; the whole host."""

@@ -1,7 +1,7 @@
 """Run the hostile programs and look, from outside, at what they did.
 
     report = run_suite(SandboxSettings())
-    report.failed        an escape, a hang, a verdict of the wrong kind, or a fault of the sandbox
+    report.failed        an escape, a hang, a verdict of the wrong kind, or a failure of the sandbox
 
 Every program has a deadline in which the call must come back. After every program: its verdict is right, nothing of
 what it must not know is in its output, no canary of the host was touched, no process of it is left, and the next
@@ -71,12 +71,12 @@ _PROBES = {
     "try:\n    shared = {n for n in os.listdir('/dev/shm') if n in ('poison', 'all', 'fill', 'e0')}\n"
     "except OSError:\n    pass\n"
     "evil = [n for m in (os, sys, json, builtins) for n in vars(m) if n == 'evil']\n"
-    "told = sys.stdin.read()\n"
+    "token = sys.stdin.read()\n"
     "right = json.loads(json.dumps([1])) == [1] and math.floor(2.5) == 2 and sys.getrecursionlimit() == 1000\n"
-    "print(told, 'clean' if right and not (here or shared or evil) else (right, here, shared, evil))\n",
-    "bash": 'read -r told; [ "$(ls -A)" = main.sh ] && echo "$told clean"',
-    "javascript": "const fs = require('fs'); const told = fs.readFileSync(0, 'utf8');"
-    "console.log(told, fs.readdirSync('.').join() == 'main.js' && ({}).evil === undefined ? 'clean' : 'evil')",
+    "print(token, 'clean' if right and not (here or shared or evil) else (right, here, shared, evil))\n",
+    "bash": 'read -r token; [ "$(ls -A)" = main.sh ] && echo "$token clean"',
+    "javascript": "const fs = require('fs'); const token = fs.readFileSync(0, 'utf8');"
+    "console.log(token, fs.readdirSync('.').join() == 'main.js' && ({}).evil === undefined ? 'clean' : 'evil')",
 }
 """What the next program sees of the sandbox, by language; Python's is run after every case."""
 
@@ -256,11 +256,11 @@ class Arena:
         return False
 
     def _next_program(self, language: str) -> Iterator[str]:
-        told = self._canaries.nonce
-        outcome = self._sandbox.run(language, _PROBES[language], told.encode(), ROOMY)
-        if outcome.verdict != "ok" or outcome.stdout != f"{told} clean\n".encode():
-            said = _end(outcome.stdout + outcome.stderr)
-            yield f"the next {language} program: {outcome.verdict}, {outcome.reason}: {said}"
+        token = self._canaries.nonce
+        outcome = self._sandbox.run(language, _PROBES[language], token.encode(), ROOMY)
+        if outcome.verdict != "ok" or outcome.stdout != f"{token} clean\n".encode():
+            output = _end(outcome.stdout + outcome.stderr)
+            yield f"the next {language} program: {outcome.verdict}, {outcome.reason}: {output}"
 
     def _reopen(self) -> None:
         ending = threading.Thread(target=self._sandbox.close, daemon=True)
@@ -274,16 +274,16 @@ def judge(case: Case, outcome: Outcome | None, secrets: Mapping[str, bytes]) -> 
     if outcome is None:
         yield "the call did not come back, or raised"
         return
-    said = outcome.stdout + b"\n" + outcome.stderr
+    output = outcome.stdout + b"\n" + outcome.stderr
     if outcome.verdict not in case.verdicts:
         wanted = " or ".join(sorted(case.verdicts))
-        yield f"verdict {outcome.verdict} ({outcome.reason}) instead of {wanted}: {_end(said)}"
-    yield from (found.decode(errors="replace") for found in _ESCAPED.findall(said)[:20])
+        yield f"verdict {outcome.verdict} ({outcome.reason}) instead of {wanted}: {_end(output)}"
+    yield from (found.decode(errors="replace") for found in _ESCAPED.findall(output)[:20])
     for name, secret in secrets.items():
-        if secret in said:
+        if secret in output:
             yield f"a secret came out: {name}"
     if case.tries and not re.search(rb"^tried$", outcome.stdout, re.MULTILINE):
-        yield f"it did not get to the end of its attack: {_end(said)}"
+        yield f"it did not get to the end of its attack: {_end(output)}"
     if case.within_s is not None and outcome.wall_s > case.within_s:
         yield f"it took {outcome.wall_s:.1f} s"
     if case.check and (problem := case.check(outcome)):

@@ -1,4 +1,4 @@
-"""The laboratory finds planted faults and passes honest rewards. benchmarks/reward_lab.py measures it on many more."""
+"""The laboratory finds planted defects and passes honest rewards. benchmarks/reward_lab.py measures it on many more."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_accuracy_passes_and_so_does_format_as_a_shape(data: Path) -> None:
         ("bad_hangs_on_empty", "deadline"),
     ],
 )
-def test_planted_faults_are_found(name: str, check: str, data: Path) -> None:
+def test_planted_defects_are_found(name: str, check: str, data: Path) -> None:
     assert check in _failed(f"{PLUGINS}:{name}", data)
 
 
@@ -132,7 +132,7 @@ def test_bad_lines_are_counted_and_the_others_used(tmp_path: Path) -> None:
     path.write_text('{"prompt": "q", "answer": "1"}\nnonsense\n[1]\n{"prompt": "q"}\n')
     found = read_data(path, 32)
     assert len(found.rows) == 1
-    assert [fault.split(":")[0] for fault in found.faults] == ["line 2", "line 3", "line 4"]
+    assert [problem.split(":")[0] for problem in found.problems] == ["line 2", "line 3", "line 4"]
 
 
 def test_a_completion_without_a_label_must_get_a_number_and_its_answer_makes_cases(tmp_path: Path) -> None:
