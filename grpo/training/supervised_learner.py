@@ -37,10 +37,10 @@ class Objective(Protocol):
     head: nn.Module | None
     """A module that is trained along with the policy and saved beside it; None: the policy alone."""
 
-    def tokens(self, item: object) -> int:
+    def tokens(self, item: Any) -> int:
         """Count the packed tokens of the item."""
 
-    def weight(self, item: object) -> float:
+    def weight(self, item: Any) -> float:
         """Return the item's part of the denominator of a batch."""
 
     def loss(self, items: Sequence[Any]) -> tuple[Tensor, Mapping[str, Tensor]]:
