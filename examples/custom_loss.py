@@ -41,8 +41,8 @@ def gradient(config: AlgorithmConfig) -> list[float]:
         denominators=Denominators(samples=2, tokens=4),
         form=loss_form(config),
     )
-    loss.backward()
-    return [round(value, 3) for value in logprobs.grad.tolist()]
+    (result,) = torch.autograd.grad(loss, logprobs)
+    return [round(value, 3) for value in result.tolist()]
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -114,3 +115,12 @@ def test_the_wheel_has_the_version_of_the_newest_entry_of_the_changelog(wheel: P
 def test_the_changelog_names_every_renamed_key() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     assert [old for old, new in RENAMED_KEYS.items() if f"| `{old}` | `{new}` |" not in text] == []
+
+
+def test_the_dependencies_of_the_wheel_are_those_that_the_lock_starts_from() -> None:
+    def names(lines: list[str]) -> set[str]:
+        return {match[0].lower() for line in lines if (match := re.match(r"[A-Za-z0-9._-]+", line))}
+
+    assert names(PROJECT["dependencies"]) == names(
+        (ROOT / "requirements/runtime.in").read_text().splitlines()
+    )

@@ -15,6 +15,7 @@ Set = Annotated[
         help="Override a config key, e.g. `--set optimizer.lr=1e-6`. Repeatable.",
     ),
 ]
+Model = Annotated[str | None, typer.Option(help="Hugging Face id or folder; same as `--set policy.model=…`.")]
 Address = Annotated[
     str | None,
     typer.Option(

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grpo.commands.options import Recipe, Set
-from grpo.stages.stage import MODEL
+from grpo.commands.options import Model, Recipe, Set
 
 
 def demo(
@@ -66,10 +65,11 @@ def submit(
     recipe: Recipe,
     address: Annotated[str, typer.Option(help="Job server of the cluster, e.g. http://127.0.0.1:8265.")],
     set_: Set = None,
-    model: Annotated[str | None, typer.Option(help=MODEL.help)] = None,
+    model: Model = None,
     command: Annotated[str | None, typer.Option(help="Default: the recipe's `stage`.")] = None,
 ) -> None:
     """Run a stage as a Ray job: follows its log and returns its exit code."""
+    from grpo.stages.stage import MODEL
     from grpo.tools.submit import run
 
     overrides = [*(set_ or []), *([MODEL.override(model)] if model is not None else [])]

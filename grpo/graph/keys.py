@@ -9,7 +9,6 @@ hash covers the content of its files; values of a JSON summary that depend on th
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import importlib.util
 import json
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from data_recipes.config import FILE_ENDINGS, source_kind
 from grpo.graph.parse import Node
 from grpo.graph.references import leaves
 from grpo.tracking.run_dir import MACHINE_KEYS
+from policies.digests import digest_file, digest_json
 
 FORMAT = 2
 """Raised when the same config begins to mean something else to a stage."""
@@ -55,7 +55,7 @@ def node_key(
             counted[key] = [value, (hash_input or hash_path)(path)]
         else:
             counted[key] = value
-    return digest({"format": FORMAT, "command": node.command, "config": counted})
+    return digest_json({"format": FORMAT, "command": node.command, "config": counted})
 
 
 def is_input(node: Node, key: str) -> bool:
@@ -124,7 +124,7 @@ def hash_path(path: Path) -> str:
     """Hash a file by its content, a folder by the names and contents of its files."""
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
-        return digest({str(p.relative_to(path)): hash_file(p) for p in files})
+        return digest_json({str(p.relative_to(path)): hash_file(p) for p in files})
     return hash_file(path)
 
 
@@ -136,11 +136,5 @@ def hash_file(path: Path) -> str:
         except ValueError:
             content = None
         if isinstance(content, dict):
-            return digest({k: v for k, v in content.items() if k not in VOLATILE})
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def digest(value: object) -> str:
-    """Hash a JSON value to 16 hex digits."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+            return digest_json({k: v for k, v in content.items() if k not in VOLATILE})
+    return digest_file(path)

@@ -17,9 +17,10 @@ from typing import Any, Literal
 
 from grpo.common.config_io import differences
 from grpo.common.errors import BrokenRun
-from grpo.graph.keys import digest, hash_file
+from grpo.graph.keys import hash_file
 from grpo.graph.parse import Node
 from grpo.tracking.run_dir import MACHINE_KEYS
+from policies.digests import digest_json
 from policies.files import write_atomic
 
 FILE = "node.json"
@@ -154,4 +155,4 @@ def _state(path: Path) -> FileState:
 def _hash(files: Mapping[str, FileState]) -> str:
     if list(files) == [""]:
         return str(files[""][2])
-    return digest({key: value[2] for key, value in files.items()})
+    return digest_json({key: value[2] for key, value in files.items()})

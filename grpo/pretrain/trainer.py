@@ -21,6 +21,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from grpo.algorithm.schedules import is_due
 from grpo.common.console import console, say
 from grpo.common.errors import ConfigError, RunError
 from grpo.config.pretrain import PretrainConfig
@@ -179,7 +180,7 @@ def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[i
                 seconds=before + time.perf_counter() - began,
             )
             done = state.step == last_step(config, state)
-            if done or state.step % config.gate_every_steps == 0:
+            if is_due(state.step, config.gate_every_steps, is_last=done):
                 accuracy = measure(trainer)
                 row |= {f"gate/trace_accuracy_k{k}": v for k, v in accuracy.items()}
                 if state.decay_from is None and min(accuracy.values()) >= config.gate_open:
@@ -191,7 +192,7 @@ def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[i
                         f"starting over from new weights (attempt {state.attempt + 1})"
                     )
             metrics.write(state.step, {"time/total_s": state.seconds, **row})
-            if done or state.step % config.checkpoint_every_steps == 0:
+            if is_due(state.step, config.checkpoint_every_steps, is_last=done):
                 save_state(_checkpoint(config), state, trainer.model, trainer.optimizer)
             note = f"  trace accuracy {_show(accuracy)}" if accuracy else ""
             progress.update(

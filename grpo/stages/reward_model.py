@@ -14,9 +14,10 @@ from grpo.config.reward_model import RewardModelConfig
 from grpo.stages.figures import Figures, loss_figure, number, trained_tokens
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload, supervised_workload
-from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
+from grpo.supervised.loop import Job, run_supervised, take_holdout
 from grpo.tracking.run_once import Summary
 from grpo.training.reward_model_data import Labelled, Pair, read_judgements
+from policies.digests import digest_lines
 from policies.facts import read_facts, resolve_model
 from policies.files import write_atomic
 from policies.tokenizer import load_tokenizer
@@ -66,7 +67,7 @@ def read_job(config: RewardModelConfig) -> Job:
         objective=objective,
         items=[items[i] for i in kept],
         held_out=[items[i] for i in held],
-        data_hashes={"train": hash_items([_digest(items[i]) for i in kept])},
+        data_hashes={"train": digest_lines(_digest(items[i]) for i in kept)},
         counts=counts,
     )
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from data_recipes.prompts.datasets import load_prompts
-from grpo.common.console import say
+from grpo.common.console import clock, say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
@@ -231,10 +231,9 @@ class Progress:
         left = self.seconds / self.samples * (self.total - self.samples)
         means = {name: mean([row.components.get(name) for row in rows]) for name in self.labels}
         shown = "".join(f"  {name} {value:.2f}" for name, value in means.items() if value is not None)
-        minutes, seconds = divmod(round(left), 60)
         return (
             f"{self.samples:,}/{self.total:,} samples  {self.tokens / self.seconds:,.0f} tokens/s{shown}  "
-            f"ETA {minutes}:{seconds:02d}"
+            f"ETA {clock(left)}"
         )
 
     def speed(self) -> dict[str, float | None]:

@@ -6,7 +6,6 @@ data, mix ─▶ examples (prompt masked) ─▶ epochs of packed batches ─▶
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,10 +17,11 @@ from grpo.config.sft import SftConfig, SftSettings
 from grpo.stages.figures import loss_figure, trained_tokens
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import supervised_workload
-from grpo.supervised.loop import Job, hash_items, run_supervised, take_holdout
+from grpo.supervised.loop import Job, run_supervised, take_holdout
 from grpo.tracking.run_once import Summary
 from grpo.tracking.sample_row import SampleRow
 from grpo.tracking.samples import file_name, write_samples
+from policies.digests import digest_bytes, digest_lines
 from policies.facts import read_facts, resolve_model
 from policies.files import write_atomic
 from policies.tokenizer import Tokenizer, load_tokenizer
@@ -94,8 +94,8 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
         repeats=[repeats[i] for i in kept],
         targets=[examples[i].target_count for i in kept],
         data_hashes={
-            "train": hash_items([_digest(examples[i]) for i in kept]),
-            "held-out": hash_items([_digest(examples[i]) for i in held]),
+            "train": digest_lines(_digest(examples[i]) for i in kept),
+            "held-out": digest_lines(_digest(examples[i]) for i in held),
         },
         counts={
             "rows": counts.rows,
@@ -129,9 +129,7 @@ def show_examples(run_dir: Path, examples: Sequence[Example], tokenizer: Tokeniz
 
 
 def _digest(example: Example) -> str:
-    state = hashlib.sha256(example.token_ids.tobytes())
-    state.update(example.is_target.tobytes())
-    return state.hexdigest()
+    return digest_bytes([example.token_ids.tobytes(), example.is_target.tobytes()])
 
 
 STAGE = Stage(

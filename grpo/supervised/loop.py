@@ -14,13 +14,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from rich.markup import escape
 
-from grpo.common.console import say
+from grpo.algorithm.schedules import is_due
+from grpo.common.console import clock, say
 from grpo.config.supervised import SupervisedConfig
 from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.report.show import show_policy
@@ -145,22 +147,16 @@ def train(
         row = ranks.update([items[i] for i in plan.batch(step)], step)
         step += 1
         row["epoch"] = plan.epoch(step)
-        if held_out is not None and _is_due(step, config.eval.every_steps, plan.steps):
+        due = partial(is_due, step, is_last=step == plan.steps)
+        if held_out is not None and due(config.eval.every_steps):
             row |= _held_out(ranks.evaluate(held_out))
         # The row is written first: a crash in between redoes it, the other order would lose it.
         writer.write(step, row)
-        if _is_due(step, config.checkpoint.every_steps, plan.steps):
+        if due(config.checkpoint.every_steps):
             ranks.save(step)
-        if "heldout/loss" in row or _is_due(step, max(1, plan.steps // LINES), plan.steps):
+        if "heldout/loss" in row or due(max(1, plan.steps // LINES)):
             left = (time.monotonic() - since) / (step - first) * (plan.steps - step)
             say(_line(step, plan.steps, row, left))
-
-
-def hash_items(ids: Sequence[str]) -> str:
-    """Return one hash for a list of items, from their ids in order."""
-    import hashlib
-
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
 
 
 def take_holdout(count: int, holdout: int, seed: int) -> tuple[list[int], list[int]]:
@@ -181,10 +177,6 @@ def _held_out(metrics: Mapping[str, float]) -> dict[str, float]:
     return {f"heldout/{name}": value for name, value in metrics.items()}
 
 
-def _is_due(step: int, every: int, last: int) -> bool:
-    return step == last or (every > 0 and step % every == 0)
-
-
 def _headline(config: SupervisedConfig, title: str, job: Job, plan: BatchPlan, step: int) -> str:
     lines = [
         f"[bold]{title}[/] {escape(str(job.model_dir))} ({job.compute_dtype}) → {escape(str(config.run_dir))}",
@@ -199,13 +191,12 @@ def _headline(config: SupervisedConfig, title: str, job: Job, plan: BatchPlan, s
 
 
 def _line(step: int, steps: int, row: Mapping[str, float], left_s: float) -> str:
-    minutes, seconds = divmod(max(0, round(left_s)), 60)
     held = f"  [dim]held out[/] [bold]{row['heldout/loss']:.4f}[/]" if "heldout/loss" in row else ""
     return (
         f"[bold]{step:>{len(str(steps))}}/{steps}[/]  loss [bold green]{row['loss']:.4f}[/]{held}  "
         f"[dim]grad norm[/] {row['grad_norm']:.3g}  [dim]lr[/] {row['lr']:.2e}  "
         f"[dim]epoch[/] {row['epoch']:.2f}  {row['tokens_per_s']:,.0f} tokens/s  "
-        f"[dim]left[/] {minutes}:{seconds:02d}"
+        f"[dim]left[/] {clock(left_s)}"
     )
 
 
