@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import binascii
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 MAX_DEPTH = 64
@@ -165,14 +165,14 @@ def _near(found: float, expected: float, tolerance: float) -> bool:
         return False
 
 
-def _json_key(key: object) -> Any:
+def _json_key(key: object) -> object:
     """The key as JSON would write it."""
     if isinstance(key, bool) or key is None:
         return {True: "true", False: "false", None: "null"}[key]
     return str(key) if isinstance(key, int | float) else key
 
 
-def _write(value: Any, put: Any, strict: bool, depth: int) -> None:
+def _write(value: object, put: Callable[[bytes], None], strict: bool, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise NotPlain(f"nested deeper than {MAX_DEPTH}")
     if value is None or value is True or value is False:
@@ -211,7 +211,7 @@ def _write(value: Any, put: Any, strict: bool, depth: int) -> None:
         _write_text(b"o", type(value).__name__.encode("utf-8", "surrogatepass"), put)
 
 
-def _write_text(tag: bytes, text: bytes, put: Any) -> None:
+def _write_text(tag: bytes, text: bytes, put: Callable[[bytes], None]) -> None:
     """s, b or o with the text as it is if it is ASCII, else S, B or O with its base64."""
     if not text.isascii():
         tag, text = tag.upper(), binascii.b2a_base64(text, newline=False)

@@ -165,7 +165,7 @@ def _request(work: Work) -> JsonDict:
         "collect_bytes": work.collect_bytes,
         "rlimits": {
             # Above the bound, at which process 1 ends the run: a program that was merely refused a fork could not be
-            # told from one that never tried. This is what holds between two looks.
+            # distinguished from one that never tried. This is what holds between two looks.
             "NPROC": work.tasks + max(16, work.tasks // 2),
             "NOFILE": work.open_files,
             "FSIZE": work.tmp_bytes,

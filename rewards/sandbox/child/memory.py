@@ -29,7 +29,7 @@ class MemoryLook:
         self._found: int | None = None
 
     def resident(self, processes: Sequence[Process]) -> int:
-        """Bytes as far as known by now; more than the limit only if that is certain, or cannot be told in time."""
+        """Bytes as far as known by now; more than the limit only if that is certain, or cannot be found out in time."""
         total = sum(process.resident for process in processes)
         if total <= self._limit or len(processes) < 2:
             self._unknown_since = None

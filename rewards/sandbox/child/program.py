@@ -187,7 +187,7 @@ def _flush() -> bool:
 
 
 def _guarded(call: Callable[[], object]) -> bool:
-    """Call it; what it raises is told on stderr, as Python does where nobody could catch it."""
+    """Call it; what it raises is printed on stderr, as Python does where nobody could catch it."""
     try:
         call()
     except BaseException as error:

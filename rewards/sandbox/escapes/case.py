@@ -2,7 +2,7 @@
 
 A program says what it reached in lines that begin with "ESCAPED", and "tried" when it has tried everything. Beyond
 what it says, the suite looks for itself (`canaries`): at files, processes, sockets and memory of the host that the
-program was told about by `@TOKENS@` in its text, and at the next program's view of the sandbox.
+program was given by `@TOKENS@` in its text, and at the next program's view of the sandbox.
 """
 
 from __future__ import annotations
