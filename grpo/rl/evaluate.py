@@ -31,7 +31,7 @@ def interval(shares: Sequence[float], z: float = 1.96) -> tuple[float, float]:
     effective = n * bernoulli / variance if variance > 0 and bernoulli > 0 else n
     effective = max(effective, 1.0)
     centre = (mean + z * z / (2 * effective)) / (1 + z * z / effective)
-    half = z / (1 + z * z / effective) * math.sqrt(bernoulli / effective + z * z / (4 * effective**2))
+    half = z / (1 + z * z / effective) * math.sqrt(bernoulli / effective + (z / (2 * effective)) ** 2)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
