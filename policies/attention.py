@@ -49,7 +49,7 @@ def packed_attention(
     dropout: float = 0.0,
     packed_layout: AttentionLayout | None = None,
     sliding_window: int | None = None,
-    **_: Any,
+    **_: object,
 ) -> tuple[Tensor, None]:
     """Implement transformers' attention interface: queries (1, H, T, K), keys, values (1, H_kv, T, K) → (1, T, H, K).
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any  # of messages and template variables, which are JSON trees
 
 from jinja2 import Template, TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
@@ -44,7 +43,7 @@ def compile_template(text: str) -> Template:
     return environment.from_string(text)
 
 
-def render(template: Template, messages: Sequence[JsonMapping], **variables: Any) -> str:
+def render(template: Template, messages: Sequence[JsonMapping], **variables: object) -> str:
     """Return the conversation as text; `tools` and `documents` are None unless given, because templates test them."""
     return template.render(**{"messages": messages, "tools": None, "documents": None, **variables})
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 DIGITS = 16
 
@@ -39,7 +38,7 @@ def digest_lines(lines: Iterable[str]) -> str:
     return digest_bytes(["\n".join(lines).encode()])
 
 
-def digest_json(value: object, default: Callable[[Any], Any] | None = None) -> str:
+def digest_json(value: object, default: Callable[[object], object] | None = None) -> str:
     """Digest of a JSON value, whatever the order of its keys; `default` as in `json.dumps`.
 
     Raises:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from policies.json_types import JsonDict, JsonMapping
 
@@ -108,7 +107,7 @@ def policy_size(config: JsonMapping) -> PolicySize:
 
 
 def _dense(
-    family: str, hidden: int, layers: int, heads: int, kv: int, inner: int, vocab: int, **more: Any
+    family: str, hidden: int, layers: int, heads: int, kv: int, inner: int, vocab: int, **more: object
 ) -> JsonDict:
     return {
         "model_type": family, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,

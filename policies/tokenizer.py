@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any  # Any: JSON trees and template variables
+from typing import TYPE_CHECKING  # Any: JSON trees and template variables
 
 from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError
 from policies.facts import TOKENIZER_FILE
@@ -80,7 +80,7 @@ class Tokenizer:
         return bool(self._template_text)
 
     def apply_chat_template(
-        self, messages: Sequence[JsonMapping], *, add_generation_prompt: bool = True, **variables: Any
+        self, messages: Sequence[JsonMapping], *, add_generation_prompt: bool = True, **variables: object
     ) -> str:
         """Return the conversation as text, rendered with the folder's chat template.
 

@@ -57,7 +57,7 @@ def to_batch(rows: Sequence[RewardRow], deadline_s: float) -> RewardBatch:
 def encode_rows(rows: Sequence[RewardRow], with_ids: bool) -> JsonDict:
     """Return the JSON form of `rows`. Rows in succession that share the same columns object store their prompt once."""
     groups: list[JsonDict] = []
-    encoded: list[list[Any]] = []
+    encoded: list[list[object]] = []
     last: RewardRow | None = None
     for row in rows:
         if last is None or not _same_prompt(last, row):

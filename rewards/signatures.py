@@ -81,7 +81,7 @@ def recognise(name: str, target: object, params: JsonMapping) -> RewardFunction:
         raise RewardLoadError(
             f"reward {name!r} has no parameter {', '.join(unknown)}; params may set: {', '.join(offered) or 'none'}"
         )
-    call: Callable[..., Any] = partial(target, **params) if params else target
+    call: Callable[..., object] = partial(target, **params) if params else target
     free = {n: p for n, p in parameters.items() if n not in params}
     style = _style(free, takes_any)
     if style is None:
@@ -135,7 +135,7 @@ def describe(error: BaseException) -> str:
         return type(error).__name__
 
 
-def _call_verl(function: RewardFunction, row: RewardRow) -> Any:
+def _call_verl(function: RewardFunction, row: RewardRow) -> object:
     offered: JsonDict = {
         "data_source": row.columns.get("data_source", ""),
         "solution_str": row.completion,
@@ -145,7 +145,7 @@ def _call_verl(function: RewardFunction, row: RewardRow) -> Any:
     return function.call(**{n: v for n, v in offered.items() if n in function.accepts or function.takes_any})
 
 
-def _call_trl(function: RewardFunction, rows: Sequence[RewardRow], columns: JsonMapping) -> Any:
+def _call_trl(function: RewardFunction, rows: Sequence[RewardRow], columns: JsonMapping) -> object:
     offered: JsonDict = dict(columns)
     offered |= {
         "answer": [row.answer for row in rows],
@@ -200,19 +200,19 @@ def _as_messages(offered: JsonMapping) -> JsonDict:
     }
 
 
-def _awaited(value: object) -> Any:
+def _awaited(value: object) -> object:
     if not inspect.isawaitable(value):
         return value
 
-    async def wait() -> Any:
+    async def wait() -> object:
         return await value
 
     return asyncio.run(wait())
 
 
 def _named(
-    call: Callable[..., Any], parameters: Mapping[str, inspect.Parameter], style: str
-) -> Callable[..., Any]:
+    call: Callable[..., object], parameters: Mapping[str, inspect.Parameter], style: str
+) -> Callable[..., object]:
     """`call` for its one argument, passed by name if it can only be passed so: reward(*, row)."""
     single = {"native": "batch", "row": "row"}[style]
     name = single if single in parameters else next(n for n, p in parameters.items() if _is_required(p))
@@ -221,10 +221,10 @@ def _named(
     return lambda value: call(**{name: value})
 
 
-def _placed(call: Callable[..., Any], places: Sequence[str]) -> Callable[..., Any]:
+def _placed(call: Callable[..., object], places: Sequence[str]) -> Callable[..., object]:
     """`call` by keyword for a function that takes its first parameters by place only: reward(completions, /)."""
 
-    def by_keyword(**given: Any) -> Any:
+    def by_keyword(**given: object) -> object:
         at_front = [given.pop(name) for name in itertools.takewhile(given.__contains__, places)]
         return call(*at_front, **given)
 

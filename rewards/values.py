@@ -61,7 +61,7 @@ def as_scores(value: object, count: int) -> list[Score]:
         value = value.tolist()
     if isinstance(value, str | bytes | Mapping | Set) or not hasattr(value, "__iter__"):
         raise WrongLength(f"returned {type(value).__name__}, expected a list of {count} scores")
-    values: Sequence[Any] = list(itertools.islice(value, count + 1))  # a generator may never end
+    values: Sequence[object] = list(itertools.islice(value, count + 1))  # a generator may never end
     if len(values) > count:
         raise WrongLength(f"returned {_length(value, count)} scores for {count} completions")
     if len(values) != count:

@@ -72,7 +72,7 @@ def quicken(sampler: Any, streams: SeedStreams) -> None:
 
     whole = sampler.gather_logprobs
 
-    def gather(logprobs: Tensor, num_logprobs: int, token_ids: Tensor) -> Any:
+    def gather(logprobs: Tensor, num_logprobs: int, token_ids: Tensor) -> object:
         if num_logprobs:
             return whole(logprobs, num_logprobs, token_ids)
         return sampled_logprobs(logprobs, token_ids)
@@ -80,7 +80,7 @@ def quicken(sampler: Any, streams: SeedStreams) -> None:
     choose.forward, sampler.gather_logprobs = forward, gather
 
 
-def sampled_logprobs(logprobs: Tensor, token_ids: Tensor) -> Any:
+def sampled_logprobs(logprobs: Tensor, token_ids: Tensor) -> object:
     """Return vLLM's record of the log-probs of (B,) tokens under (B, V); the ranks are not computed and are 0."""
     from vllm.v1.outputs import LogprobsTensors
 

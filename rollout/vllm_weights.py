@@ -156,10 +156,10 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> Loaded:
             current = name
             yield name, tensor
 
-    def observed(loader: Callable[..., Any]) -> Callable[..., Any]:
+    def observed(loader: Callable[..., object]) -> Callable[..., object]:
         # `wraps` keeps the name, by which the reload recognises its loaders, and __wrapped__, which it follows.
         @wraps(loader)
-        def note(parameter: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Any:
+        def note(parameter: Tensor, weight: Tensor, *args: object, **kwargs: object) -> object:
             loaded.names.add(owner.get(weight.data_ptr(), current))
             loaded.parameters.add(id(parameter))
             return loader(parameter, weight, *args, **kwargs)

@@ -136,20 +136,20 @@ def _programs(where: str, row: JsonMapping, name: str) -> list[str]:
     return list(found)
 
 
-def _unpacked(value: object) -> list[Any]:
+def _unpacked(value: object) -> list[object]:
     tests = json.loads(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
     if not isinstance(tests, list) or not tests:
         raise BadTests("tests must be a list of candidates")
     return tests
 
 
-def _problem(row: JsonMapping, tests: Sequence[Any]) -> Problem:
+def _problem(row: JsonMapping, tests: Sequence[object]) -> Problem:
     problem = read_problem(RewardRow("", columns=dict(row) | {"tests": list(tests)}))
     assert problem is not None
     return problem
 
 
-def _with_unknown(test: object) -> Any:
+def _with_unknown(test: object) -> object:
     """Return the test with a placeholder for a missing expected result, so that it can be read."""
     if not isinstance(test, Mapping) or _expects(test):
         return test

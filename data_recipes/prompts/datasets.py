@@ -12,7 +12,6 @@ import logging
 import re
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig, source_kind
@@ -119,7 +118,7 @@ def to_prompt(where: str, row: Row, config: DatasetConfig, tokenizer: Tokenizer)
     )
 
 
-def _answer(where: str, row: Row, config: DatasetConfig) -> Any:
+def _answer(where: str, row: Row, config: DatasetConfig) -> object:
     name = config.answer_field
     assert name is not None
     value = _field(where, row, "answer_field", name)
@@ -160,7 +159,7 @@ def _columns(where: str, row: Row, question: str, config: DatasetConfig) -> Json
     return columns
 
 
-def _field(where: str, row: Row, key: str, name: str) -> Any:
+def _field(where: str, row: Row, key: str, name: str) -> object:
     if name not in row:
         raise DataError(
             f"{where}: no field {name!r}; there are {', '.join(map(str, row))} (set {key} to one)"

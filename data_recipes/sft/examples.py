@@ -16,7 +16,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
@@ -278,7 +277,7 @@ def _text(where: str, row: JsonMapping, key: str, name: str) -> str:
     return value
 
 
-def _field(where: str, row: JsonMapping, key: str, name: str) -> Any:
+def _field(where: str, row: JsonMapping, key: str, name: str) -> object:
     if name not in row:
         raise DataError(
             f"{where}: no field {name!r}; there are {', '.join(map(str, row))} (set {key} to one"

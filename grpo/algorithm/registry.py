@@ -86,7 +86,7 @@ def describe_key(key: str, name: str) -> str:
     return f"algorithm.{key} = {name!r}"
 
 
-def _load_own(key: str, name: str) -> Callable[..., Any]:
+def _load_own(key: str, name: str) -> Callable[..., object]:
     try:
         function = load_function(name)
     except RewardLoadError as error:
@@ -98,11 +98,11 @@ def _load_own(key: str, name: str) -> Callable[..., Any]:
             f"{describe_key(key, name)}: found {kind}, not a function; name a function that takes "
             f"({', '.join(ARGUMENTS[key])})"
         )
-    checked: Callable[..., Any] = function
+    checked: Callable[..., object] = function
     return checked
 
 
-def _check_signature(key: str, name: str, function: Callable[..., Any], params: JsonMapping) -> None:
+def _check_signature(key: str, name: str, function: Callable[..., object], params: JsonMapping) -> None:
     """Refuse a function that cannot be called with the contract's arguments and these parameters."""
     try:
         signature = inspect.signature(function)

@@ -122,5 +122,5 @@ class RankGroup:
             ray.kill(cast(Any, actor))  # Ray asks for its own class, of which it gives no attribute a type
 
 
-def _answers(references: Sequence[Reference], method: str) -> list[Any]:
+def _answers(references: Sequence[Reference], method: str) -> list[object]:
     return get(references, f"learner {method}", LEARNER_TIMEOUT_S)

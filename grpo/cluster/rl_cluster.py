@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import ray
 
@@ -116,7 +116,7 @@ def start_samplers(
         update={"dtype": engine_dtype(config.engine, compute_dtype), "threads": placement.rollout_threads}
     )
 
-    def start_rollout(_: int) -> Any:
+    def start_rollout(_: int) -> object:
         return start_worker(model_dir.absolute(), engine, version, placement.rollout_gpus)
 
     pool = RayWorkers(start_rollout, engine.workers, engine.sync_timeout_s)

@@ -158,7 +158,7 @@ def check(
         raise ConfigError("\n".join(dict.fromkeys(errors))) from None
 
 
-def parse_override(override: str) -> tuple[list[str], Any]:
+def parse_override(override: str) -> tuple[list[str], object]:
     """Split "a.b=c" into (["a", "b"], value); c is read as a TOML literal, else as a string.
 
     Raises:
@@ -179,7 +179,7 @@ def dump(config: BaseModel) -> str:
     return json.dumps(config.model_dump(mode="json"), indent=2, sort_keys=False) + "\n"
 
 
-def differences(old: JsonDict, new: JsonDict, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differences(old: JsonDict, new: JsonDict, prefix: str = "") -> Iterator[tuple[str, object, object]]:
     """Yield (key path, old value, new value) wherever two resolved configs differ."""
     for key in sorted(old.keys() | new.keys()):
         a, b = old.get(key), new.get(key)
@@ -218,7 +218,7 @@ def set_key(tree: JsonDict, key: Sequence[str], value: object) -> None:
             node = node.setdefault(part, {})
 
 
-def _nulls(kind: object, tree: object) -> Any:
+def _nulls(kind: object, tree: object) -> object:
     """Return the tree with null where `false` stands for it.
 
     TOML has no null; `false` stands for it in a key that may be None and is not a switch itself.
@@ -261,9 +261,9 @@ def _explain(kind: type[BaseModel], error: Any, name: str, text: str, places: di
     return f"{where}: {key}{shown}: {message[0].lower()}{message[1:]}"
 
 
-def fields_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
+def fields_at(kind: type[BaseModel], path: Sequence[object]) -> list[str]:
     """List the keys of the section at `path`, through nested models, optional and tuple fields, and named tables."""
-    current: Any = kind
+    current: object = kind
     is_named = False  # inside a table of sections, whose keys are names that the recipe chooses
     for part in path:
         if isinstance(part, int):
@@ -277,7 +277,7 @@ def fields_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
     return [] if is_named else sorted(getattr(current, "model_fields", {}))
 
 
-def _model_in(annotation: object) -> Any:
+def _model_in(annotation: object) -> object:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
@@ -293,7 +293,7 @@ def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
     return f" (did you mean {prefix + '.' if prefix else ''}{near[0]}?)" if near else ""
 
 
-def line_of(text: str, path: Sequence[Any]) -> int | None:
+def line_of(text: str, path: Sequence[object]) -> int | None:
     """Find the line of a key in the TOML text, by section header, then key; None for a default or a `--set`."""
     names = [str(p) for p in path if not isinstance(p, int)]
     index = next((p for p in path if isinstance(p, int)), 0)

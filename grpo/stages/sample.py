@@ -153,7 +153,7 @@ def sample(
 ) -> None:
     """Sample and score the chunks with these numbers; each becomes a part as soon as it is complete."""
     numbers = {inputs.chunks[n].id: n for n in missing}
-    waiting: dict[int, list[tuple[SampleGroup, Any]]] = {n: [] for n in missing}
+    waiting: dict[int, list[tuple[SampleGroup, object]]] = {n: [] for n in missing}
     complete: list[int] = []
 
     def write_complete() -> None:

@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 
 class EventFile:
@@ -37,7 +36,7 @@ class EventFile:
             for event in events:
                 writer.write(event.SerializeToString())
 
-    def _first_events(self) -> list[Any]:
+    def _first_events(self) -> list[object]:
         """Return the format's version, and the event that makes a reader forget the steps that are done again."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 

@@ -138,7 +138,7 @@ class SupervisedLearner:
             "tokens_per_s": tokens / seconds,
         }
 
-    def evaluate(self, items: Sequence[Any]) -> dict[str, float]:
+    def evaluate(self, items: Sequence[object]) -> dict[str, float]:
         """Return the objective's sums over the items' weight, without a gradient."""
         sums = torch.zeros(len(self.objective.names), dtype=torch.float64, device=self.trained.device)
         with torch.no_grad(), self.trained.autocast():
@@ -166,7 +166,7 @@ class SupervisedLearner:
     def close(self) -> None:
         """Do nothing: a supervised learner keeps nothing outside its process."""
 
-    def _packs(self, items: Sequence[Any]) -> Iterator[list[Any]]:
+    def _packs(self, items: Sequence[object]) -> Iterator[list[object]]:
         """Yield this rank's items, pack by pack."""
         sizes = [self.objective.tokens(item) for item in items]
         share = balance(sizes, self._world_size)[self._rank]

@@ -39,13 +39,13 @@ class _Died(BaseException):
 class StandIn:
     """Stands for the result of an unknown call: it equals anything, and no operation on it fails."""
 
-    def _itself(self, *_: Any, **__: Any) -> Any:
+    def _itself(self, *_: object, **__: object) -> object:
         return self
 
-    def _true(self, *_: Any) -> bool:
+    def _true(self, *_: object) -> bool:
         return True
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> object:
         return iter(())
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ class StandIn:
     def __hash__(self) -> int:
         return 0
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
         return self
@@ -83,14 +83,14 @@ for _operation in "neg pos abs invert round trunc floor ceil".split():
 class Candidate:
     """The proxy of the program's function."""
 
-    def __init__(self, known: list[tuple[Any, ...]]) -> None:
+    def __init__(self, known: list[tuple[object, ...]]) -> None:
         self._known = known
         self.calls: list[bytes] = []
         self.is_guessing = False
         """True from the first unknown call of this pass on: what follows may not be true."""
         self.unusable = ""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         """Answer a call, or note it."""
         try:
             call = encode((args, kwargs), strict=True)
@@ -122,7 +122,7 @@ def _holds_foreign(value: object) -> bool:
     return isinstance(value, Opaque | Drained)
 
 
-def _stop(*_: Any) -> None:
+def _stop(*_: object) -> None:
     raise _Enough
 
 
@@ -139,7 +139,7 @@ def _answer(known: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any
     return plain(decode(result))
 
 
-def _update(old: object, new: object) -> Any:
+def _update(old: object, new: object) -> object:
     """Make the check's own argument what the program made of its copy; containers keep their identity."""
     if isinstance(old, list) and isinstance(new, list):
         old[:] = [_update(old[i], item) if i < len(old) else item for i, item in enumerate(new)]

@@ -107,11 +107,11 @@ def read_problem(row: RewardRow, language: str = "python", given: str | None = N
     return Problem(language, tests, entry_point, code)
 
 
-def _first(columns: JsonMapping, names: Sequence[str]) -> Any:
+def _first(columns: JsonMapping, names: Sequence[str]) -> object:
     return next((columns[name] for name in names if columns.get(name) not in (None, "", [])), None)
 
 
-def _unpacked(found: object) -> Any:
+def _unpacked(found: object) -> object:
     """JSON text becomes what it says; any other text is test code."""
     if not isinstance(found, str):
         return found

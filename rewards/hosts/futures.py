@@ -27,7 +27,7 @@ def joined(futures: Sequence[Future[Any]], make: Callable[[], T]) -> Future[T]:
         except BaseException as error:
             result.set_exception(error)
 
-    def one_done(_: Future[Any]) -> None:
+    def one_done(_: Future[object]) -> None:
         nonlocal left
         with lock:
             left -= 1

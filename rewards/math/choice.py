@@ -11,7 +11,6 @@ import re
 import string
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
 
 from rewards.math.answer import is_denied
 from rewards.rows import RewardRow
@@ -54,7 +53,7 @@ def mcq(row: RewardRow) -> Score:
     return Score(1.0 if chosen == expected else 0.0)
 
 
-def _reference(answer: object, choices: Sequence[Any]) -> frozenset[str] | None:
+def _reference(answer: object, choices: Sequence[object]) -> frozenset[str] | None:
     """Letters of the reference, empty if it names none, None if there is no reference."""
     if answer is None or answer == [] or (isinstance(answer, str) and not answer.strip()):
         return None
@@ -71,7 +70,7 @@ def _reference(answer: object, choices: Sequence[Any]) -> frozenset[str] | None:
     return _chosen(text, choices) or frozenset()
 
 
-def _chosen(body: str, choices: Sequence[Any]) -> frozenset[str] | None:
+def _chosen(body: str, choices: Sequence[object]) -> frozenset[str] | None:
     """Letters that the answer commits to; None if it does not commit."""
     found = boxes(body)
     inner = {_undressed(box.body) for box in found}
@@ -95,7 +94,7 @@ def _chosen(body: str, choices: Sequence[Any]) -> frozenset[str] | None:
     return None
 
 
-def _agrees(letter: str, text: str, limit: str, choices: Sequence[Any]) -> bool:
+def _agrees(letter: str, text: str, limit: str, choices: Sequence[object]) -> bool:
     """The text behind a letter is that option's; without known options it must not name or weigh another one."""
     if letter not in limit:
         return False

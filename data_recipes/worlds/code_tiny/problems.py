@@ -117,7 +117,7 @@ def program(problem: ListProblem) -> str:
     return "\n".join(["def f(xs):", *lines, f"    return {RETURNS[problem.returns].code}", ""])
 
 
-def solve(problem: ListProblem, numbers: list[int]) -> Any:
+def solve(problem: ListProblem, numbers: list[int]) -> object:
     """Return the result of f for these numbers."""
     for step in problem.steps:
         numbers = STEPS[step].apply(numbers)

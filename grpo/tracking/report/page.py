@@ -12,7 +12,6 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from grpo.common.errors import BrokenRun
 from grpo.tracking.jsonl import read_rows
@@ -80,7 +79,7 @@ def _facts(config: JsonMapping, manifest: JsonMapping, summary: JsonMapping) -> 
     """List name and value of what a reader looks for first; the page shows the whole config below them."""
     algorithm, policy = config.get("algorithm") or {}, config.get("policy") or {}
     versions = manifest.get("versions") or {}
-    facts: list[tuple[str, Any]] = [
+    facts: list[tuple[str, object]] = [
         ("policy", policy.get("model")),
         ("rewards", ", ".join(f"{r['name']} × {r.get('weight', 1)}" for r in config.get("rewards") or [])),
         ("phase", _phase(algorithm)),
@@ -119,7 +118,7 @@ def _read(path: Path) -> JsonDict:
         raise BrokenRun(f"{path} is not JSON: {error}") from error
 
 
-def _finite(value: object) -> Any:
+def _finite(value: object) -> object:
     """Replace NaN and infinity by None, at any depth."""
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
