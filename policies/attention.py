@@ -20,14 +20,13 @@ Axes: T packed tokens, H heads, K head width, n rows of a batch, Q and L queries
 
 from __future__ import annotations
 
-from typing import Any  # of torch's autograd contexts and transformers' keywords
-
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from policies.kernels import attend, attend_backward
 from policies.layout import AttentionBatch, AttentionLayout
+from policies.model import AutogradContext
 
 NAME = "grpo_packed"
 
@@ -91,7 +90,12 @@ def _compute_dtype(query: Tensor) -> torch.dtype:
 class _PackedAttention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, layout: AttentionLayout, scale: float
+        ctx: AutogradContext,
+        q_THK: Tensor,
+        k_THK: Tensor,
+        v_THK: Tensor,
+        layout: AttentionLayout,
+        scale: float,
     ) -> Tensor:
         out_THK, lse_TH = _part(
             q_THK, k_THK, v_THK, layout.own_segment, layout.own_segment_index, scale, causal=True
@@ -113,7 +117,7 @@ class _PackedAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_THK: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: AutogradContext, grad_THK: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         layout: AttentionLayout = ctx.layout
         q_THK, k_THK, v_THK, out_THK, lse_TH = ctx.saved_tensors
         grads = [

@@ -6,17 +6,19 @@ They follow the main layers, as in checkpoints (model.layers.61 of V3). transfor
 
 from __future__ import annotations
 
-from typing import Any  # of transformers' configs and forwards
+from typing import Any  # arguments of a decoder layer of transformers
 
 import torch
 from torch import Tensor, nn
 from transformers.models.deepseek_v3 import modeling_deepseek_v3 as v3
 
+from policies.model import HfConfig
+
 
 class SharedHead(nn.Module):
     """The norm before the output head; the head itself is the policy's."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: HfConfig) -> None:
         super().__init__()
         self.norm = v3.DeepseekV3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
@@ -24,7 +26,7 @@ class SharedHead(nn.Module):
 class MtpLayer(v3.DeepseekV3DecoderLayer):
     """One depth of multi-token prediction (V3 §2.2, eq. 21–23), with the module names of checkpoints."""
 
-    def __init__(self, config: Any, layer_idx: int) -> None:
+    def __init__(self, config: HfConfig, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
         self.enorm = v3.DeepseekV3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.hnorm = v3.DeepseekV3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
@@ -54,7 +56,7 @@ class DeepseekV3ForCausalLM(v3.DeepseekV3ForCausalLM):  # type: ignore[no-untype
         r"model\.layers\.\d+\.(embed_tokens|shared_head\.head)\.weight"
     ]
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: HfConfig) -> None:
         super().__init__(config)  # type: ignore[no-untyped-call]
         first = config.num_hidden_layers
         self.model.layers.extend(MtpLayer(config, first + k) for k in range(config.num_nextn_predict_layers))

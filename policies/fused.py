@@ -10,12 +10,13 @@ up and recomputes silu(gate). Together this saves a third of a Llama's activatio
 from __future__ import annotations
 
 from types import MethodType
-from typing import Any  # of torch's autograd contexts and of transformers' modules
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from policies.model import AutogradContext, HfModel
 
 
 def fuse(model: nn.Module) -> None:
@@ -54,18 +55,18 @@ def _silu_types() -> type:
     return type(ACT2FN["silu"])
 
 
-def _norm_forward(self: Any, hidden_states: Tensor) -> Tensor:
+def _norm_forward(self: HfModel, hidden_states: Tensor) -> Tensor:
     return rms_norm(hidden_states, self.weight, self.variance_epsilon)
 
 
-def _mlp_forward(self: Any, x: Tensor) -> Tensor:
+def _mlp_forward(self: HfModel, x: Tensor) -> Tensor:
     result: Tensor = self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
     return result
 
 
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    def forward(ctx: AutogradContext, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
         ctx.save_for_backward(x, weight, scale)
@@ -73,7 +74,7 @@ class _RmsNorm(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: AutogradContext, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, weight, scale = ctx.saved_tensors
         grad = grad.to(scale.dtype)
         normed = x.to(scale.dtype) * scale
@@ -87,13 +88,13 @@ class _RmsNorm(torch.autograd.Function):
 
 class _SwiGlu(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+    def forward(ctx: AutogradContext, gate: Tensor, up: Tensor) -> Tensor:
         ctx.save_for_backward(gate, up)
         return F.silu(gate).mul_(up)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: AutogradContext, grad: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
         grad_up = F.silu(gate).mul_(grad)
         return torch.ops.aten.silu_backward(grad * up, gate), grad_up

@@ -15,13 +15,13 @@ import tempfile
 import zipfile
 from importlib import metadata
 from pathlib import Path
-from typing import Any  # of transformers' models
 
 import torch
 
 from policies.errors import PolicyError
 from policies.facts import FAMILIES, PolicyFacts, read_facts
 from policies.load import save_policy
+from policies.model import HfModel
 
 
 def import_gguf(
@@ -49,7 +49,7 @@ def _convert(file: Path, out_dir: Path, scratch: Path, dtype: torch.dtype) -> No
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     options = {"gguf_file": file.name, "local_files_only": True}
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
+        loaded: HfModel = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
     except (OSError, ValueError, KeyError, struct.error) as error:
         raise PolicyError(f"{file}: not a GGUF file that transformers can read ({error})") from error
     if type(loaded).__name__ not in FAMILIES:
@@ -58,7 +58,7 @@ def _convert(file: Path, out_dir: Path, scratch: Path, dtype: torch.dtype) -> No
     config = type(loaded.config).from_dict(loaded.config.to_dict())
     config.__dict__.pop("quantization_config", None)
     with torch.device("meta"):
-        model: Any = type(loaded)(config)
+        model: HfModel = type(loaded)(config)
     model.load_state_dict(loaded.state_dict(), strict=True, assign=True)
     model.tie_weights()
     tokenizer_dir = scratch / "tokenizer"

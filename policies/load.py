@@ -19,6 +19,7 @@ from policies.errors import BrokenCheckpoint
 from policies.facts import read_facts
 from policies.files import replace_folder, sync_tree
 from policies.lora import has_adapters, plain_state
+from policies.model import HfModel
 from policies.mtp import shared_copies
 from policies.router import route_in_float32
 
@@ -49,7 +50,7 @@ def load_policy(folder: Path | str, *, device: torch.device | str = "cpu") -> nn
     attention.register()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        loaded: Any = _model_class(facts.mtp_layers).from_pretrained(
+        loaded: HfModel = _model_class(facts.mtp_layers).from_pretrained(
             facts.folder,
             dtype=torch.float32,
             attn_implementation=attention.NAME,
@@ -117,7 +118,7 @@ def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | st
     return out_dir
 
 
-def _write(model: Any, folder: Path, tokenizer_from: Path | str | None) -> None:
+def _write(model: HfModel, folder: Path, tokenizer_from: Path | str | None) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -8,13 +8,12 @@ Axes: C targets, D model width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any  # of torch's autograd contexts, which have attributes of any name
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from policies.model import causal_lm
+from policies.model import AutogradContext, causal_lm
 from policies.packing import PackedSequences, pack_documents
 
 PIECE_ELEMENTS = 2**22
@@ -85,7 +84,7 @@ def token_logprobs(
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: AutogradContext,
         states_CD: Tensor,
         head_VD: Tensor,
         target_ids: Tensor,
@@ -115,7 +114,7 @@ class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, grad_logprobs: Tensor | None, grad_entropy: Tensor | None
+        ctx: AutogradContext, grad_logprobs: Tensor | None, grad_entropy: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         states_CD, head_VD, target_ids, lse, entropy = ctx.saved_tensors
         states, head = states_CD.to(ctx.dtype), head_VD.to(ctx.dtype)

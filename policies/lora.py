@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any  # of peft's layers and transformers' models
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from policies.errors import BrokenCheckpoint, PolicyError
 from policies.json_types import JsonDict
+from policies.model import HfModel
 from policies.mtp import is_mtp_tensor
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -30,7 +30,7 @@ _BASE, _MARK = ".base_layer.", ".lora_"
 _PREFIX = "base_model.model."
 
 
-def add_adapters(model: Any, rank: int, alpha: float, targets: Sequence[str], seed: int) -> None:
+def add_adapters(model: HfModel, rank: int, alpha: float, targets: Sequence[str], seed: int) -> None:
     """Freeze the model and add adapters to linear layers, in place.
 
     Args:
@@ -73,7 +73,7 @@ def add_adapters(model: Any, rank: int, alpha: float, targets: Sequence[str], se
     model.eval()
 
 
-def linear_layers(model: Any) -> list[str]:
+def linear_layers(model: HfModel) -> list[str]:
     """Return module names of the linear layers that may get an adapter."""
     main = model.config.num_hidden_layers
     return [
@@ -107,7 +107,7 @@ def plain_state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, tensor
 
 
-def save_adapter(model: Any, folder: Path, base: str) -> None:
+def save_adapter(model: HfModel, folder: Path, base: str) -> None:
     """Write the adapter in peft's format (for PeftModel.from_pretrained), into a folder that may exist.
 
     Args:
@@ -122,7 +122,7 @@ def save_adapter(model: Any, folder: Path, base: str) -> None:
     (folder / "adapter_config.json").write_text(json.dumps(plain, indent=2, default=str) + "\n")
 
 
-def load_adapter(model: Any, folder: Path) -> None:
+def load_adapter(model: HfModel, folder: Path) -> None:
     """Copy the files of `save_adapter` into the live adapters, either all tensors or none.
 
     Raises:

@@ -12,6 +12,13 @@ from torch import Tensor, nn
 
 from policies.layout import AttentionLayout
 
+AutogradContext = Any
+"""`ctx` of a torch.autograd.Function. Any: forward sets attributes that torch's class does not know."""
+HfConfig = Any
+"""A transformers config. Any: its attributes are whatever config.json holds."""
+HfModel = Any
+"""A transformers or peft model. Any: nn.Module lacks their methods, and each architecture has a class of its own."""
+
 
 class DecoderOutput(Protocol):
     """Output of a decoder's forward."""
@@ -38,7 +45,7 @@ class Decoder(Protocol):
 class CausalLm(Protocol):
     """A policy's transformers model."""
 
-    config: Any  # transformers' config classes take any field of a config.json
+    config: HfConfig  # transformers' config classes take any field of a config.json
 
     def get_decoder(self) -> Decoder:
         """Return the model below the output head."""

@@ -17,6 +17,7 @@ from torch import nn
 from policies.attention import NAME as ATTENTION
 from policies.attention import register
 from policies.json_types import JsonDict
+from policies.model import HfConfig
 from policies.router import route_in_float32
 
 _MOE = {
@@ -85,7 +86,7 @@ PRESETS: tuple[str, ...] = tuple(_PRESETS)
 """Names of all presets."""
 
 
-def tiny_config(preset: str, vocab_size: int, **special_ids: Any) -> Any:
+def tiny_config(preset: str, vocab_size: int, **special_ids: object) -> HfConfig:
     """Return the transformers config of a preset.
 
     Args:
@@ -104,7 +105,7 @@ def tiny_config(preset: str, vocab_size: int, **special_ids: Any) -> Any:
     return AutoConfig.for_model(model_type, **{**fields, "vocab_size": vocab_size, **ids, **special_ids})
 
 
-def new_policy(config: Any, seed: int, weight_std: float = 0.02) -> nn.Module:
+def new_policy(config: HfConfig, seed: int, weight_std: float = 0.02) -> nn.Module:
     """Return a float32 model in eval mode with normal(0, weight_std) weights that depend on `seed` alone."""
     make: Any
     if getattr(config, "num_nextn_predict_layers", 0):

@@ -19,7 +19,7 @@ class PretrainConfig(Settings):
     """Of weights and corpus."""
     run_dir: Path
     corpus: Literal["chain", "r1-world", "code-tiny"] = "chain"
-    """What is read, and with whose words: corpus.py, r1_world_corpus.py or code_tiny_corpus.py of data_recipes/."""
+    """The task world whose corpus and tokenizer are used (data_recipes/worlds/)."""
     preset: str = "tiny-v3"
     """One of `policies.presets.PRESETS`."""
     preset_overrides: dict[str, int | float | dict[str, str | float]] = Field(default_factory=dict)

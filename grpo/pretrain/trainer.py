@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,6 +31,7 @@ from grpo.tracking.run_dir import check_or_write_manifest, facts
 from grpo.tracking.run_once import Summary, run_once
 from policies.load import save_policy
 from policies.logprobs import completion_logprobs
+from policies.model import HfConfig
 from policies.packing import pack_documents
 from policies.presets import new_policy, tiny_config
 from policies.router import (
@@ -221,7 +221,7 @@ def update(trainer: Trainer, state: PretrainState, loads: ExpertLoads) -> dict[s
     loss = -logprobs.mean()
     balance = logprobs.new_zeros(())
     if config.sequence_balance:
-        shape: Any = model.config
+        shape: HfConfig = model.config
         alpha, top_k = config.sequence_balance, shape.num_experts_per_tok
         for logits in routed:
             balance = balance + sequence_balance_loss(logits, packed.position_ids, top_k, alpha=alpha)

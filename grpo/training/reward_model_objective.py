@@ -6,7 +6,6 @@ An item is one pair, or one labelled response. Every item has weight 1, so that 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from grpo.config.sections import LearnerConfig
 from grpo.training.reward_model_data import Labelled, Pair
 from grpo.training.reward_model_losses import pairwise, pointwise
+from policies.model import HfConfig
 from policies.value_head import scalar_head, sequence_values
 
 
@@ -69,5 +69,5 @@ class PointwiseObjective:
 
 
 def _head(policy: nn.Module, seed: int) -> nn.Linear:
-    config: Any = policy.config  # of transformers, whose attributes have no types
+    config: HfConfig = policy.config  # of transformers, whose attributes have no types
     return scalar_head(config.hidden_size, seed)

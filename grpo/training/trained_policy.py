@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from policies import hf_names
 from policies.fused import fuse
 from policies.load import load_policy, save_policy
 from policies.lora import add_adapters, load_adapter, save_adapter
+from policies.model import HfConfig, HfModel
 from policies.mtp import is_mtp_tensor, mtp_layers
 from policies.router import update_router_bias
 from rollout.memory import release
@@ -69,7 +69,7 @@ class TrainedPolicy:
         fuse(self.model)
         if learner.recompute:
             _recompute_layers(self.model)
-        config: Any = self.model.config  # of transformers, whose attributes have no types
+        config: HfConfig = self.model.config  # of transformers, whose attributes have no types
         self.dtype: str = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
         """Dtype of the matrix products: float32 or bfloat16."""
         self.head: nn.Module | None = None
@@ -159,7 +159,7 @@ class TrainedPolicy:
 
         They are the live tensors, or with adapters merged copies; layers of multi-token prediction are left out.
         """
-        config: Any = self.model.config
+        config: HfConfig = self.model.config
         return (
             (name, tensor)
             for name, tensor in hf_names.named_tensors(self.model)
@@ -221,7 +221,7 @@ HEAD = "head"
 """Prefix of a head's parameters among the trained ones."""
 
 
-def _recompute_layers(model: Any) -> None:  # a transformers model: nn.Module has no such method
+def _recompute_layers(model: HfModel) -> None:  # a transformers model: nn.Module has no such method
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     # transformers recomputes in training mode only. Nothing else depends on the mode: the attention refuses dropout.
     model.train()

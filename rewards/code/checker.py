@@ -17,9 +17,8 @@ import builtins
 import os
 import random
 import signal
-from typing import Any
 
-from rewards.code.data import Drained, NotPlain, Opaque, decode, encode, plain
+from rewards.code.data import Drained, NotPlain, Opaque, Value, decode, encode, plain
 from rewards.code.driver import read_all
 
 MAX_CALLS = 20_000
@@ -126,7 +125,7 @@ def _stop(*_: object) -> None:
     raise _Enough
 
 
-def _answer(known: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _answer(known: tuple[Value, ...], args: tuple[Value, ...], kwargs: dict[str, Value]) -> Value:
     _, kind, *rest = known
     if kind == "died":
         raise _Died(rest[0])
@@ -194,10 +193,10 @@ def main() -> None:
     os._exit(0)
 
 
-def run_check(setup: str, code: str, entry_point: str, known: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+def run_check(setup: str, code: str, entry_point: str, known: list[tuple[Value, ...]]) -> tuple[Value, ...]:
     """Run the test code against what is known; see the module's text for the reply."""
     candidate = Candidate(known)
-    namespace: dict[str, Any] = {"__name__": "check", "__is_guessing__": lambda: candidate.is_guessing}
+    namespace: dict[str, Value] = {"__name__": "check", "__is_guessing__": lambda: candidate.is_guessing}
     random.seed(0)  # a check that draws its cases draws the same ones in every pass
     try:
         exec(compile(setup, "setup.py", "exec", dont_inherit=True), namespace)

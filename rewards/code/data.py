@@ -16,6 +16,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+Value = Any
+"""A value of a program: whatever it returned, or plain data. Any: its class is the program's business."""
+
 MAX_DEPTH = 64
 MAX_DRAINED = 100_000
 """Items taken from an iterator that a program returns."""
@@ -43,20 +46,20 @@ class Opaque:
 class Drained:
     """An iterator of a program, as a check sees it."""
 
-    def __init__(self, items: Iterable[Any]) -> None:
+    def __init__(self, items: Iterable[Value]) -> None:
         self._left = iter(list(items))
 
     def __iter__(self) -> Drained:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Value:
         return next(self._left)
 
 
 class Items:
     """A dict, set, frozenset or iterator as it was read: its items in a list, not hashed yet (`plain` does that)."""
 
-    def __init__(self, kind: str, items: list[Any]) -> None:
+    def __init__(self, kind: str, items: list[Value]) -> None:
         self.kind, self.items = kind, items
 
 
@@ -78,7 +81,7 @@ def encode(value: object, strict: bool = False) -> bytes:
     return b"".join(parts)
 
 
-def decode(data: bytes) -> Any:
+def decode(data: bytes) -> Value:
     """Inverse of `encode`, with sets, dicts and iterators as `Items`.
 
     Raises:
@@ -90,7 +93,7 @@ def decode(data: bytes) -> Any:
     return value
 
 
-def decode_at(data: bytes, at: int) -> tuple[Any, int]:
+def decode_at(data: bytes, at: int) -> tuple[Value, int]:
     """Return the value that starts at an offset, and the offset behind it. Raises NotPlain."""
     try:
         return _read(data, at, 0)
@@ -98,7 +101,7 @@ def decode_at(data: bytes, at: int) -> tuple[Any, int]:
         raise NotPlain(f"not an encoding: {error}") from error
 
 
-def plain(value: object) -> Any:
+def plain(value: object) -> Value:
     """Turn a decoded value into Python's own types: `Items` become dicts, sets and iterators.
 
     Raises:
@@ -113,7 +116,7 @@ def plain(value: object) -> Any:
     return _KINDS[value.kind](map(plain, value.items))
 
 
-def same(found: Any, expected: Any, tolerance: float = 0.0, loose: bool = False) -> bool:
+def same(found: Value, expected: Value, tolerance: float = 0.0, loose: bool = False) -> bool:
     """Is a decoded value the expected one? As Python's `==`, but for three things.
 
     A bool equals only a bool; nan equals nan; and where a float is expected, tolerance · max(1, |expected|) may lie
@@ -225,7 +228,7 @@ def _one(value: object, strict: bool, depth: int) -> bytes:
     return b"".join(parts)
 
 
-def _drain(iterator: Iterator[Any], depth: int) -> list[bytes]:
+def _drain(iterator: Iterator[Value], depth: int) -> list[bytes]:
     items: list[bytes] = []
     for item in iterator:
         if len(items) == MAX_DRAINED:
@@ -234,7 +237,7 @@ def _drain(iterator: Iterator[Any], depth: int) -> list[bytes]:
     return items
 
 
-def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+def _read(data: bytes, at: int, depth: int) -> tuple[Value, int]:
     if depth > MAX_DEPTH + 1:
         raise ValueError("nested too deep")
     tag = chr(data[at])
@@ -266,7 +269,7 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
             return text_bytes, at + size
         text = text_bytes.decode("utf-8", "surrogatepass")
         return (text if tag in "sS" else Opaque(text)), at + size
-    items: list[Any] = []
+    items: list[Value] = []
     if tag not in "ltezgd":
         raise ValueError("unknown tag")
     for _ in range(size):

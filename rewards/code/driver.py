@@ -15,9 +15,8 @@ import signal
 import sys
 import types
 from collections.abc import Callable
-from typing import Any
 
-from rewards.code.data import NotPlain, decode, encode, plain
+from rewards.code.data import NotPlain, Value, decode, encode, plain
 
 _MESSAGE_CHARS = 1000
 
@@ -33,7 +32,7 @@ def main() -> None:
     os.close(null)
     write, leave, alarm = os.write, os._exit, signal.setitimer
 
-    def send(*frame: Any) -> None:
+    def send(*frame: Value) -> None:
         data = memoryview(encode(frame))
         while data:
             data = data[write(channel, data) :]
@@ -52,19 +51,19 @@ def main() -> None:
     leave(0)
 
 
-def load(source: str, entry_point: str) -> Callable[..., Any]:
+def load(source: str, entry_point: str) -> Callable[..., Value]:
     """Run the program as a module named `program`, and find the function in it: also as a method of `Solution`."""
     module = types.ModuleType("program")
     sys.modules["program"] = module
     exec(compile(source, "program.py", "exec", dont_inherit=True), module.__dict__)
     if entry_point not in module.__dict__ and "Solution" in module.__dict__:
-        method: Callable[..., Any] = getattr(module.__dict__["Solution"](), entry_point)
+        method: Callable[..., Value] = getattr(module.__dict__["Solution"](), entry_point)
         return method
-    function: Callable[..., Any] = module.__dict__[entry_point]
+    function: Callable[..., Value] = module.__dict__[entry_point]
     return function
 
 
-def _call(function: Callable[..., Any], call: bytes, report_arguments: bool) -> tuple[Any, ...]:
+def _call(function: Callable[..., Value], call: bytes, report_arguments: bool) -> tuple[Value, ...]:
     args, kwargs = plain(decode(call))
     try:
         value = function(*args, **kwargs)
@@ -84,7 +83,7 @@ def _call(function: Callable[..., Any], call: bytes, report_arguments: bool) -> 
     return "value", result, after
 
 
-def unfit(why: str) -> Any:
+def unfit(why: str) -> Value:
     """Return a stand-in for a result that cannot be encoded: `encode` writes the name of its class, `why`."""
     return type(why, (), {})()
 

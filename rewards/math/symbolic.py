@@ -12,6 +12,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+Expression = Any
+"""A SymPy expression. Any: SymPy is imported late, and its methods have no types."""
+
 _MAX_CHARS = 400
 _MAX_DEPTH = 12
 _MAX_EXPONENT_DIGITS = 4
@@ -121,7 +124,7 @@ def proportional(a_left: str, a_right: str, b_left: str, b_right: str, positive:
 
 
 @lru_cache(maxsize=4096)
-def parsed(latex: str) -> Any:
+def parsed(latex: str) -> Expression:
     """The SymPy expression, None if math-verify's LaTeX parser does not understand it. Raises `Refused`.
 
     Called below `math_verify.parse`, whose defaults would turn "1st" into 1 and X into x.
@@ -150,7 +153,7 @@ def parsed(latex: str) -> Any:
     return _with_imaginary_unit(_exact(found))
 
 
-def _exact(expression: object) -> Any:
+def _exact(expression: object) -> Expression:
     """Decimals as the fractions they spell: 0.5 is one half, not a float of 15 digits."""
     import sympy
 
@@ -161,7 +164,7 @@ def _exact(expression: object) -> Any:
     )
 
 
-def _with_imaginary_unit(expression: object) -> Any:
+def _with_imaginary_unit(expression: object) -> Expression:
     """The letter i is the imaginary unit in an answer; the parser leaves it a variable."""
     import sympy
 
@@ -182,7 +185,7 @@ def _is_plain(expression: object) -> bool:
     return isinstance(expression, sympy.Expr) and not expression.has(sympy.nan, sympy.zoo)
 
 
-def _is_equal_everywhere(a: Any, b: Any) -> bool | None:
+def _is_equal_everywhere(a: Expression, b: Expression) -> bool | None:
     """None if it could not be evaluated.
 
     Digits that cancel are made good by more precision, so that a difference of constants is either shown or below
@@ -202,7 +205,7 @@ def _is_equal_everywhere(a: Any, b: Any) -> bool | None:
     )
 
 
-def _points(symbols: set[Any]) -> list[dict[Any, Any]]:
+def _points(symbols: set[Expression]) -> list[dict[Expression, Expression]]:
     import sympy
 
     ordered = sorted(symbols, key=str)
@@ -217,7 +220,7 @@ def _points(symbols: set[Any]) -> list[dict[Any, Any]]:
     ]
 
 
-def _at(expression: Any, point: dict[Any, Any]) -> Any:
+def _at(expression: Expression, point: dict[Expression, Expression]) -> Expression:
     """Value at `point` with 30 digits, None if it is no finite number. Exact numbers are never put in: they explode."""
     try:
         value = expression.doit().evalf(_DIGITS, subs=point, maxn=200)

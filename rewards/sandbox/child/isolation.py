@@ -10,10 +10,10 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from rewards.sandbox.child import landlock, process_tree, rootfs, system
+from rewards.sandbox.child.job import Message
 from rewards.sandbox.child.process_tree import Process
 
 _INSIDE_ID = 1000
@@ -34,7 +34,7 @@ class Place(Protocol):
     end_signals: tuple[signal.Signals, ...]
     """What the launcher tells process 1 to end the run with, other than by ending process 1."""
 
-    def prepare(self, request: Mapping[str, Any]) -> None:
+    def prepare(self, request: Message) -> None:
         """In process 1: make the work directory."""
 
     def processes(self) -> list[Process]:
@@ -49,7 +49,7 @@ class Place(Protocol):
     def task_limit(self, limit: int) -> int:
         """RLIMIT_NPROC for `limit` tasks of the run."""
 
-    def confine(self, request: Mapping[str, Any]) -> None:
+    def confine(self, request: Message) -> None:
         """In the program's process: give up everything, for good."""
 
     def clean(self) -> None:
@@ -64,12 +64,12 @@ class Namespaces:
     bounds_files = True
     end_signals: tuple[signal.Signals, ...] = ()
 
-    def __init__(self, config: Mapping[str, Any], outside_id: tuple[int, int]) -> None:
+    def __init__(self, config: Message, outside_id: tuple[int, int]) -> None:
         self._filters = config["filters"]
         self._is_counted = config["is_counted"]
         self._outside_id = outside_id
 
-    def prepare(self, request: Mapping[str, Any]) -> None:  # noqa: D102 (Place says it)
+    def prepare(self, request: Message) -> None:  # noqa: D102 (Place says it)
         system.map_own_ids(_INSIDE_ID, *self._outside_id)
         socket.sethostname("sandbox")
         rootfs.mount_proc()
@@ -93,7 +93,7 @@ class Namespaces:
     def task_limit(self, limit: int) -> int:  # noqa: D102
         return limit
 
-    def confine(self, request: Mapping[str, Any]) -> None:  # noqa: D102
+    def confine(self, request: Message) -> None:  # noqa: D102
         system.drop_capabilities()
         system.prctl(system.PR_SET_DUMPABLE, 1)
         system.install_filter(bytes.fromhex(self._filters[request["filter"]]))
@@ -113,14 +113,14 @@ class SharedHost:
 
     end_signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)
 
-    def __init__(self, config: Mapping[str, Any], slot: int | None, is_private: bool) -> None:
+    def __init__(self, config: Message, slot: int | None, is_private: bool) -> None:
         self._config, self._private = config, is_private
         self.uid = slot
         self.bounds_files = is_private
         self.work = "/tmp" if is_private else f"{config['base']}/{os.urandom(8).hex()}"
         self._keeper = os.getpid()
 
-    def prepare(self, request: Mapping[str, Any]) -> None:  # noqa: D102
+    def prepare(self, request: Message) -> None:  # noqa: D102
         system.prctl(system.PR_SET_CHILD_SUBREAPER, 1)
         if self._private:
             rootfs.mount_private(request["tmp_bytes"], self.uid)
@@ -147,7 +147,7 @@ class SharedHost:
             return limit
         return process_tree.counted_tasks(os.getuid()) + limit
 
-    def confine(self, request: Mapping[str, Any]) -> None:  # noqa: D102
+    def confine(self, request: Message) -> None:  # noqa: D102
         if self.uid is not None:
             system.become(self.uid, self.uid)
         system.prctl(system.PR_SET_PDEATHSIG, signal.SIGKILL)

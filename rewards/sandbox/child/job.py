@@ -13,6 +13,9 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
+Message = dict[str, Any]
+"""JSON from the owner: a config or a request. Any: the owner built it, and each key has its own type."""
+
 _MAX_COLLECTED = 256
 _MAX_NAMES = 1 << 16
 """Bytes of JSON for the names of collected files: a report has to fit into one message."""
@@ -30,10 +33,10 @@ class Job:
         data, fds, flags, _ = socket.recv_fds(channel, 1 << 18, _MAX_FDS)
         if not data or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
             os._exit(0)  # the owner went away
-        self.request: dict[str, Any] = json.loads(data)
+        self.request: Message = json.loads(data)
         self.fds: dict[str, int] = dict(zip(self.request["fds"], fds, strict=True))
 
-    def send(self, message: Mapping[str, Any]) -> None:
+    def send(self, message: Mapping[str, object]) -> None:
         """Tell the owner; if it is gone, so is the reason to run."""
         try:
             self.channel.send(json.dumps(message).encode())

@@ -12,11 +12,10 @@ import resource
 import select
 import signal
 import time
-from typing import Any
 
 from rewards.sandbox.child import process_tree
 from rewards.sandbox.child.isolation import Place
-from rewards.sandbox.child.job import Job
+from rewards.sandbox.child.job import Job, Message
 from rewards.sandbox.child.memory import MemoryLook
 from rewards.sandbox.child.program import become_program
 from rewards.sandbox.child.rootfs import MAX_FILES
@@ -55,7 +54,7 @@ def run(job: Job, place: Place) -> bool:
     os._exit(0)
 
 
-def _supervise(job: Job, place: Place, program: int, ready: int, wake: int) -> dict[str, Any]:
+def _supervise(job: Job, place: Place, program: int, ready: int, wake: int) -> Message:
     received = b""
     while part := os.read(ready, 4096):
         received += part

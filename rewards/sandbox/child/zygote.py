@@ -20,13 +20,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 sys.path.insert(
     0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 )
 from rewards.sandbox.child import isolation, landlock, process_tree, program, rootfs, system, watch
-from rewards.sandbox.child.job import Job
+from rewards.sandbox.child.job import Job, Message
 from rewards.sandbox.child.keepers import Keepers
 
 sys.path.pop(0)
@@ -57,9 +57,7 @@ def main(control_fd: int, owner: int) -> str:
     return _serve(control, owner_fd, keepers, config)
 
 
-def _own_namespaces(
-    config: dict[str, Any], control: socket.socket, owner_fd: int
-) -> tuple[Keepers, dict[str, Any]]:
+def _own_namespaces(config: Message, control: socket.socket, owner_fd: int) -> tuple[Keepers, Message]:
     """Leave the host's namespaces and go on in a fork, process 1 of the new pid namespace.
 
     Root needs no user namespace here, and keeps sight of directories that the sandbox's user may not enter. Where root
@@ -94,9 +92,7 @@ def _own_namespaces(
     return Keepers(system.ALL_NAMESPACES, lambda _: isolation.Namespaces(config, ids)), {}
 
 
-def _shared_host(
-    config: dict[str, Any], control: socket.socket, owner_fd: int
-) -> tuple[Keepers, dict[str, Any]]:
+def _shared_host(config: Message, control: socket.socket, owner_fd: int) -> tuple[Keepers, Message]:
     """Stay on the host. Root gives every run a user of its own and, if it may mount, private /tmp and /dev/shm."""
     system.prctl(system.PR_SET_CHILD_SUBREAPER, 1)
     # Not the first: launchers of the tier "namespaces" are its, and a user that is given out is cleared of processes.
@@ -139,7 +135,7 @@ def _own_mounts(toolchains: list[str]) -> bool:
         return False
 
 
-def _serve(control: socket.socket, owner_fd: int, keepers: Keepers, config: dict[str, Any]) -> str:
+def _serve(control: socket.socket, owner_fd: int, keepers: Keepers, config: Message) -> str:
     """Fork a process 1 for every job socket that arrives; end with the owner."""
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -174,7 +170,7 @@ def _serve(control: socket.socket, owner_fd: int, keepers: Keepers, config: dict
     _leave(owner_fd, config)
 
 
-def _leave(owner_fd: int, config: dict[str, Any]) -> NoReturn:
+def _leave(owner_fd: int, config: Message) -> NoReturn:
     """Exit; an owner that was killed cannot remove its control groups, so do it for it."""
     if select.select([owner_fd], [], [], 0)[0]:
         for parent, name in config["groups"]:
