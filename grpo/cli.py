@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any  # Any: typer's commands and settings
 
 import typer
 from rich.console import Console

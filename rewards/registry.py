@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal  # Any: an object of the user, which the caller checks
 
 from policies.json_types import JsonMapping
 from rewards.errors import RewardLoadError

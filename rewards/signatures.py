@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal  # Any: a function of the user
 
 from policies.json_types import JsonDict, JsonMapping
 from rewards.errors import RewardLoadError

@@ -7,7 +7,7 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence, Set
 from decimal import Decimal
-from typing import Any
+from typing import Any  # Any: what a reward returned
 
 from rewards.types import Score, Verdict
 

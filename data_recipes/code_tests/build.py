@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any  # Any: values of test cases, of any class
 
 from data_recipes.code_tests.mutants import mutants
 from data_recipes.code_tests.select import select_tests

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any
+from typing import Any  # Any: reasoning-gym has no types
 
 from data_recipes.errors import DataError
 from policies.json_types import JsonDict, JsonMapping

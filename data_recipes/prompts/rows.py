@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO  # Any: pyarrow has no types
 
 from data_recipes.config import FILE_ENDINGS, GYM_PREFIX, DatasetConfig, source_kind
 from data_recipes.errors import DataError

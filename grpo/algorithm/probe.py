@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any  # Any: a function of the user, which the probe checks
 
 import numpy as np
 import torch

@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: a function of whichever kind the key names
 
 from grpo.algorithm.advantages import AdvantageEstimator
 from grpo.common.errors import ConfigError

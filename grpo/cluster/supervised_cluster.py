@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any  # Any: items of the stage's own
 
 from grpo.cluster.actor import RankPosition
 from grpo.cluster.placement import plan_ranks

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin  # Any: nodes of a TOML tree; error details of pydantic
 
 from pydantic import BaseModel, ValidationError
 

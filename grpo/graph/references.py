@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any  # Any: values of a TOML tree
 
 REFERENCE = re.compile(r"\{([a-z][a-z0-9-]*)\.([a-z_]+)\}(/.*)?")
 """Matches whole strings only, so that LaTeX or a template with braces stays as it is."""

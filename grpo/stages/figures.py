@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any  # Any: values of a JSON tree
 
 from policies.json_types import JsonMapping
 

@@ -13,7 +13,7 @@ import importlib
 import importlib.metadata
 from collections.abc import Iterator, Mapping, MutableMapping
 from functools import cached_property
-from typing import Any
+from typing import Any  # Any: stages have configs of different classes
 
 from grpo.common.errors import ConfigError
 from grpo.stages.stage import Stage

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: numpy arrays where `pack` says sequences
 
 import numpy as np
 import torch

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any  # Any: numpy arrays where `pack_documents` says sequences
 
 import numpy as np
 import torch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any  # Any: values that a program returned
 
 from rewards.code.data import NotPlain, decode_at
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any  # Any: values that a program takes or returns
 
 from rewards.code.answers import SHOWN_CHARS, Answer, frames
 from rewards.code.bundle import bundle

@@ -20,7 +20,7 @@ import builtins
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any  # Any: values that a program takes or returns
 
 from policies.json_types import JsonMapping
 from rewards.code.data import NotPlain, encode

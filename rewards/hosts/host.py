@@ -25,7 +25,7 @@ import signal
 import sys
 import threading
 import time
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO  # Any: JSON messages
 
 import psutil
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: JSON messages
 
 from policies.json_types import JsonDict, JsonMapping
 from rewards.errors import RewardLoadError

@@ -15,7 +15,7 @@ import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: reference answers are of any class
 
 from policies.json_types import JsonMapping
 

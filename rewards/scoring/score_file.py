@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any  # Any: a row's id is of any class
 
 from policies.files import replacing
 from policies.json_types import JsonDict, JsonMapping

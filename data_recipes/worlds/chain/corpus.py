@@ -23,7 +23,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any  # Any: the choices may be of any class
 
 from data_recipes.templates import R1_ZERO
 from data_recipes.worlds.chain.problems import OPERATORS, ChainProblem, apply, question, random_problem, steps

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise, product
-from typing import Any
+from typing import Any  # Any: a list or a number
 
 from data_recipes.procedural import CodeTinyParams, Split
 from policies.json_types import JsonDict

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: options of a chart; items of any class
 
 from grpo.tracking.sample_row import SampleRow
 from grpo.tracking.samples import read_samples, sample_files
