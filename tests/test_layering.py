@@ -237,6 +237,19 @@ def modules_in_a_circle(root: Path) -> list[str]:
     )
 
 
+def trainers_that_know_a_task_world(root: Path) -> list[str]:
+    """A file of `grpo/` other than `pretrain/corpora.py`, which lists their corpora, imports a task world."""
+    return sorted(
+        {
+            f"{name}:{found.line} imports a task world"
+            for name, path in files(root)
+            if name.startswith("grpo/") and name != "grpo/pretrain/corpora.py"
+            for found in imports(path)
+            if found.module.startswith("data_recipes.worlds")
+        }
+    )
+
+
 def files_too_long(root: Path) -> list[str]:
     """A file of more than 400 lines."""
     return [
@@ -336,6 +349,9 @@ RULES: dict[Callable[[Path], list[str]], list[tuple[str, str]]] = {
         ("rewards/math/answer.py", "def f():\n    from rewards.text import extract\n"),
     ],
     modules_in_a_circle: [("rewards/text/words.py", "import rewards.text.extract\n")],
+    trainers_that_know_a_task_world: [
+        ("grpo/training/learner.py", "def f():\n    import data_recipes.worlds.chain.corpus"),
+    ],
     files_too_long: [("rollout/router.py", "x = 1\n" * 401)],
     packages_that_are_not_light: [("rollout/__init__.py", "from rollout.types import Prompt")],
     relative_imports: [("grpo/rl/loop.py", "from . import kl")],
