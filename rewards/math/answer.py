@@ -134,7 +134,7 @@ def in_context(text: str, box: Box) -> str:
     if match := _INEXACT.search(head):
         return f"{match.group().strip(' $')} {box.body}"
     head = _after_last(_HEAD_END, head)
-    head = re.sub(r"^\s*\(?[A-Za-z0-9]{1,2}\)\s+", "", _after_last(_WORD, head))  # (a), 1)
+    head = re.sub(r"^\s*\(?[A-Za-z0-9]{1,2}\)\s+", "", _after_last(_WORD, head))  # labels: (a), 1)
     end = _TAIL_END.search(tail)
     tail = tail[: end.start()] if end else tail
     head, tail = (re.sub(r"\\[()\[\]]|[$*_]{1,2}(?=\s*$)|\$", " ", part).strip() for part in (head, tail))

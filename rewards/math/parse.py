@@ -266,7 +266,7 @@ def _expression(text: str) -> Expression | None:
     if not text.isascii() or any(name not in _FUNCTIONS for name in _COMMAND.findall(text)):
         return None
     if re.match(r"[+-]\s*[+-]", text) or text[-1] in "+-*/^_=":
-        return None  # --42, 42+
+        return None  # malformed: --42, 42+
     if re.search(r"[?!@#&\"'`~$%]", re.sub(r"(?<=[0-9A-Za-z)}])!(?!!)", "", text)) or re.search(
         r"[0-9]\s+[0-9]|[0-9)]\s*_", text
     ):
