@@ -1,1 +1,1 @@
-"""The reward `accuracy`: whether a final answer equals the reference, by value."""
+"""Rewards that compare a final answer with the reference by value, above all `accuracy`."""

@@ -1,11 +1,12 @@
 """Reward `accuracy`: 1 if the final answer equals the reference, else 0 (R1's rule-based accuracy for mathematics).
 
-Runs in a reward host: a row that hangs is killed from outside. Inside, three lines of defence keep that rare: size
-guards before any parser, a budget of processor time per comparison, and strictness (what is not understood is
-compared as text).
+It runs in a reward host, which is killed from outside if a row hangs. Three safeguards keep that rare: size checks
+before any parser runs, a CPU-time budget per comparison, and strictness (an answer that cannot be parsed is compared
+as text).
 
-A bare reference, `\\boxed{…}` and `$…$` mean the same. A list of numbers or expressions asks for all of them (in
-any order); a list of equal spellings, or one with words in it, for any one.
+A reference may be written bare, as `\\boxed{…}` or as `$…$`, with the same meaning. If the reference is a list of
+different numbers or expressions, the answer must give all of them, in any order. If the items of the list all have
+the same value, or any of them is words, one match is enough.
 """
 
 from __future__ import annotations
@@ -42,11 +43,15 @@ _ROUNDING = re.compile(
 
 
 class OutOfTime(BaseException):
-    """The comparison used up its processor time. No `Exception`, so that SymPy's handlers let it pass."""
+    """Raised when a comparison exceeds its CPU time. Not an `Exception`, so that SymPy's handlers do not catch it."""
 
 
 def accuracy(row: RewardRow, cpu_budget_s: float = CPU_BUDGET_S) -> Score:
-    """1.0 or 0.0; abstains without a reference; `timeout` if the comparison ran out of processor time."""
+    """Return 1.0 if the final answer equals the reference, else 0.0 with the reason if it is known.
+
+    Abstain if the row has no reference answer. Report `timeout` if the comparison exceeds `cpu_budget_s` seconds of
+    CPU time, and `error` if the reference is not a string, a finite number or a list of these.
+    """
     if (
         row.answer is None
         or row.answer == []
@@ -72,17 +77,20 @@ def accuracy(row: RewardRow, cpu_budget_s: float = CPU_BUDGET_S) -> Score:
 
 
 def warm_up() -> None:
-    """Load the symbolic parser now: it takes seconds, which no row's budget should pay."""
+    """Load the symbolic parser now: it takes seconds, which should not count against any row's budget."""
     logging.getLogger("math_verify").setLevel(
         logging.ERROR
-    )  # it warns that its SIGALRM deadline is off: ours holds
+    )  # silences its warning that its SIGALRM timeout is off; ours applies instead
     with contextlib.suppress(Refused):
         is_correct(r"\frac{x+1}{2}", r"\frac{1}{2} + \frac{x}{2}")
         is_correct(r"\sqrt{8}", r"2\sqrt{2}")
 
 
 def is_correct(reference: object, answer: str, prompt: str = "") -> tuple[bool, str]:
-    """Does `answer` (the extracted text) equal `reference`? With a reason if not. Raises Refused, OutOfTime."""
+    """Return whether `answer` (the extracted text) equals `reference`, and the reason if not (may be empty).
+
+    Raises `Refused` if an expression is too large to compare. `OutOfTime` passes through if it runs in `cpu_budget`.
+    """
     plain = read_integer(answer.strip())
     if plain is not None and (expected := _plain_integer(reference)) is not None:
         return plain == expected, ""
@@ -125,7 +133,7 @@ def _reference_problem(reference: object) -> str:
 
 
 def _references(reference: object) -> Iterator[tuple[str, Value]]:
-    """The values that count as correct."""
+    """Yield each value that counts as correct, with its cleaned text."""
     if not isinstance(reference, list):
         text = clean(_spelled(reference))
         yield text, parse(text)
@@ -155,7 +163,7 @@ def _compared(reference_text: str, reference: Value, text: str, candidate: Value
     if _says_approximately(text) and not (_is_rounded(reference) or _ROUNDING.search(prompt)):
         return DIFFERENT
     if isinstance(reference, Based) and text.upper() == reference.digits and speaks_of_bases(prompt):
-        return SAME  # 2A: by itself two amperes
+        return SAME  # without this context, 2A would be two amperes
     level = compare(reference, candidate, prompt)
     if not level:
         level = _compared_regrouped(reference_text, reference, text, candidate, prompt)
@@ -166,8 +174,8 @@ def _compared(reference_text: str, reference: Value, text: str, candidate: Value
     ):
         level = compare(
             reference, parse(text[1:-1]), prompt
-        )  # "(1,234)" is a pair, unless a number is asked for
-    if not level and ("," in text or "," in reference_text):  # "100,200,300" is a number or a list: take both
+        )  # "(1,234)" is a pair unless the reference is a number
+    if not level and ("," in text or "," in reference_text):  # "100,200,300" is a number or a list: try both
         spaced = [parse(re.sub(r",(?=\S)", ", ", t)) for t in (reference_text, text)]
         if (
             isinstance(spaced[0], Group)
@@ -189,7 +197,7 @@ def _is_rounded(reference: Value) -> bool:
 def _compared_regrouped(
     reference_text: str, reference: Value, text: str, candidate: Value, prompt: str
 ) -> int:
-    """12,34,567 (Indian), 1.234.567 (European) and 1'234'567 are numbers where the other side is one."""
+    """Read 12,34,567 (Indian), 1.234.567 (European) and 1'234'567 as numbers if the other side is a number."""
     if isinstance(reference, Quantity) and (plain := regrouped(text)):
         return compare(reference, parse(plain), prompt)
     if isinstance(candidate, Quantity) and (plain := regrouped(reference_text)):
@@ -198,13 +206,13 @@ def _compared_regrouped(
 
 
 def _value_asked_for(text: str, prompt: str) -> str:
-    """The right side of "m + n = 113" if the question wants m + n; else `text`."""
+    """Return the right side of "m + n = 113" if the question asks for m + n; else `text`."""
     left, equals, right = text.partition("=")
     return right.strip() if equals and right.strip() and asks_for(left, prompt) else text
 
 
 def _echoes(text: str, candidate: Value, prompt: str) -> bool:
-    """The answer is a piece of the question, or its numbers put together without doing the sum."""
+    """Return True if the answer is copied from the question or only combines its numbers without computing."""
     if not prompt:
         return False
     question = clean(prompt)
@@ -217,7 +225,10 @@ def _echoes(text: str, candidate: Value, prompt: str) -> bool:
 
 
 def _is_undone(reference: object, candidate: Value, prompt: str) -> bool:
-    """A root, power, factorial, … of the question's numbers, where the answer is a plain number."""
+    """Return True if the answer is an unevaluated root, power, factorial, … of numbers from the question.
+
+    This applies only where the reference is a plain number, so that the evaluation is the task.
+    """
     if not prompt or not isinstance(candidate, Expression) or not _OPERATION.search(candidate.latex):
         return False
     value = None if isinstance(reference, list) else parse(clean(_spelled(reference)))
@@ -235,15 +246,18 @@ def _numbers_asked(prompt: str) -> set[str]:
 
 
 def _is_sum(latex: str) -> bool:
-    """True if numbers are joined by an operator, so that something was left to compute."""
+    """Return True if an operator joins numbers, so that something is left to compute."""
     return re.search(r"[0-9)}]\s*(?:[+*/^-]|\\(?:cdot|times|div))", latex) is not None
 
 
 @contextlib.contextmanager
 def cpu_budget(seconds: float) -> Iterator[None]:
-    """Raise OutOfTime in the block after `seconds` of processor time; again and again, should someone swallow it."""
+    """Raise `OutOfTime` in the block after `seconds` of CPU time, and every 0.2 s after that in case it is swallowed.
+
+    Outside the main thread this does nothing, because signals are not available there.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield  # no signals here; the host's deadline still holds
+        yield  # no signals here; the host's timeout still applies
         return
 
     def ring(_signal: int, _frame: FrameType | None) -> None:

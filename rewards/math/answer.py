@@ -1,8 +1,8 @@
-"""Which answer a completion commits to. Hedges, negations and several different boxes are none.
+"""Find the answer that a completion commits to. A hedged or negated answer, or several different boxes, is no answer.
 
-What stands beside a `\\boxed{…}` belongs to the answer where it changes the value: −\\boxed{4}, \\boxed{4}\\%.
+Text next to a `\\boxed{…}` is part of the answer if it changes the value: −\\boxed{4}, \\boxed{4}\\%.
 
-Prose beside it does not: "so there are \\boxed{4} ways to do it" says 4.
+Prose next to it is not: "so there are \\boxed{4} ways to do it" gives 4.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _DENIED = re.compile(
     r"|(?:which\s+is\s+)?(?:wrong|incorrect|false)\b|错|不对|不正确)",
     re.IGNORECASE,
 )
-"""Behind a box."""
+"""Matched against the text right after a box."""
 _UNSURE = re.compile(
     r"\b(?:or|not|isn't|wrong|incorrect|maybe|either|perhaps|possibly|alternatively|could|might|unsure|versus|vs)\b"
     r"|不是|或|可能|也许|错",
@@ -53,7 +53,10 @@ _MAX_BOXES = 3
 
 
 def committed_answer(completion: str) -> tuple[str | None, str]:
-    """The one answer that the completion commits to, or None and why there is none (see `rewards.text.extract`)."""
+    """Return the one answer that the completion commits to and "", or None and the reason that there is none.
+
+    `rewards.text.extract` defines which part of the completion is searched.
+    """
     reply = after_reasoning(completion)
     body = last_answer_body(reply)
     if body is None:
@@ -80,7 +83,7 @@ def committed_answer(completion: str) -> tuple[str | None, str]:
 
 
 def _committed_box(reply: str, found: list[Box]) -> tuple[str | None, str]:
-    """Outside of `<answer>` the last box wins, unless boxes are thrown like nets."""
+    """Return the last box of a reply without `<answer>`, unless the reply offers several different answers."""
     last = found[-1]
     if len(last.body) > MAX_CHARS:
         return None, f"answer is longer than {MAX_CHARS} characters"
@@ -117,13 +120,13 @@ def _outside(body: str, found: list[Box]) -> str:
 
 
 def is_denied(text: str, box: Box) -> bool:
-    """True if the words right before or behind the box say that it is not the answer."""
+    """Return True if the words right before or after the box say that it is not the answer."""
     before, behind = text[max(0, box.start - 40) : box.start], text[box.end : box.end + 40]
     return _NEGATED.search(before) is not None or _DENIED.match(behind) is not None
 
 
 def in_context(text: str, box: Box) -> str:
-    """The body of `box`, with what stands beside it in `text` if both together are a value of their own."""
+    """Return the body of `box`, extended by the neighbouring text if the two together form a value."""
     head, tail = text[max(0, box.start - _REACH) : box.start], text[box.end : box.end + _REACH]
     head, tail = (_TEXT.sub(r" \1 ", part.replace("**", "").replace("__", "")) for part in (head, tail))
     if re.match(r"[\s$)]*[?？]", tail):
@@ -131,17 +134,17 @@ def in_context(text: str, box: Box) -> str:
     if match := _INEXACT.search(head):
         return f"{match.group().strip(' $')} {box.body}"
     head = _after_last(_HEAD_END, head)
-    head = re.sub(r"^\s*\(?[A-Za-z0-9]{1,2}\)\s+", "", _after_last(_WORD, head))  # (a), 1)
+    head = re.sub(r"^\s*\(?[A-Za-z0-9]{1,2}\)\s+", "", _after_last(_WORD, head))  # labels: (a), 1)
     end = _TAIL_END.search(tail)
     tail = tail[: end.start()] if end else tail
     head, tail = (re.sub(r"\\[()\[\]]|[$*_]{1,2}(?=\s*$)|\$", " ", part).strip() for part in (head, tail))
-    if tail.startswith("="):  # the box is one side of a chain; whether the chain holds is not asked here
+    if tail.startswith("="):  # the box is one side of a chain; whether the chain is true is not checked here
         tail = ""
     if not head and not tail:
         return box.body
     wordy = _has_words(parse(clean(box.body)))
     first = tail.split(maxsplit=1)[0] if tail else ""
-    if first.isalpha() and first.lower() not in _MAGNITUDES:  # "\\boxed{5} in total" is no length
+    if first.isalpha() and first.lower() not in _MAGNITUDES:  # "\\boxed{5} in total" is not 5 inches
         first = ""
     for left, right in dict.fromkeys([(head, tail), (head, first), (head, ""), ("", tail), ("", first)]):
         whole = f"{left} {box.body} {right}".strip()
@@ -156,7 +159,7 @@ def _is_balanced(text: str) -> bool:
 
 
 def _has_words(value: Value) -> bool:
-    """True if a part of the value was not understood, or is a count of some things: prose beside the box."""
+    """Return True if part of the value was not understood or counts things, so that it is prose next to the box."""
     if isinstance(value, Words) or (
         isinstance(value, Quantity) and value.unit is not None and value.unit.noun
     ):

@@ -1,4 +1,4 @@
-"""Times of day and calendar dates, in English, Chinese and ISO spelling."""
+"""Read times of day and calendar dates in English, Chinese and ISO notation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLOCK_HOUR = re.compile(r"([0-9]{1,2})\s*(?:o'clock|(?:o'clock\s*)?([AaPp])\.?\
 _CLOCK_ZH = re.compile(rf"({'|'.join(_HALF_ZH)})?\s*([0-9]{{1,2}})\s*[点时]\s*(?:([0-9]{{1,2}})\s*分?)?")
 _NUMERAL_ZH = "[零一二两三四五六七八九十]{1,3}"
 _CLOCK_SPELLED = re.compile(rf"({'|'.join(_HALF_ZH)})?({_NUMERAL_ZH})点(?:({_NUMERAL_ZH})分|(半|整|钟))?")
-"""三点十四分; 三点一四 is a decimal."""
+"""Matches 三点十四分 (3:14). 三点一四 is the decimal 3.14 and must not match."""
 _NAMED = {"noon": Clock(12, 0, 0, "pm"), "midday": Clock(12, 0, 0, "pm"), "midnight": Clock(12, 0, 0, "am")}
 _ISO_DAY = re.compile(r"([0-9]{4})[-/.]([0-9]{1,2})[-/.]([0-9]{1,2})")
 _US_DAY = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})")
@@ -34,7 +34,7 @@ _LEAP_YEAR = 2000
 
 
 def read_day(text: str) -> Day | None:
-    """The date that `text` is, all of it, with or without a year; None if it is anything else."""
+    """Read all of `text` as a date, with or without a year; return None if it is anything else."""
     if match := _ISO_DAY.fullmatch(text) or _ZH_DAY.fullmatch(text):
         year, month, day = match[1], int(match[2]), int(match[3])
     elif match := _DAY_MONTH.fullmatch(text):
@@ -57,7 +57,7 @@ def _month(name: str) -> int:
 
 
 def read_clock(text: str) -> Clock | None:
-    """The time that `text` is, all of it; None if it is anything else."""
+    """Read all of `text` as a time of day; return None if it is anything else."""
     if match := _CLOCK.fullmatch(text):
         hour, minute, second = int(match[2]), int(match[3]), int(match[4] or 0)
         half = f"{match[5].lower()}m" if match[5] else _HALF_ZH.get(match[1] or "", "")

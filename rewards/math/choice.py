@@ -1,8 +1,8 @@
-"""Reward `mcq`: the chosen option letters equal the reference. Choosing several where one is right is no choice.
+"""Reward `mcq`: 1 if the chosen option letters equal the reference, else 0. Choosing several where one is right is 0.
 
-The answer part (see `extract`) may be a letter in any usual dress (`B`, `(b)`, `\\text{B}`, `Option B`, `B. Paris`,
-`答案：B`) or, if the data row has a column `choices`, the text of exactly one option. The reference is a letter,
-several letters ("AC", ["A", "C"]), an option's text, or with `choices` its index counted from 0.
+The answer (see `rewards.text.extract`) may be a letter in any common form (`B`, `(b)`, `\\text{B}`, `Option B`,
+`B. Paris`, `答案：B`) or, if the data row has a column `choices`, the text of exactly one option. The reference is a
+letter, several letters ("AC", ["A", "C"]), the text of an option or, with `choices`, its zero-based index.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ _MANY = re.compile(r"^(?:\([A-J]\)){2,}\.?$|^\(?[A-J]\)?(?:\s*(?:,|;|、|&|\band
 
 
 def mcq(row: RewardRow) -> Score:
-    """1.0 if the chosen letters are the reference's, else 0.0; abstains without a reference."""
+    """Return 1.0 if the chosen letters equal the reference's, else 0.0; abstain if there is no reference.
+
+    Report `error` if the column `choices` is not a list or the reference names no option.
+    """
     choices = row.columns.get("choices") or row.columns.get("options") or ()
     if not isinstance(choices, Sequence) or isinstance(choices, str):
         return failed("error", "column 'choices' must be a list of option texts")
@@ -54,7 +57,7 @@ def mcq(row: RewardRow) -> Score:
 
 
 def _reference(answer: object, choices: Sequence[object]) -> frozenset[str] | None:
-    """Letters of the reference, empty if it names none, None if there is no reference."""
+    """Return the letters of the reference: empty if it names no option, None if there is no reference."""
     if answer is None or answer == [] or (isinstance(answer, str) and not answer.strip()):
         return None
     if isinstance(answer, bool):
@@ -71,7 +74,7 @@ def _reference(answer: object, choices: Sequence[object]) -> frozenset[str] | No
 
 
 def _chosen(body: str, choices: Sequence[object]) -> frozenset[str] | None:
-    """Letters that the answer commits to; None if it does not commit."""
+    """Return the letters that the answer commits to; None if it does not commit to any."""
     found = boxes(body)
     inner = {_undressed(box.body) for box in found}
     if len(inner) > 1 or any(is_denied(body, box) for box in found):
@@ -95,7 +98,10 @@ def _chosen(body: str, choices: Sequence[object]) -> frozenset[str] | None:
 
 
 def _agrees(letter: str, text: str, limit: str, choices: Sequence[object]) -> bool:
-    """The text behind a letter is that option's; without known options it must not name or weigh another one."""
+    """Return True if the text after a letter is that option's text.
+
+    If the option texts are unknown, the text must not mention another option and must not hedge.
+    """
     if letter not in limit:
         return False
     if choices:

@@ -1,7 +1,8 @@
-"""Is a candidate's value the reference's? DIFFERENT, EQUAL (by mathematics) or SAME (the very literal).
+"""Compare a candidate value with the reference: DIFFERENT, EQUAL (mathematically) or SAME (the same literal).
 
-The difference between EQUAL and SAME tells an echo of the question from an answer. Strict in doubt: a false
-positive teaches, a false negative only costs a sample.
+Callers use the distinction between EQUAL and SAME to tell an answer that only repeats the question from a real one.
+When in doubt the result is DIFFERENT: a false positive trains the model on a wrong answer, while a false negative only
+wastes a sample.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ _MAX_ITEMS = 64
 
 
 def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
-    """DIFFERENT, EQUAL or SAME. Raises `symbolic.Refused` if an expression is too large to compare."""
+    """Compare two values in the context of the question `prompt`; return DIFFERENT, EQUAL or SAME.
+
+    Raises `symbolic.Refused` if an expression is too large to compare.
+    """
     letters = letter_of(reference), letter_of(candidate)
     if None not in letters and letters[0] != letters[1]:
         return DIFFERENT
@@ -74,7 +78,7 @@ def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
             return SAME if same_digits and candidate.base == _asked_base(prompt) else DIFFERENT
         case Clock(), Clock():
             level = _clocks(reference, candidate)
-            if not level and _RATIO_WORDS.search(prompt):  # 10:15 is 20:30 as a ratio alone
+            if not level and _RATIO_WORDS.search(prompt):  # 10:15 equals 20:30 only as a ratio
                 return _ratios(_as_ratio(reference), _as_ratio(candidate), prompt)
             return level
         case Day(), Day():
@@ -118,12 +122,12 @@ def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
 
 
 def speaks_of_bases(prompt: str) -> bool:
-    """True if the question is about numerals in some base."""
+    """Return True if the question mentions numerals in some base."""
     return _BASE_WORDS.search(prompt) is not None
 
 
 def _asked_base(prompt: str) -> int:
-    """Base that the question wants the number in; ten if it does not speak of bases."""
+    """Return the base that the question asks for: 10 if it mentions none, 0 if it is unclear."""
     match = _ASKED_BASE.search(prompt)
     if match is None:
         return 0 if re.search(r"\bbase\b|进制", prompt) else 10
@@ -146,7 +150,7 @@ def _hour(clock: Clock) -> int:
 
 
 def _as_ratio(value: Clock) -> Ratio:
-    """10:15 read as a time is also a ratio; with am or pm or seconds it is none, and equals no ratio."""
+    """Convert a time such as 10:15 to a ratio; with am, pm or seconds the result is empty and equals no ratio."""
     if value.half or value.second:
         return Ratio(())
     numbers = (Numeral(Fraction(n), "integer") for n in (value.hour, value.minute))
@@ -172,7 +176,10 @@ def _ratios(reference: Ratio, candidate: Ratio, prompt: str) -> int:
 
 
 def _as_matrix(value: Value) -> Matrix:
-    """(1, 2) is the column of 1 and 2, [[1, 2], [3, 4]] is a matrix by rows; anything else is none."""
+    """Convert (1, 2) to a column vector and [[1, 2], [3, 4]] to a matrix; any other value gives an empty matrix.
+
+    A matrix with a single row is transposed to a column, so that row and column vectors compare equal.
+    """
     if isinstance(value, Matrix):
         return Matrix(tuple(zip(*value.rows, strict=True))) if len(value.rows) == 1 else value
     if not isinstance(value, Group) or value.brackets not in ("()", "[]"):
@@ -196,7 +203,7 @@ def _matrices(reference: Matrix, candidate: Matrix, prompt: str) -> int:
 def _groups(reference: Group, candidate: Group, prompt: str) -> int:
     a, b = reference.brackets, candidate.brackets
     if a == b:
-        if a == "{}":  # what a set names twice it holds once
+        if a == "{}":  # an element listed twice is in the set once
             a_items, b_items = (tuple(dict.fromkeys(g.items)) for g in (reference, candidate))
             return _unordered(a_items, b_items, prompt)
         if a in ("", "&"):
@@ -206,7 +213,7 @@ def _groups(reference: Group, candidate: Group, prompt: str) -> int:
         return _unordered(reference.items, candidate.items, prompt)
     is_interval = (
         len(reference.items) == 2 and "[" in a + b
-    )  # [1, 2] written without brackets lost its meaning
+    )  # without its brackets, the interval [1, 2] loses its meaning
     if "" in (a, b) and {a, b} <= {"", "()", "[]"} and not is_interval:
         first, second = (in_order(group) for group in (reference, candidate))
         return _ordered(first.items, second.items, prompt)  # type: ignore[union-attr]
@@ -225,7 +232,7 @@ def _ordered(a: Sequence[Value], b: Sequence[Value], prompt: str) -> int:
 
 
 def _unordered(a: Sequence[Value], b: Sequence[Value], prompt: str) -> int:
-    """Each item has its own partner. Equality is transitive, so the first partner found will do."""
+    """Match each item with its own partner. Equality is transitive, so the first match found is good enough."""
     if len(a) != len(b) or len(a) > _MAX_ITEMS:
         return DIFFERENT
     level, left = SAME, list(b)
@@ -248,7 +255,7 @@ def _relations(reference: Relation, candidate: Relation, prompt: str) -> int:
     if len(reference.operators) != 1 or len(candidate.operators) != 1:
         return DIFFERENT
     if is_solved(reference) and not is_solved(candidate):
-        return DIFFERENT  # 2x = 10 is not the answer yet
+        return DIFFERENT  # 2x = 10 is not yet solved for x
     sides = [latex_of(side) for side in (*reference.parts, *candidate.parts)]
     if any(side is None for side in sides):
         return DIFFERENT

@@ -1,7 +1,7 @@
-"""Reward `math_verify`: the judgement of the package math-verify alone, called in its best way.
+"""Reward `math_verify`: the verdict of the package math-verify alone, called in the way that suits it best.
 
-It finds the answer part as `accuracy` does, puts it into `\\boxed{}` and lets math-verify parse and compare. A second
-opinion for `[audit]` and the yardstick of benchmarks/math_agreement.py; to train with, take `accuracy`.
+It takes the last `<answer>` or box as the answer, puts it into `\\boxed{}` and lets math-verify parse and compare.
+It is a second opinion for `[audit]` and the baseline of benchmarks/math_agreement.py; for training, use `accuracy`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from rewards.types import Score
 from rewards.values import failed
 
 _LIMIT_S = 5
-"""math-verify's own deadline, by signal; a host's deadline holds besides."""
+"""Timeout that math-verify enforces by signal, in seconds; a reward host's timeout applies as well."""
 _MAX_CHARS = 4096
 
 
 def math_verify(row: RewardRow) -> Score:
-    """1.0 or 0.0; abstains without a reference."""
+    """Return 1.0 if math-verify finds the answer equal to a reference, else 0.0; abstain if there is no reference."""
     if row.answer is None or row.answer == "" or row.answer == []:
         return failed("abstain", "no reference answer")
     answer = answer_text(row.completion)
@@ -33,7 +33,7 @@ def math_verify(row: RewardRow) -> Score:
 
 
 def agrees(reference: object, answer: str) -> bool:
-    """Does math-verify find `answer` equal to `reference`? Both are put into a box unless they hold one."""
+    """Return whether math-verify finds `answer` equal to `reference`. Each is put into a box unless it has one."""
     from math_verify import parse, verify
 
     limit = _LIMIT_S if threading.current_thread() is threading.main_thread() else None
@@ -42,7 +42,7 @@ def agrees(reference: object, answer: str) -> bool:
 
 
 def warm_up() -> None:
-    """Load the parser before the first row's deadline runs."""
+    """Load the parser now, so that loading does not count against the first row's timeout."""
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     agrees(r"\frac{1}{2}", "0.5")
 

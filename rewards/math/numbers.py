@@ -1,7 +1,8 @@
-"""Numbers as people write them, read exactly: no float, no evaluation, ASCII digits only.
+"""Read numbers as people write them, exactly: as fractions, not floats, without evaluation, with ASCII digits only.
 
-12  -3.50  1,234,567  1 234  1/2  \\frac{1}{2}  1\\frac{1}{2}  1 1/2  0.\\overline{3}  6.02 \\times 10^{23}  1e-3  5
-million 二十五  三分之一  百分之五
+Examples:
+    12  -3.50  1,234,567  1 234  1/2  \\frac{1}{2}  1\\frac{1}{2}  1 1/2  0.\\overline{3}
+    6.02 \\times 10^{23}  1e-3  5 million  二十五  三分之一  百分之五
 """
 
 from __future__ import annotations
@@ -52,20 +53,20 @@ _ZH_UNITS = {"十": 10, "百": 100, "千": 1000}
 
 @dataclass(frozen=True)
 class Numeral:
-    """A number as written."""
+    """A number together with the form in which it was written."""
 
     value: Fraction
     form: str
-    """integer, decimal, fraction, mixed or scientific: with `digits`, two equal ones are the same literal."""
+    """integer, decimal, fraction, mixed or scientific. Equal `form` and `digits` mean the same literal."""
     digits: tuple[int, ...] = ()
     decimals: int = 0
-    """Digits after the point of a decimal."""
+    """Number of digits after the decimal point; 0 unless `form` is decimal."""
     significant: int = 0
-    """Significant digits of a decimal."""
+    """Number of significant digits; 0 unless `form` is decimal."""
 
 
 def read_number(text: str) -> Numeral | None:
-    """The number that `text` is, all of it; None if it is anything else."""
+    """Read all of `text` as a number; return None if it is anything else."""
     text = text.strip()
     if not text or len(text) > _MAX_DIGITS:
         return None
@@ -84,7 +85,7 @@ def read_number(text: str) -> Numeral | None:
 
 
 def read_integer(text: str) -> int | None:
-    """The fast path: a plain ASCII integer, else None."""
+    """Read a plain ASCII integer, the fast path; return None for anything else."""
     body = text[1:] if text[:1] in "+-" else text
     if body.isascii() and body.isdigit() and len(body) <= _MAX_DIGITS:
         return int(text)
@@ -151,7 +152,10 @@ def _repeating(text: str) -> Numeral | None:
 
 
 def _continued(text: str) -> Numeral | None:
-    """0.333..., 0.1818\\ldots: digits that have begun to repeat, three times one digit or twice several."""
+    """Read 0.333... and 0.1818\\ldots as repeating decimals.
+
+    A single digit must appear at least three times, a longer period at least twice.
+    """
     match = _CONTINUED.fullmatch(text)
     if match is None:
         return None
@@ -169,7 +173,10 @@ def _large(text: str) -> Numeral | None:
 
 
 def _large_mixed(text: str) -> Numeral | None:
-    """3亿5000万, 123万4567, 负5: ASCII digits between Chinese magnitudes, each part below the next magnitude."""
+    """Read ASCII digits between Chinese magnitudes (3亿5000万, 123万4567, 负5).
+
+    At most eight digits may precede 亿; at most four may precede 万 or stand at the end.
+    """
     match = _LARGE_MIXED.fullmatch(text)
     if match is None or not any(match.groups()[1:]):
         return None
@@ -179,7 +186,7 @@ def _large_mixed(text: str) -> Numeral | None:
 
 
 def _word(text: str) -> Numeral | None:
-    """English numerals below 10^15: forty-two, one hundred and five, two million three thousand."""
+    """Read English numerals below 10^15: forty-two, one hundred and five, two million three thousand."""
     negative = text.startswith("-")
     parts = text.lower().replace("-", " ").split()
     if len(parts) > 1 and parts[0] == "a" and (parts[1] == "hundred" or parts[1] in _SCALES):
@@ -204,7 +211,7 @@ def _word(text: str) -> Numeral | None:
 
 
 def _word_fraction(text: str) -> Numeral | None:
-    """half, two thirds, three-quarters, two and a half."""
+    """Read English fractions: half, two thirds, three-quarters, two and a half."""
     whole_text, joined, part_text = text.lower().rpartition(" and ")
     whole = _word(whole_text) if joined else Numeral(Fraction(0), "integer")
     count_text, _, name = part_text.replace("-", " ").rpartition(" ")
@@ -217,7 +224,7 @@ def _word_fraction(text: str) -> Numeral | None:
 
 
 def _below_thousand(parts: list[str]) -> tuple[int | None, int]:
-    """Value of the words at the front and how many they are; (None, 0) if they are no number."""
+    """Return the value of the leading number words and their count; (None, 0) if they are not a number."""
     numbers: list[int] = []
     at, hundreds = 0, 0
     if len(parts) > 1 and parts[1] == "hundred" and 1 <= _WORDS.get(parts[0], 0) <= 99:
@@ -234,7 +241,7 @@ def _below_thousand(parts: list[str]) -> tuple[int | None, int]:
 
 
 def _chinese(text: str) -> Numeral | None:
-    """Chinese numerals below 10^12, decimals (零点五), fractions (三分之一, 二又三分之一)."""
+    """Read Chinese numerals below 10^12, decimals (零点五) and fractions (三分之一, 二又三分之一)."""
     if "又" in text:
         whole_text, _, part_text = text.partition("又")
         whole, part = read_number(whole_text), read_number(part_text) if "分之" in part_text else None

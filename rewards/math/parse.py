@@ -1,10 +1,9 @@
-"""What an answer is: a number with a unit, a list, an interval, a matrix, an equation, an expression, a date, or
-words.
+"""Parse an answer into a quantity, list, interval, matrix, relation, expression, date, … or, failing that, words.
 
     parse(clean(r"x = 5\\text{ cm}"))  ->  Relation("=", Expression("x"), Quantity(5, unit cm))
 
-Parsing is recursive over brackets with a depth limit and never evaluates: the only parser of expressions proper is
-behind `rewards.math.symbolic`, after its guards.
+Parsing recurses into brackets up to a depth limit and never evaluates anything. Expressions are kept as LaTeX; the only
+code that parses them is `rewards.math.symbolic`, after checking their size.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _OPERATORS = {
 }  # fmt: skip
 _COMMA = re.compile(r"\s*[,;]\s*")
 _LOOSE_COMMA = re.compile(r"\s*;\s*|\s*,(?!(?<=[0-9],)[0-9]{3}(?![0-9]))\s*")
-"""A comma that does not group digits."""
+"""A list separator: a semicolon, or a comma that does not group digits."""
 _TURNED = re.compile(r"(?=\]|.*\[$)([\[\](])([^\[\]()]*,[^\[\]()]*)([\[\])])")
 _STRAIGHT, _STRAIGHT_END = {"]": "("}, {"[": ")"}
 _SET_BUILDER = re.compile(
@@ -74,7 +73,7 @@ _SHORT_WORDS = frozenset(
 
 
 def parse(text: str, depth: int = 0) -> Value:
-    """The value of a cleaned answer. Never raises, never evaluates; whatever is not understood is `Words`."""
+    """Parse a cleaned answer. Never raises and never evaluates; text that is not understood becomes `Words`."""
     text = text.strip()
     if depth > _MAX_DEPTH or not text or len(text) > MAX_CHARS or any(map(is_invisible, text)):
         return Words(text)
@@ -100,7 +99,7 @@ def parse(text: str, depth: int = 0) -> Value:
 
 
 def split_top(text: str, separators: re.Pattern[str]) -> list[str]:
-    """Pieces of `text` between separators outside of all brackets; the whole if brackets do not match."""
+    """Split `text` at separators outside all brackets; return it whole if its brackets do not balance."""
     pieces: list[str] = []
     start = at = level = 0
     while at < len(text):
@@ -137,7 +136,7 @@ def _union(text: str, depth: int) -> Union | None:
 def _bracketed(text: str, depth: int) -> Value | None:
     if text == r"\emptyset":
         return Group("{}", ())
-    if match := _TURNED.fullmatch(text):  # ]2, 3] is written for (2, 3]
+    if match := _TURNED.fullmatch(text):  # ]2, 3] is another notation for (2, 3]
         text = f"{_STRAIGHT.get(match[1], match[1])}{match[2]}{_STRAIGHT_END.get(match[3], match[3])}"
     if text.startswith(r"\{") and text.endswith(r"\}"):
         opening, inner, closing = "{", text[2:-2], "}"
@@ -166,7 +165,7 @@ def _bracketed(text: str, depth: int) -> Value | None:
 
 
 def _closes_at_end(text: str) -> bool:
-    """True if the first bracket is closed by the last one. Half-open intervals mix their brackets."""
+    """Return True if the last bracket closes the first one. Their kinds may differ, as in half-open intervals."""
     body = text.replace(r"\{", "{").replace(r"\}", "}")
     level = 0
     for at, char in enumerate(body):
@@ -194,7 +193,7 @@ def _listed(text: str, depth: int) -> Group | None:
 
 
 def _commas(text: str) -> re.Pattern[str]:
-    """What parts the items of a list. In "1,200, 3,400" or "x = 1,200" the tight commas group digits."""
+    """Return the pattern that separates list items. In "1,200, 3,400" and "x = 1,200", tight commas group digits."""
     return _LOOSE_COMMA if re.search(r", |;|=|\sand\s|\sor\s", text) else _COMMA
 
 
@@ -214,7 +213,7 @@ def _relation(text: str, depth: int) -> Value | None:
         return None
     values = tuple(parse(part, depth + 1) for part in parts)
     names, point = values[0], values[-1]
-    if (  # (x, y) = (1, 2) says x = 1, y = 2
+    if (  # (x, y) = (1, 2) means x = 1, y = 2
         operators == ("=",)
         and isinstance(names, Group)
         and isinstance(point, Group)
@@ -247,7 +246,7 @@ def _ratio(text: str, depth: int) -> Ratio | None:
 
 
 def _measured(text: str) -> Measured | None:
-    """Only units of two letters or more: one letter behind an expression is a variable."""
+    """Parse an expression with a unit. One-letter units are excluded: such a letter is taken for a variable."""
     for gap in re.finditer(r"\s+(?=[A-Za-z]{2,}|\^\\circ|[\u4e00-\u9fff])", text):
         if measured := _measured_at(text[: gap.start()], text[gap.end() :]):
             return measured
@@ -256,25 +255,25 @@ def _measured(text: str) -> Measured | None:
 
 def _measured_at(number: str, name: str) -> Measured | None:
     if not number or number[-1] in "+-*/=^(" or re.search(r"\d an?$", number):
-        return None  # "5 a day" is no length of time
+        return None  # "5 a day" is not a length of time
     unit = parse_unit(name)
     value = None if unit is None or unit.noun else _expression(number)
     return Measured(value, unit) if unit is not None and value is not None else None
 
 
 def _expression(text: str) -> Expression | None:
-    """Passes only what is mathematics by its words: known commands, known functions, one-letter names."""
+    """Parse `text` as an expression if it has only known commands, known functions and short variable names."""
     if not text.isascii() or any(name not in _FUNCTIONS for name in _COMMAND.findall(text)):
         return None
     if re.match(r"[+-]\s*[+-]", text) or text[-1] in "+-*/^_=":
-        return None  # --42, 42+
+        return None  # malformed: --42, 42+
     if re.search(r"[?!@#&\"'`~$%]", re.sub(r"(?<=[0-9A-Za-z)}])!(?!!)", "", text)) or re.search(
         r"[0-9]\s+[0-9]|[0-9)]\s*_", text
     ):
         return None
     bare = _PLAIN_FUNCTION.sub(" ", _COMMAND.sub(" ", text)).replace("sqrt", " ")
     if re.search(r"(?<![A-Za-z])[A-Za-z][0-9]", bare):
-        return None  # x3: a product, a power or an index
+        return None  # x3 is ambiguous: a product, a power or an index
     for run in re.findall(r"[A-Za-z]+", bare):
         if (len(run) > 2 and run not in ("xyz", "abc", "abcd")) or run.lower() in _SHORT_WORDS:
             return None

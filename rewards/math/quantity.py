@@ -1,4 +1,4 @@
-"""Numbers with what stands beside them: a unit, a percent sign, a currency, a base."""
+"""Read numbers that have a unit, a percent sign, a currency or a base."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _UNIT_TAIL = re.compile(r"(.*[0-9}.)])\s*([^0-9\s{}.()].*)", re.DOTALL)
 
 
 def read_based(text: str) -> Based | None:
-    """Digits with their base: 1010_2, 0xFF, 345 base 6."""
+    """Read digits with an explicit base (1010_2, 0xFF, 345 base 6); return None if `text` is anything else."""
     text = _BASE_NAMED.sub(lambda m: f"_{{{BASE_NAMES[m[1].lower()]}}}", text)
     if match := _BASE_PREFIX.fullmatch(text):
         digits, base = match[2], {"b": 2, "o": 8, "x": 16}[match[1]]
@@ -51,11 +51,11 @@ def read_based(text: str) -> Based | None:
 
 
 def read_quantity(text: str) -> Quantity | None:
-    """A number with or without a unit, a percent sign or a currency; None if `text` is anything else."""
+    """Read a number with or without a unit, percent sign or currency; return None if `text` is anything else."""
     if number := read_number(text):
         return Quantity(number)
     if re.search(r"[0-9][A-Za-z]{4,}|[0-9]K$", text):
-        return None  # glued to its word it is a name, not a count; and 42K are thousands as often as kelvins
+        return None  # a number joined to a word is a name, not a count; 42K is as often 42 thousand as 42 kelvins
     if match := re.fullmatch(r"每([^0-9]+)([0-9].*)", text):  # 每小时36公里
         text = f"{match[2]}/{match[1]}"
     if (match := re.fullmatch(r"(.*?)\s*(个半)([^半]+)", text)) and (
@@ -104,9 +104,9 @@ def read_quantity(text: str) -> Quantity | None:
 
 
 def _compound(text: str) -> Quantity | None:
-    """1 hour 30 minutes, 5 feet 6 inches: parts of one kind, each unit smaller than the one before."""
+    """Read 1 hour 30 minutes or 5 feet 6 inches: two or three parts of one dimension in ever smaller units."""
     if re.search(r"小时|秒|[0-9]\s*时", text):
-        text = re.sub(r"分(?!钟)", "分钟", text)  # alone it is a hundredth of a yuan
+        text = re.sub(r"分(?!钟)", "分钟", text)  # on its own, 分 is a hundredth of a yuan
     total, units, at = Fraction(0), list[Unit](), 0
     while at < len(text):
         match = _COMPOUND_PART.match(text, at)

@@ -1,10 +1,10 @@
-"""What a question asks for: the unit or the counted thing that an answer to it may name.
+"""Determine what a question asks for, above all which unit or counted thing an answer may name.
 
     "How many girls are in the class of 18 boys?"      girls, not boys
     "… the area, in square centimeters"                 cm², neither m² nor cm
     "What is the average speed?"                        a length over a time
 
-Asked only when the reference leaves its unit out, so that the question alone says which one is right.
+Units are checked this way only if the reference has none, because then only the question shows which one is right.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _DIMS: dict[str, tuple[tuple[tuple[str, int], ...], ...]] = {
     "acceleration": ((("length", 1), ("time", -2)),),
     **dict.fromkeys("probability ratio slope".split(), ()),
 }
-"""What the units of a quantity can be made of; nothing for a pure number."""
+"""The possible dimensions of each quantity; none for a pure number."""
 _DOUBTFUL = {
     "kelvin": r"kelvin|temperature|温度",
     "coulomb": r"coulomb|charge|电",
@@ -62,15 +62,15 @@ _DOUBTFUL = {
     "month of the year": "月",
     "hour of the day": "[时点]",
 }
-"""Symbols that mean something else as well (42K, 20 C): only where the question speaks of the quantity."""
+"""Units with an ambiguous symbol (42K, 20 C), accepted only if the question matches the pattern."""
 
 
 def may_name(unit: Unit, prompt: str) -> bool:
-    """True if an answer may carry `unit` where the reference, a bare number, has none."""
+    """Return True if an answer to `prompt` may have `unit` although the reference is a number without a unit."""
     if not unit.noun and any(base in _DOUBTFUL and not _speaks_of(base, prompt) for base, _ in unit.dims):
         return False
     if unit.noun and not prompt.strip():
-        return unit.is_plural  # no question that could ask for another thing
+        return unit.is_plural  # without a question, nothing else can have been asked for
     things = counted(prompt)
     if things:
         return _is_counted(unit, things)
@@ -90,7 +90,7 @@ def may_name(unit: Unit, prompt: str) -> bool:
 
 
 def asks_for(expression: str, prompt: str) -> bool:
-    """True if the question wants the value of `expression`: "Find m + n." asks for m+n."""
+    """Return True if the question asks for the value of `expression`: "Find m + n." asks for m+n."""
     wanted = re.sub(r"[\s{}$\\]", "", expression)
     if not wanted or len(wanted) > 60:
         return False
@@ -103,7 +103,7 @@ def asks_for(expression: str, prompt: str) -> bool:
 
 
 def asks_for_another(name: str, prompt: str) -> bool:
-    """True if the question wants another of its variables: "a = 7" where b is to be found."""
+    """Return True if the question mentions `name` but asks for another variable: "a = 7" where b is asked for."""
     wanted = set(_VARIABLE.findall(prompt))
     is_in_question = re.search(rf"(?<![A-Za-z\\]){re.escape(name)}(?![A-Za-z])", prompt) is not None
     return bool(wanted) and name not in wanted and is_in_question
@@ -111,7 +111,7 @@ def asks_for_another(name: str, prompt: str) -> bool:
 
 @lru_cache(maxsize=256)
 def counted(prompt: str) -> tuple[str, ...]:
-    """What stands after "how many": noun phrases in lower case, none if there is no such question."""
+    """Return the lower-case noun phrases after "how many" or "the number of"; empty if no count is asked for."""
     prompt = _question(prompt)
     found = [_phrase(prompt[m.end() :]) for m in _HOW_MANY.finditer(prompt)]
     if not any(found):
@@ -122,7 +122,7 @@ def counted(prompt: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def requested(prompt: str) -> tuple[Unit, ...]:
-    """Units that the question asks the answer to be in: "in square feet", "convert … to hours", 单位：米."""
+    """Return the units in which the question asks for the answer: "in square feet", "to hours", 单位：米."""
     named = [
         found.unit
         for found in units_in(prompt)
@@ -133,7 +133,7 @@ def requested(prompt: str) -> tuple[Unit, ...]:
 
 
 def _question(prompt: str) -> str:
-    """The last sentence with a question mark; everything if there is none."""
+    """Return the last sentence with a question mark, or the whole prompt if there is none."""
     asking = [sentence for sentence in _SENTENCE_END.split(prompt) if re.search(r"[?？]", sentence)]
     return asking[-1] if asking else prompt
 
@@ -189,13 +189,16 @@ def _same(a: Unit | None, b: Unit) -> bool:
 
 
 def _kind(unit: Unit) -> object:
-    """What units measure: all currencies measure money."""
+    """Return what a unit measures: "money" for every currency, else its dimensions."""
     is_money = len(unit.dims) == 1 and unit.dims[0][0] in CURRENCIES
     return "money" if is_money else unit.dims
 
 
 def _mentions(prompt: str, noun: str) -> bool:
-    """The counted thing occurs in the question: "5 apples" answers "what number of apples"."""
+    """Return True if the question mentions the counted thing: "5 apples" answers "what number of apples".
+
+    A Chinese measure word needs no mention.
+    """
     if not noun.isascii():
         return noun in COUNT_WORDS_ZH or noun in prompt
     words = {singular(word) for word in re.findall(r"[a-z]+", prompt.lower())}

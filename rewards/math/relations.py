@@ -1,4 +1,4 @@
-"""Relations brought to one form: x = 5 to 5, x > 2 to (2, ∞), x ≠ 3 to a union, a chain that holds to its end."""
+"""Normalize relations: x = 5 to 5, x > 2 to (2, ∞), x ≠ 3 to a union, a true chain of equations to its last part."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ _DENIES = re.compile(
     r"|over|under|previous|estimate|estimated)\b",
     re.IGNORECASE,
 )
-"""In the name of a value: it is not the answer, or not exactly."""
+"""Words in the name of a value which show that it is not the answer, or only approximately."""
 _INFINITY, _MINUS_INFINITY = Expression(r"\infty"), Expression(r"-\infty")
 
 
 def unnamed(reference: Value, candidate: Value) -> tuple[Value, Value]:
-    """x = 5 against 5: the name may be left out or added, but x = 5 is not y = 5. A chain gives its last part."""
+    """Prepare x = 5 for comparison with 5: drop the name if only one side has one.
+
+    If both sides have a name, both are kept, because x = 5 is not y = 5. A candidate that is a true chain of equations
+    is first reduced to its last part.
+    """
     candidate = _last_of_chain(candidate)
     if _is_assignment(reference) and _is_assignment(candidate):
         return reference, candidate
@@ -33,7 +37,7 @@ def unnamed(reference: Value, candidate: Value) -> tuple[Value, Value]:
 
 
 def _is_assignment(value: Value) -> bool:
-    """name = value, f(x) = value, x ∈ set, Area = value."""
+    """Return True for name = value, f(x) = value, x ∈ set and Area = value."""
     if not isinstance(value, Relation) or value.operators not in (("=",), ("in",)):
         return False
     name = value.parts[0]
@@ -51,7 +55,10 @@ def _is_assignment(value: Value) -> bool:
 
 
 def in_order(value: Value) -> Value:
-    """The list y = 2, x = 1 as a point: by the names x, y, z where it has just these, else as written."""
+    """Sort a list of assignments such as y = 2, x = 1 by name if the names are exactly x, y or x, y, z.
+
+    Any other value is returned unchanged.
+    """
     if not isinstance(value, Group) or value.brackets != "" or not all(map(_is_assignment, value.items)):
         return value
     names = [latex_of(item.parts[0]) for item in value.items]  # type: ignore[union-attr]
@@ -63,7 +70,7 @@ def in_order(value: Value) -> Value:
 
 
 def is_solved(value: Value) -> bool:
-    """x = 5: a variable by itself on one side, a constant on the other."""
+    """Return True for x = 5 or 5 = x: a single variable on one side, a constant on the other."""
     if not isinstance(value, Relation) or value.operators != ("=",):
         return False
     left, right = value.parts
@@ -71,7 +78,7 @@ def is_solved(value: Value) -> bool:
 
 
 def _last_of_chain(value: Value) -> Value:
-    """2 + 3 = 5 is 5 if it holds, and x = 2 + 3 = 5 is x = 5; a chain that does not hold stays what it is."""
+    """Reduce 2 + 3 = 5 to 5 and x = 2 + 3 = 5 to x = 5; return a chain that is not true unchanged."""
     if not isinstance(value, Relation) or set(value.operators) != {"="}:
         return value
     *before, last = value.parts
@@ -89,7 +96,10 @@ def _last_of_chain(value: Value) -> Value:
 
 
 def interval(value: Value) -> Value:
-    """Inequalities as intervals; "x < 1 or x > 2" as a union, "x > 1 and x < 3" as what both allow."""
+    """Convert inequalities to intervals: "x < 1 or x > 2" to a union, "x > 1 and x < 3" to an intersection.
+
+    Any other value is returned unchanged.
+    """
     if not isinstance(value, Group) or value.brackets not in ("", "&", "|"):
         return _one_interval(value)
     if not all(isinstance(item, Relation) for item in value.items):
@@ -102,7 +112,8 @@ def interval(value: Value) -> Value:
     both = _intersection(parts)
     if value.brackets == "&":
         return value if both is None else both
-    # Between commas, bounds that enclose something mean both; those that exclude each other can only mean either.
+    # Inequalities separated only by commas are ambiguous. If together they bound a finite interval, both must hold;
+    # otherwise either may hold.
     return both if isinstance(both, Group) and both.items and _encloses(both) else Union(parts)
 
 
@@ -111,7 +122,10 @@ def _encloses(span: Group) -> bool:
 
 
 def _intersection(spans: Sequence[Value]) -> Value | None:
-    """Of intervals with numbers as ends; the empty set if they have nothing in common, None if it is not clear."""
+    """Intersect intervals with numeric or infinite endpoints; return None if any other endpoint occurs.
+
+    An empty intersection is the empty set, and a single point is a set of one element.
+    """
     low: tuple[Fraction | None, str, Value] = (None, "(", _MINUS_INFINITY)
     high: tuple[Fraction | None, str, Value] = (None, ")", _INFINITY)
     for span in spans:
@@ -142,7 +156,10 @@ def _is_infinite(end: Value) -> bool:
 
 
 def _one_interval(value: Value) -> Value:
-    """x > 2 as (2, ∞), 1 ≤ x < 3 as [1, 3), x ≠ 3 as (−∞, 3) ∪ (3, ∞); x ∈ S as S is done by `unnamed`."""
+    """Convert x > 2 to (2, ∞), 1 ≤ x < 3 to [1, 3) and x ≠ 3 to (−∞, 3) ∪ (3, ∞); leave other values unchanged.
+
+    `unnamed` handles x ∈ S.
+    """
     if not isinstance(value, Relation) or not set(value.operators) <= {"!=", *FLIPPED}:
         return value
     parts, operators = value.parts, value.operators
@@ -169,7 +186,7 @@ def _one_interval(value: Value) -> Value:
 
 
 def letter_of(value: Value) -> str | None:
-    """The variable that inequalities or a membership speak of; None if there is none, or several."""
+    """Return the variable of inequalities or of a membership x ∈ S; None if there is none or more than one."""
     if isinstance(value, Group) and value.brackets in ("", "&", "|"):
         found = {letter_of(item) for item in value.items}
         return found.pop() if len(found) == 1 else None

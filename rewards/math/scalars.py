@@ -1,4 +1,4 @@
-"""Numbers and expressions compared: by value, by unit, by percent sign, by algebra."""
+"""Compare numbers and expressions by value, unit, percent sign and algebra."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rewards.math.question import may_name
 from rewards.math.values import Expression, Quantity, Value
 
 DIFFERENT, EQUAL, SAME = 0, 1, 2
-"""Not the same value; the same by mathematics; the very literal."""
+"""Levels of agreement: different values; the same value written differently; the same literal."""
 _MIN_SIGNIFICANT = 6
 _PERCENT_WORDS = re.compile(r"percent|per cent|%|百分", re.IGNORECASE)
 
 
 def quantities(reference: Quantity, candidate: Quantity, prompt: str) -> int:
-    """DIFFERENT, EQUAL or SAME."""
+    """Compare two quantities; return DIFFERENT, EQUAL or SAME."""
     a, b = reference.number, candidate.number
     level = SAME
     if (reference.is_percent and candidate.unit) or (candidate.is_percent and reference.unit):
@@ -37,7 +37,10 @@ def quantities(reference: Quantity, candidate: Quantity, prompt: str) -> int:
 
 
 def _percentages(reference: Quantity, candidate: Quantity, prompt: str) -> int:
-    """25% is 1/4; the sign may be left out; it may be added where the question asks for a percentage."""
+    """Compare a percentage with a number: 25% equals 1/4.
+
+    The candidate may omit the reference's percent sign, and may add one if the question mentions percentages.
+    """
     a, b = reference.number.value, candidate.number.value
     if reference.is_percent:
         return SAME if a == b else EQUAL if a / 100 == b else DIFFERENT
@@ -49,7 +52,10 @@ def _percentages(reference: Quantity, candidate: Quantity, prompt: str) -> int:
 def _rounded(
     exact: Fraction, value: Fraction, decimals: int, significant: int, form: str, exact_form: str
 ) -> bool:
-    """A decimal of six digits or more stands for the fraction that it rounds or cuts."""
+    """Return True if `value` is a decimal with six or more significant digits that rounds or truncates `exact`.
+
+    It is always False if the exact number was itself written as an integer or a decimal.
+    """
     if form != "decimal" or significant < _MIN_SIGNIFICANT or exact_form in ("integer", "decimal"):
         return False
     return symbolic.rounds_to(exact, value, decimals)
@@ -63,7 +69,10 @@ def _same_quantity(reference: Quantity, candidate: Quantity) -> bool:
 
 
 def expressions(reference: Value, candidate: Value) -> int:
-    """DIFFERENT, EQUAL or SAME. Raises `symbolic.Refused`."""
+    """Compare two scalars as expressions; return DIFFERENT, EQUAL or SAME.
+
+    Raises `symbolic.Refused` if an expression is too large to compare.
+    """
     a, b = latex_of(reference), latex_of(candidate)
     if a is None or b is None:
         return DIFFERENT
@@ -78,7 +87,10 @@ def expressions(reference: Value, candidate: Value) -> int:
 
 
 def latex_of(value: Value) -> str | None:
-    """LaTeX of a scalar; a number with a unit or a percent sign is none (its fraction would be another value)."""
+    """Return the LaTeX of a scalar, or None for any other value.
+
+    A number with a unit or a percent sign has none, because the bare number would be a different value.
+    """
     if isinstance(value, Expression):
         return value.latex
     if isinstance(value, Quantity) and value.unit is None and not value.is_percent:

@@ -1,8 +1,8 @@
-"""Are two expressions equal? math-verify's LaTeX parser and SymPy, behind guards that cost microseconds.
+"""Compare expressions with math-verify's LaTeX parser and SymPy, after size checks that take microseconds.
 
-SymPy can hang or fill the memory on `10^{10^{10}}`, `99999!` or a thousand brackets, so size, depth, exponents and
-factorials are bounded before any parser sees the text. What passes is decided by evaluation at fixed points with 30
-digits (enough to tell expressions of this size apart) and left to math-verify where that does not decide.
+SymPy can hang or exhaust memory on `10^{10^{10}}`, `99999!` or a thousand brackets, so length, nesting depth, exponents
+and factorials are limited before any parser sees the text. Expressions within the limits are evaluated at fixed points
+to 30 digits, which is enough to tell expressions of this size apart; math-verify decides where that is inconclusive.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 Expression = Any
-"""A SymPy expression. Any: SymPy is imported late, and its methods have no types."""
+"""A SymPy expression. It is Any because SymPy is imported late and its methods have no types."""
 
 _MAX_CHARS = 400
 _MAX_DEPTH = 12
@@ -23,15 +23,15 @@ _FACTORIAL = re.compile(r"([0-9]+|\)|\}|[A-Za-z])\s*!")
 _POINTS = (("0.7310585786300049", "1.2"), ("-1.4142135623730951", "0.37"), ("2.2360679774997896", "-0.81"))
 _DIGITS = 30
 _ZERO = 1e-100
-"""What a difference that is zero, but not provably so, evaluates to at most."""
+"""Upper bound on the numerical value of a difference that is zero but that SymPy cannot prove to be zero."""
 
 
 class Refused(Exception):
-    """The expression is too large or of a kind that is not evaluated."""
+    """Raised for an expression that is too large, or of a kind that is not evaluated."""
 
 
 def check_size(latex: str) -> None:
-    """Raise `Refused` for whatever could make a parser or an evaluator hang."""
+    """Raise `Refused` if the expression could make a parser or an evaluator hang."""
     if len(latex) > _MAX_CHARS:
         raise Refused(f"longer than {_MAX_CHARS} characters")
     level = deepest = 0
@@ -61,7 +61,7 @@ def check_size(latex: str) -> None:
 
 
 def _check_exponent(exponent: str) -> None:
-    small = re.sub(r"[A-Za-z]\s*\^\s*(?:\{\s*[0-9]\s*\}|[0-9])", " ", exponent)  # the x^2 of e^{-x^2}
+    small = re.sub(r"[A-Za-z]\s*\^\s*(?:\{\s*[0-9]\s*\}|[0-9])", " ", exponent)  # allows the x^2 in e^{-x^2}
     if "^" in small or r"\exp" in small or (small != exponent and re.search(r"[0-9]{3}", small)):
         raise Refused("a power in an exponent")
     if (
@@ -72,7 +72,10 @@ def _check_exponent(exponent: str) -> None:
 
 
 def same(reference: str, candidate: str) -> bool:
-    """True if both LaTeX expressions are equal for all values of their variables. Raises `Refused`."""
+    """Return True if both LaTeX expressions are equal for all values of their variables.
+
+    Raises `Refused` if either expression is too large.
+    """
     a, b = parsed(reference), parsed(candidate)
     if a is None or b is None:
         return False
@@ -85,7 +88,10 @@ def same(reference: str, candidate: str) -> bool:
 
 
 def near(reference: str, value: Fraction, decimals: int) -> bool:
-    """True if a decimal with `decimals` places is the number `reference` rounded (or cut) there. Raises `Refused`."""
+    """Return True if `value` is the number `reference` rounded or truncated to `decimals` decimal places.
+
+    Raises `Refused` if the expression is too large.
+    """
     expression = parsed(reference)
     if expression is None or not _is_plain(expression) or expression.free_symbols:
         return False
@@ -96,7 +102,7 @@ def near(reference: str, value: Fraction, decimals: int) -> bool:
 
 
 def rounds_to(exact: Fraction, value: Fraction, decimals: int) -> bool:
-    """True if `value` is `exact` rounded or cut after `decimals` places; the next digit up is another number."""
+    """Return True if `value` is `exact` rounded to nearest or truncated to `decimals` places, but not rounded up."""
     scaled, digits = exact * 10**decimals, value * 10**decimals
     return abs(scaled - digits) * 2 <= 1 or (
         abs(digits) < abs(scaled) < abs(digits) + 1 and scaled * digits >= 0
@@ -104,7 +110,10 @@ def rounds_to(exact: Fraction, value: Fraction, decimals: int) -> bool:
 
 
 def proportional(a_left: str, a_right: str, b_left: str, b_right: str, positive: bool) -> bool:
-    """True if a_left − a_right is a constant (positive if asked) times b_left − b_right: the same relation."""
+    """Return True if a_left − a_right is a constant times b_left − b_right, so that both are the same relation.
+
+    If `positive`, the constant must be positive, as inequalities require. Raises `Refused` if a side is too large.
+    """
     sides = [parsed(side) for side in (a_left, a_right, b_left, b_right)]
     if any(side is None or not _is_plain(side) for side in sides):
         return False
@@ -125,9 +134,10 @@ def proportional(a_left: str, a_right: str, b_left: str, b_right: str, positive:
 
 @lru_cache(maxsize=4096)
 def parsed(latex: str) -> Expression:
-    """The SymPy expression, None if math-verify's LaTeX parser does not understand it. Raises `Refused`.
+    """Parse LaTeX to a SymPy expression; return None if math-verify's LaTeX parser does not understand it.
 
-    Called below `math_verify.parse`, whose defaults would turn "1st" into 1 and X into x.
+    This bypasses `math_verify.parse`, whose defaults would turn "1st" into 1 and X into x. Raises `Refused` if the
+    expression is too large.
     """
     check_size(latex)
     from latex2sympy2_extended import NormalizationConfig, latex2sympy
@@ -148,13 +158,13 @@ def parsed(latex: str) -> Expression:
             ),
             conversion_config=ConversionConfig(lowercase_symbols=False),
         )
-    except Exception:  # the generated parser raises whatever comes up; all of it means "not understood"
+    except Exception:  # the generated parser can raise anything; all of it means "not understood"
         return None
     return _with_imaginary_unit(_exact(found))
 
 
 def _exact(expression: object) -> Expression:
-    """Decimals as the fractions they spell: 0.5 is one half, not a float of 15 digits."""
+    """Replace decimals by exact fractions: 0.5 becomes one half, not a float of 15 digits."""
     import sympy
 
     if not isinstance(expression, sympy.Expr) or not expression.has(sympy.Float):
@@ -165,7 +175,7 @@ def _exact(expression: object) -> Expression:
 
 
 def _with_imaginary_unit(expression: object) -> Expression:
-    """The letter i is the imaginary unit in an answer; the parser leaves it a variable."""
+    """Replace the variable i, which the parser leaves as it is, by the imaginary unit."""
     import sympy
 
     if not isinstance(expression, sympy.Expr):
@@ -186,11 +196,12 @@ def _is_plain(expression: object) -> bool:
 
 
 def _is_equal_everywhere(a: Expression, b: Expression) -> bool | None:
-    """None if it could not be evaluated.
+    """Return whether a equals b at all points of evaluation, or None if too few points could be evaluated.
 
-    Digits that cancel are made good by more precision, so that a difference of constants is either shown or below
-    `_ZERO`; at points, which have 40 digits, it must vanish against the sides (at most 1, as constants
-    of nature are small).
+    SymPy raises its precision to make up for digits that cancel, so a nonzero difference of constants is found and a
+    zero one evaluates to less than `_ZERO`. The points for variables have only 40 digits, so there the difference must
+    be below 1e-34, or below 1e-30 times the larger side. That factor is at most 1, and it follows small sides down
+    because constants of nature are small.
     """
     points = _points(a.free_symbols | b.free_symbols)
     values = [(_at(a - b, point), point) for point in points]
@@ -221,7 +232,10 @@ def _points(symbols: set[Expression]) -> list[dict[Expression, Expression]]:
 
 
 def _at(expression: Expression, point: dict[Expression, Expression]) -> Expression:
-    """Value at `point` with 30 digits, None if it is no finite number. Exact numbers are never put in: they explode."""
+    """Evaluate at `point` to 30 digits; return None if the result is not a finite number.
+
+    Points hold floats, never exact numbers, because exact arithmetic can blow up.
+    """
     try:
         value = expression.doit().evalf(_DIGITS, subs=point, maxn=200)
         return value if value.is_number and value.is_finite else None
@@ -230,7 +244,7 @@ def _at(expression: Expression, point: dict[Expression, Expression]) -> Expressi
 
 
 def _exponents(latex: str) -> list[str]:
-    """Text of every exponent, braces balanced."""
+    """Return the text of every exponent, up to its matching brace or parenthesis."""
     found: list[str] = []
     for match in re.finditer(r"\^\s*", latex):
         at = match.end()
@@ -248,7 +262,7 @@ def _exponents(latex: str) -> list[str]:
 
 
 def _product(exponent: str) -> int:
-    """Upper bound for an exponent that multiplies or adds numbers."""
+    """Return an upper bound on an exponent that multiplies or adds numbers."""
     product = 1
     for number in re.findall(r"[0-9]+", exponent)[:20]:
         product *= max(int(number[:12]), 2)

@@ -1,7 +1,6 @@
-"""One spelling for the many ways of writing the same answer: Unicode, LaTeX, Markdown and lead-in words. Pure text
-work.
+"""Normalize the many ways of writing the same answer: Unicode, LaTeX, Markdown and lead-in words. Text only.
 
-Nothing here changes a value: `½` becomes a fraction, `5²` a power (never 52), `1{,}234` a number with separators.
+Nothing here changes a value: `½` becomes a fraction, `5²` a power (never 52), `1{,}234` the number 1234.
 """
 
 from __future__ import annotations
@@ -61,12 +60,15 @@ _LEAD = re.compile(
 
 
 def clean(text: str) -> str:
-    """Canonical spelling of an answer. Invisible characters inside it are kept: such an answer equals nothing clean."""
+    """Return the canonical spelling of an answer.
+
+    Invisible characters inside the answer are kept on purpose, so that it equals no answer without them.
+    """
     text = text.strip().strip("\ufeff\u200b")
     if not text.isascii():
         text = _ascii_math(text)
     text = _unboxed(text).replace("\r", " ").replace("\n", " ").replace("\t", " ")
-    text = _ABOUT.sub("about ", text)  # elsewhere a tilde is LaTeX's space
+    text = _ABOUT.sub("about ", text)  # anywhere else, a tilde is a LaTeX space
     text = _BOLD_LEAD.sub(r"\1: ", text.strip())
     text = re.sub(r"^人民币\s*(?=[\d.])", "¥", text)
     text = _unwrapped(text)
@@ -81,17 +83,17 @@ def clean(text: str) -> str:
 
 
 def has_hidden_characters(text: str) -> bool:
-    """True if a character that no reader sees stands inside the text."""
+    """Return True if the text contains an invisible character."""
     return not text.isascii() and any(map(is_invisible, text))
 
 
 def squeezed(text: str) -> str:
-    """A cleaned text without anything that only arranges it, for telling copies apart from results."""
+    """Remove spacing, braces, dollar signs and case from a cleaned text, so that copies of the question match it."""
     return re.sub(r"[\s{}$\\]", "", _plain_operators(text)).casefold()
 
 
 def occurs_in(text: str, question: str) -> bool:
-    """True if the cleaned `text` stands in the cleaned `question` as a whole, however it is spaced and wrapped."""
+    """Return True if the cleaned `question` contains the whole cleaned `text`, ignoring spacing and delimiters."""
     copied = squeezed(text)
     if not copied:
         return False
@@ -101,7 +103,7 @@ def occurs_in(text: str, question: str) -> bool:
 
 
 def is_reordered(text: str, question: str) -> bool:
-    """True if `text` is a sum in the question with its terms in another order: 1+2x+x^2 of x^2+2x+1."""
+    """Return True if `text` is a sum from the question with its terms reordered: 1+2x+x^2 for x^2+2x+1."""
     terms = _terms(text)
     return len(terms) > 2 and any(_terms(found.group()) == terms for found in _SUM.finditer(question))
 
@@ -112,9 +114,10 @@ def _terms(text: str) -> list[str]:
 
 
 def regrouped(text: str) -> str | None:
-    """`text` with its first numeral freed of separators that only group: 12,34,567  1.234.567  1.234,56  1'234'567.
+    """Remove the digit group separators from the first number in `text`: 12,34,567, 1.234.567, 1'234'567.
 
-    None if it has none. A single point before three digits (1.234) is a decimal and stays one.
+    A decimal comma becomes a point (1.234,56). Return None if there is no such number; a single point before three
+    digits (1.234) is a decimal point.
     """
     match = _REGROUPED.match(text)
     if match is None:
@@ -133,7 +136,7 @@ def _plain_operators(text: str) -> str:
 
 
 def _unboxed(text: str) -> str:
-    """Bodies in place of their boxes; nested boxes peel off layer by layer."""
+    """Replace every box by its body; nested boxes are removed layer by layer, up to four."""
     for _ in range(4):
         found = boxes(text)
         if not found:
@@ -159,7 +162,7 @@ def _ascii_math(text: str) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    """Without Markdown emphasis, math delimiters and final punctuation around the whole."""
+    """Remove Markdown emphasis, math delimiters and final punctuation that surround the whole text."""
     for _ in range(6):
         before = text
         text = text.strip()
@@ -167,7 +170,7 @@ def _unwrapped(text: str) -> str:
             text = text[:-1]
         if len(text) > 1 and not text.endswith("..."):
             text = text.rstrip(".;,").rstrip() or text
-            text = re.sub(r"(?<=[A-Za-z]{2})!+$", "", text)  # after a number it is a factorial
+            text = re.sub(r"(?<=[A-Za-z]{2})!+$", "", text)  # after a number, ! is a factorial
         for mark in ("**", "__", "*", "`", '"'):
             inner = text[len(mark) : len(text) - len(mark)]
             if inner and text == f"{mark}{inner}{mark}" and (mark != "*" or "*" not in inner):
@@ -189,7 +192,7 @@ def _unwrapped(text: str) -> str:
 
 def _plain_latex(text: str) -> str:
     text = text.replace("\\\\", "\ue002").replace(r"\{", "\ue000").replace(r"\}", "\ue001")
-    if re.search(r"(?<!\\)\$.*\$", text):  # math inside words: "the total is $42$"
+    if re.search(r"(?<!\\)\$.*\$", text):  # math within prose: "the total is $42$"
         text = re.sub(r"(?<!\\)\$([^$]*)\$", r" \1 ", text)
     text = re.sub(r"(?<=\d)\s?\{,\}\s?(?=\d{3}(?!\d))", "", text)
     text = re.sub(r"(?<=\d)\\[,;! ](?=\d{3}(?!\d))", "", text)

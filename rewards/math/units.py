@@ -1,9 +1,9 @@
-"""Units: names in English, symbols and Chinese, as a product of base quantities with an exact factor.
+"""Parse units (symbols, English and Chinese names) into a product of base quantities with an exact factor.
 
-    unit("km/h")  ->  Unit(factor=5/18, dims=(("length", 1), ("time", -1)))
+    parse_unit("km/h")  ->  Unit(factor=5/18, dims=(("length", 1), ("time", -1)))
 
-Units of the same quantity compare by their factor (100 cm = 1 m). A counted thing ("apples", "个") is a quantity of
-its own.
+Units of the same quantity are compared by their factor (100 cm = 1 m). Each counted thing ("apples", "个") is a base
+quantity of its own.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from functools import lru_cache
 
 @dataclass(frozen=True)
 class Unit:
-    """`factor` × the product of base quantities to their powers."""
+    """A unit: `factor` times the product of the base quantities in `dims`, each raised to its power."""
 
     factor: Fraction
     dims: tuple[tuple[str, int], ...]
     noun: str = ""
-    """The word, if it is no known unit but a counted thing."""
+    """The word, if it is a counted thing and not a known unit."""
     also: str = ""
-    """Another base quantity that the word names, with factor 1: pounds weigh and pay; 个 of 个苹果."""
+    """Another base quantity that the word can mean, with factor 1: pound as a currency, or 个 in 个苹果."""
     is_plural: bool = False
-    """The word, a counted thing, stands in the plural as far as its form shows, or behind a measure word."""
+    """True if the word is a counted thing that looks plural, is a measure word or follows one."""
 
 
 def _table() -> dict[str, tuple[Fraction, str]]:
@@ -111,7 +111,7 @@ def _table() -> dict[str, tuple[Fraction, str]]:
         ("square", "1", "unit units 单位"),
         ("length2", "10000", "hectare hectares ha 公顷"),
         ("length2", "40468564224/10000000", "acre acres 英亩"),
-        # Alone these name a point in time: the second month, five o'clock. In km/时 they are units as any.
+        # On their own these name a point in time (the second month, five o'clock). In km/时 they are ordinary units.
         ("month of the year", "1", "月"),
         ("hour of the day", "1", "时"),
     ]
@@ -127,7 +127,7 @@ _DERIVED: dict[str, tuple[int | Fraction, dict[str, int]]] = {
     "watt": (1000, {"mass": 1, "length": 2, "time": -3}),
     "pascal": (1000, {"mass": 1, "length": -1, "time": -2}),
 }
-"""Base quantities that are products of others: their factor (masses are in grams) and powers."""
+"""Quantities that are products of base quantities: their factor (masses are in grams) and powers."""
 _PER_ZH = {"月": "个月", "时": "小时"}
 CURRENCIES = frozenset("dollar yuan euro pound rupee yen won".split())
 COUNT_WORDS_ZH = frozenset(
@@ -166,11 +166,11 @@ _NO_PLURALS = frozenset(
     nowadays ones pairs percents perhaps places quarters scores sometimes tens tenths thirds hundredths
     thousands this thus tons was its his hers ours theirs whereas remains makes gives means""".split()
 )
-"""Words that end like a plural and count nothing, or something else than themselves."""
+"""Words that look like plurals but do not name a counted thing, or count something other than themselves."""
 
 
 def parse_unit(text: str) -> Unit | None:
-    """The unit that `text` names, or None. Counted things come back with `noun` set, for the caller to judge."""
+    """Return the unit that `text` names, or None. A counted thing has `noun` set, so that the caller can judge it."""
     text = text.strip().strip("()").strip().rstrip(".")
     text = re.sub(r"\^\\circ\s*", r"^\\circ", text)
     text = re.sub(r"(?<![A-Za-z])([kM])\s+(?=\\Omega|Ω)", r"\1", text)
@@ -199,13 +199,13 @@ _IN_TEXT = re.compile(
 _LETTERS = re.compile(r"[A-Za-z]*")
 _JOINT = re.compile(r"\s*/\s*|\s+(?:per|an?)\s+")
 _ALSO_WORDS = frozenset("won second yard foot degree mole ton cent rad hectare".split())
-"""That a question holds without speaking of a unit: he won, the second day, on foot."""
+"""Unit names that questions also use in other senses: he won, the second day, on foot."""
 _SHORT = frozenset("cm mm km kg mg ft lb lbs oz mL ml mph kN kJ kW kPa Hz kHz MHz km/h m/s g/cm".split())
 
 
 @dataclass(frozen=True)
 class NamedUnit:
-    """A unit that a text names, with its place there."""
+    """A unit found in a text, at the characters from `start` up to `end` (exclusive)."""
 
     unit: Unit
     start: int
@@ -214,14 +214,14 @@ class NamedUnit:
 
 @lru_cache(maxsize=256)
 def units_in(text: str) -> tuple[NamedUnit, ...]:
-    """Units that a text names: words, symbols of two letters or more that are no words, quotients, powers."""
+    """Find the units in a text: names, unambiguous symbols (`_SHORT` and signs such as $), powers and quotients."""
     found: list[NamedUnit] = []
     text = text.replace("²", "^2").replace("³", "^3")
     at = 0
     while match := _IN_TEXT.search(text, at):
         end, at = match.end(), match.end()
         unit = _known(match.group().lstrip("\\")) or _known("^\\circ" * (match.group() in ("°", "\\circ")))
-        if unit is None:  # "square root", or a power of something else: perhaps its first word is one
+        if unit is None:  # "square root", or a power of something else: resume after its first word
             at = _LETTERS.match(text, match.start() + 1).end()  # type: ignore[union-attr]
             continue
         is_symbol = not re.fullmatch(r"[A-Za-z]{3,}.*", match.group())
@@ -248,7 +248,7 @@ def units_in(text: str) -> tuple[NamedUnit, ...]:
 
 
 def singular(noun: str) -> str:
-    """Crude: enough to let `apple` meet `apples`."""
+    """Return a crude singular form, good enough to match `apple` with `apples`."""
     if noun.endswith("ies") and len(noun) > 4:
         return noun[:-3] + "y"
     if noun.endswith(("ches", "shes", "xes", "sses")):
@@ -257,7 +257,7 @@ def singular(noun: str) -> str:
 
 
 def _measure(word: str) -> str:
-    """名 and 位 count people, as 人 does."""
+    """Map the measure words 名 and 位 to 人, because all three count people; return other words unchanged."""
     return "人" if word in "名位" else word
 
 
@@ -281,7 +281,7 @@ def _known(text: str) -> Unit | None:
 
 
 def _product(text: str) -> list[tuple[Fraction, str, int]] | None:
-    """N·m, kg m, m s^{-2}: only symbols are multiplied by standing side by side."""
+    """Parse N·m, kg m and m s^{-2}. Only symbols, not names, are multiplied by juxtaposition."""
     singles: list[tuple[Fraction, str, int]] = []
     for piece in re.split(r"\\cdot|\*", text):
         single = _single(piece.strip())
@@ -301,7 +301,7 @@ def _product(text: str) -> list[tuple[Fraction, str, int]] | None:
 
 
 def _single(text: str) -> tuple[Fraction, str, int] | None:
-    """(factor, base quantity, power) of a unit without a quotient."""
+    """Return (factor, base quantity, power) of a single unit such as cm^2, or None if it is unknown."""
     power = 1
     if match := re.match(r"(?:square|sq\.?)\s+(.*)$|平方(.+)$", text, re.IGNORECASE):
         text, power = match[1] or match[2], 2

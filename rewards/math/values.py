@@ -1,4 +1,4 @@
-"""What an answer can be. Plain data; made by `rewards.math.parse`, compared by `rewards.math.compare`."""
+"""Data classes for the kinds of answers. `rewards.math.parse` creates them, `rewards.math.compare` compares them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rewards.math.units import Unit
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number, perhaps a percentage, perhaps with a unit."""
+    """A number, optionally a percentage or with a unit."""
 
     number: Numeral
     unit: Unit | None = None
@@ -19,7 +19,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Based:
-    """Digits in a stated base: 1010_2. Not the same answer as its decimal value."""
+    """Digits in an explicit base, such as 1010_2. By default it does not equal its decimal value."""
 
     digits: str
     base: int
@@ -37,7 +37,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Day:
-    """A calendar date, perhaps without its year."""
+    """A calendar date; `year` is None if it was not given."""
 
     year: int | None
     month: int
@@ -46,15 +46,17 @@ class Day:
 
 @dataclass(frozen=True)
 class Ratio:
-    """a : b (: c …)."""
+    """A ratio of two or more parts: a : b (: c …)."""
 
     parts: tuple[Value, ...]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Items in brackets: "()", "[]", "(]", "[)", "{}", "" for a bare list, "&" for inequalities that hold together,
-    "|" for those of which one holds."""
+    """Items in brackets: "()", "[]", "(]", "[)", "{}", or "" for a list without brackets.
+
+    For inequalities, "&" means that all of them hold and "|" that one of them holds.
+    """
 
     brackets: str
     items: tuple[Value, ...]
@@ -69,14 +71,14 @@ class Union:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Rows of equal length."""
+    """A matrix as a tuple of rows of equal length."""
 
     rows: tuple[tuple[Value, ...], ...]
 
 
 @dataclass(frozen=True)
 class Relation:
-    """An equation or inequality; chains keep every part: 1 < x <= 2 has operators ("<", "<=")."""
+    """An equation or inequality. A chain keeps every part: 1 < x <= 2 has three parts and operators ("<", "<=")."""
 
     operators: tuple[str, ...]
     parts: tuple[Value, ...]
@@ -84,14 +86,14 @@ class Relation:
 
 @dataclass(frozen=True)
 class Expression:
-    """Something for the symbolic parser; `latex` passed its grammar check."""
+    """A mathematical expression for the symbolic parser; `latex` has passed the check in `rewards.math.parse`."""
 
     latex: str
 
 
 @dataclass(frozen=True)
 class Measured:
-    """An expression with a unit: 4\\pi cm^2."""
+    """An expression with a unit, such as 4\\pi cm^2."""
 
     value: Value
     unit: Unit
@@ -99,7 +101,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Words:
-    """Anything else: compared as text alone."""
+    """Any other answer; it is compared as text only."""
 
     text: str
 

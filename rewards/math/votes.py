@@ -1,6 +1,6 @@
-"""Whether two answers are one vote: the value comparison of `accuracy`, with either answer as the reference.
+"""Decide whether two answers count as the same vote: compare them as `accuracy` does, each in turn as the reference.
 
-Majority voting (grpo/rl/votes.py) asks this in a reward host, which is ended from outside if a comparison hangs.
+Majority voting (grpo/rl/votes.py) runs this in a reward host, which is killed from outside if a comparison hangs.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from rewards.values import failed
 class SameValue:
     """A row-wise reward: 1.0 if `row.completion` and `row.answer`, both bare answers, have the same value, else 0.0.
 
-    `timeout` if a comparison used up its processor time.
+    It reports `timeout` if a pair exceeds its budget of CPU time (`cpu_budget_s` seconds).
     """
 
     def __init__(self, cpu_budget_s: float = CPU_BUDGET_S) -> None:
-        """Load the symbolic parser, which takes seconds that no pair's budget should pay."""
+        """Load the symbolic parser now: it takes seconds, which should not count against any pair's budget."""
         self._cpu_budget_s = cpu_budget_s
         warm_up()
 
     def __call__(self, row: RewardRow) -> Score:
-        """Compare one pair."""
+        """Compare the two answers of one pair."""
         first, second = str(row.answer), row.completion
         try:
             with cpu_budget(self._cpu_budget_s):

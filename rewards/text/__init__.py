@@ -1,1 +1,1 @@
-"""Rewards and extraction that read the text alone: format, language, length, repetition."""
+"""Answer extraction, and rewards that need only the text: format, language, length, repetition."""

@@ -1,8 +1,8 @@
-"""Which part of a completion is the answer. Pure text work, linear in the length of the completion.
+"""Find the part of a completion that is the answer, in time linear in the length of the completion.
 
-1. Reasoning never counts: only what follows the last `</think>`, and only up to a `<think>` opened after it.
-2. There, the last complete `<answer>…</answer>` wins.
-3. Without one, the last complete `\\boxed{…}` (braces balanced) wins.
+1. Reasoning never counts: only the text after the last `</think>` is searched, up to any later `<think>`.
+2. In that text, the last complete `<answer>…</answer>` is the answer.
+3. If there is none, the last complete `\\boxed{…}` (with balanced braces) is the answer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Box:
 
 
 def after_reasoning(completion: str) -> str:
-    """The reply proper: text after the last `</think>`, cut where an unfinished `<think>` begins."""
+    """Return the reply: the text after the last `</think>`, cut where an unfinished `<think>` begins."""
     end = completion.rfind("</think>")
     reply = completion if end < 0 else completion[end + len("</think>") :]
     reopened = reply.find("<think>")
@@ -32,7 +32,7 @@ def after_reasoning(completion: str) -> str:
 
 
 def last_answer_body(text: str) -> str | None:
-    """Body of the last `<answer>` that is followed by its `</answer>` with no other answer tag between."""
+    """Return the body of the last `<answer>` whose next answer tag is `</answer>`, or None if there is none."""
     body: str | None = None
     opened: int | None = None
     for tag in _ANSWER_TAG.finditer(text):
@@ -44,7 +44,7 @@ def last_answer_body(text: str) -> str | None:
 
 
 def boxes(text: str) -> list[Box]:
-    """Every complete outermost `\\boxed{…}` in order. Escaped braces (`\\{`) do not count for the balance."""
+    """Return every complete outermost `\\boxed{…}` in order. Escaped braces (`\\{`) are ignored when matching."""
     if "\\boxed" not in text:
         return []
     found: list[Box] = []
@@ -65,7 +65,7 @@ def boxes(text: str) -> list[Box]:
 
 
 def answer_text(completion: str) -> str | None:
-    """The text that is judged, or None if the completion holds no answer.
+    """Return the answer text that rewards judge, or None if the completion contains no answer.
 
     >>> answer_text("<think>\\\\boxed{1}</think><answer> 2 </answer>")
     ' 2 '
@@ -79,10 +79,10 @@ def answer_text(completion: str) -> str | None:
 
 
 def reasoning_text(completion: str) -> str | None:
-    """Everything inside `<think>…</think>`, blocks joined by newlines; None if there is no think tag.
+    """Return everything inside `<think>…</think>`, blocks joined by newlines; None if there is no think tag.
 
-    A block cut off by the length limit counts up to its end; a `</think>` without its opening tag (the template
-    prefilled it) closes a block that began with the text.
+    A block that the length limit cut off extends to the end of the text. A `</think>` without an opening tag (because
+    the template prefilled it) closes a block that starts at the beginning of the text.
     """
     parts: list[str] = []
     position = 0

@@ -1,11 +1,11 @@
-"""Format rewards: does the completion keep the shape that the template asks for? 1 or 0, nothing between.
+"""Format rewards: 1 if the completion has the structure that the template asks for, else 0.
 
 `format` (R1-Zero):   white space, one <think>…</think>, white space, one <answer>…</answer>, white space.
 `format_r1` (R1):     white space, one <think>…</think>, then a summary.
 
-Tags are exact and case-sensitive. Anything else that reads as one of them, anywhere, is 0: a repeated or nested
-tag, another case, attributes, inner spaces, HTML entities, full-width brackets, zero-width characters inside the
-name. Bodies must show visible text.
+Tags must match exactly, including case. Anything else that looks like one of them, anywhere in the text, scores 0:
+a repeated or nested tag, different case, attributes, inner spaces, HTML entities, full-width brackets, zero-width
+characters inside the name. The bodies (and the summary) must contain visible text.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _R1_TAGS = ("<think>", "</think>")
 
 
 def is_think_answer(text: str) -> bool:
-    """True for exactly `ws <think>…</think> ws <answer>…</answer> ws`."""
+    """Return True if `text` is exactly `ws <think>…</think> ws <answer>…</answer> ws`, where ws is white space."""
     return _problem(text) is None
 
 
 def format_reward(row: RewardRow) -> Score:
-    """Reward `format`."""
+    """Compute the reward `format`: 1.0, or 0.0 with the reason."""
     problem = _problem(row.completion)
     return Score(1.0 if problem is None else 0.0, reason=problem or "")
 
 
 def format_r1_reward(row: RewardRow) -> Score:
-    """Reward `format_r1`."""
+    """Compute the reward `format_r1`: 1.0, or 0.0 with the reason."""
     problem = _problem_r1(row.completion)
     return Score(1.0 if problem is None else 0.0, reason=problem or "")
 
@@ -69,7 +69,7 @@ def _problem_r1(text: str) -> str | None:
 
 
 def _cut_at_tags(text: str, tags: tuple[str, ...]) -> list[str] | str:
-    """The pieces around `tags`, each of which must stand once, in this order; else what is wrong."""
+    """Split `text` at `tags`, each of which must occur exactly once and in this order; else return the problem."""
     pieces: list[str] = []
     rest = text
     for tag in tags:
@@ -87,7 +87,7 @@ def _cut_at_tags(text: str, tags: tuple[str, ...]) -> list[str] | str:
 
 
 def _unmasked(text: str) -> str:
-    """`text` as a lenient reader sees it: entities resolved (twice), compatibility forms folded, nothing hidden."""
+    """Normalize `text` to expose disguised tags: unescape entities twice, apply NFKC, drop invisible characters."""
     if "&" in text:
         text = html.unescape(html.unescape(text))
     if text.isascii():

@@ -1,14 +1,17 @@
-"""Reward `language_consistency`: share of target-language words in the chain of thought (R1, Nature eq. 7).
+"""Reward `language_consistency`: fraction of target-language words in the chain of thought (R1, Nature eq. 7).
 
     R_language = Num(words in the target language) / Num(words)
 
-The script decides what a word is: a run of Latin letters is one word and counts as English; each Han character
-is one word and counts as Chinese; a run of another script's letters (kana, Hangul, Cyrillic, …) is one word of
-neither, but for kana, one each. So mixed text gets its mixture: "我们 compute 这个" is 4/5 Chinese and 1/5 English.
-Left out: numbers, LaTeX, code, single Latin or Greek letters (variables), and URLs. Reasoning without any word,
-or no reasoning at all, is 0: silence is no consistency. Words glued across scripts are parted where the script
-changes. Latin script is not distinguished further (French passes as English), nor are the Han characters of
-Japanese.
+Words are split and classified by script. A run of Latin letters is one English word; each Han character is one
+Chinese word; each kana, and each run of letters of any other script (Hangul, Cyrillic, …), is one word of neither
+language. Mixed text is therefore scored in proportion: "我们 compute 这个" is 4/5 Chinese and 1/5 English. A string
+of mixed scripts is split where the script changes.
+
+Numbers, LaTeX, code, single Latin or Greek letters (variables) and URLs are not counted. Reasoning that is missing
+or contains no words scores 0, so that a model gains nothing by leaving it out.
+
+Languages that share a script are not told apart: French counts as English, and Han characters in Japanese text
+count as Chinese.
 """
 
 from __future__ import annotations
@@ -37,7 +40,10 @@ _WORD = re.compile(
 
 
 def language_consistency(row: RewardRow) -> Score:
-    """Share in 0 … 1. Abstains unless the column `language` is en or zh (also en-US, zh-CN, …)."""
+    """Return the fraction of target-language words, 0 to 1.
+
+    Abstain unless the column `language` is en or zh, with or without a region (en-US, zh_CN).
+    """
     language = row.columns.get("language")
     if language is None or language == "":
         return failed("abstain", "no column 'language'")
@@ -55,10 +61,10 @@ def language_consistency(row: RewardRow) -> Score:
 
 
 def word_counts(text: str) -> dict[str, int]:
-    """Words by language: keys en, zh, other."""
+    """Count the words of `text` by language, under the keys en, zh and other."""
     counts = {"en": 0, "zh": 0, "other": 0}
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text)  # é as one letter, however it was written
+        text = unicodedata.normalize("NFC", text)  # so that é is one letter, precomposed or not
     for match in _WORD.finditer(_prose(text)):
         kind, word = match.lastgroup or "other", match.group()
         if len(word) == 1 and (kind == "en" or _GREEK.match(word)):
@@ -68,7 +74,7 @@ def word_counts(text: str) -> dict[str, int]:
 
 
 def _prose(text: str) -> str:
-    """`text` without code, LaTeX and URLs. Every step is linear in the length."""
+    """Remove code, LaTeX and URLs from `text`. Every step takes time linear in its length."""
     for opening, closing in _FENCES[:1]:
         text = _without(text, opening, closing)
     text = _without_environments(text)
@@ -79,7 +85,7 @@ def _prose(text: str) -> str:
 
 
 def _without(text: str, opening: str, closing: str, within_line: bool = False) -> str:
-    """Cut out every `opening … closing`; an opening without its closing stays (`$5` is money)."""
+    """Remove every `opening … closing`. An unclosed opening delimiter stays in the text (`$5` is money)."""
     if opening not in text:
         return text
     if within_line:
@@ -99,7 +105,7 @@ def _without(text: str, opening: str, closing: str, within_line: bool = False) -
 def _without_environments(text: str) -> str:
     kept: list[str] = []
     at = 0
-    absent: set[str] = set()  # closings that do not occur again: searched once, not once per opening
+    absent: set[str] = set()  # closings known not to occur again, to avoid a search per opening
     for match in _ENVIRONMENT_OPEN.finditer(text):
         closing = f"\\end{{{match.group(1)}}}"
         if match.start() < at or closing in absent:
@@ -115,7 +121,7 @@ def _without_environments(text: str) -> str:
 
 
 def _without_commands(text: str) -> str:
-    """Cut out bare commands with their arguments, `\\frac{a}{b}` outside of `$…$`."""
+    """Remove bare LaTeX commands and their arguments, such as `\\frac{a}{b}` outside `$…$`."""
     if "\\" not in text:
         return text
     kept: list[str] = []
