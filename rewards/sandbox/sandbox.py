@@ -286,7 +286,10 @@ class Sandbox:
         self._prepared = False
 
     def disown(self) -> None:
-        """Reset the copy in a fork: the owner keeps everything, and a thread that the fork lacks may hold the lock."""
+        """Reset this copy of the sandbox in a fork.
+
+        Everything belongs to the owner, and a thread that does not exist in the fork may hold the lock.
+        """
         self._lock = threading.Lock()
         for launcher in self._launchers.values():
             launcher.disown()

@@ -77,7 +77,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "setns": (308, 268),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
-    # memory that neither /tmp's size nor resident memory bounds, and objects that outlive a process
+    # memory that neither the limit of /tmp nor that of resident memory covers, and objects that outlive a process
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "vmsplice": (278, 75),

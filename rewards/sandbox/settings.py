@@ -22,7 +22,7 @@ class SandboxSettings(Settings):
     tier: Literal["auto", "namespaces", "landlock", "unisolated"] = "auto"
     """"auto" is "namespaces", or an error where the host refuses them. The weaker tiers are used only if named here."""
     zygote: bool = True
-    """Keep a warm launcher between runs, and fork Python programs from it. False: a new launcher for every run."""
+    """Keep a running launcher between runs, and fork Python programs from it. False: a new launcher for every run."""
     cgroups: bool = True
     """Use cgroup limits where they are writable (started as root); else poll memory and tasks."""
     urls: tuple[str, ...] = Field(default=(), max_length=4096)

@@ -100,7 +100,7 @@ class JobRunner(Protocol):
 
     @property
     def has_same_python(self) -> bool:
-        """True if Python programs run in this process's Python version, so that byte code may be sent."""
+        """Return whether Python programs run in this process's Python version, so that byte code may be sent."""
 
     def run_job(self, job: Job) -> list[Outcome]:
         """Run the program on every input; return one outcome per input, in order."""

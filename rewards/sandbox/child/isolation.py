@@ -147,7 +147,10 @@ class SharedHost:
         process_tree.kill_below(self._keeper)
 
     def task_limit(self, limit: int) -> int:
-        """Return `limit` plus the tasks that the user already has, because the kernel counts tasks per user."""
+        """Return `limit` if the run has a user of its own; else add the tasks that the launcher's user already has.
+
+        The kernel counts tasks per user.
+        """
         if self.uid is not None:
             return limit
         return process_tree.counted_tasks(os.getuid()) + limit

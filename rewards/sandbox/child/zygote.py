@@ -33,7 +33,7 @@ sys.path.pop(0)
 
 
 def main(control_fd: int, owner: int) -> str:
-    """Run as the launcher. Returns only in a process that is to become a Python program: that program's path."""
+    """Run as the launcher. Return the program's path, but only in a process that is to become a Python program."""
     os.umask(0o022)
     # Reset what the caller ignores or blocks, and Python's own handler, by which programs could interrupt process 1.
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
@@ -179,7 +179,7 @@ def _leave(owner_fd: int, config: Message) -> NoReturn:
 
 
 def _run(channel: socket.socket, place: isolation.Place) -> str:
-    """Be process 1 of a run. Returns only in the program's process, if that runs Python: the program's path."""
+    """Act as process 1 of a run. Return the program's path, but only in the program's process and if it runs Python."""
     try:
         job = Job(channel)
         if watch.run(job, place):
