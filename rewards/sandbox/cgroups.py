@@ -1,10 +1,10 @@
-"""Control groups for runs, where this user may make them: the kernel bounds memory and tasks, and counts refusals.
+"""Control groups for runs, where this user may make them: the kernel limits memory and tasks, and counts refusals.
 
-    Groups.find() -> one group per Sandbox, a slot below it per concurrent run, used again and again
+    Groups.find() -> one group per Sandbox, a slot below it per concurrent run, which is reused
 
-cgroup v1 (memory and pids mounted apart) and v2. Moving a process costs ~10 ms of waiting for other cores, so that none
-is moved: in v1 the program's process moves its own single thread; in v2 the run's process 1 is born in its slot
-(`child/system.py`, `clone`).
+Supports cgroup v1 (memory and pids mounted separately) and v2. Moving a process waits about 10 ms for other cores, so
+no process is moved: in v1 the program's process moves its own single thread; in v2 the run's process 1 starts in its
+slot (`child/system.py`, `clone`).
 """
 
 from __future__ import annotations
@@ -26,63 +26,68 @@ from rewards.sandbox.types import MIB
 
 _CONTROLLERS = ("memory", "pids")
 _ENOUGH = 4
-"""So many slots of runs that are just ending are worth a wait before one more is made."""
+"""With at least this many slots whose runs are just ending, wait for one instead of making another at once."""
 _PATIENCE_S = 0.2
 _NEEDED_BESIDE_BYTES = 48 * MIB
-"""Above the run's memory and its /tmp, which are charged together: /dev/shm, page tables, process 1. What the limit
-means to the last byte is decided by looking (`child/watch.py`); the kernel's bound is for what is quicker than that."""
+"""Added to the run's memory and its /tmp, which are charged together: room for /dev/shm, page tables and process 1.
+
+Polling (`child/watch.py`) enforces the exact limit; the kernel's limit catches what is faster than polling.
+"""
 
 
 @dataclass
 class Slot:
-    """The group of one run at a time."""
+    """The control group of one run at a time."""
 
     folders: Mapping[str, Path]
-    """By controller."""
+    """The folders of the group, by controller."""
     join: Mapping[str, int]
-    """v1: descriptors of `tasks` by role, to be written by the program's process."""
+    """v1: descriptors of `tasks` by role, which the program's process writes to."""
     birth: int | None
-    """v2: descriptor of the folder, to be born in."""
+    """v2: descriptor of the folder, in which process 1 starts."""
     oom: int
     pids: int
     bounds: tuple[int, int] = (0, 0)
     counted: dict[str, int] = field(default_factory=dict)
-    """Counts when the run began."""
+    """The counts when the run began."""
     handle: int | None = None
-    """pidfd of the last run's process 1: while that is ending, the slot is not free."""
+    """pidfd of the last run's process 1: until that has ended, the slot is not free."""
 
     def counts(self) -> dict[str, int]:
-        """Return what the kernel has refused so far: memory (kills) and forks."""
+        """Return how often the kernel has refused memory ("oom": kills) and forks ("pids") so far."""
         return {
             "oom": counter(os.pread(self.oom, 4096, 0), b"oom_kill"),
             "pids": counter(os.pread(self.pids, 4096, 0), b"max"),
         }
 
     def verdict(self) -> str | None:
-        """ "memory" or "tasks" if the kernel refused it to this run; "host" if the whole host ran out of memory."""
+        """Return "memory" or "tasks" if the kernel refused that to this run.
+
+        Returns "host" if the whole host ran out of memory, and None if nothing was refused.
+        """
         now = self.counts()
         if now["pids"] > self.counted["pids"]:
-            return "tasks"  # first: where both were refused, it is many processes that wanted memory
+            return "tasks"  # first: if both were refused, many processes wanted memory
         if now["oom"] > self.counted["oom"]:
             return "memory" if self._met_bound() else "host"
         return None
 
     def begin(self, memory_bytes: int, tasks: int) -> None:
-        """Set the bounds and remember the counts. Raises OSError."""
+        """Set the limits and remember the counts. Raises OSError."""
         if self.bounds != (memory_bytes, tasks):
             self._bound(memory_bytes, tasks)
             self.bounds = memory_bytes, tasks
         self.counted = self.counts() | {"refusals": self._refusals()}
 
     def _met_bound(self) -> bool:
-        """Whether it was this group that ran out of memory. v1: newer kernels leave its count of failures at 0."""
+        """Return whether it was this group that ran out of memory. v1: newer kernels leave its failure count at 0."""
         memory = self.folders["memory"]
         if self.birth is None:
             return int((memory / "memory.max_usage_in_bytes").read_bytes()) >= self.bounds[0] - MIB
         return self._refusals() > self.counted["refusals"]
 
     def _refusals(self) -> int:
-        """v2: how often memory was refused. v1: set the high-water mark back."""
+        """v2: return how often memory was refused. v1: reset the high-water mark and return 0."""
         memory = self.folders["memory"]
         if self.birth is None:
             (memory / "memory.max_usage_in_bytes").write_bytes(b"0")
@@ -107,7 +112,7 @@ class Slot:
 
 
 class Groups:
-    """The groups of one Sandbox. Thread-safe."""
+    """The control groups of one Sandbox. Thread-safe."""
 
     def __init__(self, parents: Mapping[str, Path], is_v2: bool) -> None:
         self._v2 = is_v2
@@ -120,14 +125,14 @@ class Groups:
         self._folders: dict[str, Path] = {}
         self._leases: list[int] = []
         self.parent_fds: list[tuple[int, str]] = []
-        """(descriptor of the parent, name) of each: what a launcher needs to remove them if this process is killed."""
+        """(descriptor of the parent, name) of each group: a launcher removes them if this process is killed."""
 
     @classmethod
     def find(cls, run_uid: int) -> Groups | None:
-        """Make the groups; None if this user may not, or the controllers are not there.
+        """Make the groups; return None if this user may not, or if the controllers are missing.
 
         Args:
-            run_uid: user that launchers turn into.
+            run_uid: the user that launchers become.
         """
         for parents, is_v2 in _candidates():
             groups = cls(parents, is_v2)
@@ -140,17 +145,17 @@ class Groups:
         return None
 
     def adopt_launcher(self, pid: int) -> None:
-        """v2: a process in a group of its own may be the parent of processes born in a slot. Raises OSError."""
+        """v2: put the launcher into a group of its own, so that it may start processes in a slot. Raises OSError."""
         if self._v2:
             (self._folders["memory"] / "launcher/cgroup.procs").write_text(str(pid))
 
     def acquire(self, memory_bytes: int, tasks: int) -> Slot:
-        """A slot that is empty and bounded. Raises OSError."""
+        """Return an empty slot with these limits. Raises OSError."""
         while slot := self._pop():
             try:
                 slot.begin(memory_bytes + _NEEDED_BESIDE_BYTES, tasks)
                 return slot
-            except OSError:  # what the last run left charged is more than this one may have
+            except OSError:  # the last run left more charged than this one may have
                 self._drop(slot)
         slot = self._new_slot()
         try:
@@ -161,7 +166,7 @@ class Groups:
         return slot
 
     def release(self, slot: Slot, handle: int | None) -> None:
-        """Give it back; `handle` (a pidfd, taken over) tells when its last process is gone."""
+        """Give the slot back. `handle`, a pidfd that the slot now owns, shows when its last process is gone."""
         slot.handle = handle
         with self._lock:
             if self._closed:
@@ -170,7 +175,7 @@ class Groups:
                 self._free.append(slot)
 
     def close(self) -> None:
-        """Remove everything. No run may be going on."""
+        """Remove all groups. No run may be in progress."""
         with self._lock:
             self._closed = True
             while self._free:
@@ -203,12 +208,12 @@ class Groups:
                 self._give(path)
 
     def _give(self, folder: Path) -> None:
-        """Let the launcher's user move processes of its own between the groups here, and change no bound."""
+        """Let the launcher's user move its own processes between the groups here, but change no limit."""
         if self._run_uid != os.getuid():
             os.chown(folder / "cgroup.procs", self._run_uid, -1)
 
     def _pop(self) -> Slot | None:
-        """A slot whose last run is gone. Where several are just ending, one is waited for a moment."""
+        """Return a slot whose last run is gone, or None. If several are just ending, wait a moment for one."""
         give_up = time.monotonic() + _PATIENCE_S
         while True:
             with self._lock:
@@ -261,18 +266,18 @@ class Groups:
             if fd is not None:
                 os.close(fd)
         for folder in set(slot.folders.values()):
-            with contextlib.suppress(OSError):  # still busy: close() removes it
+            with contextlib.suppress(OSError):  # still busy: close() will remove it
                 folder.rmdir()
 
 
 def _has_ended(handle: int) -> bool:
-    poller = select.poll()  # not select(), which knows no descriptor above 1023
+    poller = select.poll()  # not select(), which accepts no descriptor above 1023
     poller.register(handle, select.POLLIN)
     return bool(poller.poll(0))
 
 
 def _candidates() -> Iterator[tuple[Mapping[str, Path], bool]]:
-    """Groups below which new ones may be made: this process's own, in v2 the nearest that hands both on."""
+    """Yield groups below which new ones may be made: v1, this process's own; v2, the nearest with both controllers."""
     own: dict[str, str] = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
@@ -290,7 +295,7 @@ def _candidates() -> Iterator[tuple[Mapping[str, Path], bool]]:
 
 
 def _mounts() -> dict[str, tuple[Path, str]]:
-    """Controller ("" for v2) to (mount point, which group is mounted there)."""
+    """Map each controller ("" for v2) to (mount point, the group that is mounted there)."""
     found: dict[str, tuple[Path, str]] = {}
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
@@ -305,7 +310,7 @@ def _mounts() -> dict[str, tuple[Path, str]]:
 
 
 def _below(mount: tuple[Path, str], group: str) -> Path:
-    """Return the path of the group; a container may show only its own part, as the mount's root."""
+    """Return the path of the group. A container may show only its own subtree, as the mount's root."""
     point, root = mount
     if root != "/" and (group == root or group.startswith(f"{root}/")):
         group = group.removeprefix(root)

@@ -1,10 +1,10 @@
 """Errors of the sandbox.
 
-SandboxUnavailable (RewardError)   programs cannot be isolated as the settings ask; the message has a hint
+SandboxUnavailable (RewardError)   programs cannot be isolated as the settings require; the message has a hint
 """
 
 from rewards.errors import RewardError
 
 
 class SandboxUnavailable(RewardError):
-    """No sandbox that the settings allow can be used; raised before any program runs."""
+    """Raised, before any program runs, if no sandbox that the settings allow can be used."""

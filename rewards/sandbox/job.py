@@ -1,4 +1,4 @@
-"""One run seen from outside: hand over the program, read its output up to the cap, take the report, judge."""
+"""Control one run from outside: hand over the program, read its output up to the cap, and receive the report."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _LONGEST_POLL_S = 3600.0
 
 @dataclass(frozen=True)
 class Work:
-    """The work of one sandbox."""
+    """What one sandbox has to run."""
 
     files: Sequence[SandboxFile]
-    """Written to the work directory first; the first one is the Python program if `argv` is empty."""
+    """The files to write to the work directory first. The first one is the Python program if `argv` is empty."""
     argv: Sequence[str] = ()
-    """Command; empty: run files[0] in the warm Python."""
+    """The command; if empty, the launcher's Python runs files[0]."""
     env: Mapping[str, str] | None = None
-    """Added to PATH, HOME and LANG."""
+    """Variables to add to PATH, HOME and LANG."""
     stdin: bytes = b""
     wall_s: float = 10.0
     memory_bytes: int = 1 << 29
@@ -43,40 +43,42 @@ class Work:
     tmp_bytes: int = 1 << 26
     open_files: int = 256
     collect_bytes: int = 0
-    """More than 0: after a run that ended with exit code 0, bring back new files of the work directory."""
+    """If above 0, return new files of the work directory, up to this many bytes, after a run with exit code 0."""
     compiles: bool = False
-    """It is a compiler: it may change the modes of files by name on every tier."""
+    """True for a compiler, which may change the modes of files by name on every tier."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was seen of a run. `failure` names a failure of the sandbox; then no other field counts."""
+    """What was observed of a run. If `failure` names a failure of the sandbox, no other field is valid."""
 
     failure: str = ""
     flag: str | None = None
     """"time", "memory", "tasks", "output" or "disk": the limit that ended the run."""
     status: int | None = None
-    """Wait status of the program."""
+    """The wait status of the program."""
     stdout: bytes = b""
     stderr: bytes = b""
     wall_s: float = 0.0
     cpu_s: float = 0.0
     max_rss_bytes: int = 0
     files: Sequence[SandboxFile] | None = ()
-    """Collected files; None: larger than allowed."""
+    """The collected files; None if they are larger than allowed."""
 
 
 def do(launcher: Launcher, work: Work, slot: Slot | None = None) -> tuple[Report, int]:
-    """Run it. Always returns in time: within the wall limit and seconds of grace.
+    """Run the work. Always returns within the wall limit plus a few seconds of grace.
 
     Args:
-        slot: the control group it is to run in.
+        launcher: the launcher that starts the run.
+        work: what to run.
+        slot: the control group to run in.
 
     Returns:
-        What happened, and a pidfd of process 1, which may still be ending. The caller closes it.
+        The report, and a pidfd of process 1, which may still be ending. The caller closes it.
 
     Raises:
-        LauncherGone: there is no launcher to run it.
+        LauncherGone: the launcher is dead, or the kernel refused it the run.
     """
     channel, handle = launcher.open_job(slot.birth if slot else None)
     try:
@@ -92,9 +94,9 @@ def do(launcher: Launcher, work: Work, slot: Slot | None = None) -> tuple[Report
 
 
 def _with_kernel_verdict(report: Report, slot: Slot) -> Report:
-    """The kernel's counts have the last word: a program can imitate an exit code, not them."""
+    """Let the kernel's counts decide the verdict: a program can imitate an exit code, but not the counts."""
     if report.flag in ("tasks", "memory"):
-        return report  # whichever came first
+        return report  # the limit that was reached first counts
     flag = slot.verdict()
     if flag == "host":
         return Report(failure="the host ran out of memory and killed a process of the run")
@@ -105,7 +107,7 @@ def _converse(channel: socket.socket, handle: int, work: Work, slot: Slot | None
     with contextlib.ExitStack() as stack:
         pipes = [os.pipe(), os.pipe()]
         for read_end, write_end in pipes:
-            os.fchmod(write_end, 0o622)  # the program may run as another user, and open /dev/stdout by name
+            os.fchmod(write_end, 0o622)  # the program may run as another user and open /dev/stdout by name
             os.set_blocking(read_end, False)
             stack.callback(os.close, read_end)
         collected = None
@@ -164,18 +166,18 @@ def _request(work: Work) -> JsonDict:
         "tmp_bytes": work.tmp_bytes,
         "collect_bytes": work.collect_bytes,
         "rlimits": {
-            # Above the bound, at which process 1 ends the run: a program that was merely refused a fork could not be
-            # distinguished from one that never tried. This is what holds between two looks.
+            # Higher than the limit at which process 1 ends the run: otherwise a program that was refused a fork could
+            # not be told from one that never tried. This limit holds between two polls.
             "NPROC": work.tasks + max(16, work.tasks // 2),
             "NOFILE": work.open_files,
             "FSIZE": work.tmp_bytes,
-            # Too small for a core file, as 0 would be; and unlike 0, the kernel's word for "no dump" where core_pattern
-            # is a pipe to a program (coredump.c), which would run outside, as root.
+            # Too small for a core file, like 0. Unlike 0, the kernel takes 1 as "no dump" also where core_pattern is a
+            # pipe to a program (coredump.c), which would run outside, as root.
             "CORE": 1,
             "MEMLOCK": 1 << 16,
-            "SIGPENDING": 1024,  # timers and queued signals count for the user, whose other runs need some too
+            "SIGPENDING": 1024,  # timers and queued signals are counted per user, whose other runs need some too
             "MSGQUEUE": 0,
-            # Wall time ends the run first; this is for what wall time might not see.
+            # Wall time ends the run first; this limit catches what wall time might miss.
             "CPU": math.ceil(work.wall_s * cores) + 2,
         },
     }
@@ -192,7 +194,7 @@ class _Exchange:
         self.failure = ""
 
     def run(self) -> JsonDict | None:
-        """The report, or None and `failure`. All output that counts is in `outputs`."""
+        """Return the report, or set `failure` and return None. All output that counts is in `outputs`."""
         poller = select.poll()
         for fd in (self._channel.fileno(), *self._pipes):
             poller.register(fd, select.POLLIN)
@@ -221,7 +223,7 @@ class _Exchange:
                 asked_to_stop, deadline = True, time.monotonic() + _END_TIMEOUT_S
 
     def _give_up(self) -> JsonDict | None:
-        """Kill a run that does not stop on request. A limit that the program has passed stays its verdict."""
+        """Kill a run that does not stop on request. If the program has passed a limit, that stays its verdict."""
         _kill(self._handle)
         if self._started is None:
             self.failure = "the sandbox did not stop on request"
@@ -240,7 +242,7 @@ class _Exchange:
                 data = self._channel.recv(1 << 18)
             except (
                 ConnectionResetError
-            ):  # it ended without reading "stop"; what it sent before can still be read
+            ):  # process 1 ended without reading "stop"; what it sent before can still be read
                 data = self._channel.recv(1 << 18)
         except OSError as error:
             self.failure = str(error)
@@ -252,7 +254,7 @@ class _Exchange:
         return message
 
     def _read(self, which: int) -> bool:
-        """Take what is there; False at the end of the stream, or past the cap."""
+        """Read what is available; return False at the end of the stream or past the cap."""
         output = self.outputs[which]
         try:
             part = os.read(self._pipes[which], _CHUNK)
@@ -265,7 +267,7 @@ class _Exchange:
         return bool(part)
 
     def _drain(self) -> None:
-        """All writers are gone: take what the pipes still hold (they may lag behind the report)."""
+        """Read what the pipes still hold after all writers are gone: output may lag behind the report."""
         for which in range(len(self._pipes)):
             while len(self.outputs[which]) <= self._work.output_bytes:
                 before = len(self.outputs[which])

@@ -1,7 +1,7 @@
-"""Derives the verdict of a run from what was seen of it. Pure.
+"""Derive the verdict of a run from what was observed of it. Pure functions.
 
-Exit codes and messages of the program decide nothing but "ok" and "runtime_error"; a limit is what the harness, or the
-kernel's count, says.
+The program's exit code and messages decide only between "ok" and "runtime_error"; the harness or the kernel's counts
+decide whether a limit was reached.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _VERDICTS: dict[str, Verdict] = {
     "memory": "memory_limit",
     "tasks": "process_limit",
     "output": "output_limit",
-    "disk": "runtime_error",  # as where the kernel bounds it, and the program meets "no space left"
+    "disk": "runtime_error",  # as if the kernel limited it and the program got "no space left"
 }
 
 

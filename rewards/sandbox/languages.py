@@ -1,6 +1,6 @@
-"""Languages that the sandbox runs: their compilers and interpreters as found on this host, and how to call them.
+"""Find the compilers and interpreters of the sandbox's languages on this host, and the commands to call them.
 
-    toolchain = find_toolchain("java")     None: no such language; MissingToolchain: known, but not on this host
+    toolchain = find_toolchain("java")     # None: no such language; MissingToolchain: known, but not on this host
 
 System paths come first: /usr is in every sandbox. A toolchain elsewhere is bound read-only at its own path, resolved
 past shims (rustup's), which need a home directory that no sandbox has. Compilers run in the work directory, which is
@@ -20,7 +20,7 @@ from pathlib import Path
 from rewards.errors import RewardError
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/go/bin"
-"""The folders that are searched for a toolchain before PATH."""
+"""The folders to search for a toolchain before PATH."""
 
 
 class MissingToolchain(RewardError):
@@ -33,32 +33,29 @@ class Toolchain:
 
     name: str
     source_name: str
-    """Name of the program's file in the work directory."""
+    """The name of the program's file in the work directory."""
     compile: tuple[str, ...] | None
-    """Command that leaves new files in the work directory; None: nothing to compile."""
+    """The command that compiles into the work directory; None if there is nothing to compile."""
     run: tuple[str, ...]
-    """Command; empty for Python, which the launcher runs itself."""
+    """The command that runs the program; empty for Python, which the launcher runs itself."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Added to PATH, HOME and LANG, for both commands."""
+    """Variables to add to PATH, HOME and LANG for both commands."""
     binds: tuple[str, ...] = ()
-    """Host paths that it needs besides /usr, read-only, at the same path inside."""
+    """Host paths that the language needs besides /usr, bound read-only at the same path inside."""
 
 
 def find_toolchain(name: str) -> Toolchain | None:
-    """The toolchain of a language.
-
-    Returns:
-        None for a name that is no language of the sandbox.
+    """Return the toolchain of a language; None if the sandbox has no language of that name.
 
     Raises:
-        MissingToolchain: a known language that this host cannot run.
+        MissingToolchain: the language is known, but this host cannot run it.
     """
     finder = _FINDERS.get(name)
     return None if finder is None else finder()
 
 
 def _need(language: str, *names: str) -> str:
-    """Absolute path of the first of these commands that the host has."""
+    """Return the absolute path of the first of these commands that the host has. Raises MissingToolchain."""
     for path in (SYSTEM_PATH, os.environ.get("PATH", os.defpath)):
         for name in names:
             if found := shutil.which(name, path=path):
@@ -104,7 +101,7 @@ def _java() -> Toolchain:
     javac = home / "bin/javac"
     if not javac.exists():
         raise MissingToolchain(f"{home} has no javac; install a JDK to run Java programs")
-    # One thread of garbage collection and the quick compiler: a short program starts sooner and takes less memory.
+    # With one garbage-collection thread and the fast compiler, a short program starts sooner and needs less memory.
     light = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xss64m", "-XX:-UsePerfData")
     flags = tuple(f"-J{flag}" for flag in ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"))
     return Toolchain(
@@ -125,7 +122,7 @@ def _rust() -> Toolchain:
 
 
 def _rust_compilers() -> list[Path]:
-    """Real compilers, the stable one first; `rustc` in PATH may be rustup's shim, which is none."""
+    """Return real compilers, the stable one first; `rustc` in PATH may be only rustup's shim."""
     found = [Path(p) for p in (shutil.which("rustc", path=SYSTEM_PATH), shutil.which("rustc")) if p]
     real = [p for p in map(Path.resolve, found) if p.name == "rustc"]
     rustup = os.environ.get("RUSTUP_HOME") or os.path.expanduser("~/.rustup")

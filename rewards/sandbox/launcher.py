@@ -1,4 +1,4 @@
-"""The owner's handle on a launcher process (`child/zygote.py`): start it, ask for runs, end it."""
+"""The owner's handle on a launcher process (`child/zygote.py`): start it, request runs, end it."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ _LEAVE_TIMEOUT_S = 10.0
 _SLOT_USERS = 256
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
 _HASH_SEED = {"PYTHONHASHSEED": "0"}
-"""Fixed: one zygote's programs share a seed anyway, and so a program that prints a set prints the same every time."""
+"""A fixed seed: a zygote's programs share one anyway, and so a program prints a set in the same order every time."""
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _PUBLIC_FILES = ("/etc/ssl/openssl.cnf", "/etc/localtime")
-"""Files that node and others need to read where they exist."""
+"""Files that node and others need to read, if they exist."""
 
 
 class LauncherGone(Exception):
-    """The launcher died or does not answer; a new one may be started. Nothing was run."""
+    """Raised if the launcher died or does not answer. Nothing was run, and a new launcher may be started."""
 
 
 class LauncherRefused(LauncherGone):
-    """The launcher lives, but the kernel refused it this run."""
+    """Raised if the launcher is alive, but the kernel refused it this run."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a launcher is started with."""
+    """The parameters with which a launcher is started."""
 
     tier: TierName
     uids: Sequence[int] = ()
-    """Root only: users that programs may run as."""
+    """Root only: the user ids that programs may run as."""
     groups: Groups | None = None
     base: Path | None = None
-    """Weak tiers: where work directories are made if the launcher may not mount."""
+    """Weaker tiers: the folder for work directories if the launcher may not mount."""
     serves_many: bool = True
-    """False: it is for one run, which imports for itself what it uses."""
+    """False if the launcher is for a single run, which imports for itself what it uses."""
 
 
 class Launcher:
-    """One launcher. `open_job` may be called by several threads at once.
+    """One launcher. Several threads may call `open_job` at once.
 
     Args:
         binds: host paths that programs need besides /usr.
@@ -112,14 +112,14 @@ class Launcher:
 
     @property
     def pid(self) -> int:
-        """The id of the launcher process."""
+        """Return the id of the launcher process."""
         return self._process.pid
 
     def open_job(self, birth_cgroup: int | None = None) -> tuple[socket.socket, int]:
         """Start a new sandbox that waits for its job; return its job socket and a pidfd of its process 1.
 
         Args:
-            birth_cgroup: descriptor of the cgroup v2 folder that process 1 is born in.
+            birth_cgroup: descriptor of the cgroup v2 folder in which process 1 starts.
 
         Raises:
             LauncherGone: the launcher is dead.
@@ -148,11 +148,11 @@ class Launcher:
         return ours, handles[0]
 
     def is_usable(self) -> bool:
-        """It runs, as far as can be seen."""
+        """Return whether the launcher runs, as far as this process can see."""
         return not self._broken and self._process.poll() is None
 
     def close(self) -> None:
-        """End it and every run in it. Safe to call twice."""
+        """End the launcher and every run in it. Safe to call twice."""
         with self._lock:
             with contextlib.suppress(OSError):
                 self._control.shutdown(
@@ -163,13 +163,13 @@ class Launcher:
             self._process.wait(_LEAVE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGKILL)  # process 1 inside dies with it
+                os.kill(self._process.pid, signal.SIGKILL)  # process 1 of its namespace dies with it
             self._process.wait()
 
     def disown(self) -> None:
-        """Close a fork's copy and leave the launcher to its owner."""
+        """Close the copy in a fork, and leave the launcher to its owner."""
         self._control.close()
-        self._process.returncode = 0  # not this process's child: nothing to wait for
+        self._process.returncode = 0  # not a child of this process: there is nothing to wait for
 
 
 def _config(start: Start, machine: str, binds: Sequence[str]) -> JsonDict:
@@ -194,17 +194,18 @@ def _config(start: Start, machine: str, binds: Sequence[str]) -> JsonDict:
 
 
 def python_path() -> str:
-    """The interpreter below any virtual environment: it and its standard library are all that a sandbox sees."""
+    """Return the interpreter below any virtual environment: a sandbox sees only that and its standard library."""
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
 def program_uids() -> list[int]:
-    """User ids for programs started by root: mapped in this user namespace, and nobody's. None for ordinary users.
+    """Return user ids for programs started by root: mapped in this user namespace, and used by nobody.
 
-    Root of a user namespace that holds itself alone (a rootless container) is an ordinary user of the host.
+    Returns an empty list for ordinary users. Root of a user namespace that maps only itself (a rootless container)
+    counts as an ordinary user of the host.
 
     Raises:
-        SandboxUnavailable: root of the host, and no other user is to be had.
+        SandboxUnavailable: this process is root of the host, and no other user id is available.
     """
     if os.getuid() != 0 or _is_root_in_name_alone():
         return []
@@ -243,7 +244,7 @@ def _python_binds() -> Iterator[str]:
 
 
 def _resolve(binds: Sequence[str]) -> list[tuple[str, str]]:
-    """(real source, target) of those that exist and that /usr does not hold already, each once, parents first."""
+    """Return (real source, target) of the existing paths outside /usr, each once, parents first."""
     found: dict[str, str] = {}
     for target in sorted(set(binds)):
         source = os.path.realpath(target)

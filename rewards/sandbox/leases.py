@@ -1,4 +1,4 @@
-"""Directories that live as long as their owner: a lock on each tells whether it is still there."""
+"""Directories that live as long as their owner: a lock on each shows whether the owner is still alive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PREFIX = "grpo-sandbox-"
 
 
 def take(parent: Path) -> tuple[Path, int]:
-    """A new directory and the descriptor whose lock keeps others from removing it. Raises OSError."""
+    """Return a new directory and the descriptor whose lock keeps others from removing it. Raises OSError."""
     while True:
         path = parent / f"{PREFIX}{secrets.token_hex(6)}"
         path.mkdir(mode=0o711)
@@ -30,7 +30,7 @@ def take(parent: Path) -> tuple[Path, int]:
 
 
 def abandoned(parent: Path) -> list[Path]:
-    """Such directories of this user in `parent` whose owner was killed."""
+    """Return the leased directories of this user in `parent` whose owner was killed."""
     found = []
     for path in parent.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
@@ -47,7 +47,11 @@ def abandoned(parent: Path) -> list[Path]:
 
 
 def work_base() -> tuple[Path, int]:
-    """A directory for work directories, in memory if the host has a /dev/shm for this user, and its lease."""
+    """Return a directory for work directories, and its lease; in memory if this user can write to /dev/shm.
+
+    Raises:
+        SandboxUnavailable: neither /dev/shm nor the temporary directory can be written to.
+    """
     for parent in (Path("/dev/shm"), Path(tempfile.gettempdir())):
         if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
             for path in abandoned(parent):

@@ -1,11 +1,11 @@
-"""Runs programs on a pool of hosts that speak SandboxFusion's `run_code` API, over HTTP.
+"""Run programs on a pool of hosts that serve SandboxFusion's `run_code` API over HTTP.
 
     with RemoteSandbox.open(["http://sandbox-1:8080", "http://sandbox-2:8080"]) as sandbox:
         (outcome,) = sandbox.run_job(Job("python", b"print(1)"))
 
-The hosts are trusted to isolate programs and to report their output; expected outputs are compared here. What a host
-does wrong (no connection, an HTTP error, no answer in time, an answer that is none) is never a statement about the
-program: another host is asked, and after that the outcome is "sandbox_error".
+The hosts are trusted to isolate programs and to report their output; expected outputs are compared here. A host's
+failure (no connection, an HTTP error, no answer in time, an invalid answer) is never a statement about the program:
+another host is asked, and if that fails too, the outcome is "sandbox_error".
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from rewards.sandbox.types import Job, Limits, Outcome
 _TRIES = 2
 _CONNECT_S = 5.0
 _REST_S = 30.0
-"""A host that failed is asked again after so long, or when all have failed."""
+"""Seconds until a host that failed is asked again; sooner if all have failed."""
 _CHUNK = 1 << 16
 _MESSAGE_CHARS = 200
 _PROBE = Job("python", b"import sys\nprint(6 * 7 if sys.version_info >= (3, 10) else sys.version)\n")
@@ -46,19 +46,19 @@ class _Host:
 
 @dataclass
 class _Hosts:
-    """Chooses the next host: of those that do not rest, the one that runs the fewest of our programs."""
+    """Chooses the next host: among those that are not resting after a failure, the one with the fewest of our runs."""
 
     hosts: list[_Host]
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def one(self, but: Sequence[_Host]) -> Iterator[_Host]:
-        """Take a host, if possible none of `but`; a `HostError` in the block sends it to rest."""
+        """Take a host, if possible none of `but`. A `HostError` in the block makes the host rest."""
         with self.lock:
             now = time.monotonic()
             host = min(self.hosts, key=lambda h: (h in but, h.rests_until > now, h.running))
             self.hosts.remove(host)
-            self.hosts.append(host)  # the last in line among equals
+            self.hosts.append(host)  # the last choice among equals
             host.running += 1
         try:
             yield host
@@ -74,7 +74,7 @@ class RemoteSandbox:
     """A pool of sandbox hosts; see `JobRunner`. Made by `RemoteSandbox.open`."""
 
     def __init__(self, urls: Sequence[str]) -> None:
-        # Every reward process has a pool object of its own: they begin at different hosts.
+        # Every reward process has its own pool object; the random order lets each begin with a different host.
         self._hosts = _Hosts([_Host(url) for url in random.SystemRandom().sample(list(urls), len(urls))])
         self._http = urllib3.PoolManager(maxsize=4, retries=False)
         self._is_closed = False
@@ -84,7 +84,7 @@ class RemoteSandbox:
         """Run a first program on every host.
 
         Raises:
-            SandboxUnavailable: none of the hosts runs it; says what is wrong with each.
+            SandboxUnavailable: none of the hosts runs it; the message says what is wrong with each.
         """
         sandbox = cls(urls)
         with ThreadPoolExecutor(min(len(urls), 16)) as threads:
@@ -95,11 +95,11 @@ class RemoteSandbox:
 
     @property
     def has_same_python(self) -> bool:
-        """Never: which version a host has is not known."""
+        """Return False: the Python version of a host is unknown."""
         return False
 
     def run_job(self, job: Job) -> list[Outcome]:
-        """See `JobRunner`. Each input is a request of its own, which compiles anew."""
+        """Run a job, see `JobRunner`. Each input is a separate request, which compiles again."""
         outcomes: list[Outcome] = []
         left_s = math.inf if job.total_wall_s is None else job.total_wall_s
         wait_s = job.wait_s
@@ -117,7 +117,7 @@ class RemoteSandbox:
         return outcomes
 
     def close(self) -> None:
-        """Later jobs are "sandbox_error"; hosts end what still runs by its own limits."""
+        """Make later jobs return "sandbox_error". The hosts end runs in progress by their own limits."""
         self._is_closed = True
         self._http.clear()
 
@@ -130,7 +130,7 @@ class RemoteSandbox:
         self.close()
 
     def _ask_hosts(self, body: bytes, job: Job, wall_s: float, wait_s: float) -> Outcome:
-        """The outcome by the first of `_TRIES` hosts that answers, which share the time for waiting."""
+        """Return the outcome from the first of up to `_TRIES` hosts that answers; they share the waiting time."""
         asked: list[_Host] = []
         errors: list[str] = []
         for tries_left in range(_TRIES, 0, -1):
@@ -151,7 +151,7 @@ class RemoteSandbox:
         return unstarted("sandbox_error", "; ".join(errors), TIER)
 
     def _ask(self, host: _Host, body: bytes, timeout_s: float, limits: Limits) -> Reply:
-        """One request, bounded in time and in the size of the answer. Raises HostError."""
+        """Make one request, limited in time and in the size of the answer. Raises HostError."""
         deadline = time.monotonic() + timeout_s
         bound = longest_reply(limits)
         answer = bytearray()
@@ -182,7 +182,7 @@ class RemoteSandbox:
         return parse(bytes(answer))
 
     def _probe(self, host: _Host) -> str:
-        """Run a first program; return what is wrong with the host, "" if nothing is."""
+        """Run a first program; return what is wrong with the host, or "" if nothing is."""
         limits = _PROBE.limits
         body = request(_PROBE, b"", limits.wall_s)
         assert isinstance(body, bytes)

@@ -1,4 +1,4 @@
-"""SandboxFusion's `run_code` API: the request for a program, and what an answer says of it. Pure.
+"""SandboxFusion's `run_code` API: build the request for a program and interpret the answer. Pure functions.
 
     {code, language, stdin, compile_timeout, run_timeout, memory_limit_MB}
     → {status, message, compile_result, run_result: {status, execution_time, return_code, stdout, stderr}, …}
@@ -27,15 +27,15 @@ LANGUAGES = {
     "go": "go",
     "bash": "bash",
 }
-"""Our names and the API's, which has no C."""
+"""Our names of the languages and the API's, which has no C."""
 COMPILED = ("cpp", "java", "rust", "go")
 _LONGEST_ESCAPE = 6
-"""Bytes of JSON for one byte of output: backslash, u and four digits."""
+"""Most bytes of JSON for one byte of output: backslash, u and four digits."""
 _MESSAGE_CHARS = 200
 
 
 class HostError(Exception):
-    """A host failed: nothing is known of the program."""
+    """Raised if a host failed: nothing is known about the program."""
 
 
 class Command(BaseModel):
@@ -65,7 +65,7 @@ def request(job: Job, stdin: bytes, wall_s: float) -> bytes | Outcome:
         return unstarted("unsupported_language", reason, TIER)
     try:
         code = job.source.decode()
-    except UnicodeDecodeError as error:  # what a compiler or interpreter would refuse too
+    except UnicodeDecodeError as error:  # a compiler or interpreter would refuse it too
         return unstarted("runtime_error", f"the program is not UTF-8 text: {error}", TIER)
     try:
         text = stdin.decode()
@@ -84,7 +84,7 @@ def request(job: Job, stdin: bytes, wall_s: float) -> bytes | Outcome:
 
 
 def longest_reply(limits: Limits) -> int:
-    """Return a size in bytes that no honest answer reaches."""
+    """Return a size in bytes that no valid answer reaches."""
     return 2 * _LONGEST_ESCAPE * limits.output_bytes + MIB
 
 
@@ -146,7 +146,7 @@ def _seen(
 
 
 def _exit_code(command: Command) -> int | None:
-    """The API reports a signal as a negative number; an `Outcome` as 128 + signal."""
+    """Return the exit code. The API reports a signal as a negative number, an `Outcome` as 128 + signal."""
     code = command.return_code
     return 128 - code if code is not None and code < 0 else code
 

@@ -1,10 +1,10 @@
-"""Run untrusted programs. `Sandbox.open()` once, then `run` from any thread.
+"""Run untrusted programs. Call `Sandbox.open()` once, then `run` from any thread.
 
     with Sandbox.open() as sandbox:
         outcome = sandbox.run("python", "print(input()[::-1])", b"abc")
 
-The verdict is computed here, outside, from bytes read and flags set by the harness; exit codes and messages that
-imitate a limit stay "runtime_error". Expected outputs never enter.
+The verdict is computed here, outside the sandbox, from the bytes read and the flags set by the harness; exit codes and
+messages that imitate a limit stay "runtime_error". Expected outputs never enter the sandbox.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from rewards.sandbox.types import MIB, Job, Limits, Outcome
 _TRIES = 2
 _PAGE = 4096
 _PYTHON = Toolchain(name="python", source_name="main.py", compile=None, run=(), env={}, binds=())
-"""Programs run in the launcher's own interpreter, forked while warm."""
+"""Python programs run in the launcher's own interpreter, which is already started and forks for each run."""
 _MAX_PROGRAM_BYTES = 64 * MIB
 _COMPILER = {
     "memory_bytes": 2048 * MIB,
@@ -44,11 +44,11 @@ _COMPILER = {
     "open_files": 1024,
     "output_bytes": MIB,
 }
-"""Least limits of a compile step: what compilers need has nothing to do with what the program may use."""
+"""The lowest limits of a compile step: a compiler's needs do not depend on the program's limits."""
 
 
 class Sandbox:
-    """Isolated runs of programs. Thread-safe; `close` ends all of them.
+    """Runs programs in isolation. Thread-safe; `close` ends all runs.
 
     Made by `Sandbox.open`.
     """
@@ -71,18 +71,18 @@ class Sandbox:
     def open(
         cls, settings: SandboxSettings | None = None, on_launcher: Callable[[int], None] | None = None
     ) -> Sandbox:
-        """Probe the host by a real run and take the tier that the settings name.
+        """Probe the host with a real run, and open a sandbox of the tier that the settings name.
 
         Args:
-            on_launcher: called with the process id of every launcher that is started.
+            on_launcher: called with the process id of every launcher that the sandbox starts.
 
         Raises:
-            SandboxUnavailable: the host refuses it; the message has a hint.
+            SandboxUnavailable: the host refuses the tier; the message has a hint.
         """
         settings = settings or SandboxSettings()
         sandbox = cls(settings, on_launcher)
         failure = sandbox._probe()
-        if failure and sandbox._groups:  # limits that look as if they could be set, and cannot
+        if failure and sandbox._groups:  # control groups that look usable, but are not
             sandbox._end_all()
             sandbox._with_groups = False
             failure = sandbox._probe()
@@ -93,13 +93,13 @@ class Sandbox:
 
     @property
     def tier(self) -> Tier:
-        """The isolation that programs run under on this host."""
+        """Return the isolation that programs run under on this host."""
         return describe(self._tier_name, bool(self._uids), self._groups is not None, self._facts)
 
     def run(
         self, language: str, source: str | bytes, stdin: bytes = b"", limits: Limits | None = None
     ) -> Outcome:
-        """Compile if the language needs it, and run once. Never raises for what the program does."""
+        """Compile the program if its language needs that, and run it once. Never raises for what the program does."""
         return self.run_many(language, source, [stdin], limits)[0]
 
     def run_many(
@@ -116,11 +116,11 @@ class Sandbox:
 
     @property
     def has_same_python(self) -> bool:
-        """Always: the launcher is the interpreter below this virtual environment."""
+        """Return True: the launcher is the interpreter below this virtual environment."""
         return True
 
     def run_job(self, job: Job) -> list[Outcome]:
-        """See `JobRunner`. Compiles once."""
+        """Run a job, see `JobRunner`. Compiles once."""
         limits, stdins, total_wall_s = job.limits, job.stdins, job.total_wall_s
         try:
             toolchain = _PYTHON if job.language == "python" else find_toolchain(job.language)
@@ -152,7 +152,7 @@ class Sandbox:
         return outcomes
 
     def close(self) -> None:
-        """End every launcher, and with it every run. Further runs are "sandbox_error"."""
+        """End every launcher, and with it every run. Further runs return "sandbox_error"."""
         self._closed = True
         self._end_all()
 
@@ -233,7 +233,7 @@ class Sandbox:
             return do(self._launcher(binds), work, slot)
         except LauncherRefused:
             raise
-        except LauncherGone:  # it died since the last run, so that nothing of this one was done
+        except LauncherGone:  # it died after the last run, so nothing of this run was done
             return do(self._launcher(binds), work, slot)
 
     def _launcher(self, binds: tuple[str, ...]) -> Launcher:
@@ -264,7 +264,7 @@ class Sandbox:
             self._base = work_base()
 
     def _probe(self) -> str:
-        """Run a first program; return what went wrong, "" if nothing did."""
+        """Run a first program; return what went wrong, or "" if nothing did."""
         try:
             report = self._do((), Work([SandboxFile("main.py", b"print(6 * 7)")]))
         except (SandboxUnavailable, LauncherGone, OSError) as error:
@@ -286,7 +286,10 @@ class Sandbox:
         self._prepared = False
 
     def disown(self) -> None:
-        """Begin anew in a fork: everything belongs to the owner, and a thread that is not here may hold the lock."""
+        """Reset this copy of the sandbox in a fork.
+
+        Everything belongs to the owner, and a thread that does not exist in the fork may hold the lock.
+        """
         self._lock = threading.Lock()
         for launcher in self._launchers.values():
             launcher.disown()
@@ -324,7 +327,7 @@ def _work(
         memory_bytes=limits.memory_bytes,
         tasks=limits.tasks,
         output_bytes=limits.output_bytes,
-        # The program's own files come on top: that they fit is not the program's doing.
+        # Add room for the given files, so that they do not count against the program's limit.
         tmp_bytes=limits.tmp_bytes + sum(len(file.content) + _PAGE for file in files),
         open_files=limits.open_files,
         collect_bytes=collect_bytes,
@@ -333,5 +336,5 @@ def _work(
 
 
 def _cut(outcome: Outcome, output_bytes: int) -> Outcome:
-    """Cut a compiler's output, which may be longer than a program's, to the same bound."""
+    """Cut a compiler's output, which may be longer than a program's, to the same limit."""
     return replace(outcome, stdout=outcome.stdout[:output_bytes], stderr=outcome.stderr[:output_bytes])

@@ -1,7 +1,8 @@
 """The system-call filter of sandboxed programs, packed by hand as classic BPF (no library needed).
 
-A deny list: what only escapes, kernel attack surface or resources outside the other limits need. Compilers, threads,
-asyncio, multiprocessing, node, Java, Go and Rust run under it. The filter is a pure function of the architecture.
+The filter is a deny list of calls that serve only escapes, expose kernel attack surface or use resources outside the
+other limits. Compilers, threads, asyncio, multiprocessing, node, Java, Go and Rust run under it. The filter is a pure
+function of the architecture and the options.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _TERMINAL_IOCTLS = (0x5412, 0x541C, 0x5423)  # TIOCSTI, TIOCLINUX, TIOCSETD
 @dataclass(frozen=True)
 class _Machine:
     audit_arch: int
-    """AUDIT_ARCH_*: what seccomp_data.arch holds for native calls."""
+    """AUDIT_ARCH_*: the value of seccomp_data.arch for native calls."""
     numbers: dict[str, int]
 
 
@@ -76,7 +77,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "setns": (308, 268),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
-    # memory that neither /tmp's size nor resident memory bounds, and objects that outlive a process
+    # memory that neither the limit of /tmp nor that of resident memory covers, and objects that outlive a process
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "vmsplice": (278, 75),
@@ -93,8 +94,8 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "msgsnd": (69, 189),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
-    "io_setup": (206, 0),  # a pool of the whole host
-    # the host itself (no capability either)
+    "io_setup": (206, 0),  # uses a pool shared by the whole host
+    # the host itself (programs also have no capability for these)
     "init_module": (175, 105),
     "finit_module": (313, 273),
     "delete_module": (176, 106),
@@ -116,7 +117,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "iopl": (172, None),
     "ioperm": (173, None),
     "vhangup": (153, 58),
-    # network (the namespace holds no interface either)
+    # network (the network namespace also has no interface)
     "connect": (42, 203),
     "bind": (49, 200),
     "listen": (50, 201),
@@ -124,14 +125,14 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "accept4": (288, 242),
 }
 _DENIED_ON_SHARED_HOST: dict[str, tuple[int | None, int | None]] = {
-    # what processes of one user may do to each other, whatever Landlock says
+    # what processes of one user may do to each other regardless of Landlock
     "setpriority": (141, 140),
     "ioprio_set": (251, 30),
     "sched_setparam": (142, 118),
     "sched_setscheduler": (144, 119),
     "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274),
-    # changes that Landlock does not see to files that others may write to
+    # changes, invisible to Landlock, to files that others may write to
     "setxattr": (188, 5),
     "lsetxattr": (189, 6),
     "removexattr": (197, 14),
@@ -140,7 +141,7 @@ _DENIED_ON_SHARED_HOST: dict[str, tuple[int | None, int | None]] = {
     "removexattrat": (466, 466),
 }
 _DENIED_METADATA: dict[str, tuple[int | None, int | None]] = {
-    # changes to files by path, which Landlock does not see; those by descriptor are left: it was opened under Landlock
+    # changes to files by path, which Landlock does not see; by descriptor is allowed: Landlock checked its opening
     "chmod": (90, None),
     "fchmodat": (268, 53),
     "fchmodat2": (452, 452),
@@ -184,26 +185,29 @@ def _refuse(error: int) -> bytes:
 
 
 def _on(number: int, body: Sequence[bytes]) -> list[bytes]:
-    """`body` for this call; it must end in a return. The number stays loaded for what follows."""
+    """Run `body`, which must end in a return, for this call. Otherwise the number stays loaded for what follows."""
     return [_op(_JUMP_EQUAL, number, 0, len(body)), *body]
 
 
 def build_filter(
     machine: str, shares_host: bool = False, denies_metadata: bool = False, is_counted: bool = True
 ) -> bytes:
-    """The filter as an array of struct sock_filter (8 bytes each).
+    """Return the filter as an array of struct sock_filter (8 bytes each).
 
     Args:
-        shares_host: there is no pid namespace; refuse to touch priorities of other processes, and setxattr by path.
-        denies_metadata: refuse chmod, chown and utime by path.
-        is_counted: a control group counts all memory. If not, refuse shared anonymous mappings: their pages stay when
-            they are unmapped, and no process shows them. Huge pages, which nothing counts, are always refused.
+        machine: the architecture, as in `os.uname`.
+        shares_host: whether there is no pid namespace; then refuse changes to priorities of other processes, and
+            setxattr by path.
+        denies_metadata: whether to refuse chmod, chown and utime by path.
+        is_counted: whether a control group counts all memory. If not, refuse shared anonymous mappings: their pages
+            stay when they are unmapped, and no process shows them. Huge pages, which nothing counts, are always
+            refused.
 
     Calls of another architecture (int 0x80) end the process; x32 calls get ENOSYS; clone3, whose flags a filter
     cannot read, gets ENOSYS so that libc falls back to clone.
 
     Raises:
-        KeyError: no call table for this machine.
+        KeyError: there is no call table for this machine.
     """
     if machine not in _AUDIT_ARCHS:
         raise KeyError(machine)
@@ -245,8 +249,9 @@ def build_filter(
             _op(_RETURN, _ALLOW),
         ],
     )
-    # Process 1 has the program's user id, so that the kernel would let the program set its limits (and so end it).
-    # Its core limit is set so that no helper of the host is started for a crash (`job`): to read it is allowed.
+    # Process 1 has the program's user id: the kernel would let the program set process 1's limits and so end it.
+    # The program may read its own core limit but not set it: that limit keeps the host from starting a helper for
+    # a crash (`job`).
     limit = [_op(_LOAD, _ARGUMENTS), _op(_JUMP_EQUAL, 0, 1, 0), _refuse(errno.EPERM)]
     limit += [_op(_LOAD, _ARGUMENTS + 8), _op(_JUMP_EQUAL, _RLIMIT_CORE, 1, 0), _op(_RETURN, _ALLOW)]
     for half in (0, 4):

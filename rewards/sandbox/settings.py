@@ -1,4 +1,4 @@
-"""How a recipe configures the sandbox. Pydantic alone.
+"""The sandbox settings of a recipe. Needs only Pydantic.
 
 params = { sandbox = { tier = "landlock" } }                                  # on this host
 params = { sandbox = { urls = ["http://sandbox-1:8080", "http://sandbox-2:8080"] } }    # on a pool of hosts
@@ -17,16 +17,16 @@ TierName = Literal["namespaces", "landlock", "unisolated"]
 
 
 class SandboxSettings(Settings):
-    """Safe by default: full isolation on this host, or an error."""
+    """The settings of a sandbox. The default is safe: full isolation on this host, or an error."""
 
     tier: Literal["auto", "namespaces", "landlock", "unisolated"] = "auto"
-    """"auto" is "namespaces", or an error where the host refuses them. The weaker tiers hold only if named here."""
+    """"auto" is "namespaces", or an error where the host refuses them. The weaker tiers are used only if named here."""
     zygote: bool = True
-    """Keep a warm launcher between runs, and fork Python programs from it. False: a new launcher for every run."""
+    """Keep a running launcher between runs, and fork Python programs from it. False: a new launcher for every run."""
     cgroups: bool = True
-    """Use cgroup limits where they are writable (started as root); else memory and tasks are watched by polling."""
+    """Use cgroup limits where they are writable (started as root); else poll memory and tasks."""
     urls: tuple[str, ...] = Field(default=(), max_length=4096)
-    """Hosts with SandboxFusion's `run_code` API, to which programs are sent instead. None: programs run here."""
+    """Hosts with SandboxFusion's `run_code` API, to which programs are sent. If empty, programs run on this host."""
 
     @field_validator("urls")
     @classmethod
@@ -46,11 +46,11 @@ class SandboxSettings(Settings):
 
 
 def _checked_url(url: str) -> str:
-    """The address without a slash at its end. Raises ValueError."""
+    """Return the address without a trailing slash. Raises ValueError."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r}: expected http://host:port or https://host:port")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError(f"{url!r}: expected no user, query or fragment in the address of a sandbox host")
-    _ = parts.port  # raises if it is no number
+    _ = parts.port  # raises if it is not a number
     return url.rstrip("/")

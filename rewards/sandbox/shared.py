@@ -1,9 +1,9 @@
-"""One sandbox per process and settings, for rewards: opened at the first call, closed with the process.
+"""Share one sandbox per process and settings among rewards: opened at the first call, closed with the process.
 
     (outcome,) = shared_sandbox(settings).run_job(Job("python", source, (stdin,)))
 
-A reward host (`rewards.hosts.host`) ends after a call that leaves child processes behind; launchers are registered
-as children that it keeps.
+A reward host (`rewards.hosts.host`) ends after a call that leaves child processes behind; launchers are therefore
+registered as children that it may keep.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _sandboxes: dict[SandboxSettings, JobRunner] = {}
 
 
 def shared_sandbox(settings: SandboxSettings | None = None) -> JobRunner:
-    """The sandbox of this process for these settings: local, or a pool of hosts if they name some. Do not close it.
+    """Return this process's sandbox for these settings: local, or a pool of hosts if they name any. Do not close it.
 
     Raises:
-        SandboxUnavailable: see `Sandbox.open` and `RemoteSandbox.open`; tried again at the next call.
+        SandboxUnavailable: see `Sandbox.open` and `RemoteSandbox.open`; the next call tries again.
     """
     settings = settings or SandboxSettings()
     with _lock:
@@ -36,16 +36,16 @@ def shared_sandbox(settings: SandboxSettings | None = None) -> JobRunner:
 
 
 def open_sandbox(settings: SandboxSettings) -> JobRunner:
-    """The one place that chooses the implementation; its launchers may outlive a call of a reward host.
+    """Open a sandbox: the only code that chooses the implementation. Its launchers may outlive a reward host's call.
 
     Raises:
-        SandboxUnavailable: it cannot run a first program.
+        SandboxUnavailable: the sandbox cannot run a first program.
     """
     return RemoteSandbox.open(settings.urls) if settings.urls else Sandbox.open(settings, on_launcher=keep)
 
 
 def close_shared() -> None:
-    """End all of them now; the next call of `shared_sandbox` makes new ones."""
+    """Close all shared sandboxes now; the next call of `shared_sandbox` opens a new one."""
     with _lock:
         sandboxes = list(_sandboxes.values())
         _sandboxes.clear()
@@ -54,7 +54,7 @@ def close_shared() -> None:
 
 
 def _forget_in_fork() -> None:
-    """A fork begins without any: the lock may have been held by a thread that is not there."""
+    """Start a fork without sandboxes and with a new lock: a thread that it lacks may have held the old one."""
     global _lock
     _lock = threading.Lock()
     _sandboxes.clear()

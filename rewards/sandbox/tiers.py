@@ -1,4 +1,4 @@
-"""Describes what each tier of isolation guarantees, and which one this host gives."""
+"""Describe what each isolation tier guarantees, and which one this host provides."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Tier:
     launcher: str
     """The program that starts sandboxes, and its user."""
     cgroup: bool
-    """Memory and tasks are bounded by the kernel as well, not only by watching."""
+    """True if the kernel limits memory and tasks as well, not only polling."""
 
 
 _NAMESPACES = (
@@ -70,8 +70,10 @@ def describe(name: TierName, is_root: bool, cgroup: bool, facts: JsonMapping) ->
     """Describe the tier as it is on this host.
 
     Args:
-        is_root: it was started as root, so that programs have users of their own.
-        facts: what the launcher found: "landlock" (ABI), "is_private" (it could mount).
+        name: the tier.
+        is_root: whether the sandbox was started as root, so that programs run as users of their own.
+        cgroup: whether control groups limit memory and tasks.
+        facts: what the launcher found: "landlock" (ABI version), "is_private" (whether it could mount).
     """
     user = "started as root, runs as a user of its own" if is_root else f"as user {os.getuid()}"
     gaps: tuple[str, ...] = _ALWAYS_GAPS if cgroup else _NO_CGROUP_GAPS + _ALWAYS_GAPS
@@ -111,7 +113,7 @@ def _weak_gaps(name: TierName, is_root: bool, has_cgroup: bool, facts: JsonMappi
 
 
 def unavailable(name: TierName, found: str) -> str:
-    """The message for a user whose host refuses a tier: what was found, and hints."""
+    """Return the message for a user whose host refuses a tier: what was found, and hints."""
     if name != "namespaces":
         return f'sandbox tier "{name}" does not work on this host: {found}'
     return (

@@ -1,8 +1,8 @@
-"""What a sandbox is asked for (`Job`), what it answers (`Outcome`), and what a sandbox is (`JobRunner`).
+"""The request to a sandbox (`Job`), its answer (`Outcome`), and the sandbox's interface (`JobRunner`).
 
     (outcome,) = runner.run_job(Job("python", b"print(input()[::-1])", (b"abc",)))
 
-Plain data; no process is started here.
+These are plain data; this module starts no process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Verdict = Literal[
     "sandbox_error",
     "unsupported_language",
 ]
-"""How a run ended. "sandbox_error" is a failure of the sandbox itself: a reward abstains on it and never gives a 0."""
+"""How a run ended. "sandbox_error" is a failure of the sandbox itself: a reward abstains and never gives a 0."""
 
 LANGUAGES = ("python", "c", "cpp", "javascript", "java", "rust", "go", "bash")
 
@@ -31,19 +31,19 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one run. Reaching one is a verdict of its own, decided outside the sandbox."""
+    """The limits of one run. Each has a verdict of its own, which is decided outside the sandbox."""
 
     wall_s: float = 10.0
-    """Wall time of the program, sleeping and stopped included."""
+    """Wall time of the program in seconds, including time asleep or stopped."""
     compile_wall_s: float = 30.0
     memory_bytes: int = 512 * MIB
     """Resident memory of the whole process tree, not address space."""
     tasks: int = 256
-    """Processes and threads at one time."""
+    """Processes and threads at any one time."""
     output_bytes: int = 1 * MIB
-    """Bytes read from stdout, and from stderr, each; more ends the run with "output_limit"."""
+    """Most bytes read from stdout and from stderr, each; more end the run with "output_limit"."""
     tmp_bytes: int = 64 * MIB
-    """Size of the private /tmp, which is also the work directory."""
+    """Size in bytes of the private /tmp, which is also the work directory."""
     open_files: int = 256
 
     def __post_init__(self) -> None:
@@ -65,15 +65,15 @@ class Outcome:
     stderr: bytes
     wall_s: float
     cpu_s: float
-    """User + system time of the process tree, as far as the tier can tell."""
+    """User and system time of the process tree in seconds, as far as the tier can measure it."""
     max_rss_bytes: int
     tier: str
-    """Name of the isolation it ran under, e.g. "namespaces"."""
+    """The name of the isolation that the run had, for example "namespaces"."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One program and the inputs that it is run on, each run in a fresh sandbox."""
+    """One program and its inputs; each input is a run in a fresh sandbox."""
 
     language: str
     """One of `LANGUAGES`."""
@@ -81,7 +81,10 @@ class Job:
     stdins: tuple[bytes, ...] = (b"",)
     limits: Limits = field(default_factory=Limits)
     total_wall_s: float | None = None
-    """Wall time of all runs together, without compiling; runs that it leaves no time for are a "time_limit" too."""
+    """Wall time in seconds of all runs together, without compiling.
+
+    Runs for which no time is left are a "time_limit" too.
+    """
     wait_s: float = 30.0
     """Seconds that the job may wait for a sandbox beyond its limits: queues, network, failed hosts.
     The local sandbox has no such waits and ignores it."""
@@ -97,10 +100,10 @@ class JobRunner(Protocol):
 
     @property
     def has_same_python(self) -> bool:
-        """True if Python programs run in this process's Python version, so that byte code may be sent."""
+        """Return whether Python programs run in this process's Python version, so that byte code may be sent."""
 
     def run_job(self, job: Job) -> list[Outcome]:
-        """One outcome per input, in order."""
+        """Run the program on every input; return one outcome per input, in order."""
 
     def close(self) -> None:
-        """End every run; later jobs are "sandbox_error"."""
+        """End every run. Later jobs return "sandbox_error"."""

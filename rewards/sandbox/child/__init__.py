@@ -1,1 +1,1 @@
-"""What runs inside the launcher process. Standard library only."""
+"""Code that runs inside the launcher process. It uses the standard library only."""

@@ -1,7 +1,7 @@
-"""Where a run takes place: in namespaces of its own, or on a host that it shares, with less around it.
+"""The two surroundings of a run: namespaces of its own, or a host that it shares, with weaker isolation.
 
-Process 1 of a run (`watch.py`) is the same in both; a place says which processes are the run's, how all of them
-end, and what the program gives up before it starts. Runs inside the launcher: standard library only.
+Process 1 of a run (`watch.py`) is the same in both. A `Place` determines which processes belong to the run, how to
+end all of them, and what the program gives up before it starts. Runs inside the launcher: standard library only.
 """
 
 from __future__ import annotations
@@ -18,46 +18,46 @@ from rewards.sandbox.child.process_tree import Process
 
 _INSIDE_ID = 1000
 _SOCKET_BYTES = 208 * 1024
-"""net.core.wmem_default: what one unix socket may have on the way."""
+"""net.core.wmem_default: the most bytes that one unix socket may have in flight."""
 _FEW_SOCKETS = 64
 
 
 class Place(Protocol):
-    """What process 1 needs to know about its surroundings."""
+    """Everything process 1 needs to know about the surroundings of its run."""
 
     work: str
     """The work directory."""
     uid: int | None
-    """Owner of the program's files, if process 1 has another id."""
+    """The user id that owns the program's files, if it differs from that of process 1; else None."""
     bounds_files: bool
-    """The kernel bounds the work directory; else process 1 watches it."""
+    """True if the kernel limits the size of the work directory; otherwise process 1 has to watch it."""
     end_signals: tuple[signal.Signals, ...]
-    """What the launcher tells process 1 to end the run with, other than by ending process 1."""
+    """The signals by which the launcher asks process 1 to end the run, other than by killing process 1."""
 
     def prepare(self, request: Message) -> None:
-        """In process 1: make the work directory."""
+        """Make the work directory. Called in process 1."""
 
     def processes(self) -> list[Process]:
-        """Every process of the run but process 1."""
+        """Return every process of the run except process 1."""
 
     def hidden_bytes(self) -> int:
-        """Most memory that the run holds and no process of it shows."""
+        """Return the most bytes of memory that the run can hold without any of its processes showing them."""
 
     def kill_all(self) -> None:
-        """SIGKILL to every process of the run but process 1."""
+        """Send SIGKILL to every process of the run except process 1."""
 
     def task_limit(self, limit: int) -> int:
-        """RLIMIT_NPROC for `limit` tasks of the run."""
+        """Return the RLIMIT_NPROC that allows the run `limit` tasks."""
 
     def confine(self, request: Message) -> None:
-        """In the program's process: give up everything, for good."""
+        """Give up all privileges irrevocably. Called in the program's process."""
 
     def clean(self) -> None:
-        """After the end of all processes: remove what would stay."""
+        """Remove whatever would remain of the run. Called after all its processes have ended."""
 
 
 class Namespaces:
-    """Own user, mount, pid, network, ipc and uts namespaces; process 1 is really that."""
+    """A place with its own user, mount, pid, network, ipc and uts namespaces, where process 1 really has pid 1."""
 
     work = "/tmp"
     uid: int | None = None
@@ -69,7 +69,7 @@ class Namespaces:
         self._is_counted = config["is_counted"]
         self._outside_id = outside_id
 
-    def prepare(self, request: Message) -> None:  # noqa: D102 (Place says it)
+    def prepare(self, request: Message) -> None:  # noqa: D102 (documented in Place)
         system.map_own_ids(_INSIDE_ID, *self._outside_id)
         socket.sethostname("sandbox")
         rootfs.mount_proc()
@@ -80,7 +80,10 @@ class Namespaces:
         return [process for process in process_tree.processes() if process.pid != 1]
 
     def hidden_bytes(self) -> int:
-        """What sockets may hold in their buffers: a few of them nothing worth counting. A control group counts all."""
+        """Return the most bytes that socket buffers can hold.
+
+        Returns 0 for a few sockets, whose buffers are negligible, and where a control group already counts them.
+        """
         if self._is_counted:
             return 0
         used = int(process_tree.read_file("/proc/net/sockstat").split()[2])
@@ -99,16 +102,18 @@ class Namespaces:
         system.install_filter(bytes.fromhex(self._filters[request["filter"]]))
 
     def clean(self) -> None:
-        """Nothing: the mounts go with the last process."""
+        """Do nothing: the mounts disappear with the last process."""
 
 
 class SharedHost:
-    """The host itself: a user of its own if the launcher is root, Landlock and a system-call filter if asked for.
+    """The host itself, with a separate user if the launcher is root.
+
+    The tier "landlock" adds Landlock and a system-call filter.
 
     Args:
-        config: the launcher's.
-        slot: user id that no other run has; None: the launcher's own.
-        is_private: this process is in a mount namespace of its own and may mount.
+        config: the launcher's configuration.
+        slot: a user id that no other run has; None keeps the launcher's own.
+        is_private: whether this process is in a mount namespace of its own and may mount.
     """
 
     end_signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)
@@ -137,12 +142,15 @@ class SharedHost:
 
     def kill_all(self) -> None:  # noqa: D102
         if self.uid is not None:
-            with contextlib.suppress(OSError):  # the run has used up all processes: the next line makes room
+            with contextlib.suppress(OSError):  # the run has used up all processes; the next line frees some
                 process_tree.kill_user(self.uid)
         process_tree.kill_below(self._keeper)
 
     def task_limit(self, limit: int) -> int:
-        """The kernel counts by user: what the user already has comes on top."""
+        """Return `limit` if the run has a user of its own; else add the tasks that the launcher's user already has.
+
+        The kernel counts tasks per user.
+        """
         if self.uid is not None:
             return limit
         return process_tree.counted_tasks(os.getuid()) + limit

@@ -1,7 +1,7 @@
-"""One run as its process 1 sees it: the request, the files that go in and come out, the messages to the owner.
+"""One run as its process 1 sees it: the request, the files copied in and out, and the messages to the owner.
 
-Messages on the job socket (SOCK_SEQPACKET, JSON): owner → request with descriptors → "started" → report. Anything
-else from the owner, or its end, stops the run. Runs inside the launcher: standard library only.
+Messages on the job socket (SOCK_SEQPACKET, JSON): owner → request with descriptors → "started" → report. Any
+further message from the owner, or the end of the owner, stops the run. Runs inside the launcher: standard library only.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ from collections.abc import Mapping
 from typing import Any
 
 Message = dict[str, Any]
-"""JSON from the owner: a config or a request. Any: the owner built it, and each key has its own type."""
+"""JSON from the owner: a config or a request. The values are Any because each key has its own type."""
 
 _MAX_COLLECTED = 256
 _MAX_NAMES = 1 << 16
-"""Bytes of JSON for the names of collected files: a report has to fit into one message."""
+"""Most bytes of JSON for the names of collected files: a report has to fit into one message."""
 _MAX_FDS = 16
 
 
 class Job:
-    """A request received. `fds` holds its descriptors by role: stdin, stdout, stderr, files; if the request names
-    them, also collect (what to copy new files into), join (cgroup v1 files to write "0" to), oom and pids (the
-    kernel's counts of what the cgroup was refused).
+    """A request received from the owner.
+
+    `fds` maps roles to the request's descriptors. The roles are stdin, stdout, stderr and files; if the request names
+    them, also collect (the file to copy new files into), join* (cgroup v1 files to write "0" to), and oom and pids
+    (the kernel's counts of what it refused the cgroup).
     """
 
     def __init__(self, channel: socket.socket) -> None:
@@ -37,25 +39,36 @@ class Job:
         self.fds: dict[str, int] = dict(zip(self.request["fds"], fds, strict=True))
 
     def send(self, message: Mapping[str, object]) -> None:
-        """Tell the owner; if it is gone, so is the reason to run."""
+        """Send `message` to the owner. If the owner is gone, exit: nobody needs the run any more."""
         try:
             self.channel.send(json.dumps(message).encode())
         except OSError:
             os._exit(0)
 
     def join_cgroups(self) -> None:
-        """Move this single-threaded process; "0" in v1's `tasks` needs no wait for other cores, a pid would."""
+        """Move this single-threaded process into the run's control groups.
+
+        Writing "0" to cgroup v1's `tasks` does not wait for other cores; writing a pid would.
+        """
         for role, fd in self.fds.items():
             if role.startswith("join"):
                 os.write(fd, b"0")
 
     def leave_cgroups(self) -> None:
-        """In process 1, which stays outside: no bound that the program meets stops it."""
+        """Close the control groups' descriptors in process 1.
+
+        Process 1 stays outside the groups, so that no limit that the program reaches can stop it.
+        """
         for role in [role for role in self.fds if role.startswith("join")]:
             os.close(self.fds.pop(role))
 
     def write_files(self, work: str, uid: int | None) -> None:
-        """Put the program's files into its work directory, as their owner if `uid` is given."""
+        """Write the program's files into the directory `work`, owned by `uid` if that is given.
+
+        Raises:
+            ValueError: a name is not that of a file directly in `work`.
+            OSError: a file cannot be written, or is shorter than announced.
+        """
         offset = 0
         for name, size, mode in self.request["files"]:
             if "/" in name or name in ("", ".", ".."):
@@ -71,7 +84,11 @@ class Job:
             offset += size
 
     def collect(self, work: str) -> list[tuple[str, int, int]] | None:
-        """After the end of all processes: copy the work directory's top-level files out. None: too large."""
+        """Copy the new top-level files of the directory `work` out, and return (name, bytes, mode) of each.
+
+        Called after the end of all processes. Returns None if the files are too large or too many, or if one of them is
+        not a regular file.
+        """
         files: list[tuple[str, int, int]] = []
         left, left_names = int(self.request["collect_bytes"]), _MAX_NAMES
         given = {name for name, _, _ in self.request["files"]}

@@ -1,4 +1,4 @@
-"""The processes 1 of all runs of a launcher: their birth, the user id each may use, what remains if one is killed.
+"""Every process 1 of a launcher: how it starts, the user id it may use, and the cleanup if it is killed.
 
 Runs inside the launcher: standard library only.
 """
@@ -20,12 +20,13 @@ _END_TIMEOUT_S = 8.0
 
 
 class Keepers:
-    """Processes 1 by pid.
+    """The processes 1 of a launcher's runs, by pid.
 
     Args:
-        flags: CLONE_NEW* of a new one; 0: it shares the host, and what outlives it must be looked for.
-        make_place: called in the new process with its user id.
-        uids: user ids to be given out, one per run at a time; none: all runs have the launcher's.
+        flags: the CLONE_NEW* flags for a new one. 0 means that it shares the host, and that processes which outlive it
+            must be searched for.
+        make_place: makes the place of a run; called in the new process with its user id.
+        uids: user ids to give out, one per run at a time; if empty, all runs have the launcher's.
     """
 
     def __init__(
@@ -36,7 +37,10 @@ class Keepers:
         self._locks: dict[int, socket.socket] = {}
 
     def clone(self, job: socket.socket, cgroup: int | None) -> Place | None:
-        """A new process 1, which the owner gets a handle on. Its place, in the new process; None in this one."""
+        """Start a new process 1 and send the owner a handle on it, or an error message.
+
+        Returns the place of the run in the new process, and None in this one.
+        """
         try:
             uid = self._free_uid() if self._uids else None
             child = system.clone(self._flags, cgroup)
@@ -55,7 +59,10 @@ class Keepers:
         return None
 
     def bury(self) -> None:
-        """Collect the dead. On a shared host, processes whose keeper was killed are children of this one: end them."""
+        """Wait for the processes that have ended.
+
+        On a shared host, processes whose process 1 was killed become children of this one: end them too.
+        """
         try:
             while (found := os.waitpid(-1, os.WNOHANG))[0]:
                 pid, status = found
@@ -67,9 +74,9 @@ class Keepers:
             pass
 
     def end_all(self) -> None:
-        """On a shared host: tell every run to end, wait, and kill what does not."""
+        """On a shared host, ask every run to end, wait, and kill whatever has not ended in time."""
         if self._flags & system.CLONE_NEWPID:
-            return  # this process is their process 1
+            return  # this process is process 1 of their namespace, so the kernel ends them with it
         for pid in self._alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -101,7 +108,11 @@ class Keepers:
                     os.waitpid(pid, 0)
 
     def _free_uid(self) -> int:
-        """A user id without a run. An abstract socket keeps other launchers from giving it out as well."""
+        """Return a user id that no run has. An abstract socket keeps other launchers from giving it out as well.
+
+        Raises:
+            OSError: no user id is free.
+        """
         for uid in self._uids:
             if uid in self._alive.values():
                 continue
@@ -113,7 +124,7 @@ class Keepers:
                     lock.close()
                     continue
                 self._locks[uid] = lock
-                process_tree.kill_user(uid)  # what a launcher that was killed may have left
+                process_tree.kill_user(uid)  # a launcher that was killed may have left processes
             return uid
         raise OSError("no user id is free for another run")
 
@@ -123,7 +134,7 @@ class Keepers:
 
 
 def _introduce(job: socket.socket, child: int) -> None:
-    """Give the owner a handle on the run's process 1, to kill it whatever happens."""
+    """Send the owner a handle on the run's process 1, with which it can kill the run whatever happens."""
     try:
         handle = os.pidfd_open(child)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Landlock: which files a program may open where it shares the host's file system.
+"""Landlock: restrict the files that a program may open where it shares the host's file system.
 
-Kernel documentation, userspace-api/landlock. Runs inside the launcher: standard library only.
+See userspace-api/landlock in the kernel documentation. Runs inside the launcher: standard library only.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _TRUNCATE, _IOCTL_DEV = 1 << 14, 1 << 15
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-"""ABI: number of rights on files that it knows, the lowest bits."""
+"""For each ABI version, the number of file rights that it knows; these are the lowest bits."""
 _TCP = 0x3  # bind, connect
 _SCOPES = 0x3  # abstract unix sockets, signals
 SCOPES_SIGNALS = 6
-"""First ABI under which a program can signal its own kind only."""
+"""The first ABI version that can stop a program from signalling processes outside its Landlock domain."""
 
 
 def abi() -> int:
-    """The kernel's Landlock version; 0: none, or switched off."""
+    """Return the kernel's Landlock ABI version; 0 if it has no Landlock or Landlock is switched off."""
     try:
         return syscall("landlock_create_ruleset", None, ctypes.c_size_t(0), ctypes.c_uint(1))
     except OSError:
@@ -34,13 +34,18 @@ def abi() -> int:
 
 
 def restrict(version: int, readable: Sequence[str], writable: Sequence[str], devices: Sequence[str]) -> None:
-    """Refuse this process and its children every file but these, TCP, and signals to others. Needs no_new_privs.
+    """Deny this process and its children all files except these and, if the version can, TCP and signals to others.
+
+    The process must have set no_new_privs.
 
     Args:
-        version: `abi()`, at least 1.
-        readable: may be read and executed, with all below. Missing paths are left out.
-        writable: everything may be done below, except making device files.
-        devices: may be read and written.
+        version: the result of `abi()`, at least 1.
+        readable: paths that may be read and executed, with everything below them. Missing paths are skipped.
+        writable: directories below which everything is allowed except making device files.
+        devices: device files that may be read and written.
+
+    Raises:
+        OSError: the kernel refuses the rules.
     """
     handled = (1 << _FILE_RIGHTS[min(version, 5)]) - 1
     attributes = [handled]

@@ -1,4 +1,4 @@
-"""How much memory the processes of a run hold together. Runs inside the launcher: standard library only."""
+"""Measure how much memory the processes of a run hold together. Runs inside the launcher: standard library only."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PATIENCE_S = 2.0
 
 
 class MemoryLook:
-    """Resident bytes of a run, by looks that never wait.
+    """Measures the resident bytes of a run without ever blocking.
 
-    The sum of the processes' sizes counts pages that they share once for each. Below the limit it will do; past it, the
-    proportional sizes decide. To read one waits for a process that is just forking, which a fork bomb draws out to
-    seconds: a thread of its own does that, and if none of its results is of use for too long, the sum stands: unless
-    the kernel bounds the run's memory as well.
+    The sum of the processes' sizes counts a shared page once for each process. Up to the limit, that sum is good
+    enough; above it, the proportional sizes decide. Reading a proportional size blocks while the process is forking,
+    and a fork bomb can stretch that to seconds, so a separate thread reads them. If the thread yields no usable result
+    for too long, the sum counts, unless the kernel limits the run's memory as well.
     """
 
     def __init__(self, limit: int, is_bounded: bool) -> None:
@@ -29,7 +29,10 @@ class MemoryLook:
         self._found: int | None = None
 
     def resident(self, processes: Sequence[Process]) -> int:
-        """Bytes as far as known by now; more than the limit only if that is certain, or cannot be found out in time."""
+        """Return the resident bytes as far as they are known now.
+
+        The result exceeds the limit only if the run certainly does, or if that cannot be determined in time.
+        """
         total = sum(process.resident for process in processes)
         if total <= self._limit or len(processes) < 2:
             self._unknown_since = None
@@ -37,7 +40,7 @@ class MemoryLook:
         if self._thread is None or not self._thread.is_alive():
             found, self._found = self._found, None
             self._thread = threading.Thread(target=self._read, args=(list(processes),), daemon=True)
-            with contextlib.suppress(RuntimeError):  # none to be had: as if it took too long
+            with contextlib.suppress(RuntimeError):  # no thread can be started: as if it took too long
                 self._thread.start()
             if found is not None:
                 self._unknown_since = None
@@ -48,6 +51,7 @@ class MemoryLook:
 
     def _read(self, processes: Sequence[Process]) -> None:
         total = sum(proportional(process.pid, process.resident) for process in processes)
-        # One that ended meanwhile left its share to those read after it, so that the same pages count several times.
+        # If a process ended meanwhile, its share went to those read after it, and the same pages count several times:
+        # such a result is discarded.
         if {process.pid for process in processes} <= {process.pid for process in process_tree.processes()}:
             self._found = total

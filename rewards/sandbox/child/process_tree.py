@@ -1,4 +1,7 @@
-"""Processes and files that a program left on a host it shares. Runs inside the launcher: standard library only."""
+"""Find and remove the processes and files of a program on a host that it shares.
+
+Runs inside the launcher: standard library only.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +20,23 @@ _GROUPS_TIMEOUT_S = 5.0
 
 
 class Process(NamedTuple):
-    """A line of /proc/PID/stat."""
+    """The fields of /proc/PID/stat that are used here."""
 
     pid: int
     parent: int
     tasks: int
     resident: int
-    """Bytes, shared pages included."""
+    """Resident bytes, including shared pages."""
 
 
 def processes() -> list[Process]:
-    """Everything that /proc shows and that still runs."""
+    """Return every process that /proc shows and that is still running."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit() and (fields := _stat(f"/proc/{name}")):
             tasks = int(fields[17])
             if fields[0] in b"ZX":
-                # Dead, or its first thread alone ended: the others hold the memory, and only they tell.
+                # Dead, unless only its first thread ended: then the other threads hold the memory and alone show it.
                 living = next(_living_threads(name), None) if tasks > 1 else None
                 if living is None:
                     continue
@@ -43,7 +46,7 @@ def processes() -> list[Process]:
 
 
 def counted_tasks(uid: int) -> int:
-    """Tasks of a user as RLIMIT_NPROC counts them: a dead one too, until it has been waited for."""
+    """Count a user's tasks as RLIMIT_NPROC does: a dead task counts until it has been waited for."""
     count = 0
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
@@ -61,7 +64,7 @@ def _living_threads(pid: str) -> Iterator[list[bytes]]:
 
 
 def _stat(folder: str) -> list[bytes]:
-    """The fields of `stat` behind the name, which may hold anything; empty if the process is gone."""
+    """Return the fields of `stat` after the name, which may contain anything; empty if the process is gone."""
     try:
         return read_file(f"{folder}/stat").rpartition(b")")[2].split()
     except OSError:
@@ -69,7 +72,7 @@ def _stat(folder: str) -> list[bytes]:
 
 
 def below(root: int, among: Iterable[Process]) -> list[Process]:
-    """Descendants of `root`. It must be a subreaper, so that orphans are among them."""
+    """Return the descendants of `root`, which must be a subreaper so that orphans are among them."""
     children: dict[int, list[Process]] = {}
     for process in among:
         children.setdefault(process.parent, []).append(process)
@@ -83,7 +86,10 @@ def below(root: int, among: Iterable[Process]) -> list[Process]:
 
 
 def proportional(pid: int, otherwise: int) -> int:
-    """Resident bytes in which a page shared by n processes counts 1/n; `otherwise` if the kernel does not tell."""
+    """Return the resident bytes, where a page shared by n processes counts 1/n.
+
+    Returns `otherwise` if the kernel does not report them.
+    """
     try:
         for line in read_file(f"/proc/{pid}/smaps_rollup").splitlines():
             if line.startswith(b"Pss:"):
@@ -94,7 +100,7 @@ def proportional(pid: int, otherwise: int) -> int:
 
 
 def kill_below(root: int) -> None:
-    """SIGKILL all descendants; none of them can fork once it was seen."""
+    """Send SIGKILL to all descendants of `root`. None of them can fork once it has been seen."""
     for process in below(root, processes()):
         with contextlib.suppress(OSError):
             resource.prlimit(process.pid, resource.RLIMIT_NPROC, (0, 0))
@@ -103,10 +109,10 @@ def kill_below(root: int) -> None:
 
 
 def kill_user(uid: int) -> None:
-    """SIGKILL every process of a user id, in one sweep that no fork outruns. Needs root.
+    """Send SIGKILL to every process of a user id, in one sweep that no fork can outrun. Needs root.
 
     Raises:
-        OSError: no process can be had for that now.
+        OSError: the helper process cannot be created now.
     """
     helper = os.fork()
     if helper == 0:
@@ -119,7 +125,10 @@ def kill_user(uid: int) -> None:
 
 
 def usage(path: str, most_bytes: int, most_files: int) -> bool:
-    """True if what lies below `path` stays within the bounds, as far as names tell. Stops where it does not."""
+    """Return whether the files below `path` stay within the limits, judging by the files that have names.
+
+    Stops at the first excess.
+    """
     size = files = 0
     queue = [(path, 0)]
     while queue:
@@ -141,9 +150,9 @@ def usage(path: str, most_bytes: int, most_files: int) -> bool:
 
 
 def remove_tree(path: str) -> None:
-    """Delete a directory that a hostile program filled: no link is followed, no depth is too deep.
+    """Delete a directory that a hostile program filled, following no links and whatever its depth.
 
-    Subdirectories are moved up instead of descended into. Gives up, and leaves the rest, where the kernel refuses.
+    Moves subdirectories up instead of descending into them. Gives up, and leaves the rest, where the kernel refuses.
     """
     with contextlib.suppress(OSError):
         _allow_all(path, None)
@@ -159,7 +168,7 @@ def remove_tree(path: str) -> None:
 
 
 def _flatten(top: int, names: Iterator[str]) -> bool:
-    """Remove all of `top` but the directories two levels down, which move up. False: nothing was there to move."""
+    """Remove everything in `top` except directories two levels down, which move up; return whether any moved."""
     moved = False
     for entry in list(os.scandir(top)):
         try:
@@ -189,7 +198,7 @@ def _flatten(top: int, names: Iterator[str]) -> bool:
 
 
 def _allow_all(name: str, folder: int | None) -> None:
-    """Mode 0700 for a directory, by a descriptor that never follows a link."""
+    """Set mode 0700 on a directory, through a descriptor that never follows a link."""
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         if os.fstat(fd).st_mode & 0o700 != 0o700:
@@ -199,7 +208,7 @@ def _allow_all(name: str, folder: int | None) -> None:
 
 
 def remove_groups(parent: int, name: str) -> None:
-    """Remove a control group and those in it. Processes that are just ending keep one busy for a moment."""
+    """Remove a control group and its children. Retries, because ending processes keep a group busy for a moment."""
     give_up = time.monotonic() + _GROUPS_TIMEOUT_S
     while time.monotonic() < give_up:
         try:
@@ -220,7 +229,7 @@ def remove_groups(parent: int, name: str) -> None:
 
 
 def read_file(path: str) -> bytes:
-    """The first 4 KiB of a file of /proc."""
+    """Return the first 4 KiB of a file in /proc. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(fd, 4096)

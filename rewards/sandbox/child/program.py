@@ -1,4 +1,4 @@
-"""From a forked child to the program: give everything up, then exec, or run Python code in this very process.
+"""Turn a forked child into the program: give up all privileges, then exec, or run Python code in this process.
 
 Runs inside the launcher: standard library only.
 """
@@ -25,12 +25,14 @@ from rewards.sandbox.child.system import PR_SET_DUMPABLE, prctl, set_limits
 _WARM = "bisect collections copy datetime decimal fractions functools heapq itertools json math operator random re"
 _WARM_MORE = "statistics string typing dataclasses enum contextlib traceback linecache warnings"
 _CANNOT_FLUSH = 120
-"""Python's exit code where the standard streams cannot be written at the end."""
+"""The exit code of Python if it cannot write the standard streams at the end."""
 
 
 def warm_up(serves_many: bool) -> None:
-    """`exit` and friends as an interactive Python has them; for many runs import what programs use most, before the
-    first fork."""
+    """Define `exit`, `quit`, `help` and the like, as Python does at startup.
+
+    If the launcher `serves_many` runs, also import the modules that programs use most, before the first fork.
+    """
     import site
 
     site.setquit()
@@ -44,12 +46,13 @@ def warm_up(serves_many: bool) -> None:
 
 
 def become_program(job: Job, place: Place, limits: Mapping[str, int], ready: int) -> None:
-    """In the forked child: exec the command, or return to run Python code in this process.
+    """Exec the command in the forked child, or return to run Python code in this process.
 
-    `ready` gets "+" when all is set, and a message after it if exec fails; it is closed when the program starts.
+    Writes "+" to `ready` when everything is prepared, and an error message if a step or exec fails. `ready` is closed
+    when the program starts.
     """
     try:
-        prctl(PR_SET_DUMPABLE, 1)  # process 1 is not; /proc/self is needed here
+        prctl(PR_SET_DUMPABLE, 1)  # process 1 is not dumpable, but this process needs its /proc/self
         job.join_cgroups()
         os.setsid()
         for target, role in enumerate(("stdin", "stdout", "stderr")):
@@ -61,7 +64,7 @@ def become_program(job: Job, place: Place, limits: Mapping[str, int], ready: int
         os.chdir(place.work)
         os.umask(0o022)
         with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("500")  # if memory runs out, this goes before what pays for it
+            file.write("500")  # if the host runs out of memory, kill this before the owner
         set_limits(limits)
         env = _at_work(job.request["env"], place.work)
         place.confine(job.request)
@@ -86,13 +89,13 @@ def _execute(command: list[str], env: Mapping[str, str]) -> NoReturn:
     except OSError as error:
         if not command[0].startswith("./"):
             raise
-        # Made from the program's source: that it cannot be started is the program's doing, not the sandbox's.
+        # The file was built from the program's source: if it cannot be started, the program failed, not the sandbox.
         os.write(2, f"cannot be started: {error.strerror}\n".encode())
         os._exit(126)
 
 
 def _at_work(env: Mapping[str, str], work: str) -> dict[str, str]:
-    """What the variables call /tmp is the work directory, wherever that is."""
+    """Return the variables with /tmp replaced by the work directory, wherever that is."""
     if work == "/tmp":
         return dict(env)
     moved = {
@@ -110,7 +113,7 @@ def _close_from(lowest: int) -> None:
 
 
 def run_python(path: str) -> NoReturn:
-    """Run a program in this process as `python path` would, from fresh standard streams to exit code."""
+    """Run a program in this process as `python path` would, from fresh standard streams to the exit code."""
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         errors = "backslashreplace" if name == "stderr" else "surrogateescape"
         raw = io.FileIO(fd, "r" if name == "stdin" else "w", closefd=False)
@@ -133,7 +136,7 @@ def run_python(path: str) -> NoReturn:
     except SystemExit as request:
         code = _exit_code(request)
     except BaseException as error:
-        # Without the frame of this file.
+        # Leave out the frame of this file.
         trace = error.__traceback__ and error.__traceback__.tb_next
         sys.excepthook(type(error), error.with_traceback(trace), trace)
         code = 1
@@ -142,7 +145,7 @@ def run_python(path: str) -> NoReturn:
 
 
 def _exit_code(request: SystemExit) -> int:
-    """As Python reads `sys.exit(…)`: a number, nothing, or a message for stderr."""
+    """Return the exit code for `sys.exit(…)` as Python does: given a number, nothing, or a message for stderr."""
     code = request.code
     if code is None:
         return 0
@@ -154,15 +157,18 @@ def _exit_code(request: SystemExit) -> int:
 
 
 def _exit(code: int) -> NoReturn:
-    """End as Python ends, in its order, but without tearing down the interpreter: that writes to every object that the
-    launcher made, so that all its pages are copied for this process, a third of a short program's time.
+    """End the process in the order in which Python does, but without tearing down the interpreter.
 
-    What differs: an object that nothing but a module of the standard library holds ends without its __del__."""
+    The teardown would write to every object that the launcher made, so that all their pages would be copied for this
+    process, which takes a third of a short program's time.
+
+    One difference: an object that only a module of the standard library holds ends without a call of its __del__.
+    """
     if (threading := sys.modules.get("threading")) is not None:
-        _guarded(threading._shutdown)  # waits for the threads that are no daemons
+        _guarded(threading._shutdown)  # waits for all non-daemon threads
     atexit._run_exitfuncs()
     flushed = _flush()
-    # What only the program's globals hold ends now, with its __del__, and flushes its files.
+    # Objects that only the program's globals hold end now: their __del__ runs and their files are flushed.
     module = sys.modules.pop("__main__", None)
     left = weakref.ref(module) if isinstance(module, types.ModuleType) else lambda: None
     del module
@@ -176,7 +182,7 @@ def _exit(code: int) -> NoReturn:
 
 
 def _flush() -> bool:
-    """The standard streams, also those that the program has replaced; False if they cannot be written."""
+    """Flush the standard streams, including replaced ones; return False if stdout or stderr cannot be written."""
     own = {
         id(stream): stream
         for name in ("stderr", "__stderr__", "__stdout__", "stdout")
@@ -187,7 +193,7 @@ def _flush() -> bool:
 
 
 def _guarded(call: Callable[[], object]) -> bool:
-    """Call it; what it raises is printed on stderr, as Python does where nobody could catch it."""
+    """Make the call; return False if it raises, and print the error on stderr, as Python does for uncatchable ones."""
     try:
         call()
     except BaseException as error:

@@ -1,4 +1,7 @@
-"""The file system that sandboxed programs see. Built once per launcher; each run adds its own /tmp, /dev/shm, /proc."""
+"""Build the file system that sandboxed programs see.
+
+It is built once per launcher; each run adds its own /tmp, /dev/shm and /proc.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +35,17 @@ _ENDLESS = 1 << 62
 
 
 def build_root(binds: Sequence[tuple[str, str]], is_counted: bool) -> None:
-    """Replace the root by a small read-only one. Needs a mount and a pid namespace of its own and CAP_SYS_ADMIN there.
+    """Replace the root by a small read-only one.
+
+    Needs a mount and a pid namespace of its own, and CAP_SYS_ADMIN there.
 
     Args:
-        binds: (real path on the host, path inside), read-only with all that is mounted below.
-        is_counted: a control group counts all memory. If not, /dev/zero is an endless file of zeros and no device: a
-            shared mapping of the device is memory that no process shows.
+        binds: pairs (real path on the host, path inside), bound read-only with everything mounted below them.
+        is_counted: whether a control group counts all memory. If not, /dev/zero is an endless file of zeros instead of
+            the device, because a shared mapping of the device is memory that no process shows.
 
     Raises:
-        OSError: the host refuses a step; the process is of no more use.
+        OSError: the host refuses a step; the process must not be used any further.
     """
     base = next(path for path in ("/tmp", "/mnt", "/var", "/usr") if os.path.isdir(path))
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
@@ -50,7 +55,7 @@ def build_root(binds: Sequence[tuple[str, str]], is_counted: bool) -> None:
     os.chdir("/")
     for name in ("proc", "dev", "dev/shm", "tmp", "etc"):
         os.mkdir(f"/{name}", 0o755)
-    # Before the old root goes: the kernel allows a new proc only where a whole one can be seen.
+    # Do this before unmounting the old root: the kernel allows a new proc only where a complete one is visible.
     mount_proc()
     for source, target in [("/usr", "/usr"), *_system_directories(), *binds]:
         _bind(source, target)
@@ -69,22 +74,26 @@ def build_root(binds: Sequence[tuple[str, str]], is_counted: bool) -> None:
 
 
 def mount_proc() -> None:
-    """In a new pid namespace: a /proc that shows it."""
+    """Mount a /proc that shows the pid namespace of this process, which must be a new one."""
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
 def hide_keys() -> None:
-    """In the mount namespace of one run: the host's user has keys, whose names no namespace keeps from /proc."""
+    """Hide /proc/keys and /proc/key-users in the mount namespace of one run.
+
+    No namespace hides the names of the host user's keys from /proc.
+    """
     for name in _KEY_LISTS:
-        if os.path.exists(name):  # a kernel without keyrings has none
+        if os.path.exists(name):  # a kernel without keyrings has no such files
             mount("/dev/null", name, flags=MS_BIND)
 
 
 def mount_private(tmp_bytes: int, uid: int | None) -> None:
-    """In the mount namespace of one run: its own /tmp and /dev/shm, bounded in bytes and inodes.
+    """Mount a private /tmp and /dev/shm, limited in bytes and inodes, in the mount namespace of one run.
 
     Args:
-        uid: whose they are; None: this process's.
+        tmp_bytes: the size of /tmp; /dev/shm is at most that large.
+        uid: the owner of both; None for this process's user.
     """
     for path, size in (("/tmp", tmp_bytes), ("/dev/shm", min(tmp_bytes, _SHM_BYTES))):
         options = f"mode=0755,size={size},nr_inodes={MAX_FILES}"
@@ -94,10 +103,10 @@ def mount_private(tmp_bytes: int, uid: int | None) -> None:
 
 
 def make_reachable(paths: Sequence[str]) -> None:
-    """Open a way for other users to paths below directories that they may not enter (a toolchain in root's home).
+    """Give other users access to paths below directories that they may not enter (a toolchain in root's home).
 
-    Each such directory is covered, in this mount namespace alone, by an empty one in which only `paths` appear,
-    read-only. Needs a mount namespace of its own and CAP_SYS_ADMIN.
+    Covers each such directory, in this mount namespace only, by an empty one in which only `paths` appear, read-only.
+    Needs a mount namespace of its own and CAP_SYS_ADMIN.
     """
     hidden: dict[str, list[str]] = {}
     for path in paths:
@@ -115,7 +124,7 @@ def make_reachable(paths: Sequence[str]) -> None:
 
 
 def first_closed(path: str) -> str | None:
-    """The first directory on the way to `path` that users other than its owner may not enter."""
+    """Return the first directory on the way to `path` that not everybody may enter; None if there is none."""
     parts = path.split("/")
     for end in range(2, len(parts)):
         folder = "/".join(parts[:end])
@@ -125,7 +134,7 @@ def first_closed(path: str) -> str | None:
 
 
 def _system_directories() -> list[tuple[str, str]]:
-    """/bin, /lib …: links into /usr on most hosts, which are made again here; else directories to bind."""
+    """Recreate the links of the host's root (/bin, /lib …) into /usr; return those that are directories, to bind."""
     binds = []
     for name in _SYSTEM_LINKS:
         path = f"{_OLD}/{name}"

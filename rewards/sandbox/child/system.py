@@ -1,4 +1,4 @@
-"""System calls that Python has no function for. Runs inside the launcher: standard library only."""
+"""Wrap system calls that Python has no function for. Runs inside the launcher: standard library only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER = 1, 
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _SECCOMP_SET_MODE_FILTER = 1
 
-# Calls added since Linux 5.0 have one number everywhere.
+# Calls added since Linux 5.0 have the same number on every architecture.
 _NUMBERS = {
     "x86_64": {"clone": 56, "capset": 126, "pivot_root": 155, "seccomp": 317},
     "aarch64": {"clone": 220, "capset": 91, "pivot_root": 41, "seccomp": 277},
@@ -37,7 +37,7 @@ _SAME_EVERYWHERE = {
 _CALL = _NUMBERS.get(os.uname().machine, {}) | _SAME_EVERYWHERE
 _CLONE_INTO_CGROUP = 0x200000000
 
-# PyDLL keeps the interpreter's lock: a raw clone returns in the child with the lock held, as it must.
+# PyDLL keeps the interpreter lock (GIL), so that a raw clone returns in the child with the lock held, as it must.
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
@@ -49,15 +49,20 @@ def _check(result: int, what: str) -> int:
 
 
 def syscall(name: str, *arguments: object) -> int:
-    """A system call by its number. Raises OSError."""
+    """Make the system call `name` and return its result. Raises OSError."""
     return _check(_libc.syscall(ctypes.c_long(_CALL[name]), *arguments), name)
 
 
 def clone(flags: int, cgroup: int | None = None) -> int:
-    """A fork into new namespaces: child's pid, 0 in the child. For single-threaded callers only.
+    """Fork into new namespaces; return the child's pid, and 0 in the child. For single-threaded callers only.
 
     Args:
-        cgroup: descriptor of a cgroup v2 directory to be born in: moving there later waits for all cores, ~10 ms.
+        flags: CLONE_NEW*.
+        cgroup: descriptor of the cgroup v2 directory in which the child starts. Moving it there later would wait for
+            all cores, about 10 ms.
+
+    Raises:
+        OSError: the kernel refuses the call.
     """
     if cgroup is not None:
         arguments = struct.pack(
@@ -69,12 +74,12 @@ def clone(flags: int, cgroup: int | None = None) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Leave shared namespaces for new ones."""
+    """Move this process into new namespaces. Raises OSError."""
     _check(_libc.unshare(flags), "unshare")
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """mount(2)."""
+    """Call mount(2). Raises OSError."""
     result = _libc.mount(
         source.encode(),
         target.encode(),
@@ -86,7 +91,7 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
 
 
 def set_mount_flags(path: str, attributes: int, recursive: bool) -> None:
-    """Add MOUNT_ATTR_* to a mount, and to all below it if `recursive` (Linux 5.12)."""
+    """Add MOUNT_ATTR_* to a mount, and to all mounts below it if `recursive` (Linux 5.12)."""
     packed = struct.pack("=QQQQ", attributes, 0, 0, 0)
     syscall(
         "mount_setattr",
@@ -99,23 +104,23 @@ def set_mount_flags(path: str, attributes: int, recursive: bool) -> None:
 
 
 def unmount(path: str) -> None:
-    """Detach a mount and all below it."""
+    """Detach a mount and all mounts below it."""
     _check(_libc.umount2(path.encode(), MNT_DETACH), f"umount {path}")
 
 
 def pivot_root(new: str, old: str) -> None:
-    """Make `new` the root and hang the former one at `old` (a path below `new`)."""
+    """Make `new` the root and move the former root to `old` (a path below `new`)."""
     syscall("pivot_root", ctypes.c_char_p(new.encode()), ctypes.c_char_p(old.encode()))
 
 
 def prctl(option: int, value: int = 0) -> None:
-    """prctl(2) with one argument."""
+    """Call prctl(2) with one argument. Raises OSError."""
     zero = ctypes.c_ulong(0)
     _check(_libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero), f"prctl {option}")
 
 
 def map_own_ids(inside: int, uid: int, gid: int) -> None:
-    """In a new user namespace: this user and group, and no other, appear as `inside`."""
+    """Map this user and group, and no others, to `inside` in a new user namespace."""
     for name, line in (
         ("setgroups", "deny"),
         ("gid_map", f"{inside} {gid} 1"),
@@ -126,7 +131,7 @@ def map_own_ids(inside: int, uid: int, gid: int) -> None:
 
 
 def become(uid: int, gid: int) -> None:
-    """Give up root for good. The process stays "dumpable", so that its /proc/self is its own."""
+    """Give up root irrevocably. The process stays "dumpable", so that it owns its /proc/self."""
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
@@ -134,12 +139,12 @@ def become(uid: int, gid: int) -> None:
 
 
 def drop_capabilities() -> None:
-    """Empty every capability set; irreversible with no_new_privs."""
+    """Empty every capability set and set no_new_privs, which makes that irreversible."""
     for capability in range(64):
         try:
             prctl(PR_CAPBSET_DROP, capability)
         except OSError:
-            break  # past the last one, or there was none to drop
+            break  # past the last capability, or there was none to drop
     header = struct.pack("=Ii", 0x20080522, 0)
     syscall("capset", ctypes.c_char_p(header), ctypes.c_char_p(bytes(24)))
     prctl(PR_SET_NO_NEW_PRIVS, 1)
@@ -153,7 +158,10 @@ def install_filter(program: bytes) -> None:
 
 
 def raise_soft_limits() -> None:
-    """Undo what the owner set for itself: a reward process bounds its own address space, Java needs more."""
+    """Raise the soft limits that the owner set for itself to the hard ones.
+
+    A reward process limits its own address space, but Java needs more.
+    """
     for name in ("AS", "DATA", "CPU", "FSIZE", "NPROC", "NOFILE"):
         number = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(number)[1]
@@ -161,7 +169,7 @@ def raise_soft_limits() -> None:
 
 
 def set_limits(limits: Mapping[str, int]) -> None:
-    """RLIMIT_<name>, soft = hard, never above the hard limit this process already has."""
+    """Set each RLIMIT_<name>, soft and hard alike, never above the hard limit that this process already has."""
     for name, value in limits.items():
         number = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(number)[1]

@@ -1,8 +1,8 @@
-"""Process 1 of one run: prepares the sandbox, starts the program, watches it, ends all that is left, reports.
+"""Process 1 of one run: it prepares the sandbox, starts the program, watches it, ends what is left, and reports.
 
-In namespaces it is out of the program's reach: signals to process 1 from inside are ignored, and it keeps capabilities
-(over the sandbox alone) that the program lacks, so that it cannot be traced or its memory opened. On a shared host
-another user id and Landlock do that. Runs inside the launcher: standard library only.
+In namespaces it is out of the program's reach: the kernel ignores signals to process 1 from inside, and process 1 keeps
+capabilities (over the sandbox only) that the program lacks, so that the program can neither trace it nor open its
+memory. On a shared host, another user id and Landlock protect it. Runs inside the launcher: standard library only.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from rewards.sandbox.child.system import PR_SET_DUMPABLE, prctl
 _SLOWEST_POLL_S = 0.010
 _FASTEST_POLL_S = 0.002
 _SHARE_OF_LOOKING = 0.2
-"""At most this share of one core goes into looking: a host with very many processes is looked at less often."""
+"""The largest share of one core spent on polling: a host with very many processes is polled less often."""
 _DISK_POLL_S = 0.1
 
 
 def run(job: Job, place: Place) -> bool:
-    """Do the job. True in the program's process, if that is to run Python; process 1 never returns."""
+    """Run the job. Returns True in the program's process if that is to run Python; process 1 never returns."""
     request = job.request
     place.prepare(request)
     job.write_files(place.work, place.uid)
     limits = request["rlimits"] | {"NPROC": place.task_limit(request["rlimits"]["NPROC"])}
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
-    # Before there is a program, which could look at /proc/1 sooner than this process gets on.
+    # Do this before the fork: the program could otherwise open /proc/1 before this process gets this far.
     prctl(PR_SET_DUMPABLE, 0)
     program = os.fork()
     if program == 0:
@@ -45,7 +45,7 @@ def run(job: Job, place: Place) -> bool:
     for fd in (ready_write, *(job.fds[role] for role in ("stdin", "stdout", "stderr", "files"))):
         os.close(fd)
     job.leave_cgroups()
-    # A handler lets signals from inside through to process 1: in namespaces SIGCHLD alone, which changes nothing.
+    # A signal with a handler reaches process 1 even from inside: in namespaces only SIGCHLD, which is harmless.
     for number in (signal.SIGCHLD, *place.end_signals):
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -86,7 +86,10 @@ def _supervise(job: Job, place: Place, program: int, ready: int, wake: int) -> M
 def _watch(
     job: Job, place: Place, program: int, start: float, wake: int
 ) -> tuple[int | None, str | None, float, int]:
-    """(wait status or None, flag, time of the end, peak bytes)."""
+    """Watch the run until it ends or passes a limit.
+
+    Returns (wait status or None, flag, time of the end, peak bytes).
+    """
     wall, memory, tasks = (job.request[name] for name in ("wall_s", "memory_bytes", "tasks"))
     poller = select.poll()
     poller.register(job.channel.fileno(), select.POLLIN)
@@ -103,7 +106,7 @@ def _watch(
             return status, flag, now, peak
         found = place.processes()
         count = sum(process.tasks for process in found)
-        if count > tasks:  # before the look at memory: for many processes a longer one
+        if count > tasks:  # before memory, which takes long to measure for many processes
             return status, "tasks", now, peak
         resident = memory_look.resident(found) + place.hidden_bytes()
         peak = max(peak, resident)
@@ -124,7 +127,7 @@ def _watch(
 
 
 def _reap(program: int) -> int | None:
-    """Collect dead children, orphans included; the program's wait status if it is among them."""
+    """Wait for dead children, orphans included; return the program's wait status if it is among them."""
     status = None
     try:
         while (found := os.waitpid(-1, os.WNOHANG))[0]:
@@ -150,7 +153,7 @@ def _end_all(place: Place, program: int, status: int | None) -> int | None:
 
 
 def _counted(job: Job) -> str | None:
-    """What the kernel refused the cgroup since the run began, if there is one."""
+    """Return the limit at which the kernel refused the run's cgroup something since the run began, if any."""
     for role, line, flag in (("pids", b"max", "tasks"), ("oom", b"oom_kill", "memory")):
         if role in job.fds and counter(os.pread(job.fds[role], 4096, 0), line) > job.request["counted"][role]:
             return flag
@@ -158,7 +161,7 @@ def _counted(job: Job) -> str | None:
 
 
 def counter(content: bytes, name: bytes) -> int:
-    """The number behind `name` in a file of "name number" lines; 0 if there is none."""
+    """Return the number after `name` in a file of "name number" lines; 0 if there is none."""
     for line in content.splitlines():
         words = line.split()
         if len(words) == 2 and words[0] == name:

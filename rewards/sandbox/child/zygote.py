@@ -1,9 +1,9 @@
-"""The launcher, run as a script by `python -s -P -S`: a warm Python that forks a process 1 for every run.
+"""The launcher, run as a script by `python -s -P -S`: a preloaded Python that forks a process 1 for every run.
 
     owner ──control socket──▶ zygote ──clone──▶ process 1 of a run (`watch`) ──fork──▶ program
       └──────── one job socket per run, handed on, never read by the zygote ──────▲
 
-The zygote reads nothing of a run, not even the program: its heap, which every run inherits, holds only this code.
+The zygote reads no data of a run, not even the program: its heap, which every run inherits, holds only this code.
 
 Tier "namespaces": the zygote is process 1 of a pid namespace of its own, with the programs' root file system; an outer
 process waits for it. When the owner or the outer process dies, the zygote dies, and with it its namespace and all
@@ -33,9 +33,9 @@ sys.path.pop(0)
 
 
 def main(control_fd: int, owner: int) -> str:
-    """Run as launcher. Returns, in the process that is to become a Python program and nowhere else, the program."""
+    """Run as the launcher. Return the program's path, but only in a process that is to become a Python program."""
     os.umask(0o022)
-    # Whatever the caller ignores or blocks, and Python's handler: with one, programs could interrupt their process 1.
+    # Reset what the caller ignores or blocks, and Python's own handler, by which programs could interrupt process 1.
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -58,10 +58,10 @@ def main(control_fd: int, owner: int) -> str:
 
 
 def _own_namespaces(config: Message, control: socket.socket, owner_fd: int) -> tuple[Keepers, Message]:
-    """Leave the host's namespaces and go on in a fork, process 1 of the new pid namespace.
+    """Leave the host's namespaces and continue in a fork, which is process 1 of the new pid namespace.
 
-    Root needs no user namespace here, and keeps sight of directories that the sandbox's user may not enter. Where root
-    lacks the capability (a container), it becomes that user at once and goes an ordinary user's way.
+    Root needs no user namespace here, and can still reach directories that the sandbox's user may not enter. Where root
+    lacks the capability (in a container), it becomes that user at once and continues as an ordinary user would.
     """
     flags = system.ALL_NAMESPACES & ~system.CLONE_NEWUSER
     is_able = bool(config["uids"])
@@ -95,7 +95,7 @@ def _own_namespaces(config: Message, control: socket.socket, owner_fd: int) -> t
 def _shared_host(config: Message, control: socket.socket, owner_fd: int) -> tuple[Keepers, Message]:
     """Stay on the host. Root gives every run a user of its own and, if it may mount, private /tmp and /dev/shm."""
     system.prctl(system.PR_SET_CHILD_SUBREAPER, 1)
-    # Not the first: launchers of the tier "namespaces" are its, and a user that is given out is cleared of processes.
+    # Not the first: launchers of the tier "namespaces" run as it, and giving out a user id kills its processes.
     uids = config["uids"][1:]
     toolchains = [path for path, _ in config["binds"]]
     is_private = bool(uids) and _own_mounts(toolchains)
@@ -117,14 +117,14 @@ def _shared_host(config: Message, control: socket.socket, owner_fd: int) -> tupl
 
 
 def _check_ways(paths: list[str]) -> None:
-    """Raises OSError if another user cannot get to one of these."""
+    """Raise OSError if another user cannot reach one of these paths."""
     for path in paths:
         if closed := rootfs.first_closed(path):
             raise OSError(f"programs run as a user who may not enter {closed}, on the way to {path}")
 
 
 def _own_mounts(toolchains: list[str]) -> bool:
-    """A mount namespace of the launcher's own; False if the host refuses."""
+    """Move the launcher into a mount namespace of its own; return False if the host refuses."""
     try:
         system.unshare(system.CLONE_NEWNS)
         private = system.MS_REC | system.MS_PRIVATE
@@ -171,7 +171,7 @@ def _serve(control: socket.socket, owner_fd: int, keepers: Keepers, config: Mess
 
 
 def _leave(owner_fd: int, config: Message) -> NoReturn:
-    """Exit; an owner that was killed cannot remove its control groups, so do it for it."""
+    """Exit. Remove the owner's control groups first if it was killed and cannot do so itself."""
     if select.select([owner_fd], [], [], 0)[0]:
         for parent, name in config["groups"]:
             process_tree.remove_groups(parent, name)
@@ -179,7 +179,7 @@ def _leave(owner_fd: int, config: Message) -> NoReturn:
 
 
 def _run(channel: socket.socket, place: isolation.Place) -> str:
-    """Process 1 of a run. Returns in the program's process if that is Python."""
+    """Act as process 1 of a run. Return the program's path, but only in the program's process and if it runs Python."""
     try:
         job = Job(channel)
         if watch.run(job, place):

@@ -1,4 +1,4 @@
-"""Things of the host that a hostile program could reach for: made before it, looked at after it, by the harness."""
+"""Things on the host that a hostile program could reach for. The harness makes them before and checks them after."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _MESSAGE_BYTES = 4096
 
 
 class Canaries:
-    """Files, a process, listening sockets and shared memory, each open to everybody, and secrets in each.
+    """Files, a process, listening sockets and shared memory, each open to everybody and with a secret in each.
 
-    Made before the sandbox is opened: the environment and a descriptor left inheritable are canaries too.
+    Make them before opening the sandbox: the environment and a descriptor left inheritable are canaries too.
     """
 
     def __init__(self) -> None:
         self.nonce = f"esc{secrets.token_hex(5)}"
-        """In names that programs give to what they leave: 13 letters, which fit a process name."""
+        """Part of the names that programs give to what they leave: 13 characters, which fit into a process name."""
         self.secrets: dict[str, bytes] = {
             name: f"{name}-{secrets.token_hex(16)}".encode()
             for name in ("file", "environment", "process", "segment", "expected")
         }
-        """What must not come out of a program, by where it is. "expected" is only in this process's memory."""
+        """The secrets that no output may contain, by where they are. "expected" is only in this process's memory."""
         self._stack = contextlib.ExitStack()
         try:
             self._make()
@@ -44,7 +44,7 @@ class Canaries:
             raise
 
     def _make(self) -> None:
-        # Not in /tmp, which a sandbox replaces: what it does about other folders is the question.
+        # Not in /tmp, which a sandbox replaces anyway: this tests how it protects other folders.
         parent = "/var/tmp" if os.access("/var/tmp", os.W_OK | os.X_OK) else None
         self._folder = Path(tempfile.mkdtemp(prefix="grpo-canaries-", dir=parent))
         self._stack.callback(remove_tree, str(self._folder))
@@ -63,7 +63,7 @@ class Canaries:
         self._stack.callback(self._segments.close)
 
     def tokens(self) -> dict[str, str]:
-        """What `@NAME@` stands for in a program's text, now."""
+        """Return the current values of `@NAME@` in a program's text, by name."""
         return {
             "NONCE": self.nonce,
             "SECRET_FILE": str(self._files.secret),
@@ -78,7 +78,7 @@ class Canaries:
         }
 
     def disturbed(self) -> list[str]:
-        """What happened to them since the last call; they are then as they were."""
+        """Return what happened to the canaries since the last call, and restore them."""
         found = [*self._files.changes(), *self._sockets.visits(), *self._segments.changes()]
         if harm := self._process.harm():
             found += harm
@@ -87,7 +87,7 @@ class Canaries:
         return found
 
     def close(self) -> None:
-        """Remove all of them."""
+        """Remove all canaries."""
         self._stack.close()
 
     def __enter__(self) -> Canaries:
@@ -98,7 +98,7 @@ class Canaries:
 
 
 class _Files:
-    """A secret that all may read, a file and a folder that all may change."""
+    """A secret that everybody may read, and a file and a folder that everybody may change."""
 
     def __init__(self, folder: Path, nonce: str, secret: bytes) -> None:
         self._top, self._content = folder, secret
@@ -133,7 +133,7 @@ class _Files:
                 facts = os.lstat(path)
                 content: bytes | None = None
                 if stat.S_ISREG(facts.st_mode):
-                    with contextlib.suppress(OSError):  # its mode was changed, which shows
+                    with contextlib.suppress(OSError):  # its mode was changed, which the comparison shows
                         content = Path(path).read_bytes()
                 attributes = [] if os.path.islink(path) else os.listxattr(path)
                 times = None if name in folders else facts.st_mtime_ns
@@ -144,7 +144,7 @@ class _Files:
 
 
 class _Process:
-    """A process of this user, with a secret in its environment. It ends with this one: nobody else writes to it."""
+    """A process of this user with a secret in its environment. It ends with this one, the only writer to its input."""
 
     def __init__(self, secret: bytes) -> None:
         self._popen = subprocess.Popen(
@@ -187,7 +187,7 @@ class _Process:
 
 
 class _Sockets:
-    """Servers that all may talk to."""
+    """Servers that everybody may connect to."""
 
     def __init__(self, path: Path, nonce: str) -> None:
         self._path, self._nonce = path, nonce
@@ -251,7 +251,7 @@ class _Sockets:
 
 
 class _Segments:
-    """Shared memory of both kinds. The System V segment is removed at once, and lives on as long as it is attached."""
+    """Shared memory of both kinds. The System V segment is removed at once and lives as long as it is attached."""
 
     def __init__(self, nonce: str, secret: bytes) -> None:
         self._secret = secret

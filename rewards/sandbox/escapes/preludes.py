@@ -1,4 +1,4 @@
-"""What stands in front of hostile programs, so that each says in the same words what it reached."""
+"""Helpers that are prepended to hostile programs, so that all report in the same words what they reached."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Run the hostile programs and look, from outside, at what they did.
+"""Run the hostile programs and check from outside what they did.
 
     report = run_suite(SandboxSettings())
     report.failed        an escape, a hang, a verdict of the wrong kind, or a failure of the sandbox
 
-Every program has a deadline in which the call must come back. After every program: its verdict is right, nothing of
-what it must not know is in its output, no canary of the host was touched, no process of it is left, and the next
-program runs in a clean place.
+The call for every program must return before a deadline. After every program, the suite checks that its verdict is
+right, that its output contains no secret, that it touched no canary of the host, that none of its processes is left,
+and that the next program runs in a clean sandbox.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ CATEGORIES = (
     COMPILERS,
 )
 AFTERWARDS = "afterwards"
-"""Category of what is looked at once, when the sandbox is closed."""
+"""The category of the checks that are made once, when the sandbox is closed."""
 
 Status = Literal["passed", "failed", "gap", "skipped"]
-"""A "gap" got through, as the tier says that it would."""
+"""How a program ended. A "gap" got through, as the tier says that it would."""
 
 _GRACE_S = 30.0
-"""What a call may take beyond its limits on a busy host."""
+"""Seconds that a call may take beyond its limits on a busy host."""
 _SETTLE_S = 5.0
 _ESCAPED = re.compile(rb"^ESCAPED.*|error: #error ESCAPED.*", re.MULTILINE)
 _PROBES = {
@@ -78,37 +78,37 @@ _PROBES = {
     "javascript": "const fs = require('fs'); const token = fs.readFileSync(0, 'utf8');"
     "console.log(token, fs.readdirSync('.').join() == 'main.js' && ({}).evil === undefined ? 'clean' : 'evil')",
 }
-"""What the next program sees of the sandbox, by language; Python's is run after every case."""
+"""Programs that check the sandbox after a case, by language; the Python one runs after every case."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one program."""
+    """The result of one program."""
 
     name: str
     category: str
     language: str
     status: Status
     problems: tuple[str, ...] = ()
-    """Why it failed, or what got through; why it was skipped."""
+    """Why the program failed, what got through, or why it was skipped."""
     verdict: str = ""
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Report:
-    """The whole suite."""
+    """The results of the whole suite."""
 
     results: tuple[Result, ...]
     seconds: float
 
     def count(self, status: Status) -> int:
-        """How many ended so."""
+        """Return the number of results with this status."""
         return sum(result.status == status for result in self.results)
 
     @property
     def failed(self) -> tuple[Result, ...]:
-        """Those that got out, or were not judged as they must be."""
+        """Return the results of programs that escaped or were judged wrongly."""
         return tuple(result for result in self.results if result.status == "failed")
 
 
@@ -118,12 +118,12 @@ def run_suite(
     names: Sequence[str] | None = None,
     on_result: Callable[[Result], None] | None = None,
 ) -> Report:
-    """Run them one after the other.
+    """Run the hostile programs one after the other.
 
     Args:
-        categories: these alone; None: all.
-        names: these cases alone; None: all.
-        on_result: called after each.
+        categories: the only categories to run; None for all.
+        names: the only cases to run; None for all.
+        on_result: called with the result of each program.
 
     Raises:
         SandboxUnavailable: there is no sandbox to test.
@@ -156,12 +156,12 @@ def _results(
 
 
 class Arena:
-    """A sandbox under attack, and what the suite watches around it."""
+    """A sandbox under attack, and the processes and canaries that the suite watches around it."""
 
     def __init__(self, settings: SandboxSettings, canaries: Canaries) -> None:
         self._settings, self._canaries = settings, canaries
         self.launchers: dict[int, set[int]] = {}
-        """By process id: the processes that belong to it from the start."""
+        """The launchers by process id, each with the processes that belong to it from the start."""
         self._sandbox = Sandbox.open(settings, self._on_launcher)
         self._signals_held = True
 
@@ -173,7 +173,7 @@ class Arena:
         self._sandbox.close()
 
     def run(self, category: Category, case: Case) -> Result:
-        """One program, judged."""
+        """Run one program and judge it."""
         if reason := self._reason_to_skip(case):
             return Result(case.name, category.name, case.language, "skipped", (reason,))
         start = time.monotonic()
@@ -226,7 +226,7 @@ class Arena:
         return text
 
     def _call(self, run: Callable[[], Outcome], case: Case) -> Outcome | None:
-        """The outcome, or None if it did not come in time."""
+        """Return the outcome, or None if it did not come in time."""
         outcomes: list[Outcome] = []
         thread = threading.Thread(target=lambda: outcomes.append(run()), daemon=True)
         thread.start()
@@ -234,7 +234,7 @@ class Arena:
         return outcomes[0] if outcomes else None
 
     def _leftovers(self) -> Iterator[str]:
-        """Processes that outlive the run, after the moment that the kernel needs to end them."""
+        """Yield processes that outlive the run, after giving the kernel a moment to end them."""
         give_up = time.monotonic() + _SETTLE_S
         while (found := self._remaining()) and time.monotonic() < give_up:
             time.sleep(0.01)
@@ -270,7 +270,7 @@ class Arena:
 
 
 def judge(case: Case, outcome: Outcome | None, secrets: Mapping[str, bytes]) -> Iterator[str]:
-    """What is wrong with an outcome, in words; None: the call did not come back."""
+    """Yield what is wrong with an outcome, in words. An outcome of None means that the call did not return."""
     if outcome is None:
         yield "the call did not come back, or raised"
         return
@@ -291,7 +291,7 @@ def judge(case: Case, outcome: Outcome | None, secrets: Mapping[str, bytes]) -> 
 
 
 def _holds_signals(tier: str) -> bool:
-    """Where programs run as this user and see its processes, Landlock alone keeps signals from them."""
+    """Return False where only Landlock could keep signals from this user's processes, and this kernel's cannot."""
     return tier != "landlock" or os.getuid() == 0 or abi() >= SCOPES_SIGNALS
 
 
@@ -306,7 +306,7 @@ class _Traces:
 
 
 def _traces() -> _Traces:
-    """What a sandbox may have on the host while it is open."""
+    """Return everything that a sandbox may have on the host while it is open."""
     folders: set[str] = set()
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if " - cgroup" in line:
@@ -319,10 +319,10 @@ def _traces() -> _Traces:
 
 
 def _afterwards(before: _Traces, arena: Arena, canaries: Canaries) -> Result:
-    """When the sandbox is closed: no process, mount, control group or folder of it."""
+    """Check that the closed sandbox has left no process, mount, control group or folder."""
     now = _traces()
     problems = [f"mount left: {line}" for line in now.mounts - before.mounts]
-    # Other sandboxes come and go meanwhile; one whose owner still lives holds a lock.
+    # Other sandboxes come and go meanwhile; the folder of one whose owner is alive is locked.
     for path in map(Path, now.folders - before.folders):
         if path in leases.abandoned(path.parent):
             problems.append(f"folder left: {path}")
