@@ -218,7 +218,7 @@ def _visible(text: str) -> str:
 
 
 def _open_standard_streams() -> None:
-    """Reopen standard streams that the caller closed, so that no file opened later gets their descriptors."""
+    """Open closed standard streams on /dev/null, so that no file opened later gets their descriptors."""
     for fd in range(3):
         try:
             os.fstat(fd)

@@ -51,7 +51,7 @@ def nearest(family: str, parameters: int) -> str:
 
 
 def describe(name: str, chosen: bool, family: str, parameters: int) -> str:
-    """Return a line for the screen: the preset of a student, its family, and the size ratio between the two."""
+    """Return a line for the screen: the preset of a student, its source, why it was chosen, and how far the sizes differ."""
     preset = PRESETS[name]
     ratio = parameters / preset.parameters
     why = (
