@@ -51,7 +51,7 @@ def nearest(family: str, parameters: int) -> str:
 
 
 def describe(name: str, chosen: bool, family: str, parameters: int) -> str:
-    """Return a line for the screen: the preset of a student, its source, why it was chosen, and how far the sizes differ."""
+    """Return a line for the screen: a student's preset, its source, why it was chosen, and a large size difference."""
     preset = PRESETS[name]
     ratio = parameters / preset.parameters
     why = (

@@ -143,8 +143,8 @@ class CheckpointConfig(Settings):
 class GuardConfig(Settings):
     """Limits at which a run without a usable training signal warns or stops, judged over the last `window` phases.
 
-    `max_*` stops, `warn_*` warns. What is never right (a value that is not finite, a log-prob mismatch, stale samples) stops
-    the run after its first phase. docs/algorithm.md explains each limit.
+    `max_*` stops, `warn_*` warns. What is never right (a value that is not finite, a log-prob mismatch, stale samples)
+    stops the run after its first phase. docs/algorithm.md explains each limit.
     """
 
     window: int = Field(5, ge=1)
