@@ -211,7 +211,7 @@ def planted(seeds: int) -> dict[str, Any]:
     for name, plan in PLANS.items():
         found = [heard(plan, seed) for seed in range(seeds)]
         kinds = [{(e.finding.kind, e.finding.component): e.first for e in episodes} for episodes in found]
-        faulty = plan.fault[1] if plan.fault else ""  # further findings about the faulty component are no false alarms
+        faulty = plan.fault[1] if plan.fault else ""  # more findings about it are no false alarms
         others = [sorted(fault for fault in k if fault[1] != faulty) for k in kinds]
         row: dict[str, Any] = {
             "run": name,

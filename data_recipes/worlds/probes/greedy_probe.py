@@ -1,7 +1,7 @@
 """Measures the fraction of known replies that a base continues correctly with greedy decoding.
 
-Tasks whose good reply is the most probable one end pre-training by it. Sampling at temperature 1 makes the errors of
-many replies in the corpus; the greedy choice shows what has been learnt.
+It ends pre-training for tasks whose good reply is the most probable one. Sampling at temperature 1 reproduces the
+errors of many replies in the corpus; the greedy choice shows what has been learnt.
 """
 
 from __future__ import annotations
