@@ -24,7 +24,7 @@ from rollout.types import Prompt, Sample, SampleGroup
 PHASES, GROUPS, G, WINDOW = 120, 32, 8, 5
 AUDITED_SHARE = 0.05
 LIMIT = 512
-"""Maximal completion length in tokens."""
+"""Maximum completion length in tokens."""
 Values = dict[str, np.ndarray]
 
 

@@ -34,7 +34,7 @@ def select_tests(
     Args:
         correct: [program][test], True if the program passes; at least one program.
         wrong: the same for wrong programs; if empty, phase 2 keeps all tests.
-        most: maximal number of tests; None keeps all.
+        most: maximum number of tests; None keeps all.
 
     Raises:
         ValueError: there is no correct program, or rows have different lengths.

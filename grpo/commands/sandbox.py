@@ -133,7 +133,7 @@ def as_json(outcome: Outcome) -> JsonDict:
 
 
 def as_text(outcome: Outcome) -> str:
-    """Print a verdict for a reader. Control characters of the program's output do not reach the terminal."""
+    """Return a verdict as text for a reader. Control characters of the program's output do not reach the terminal."""
     from rich.table import Table
     from rich.text import Text
 

@@ -101,14 +101,13 @@ class AlgorithmConfig(Settings):
     reference_refresh_steps: int = Field(0, ge=0)
     """Sets π_ref ← π_θ every N steps (R1: 400). 0: never."""
     importance: str = "none"
-    """Correction for the mismatch of engine and learner: weights min(π_old/π_engine, C) (TIS), or masks outside [1/C,
-    C] (MIS)."""
+    """Correction of the engine/learner mismatch: weights min(π_old/π_engine, C) (TIS) or masks outside [1/C, C] (MIS)."""
     importance_cap: float = Field(2.0, gt=1)
     """C of the correction."""
     dynamic_sampling: bool = False
     """DAPO's dynamic sampling: draw more questions until the phase holds only groups with unequal rewards."""
     dynamic_sampling_max_rounds: int = Field(4, ge=1)
-    """Maximal number of drawing rounds; after them the phase continues with the groups that it has."""
+    """Maximum number of drawing rounds; after them the phase continues with the groups that it has."""
 
     @field_validator(*FORMS)
     @classmethod

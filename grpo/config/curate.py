@@ -63,10 +63,10 @@ class CurateConfig(Settings):
     min_language_share: float | None = Field(0.9, ge=0, le=1)
     """Minimal fraction of reasoning words in the prompt's language; false turns the filter off."""
     max_paragraph_words: int | None = Field(300, ge=1)
-    """Maximal length of a paragraph of the reasoning; false turns the filter off."""
+    """Maximum length of a paragraph of the reasoning; false turns the filter off."""
     allow_code: bool = False
     max_repeated_share: float | None = Field(0.5, ge=0, le=1)
-    """Maximal fraction of repeated 4-grams; false turns the filter off."""
+    """Maximum fraction of repeated 4-grams; false turns the filter off."""
     per_prompt: int | None = Field(1, ge=1)
     """Samples kept per prompt; false keeps all."""
     choose: Literal["first", "shortest", "random"] = "first"

@@ -63,7 +63,7 @@ class PairsConfig(Settings):
     kinds: tuple[str, ...] = ()
     """Values of the column `kind` to use; empty uses all."""
     pairs_per_prompt: int = Field(1, ge=1)
-    """Maximal number of pairs drawn from a prompt's completions."""
+    """Maximum number of pairs drawn from a prompt's completions."""
     min_margin: float = Field(1.0, ge=0)
     """Keep a pair if the judge's mean score difference is above this value (R1: 1)."""
     max_length_ratio: float | None = Field(1.1, ge=1)

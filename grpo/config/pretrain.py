@@ -48,7 +48,7 @@ class PretrainConfig(Settings):
     """α of the sequence-wise balance loss of experts (V3 eq. 17; V3 has 0.0001); 0: none. For a policy with experts."""
 
     max_steps: int = Field(6000, ge=1)
-    """Maximal number of steps, decay included; if the gate has not opened by then, the decay starts anyway."""
+    """Maximum number of steps, decay included; if the gate has not opened by then, the decay starts anyway."""
     gate_every_steps: int = Field(250, ge=1)
     gate_open: float = Field(0.7, gt=0, le=1)
     """The decay starts when the trace accuracy (data_recipes/worlds/probes/trace_accuracy.py) reaches this value for
@@ -63,7 +63,7 @@ class PretrainConfig(Settings):
     weights. Some attempts find a shortcut (operations by their distance, right for the longest chains only) and stay in
     it: seed 103 stayed at 0.1 for two operations from step 750 to step 5,000; others reach 0.4 to 0.9 by step 750."""
     restarts: int = Field(3, ge=0)
-    """Maximal number of attempts after the first."""
+    """Maximum number of attempts after the first."""
     gate_problems: int = Field(128, ge=1)
     """Problems per length that the gate evaluates."""
     checkpoint_every_steps: int = Field(250, ge=1)

@@ -97,7 +97,7 @@ class OptimizerConfig(Settings):
     moments: Literal["float32", "bfloat16"] = "float32"
     """Type of AdamW's moments; V3 keeps them in bfloat16 (§3.3), which halves their memory."""
     grad_clip: float = Field(1.0, gt=0)
-    """Maximal global gradient norm (V3: 1.0)."""
+    """Maximum global gradient norm (V3: 1.0)."""
 
 
 class LearnerConfig(Settings):

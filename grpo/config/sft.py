@@ -28,7 +28,7 @@ class SftSettings(SupervisedConfig):
     mix: tuple[SftSource, ...] = ()
     """Further sources; all examples of all sources are shuffled together."""
     max_tokens: int = Field(32768, ge=2)
-    """Maximal example length in tokens (R1's context: 32,768), or the policy's own context if that is shorter. A longer
+    """Maximum example length in tokens (R1's context: 32,768), or the policy's own context if that is shorter. A longer
     example is left out whole and counted: truncated, it would teach the policy never to end."""
     batch_size: int = Field(128, ge=1)
     """Examples per update (R1: 128; distillation 64)."""

@@ -21,7 +21,7 @@ Value = Any
 
 MAX_DEPTH = 64
 MAX_DRAINED = 100_000
-"""Maximal number of items taken from an iterator that a program returns."""
+"""Maximum number of items taken from an iterator that a program returns."""
 
 
 class NotPlain(ValueError):

@@ -206,8 +206,7 @@ class Judge:
             calls = rest[0]
 
     def _first_calls(self, setup: str, code: str, entry_point: str, budget: _Budget) -> list[bytes]:
-        """Return the calls that a check makes before it needs any result; cached, because all samples of a group use
-        them.
+        """Return the calls of a check that can be found without a program; cached, because a whole group uses them.
 
         Raises:
             BadCheck: the check makes no call.

@@ -193,7 +193,7 @@ def _case(check: str, variant: str, row: LabRow, number: int, completion: str, s
 
 
 def _belongs(case: Case, judges: Judges) -> bool:
-    """Return True if the check applies: format rewards do not judge answers, graded ones neither right nor wrong."""
+    """Return True if the case applies to what the reward judges: a format reward has no say on answers."""
     if judges != "format":
         return True
     if case.check == "truncated":

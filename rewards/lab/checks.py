@@ -126,7 +126,7 @@ def judge_verdicts(cases: Sequence[Case], scores: Sequence[Score | None], is_gra
 def judge_deadline(
     cases: Sequence[Case], scores: Sequence[Score | None], slowest_s: float, timeout_s: float, per: str
 ) -> Check:
-    """Check that scoring takes at most half of the deadline: in training the machine is busy."""
+    """Check that the slowest call takes at most half of the deadline, because in training the machine is busy."""
     tried = [(case, score) for case, score in zip(cases, scores, strict=True) if score is not None]
     late = [(case, score) for case, score in tried if score.verdict == "timeout"]
     detail = f"slowest {per} {slowest_s:.3g} s of {timeout_s:g} s"

@@ -3,7 +3,7 @@
 Input has one JSON object per line; further keys are columns for the reward:
 
     {"prompt": "What is 17 + 25?", "answer": "42"}                       a template writes the completion
-    {"prompt": "…", "answer": "42", "solution": "17 + 25 = \\boxed{42}"}   the row has its own one (`GOLD_KEYS`)
+    {"prompt": "…", "answer": "42", "solution": "17 + 25 = \\boxed{42}"}   the row has its own completion (`GOLD_KEYS`)
     {"prompt": "…", "answer": "42", "wrong": ["24", "42.5"]}              further answers that must not pass
     {"completion": "…", "answer": "42", "expected": 0}                    a case with its score, used unchanged
     {"completion": "…", "answer": "42"}                                   a case whose score must only be stable

@@ -15,7 +15,7 @@ from rewards.types import Score
 
 _MAX_CASES, _MIN_CASES = 128, 16
 _PASS_S = 8.0
-"""Maximal time in seconds for scoring the chosen cases once."""
+"""Maximum time in seconds for scoring the chosen cases once."""
 _REPEAT_S, _MAX_REPEATS = 1.5, 30
 """Time in seconds for which a fast reward is repeated: dependence on a clock, on chance or on a counter needs time to
 show."""

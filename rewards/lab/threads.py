@@ -41,7 +41,7 @@ class ThreadedReward:
             threads: number of threads that call it concurrently.
             budget_s: rounds start until this processor time, or four times as much wall time, is used; every thread
                 runs at least one.
-            max_rounds: maximal number of rounds.
+            max_rounds: maximum number of rounds.
         """
         self._function = load_reward(name, params)
         self._threads, self._budget_s, self._max_rounds = threads, budget_s, max_rounds
