@@ -1,9 +1,9 @@
 """Tests the reward `code` on HumanEval: do canonical solutions pass, and do programs one edit away from them fail?
 
-A mutant is judged twice, both times in the sandbox: by the data set's own way (prompt + program + test + check(f), one
-process, exit code 0 is a pass) and by the reward. One that passes the first is equivalent as far as these tests can
-tell, and left out of the share. The reward sees the completion alone and keeps the tests outside, so both judging alike
-is the measure.
+A mutant is judged twice, both times in the sandbox: by the data set's own check (prompt + program + test + check(f) in
+one process, exit code 0 is a pass) and by the reward. A mutant that passes the first is equivalent as far as these
+tests show, and left out of the fraction. The reward sees only the completion and keeps the tests outside; the result is how
+often both agree.
 
 .venv/bin/python benchmarks/humaneval_checker.py HumanEval.jsonl.gz
 """

@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/rollout_throughput.py                       # the tiny policy of the demo's shape
     .venv/bin/python benchmarks/rollout_throughput.py --model models/smollm2 --dtype bfloat16 --prompts 8 --tokens 96
 
-Both sides get the same prompts, the same number of samples and length (EOS is ignored, so that the tokens are equal in
-number), the same vLLM settings and threads, in processes of their own that take turns. The bare side is vLLM as a user
-calls it: no seeds, no log-probs, text decoded. Ours draws a seed per sample and returns the sampled tokens' log-probs.
+Both sides get the same prompts, number of samples, length (EOS is ignored, so that token counts are equal), vLLM
+settings and threads, and run in separate processes that take turns. The bare side is vLLM as a user calls it: no seeds,
+no log-probs, text decoded. Ours draws a seed per sample and returns the sampled tokens' log-probs.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class AlgorithmConfig(Settings):
     reference_refresh_steps: int = Field(0, ge=0)
     """Sets π_ref ← π_θ every N steps (R1: 400). 0: never."""
     importance: str = "none"
-    """Correction of the engine/learner mismatch: weights min(π_old/π_engine, C) (TIS) or masks outside [1/C, C] (MIS)."""
+    """Correction of the engine/learner mismatch. Weights min(π_old/π_engine, C) (TIS), masks outside [1/C, C] (MIS)."""
     importance_cap: float = Field(2.0, gt=1)
     """C of the correction."""
     dynamic_sampling: bool = False
