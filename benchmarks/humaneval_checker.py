@@ -2,8 +2,8 @@
 
 A mutant is judged twice, both times in the sandbox: by the data set's own check (prompt + program + test + check(f) in
 one process, exit code 0 is a pass) and by the reward. A mutant that passes the first is equivalent as far as these
-tests show, and left out of the fraction. The reward sees only the completion and keeps the tests outside; the result is how
-often both agree.
+tests show, and left out of the fraction. The reward sees only the completion and keeps the tests outside; the result is
+how often both agree.
 
 .venv/bin/python benchmarks/humaneval_checker.py HumanEval.jsonl.gz
 """
