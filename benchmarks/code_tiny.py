@@ -1,4 +1,4 @@
-"""`grpo demo --task code` over fixed seeds, from nothing: held-out pass@1 before and after, minutes, where time goes.
+"""Runs `grpo demo --task code` from scratch with fixed seeds; reports held-out pass@1, minutes and time per part.
 
 .venv/bin/python benchmarks/code_tiny.py --seeds 1 2
 """
@@ -18,7 +18,7 @@ BOUNDS = "final_pass1 − base_pass1 ≥ 0.3, minutes (pre-training included) �
 
 
 def holds(row: dict[str, float]) -> bool:
-    """True if a run is within `BOUNDS`."""
+    """Return True if a run is within `BOUNDS`."""
     return row["final_pass1"] - row["base_pass1"] >= 0.3 and row["minutes"] <= 20
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's description, peak memory of a process tree, results on disk."""
+"""Helpers that the benchmarks share: machine description, peak memory of a process tree, result files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    """What a reader needs to judge a figure."""
+    """Return the machine description that a reader needs to judge a figure."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), platform.machine())
     flags = next((line for line in lines if line.startswith("flags")), "")
@@ -36,7 +36,7 @@ def machine() -> dict[str, Any]:
 
 
 def arithmetic_rows(count: int, seed: int) -> list[dict[str, Any]]:
-    """Sums of two two-digit numbers, as chat questions."""
+    """Return sums of two two-digit numbers as chat questions."""
     rng = random.Random(seed)
     rows = []
     for _ in range(count):
@@ -51,11 +51,11 @@ def arithmetic_rows(count: int, seed: int) -> list[dict[str, Any]]:
 
 
 class TreeMemory:
-    """Peak memory of a process and all its descendants together.
+    """Measures the peak memory of a process and all its descendants together.
 
-    The sum of RSS, which counts shared pages once per process, is looked at ten times a second. PSS (a page shared by n
-    processes counts 1/n each, so the sum is what the machine holds) makes the kernel walk every page and stops the
-    process's own page faults meanwhile: it is taken once in two seconds, and whenever the RSS has grown by a hundredth.
+    The sum of RSS, which counts shared pages once per process, is sampled ten times a second. PSS (a page shared by n
+    processes counts 1/n in each, so the sum is the memory really used) makes the kernel walk every page and blocks the
+    process's page faults meanwhile: it is sampled every two seconds, and whenever the RSS has grown by one percent.
     """
 
     def __init__(self, pid: int) -> None:
@@ -100,7 +100,7 @@ class TreeMemory:
             self.peak_pss, self.at_peak = pss, by_name
 
     def report(self) -> dict[str, Any]:
-        """GiB at the peak, and the processes that made it up (MiB)."""
+        """Return the peak in GiB, and the processes that made it up (MiB)."""
         parts = dict(sorted(self.at_peak.items(), key=lambda item: -item[1])[:12])
         return {
             "peak_pss_gib": round(self.peak_pss / 2**30, 2),
@@ -110,7 +110,7 @@ class TreeMemory:
 
 
 def _title(process: psutil.Process) -> str:
-    """What a process is, without the folders it was started from: "ray::RankWorker", "python -m grpo.cli"."""
+    """Return a process's command without folders: "ray::RankWorker", "python -m grpo.cli"."""
     words = [Path(word).name if word.startswith("/") else word for word in process.cmdline()[:3]]
     return " ".join("…" if len(word) > 40 else word for word in words) or process.name()
 
@@ -130,7 +130,7 @@ def _pss_kib(pid: int) -> int:
 
 
 def run_watched(command: Sequence[str], **options: Any) -> tuple[dict[str, Any], float]:
-    """Run a command; (memory report, seconds). Raises CalledProcessError if it fails."""
+    """Run a command; return (memory report, seconds). Raises CalledProcessError if it fails."""
     start = time.perf_counter()
     with subprocess.Popen(command, **options) as process, TreeMemory(process.pid) as memory:
         code = process.wait()

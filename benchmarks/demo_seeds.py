@@ -1,4 +1,4 @@
-"""`grpo demo` over fixed seeds, from nothing: base and final held-out pass@1, format, minutes, engine/learner gap.
+"""Runs `grpo demo` from scratch with fixed seeds; reports base and final pass@1, format, minutes, log-prob mismatch.
 
 .venv/bin/python benchmarks/demo_seeds.py --seeds 1 2 3
 """
@@ -18,7 +18,7 @@ BOUNDS = "base_pass1 ≤ 0.30, final_pass1 ≥ 0.95, final_format ≥ 0.98, minu
 
 
 def holds(row: dict[str, float]) -> bool:
-    """True if a run is within `BOUNDS`."""
+    """Return True if a run is within `BOUNDS`."""
     good = row["base_pass1"] <= 0.30 and row["final_pass1"] >= 0.95 and row["final_format"] >= 0.98
     return good and row["minutes"] <= 12
 

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of one GRPO step, ours against TRL's GRPOTrainer: same model, prompts, reward and sizes.
+"""Compares seconds and peak memory of one GRPO step with TRL's GRPOTrainer: same model, prompts, reward and sizes.
 
     make -C benchmarks trl-env
     .venv/bin/python benchmarks/grpo_step.py --model models/smollm2 --trl-python benchmarks/trl/.venv/bin/python

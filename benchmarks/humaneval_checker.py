@@ -1,9 +1,9 @@
-"""Reward `code` on HumanEval: are the canonical solutions right, and do programs one edit away from them fail?
+"""Tests the reward `code` on HumanEval: do canonical solutions pass, and do programs one edit away from them fail?
 
-A mutant is judged twice, both times in the sandbox: by the data set's own way (prompt + program + test + check(f), one
-process, exit code 0 is a pass) and by the reward. One that passes the first is equivalent as far as these tests can
-tell, and left out of the share. The reward sees the completion alone and keeps the tests outside, so both judging alike
-is the measure.
+A mutant is judged twice, both times in the sandbox: by the data set's own check (prompt + program + test + check(f) in
+one process, exit code 0 is a pass) and by the reward. A mutant that passes the first is equivalent as far as these
+tests show, and left out of the fraction. The reward sees only the completion and keeps the tests outside; the result is
+how often both agree.
 
 .venv/bin/python benchmarks/humaneval_checker.py HumanEval.jsonl.gz
 """
@@ -83,19 +83,19 @@ def main() -> None:
 
 
 def whole(problem: dict[str, Any]) -> str:
-    """The canonical program, with the code that the problem gives."""
+    """Return the canonical program, with the code that the problem gives."""
     return str(problem["prompt"] + problem["canonical_solution"])
 
 
 def judged(reward: Code, problem: dict[str, Any], program: str) -> tuple[float | None, str]:
-    """(score, reason) of a program written as a chat model writes it."""
+    """Return (score, reason) of a program written as a chat model writes it."""
     columns = {"question": problem["prompt"], "test": problem["test"], "entry_point": problem["entry_point"]}
     score = reward(RewardRow(f"Here it is:\n```python\n{program}\n```\n", columns=columns))
     return score.total, score.reason
 
 
 def compare(reward: Code, problem: dict[str, Any], program: str) -> dict[str, Any]:
-    """How the data set's own way and the reward judge a program."""
+    """Return how the data set's own check and the reward judge a program."""
     own = f"{program}\n\n{problem['test']}\n\ncheck({problem['entry_point']})\n"
     outcome = shared_sandbox().run("python", own, limits=Limits(wall_s=_TEST_S))
     score, reason = judged(reward, problem, program)

@@ -1,4 +1,4 @@
-"""FLOP/s of the learner's update and reference pass against a bare matrix product of the same shapes and cores.
+"""Compares FLOP/s of the learner's update and reference pass with a bare matrix product of the same shapes and cores.
 
     .venv/bin/python benchmarks/learner_flops.py
 
@@ -30,7 +30,7 @@ PROMPTS, GROUP, PROMPT_TOKENS, TOKENS = 4, 8, 100, 96
 
 
 def model_folder(folder: Path) -> tuple[Path, float, float]:
-    """(folder, weights in linear layers of the body, weights of the head)."""
+    """Return (folder, weights in linear layers of the body, weights of the head)."""
     from transformers import LlamaConfig
 
     config = LlamaConfig(
@@ -64,7 +64,7 @@ def groups(seed: int) -> list[TrainGroup]:
 
 
 def matmul_gflops(dtype: torch.dtype) -> float:
-    """Best of several products of an MLP's shape: what these cores give."""
+    """Return the best FLOP/s of several products of an MLP's shape: the practical peak of these cores."""
     x, w = torch.randn(868, 576, dtype=dtype), torch.randn(1536, 576, dtype=dtype)
     best = 0.0
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""Does `accuracy` judge as a person would, and better than the package math-verify called in its best way?
+"""Compares `accuracy` and the package math-verify, called in its best way, with the judgement of a person.
 
     python benchmarks/math_agreement.py [--data FOLDER] [--seed 1] [--size 120]
 
@@ -40,7 +40,7 @@ REWORDED = [
 
 
 def tabled() -> Iterator[Case]:
-    """The cases of the reward's own tests."""
+    """Return the cases of the reward's own tests."""
     for line in TABLE.strip().splitlines():
         reference, answer, right = line.split(" ¦ ")
         yield Case("table", reference, answer, right == "1")
@@ -53,7 +53,7 @@ def tabled() -> Iterator[Case]:
 
 
 def real(folder: Path, rng: random.Random, count: int) -> Iterator[Case]:
-    """Gold answers again in other wordings (right), and next to a wrong one, changed or of another question (wrong)."""
+    """Return gold answers reworded (right), and paired with a wrong one, changed or of another question (wrong)."""
     for path in sorted(folder.glob("*.jsonl")):
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         rows = [row for row in rows if row.get("answer") is not None]
@@ -87,7 +87,7 @@ def _digits(text: str) -> str:
 
 
 def _respelled(gold: str) -> Iterator[str]:
-    """Other spellings whose value needs no parser: spaces, sizes, fraction commands, a decimal of an integer."""
+    """Return other spellings whose value needs no parser: spaces, sizes, fraction commands, a decimal of an integer."""
     if "\\frac" in gold:
         yield gold.replace("\\frac", "\\dfrac")
         yield gold.replace("\\frac", "\\tfrac")
@@ -106,7 +106,7 @@ def _respelled(gold: str) -> Iterator[str]:
 
 
 def _changed(gold: str, rng: random.Random) -> Iterator[str]:
-    """One digit other than it is; the number one more; another sign."""
+    """Return numbers with one digit changed, increased by one, or with the other sign."""
     places = [at for at, c in enumerate(gold) if c.isdigit()]
     for _ in range(2):
         if places:
@@ -115,7 +115,7 @@ def _changed(gold: str, rng: random.Random) -> Iterator[str]:
             try:
                 same = Fraction(text.replace(",", "")) == Fraction(gold.replace(",", ""))
             except (ValueError, ZeroDivisionError):
-                # A changed digit may not matter (0·x, a zero in front): take those where it surely does.
+                # A changed digit may not matter (0·x, a leading zero): take only those where it surely does.
                 same = gold[at] == "0" or text[at] == "0" or "overline" in gold
             if not same:
                 yield text
@@ -126,23 +126,23 @@ def _changed(gold: str, rng: random.Random) -> Iterator[str]:
 
 
 def judged(cases: Sequence[Case], judge: Callable[[Case], float | None]) -> list[float | None]:
-    """Scores, one after the other."""
+    """Score the cases one after the other."""
     return [judge(case) for case in cases]
 
 
 def ours(case: Case) -> float | None:
-    """`accuracy` on the whole completion."""
+    """Score the whole completion with `accuracy`."""
     completion = f"<think>\nStep by step.\n</think>\n<answer>{case.answer}</answer>"
     return accuracy.accuracy(RewardRow(completion, case.prompt, case.reference)).total
 
 
 def math_verify(case: Case) -> float | None:
-    """math-verify on the answer part, which it gets in a box."""
+    """Score the answer part, in \\boxed{}, with math-verify."""
     return float(math_second.agrees(case.reference, case.answer))
 
 
 def measured(cases: Sequence[Case], scores: Sequence[float | None], seconds: float) -> dict[str, Any]:
-    """Agreement with the labels, overall and by family."""
+    """Return the agreement with the labels, overall and by family."""
     wrong = [(case, score) for case, score in zip(cases, scores, strict=True) if score != float(case.right)]
     families, faults = Counter(case.family for case in cases), Counter(case.family for case, _ in wrong)
     examples: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -166,7 +166,7 @@ def measured(cases: Sequence[Case], scores: Sequence[float | None], seconds: flo
 
 
 def agreement(cases: Iterable[Case]) -> dict[str, Any]:
-    """Both judges on the same cases, and the families in which ours is worse."""
+    """Compare both judges on the same cases; list the families in which ours is worse."""
     chosen = list(dict.fromkeys(cases))
     result: dict[str, Any] = {}
     for name, judge in (("accuracy", ours), ("math_verify", math_verify)):

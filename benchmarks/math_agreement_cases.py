@@ -1,4 +1,4 @@
-"""Cases for benchmarks/math_agreement.py whose label follows from how they were made, never from a parser.
+"""Builds cases for benchmarks/math_agreement.py whose label follows from their construction, never from a parser.
 
 A value (a Fraction, an interval, a set, a polynomial …) is written down twice, in two notations and wordings: the
 same value is right, another value is wrong. Nothing of the package under test is used here.
@@ -15,7 +15,7 @@ from fractions import Fraction
 
 @dataclass(frozen=True)
 class Case:
-    """Is `answer`, the text inside <answer>…</answer>, the reference?"""
+    """A reference with an `answer`, the text inside <answer>…</answer>, labelled right or wrong."""
 
     family: str
     reference: str
@@ -25,7 +25,7 @@ class Case:
 
 
 Notation = Callable[[Fraction], str | None]
-"""Writes a value, or None where it cannot."""
+"""Function that writes a value as text, or returns None where it cannot."""
 
 
 # numbers ------------------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ NEEDS_INTEGER = frozenset({"{0}!", "{0}th", "the {0}th", "{0}:{1}", "{0}_2"})
 
 
 def number_values(rng: random.Random, count: int) -> list[Fraction]:
-    """Integers of several sizes, signs, fractions with friendly and unfriendly denominators."""
+    """Return integers of several sizes and signs, and fractions with simple and awkward denominators."""
     values = [
         Fraction(n)
         for n in (0, 1, -1, 7, 12, 42, 64, 100, -15, 1024, 4096, 12000, 360000, 1234567, 98, -3000)
@@ -249,7 +249,7 @@ def number_values(rng: random.Random, count: int) -> list[Fraction]:
 
 
 def near_misses(v: Fraction) -> list[Fraction]:
-    """Other values that look like it."""
+    """Return other values that look like this one."""
     made = [
         v + 1,
         v - 1,
@@ -273,7 +273,7 @@ def near_misses(v: Fraction) -> list[Fraction]:
 
 
 def numbers(rng: random.Random, values: Sequence[Fraction]) -> Iterator[Case]:
-    """Value × notation × wording."""
+    """Yield cases for each value × notation × wording."""
     for v in values:
         texts = {name: text for name, write in EXACT.items() if (text := write(v)) is not None}
         references = [texts[k] for k in ("integer", "slash", "frac", "decimal", "1,234") if k in texts][:3]
@@ -292,14 +292,14 @@ def numbers(rng: random.Random, values: Sequence[Fraction]) -> Iterator[Case]:
                 continue
             text, other = references[0], str(v.numerator + 3)
             answer = hedge.format(text, other)
-            # 0 and 1 are fixed points of some of these (0!, 1^2, -(0)); a range may be a difference.
+            # 0 and 1 are fixed points of some of these (0!, 1^2, -(0)); a range may read as a difference.
             if v in (-1, 0, 1, 2) or (hedge == "{0}-{1}" and v.denominator != 1):
                 continue
             yield Case("hedge or junk", text, answer, False)
 
 
 def percentages(rng: random.Random, values: Sequence[Fraction]) -> Iterator[Case]:
-    """25% = 1/4 = 0.25; a bare 25 for 25%; never 2500% or 0.25%."""
+    """Yield percentages: 25% = 1/4 = 0.25; a bare 25 for 25%; never 2500% or 0.25%."""
     for v in values:
         if not 0 < v < 5 or percent("%")(v) is None:
             continue
@@ -356,7 +356,8 @@ def _form(rng: random.Random, unit: str) -> str:
 
 
 def units(rng: random.Random, values: Sequence[Fraction]) -> Iterator[Case]:
-    """The same quantity in another unit, no unit, a unit of another kind, another size of the same kind."""
+    """Yield quantities in another unit, without a unit, in a unit of another kind, and of another size in the same
+    kind."""
     kinds = list(UNITS)
     for v in values:
         text = decimal(v)
@@ -388,7 +389,7 @@ MONEY = {"$": ("${}", "\\${}", "{} dollars", "US${}", "{} USD", "{}美元", "\\$
 
 
 def money(rng: random.Random, count: int) -> Iterator[Case]:
-    """Amounts in several currencies."""
+    """Yield amounts in several currencies."""
     for _ in range(count):
         cents = rng.choice((rng.randint(1, 999) * 100, rng.randint(101, 999999), rng.randint(11, 99) * 10000))
         amount = f"{cents // 100:,}" + (f".{cents % 100:02d}" if cents % 100 else "")
@@ -414,7 +415,7 @@ def money(rng: random.Random, count: int) -> Iterator[Case]:
 
 
 def clocks(rng: random.Random, count: int) -> Iterator[Case]:
-    """Times of day; never a fraction, a ratio by value, or another time."""
+    """Yield times of day, which never equal a fraction, the value of a ratio, or another time."""
     for _ in range(count):
         h, m = rng.randint(0, 23), rng.randint(0, 59)
         half, h12 = ("AM" if h < 12 else "PM"), (h % 12 or 12)
@@ -448,7 +449,7 @@ MONTHS = "January February March April May June July August September October No
 
 
 def dates(rng: random.Random, count: int) -> Iterator[Case]:
-    """Calendar dates in several notations; not the difference that a date looks like."""
+    """Yield calendar dates in several notations, which never equal the difference that a date looks like."""
     for _ in range(count):
         d = date(1900, 1, 1) + timedelta(days=rng.randint(0, 50000))
         name, th = (
@@ -483,7 +484,7 @@ def in_base(n: int, base: int) -> str:
 
 
 def bases(rng: random.Random, count: int) -> Iterator[Case]:
-    """Digits with a base; the base counts."""
+    """Yield digits with a base; the base counts."""
     for _ in range(count):
         n, base = rng.randint(8, 5000), rng.choice((2, 3, 4, 5, 6, 7, 8, 9, 12, 16))
         text = in_base(n, base)
@@ -510,7 +511,7 @@ def bases(rng: random.Random, count: int) -> Iterator[Case]:
 
 @dataclass(frozen=True)
 class Span:
-    """An interval; None: unbounded."""
+    """An interval; a bound of None is infinite."""
 
     low: int | None
     high: int | None
@@ -523,7 +524,7 @@ class Span:
         return f"{'(' if self.open_low else '['}{low}, {high}{')' if self.open_high else ']'}"
 
     def forms(self) -> list[str]:
-        """As brackets and as inequalities."""
+        """Return the interval as brackets and as inequalities."""
         text = self.brackets()
         made = [
             text,
@@ -550,7 +551,7 @@ class Span:
 
 
 def spans(rng: random.Random, count: int) -> Iterator[Case]:
-    """Intervals and inequalities: open is not closed."""
+    """Yield intervals and inequalities; open differs from closed."""
     for _ in range(count):
         low, high = sorted(rng.sample(range(-20, 40), 2))
         span = rng.choice((
@@ -591,7 +592,7 @@ def spans(rng: random.Random, count: int) -> Iterator[Case]:
 
 
 def collections(rng: random.Random, count: int) -> Iterator[Case]:
-    """Sets and lists in any order, tuples in theirs; each item counts."""
+    """Yield sets and lists in any order, and tuples in theirs; each item counts."""
     for _ in range(count):
         size = rng.randint(2, 4)
         items = rng.sample([Fraction(n, d) for n in range(-20, 21) for d in (1, 1, 2, 3)], size)
@@ -627,7 +628,7 @@ def collections(rng: random.Random, count: int) -> Iterator[Case]:
 
 
 def matrices(rng: random.Random, count: int) -> Iterator[Case]:
-    """Rows, columns and entries."""
+    """Yield matrices; rows, columns and entries count."""
     for _ in range(count):
         rows, columns = rng.randint(1, 3), rng.randint(1, 3)
         if rows == columns == 1:
@@ -660,7 +661,7 @@ def matrices(rng: random.Random, count: int) -> Iterator[Case]:
 
 
 def polynomial(coefficients: Sequence[int], letter: str = "x", star: str = "") -> str:
-    """Text of Σ c_i letter^i, highest power first."""
+    """Return the text of Σ c_i letter^i, highest power first."""
     parts = []
     for power in range(len(coefficients) - 1, -1, -1):
         c = coefficients[power]
@@ -674,7 +675,7 @@ def polynomial(coefficients: Sequence[int], letter: str = "x", star: str = "") -
 
 
 def multiplied(factors: Sequence[tuple[int, int]]) -> list[int]:
-    """Coefficients, lowest first, of Π (a x + b)."""
+    """Return the coefficients, lowest first, of Π (a x + b)."""
     product = [1]
     for a, b in factors:
         grown = [0] * (len(product) + 1)
@@ -686,7 +687,7 @@ def multiplied(factors: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def algebra(rng: random.Random, count: int) -> Iterator[Case]:
-    """Polynomials multiplied out and factored, equations up to scale, roots simplified, logarithms."""
+    """Yield polynomials expanded and factored, equations up to scale, simplified roots, logarithms."""
     for _ in range(count):
         factors = [(rng.choice((1, 1, 2, 3)), rng.choice([n for n in range(-9, 10) if n])) for _ in range(2)]
         flat = multiplied(factors)
@@ -744,7 +745,7 @@ def algebra(rng: random.Random, count: int) -> Iterator[Case]:
         yield Case("sum with its result", str(a + c), f"{a} + {c} = {a + c + 1}", False)
         yield Case("false chain", str(a + c), f"{a + c + 1} = {a + c}", False)
         ratio = f"{a}:{b}"
-        asked = "What is the ratio of red to blue marbles?" if b >= 10 else ""  # else 10:15 is a time
+        asked = "What is the ratio of red to blue marbles?" if b >= 10 else ""  # otherwise 10:15 is a time
         yield Case("ratio", ratio, f"{2 * a}:{2 * b}", True, asked)
         yield Case("ratio", ratio, f"{a} : {b}", True, asked)
         yield Case("ratio: turned", ratio, f"{b}:{a}", a == b, asked)
@@ -762,7 +763,7 @@ WORDS = ("Paris", "Tuesday", "even", "no solution", "increasing", "Alice", "blue
 
 
 def words(rng: random.Random) -> Iterator[Case]:
-    """Text answers: case, punctuation and the article do not matter, other words do."""
+    """Yield text answers: case, punctuation and the article do not matter, other words do."""
     for word in WORDS:
         other = rng.choice([w for w in WORDS if w != word and w.isascii() == word.isascii()])
         for form in (
@@ -791,7 +792,7 @@ def words(rng: random.Random) -> Iterator[Case]:
 
 
 def echoes(rng: random.Random, count: int) -> Iterator[Case]:
-    """The question is no answer to itself; the sum with its result is."""
+    """Yield echoes: the question alone is no answer to itself; the sum together with its result is."""
     for _ in range(count):
         a, b = rng.randint(11, 99), rng.randint(11, 99)
         sign, value = rng.choice((("+", a + b), ("-", a - b), ("\\times", a * b), ("*", a * b)))
@@ -820,7 +821,7 @@ def echoes(rng: random.Random, count: int) -> Iterator[Case]:
 
 
 def generated(seed: int, size: int = 120) -> list[Case]:
-    """All families; the same seed gives the same cases."""
+    """Return the cases of all families; the same seed gives the same cases."""
     rng = random.Random(seed)
     values = number_values(rng, size)
     made = [

@@ -688,7 +688,7 @@ x = 1, 2 ¦ x=1 ¦ 0
 
 
 def hand() -> Iterator[Case]:
-    """All of them."""
+    """Yield all cases labelled by hand."""
     for family, table in FAMILIES.items():
         for line in table.strip().splitlines():
             reference, answer, right, *question = line.split(" ¦ ")

@@ -1,8 +1,8 @@
-"""Shared-prefix attention against copying each prompt's keys per completion: forward and backward, one CPU core.
+"""Compares shared-prefix attention with copying each prompt's keys per completion: forward and backward, one CPU core.
 
     OMP_NUM_THREADS=1 python -m benchmarks.packed_attention
 
-Both compute the same (the largest difference is printed). CPU seconds of the process, best of six.
+Both compute the same values (the largest difference is printed). CPU seconds of the process, best of six.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def best_ms(run: Callable[[], object], repeats: int = 6) -> float:
 
 
 class Copied:
-    """[prompt | completion] keys gathered for each completion, one masked call; prompts in a causal one."""
+    """Gathers the keys of [prompt | completion] for each completion in one masked call; prompts in a causal one."""
 
     def __init__(self, groups: list[tuple[list[int], list[list[int]]]]):
         start, prompts, samples = 0, [], []

@@ -1,8 +1,8 @@
-"""`grpo run r1-tiny` over fixed seeds, from nothing: both tables of each seed, their spread, and the paper's order.
+"""Runs `grpo run r1-tiny` from scratch with fixed seeds; reports both tables, their spread, and the paper's order.
 
 .venv/bin/python benchmarks/r1_tiny_seeds.py --seeds 1 2 3
 
-The order is judged, not enforced: what does not hold is written down as such.
+The order is recorded, not enforced: a finding that does not hold is written down as such.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 from common import save
 
 Rows = dict[str, dict[str, float]]
-"""A table by the names of its rows."""
+"""Return a table keyed by the names of its rows."""
 
 
 def order(stages: Rows, students: Rows) -> dict[str, bool]:
-    """The qualitative findings of R1 (v2 tables 3, 5, 6 and B.6), each true or false for one run."""
+    """Return the qualitative findings of R1 (v2 tables 3, 5, 6 and B.6), each true or false for one run."""
     s = stages
     found = {
         "R1-Zero far above base": s["R1-Zero"]["pass1"] >= s["Base"]["pass1"] + 0.3,
@@ -47,19 +47,19 @@ def order(stages: Rows, students: Rows) -> dict[str, bool]:
 
 
 def spread(tables: Sequence[Rows]) -> dict[str, dict[str, list[float]]]:
-    """[mean, least, most] over the seeds, by row and column."""
+    """Return [mean, minimum, maximum] over the seeds, by row and column."""
     found: dict[str, dict[str, list[float]]] = {}
     for name, row in tables[0].items():
         for column in row:
             if not all(column in table[name] for table in tables):
-                continue  # kept from before the column was there
+                continue  # the result file is older than this column
             values = [table[name][column] for table in tables]
             found.setdefault(name, {})[column] = [sum(values) / len(values), min(values), max(values)]
     return found
 
 
 def by_name(rows: Sequence[dict[str, Any]]) -> Rows:
-    """Rows of a table by their names."""
+    """Return the rows of a table by their names."""
     return {row["stage"]: {k: v for k, v in row.items() if isinstance(v, int | float)} for row in rows}
 
 

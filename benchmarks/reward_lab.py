@@ -1,4 +1,4 @@
-"""Does the reward laboratory find faults, and only faults? Recall and false alarms, before launch and during a run.
+"""Measures recall and false alarms of the reward laboratory, before launch and during a run.
 
     python benchmarks/reward_lab.py [--only bad_coin,good_exact] [--repeat 3] [--seeds 20] [--runs FOLDER …]
 
@@ -28,7 +28,7 @@ from rewards.lab.lab import Options, try_reward
 PLUGINS = Path(reward_lab_plugins.__file__)
 TIMEOUT_S = 1.0
 FOR_SUMS = frozenset({"good_last_number"})
-"""Honest on numbers alone: on other answers it is the wrong reward, and the laboratory says so."""
+"""Honest only for numeric answers; for other answers it is the wrong reward, and the laboratory reports that."""
 MIXED = [
     ("What is 17 + 25?", "42"), ("What is 12 - 20?", "-8"), ("Simplify 4/8.", "1/2"), ("A tenth of 5?", "0.5"),
     ("How many metres are 3 kilometres?", "3000"), ("The capital of France?", "Paris"),
@@ -38,7 +38,7 @@ MIXED = [
 
 
 def sums(count: int, seed: int) -> list[tuple[str, str]]:
-    """Sums and differences of numbers below 1000."""
+    """Return sums and differences of numbers below 1000."""
     rng = random.Random(seed)
     rows = []
     for _ in range(count):
@@ -49,12 +49,12 @@ def sums(count: int, seed: int) -> list[tuple[str, str]]:
 
 
 def names() -> list[str]:
-    """Rewards to try, in the order of the file."""
+    """Return the rewards to try, in the order of the file."""
     return [name for name in vars(reward_lab_plugins) if name.startswith(("good_", "bad_"))]
 
 
 def before_launch(only: list[str], repeat: int) -> list[dict[str, Any]]:
-    """Every reward on every data set, `repeat` times; what failed, by reward."""
+    """Try every reward on every data set `repeat` times; return what failed, by reward."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name in only:
@@ -79,7 +79,7 @@ def before_launch(only: list[str], repeat: int) -> list[dict[str, Any]]:
 
 
 def rates(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Share of runs on faulty rewards that failed, and on honest ones that failed."""
+    """Return the fraction of runs that failed, on faulty rewards and on honest ones."""
     bad = [row for row in rows if row["reward"].startswith("bad_")]
     good = [row for row in rows if row["reward"].startswith("good_")]
     return {
@@ -93,7 +93,7 @@ def rates(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def sources() -> Iterator[str]:
-    """First line of each reward's docstring, for the reader of the results."""
+    """Return the first line of each reward's docstring, for the reader of the results."""
     for name in names():
         yield f"{name}: {(inspect.getdoc(getattr(reward_lab_plugins, name)) or '').splitlines()[:1]}"
 

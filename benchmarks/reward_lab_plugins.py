@@ -1,4 +1,4 @@
-"""Rewards with a planted fault each, and honest ones: what `benchmarks/reward_lab.py` tries the laboratory on.
+"""Rewards with one planted fault each, and honest ones, for `benchmarks/reward_lab.py` to try the laboratory on.
 
 A name that begins with `bad_` has a fault, one with `good_` has none. Native, row, TRL and verl signatures are mixed.
 """
@@ -21,13 +21,13 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:/\d+)?")
 
 
 def tagged(text):
-    """Body of the last answer tag, or None."""
+    """Return the content of the last answer tag, or None."""
     found = TAG.findall(text.rpartition("</think>")[2])
     return found[-1].strip() if found else None
 
 
 def equal(text, answer):
-    """The plain comparison that every fault below builds on."""
+    """Compare as text; every fault below builds on this comparison."""
     return text is not None and text == str(answer)
 
 
@@ -202,7 +202,7 @@ def bad_constant_zero(completions):
 
 
 def bad_unclosed(row):
-    """Takes half an answer of a cut reply: what begins the reference is the reference."""
+    """Accepts a truncated answer: any prefix of the reference counts as right."""
     body = row.completion.rpartition("<answer>")[2].partition("</answer>")[0].strip()
     return float(bool(body) and str(row.answer).startswith(body))
 
@@ -294,7 +294,7 @@ _seen = set()
 
 
 def bad_pays_once(row):
-    """The same completion again is worth less."""
+    """Pays less when the same completion comes again."""
     is_new = row.completion not in _seen
     _seen.add(row.completion)
     return good_exact(row) * (1.0 if is_new else 0.5)
@@ -325,7 +325,7 @@ def bad_uses_the_row_before(row):
 
 
 def bad_leaks_across_rows(completions, answer):
-    """One right answer pays for its neighbour too."""
+    """One right answer also raises the score of its neighbour."""
     own = [float(equal(tagged(c), a)) for c, a in zip(completions, answer, strict=True)]
     return [max(own[max(at - 1, 0) : at + 1]) for at in range(len(own))]
 
@@ -345,7 +345,7 @@ _scratch = {}
 
 
 def bad_global_scratch(row):
-    """Working state in a global: two threads at once mix their rows."""
+    """Keeps working state in a global: two concurrent threads mix their rows."""
     _scratch["body"] = tagged(row.completion)
     _scratch["answer"] = str(row.answer)
     for _ in range(20):
@@ -354,20 +354,20 @@ def bad_global_scratch(row):
 
 
 def bad_global_list(batch):
-    """The same for a list-wise one, with a pause as for a disk or a socket."""
+    """The same for a list-wise reward, with a pause as for a disk or a socket."""
     _scratch["todo"] = list(zip(batch.completions, batch.answers, strict=True))
     time.sleep(0.001)
     return [float(equal(tagged(c), a)) for c, a in _scratch["todo"]][: len(batch.completions)]
 
 
 def bad_alarm(row):
-    """A time limit by signal works in the main thread alone."""
+    """A time limit by signal works only in the main thread."""
     signal.signal(signal.SIGALRM, lambda *_: None)
     return good_exact(row)
 
 
 def bad_shared_file(row):
-    """All processes write into one file."""
+    """All processes write to one file."""
     path = Path(tempfile.gettempdir()) / f"reward_lab_{os.getuid()}.txt"
     path.write_text(tagged(row.completion) or "", encoding="utf-8", errors="replace")
     time.sleep(0.0005)

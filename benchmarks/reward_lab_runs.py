@@ -1,7 +1,7 @@
-"""Do the findings of a run (`rewards.scoring.monitor`) hear planted faults, and leave healthy runs alone?
+"""Tests whether the run monitor (`rewards.scoring.monitor`) reports planted faults and stays silent on healthy runs.
 
-A run is made up here: a policy that gets better, with lengths, groups and rewards as `grpo rl` would see them; one
-thing is then broken. Real runs, from their sample files, can be judged beside them.
+Runs are simulated: a policy that improves, with lengths, groups and rewards as `grpo rl` would see them; then one
+thing is broken. Real runs can be judged too, from their sample files.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from rollout.types import Prompt, Sample, SampleGroup
 PHASES, GROUPS, G, WINDOW = 120, 32, 8, 5
 AUDITED_SHARE = 0.05
 LIMIT = 512
-"""Tokens of the longest completion."""
+"""Maximum completion length in tokens."""
 Values = dict[str, np.ndarray]
 
 
 @dataclass
 class Phase:
-    """What the policy did in one phase; arrays are (GROUPS, G)."""
+    """The policy's output in one phase; arrays are (GROUPS, G)."""
 
     progress: float
-    """0 at the start of the run, 1 at its end."""
+    """Progress of the run, 0 at the start and 1 at the end."""
     right: np.ndarray
     formed: np.ndarray
     lengths: np.ndarray
@@ -42,19 +42,19 @@ class Phase:
 
 @dataclass(frozen=True)
 class Plan:
-    """A kind of run: what its rewards return, and the fault that should be heard."""
+    """A kind of run: what its rewards return, and the fault that should be reported."""
 
     rewards: Callable[[Phase], Values]
     """Component values; NaN: no verdict."""
     weights: Mapping[str, float] = field(default_factory=lambda: {"accuracy": 1.0, "format": 1.0})
     fault: tuple[str, str] | None = None
-    """(kind, component); None: a healthy run."""
+    """The fault as (kind, component); None: a healthy run."""
     start: float = 0.0
     """Progress at which the fault begins."""
 
 
 def phases(seed: int) -> list[Phase]:
-    """A run that learns the shape first and the answers slowly; prompts differ in difficulty, replies grow.
+    """Simulate a run that learns the format first and the answers slowly; prompts differ in difficulty, replies grow.
 
     Right replies are a little shorter than wrong ones of the same prompt, as they are in practice.
     """
@@ -75,7 +75,7 @@ def phases(seed: int) -> list[Phase]:
 
 
 def figures(phase: Phase, plan: Plan) -> dict[str, float]:
-    """The phase's row of metrics."""
+    """Return the phase's row of metrics."""
     values = plan.rewards(phase)
     scored = []
     for g in range(GROUPS):
@@ -98,7 +98,7 @@ def figures(phase: Phase, plan: Plan) -> dict[str, float]:
 
 
 def heard(plan: Plan, seed: int) -> list[Episode]:
-    """What is said of such a run."""
+    """Return the monitor's findings for such a run."""
     rows = [figures(phase, plan) | {"step": n + 1.0} for n, phase in enumerate(phases(seed))]
     names = list(plan.weights)
     return history(rows, names, AuditConfig(verifier="other"), "accuracy", WINDOW)
@@ -109,7 +109,7 @@ def _both(phase: Phase) -> Values:
 
 
 def _flipped(phase: Phase, wrong_accepted: float, right_refused: float) -> np.ndarray:
-    """A verifier's verdicts with its errors."""
+    """Return a verifier's verdicts with some errors."""
     draw = phase.rng.random(phase.right.shape)
     return np.where(phase.right, draw >= right_refused, draw < wrong_accepted) * 1.0
 
@@ -129,7 +129,7 @@ def _length_reward(noise: float) -> Callable[[Phase], Values]:
 
 
 def _paid_for_length(phase: Phase) -> Values:
-    """An accuracy that believes whatever is long."""
+    """Return an accuracy that accepts every long reply."""
     bar = np.median(phase.lengths, axis=1, keepdims=True)
     return _both(phase) | {
         "accuracy": np.maximum(phase.right & (phase.lengths > bar), phase.lengths > bar) * 1.0
@@ -137,7 +137,7 @@ def _paid_for_length(phase: Phase) -> Values:
 
 
 def _exploited(phase: Phase) -> Values:
-    """A hole in the verifier that the policy finds: more and more wrong answers get through."""
+    """Return verdicts with a hole that the policy finds: more and more wrong answers pass."""
     fooled = phase.rng.random(phase.right.shape) < 0.6 * phase.progress
     return _both(phase) | {"accuracy": (phase.right | fooled) * 1.0, AUDIT: phase.right * 1.0}
 
@@ -206,12 +206,12 @@ PLANS: dict[str, Plan] = {
 
 
 def planted(seeds: int) -> dict[str, Any]:
-    """Every plan with every seed: was the fault heard, when, and what else was said."""
+    """Run every plan with every seed: was the fault reported, when, and what else was reported?"""
     rows = []
     for name, plan in PLANS.items():
         found = [heard(plan, seed) for seed in range(seeds)]
         kinds = [{(e.finding.kind, e.finding.component): e.first for e in episodes} for episodes in found]
-        faulty = plan.fault[1] if plan.fault else ""  # what else is said of it is no false alarm
+        faulty = plan.fault[1] if plan.fault else ""  # more findings about it are no false alarms
         others = [sorted(fault for fault in k if fault[1] != faulty) for k in kinds]
         row: dict[str, Any] = {
             "run": name,
@@ -242,7 +242,7 @@ def planted(seeds: int) -> dict[str, Any]:
 
 
 def real(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
-    """What is said of real runs, from their sample files."""
+    """Return the findings for real runs, from their sample files."""
     import json
 
     from grpo.tracking.samples import read_samples, sample_files

@@ -1,4 +1,4 @@
-"""The reward phase of an RL run, seen from the loop: groups submitted one by one, more workers, less wall time.
+"""Times the reward phase of an RL run as the loop sees it: groups are submitted one by one, to 1 or more workers.
 
     python benchmarks/reward_phase.py [--sleepers 64] [--repeat 3]
 
@@ -42,7 +42,7 @@ BOUND = "sleepers: seconds · workers / programs ≤ 1.25 for 1, 2 and 4 workers
 
 
 def group(name: str, texts: Sequence[str], columns: dict[str, Any]) -> SampleGroup:
-    """A prompt with its completions; token ids do not matter to these rewards."""
+    """Return a prompt with its completions; token ids do not matter to these rewards."""
     prompt = Prompt(name, columns.get("question", name), (1,), "", columns, "bench", "")
     ids, logprobs = np.zeros(1, np.int32), np.zeros(1, np.float32)
     samples = [Sample(name, at, ids, logprobs, text, "stop", 0, 0, 0) for at, text in enumerate(texts)]
@@ -58,8 +58,8 @@ def sleepers(programs: int, group_size: int = 8) -> list[SampleGroup]:
 
 
 def code_tiny(config: RlConfig) -> list[SampleGroup]:
-    """A phase: of each question's completions a third are right, a third are other questions' programs, the rest do not
-    compile or have no fence."""
+    """Build a phase: of each question's completions a third are right, a third are other questions' programs, and the
+    rest do not compile or have no fence."""
     rng = random.Random(1)
     problems = [row for _, row in rows(1, "train", CodeTinyParams(count=64))]
     groups = []
@@ -76,7 +76,7 @@ def code_tiny(config: RlConfig) -> list[SampleGroup]:
 def phase(
     groups: Sequence[SampleGroup], rewards: Sequence[RewardConfig], audit: AuditConfig | None, workers: int
 ) -> tuple[float, list[Any]]:
-    """(seconds, scores) of one reward phase; the workers are started and warm before the clock."""
+    """Return (seconds, scores) of one reward phase; the workers are started and warm before the clock starts."""
     handle = RewardHandle.start(rewards, workers, audit)
     try:
         warm = group("warm", [fenced("print(1)")] * 4 * workers, {"tests": [{"stdin": "", "stdout": "1\n"}]})
@@ -92,7 +92,7 @@ def phase(
 def compare(
     name: str, groups: Sequence[SampleGroup], config: RlConfig, workers: Sequence[int], repeat: int
 ) -> dict[str, Any]:
-    """Best seconds of a phase by number of workers, taken in turns."""
+    """Return the best seconds of a phase by number of workers, measured in turns."""
     seconds: dict[int, list[float]] = {count: [] for count in workers}
     scores: list[Any] = []
     for _ in range(repeat):

@@ -1,4 +1,4 @@
-"""How fast `accuracy` is, what a second worker brings, and what hostile completions cost.
+"""Measures the speed of `accuracy`, the gain from a second worker, and the cost of hostile completions.
 
     python benchmarks/reward_workers.py [--rows 3000]        # on a quiet machine
 
@@ -68,7 +68,7 @@ REFERENCES = ("42", r"\frac{\sqrt{3}}{2}", "x^2+1", "(0, 1)", r"\{1, 2, 3\}")
 
 
 def hostile() -> list[tuple[str, RewardRow]]:
-    """Every hostile answer against several references, and every large completion."""
+    """Return every hostile answer against several references, and every large completion."""
     rows = [
         (name, RewardRow(f"<think>x</think><answer>{text}</answer>", "Find it.", reference))
         for name, text in ANSWERS.items()
@@ -78,16 +78,16 @@ def hostile() -> list[tuple[str, RewardRow]]:
 
 
 def scored(rows: Sequence[RewardRow], workers: int) -> tuple[list[Score], float]:
-    """Scores, and seconds without the start of the workers."""
+    """Return the scores, and the seconds without the start of the workers."""
     with Scorer([RewardConfig(name="accuracy")], workers) as scorer:
-        scorer.score_rows(rows[: 4 * workers])  # every worker has its parser warm
+        scorer.score_rows(rows[: 4 * workers])  # warm up every worker's parser
         started = time.perf_counter()
         scores = scorer.score_rows(rows)
         return scores, time.perf_counter() - started
 
 
 def bare(rows: Sequence[RewardRow], processes: int) -> float:
-    """Seconds in which so many processes score the rows with nothing between them: what the cores give."""
+    """Return the seconds in which this many independent processes score the rows: the upper bound for these cores."""
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(processes + 1)
     parts = [rows[at::processes] for at in range(processes)]
@@ -110,7 +110,7 @@ def _score_alone(rows: Sequence[RewardRow], barrier: Any) -> None:
 
 
 def throughput(count: int, repeat: int) -> dict[str, Any]:
-    """Rows per second of ordinary answers, best of `repeat`, with one worker and two, beside bare processes."""
+    """Return rows per second of ordinary answers, best of `repeat`, with one and two workers, beside bare processes."""
     cases = random.Random(0).sample(generated(9, 120), count)
     reasoning = "Let me think about it step by step. " * 60
     rows = [
@@ -135,7 +135,7 @@ def throughput(count: int, repeat: int) -> dict[str, Any]:
 
 
 def hostility(count: int) -> dict[str, Any]:
-    """Seconds of each hostile row alone, and of `count` of them by two workers."""
+    """Return seconds of each hostile row alone, and of `count` of them with two workers."""
     rows = hostile()
     alone: list[tuple[float, str, Score]] = []
     with Scorer([RewardConfig(name="accuracy")], 1) as scorer:

@@ -1,4 +1,4 @@
-"""What a `grpo rl` run came to: evaluations, curve, and completions before and after, as one result file.
+"""Summarises a `grpo rl` run in one result file: evaluations, curve, and completions before and after.
 
 .venv/bin/grpo rl smollm2-arithmetic
 .venv/bin/python benchmarks/rl_run.py runs/smollm2-arithmetic
@@ -20,16 +20,16 @@ CURVE = (
 )  # fmt: skip
 SAMPLES = 20
 PROMPT_CHARS = 300
-"""Of the end of a prompt, where the question stands."""
+"""Characters kept from the end of a prompt, which holds the question."""
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    """Of a file of JSON lines."""
+    """Return the rows of a file of JSON lines."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def completions(path: Path) -> list[dict[str, Any]]:
-    """The first completion of as many questions, evenly over the evaluation."""
+    """Return the first completion of some questions, spread evenly over the evaluation."""
     table = [row for row in pq.read_table(path).to_pylist() if row["index"] == 0]
     chosen = table[:: max(1, len(table) // SAMPLES)][:SAMPLES]
     return [

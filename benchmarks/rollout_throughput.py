@@ -1,11 +1,11 @@
-"""Rollout tokens/s through the whole path (chunk, dispatcher, Ray actor, engine) against bare `vllm.LLM.generate`.
+"""Compares rollout tokens/s of the whole path (chunk, dispatcher, Ray actor, engine) with bare `vllm.LLM.generate`.
 
     .venv/bin/python benchmarks/rollout_throughput.py                       # the tiny policy of the demo's shape
     .venv/bin/python benchmarks/rollout_throughput.py --model models/smollm2 --dtype bfloat16 --prompts 8 --tokens 96
 
-Both sides get the same prompts, the same number of samples and length (EOS is ignored, so that the tokens are equal in
-number), the same vLLM settings and threads, in processes of their own that take turns. The bare side is vLLM as a user
-calls it: no seeds, no log-probs, text decoded. Ours draws a seed per sample and returns the sampled tokens' log-probs.
+Both sides get the same prompts, number of samples, length (EOS is ignored, so that token counts are equal), vLLM
+settings and threads, and run in separate processes that take turns. The bare side is vLLM as a user calls it: no seeds,
+no log-probs, text decoded. Ours draws a seed per sample and returns the sampled tokens' log-probs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from common import save
 
 
 def prompts(args: argparse.Namespace) -> list[tuple[int, ...]]:
-    """Random token ids, the same on both sides."""
+    """Return random token ids, the same on both sides."""
     rng = random.Random(args.seed)
     return [
         tuple(rng.randrange(5, args.vocabulary) for _ in range(args.prompt_tokens))
@@ -46,7 +46,7 @@ def engine_config(args: argparse.Namespace):
 
 
 def ours(args: argparse.Namespace) -> list[float]:
-    """Tokens/s of each repeat through Ray and the dispatcher."""
+    """Return tokens/s of each repeat through Ray and the dispatcher."""
     import ray
 
     from rollout.actor import RayWorkers, start_worker
@@ -73,7 +73,7 @@ def ours(args: argparse.Namespace) -> list[float]:
 
 
 def bare(args: argparse.Namespace) -> list[float]:
-    """Tokens/s of each repeat of `LLM.generate` in this process."""
+    """Return tokens/s of each repeat of `LLM.generate` in this process."""
     from rollout.vllm_settings import engine_args, prepare_process
 
     config = engine_config(args)
@@ -97,7 +97,7 @@ def bare(args: argparse.Namespace) -> list[float]:
 
 
 def demo_policy(folder: Path) -> Path:
-    """An untrained tiny V3 with the demo's tokenizer."""
+    """Write an untrained tiny V3 with the demo's tokenizer."""
     from data_recipes.worlds.chain.tokenizer import build_tokenizer, pieces
     from policies.load import save_policy
     from policies.presets import new_policy, tiny_config
@@ -136,7 +136,7 @@ def main() -> None:
         model = args.model or demo_policy(Path(scratch))
         rates: dict[str, list[float]] = {"bare": [], "ours": []}
         for side in ("bare", "ours") * args.turns:
-            # The last --model counts.
+            # the last --model wins
             command = [sys.executable, __file__, *sys.argv[1:], "--model", str(model), "--side", side]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             rates[side] += json.loads(done.stdout.splitlines()[-1])

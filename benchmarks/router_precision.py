@@ -1,4 +1,4 @@
-"""Mismatch of log-probs between a bfloat16 engine and a bfloat16 learner, by the precision of their routers.
+"""Measures the log-prob mismatch of a bfloat16 engine and a bfloat16 learner, by the precision of their routers.
 
     .venv/bin/python benchmarks/router_precision.py
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def measure(shape: str, seeds: int, threads: int, scratch: Path) -> dict[str, Any]:
-    """Figures of one shape over all seeds, by case."""
+    """Return the figures of one shape over all seeds, by case."""
     import numpy as np
 
     from tests.rollout.families import policy
@@ -105,7 +105,7 @@ def measure(shape: str, seeds: int, threads: int, scratch: Path) -> dict[str, An
 
 
 def prompts() -> list[tuple[int, ...]]:
-    """Random tokens, the same in every call."""
+    """Return random tokens, the same in every call."""
     import numpy as np
 
     from tests.rollout.families import VOCABULARY
@@ -116,18 +116,18 @@ def prompts() -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Forwards:
-    """Teacher-forced forwards of all prompts by one side."""
+    """Teacher-forced forward passes of all prompts by one side."""
 
     logprobs: Any
-    """(tokens - prompts,) log-prob of every token but the first of each prompt."""
+    """(tokens - prompts,) log-prob of every token except the first of each prompt."""
     routes: Any
-    """(tokens, layers, experts) bool."""
+    """(tokens, layers, experts) bool, True for a chosen expert."""
     router_inputs: Any
-    """(tokens, layers, width) bfloat16 of the engine; None of the learner."""
+    """(tokens, layers, width) bfloat16 hidden states of the engine; None for the learner."""
 
 
 def load_learner(folder: Path, precision: str) -> Any:
-    """The learner's policy, its routers in float32, or as transformers leaves them to autocast ("bfloat16")."""
+    """Load the learner's policy, with routers in float32, or as transformers leaves them to autocast ("bfloat16")."""
     from policies.fused import fuse
     from policies.load import load_policy
     from policies.router import routers
@@ -141,7 +141,7 @@ def load_learner(folder: Path, precision: str) -> Any:
 
 
 def run_learner(folder: Path, precision: str) -> Forwards:
-    """The learner under bfloat16 autocast."""
+    """Run the learner under bfloat16 autocast."""
     import numpy as np
     import torch
 
@@ -162,7 +162,7 @@ def run_learner(folder: Path, precision: str) -> Forwards:
 
 
 def routes_for(folder: Path, precision: str, router_inputs: Any) -> Any:
-    """(tokens, layers, experts) bool: what the learner's routers choose for given (tokens, layers, width) inputs."""
+    """Return (tokens, layers, experts) bool, the learner's routes for given (tokens, layers, width) inputs."""
     import numpy as np
     import torch
 
@@ -176,7 +176,7 @@ def routes_for(folder: Path, precision: str, router_inputs: Any) -> Any:
 
 
 def run_engine(folder: Path, precision: str, threads: int) -> tuple[Forwards, str]:
-    """A bfloat16 vLLM engine, and the name of its attention backend."""
+    """Return a bfloat16 vLLM engine, and the name of its attention backend."""
     import numpy as np
     import torch
 
@@ -200,7 +200,7 @@ def run_engine(folder: Path, precision: str, threads: int) -> tuple[Forwards, st
 
 
 def attention_backend(worker: Any) -> str:
-    """Name of the backend of the first attention layer of a vLLM worker."""
+    """Return the name of the backend of the first attention layer of a vLLM worker."""
     for module in worker.model_runner.get_model().modules():
         if hasattr(module, "attn_backend"):
             return str(module.attn_backend.get_name())
@@ -209,7 +209,7 @@ def attention_backend(worker: Any) -> str:
 
 @contextmanager
 def vllm_gates(precision: str) -> Iterator[None]:
-    """Inside, engines are built with vLLM's own routers ("bfloat16") or the toolkit's ("float32")."""
+    """Build engines with vLLM's own routers ("bfloat16") or the toolkit's ("float32") inside this context."""
     from vllm.model_executor.custom_op import op_registry_oot
 
     import rollout.vllm_router  # noqa: F401
@@ -225,7 +225,7 @@ def vllm_gates(precision: str) -> Iterator[None]:
 
 @contextmanager
 def recorded_routes() -> Iterator[list[Any]]:
-    """Inside, every router call of an engine in this process appends (hidden states, (tokens, experts) choice)."""
+    """Record (hidden states, (tokens, experts) choice) of every router call of an engine in this process."""
     from unittest import mock
 
     from vllm.model_executor.layers.fused_moe.router.cpu_router import CPURouter
@@ -243,7 +243,7 @@ def recorded_routes() -> Iterator[list[Any]]:
 
 
 def one_hot(ids: Any, router: Any, experts: int | None = None) -> Any:
-    """(T, K) expert ids → (T, E) bool."""
+    """Convert (T, K) expert ids to a (T, E) bool mask."""
     import torch
 
     table = torch.zeros(len(ids), experts or router.num_experts, dtype=torch.bool)

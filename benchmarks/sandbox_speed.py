@@ -1,4 +1,4 @@
-"""Speed of the sandbox against the same programs without one.
+"""Compares the speed of programs in the sandbox with the same programs without one.
 
     .venv/bin/python benchmarks/sandbox_speed.py
 
@@ -60,7 +60,7 @@ INPUTS = 20
 
 
 def timed(call: Callable[[], bytes], expected: bytes = EXPECTED) -> float:
-    """Milliseconds of a call that returns the program's output."""
+    """Return milliseconds of a call that returns the program's output."""
     start = time.perf_counter()
     found = call()
     took = time.perf_counter() - start
@@ -70,7 +70,7 @@ def timed(call: Callable[[], bytes], expected: bytes = EXPECTED) -> float:
 
 
 def in_turn(calls: dict[str, Callable[[], bytes]], repeats: int) -> dict[str, float]:
-    """Median milliseconds of each, taken one after the other in every round, so that load meets all alike."""
+    """Return the median milliseconds of each call; every round runs all in turn, so that load affects all alike."""
     for call in calls.values():
         timed(call)
     rounds = [{name: timed(call) for name, call in calls.items()} for _ in range(repeats)]
@@ -78,7 +78,7 @@ def in_turn(calls: dict[str, Callable[[], bytes]], repeats: int) -> dict[str, fl
 
 
 def latency(sandboxes: dict[str, Sandbox], repeats: int) -> dict[str, Any]:
-    """Python programs, one at a time."""
+    """Time Python programs, one at a time."""
     found = {}
     for name, source in PYTHON.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +100,7 @@ def latency(sandboxes: dict[str, Sandbox], repeats: int) -> dict[str, Any]:
 
 
 def throughput(sandboxes: dict[str, Sandbox], runs: int) -> dict[str, Any]:
-    """Runs per second of the one-line program, and of a bare Python, by number of threads."""
+    """Return runs per second of the one-line program and of a bare Python, by number of threads."""
     found: dict[str, Any] = {}
     command = [python_path(), "-I", "-c", PYTHON["one line"]]
     calls = {
@@ -119,7 +119,7 @@ def throughput(sandboxes: dict[str, Sandbox], runs: int) -> dict[str, Any]:
 
 
 def languages(sandbox: Sandbox, repeats: int) -> dict[str, Any]:
-    """Milliseconds of compile and run, in the sandbox and bare."""
+    """Return milliseconds of compiling and running, in the sandbox and bare."""
     found = {}
     for name in LANGUAGES:
         try:

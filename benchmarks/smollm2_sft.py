@@ -1,9 +1,9 @@
-"""SmolLM2-135M-Instruct, SFT on GSM8K's training solutions: full and LoRA; pass@1 and samples before and after.
+"""Trains SmolLM2-135M-Instruct by SFT on GSM8K's solutions, full and LoRA; reports pass@1 and samples before and after.
 
     python benchmarks/smollm2_sft.py --model models/smollm2 --train gsm8k_train.jsonl.gz --test gsm8k_test.jsonl
 
-Runs `grpo eval` and `grpo sft` by the shipped recipes, with the data from local files. What is finished is not done
-again: the same command goes on where it was interrupted.
+Runs `grpo eval` and `grpo sft` with the shipped recipes and data from local files. Finished steps are not repeated:
+the same command continues where it was interrupted.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from grpo.rl.evaluate import interval
 
 VARIANTS = {"full": "smollm2-gsm8k-sft", "lora": "smollm2-gsm8k-sft-lora"}
 EVALUATION = ("eval.temperature=0.6", "eval.top_p=0.95", "eval.max_tokens=256")
-"""As R1 samples for evaluation; 200 problems × 4 samples by the recipe."""
+"""Sampling as in R1's evaluations; 200 problems × 4 samples by the recipe."""
 BATCH = ("engine.chunk_groups=50", "engine.max_sequences=200", "engine.kv_cache_gib=2.0")
 SHOWN = 6
-"""Problems whose completions are kept, before and after."""
+"""Number of problems whose completions are kept, before and after."""
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 RECIPES = Path(__file__).resolve().parents[1] / "data_recipes" / "recipes"
 
 
 def local_copy(name: str, folder: Path, sources: dict[str, Path]) -> Path:
-    """The shipped recipe with its hub data sets replaced by files, section by section."""
+    """Return the shipped recipe with its hub data sets replaced by files, section by section."""
     lines, section = [], ""
     for line in (RECIPES / f"{name}.toml").read_text().splitlines():
         if line.startswith("["):
@@ -69,13 +69,13 @@ def samples(out: Path) -> list[dict[str, Any]]:
 
 
 def completions(out: Path) -> dict[str, dict[str, Any]]:
-    """First completion of each problem, by prompt."""
+    """Return the first completion of each problem, by prompt."""
     return {row["prompt"]: row for row in reversed(samples(out))}
 
 
 def last_number(out: Path) -> dict[str, Any]:
-    """Share of samples whose last number is the answer, wherever it stands: pass@1 without the demand for \\boxed{},
-    which the instructed model does not meet and SFT teaches first."""
+    """Return the fraction of samples whose last number is the answer, wherever it is: pass@1 without requiring
+    \\boxed{}, which the instructed model does not write and SFT teaches first."""
     shares: dict[str, list[bool]] = {}
     for row in samples(out):
         found = NUMBER.findall(row["completion"])

@@ -1,4 +1,4 @@
-"""Seconds from the learner's weights to the engine's, proof included, against a plain copy of the same bytes.
+"""Times the transfer of the learner's weights to the engine, verification included, against a plain copy of the bytes.
 
     .venv/bin/python benchmarks/weight_sync.py --model models/smollm2 --dtype bfloat16
 
@@ -20,7 +20,7 @@ from rollout_throughput import demo_policy
 
 TEXT = "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May."
 CHAIN = "7 * 4 + 3"
-"""What the canary reads: text that the model expects. Of tokens at −20 nats bfloat16 tells nothing."""
+"""Text for the canary that the model expects. On tokens at −20 nats, bfloat16 log-probs carry no information."""
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def main() -> None:
             loaded = time.perf_counter()
             source = np.fromfile(str(publication.path), dtype=np.uint8)
             target = np.empty_like(source)
-            target[:] = 1  # pages present, as they are when a buffer is reused
+            target[:] = 1  # touch the pages, as in a reused buffer
             before_copy = time.perf_counter()
             np.copyto(target, source)
             copied = time.perf_counter() - before_copy

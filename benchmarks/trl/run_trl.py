@@ -1,4 +1,4 @@
-"""The rival's side of grpo_step.py: TRL's GRPOTrainer on the same model, prompts, group size, lengths and reward.
+"""TRL's side of grpo_step.py: its GRPOTrainer on the same model, prompts, group size, lengths and reward.
 
 Runs in an environment of its own (requirements.txt); prints one JSON object on the last line.
 """
@@ -19,7 +19,7 @@ from arithmetic_reward import last_number
 
 
 class Clock(TrainerCallback):
-    """Wall time of each optimizer step, generation included."""
+    """Measures the wall time of each optimizer step, generation included."""
 
     def __init__(self):
         self.times, self.logs = [], []

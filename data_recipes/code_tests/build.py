@@ -75,7 +75,7 @@ def build_tests(
         judge: runs the programs; its total time must be enough for all tests of a problem.
         counts: the counts to add to.
         mutants_of_each: mutants made of each correct program.
-        most: maximal number of tests per problem; None keeps all.
+        most: maximum number of tests per problem; None keeps all.
         seed: seed of the mutants.
         threads: problems that run at the same time.
 

@@ -49,7 +49,7 @@ def mutants(source: str, count: int, seed: int = 0, function: str | None = None)
 
     Args:
         source: the correct program.
-        count: maximal number of mutants.
+        count: maximum number of mutants.
         seed: seed of the draw.
         function: edit only inside this function; None edits anywhere.
 

@@ -1,7 +1,7 @@
 """Selects candidate tests by the results of correct and wrong programs.
 
-As in DeepSeek-R1 (2501.12948 v2, code data): tests that correct programs fail are dropped, and of the others those are
-kept that wrong programs fail.
+As in DeepSeek-R1 (2501.12948 v2, code data), tests that correct programs fail are dropped; of the others, those that
+some wrong program fails are kept.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def select_tests(
     Args:
         correct: [program][test], True if the program passes; at least one program.
         wrong: the same for wrong programs; if empty, phase 2 keeps all tests.
-        most: maximal number of tests; None keeps all.
+        most: maximum number of tests; None keeps all.
 
     Raises:
         ValueError: there is no correct program, or rows have different lengths.

@@ -1,4 +1,4 @@
-"""`grpo sandbox`: run one program in the sandbox; show what the sandbox is worth on this host."""
+"""`grpo sandbox`: runs one program in the sandbox, or reports what the sandbox of this host guarantees."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ sandbox_app = typer.Typer(
 )
 
 OUTPUT_BYTES = 160 * 1024
-"""Cap of stdout, and of stderr, each: 6 characters of JSON for every byte of both stay below 2 MiB."""
+"""Cap of stdout and of stderr in bytes: at 6 JSON characters per byte, both together stay below 2 MiB."""
 TASKS = 144
-"""128 processes and threads, and some; few enough that a fork bomb meets this bound before that of memory."""
+"""A little more than 128 processes and threads; few enough that a fork bomb meets this limit before the memory
+limit."""
 OPEN_FILES = 1024
 MAX_SOURCE_BYTES = 16 * 1024 * 1024
 MAX_STDIN_BYTES = 1024 * 1024 * 1024
@@ -64,7 +65,7 @@ def sandbox_run(
     read; 2 for wrong usage.
     """
     _open_standard_streams()
-    if not 0 < time_limit <= MAX_TIME_S:  # NaN is not either
+    if not 0 < time_limit <= MAX_TIME_S:  # rejects NaN too
         raise typer.BadParameter(
             f"{time_limit:g} is not above 0 and at most {MAX_TIME_S:,.0f} s", param_hint="--time-limit"
         )
@@ -117,7 +118,7 @@ def sandbox_doctor(
 
 
 def as_json(outcome: Outcome) -> JsonDict:
-    """All fields of a verdict, the outputs as text: what is not UTF-8 becomes U+FFFD."""
+    """Return all fields of a verdict; the outputs as text, with U+FFFD for bytes that are not UTF-8."""
     return {
         "verdict": outcome.verdict,
         "reason": outcome.reason,
@@ -132,7 +133,7 @@ def as_json(outcome: Outcome) -> JsonDict:
 
 
 def as_text(outcome: Outcome) -> str:
-    """The same for a reader. Control characters of the program's output do not reach the terminal."""
+    """Return a verdict as text for a reader. Control characters of the program's output do not reach the terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -193,7 +194,7 @@ def _settings(tier: str) -> SandboxSettings:
 
 
 def _read(path: str, what: str, most: int) -> bytes:
-    """A whole file, or pipe. Raises OSError or ValueError with the name in it, whatever is in the name."""
+    """Return the contents of a file or pipe. Raises OSError or ValueError with a printable form of the name."""
     content = bytearray()
     try:
         with open(path, "rb", buffering=0) as file:
@@ -207,22 +208,22 @@ def _read(path: str, what: str, most: int) -> bytes:
 
 
 def _decode(output: bytes) -> str:
-    """Text; of an output cut at the cap, without the character that was cut in two."""
+    """Decode output as text; output cut at the cap loses a character that was cut in two."""
     return codecs.getincrementaldecoder("utf-8")("replace").decode(output, final=len(output) < OUTPUT_BYTES)
 
 
 def _visible(text: str) -> str:
-    """What would move the cursor, colour or retitle a terminal, written out."""
+    """Escape characters that would move the cursor, colour or retitle a terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 def _open_standard_streams() -> None:
-    """A caller may have closed them; their numbers must not go to something else that is opened later."""
+    """Open closed standard streams on /dev/null, so that no file opened later gets their descriptors."""
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor
 
 
 def _print(text: str) -> None:
@@ -233,8 +234,8 @@ def _print(text: str) -> None:
     try:
         typer.echo(text)
     except OSError as error:
-        # What is still buffered would fail again, with a traceback, when Python exits.
+        # Flushing the buffer again when Python exits would fail again, with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        if isinstance(error, BrokenPipeError):  # the reader has seen enough
+        if isinstance(error, BrokenPipeError):  # the reader closed the pipe early
             raise typer.Exit(1) from error
         raise OSError(f"cannot print the result: {error.strerror}") from error

@@ -1,6 +1,6 @@
-"""`grpo sandbox doctor`: the sandbox of this host, what it is worth, and whether hostile programs get out of it.
+"""`grpo sandbox doctor`: reports the sandbox of this host, what it guarantees, and whether hostile programs escape it.
 
-Exit code 1 if one of them did, or if no sandbox of the tier asked for works here.
+The exit code is 1 if one of them escaped, or if no sandbox of the requested tier works here.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _COLOURS = {"passed": "green", "gap": "yellow", "skipped": "cyan", "failed": "bo
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found."""
+    """The findings of the doctor."""
 
     tier: Tier | None
-    """None: there is no sandbox."""
+    """The sandbox; None if there is none."""
     error: str
-    """Why there is none, and the fix."""
+    """The reason why there is none, and the fix."""
     weaker: tuple[str, ...]
-    """If there is none: tiers that would work if they were named."""
+    """If there is none: tiers that would work if requested by name."""
     languages: dict[str, str]
     """Path of the compiler or interpreter, or what is missing."""
     missing: tuple[str, ...]
@@ -44,22 +44,22 @@ class Diagnosis:
 
     @property
     def ok(self) -> bool:
-        """Programs are isolated, as far as the tier promises."""
+        """True if programs are isolated, as far as the tier promises."""
         return self.suite is not None and not self.suite.failed
 
 
 def categories() -> list[str]:
-    """Names of the kinds of hostile programs."""
+    """Return the names of the kinds of hostile programs."""
     return [category.name for category in CATEGORIES]
 
 
 def diagnose(
     settings: SandboxSettings, only: Sequence[str] | None = None, show_progress: bool = False
 ) -> Diagnosis:
-    """Open the sandbox, look for languages, run the hostile programs (about a minute).
+    """Open the sandbox, look for languages and run the hostile programs (about a minute).
 
     Args:
-        only: categories of programs; None or empty: all.
+        only: categories of programs to run; None or empty runs all.
     """
     languages, missing = _languages()
     try:
@@ -82,7 +82,7 @@ def diagnose(
 
 
 def as_json(diagnosis: Diagnosis) -> JsonDict:
-    """For machines."""
+    """Return the diagnosis as JSON types."""
     tier, suite = diagnosis.tier, diagnosis.suite
     return {
         "ok": diagnosis.ok,

@@ -1,4 +1,4 @@
-"""The section [algorithm] of a recipe, and the registry of the functions that it can name.
+"""Defines the section [algorithm] of a recipe, and the registry of the functions that it can name.
 
     FORMS["policy_loss"]["clip"]       the function behind algorithm.policy_loss = "clip"
 
@@ -49,65 +49,65 @@ FORMS: Mapping[str, Mapping[str, str]] = {
         "sequence_mis": "grpo.algorithm.importance:sequence_mis",
     },
 }
-"""Key of [algorithm] → name in a recipe → where the function is."""
+"""Key of [algorithm] → name in a recipe → location of the function."""
 
 ZeroVariance = Literal["keep", "drop"]
 
 OPEN_KEYS = ("advantage", "policy_loss", "kl_estimator")
-"""Keys that also accept a function of the user's, as `package.module:function` or `path/file.py:function`."""
+"""Keys that also accept a user's function, as `package.module:function` or `path/file.py:function`."""
 
 
 class AlgorithmConfig(Settings):
-    """GRPO as the papers print it; see docs/algorithm.md for each formula."""
+    """GRPO as printed in the papers; docs/algorithm.md gives each formula."""
 
     group_size: int = Field(16, ge=2)
     """G outputs per question (R1: 16; DeepSeekMath: 64)."""
     questions_per_step: int = Field(32, ge=1)
-    """Questions in one mini-batch, i.e. one optimizer update (R1: 32, so 512 outputs)."""
+    """Questions in one mini-batch, i.e. in one optimizer update (R1: 32, so 512 outputs)."""
     mini_batches: int = Field(1, ge=1)
-    """M: updates per rollout phase; a phase generates questions_per_step × M questions × G outputs, splits the outputs
-    at random into M mini-batches and passes over them once (R1: 16, i.e. 8,192 outputs a phase). 1 is on-policy."""
+    """M: updates per rollout phase. A phase generates questions_per_step × M questions × G outputs, splits the outputs
+    at random into M mini-batches and passes over them once (R1: 16, i.e. 8,192 outputs per phase). 1 is on-policy."""
     advantage: str = "std"
-    """"std": (r−mean)/std as printed; "mean": Dr. GRPO; "leave_one_out": r_i − mean of the others; or a function of
-    your own."""
+    """Advantage function. "std": (r−mean)/std as printed; "mean": Dr. GRPO; "leave_one_out": r_i − mean of the others;
+    or a function of your own."""
     advantage_params: JsonDict = Field(default_factory=dict)
     """Keyword arguments of the advantage function, any TOML values."""
     zero_variance: ZeroVariance = "keep"
-    """A group with equal rewards has advantage 0. "keep": as printed it stays in denominator and KL; "drop": out of
-    both."""
+    """Treatment of a group with equal rewards, whose advantage is 0. "keep": it stays in the denominator and the KL
+    term, as printed; "drop": it is left out of both."""
     ratio: str = "token"
     """Level of π_θ/π_old: token (DeepSeekMath), sequence (R1, V3 as printed), or length-normalised sequence (GSPO)."""
     policy_loss: str = "clip"
-    """What is made of the ratio: "clip": min(ρA, clip(ρ)A), with dual clip if that is set; "cispo": the clipped ratio
-    as a constant weight of A log π_θ; or a function of your own."""
+    """Use of the ratio. "clip": min(ρA, clip(ρ)A), with dual clip if that is set; "cispo": the clipped ratio is a
+    constant weight of A log π_θ; or a function of your own."""
     policy_loss_params: JsonDict = Field(default_factory=dict)
     """Keyword arguments of the policy loss."""
     clip_low: float = Field(0.2, gt=0)
     clip_high: float = Field(0.2, gt=0)
     """ε below and above 1 (R1 stage 1: 10 for both; the ratio's lower bound is then 0 and never binds)."""
     dual_clip: float | None = Field(None, gt=1)
-    """c of dual-clip PPO: for A<0 the objective is at least c·A. None: off."""
+    """c of dual-clip PPO: for A<0 the objective is at least c·A. None turns it off."""
     aggregation: str = "sample_mean"
-    """How token terms become one number: mean per sample, then over samples (DeepSeekMath); mean over all tokens of the
-    mini-batch (DAPO); sum over tokens / (samples × fixed_length) (Dr. GRPO)."""
+    """Reduction of token terms to one number: mean per sample, then over samples (DeepSeekMath); mean over all tokens
+    of the mini-batch (DAPO); sum over tokens / (samples × fixed_length) (Dr. GRPO)."""
     fixed_length: int | None = Field(None, ge=1)
     """Divisor of "fixed_length"; None takes the step's max_tokens."""
     kl_coef: float = Field(0.001, ge=0)
     """β (R1: 0.001; DeepSeekMath: 0.04). 0 skips the reference pass."""
     kl_estimator: str = "k3"
-    """k3 = π_ref/π_θ − log(π_ref/π_θ) − 1, as printed; k1, k2 for study; or a function of your own."""
+    """KL estimator. k3 = π_ref/π_θ − log(π_ref/π_θ) − 1, as printed; k1 and k2 for study; or a function of your own."""
     kl_estimator_params: JsonDict = Field(default_factory=dict)
     """Keyword arguments of the KL estimator."""
     reference_refresh_steps: int = Field(0, ge=0)
-    """π_ref ← π_θ every N steps (R1: 400). 0: never."""
+    """Sets π_ref ← π_θ every N steps (R1: 400). 0: never."""
     importance: str = "none"
-    """Correction for engine ≠ learner: weights min(π_old/π_engine, C) (TIS) or masks outside [1/C, C] (MIS)."""
+    """Correction of the engine/learner mismatch. Weights min(π_old/π_engine, C) (TIS), masks outside [1/C, C] (MIS)."""
     importance_cap: float = Field(2.0, gt=1)
-    """C."""
+    """C of the correction."""
     dynamic_sampling: bool = False
-    """DAPO: draw more questions until the phase holds only groups with spread."""
+    """DAPO's dynamic sampling: draw more questions until the phase holds only groups with unequal rewards."""
     dynamic_sampling_max_rounds: int = Field(4, ge=1)
-    """Rounds of drawing before the phase goes on with what it has."""
+    """Maximum number of drawing rounds; after them the phase continues with the groups that it has."""
 
     @field_validator(*FORMS)
     @classmethod
@@ -127,7 +127,7 @@ class AlgorithmConfig(Settings):
 
 
 def is_builtin(key: str, name: str) -> bool:
-    """True if `name` is one of this toolkit's functions for `key`."""
+    """Return True if `name` is one of this toolkit's functions for `key`."""
     return name in FORMS[key]
 
 
@@ -137,6 +137,6 @@ def _choices(key: str) -> str:
 
 
 def _elsewhere(name: str) -> str:
-    """A hint for a name that another key knows, such as ratio = "cispo" of 0.1."""
+    """Return a hint for a name that belongs to another key, such as ratio = "cispo" of version 0.1."""
     keys = [key for key, names in FORMS.items() if name in names]
     return f"; {name!r} is a value of algorithm.{keys[0]}" if keys else ""

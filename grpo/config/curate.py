@@ -1,4 +1,4 @@
-"""`grpo curate`: the config. R1 prints which filters there are and no thresholds; the defaults are this project's."""
+"""Config of `grpo curate`. R1 names its filters without thresholds; the default thresholds are this project's."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from policies.settings import Settings
 
 
 class MixFile(Settings):
-    """Ready training samples that are added, e.g. R1's non-reasoning data."""
+    """Finished training samples to add, e.g. R1's non-reasoning data."""
 
     source: str = Field(min_length=1)
-    """.jsonl, .jsonl.gz or .parquet with the columns prompt and completion; kind and language are kept."""
+    """A .jsonl, .jsonl.gz or .parquet file with the columns prompt and completion; kind and language are kept."""
     limit: int | None = Field(None, ge=1)
-    """Rows taken, from the front."""
+    """Number of rows to take, from the start of the file."""
 
 
 class EvaluationText(Settings):
-    """An evaluation set that training samples must not share a run of words with."""
+    """An evaluation set; training samples must not share a run of words with it."""
 
     source: str = Field(min_length=1)
-    """.jsonl, .jsonl.gz or .parquet; or any other source that `[eval.data]` of a recipe takes."""
+    """A .jsonl, .jsonl.gz or .parquet file; or any other source that `[eval.data]` of a recipe takes."""
     subset: str | None = None
     split: str | None = None
     seed: int = 0
     params: JsonDict = Field(default_factory=dict)
-    """As in `[eval.data]`; a file has none of them."""
+    """As in `[eval.data]`; not for files."""
     fields: tuple[str, ...] = Field(("question",), min_length=1)
     """Columns with questions and solutions."""
 
     @property
     def rows(self) -> DatasetConfig:
-        """What `data_recipes.prompts.rows.read_rows` takes."""
+        """Return the source that `data_recipes.prompts.rows.read_rows` takes."""
         return DatasetConfig(**self.model_dump(exclude={"fields"}))
 
     @model_validator(mode="after")
@@ -46,38 +46,39 @@ class EvaluationText(Settings):
 
 
 class CurateConfig(Settings):
-    """`grpo curate`: scored samples to an SFT Parquet."""
+    """Config of `grpo curate`, which turns scored samples into an SFT Parquet file."""
 
     stage: Literal["curate"] = "curate"
     seed: int = Field(0, ge=0)
     sources: tuple[str, ...] = Field(min_length=1)
     """Scored samples with the columns id, prompt_id, prompt, completion and the component `correct`: files, or folders
-    of files (with a / at their end)."""
+    of files (ending in /)."""
     out: Path
-    """Parquet to write; the counts go beside it as <out>.json."""
+    """Parquet file to write; the counts are written beside it as <out>.json."""
     correct: str | tuple[str, ...] = "accuracy"
-    """Reward component that decides. A judge stands in for a rule here: name its component. Several, where each kind of
-    prompt has its own (["accuracy", "mcq", "code"]): a sample must have a verdict of one and pass all that it has."""
+    """Reward component that decides whether a sample is correct; a judge's component may take the place of a rule's. A
+    list if each kind of prompt has its own (["accuracy", "mcq", "code"]): a sample must have a verdict of at least one
+    and pass all that it has."""
     min_score: float = 1.0
     min_language_share: float | None = Field(0.9, ge=0, le=1)
-    """Least share of reasoning words in the prompt's language; false: filter off."""
+    """Minimal fraction of reasoning words in the prompt's language; false turns the filter off."""
     max_paragraph_words: int | None = Field(300, ge=1)
-    """Longest paragraph of the reasoning; false: filter off."""
+    """Maximum length of a paragraph of the reasoning; false turns the filter off."""
     allow_code: bool = False
     max_repeated_share: float | None = Field(0.5, ge=0, le=1)
-    """Largest share of repeated 4-grams; false: filter off."""
+    """Maximum fraction of repeated 4-grams; false turns the filter off."""
     per_prompt: int | None = Field(1, ge=1)
-    """Samples kept of a prompt; false: all."""
+    """Samples kept per prompt; false keeps all."""
     choose: Literal["first", "shortest", "random"] = "first"
     rewrite: str | None = None
-    """"r1-format", or `package.module:function` / `path.py:function`, a function (prompt, completion) -> str that
-    raises ValueError where it cannot."""
+    """"r1-format", or a function (prompt, completion) -> str given as `package.module:function` / `path.py:function`,
+    which raises ValueError where it cannot rewrite a sample."""
     mix: tuple[MixFile, ...] = ()
     bad_rows: BadRowsMode = "error"
-    """What rows that cannot be used do: stop the stage, or be left out and counted."""
+    """Treatment of rows that cannot be used: they stop the stage, or are left out and counted."""
     decontaminate: tuple[EvaluationText, ...] = ()
     ngram: int = Field(10, ge=1)
-    """Words of the run that counts as copied (R1: 10)."""
+    """Number of consecutive shared words that counts as copied (R1: 10)."""
 
     @model_validator(mode="after")
     def _reads_others(self) -> CurateConfig:
@@ -89,7 +90,7 @@ class CurateConfig(Settings):
 
     @property
     def deciding(self) -> tuple[str, ...]:
-        """The components of `correct`."""
+        """Return the components of `correct`."""
         return (self.correct,) if isinstance(self.correct, str) else self.correct
 
     @field_validator("correct")

@@ -1,9 +1,9 @@
-"""R1's distilled students and the learning rate that the paper prints for each; which of them a student is nearest to.
+"""Lists R1's distilled students with the learning rates that the paper prints, and finds the one nearest to a student.
 
     name = nearest("qwen2", 1_543_714_304)      "qwen-1.5b"
     PRESETS[name].lr                            1e-4
 
-All: SFT alone, 2 to 3 epochs, cosine to a tenth, context 32,768, batch 64 (2501.12948 v2 §B.4.3).
+Common to all: SFT only, 2 to 3 epochs, cosine to a tenth, context 32,768, batch 64 (2501.12948 v2 §B.4.3).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class StudentPreset:
     """One of the paper's students."""
 
     family: str
-    """"qwen" or "llama"."""
+    """Family, "qwen" or "llama"."""
     base: str
-    """What the paper started from."""
+    """The checkpoint that the paper started from."""
     parameters: float
     lr: float
-    """Initial rate."""
+    """Initial learning rate."""
 
 
 PRESETS: dict[str, StudentPreset] = {
@@ -36,22 +36,22 @@ PRESETS: dict[str, StudentPreset] = {
     "llama-70b": StudentPreset("llama", "Llama-3.3-70B-Instruct", 70.6e9, 2e-5),
 }
 FAR = 3.0
-"""Times larger or smaller than the nearest of the paper's students: from here on the rate is an extrapolation."""
+"""Size ratio to the nearest of the paper's students from which on the learning rate is an extrapolation."""
 
 
 def nearest(family: str, parameters: int) -> str:
-    """Name of the preset of the nearest size (as a ratio), in the student's own family if the paper has it.
+    """Return the preset of the nearest size (as a ratio), in the student's own family if the paper has it.
 
     Args:
         family: transformers' model_type, e.g. "qwen2", "llama".
-        parameters: of the student.
+        parameters: number of parameters of the student.
     """
     own = [name for name, preset in PRESETS.items() if family.startswith(preset.family)]
     return min(own or PRESETS, key=lambda name: abs(math.log(PRESETS[name].parameters / parameters)))
 
 
 def describe(name: str, chosen: bool, family: str, parameters: int) -> str:
-    """Which preset a student gets, whose it is, and how far the student is from it; a line for the screen."""
+    """Return a line for the screen: a student's preset, its source, why it was chosen, and a large size difference."""
     preset = PRESETS[name]
     ratio = parameters / preset.parameters
     why = (

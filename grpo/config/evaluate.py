@@ -1,4 +1,4 @@
-"""`grpo eval`: the config. Sections of `grpo rl` without what only training reads."""
+"""Config of `grpo eval`: the sections of `grpo rl` without the keys that only training reads."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from rollout.config import EngineConfig
 
 
 class EvalStageConfig(Settings):
-    """`grpo eval`."""
+    """Config of `grpo eval`."""
 
     stage: Literal["eval"] = "eval"
     seed: int = 0
     run_dir: Path
-    """Where eval.jsonl, the samples and summary.json go."""
+    """Folder for eval.jsonl, the samples and summary.json."""
     policy: PolicyConfig
     rewards: tuple[RewardConfig, ...] = Field(min_length=1)
     reward_workers: int = Field(1, ge=1)
-    """Processes of each row-wise reward that runs in processes: so many rows are scored at one time."""
+    """Processes of each row-wise reward that runs in processes, i.e. the number of rows scored concurrently."""
     sampling: SamplingConfig = SamplingConfig()
-    """Read for stop_tokens, and for max_tokens where eval.max_tokens is not given."""
+    """Gives stop_tokens, and max_tokens if eval.max_tokens is not set."""
     engine: EngineConfig = EngineConfig()
     eval: EvalConfig
 

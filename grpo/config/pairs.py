@@ -1,4 +1,4 @@
-"""`grpo pairs`: the config. Defaults are R1's (arXiv 2501.12948 v2 §3.1), sources beside them."""
+"""Config of `grpo pairs`. Defaults are R1's (arXiv 2501.12948 v2 §3.1), with their sources."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from policies.settings import Settings
 
 
 class JudgeConfig(Settings):
-    """Who decides between two completions."""
+    """The judge that decides between two completions."""
 
     name: str = Field(min_length=1)
-    """A reward (its values are compared), or with compares = true a function of yours,
-    `package.module:function` or `path/file.py:function`, that is shown two completions and returns who is better."""
+    """A reward, whose values are compared; or, with compares = true, a function of yours, `package.module:function` or
+    `path/file.py:function`, which gets two completions and returns which one is better."""
     compares: bool = False
     """True: `judge(prompt, first, second, seed, columns) -> float`, from −2 (second much better, [[B>>A]]) to 2."""
     params: JsonDict = Field(default_factory=dict)
     """Keyword arguments of the judge."""
     timeout_s: float = Field(60.0, gt=0, le=3600)
-    """Deadline of a call of a reward."""
+    """Deadline of one call of a reward."""
     votes: int | None = Field(None, ge=1)
-    """Judgements of a pair by a judge that compares, with swap half of them in each order; None: 4 (R1: 4 a pair, the
-    order at random)."""
+    """Judgements per pair by a judge that compares; with swap, half of them in each order. None: 4 (R1: 4 per pair, in
+    random order)."""
     swap: bool = True
-    """Ask both orders and leave out a pair on whose winner they disagree: a judge that favours a place says nothing."""
+    """Ask in both orders and leave out a pair whose winner depends on the order: a judge with a position bias gives no
+    information."""
 
     @model_validator(mode="after")
     def _reward_votes(self) -> JudgeConfig:
@@ -42,31 +43,32 @@ class JudgeConfig(Settings):
 
 
 class PairsConfig(Settings):
-    """`grpo pairs`."""
+    """Config of `grpo pairs`."""
 
     stage: Literal["pairs"] = "pairs"
     seed: int = Field(0, ge=0)
     source: str = Field(min_length=1)
-    """Sampled completions: .jsonl, .jsonl.gz or .parquet, or a folder of such files (with a / at its end), with the
+    """Sampled completions: a .jsonl, .jsonl.gz or .parquet file, or a folder of such files (ending in /), with the
     columns prompt_id, prompt, completion."""
     out: Path
-    """Parquet to write; the counts go beside it as <out>.json."""
+    """Parquet file to write; the counts are written beside it as <out>.json."""
     judge: JudgeConfig
     bad_rows: BadRowsMode = "error"
-    """What rows that cannot be used do: stop the stage, or be left out and counted."""
+    """Treatment of rows that cannot be used: they stop the stage, or are left out and counted."""
     objective: Literal["pairwise", "pointwise"] = "pairwise"
-    """"pairwise": pairs with a winner. "pointwise": every completion with label 1 or 0, from a judge that is a
-    reward: the safety model's rows, or a program with its compiler's verdict (Coder-V2)."""
+    """"pairwise": pairs with a winner. "pointwise": every completion with label 1 or 0, from a judge that is a reward:
+    the safety model's rows, or a program with its compiler's verdict (Coder-V2)."""
     label_above: float = 0.5
-    """Point-wise: label 1 if the reward is above it."""
+    """Pointwise only: the label is 1 if the reward is above this value."""
     kinds: tuple[str, ...] = ()
-    """Values of the column `kind` to use; empty: all."""
+    """Values of the column `kind` to use; empty uses all."""
     pairs_per_prompt: int = Field(1, ge=1)
-    """Pairs drawn at most from a prompt's completions."""
+    """Maximum number of pairs drawn from a prompt's completions."""
     min_margin: float = Field(1.0, ge=0)
-    """Keep a pair if the judge's mean gap is above it (R1: 1)."""
+    """Keep a pair if the judge's mean score difference is above this value (R1: 1)."""
     max_length_ratio: float | None = Field(1.1, ge=1)
-    """Bound on mean length of the chosen / of the rejected over the data set, and its inverse; false: no balancing."""
+    """Upper bound of the ratio of mean lengths chosen / rejected over the data set; its inverse is the lower bound.
+    false: no balancing."""
 
     @model_validator(mode="after")
     def _consistent(self) -> PairsConfig:

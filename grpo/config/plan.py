@@ -1,4 +1,4 @@
-"""The keys of `grpo plan`: the machine, and what the config of a stage does not state. Imports pydantic alone."""
+"""Keys of `grpo plan`: the machine, and what the config of a stage does not state. Imports only pydantic."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ class MachineConfig(Settings):
     name: str = "H800"
     gpus: int = Field(ge=1)
     peak_tflops: float = Field(989.0, gt=0)
-    """Peak of dense bfloat16."""
+    """Peak throughput of dense bfloat16."""
     memory_gib: float = Field(80.0, gt=0)
     bandwidth_tb_s: float = Field(3.35, gt=0)
     """Bandwidth of the GPU's memory, in 10^12 bytes per second."""
     mfu: float = Field(0.35, gt=0, le=1)
-    """Share of the peak in training and log-probs. V3's pre-training: 14.8e12 tokens × 6 × 37e9 in 2.664e6 GPU-hours
-    is 0.35 of the bfloat16 peak (2412.19437 table 1)."""
+    """Fraction of the peak reached in training and log-probs. V3's pre-training: 14.8e12 tokens × 6 × 37e9 in 2.664e6
+    GPU-hours is 0.35 of the bfloat16 peak (2412.19437 table 1)."""
     bandwidth_share: float = Field(0.6, gt=0, le=1)
-    """Share of the bandwidth that decoding reaches."""
+    """Fraction of the bandwidth that decoding reaches."""
     engine_gpus: int = Field(1, ge=1)
-    """GPUs of one engine."""
+    """GPUs per engine."""
     engine_memory_share: float = Field(0.9, gt=0, le=1)
-    """Share of a GPU's memory for the engine's weights and cache while it generates."""
+    """Fraction of a GPU's memory for the engine's weights and cache during generation."""
     layer_latency_us: float = Field(0.0, ge=0)
-    """Latency of a decoding step per layer, beside memory and arithmetic: all-to-all of the experts, launches."""
+    """Latency of a decoding step per layer in addition to memory and arithmetic: all-to-all of the experts,
+    launches."""
     tokens_per_pass: float = Field(1.0, ge=1)
-    """Tokens of a sequence per decoding step; above 1 with speculative decoding (V3's MTP head: 1.8)."""
+    """Tokens per sequence and decoding step; above 1 with speculative decoding (V3's MTP head: 1.8)."""
     phase_overhead_s: float = Field(0.0, ge=0)
     """Overhead of an RL phase: loading and offloading models, weight sync, waiting for the last reward."""
 
@@ -43,27 +44,27 @@ class MachineConfig(Settings):
 
 
 class PlanConfig(Settings):
-    """`[plan]`: what `grpo plan` estimates for."""
+    """`[plan]`: settings of the estimate of `grpo plan`."""
 
     machine: MachineConfig | None = None
-    """None: this machine; times then come from a run on it (`grpo plan --rates`)."""
+    """The machine. None: this machine; times then come from a run on it (`grpo plan --rates`)."""
 
 
 class StagePlan(Settings):
     """`[stages.NAME.plan]`: what the config of one stage does not state."""
 
     prompts: int | None = Field(None, ge=1)
-    """Prompts, where the data set cannot be counted without reading it."""
+    """Number of prompts, if the data set cannot be counted without reading it."""
     prompt_tokens: float = Field(100.0, ge=0)
-    """Mean tokens of a prompt."""
+    """Mean tokens per prompt."""
     tokens: float | None = Field(None, gt=0)
-    """Mean tokens of a completion; in a supervised stage, of an example."""
+    """Mean tokens per completion; in a supervised stage, per example."""
     lengths: tuple[tuple[int, float], ...] = ()
-    """RL: mean tokens of a completion at some steps, straight lines between: [[0, 500], [8000, 10000]]."""
+    """RL: mean tokens per completion at some steps, interpolated linearly: [[0, 500], [8000, 10000]]."""
     examples: int | None = Field(None, ge=1)
     """Examples of a supervised stage; a pair is one example of two sequences."""
     published_gpu_hours: float | None = Field(None, gt=0)
-    """GPU-hours that its authors published, to compare the estimate with."""
+    """GPU-hours that the stage's authors published, for comparison with the estimate."""
 
     @model_validator(mode="after")
     def _ascending(self) -> StagePlan:

@@ -1,4 +1,4 @@
-"""`grpo reward-model`: the config. Defaults are R1's (arXiv 2501.12948 v2 §3.1), sources beside them."""
+"""Config of `grpo reward-model`. Defaults are R1's (arXiv 2501.12948 v2 §3.1), with their sources."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ class RewardModelData(Settings):
     """Judged completions, in a .jsonl, .jsonl.gz or .parquet file."""
 
     source: str = Field(min_length=1)
-    """Pairwise: columns prompt, chosen, rejected. Point-wise: prompt, completion, label (1 good, 0 bad)."""
+    """The file. Pairwise: columns prompt, chosen, rejected. Pointwise: prompt, completion, label (1 good, 0 bad)."""
     reads: Literal["auto", "summary", "response"] = "auto"
-    """"auto": pairwise reads the summary after `</think>`, point-wise the whole response (R1: helpful, safety)."""
+    """The text to read. "auto": pairwise reads the summary after `</think>`, pointwise the whole response (R1: helpful,
+    safety)."""
     bad_rows: BadRowsMode = "error"
-    """What rows that cannot be used do: stop the stage, or be left out and counted."""
+    """Treatment of rows that cannot be used: they stop the stage, or are left out and counted."""
     max_tokens: int = Field(8192, ge=2)
-    """Longer examples are left out and counted (R1: 8,192 in training; when asked, no limit but the context)."""
+    """Longer examples are left out and counted (R1: 8,192 in training; in scoring, no limit but the context)."""
 
     @field_validator("source")
     @classmethod
@@ -37,11 +38,11 @@ class RewardModelOptimizer(OptimizerConfig):
     """AdamW."""
 
     lr: float = Field(6e-6, gt=0)
-    """R1: 6e-6."""
+    """Learning rate (R1: 6e-6)."""
 
 
 class RewardModelConfig(SupervisedConfig):
-    """`grpo reward-model`."""
+    """Config of `grpo reward-model`."""
 
     stage: Literal["reward-model"] = "reward-model"
     objective: Literal["pairwise", "pointwise"]
@@ -49,19 +50,19 @@ class RewardModelConfig(SupervisedConfig):
     model."""
     data: RewardModelData
     batch_size: int = Field(256, ge=1)
-    """R1: 256."""
+    """Examples per update (R1: 256)."""
     epochs: int = Field(1, ge=1)
-    """R1: 1."""
+    """Passes over the data (R1: 1)."""
     optimizer: RewardModelOptimizer = RewardModelOptimizer()
 
     @property
     def reads(self) -> Literal["summary", "response"]:
-        """What of a completion is scored."""
+        """Return the part of a completion that is scored."""
         if self.data.reads != "auto":
             return self.data.reads
         return "summary" if self.objective == "pairwise" else "response"
 
     @property
     def model_dir(self) -> Path:
-        """The trained reward model's folder."""
+        """Return the trained reward model's folder."""
         return self.run_dir / "policy"

@@ -1,4 +1,4 @@
-"""`grpo rl`: the config."""
+"""Config of `grpo rl`."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from rollout.config import EngineConfig
 
 
 class RlConfig(Settings):
-    """`grpo rl`."""
+    """Config of `grpo rl`."""
 
     stage: Literal["rl"] = "rl"
     seed: int = 0
     steps: int = Field(ge=1)
-    """Optimizer updates; a multiple of algorithm.mini_batches."""
+    """Number of optimizer updates; a multiple of algorithm.mini_batches."""
     token_budget: int | None = Field(None, ge=1)
-    """Ends earlier, after the phase in which this many completion tokens have been trained on: to compare runs, or RL
-    with distillation, at equal tokens."""
+    """Ends the run earlier, after the phase in which it has trained on this many completion tokens: to compare runs, or
+    RL with distillation, at equal tokens."""
     run_dir: Path
     policy: PolicyConfig
     data: DatasetConfig
     data_share: int = Field(1, ge=1)
-    """Questions of `data` beside `share` of each source in `mix`; read with a mix only."""
+    """Questions taken from `data` along with `share` of each source in `mix`; used only with a mix."""
     mix: tuple[MixSource, ...] = ()
     """Further sources, e.g. general prompts with constants = { kind = "general" } beside maths."""
     rewards: tuple[RewardConfig, ...] = Field(min_length=1)
     reward_workers: int = Field(1, ge=1)
-    """Processes of each row-wise reward that runs in processes: so many rows are scored at one time."""
+    """Processes of each row-wise reward that runs in processes, i.e. the number of rows scored concurrently."""
     audit: AuditConfig = AuditConfig()
-    """What is watched in the rewards while the run trains."""
+    """What the monitor watches in the rewards during training."""
     algorithm: AlgorithmConfig = AlgorithmConfig()
     sampling: SamplingConfig = SamplingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -1,4 +1,4 @@
-"""`grpo sample`: the config. The same sections as `grpo rl`; nothing is trained, so nothing has a schedule."""
+"""Config of `grpo sample`: the sections of `grpo rl`, without schedules, because nothing is trained."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class SampleSamplingConfig(Settings):
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(1024, ge=1)
     stop_tokens: tuple[str, ...] = ()
-    """Tokens that end a completion besides the tokenizer's EOS, each one token of the vocabulary."""
+    """Tokens that end a completion in addition to the tokenizer's EOS, each one token of the vocabulary."""
 
 
 class SampleConfig(Settings):
-    """`grpo sample`."""
+    """Config of `grpo sample`."""
 
     stage: Literal["sample"] = "sample"
     seed: int = Field(0, ge=0)
@@ -37,14 +37,14 @@ class SampleConfig(Settings):
     mix: tuple[DatasetConfig, ...] = ()
     """Further sources; every prompt of every source is sampled."""
     rewards: tuple[RewardConfig, ...] = ()
-    """What the samples are scored with; empty: they are not."""
+    """Rewards that score the samples; empty: no scores."""
     reward_workers: int = Field(1, ge=1)
-    """Processes of each row-wise reward that runs in processes: so many rows are scored at one time."""
+    """Processes of each row-wise reward that runs in processes, i.e. the number of rows scored concurrently."""
     samples: int = Field(4, ge=1)
     """Completions per prompt."""
     sampling: SampleSamplingConfig = SampleSamplingConfig()
     keep_columns: tuple[str, ...] = ()
-    """Further prompt columns to write beside the samples, as text (JSON where they are none)."""
+    """Further prompt columns to write beside the samples, as text (other values as JSON)."""
     engine: EngineConfig = EngineConfig()
 
     @model_validator(mode="after")
@@ -55,13 +55,13 @@ class SampleConfig(Settings):
 
 
 def refuse_training_keys(policy: PolicyConfig) -> None:
-    """Raise ValueError for what only training reads of the section."""
+    """Raise ValueError for keys of the section that only training reads."""
     if policy.lora is not None or policy.router_bias_rate:
         raise ValueError("policy.lora and policy.router_bias_rate are read in training only; leave them out")
 
 
 def refuse_start_steps(rewards: Sequence[RewardConfig]) -> None:
-    """Raise ValueError for a reward that waits for a step where there are none."""
+    """Raise ValueError for a reward with a start step, because sampling has no steps."""
     for reward in rewards:
         if reward.start_step:
             raise ValueError(f"{reward.name}: start_step = {reward.start_step}, but there are no steps here")

@@ -1,8 +1,8 @@
 """Sections of the recipes that several stages share.
 
-Every key is used, every default serves; where a default is the paper's, its source stands beside it
+Every key takes effect and has a working default; where a default is a paper's, its source is given
 (R1 = DeepSeek-R1, arXiv 2501.12948 v2 and Nature 645:633; V3 = 2412.19437; DeepSeekMath = 2402.03300).
-Read by `grpo.common.config_io`, which turns a pydantic error into file, key path, value and fix.
+`grpo.common.config_io` reads them and turns a pydantic error into file, key path, value and fix.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ from policies.settings import Settings
 
 
 class LoraConfig(Settings):
-    """Low-rank adapters (2106.09685) in place of the full weights; policies/lora.py."""
+    """Low-rank adapters (2106.09685) instead of training the full weights; policies/lora.py."""
 
     rank: int = Field(16, ge=1)
     alpha: float = Field(32.0, gt=0)
-    """The product of the two matrices is scaled by alpha / rank."""
+    """Scales the product of the two matrices by alpha / rank."""
     targets: tuple[str, ...] = ()
-    """Linear layers as the checkpoint names them, e.g. "q_proj", MLA's "kv_b_proj"; empty: all of the decoder's but the
-    routed experts."""
+    """Linear layers to adapt, as the checkpoint names them, e.g. "q_proj", MLA's "kv_b_proj"; empty: all of the
+    decoder's except the routed experts."""
 
 
 class PolicyConfig(Settings):
-    """Which policy, and how the learner computes with it."""
+    """The policy, and how the learner computes with it."""
 
     model: str
     """Hugging Face id or folder. `grpo rl --model` overrides it."""
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the learner's matrix work; master weights and optimizer are float32 always. "auto" takes bfloat16 on a
-    GPU, and on a CPU with native bfloat16 when the policy is wide enough (hidden ≥ 512) for it to be faster."""
+    """Type of the learner's matrix multiplications; master weights and optimizer are always float32. "auto" takes
+    bfloat16 on a GPU, and on a CPU with native bfloat16 if the policy is wide enough (hidden ≥ 512) for it to be
+    faster."""
     router_bias_rate: float = Field(0.0, ge=0)
     """γ of the auxiliary-loss-free balancing during RL: b_i ± γ after each update (V3 §2.1.2). 0 freezes the bias:
     V3 itself ends pre-training with γ = 0, and a moving bias changes the policy without a gradient."""
     lora: LoraConfig | None = None
-    """Train adapters beside frozen weights; engines and exports get the sum. None: train all weights."""
+    """Trains adapters beside frozen weights; engines and exports get the sum. None trains all weights."""
 
     @model_validator(mode="after")
     def _adapters_alone(self) -> PolicyConfig:
@@ -48,14 +49,14 @@ class PolicyConfig(Settings):
 
 
 class ScheduleStep(Settings):
-    """From optimizer step `from_step` on, the value holds."""
+    """A value that holds from optimizer step `from_step` on."""
 
     from_step: int = Field(ge=0)
     value: float
 
 
 class SamplingConfig(Settings):
-    """How rollouts are sampled in training. top-p is 1: a truncated distribution would bias every ratio."""
+    """How rollouts are sampled in training. top-p is always 1: a truncated distribution would bias every ratio."""
 
     temperature: float = Field(1.0, gt=0)
     temperature_schedule: tuple[ScheduleStep, ...] = ()
@@ -64,8 +65,8 @@ class SamplingConfig(Settings):
     max_tokens_schedule: tuple[ScheduleStep, ...] = ()
     """Changes of the length limit by step (R1-Zero: 32,768, from step 8,200 on 65,536)."""
     stop_tokens: tuple[str, ...] = ()
-    """Tokens that end a completion besides the tokenizer's EOS, each one token of the vocabulary, e.g. "\n" for a base
-    model that would go on with the next question."""
+    """Tokens that end a completion in addition to the tokenizer's EOS, each one token of the vocabulary, e.g. "\n" for
+    a base model that would otherwise continue with the next question."""
 
     @model_validator(mode="after")
     def _sane_schedules(self) -> SamplingConfig:
@@ -84,35 +85,35 @@ class OptimizerConfig(Settings):
     """AdamW on float32 master weights."""
 
     lr: float = Field(3e-6, gt=0)
-    """R1: 3e-6 (R1-Zero and both RL stages)."""
+    """Learning rate (R1: 3e-6 for R1-Zero and both RL stages)."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = Field(0, ge=0)
     min_lr_ratio: float = Field(0.0, ge=0, le=1)
-    """lr at the last step / lr, for linear and cosine."""
+    """Ratio of the last step's lr to lr, for linear and cosine."""
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.95, ge=0, lt=1)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     moments: Literal["float32", "bfloat16"] = "float32"
-    """Type in which AdamW's moments are kept; V3 keeps them in bfloat16 (§3.3), which halves their memory."""
+    """Type of AdamW's moments; V3 keeps them in bfloat16 (§3.3), which halves their memory."""
     grad_clip: float = Field(1.0, gt=0)
-    """Global gradient norm (V3: 1.0)."""
+    """Maximum global gradient norm (V3: 1.0)."""
 
 
 class LearnerConfig(Settings):
-    """Where and in what portions the learner computes; changes rounding, never the mathematics."""
+    """Processes, threads and batch portions of the learner; they change rounding, never the mathematics."""
 
     ranks: int = Field(1, ge=1)
-    """Data-parallel learner workers."""
+    """Number of data-parallel learner workers."""
     threads: int | None = Field(None, ge=1)
     """Torch threads per rank; None: the node's cores / ranks."""
     tokens_per_micro_batch: int = Field(4096, ge=1)
-    """Packed tokens of one forward/backward: the knob for peak memory."""
+    """Packed tokens per forward/backward pass; this controls peak memory."""
     recompute: bool = False
-    """Keep only each layer's input and compute the layer again in the backward: a third more time, and memory for the
+    """Keep only each layer's input and recompute the layer in the backward pass: a third more time, but memory for the
     activations of one layer instead of all; for long completions or little memory."""
     logit_chunk_tokens: int = Field(512, ge=1)
-    """Tokens whose logits exist at one time."""
+    """Number of tokens whose logits are in memory at one time."""
 
 
 class EvalConfig(Settings):
@@ -120,57 +121,56 @@ class EvalConfig(Settings):
 
     data: DatasetConfig | None = None
     every_steps: int = Field(0, ge=0)
-    """0: only before the first and after the last step."""
+    """Steps between evaluations; 0: only before the first and after the last step."""
     samples: int = Field(16, ge=1)
-    """k of pass@1 over k (R1: 64 for AIME, 16 for MATH)."""
+    """Samples per question, k: pass@1 is the mean over k samples (R1: 64 for AIME, 16 for MATH)."""
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
-    """R1's evaluations: temperature 0.6, top-p 0.95."""
+    """Sampling temperature; R1 evaluates with temperature 0.6, top-p 0.95."""
     max_tokens: int | None = Field(None, ge=1)
-    """None: the training limit."""
+    """Length limit in tokens; None takes the training limit."""
     correct: str = "accuracy"
-    """The reward whose value 1 means a right answer; must be among the recipe's rewards."""
+    """The reward whose value 1 means a right answer; it must be one of the recipe's rewards."""
 
 
 class CheckpointConfig(Settings):
-    """What survives a crash."""
+    """What is saved so that a run survives a crash."""
 
     every_phases: int = Field(5, ge=1)
     keep: int = Field(2, ge=1)
 
 
 class GuardConfig(Settings):
-    """When a run whose training signal is dead warns, and when it stops; judged over the last `window` phases.
+    """Limits at which a run without a usable training signal warns or stops, judged over the last `window` phases.
 
-    `max_*` stops, `warn_*` warns. What cannot be right even once (a value that is not finite, a log-prob mismatch,
-    stale samples) stops after its first phase. docs/algorithm.md explains each.
+    `max_*` stops, `warn_*` warns. What is never right (a value that is not finite, a log-prob mismatch, stale samples)
+    stops the run after its first phase. docs/algorithm.md explains each limit.
     """
 
     window: int = Field(5, ge=1)
     max_truncated: float = Field(0.9, ge=0, le=1)
-    """Share of the samples that the length limit ended."""
+    """Fraction of the samples that the length limit ended."""
     max_zero_variance: float = Field(1.0, ge=0, le=1)
-    """Share of the groups whose rewards are equal. 1 only warns: so ends a run that has learnt all that there is to
-    learn."""
+    """Fraction of the groups with equal rewards. 1 only warns: a run that has learnt everything ends like this."""
     max_abstained: float = Field(0.5, ge=0, le=1)
-    """Share of the samples without a verdict."""
+    """Fraction of the samples without a verdict."""
     max_zero_gradient: float = Field(0.95, ge=0, le=1)
-    """Share of the updates whose gradient is exactly zero, in phases in which some group has variance. 1: off."""
+    """Fraction of the updates whose gradient is exactly zero, in phases in which some group has variance. 1: off."""
     warn_clip_frac: float = Field(0.3, ge=0, le=1)
-    """Share of the tokens whose ratio the clip bounds."""
+    """Fraction of the tokens whose ratio is clipped."""
     max_clip_frac: float = Field(1.0, ge=0, le=1)
-    """The same; 1 never stops."""
+    """The same fraction; 1 never stops."""
     warn_entropy_fall: float = Field(0.15, gt=0)
     """Fall of ln(entropy) per update while the reward does not rise; 0.15 is a fall to 55% in 4 updates. Entropies
-    under 0.05 nats count as 0.05, and at least 5 phases are judged."""
+    below 0.05 nats count as 0.05, and at least 5 phases are judged."""
     max_entropy_fall: float | None = Field(None, gt=0)
-    """The same; None never stops."""
+    """The same fall; None never stops."""
     warn_entropy_rise: float = Field(0.2, gt=0)
     """Rise of ln(entropy) per update while the reward does not rise."""
     max_entropy_rise: float | None = Field(0.5, gt=0)
-    """The same; 0.5 is a rise to 7.4 times in 4 updates. None never stops."""
+    """The same rise; 0.5 is a rise to 7.4 times in 4 updates. None never stops."""
     max_staleness: int | None = Field(None, ge=1)
-    """Updates from the version that sampled a sample's first token to the end of the phase that trains on it; None:
-    algorithm.mini_batches, which sampling and training in turns never exceed."""
+    """Number of updates from the version that sampled a sample's first token to the end of the phase that trains on it.
+    None: algorithm.mini_batches, which alternating sampling and training never exceed."""
     max_logprob_mismatch: float | None = Field(None, gt=0)
     """Mean |Δ log-prob| between engine and learner on the sampled tokens; None: 0.001 for float32, 0.1 for bfloat16."""

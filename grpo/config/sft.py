@@ -1,4 +1,4 @@
-"""`grpo sft`: the config. Defaults are R1's two SFT stages (arXiv 2501.12948 v2 §B.4.2), sources beside them."""
+"""Config of `grpo sft`. Defaults are those of R1's two SFT stages (arXiv 2501.12948 v2 §B.4.2), with their sources."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from grpo.config.supervised import SupervisedConfig
 
 
 class SftOptimizer(OptimizerConfig):
-    """AdamW."""
+    """AdamW with R1's schedule."""
 
     lr: float = Field(5e-5, gt=0)
-    """R1: 5e-5, in the end 5e-6. Distillation: by size of the student (docs/sft.md). V3: 5e-6, in the end 1e-6."""
+    """R1: 5e-5, decaying to 5e-6. Distillation: by size of the student (docs/sft.md). V3: 5e-6, decaying to 1e-6."""
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     min_lr_ratio: float = Field(0.1, ge=0, le=1)
-    """R1: 0.1, for SFT and distillation alike."""
+    """Ratio of the final learning rate to lr (R1: 0.1, for SFT and distillation alike)."""
 
 
 class SftSettings(SupervisedConfig):
-    """Keys that `grpo sft` and `grpo distill` have."""
+    """Keys that `grpo sft` and `grpo distill` share."""
 
     data: SftSource
     mix: tuple[SftSource, ...] = ()
     """Further sources; all examples of all sources are shuffled together."""
     max_tokens: int = Field(32768, ge=2)
-    """Longest example (R1's context: 32,768), or the policy's own context if that is shorter. A longer one is left out
-    whole and counted: cut short, it would teach never to end."""
+    """Maximum example length in tokens (R1's context: 32,768), or the policy's own context if that is shorter. A longer
+    example is left out whole and counted: truncated, it would teach the policy never to end."""
     batch_size: int = Field(128, ge=1)
-    """R1: 128; distillation 64."""
+    """Examples per update (R1: 128; distillation 64)."""
     epochs: int = Field(2, ge=1)
-    """R1: 2 to 3 (v1 of the paper: 2)."""
+    """Passes over the data (R1: 2 to 3; v1 of the paper: 2)."""
     mtp_weight: float = Field(0.1, ge=0)
-    """λ of the loss of multi-token prediction (V3 eq. 25: 0.3, for its last 4.8T tokens 0.1; R1's SFT: not printed), if
-    the policy's checkpoint holds layers for it. 0: they are exported as they came, as always with policy.lora."""
+    """λ of the multi-token prediction loss (V3 eq. 25: 0.3, for its last 4.8T tokens 0.1; R1's SFT: not printed), if
+    the policy's checkpoint holds layers for it. 0: the layers are exported unchanged, as always with policy.lora."""
     optimizer: SftOptimizer = SftOptimizer()
 
 
 class SftConfig(SftSettings):
-    """`grpo sft`."""
+    """Config of `grpo sft`."""
 
     stage: Literal["sft"] = "sft"

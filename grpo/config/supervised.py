@@ -1,4 +1,4 @@
-"""What the configs of all supervised stages share (SFT, reward models): epochs over a data set in batches.
+"""Config shared by all supervised stages (SFT, reward models), which pass over a data set in batches.
 
 A stage's own config adds `stage`, its data, and the paper's values as defaults of `optimizer`.
 """
@@ -14,32 +14,32 @@ from policies.settings import Settings
 
 
 class SupervisedCheckpointConfig(Settings):
-    """What survives a crash."""
+    """What is saved so that a run survives a crash."""
 
     every_steps: int = Field(100, ge=1)
     keep: int = Field(2, ge=1)
 
 
 class SupervisedEvalConfig(Settings):
-    """Held-out loss: before the first update, every so many, and after the last."""
+    """Held-out loss, computed before the first update, at regular intervals, and after the last update."""
 
     every_steps: int = Field(0, ge=0)
-    """0: only before the first and after the last update."""
+    """Updates between evaluations; 0: only before the first and after the last update."""
     holdout: int = Field(0, ge=0)
-    """Examples taken out of the training data, drawn by the run's seed."""
+    """Number of examples held out of the training data, drawn with the run's seed."""
 
 
 class SupervisedConfig(Settings):
     """Keys of every supervised stage."""
 
     seed: int = Field(0, ge=0)
-    """Of the order of examples, and of whatever starts from random weights."""
+    """Seed of the order of examples and of randomly initialised weights."""
     run_dir: Path
     policy: PolicyConfig
     epochs: int = Field(2, ge=1)
     """Passes over the data."""
     max_steps: int | None = Field(None, ge=1)
-    """Stop after so many updates, if the epochs have more; the schedule ends there too."""
+    """Stop after this many updates if the epochs have more; the schedule ends there too."""
     batch_size: int = Field(128, ge=1)
     """Examples per update, over all ranks. The last batch of a run may be smaller."""
     optimizer: OptimizerConfig = OptimizerConfig()

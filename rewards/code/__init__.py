@@ -1,1 +1,1 @@
-"""The reward `code`: programs run against tests in the sandbox."""
+"""The reward `code`: runs programs against tests in the sandbox."""

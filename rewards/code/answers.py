@@ -1,4 +1,4 @@
-"""Reads the driver's report of a program's calls from the bytes that it wrote. Pure."""
+"""Parses the driver's report of a program's calls from the bytes that it wrote. Pure."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ class Answer:
     kind: str
     """"value", "raised", "died", or "unloadable" for a program that raised before its first call."""
     parts: tuple[Any, ...]
-    """(encoded result, encoded arguments afterwards or None), (class names, message) or (reason,)."""
+    """(encoded result, encoded arguments after the call or None), (class names, message) or (reason,)."""
 
     def shown(self) -> str:
-        """Short text for a reader of the samples."""
+        """Return a short text for a reader of the samples."""
         if self.kind in ("raised", "unloadable"):
             return f"raised {self.parts[0][0]}: {self.parts[1]}"[:SHOWN_CHARS]
         return str(self.parts[0])[:SHOWN_CHARS]
 
 
 def frames(data: bytes, count: int) -> list[Answer]:
-    """Return the driver's frames as far as they are in order; frames that a program forged count as its results."""
+    """Return the driver's frames up to the first one out of order; frames that a program forged count as its own
+    results."""
     answers: list[Answer] = []
     at = 0
     while at < len(data) and len(answers) < count:

@@ -1,8 +1,8 @@
-"""Modules of this package as one Python program for the sandbox, which sees the standard library alone.
+"""Packs modules of this package into one Python program for the sandbox, which has only the standard library.
 
     runner.run_job(Job("python", bundle("driver", runner.has_same_python), (request,)))
 
-What runs there runs outside too, as the same file: no second copy, no text of code inside a string.
+The sandbox runs the same files as the harness: there is no second copy, and no code inside a string.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ module.main()
 
 @functools.cache
 def bundle(last: str, has_same_python: bool) -> bytes:
-    """Source, in ASCII, of a program that loads the modules up to `last` and calls its `main`.
+    """Return the ASCII source of a program that loads the modules up to `last` and calls its `main`.
 
     Args:
         last: "driver" or "checker".
-        has_same_python: True if the program will run in the Python version of this process: then the modules are
-            compiled here, once. Else they are sent as text.
+        has_same_python: True if the program will run in the Python version of this process; the modules are then
+            compiled here, once. Otherwise they are sent as text.
     """
     folder = Path(__file__).parent
     sources = [

@@ -1,8 +1,9 @@
-"""Runs HumanEval-style test code, inside a sandbox of its own: the expected values stand here, the program does not.
+"""Runs HumanEval-style test code in a sandbox of its own, which has the expected values but not the program.
 
-`candidate` is a proxy. A call whose outcome the harness has sent is answered with it; a call that is not known yet is
-noted and answered with a stand-in, so that the code runs on and shows more of its calls. A pass in which every call
-was known is the verdict; after any other, the harness has the program compute the calls and starts a new pass.
+`candidate` is a proxy. If the harness has already sent the outcome of a call, the proxy returns it. Otherwise the proxy
+records the call and returns a stand-in, so that the test code runs on and reveals more of its calls. A pass in which
+every call was known gives the verdict; after any other pass, the harness lets the program compute the recorded calls
+and starts a new pass.
 
     stdin   encode((setup code, test code, entry point, [(call, "value", result, arguments after) | (call, "raised",
             names, message) | (call, "died", reason)]))
@@ -23,16 +24,16 @@ from rewards.code.driver import read_all
 
 MAX_CALLS = 20_000
 _GUESS_S = 0.3
-"""Time of a pass after its first unknown call: a stand-in may send a loop round for ever."""
+"""Time limit of a pass after its first unknown call: a stand-in may make a loop endless."""
 _SHOWN_CHARS = 160
 
 
 class _Enough(BaseException):
-    """The pass ends here: nothing that follows would be true, or the program died."""
+    """Ends the pass: nothing that follows would be reliable, or the program died."""
 
 
 class _Died(BaseException):
-    """The program did not survive this call."""
+    """Reports that the program did not survive this call."""
 
 
 class StandIn:
@@ -80,7 +81,7 @@ for _operation in "neg pos abs invert round trunc floor ceil".split():
 
 
 class Candidate:
-    """The proxy of the program's function."""
+    """The proxy for the program's function."""
 
     def __init__(self, known: list[tuple[object, ...]]) -> None:
         self._known = known
@@ -90,7 +91,7 @@ class Candidate:
         self.unusable = ""
 
     def __call__(self, *args: object, **kwargs: object) -> object:
-        """Answer a call, or note it."""
+        """Return or raise the known outcome of a call, or record an unknown call."""
         try:
             call = encode((args, kwargs), strict=True)
         except NotPlain as error:
@@ -101,7 +102,7 @@ class Candidate:
         number = len(self.calls)
         self.calls.append(call)
         if number >= MAX_CALLS:
-            # Without the program's doing the guessing pass has seen it: that is the harness's to say.
+            # In a guessing pass the program did not cause this, so the harness decides.
             raise _Enough if self.is_guessing else _Died(f"more than {MAX_CALLS} calls")
         if not self.is_guessing and number < len(self._known) and self._known[number][0] == call:
             return _answer(self._known[number], args, kwargs)
@@ -113,7 +114,7 @@ class Candidate:
 
 
 def _holds_foreign(value: object) -> bool:
-    """Is something in these arguments that came from the program and is no plain data?"""
+    """Return True if these arguments contain something that came from the program and is not plain data."""
     if isinstance(value, dict):
         return any(_holds_foreign(item) for pair in value.items() for item in pair)
     if isinstance(value, list | tuple | set | frozenset):
@@ -139,7 +140,7 @@ def _answer(known: tuple[Value, ...], args: tuple[Value, ...], kwargs: dict[str,
 
 
 def _update(old: object, new: object) -> object:
-    """Make the check's own argument what the program made of its copy; containers keep their identity."""
+    """Make the check's own argument equal to the program's modified copy; containers keep their identity."""
     if isinstance(old, list) and isinstance(new, list):
         old[:] = [_update(old[i], item) if i < len(old) else item for i, item in enumerate(new)]
     elif isinstance(old, dict) and isinstance(new, dict):
@@ -157,7 +158,7 @@ def _update(old: object, new: object) -> object:
 
 
 def _exception(names: list[str], message: str) -> BaseException:
-    """The nearest built-in exception. One that is no `Exception` (SystemExit) does not pass as one."""
+    """Return the nearest built-in exception. A class that is no `Exception` (SystemExit) is not turned into one."""
     for name in names:
         kind = getattr(builtins, name, None)
         if isinstance(kind, type) and issubclass(kind, BaseException):
@@ -165,16 +166,16 @@ def _exception(names: list[str], message: str) -> BaseException:
                 return _Died(f"raised {name}")
             try:
                 return kind(message)
-            except Exception:  # UnicodeDecodeError and the like want more arguments
+            except Exception:  # some exceptions, such as UnicodeDecodeError, need more arguments
                 return Exception(message)
     return Exception(message)
 
 
 class _GuardAsserts(ast.NodeTransformer):
-    """An assertion that fails on a guess is no verdict: go on, there are more calls to see."""
+    """Lets an assertion that fails on a guess pass: it is no verdict, and more calls may follow."""
 
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
-        """`try: assert …; except Exception: if not guessing: raise`."""
+        """Rewrite as `try: assert …; except Exception: if not guessing: raise`."""
         guard = ast.parse("try: pass\nexcept Exception:\n  if not __is_guessing__(): raise").body[0]
         assert isinstance(guard, ast.Try)
         guard.body = [node]
@@ -182,7 +183,7 @@ class _GuardAsserts(ast.NodeTransformer):
 
 
 def main() -> None:
-    """One pass."""
+    """Run one pass: read the request from stdin and write the reply to stdout."""
     request = decode(read_all(0))
     channel = os.dup(1)
     os.dup2(2, 1)
@@ -194,10 +195,10 @@ def main() -> None:
 
 
 def run_check(setup: str, code: str, entry_point: str, known: list[tuple[Value, ...]]) -> tuple[Value, ...]:
-    """Run the test code against what is known; see the module's text for the reply."""
+    """Run the test code with the known outcomes; the module docstring describes the reply."""
     candidate = Candidate(known)
     namespace: dict[str, Value] = {"__name__": "check", "__is_guessing__": lambda: candidate.is_guessing}
-    random.seed(0)  # a check that draws its cases draws the same ones in every pass
+    random.seed(0)  # a check that draws random cases must draw the same ones in every pass
     try:
         exec(compile(setup, "setup.py", "exec", dont_inherit=True), namespace)
         tree = ast.fix_missing_locations(_GuardAsserts().visit(ast.parse(code)))
@@ -227,7 +228,7 @@ def run_check(setup: str, code: str, entry_point: str, known: list[tuple[Value, 
 
 
 def _place(error: BaseException, code: str) -> str:
-    """Return the place in the test code, for a reader of the samples."""
+    """Return the line of the test code that failed, for a reader of the samples."""
     trace, line = error.__traceback__, 0
     while trace:
         if trace.tb_frame.f_code.co_filename == "check.py":

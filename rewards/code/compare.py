@@ -1,4 +1,4 @@
-"""Is a program's output the expected one? Outside the sandbox, on bytes."""
+"""Compares a program's output with the expected output. Runs outside the sandbox, on bytes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _MAX_NUMBER_CHARS = 400
 
 
 def same_output(found: bytes, expected: str, tolerance: float = 0.0) -> bool:
-    """Equal but for line ends, blanks at the end of a line and empty lines at the end of the text.
+    """Return True if both are equal except for line endings, trailing blanks on a line and empty lines at the end.
 
-    Where a number with a point or an exponent is expected, a number within tolerance · max(1, |expected|) will do.
+    Where a number with a point or an exponent is expected, a number within tolerance · max(1, |expected|) is accepted.
     """
     try:
         lines = _lines(found.decode())

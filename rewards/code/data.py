@@ -1,12 +1,12 @@
-"""Plain data as bytes and back: what goes between the harness and a program in the sandbox.
+"""Encodes plain data as bytes and decodes it: the format between the harness and a program in the sandbox.
 
     encode((1, "a", {2.5}))  →  b't3:i1;s1:ae1:f0x1.4p+1;'
 
-Types survive (tuple and list, int, float and bool, bytes, sets, big integers, inf and nan), which JSON loses. All
-bytes are ASCII (other text is written in base64), so that an encoding passes through whatever carries text. Reading
-is a walk over length-prefixed items: nothing is evaluated, hashed or allocated beyond the size of the input, and
-depth is bounded, so that a program may send what it likes. The same file runs inside the sandbox, so it needs the
-standard library alone and no warm-up.
+Types that JSON loses survive: tuple and list, int, float and bool, bytes, sets, big integers, inf and nan. All
+bytes are ASCII (other text is written in base64), so an encoding passes through any channel that carries text.
+Decoding walks over length-prefixed items: it evaluates and hashes nothing, allocates no more than the size of the
+input, and bounds the depth, so a hostile program may send anything. The same file runs inside the sandbox, so it
+needs only the standard library and no warm-up.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 Value = Any
-"""A value of a program: whatever it returned, or plain data. Any: its class is the program's business."""
+"""A value of a program: whatever it returned, or plain data. Any: the program determines its class."""
 
 MAX_DEPTH = 64
 MAX_DRAINED = 100_000
-"""Items taken from an iterator that a program returns."""
+"""Maximum number of items taken from an iterator that a program returns."""
 
 
 class NotPlain(ValueError):
-    """A value that `encode` cannot carry, or bytes that are no encoding."""
+    """A value that `encode` cannot carry, or bytes that are not a valid encoding."""
 
 
 class Opaque:
-    """Stands for a value that is no plain data; it equals nothing."""
+    """Stands for a value that is not plain data; it equals nothing."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -44,7 +44,7 @@ class Opaque:
 
 
 class Drained:
-    """An iterator of a program, as a check sees it."""
+    """An iterator that a program returned, as a check sees it."""
 
     def __init__(self, items: Iterable[Value]) -> None:
         self._left = iter(list(items))
@@ -57,7 +57,7 @@ class Drained:
 
 
 class Items:
-    """A dict, set, frozenset or iterator as it was read: its items in a list, not hashed yet (`plain` does that)."""
+    """A dict, set, frozenset or iterator as decoded: its items in a list, not hashed yet (`plain` does that)."""
 
     def __init__(self, kind: str, items: list[Value]) -> None:
         self.kind, self.items = kind, items
@@ -67,14 +67,15 @@ _KINDS = {"l": list, "t": tuple, "e": set, "z": frozenset, "g": Drained}
 
 
 def encode(value: object, strict: bool = False) -> bytes:
-    """Encode a value. Subclasses are written as their base; sets sorted, so that equal sets are equal bytes.
+    """Encode a value as bytes. Instances of subclasses are written as their base class; sets are sorted, so that equal
+    sets give equal bytes.
 
     Args:
-        value: what to write.
-        strict: a value that is no plain data is an error instead of an `Opaque`.
+        value: the value to encode.
+        strict: True raises an error for a value that is not plain data; False writes an `Opaque` for it.
 
     Raises:
-        NotPlain: deeper than MAX_DEPTH, or not plain data and strict.
+        NotPlain: the value is nested deeper than MAX_DEPTH, or `strict` and not plain data.
     """
     parts: list[bytes] = []
     _write(value, parts.append, strict, 0)
@@ -82,10 +83,10 @@ def encode(value: object, strict: bool = False) -> bytes:
 
 
 def decode(data: bytes) -> Value:
-    """Inverse of `encode`, with sets, dicts and iterators as `Items`.
+    """Decode bytes, as the inverse of `encode`; sets, dicts and iterators become `Items`.
 
     Raises:
-        NotPlain: these bytes are no encoding, or deeper than MAX_DEPTH.
+        NotPlain: the bytes are not a valid encoding, or are nested deeper than MAX_DEPTH.
     """
     value, end = decode_at(data, 0)
     if end != len(data):
@@ -94,7 +95,7 @@ def decode(data: bytes) -> Value:
 
 
 def decode_at(data: bytes, at: int) -> tuple[Value, int]:
-    """Return the value that starts at an offset, and the offset behind it. Raises NotPlain."""
+    """Return the value that starts at offset `at`, and the offset after it. Raises NotPlain."""
     try:
         return _read(data, at, 0)
     except (ValueError, IndexError, OverflowError) as error:
@@ -102,10 +103,10 @@ def decode_at(data: bytes, at: int) -> tuple[Value, int]:
 
 
 def plain(value: object) -> Value:
-    """Turn a decoded value into Python's own types: `Items` become dicts, sets and iterators.
+    """Convert a decoded value into Python's own types: `Items` become dicts, sets and iterators.
 
     Raises:
-        TypeError: an unhashable member of a set or key.
+        TypeError: a member of a set or a key is unhashable.
     """
     if isinstance(value, list | tuple):
         return type(value)(map(plain, value))
@@ -117,17 +118,17 @@ def plain(value: object) -> Value:
 
 
 def same(found: Value, expected: Value, tolerance: float = 0.0, loose: bool = False) -> bool:
-    """Is a decoded value the expected one? As Python's `==`, but for three things.
+    """Return True if a decoded value is the expected one, by Python's `==` with three exceptions.
 
-    A bool equals only a bool; nan equals nan; and where a float is expected, tolerance · max(1, |expected|) may lie
-    between.
+    A bool equals only a bool; nan equals nan; and where a float is expected, the values may differ by
+    tolerance · max(1, |expected|).
 
     Args:
         found: result of `decode`.
         expected: plain data.
-        tolerance: 0: exact.
-        loose: `expected` came from JSON, which has neither tuples nor keys that are no text: a tuple may stand for a
-            list, and the key 1 for "1".
+        tolerance: accepted difference; 0 compares exactly.
+        loose: `expected` came from JSON, which has neither tuples nor non-string keys: a tuple may stand for a list,
+            and the key 1 for "1".
     """
     if isinstance(found, bool) or isinstance(expected, bool):
         return found is expected
@@ -144,7 +145,7 @@ def same(found: Value, expected: Value, tolerance: float = 0.0, loose: bool = Fa
         )
     if isinstance(expected, set | frozenset | dict):
         kinds = ("d",) if isinstance(expected, dict) else ("e", "z")
-        # Equal sizes first: what a program sent is hashed only up to the size of what was expected.
+        # Compare sizes first: data that a program sent is hashed only up to the size of what was expected.
         if not isinstance(found, Items) or found.kind not in kinds or len(found.items) != len(expected):
             return False
         try:
@@ -169,7 +170,7 @@ def _near(found: float, expected: float, tolerance: float) -> bool:
 
 
 def _json_key(key: object) -> object:
-    """The key as JSON would write it."""
+    """Return the key as JSON would write it."""
     if isinstance(key, bool) or key is None:
         return {True: "true", False: "false", None: "null"}[key]
     return str(key) if isinstance(key, int | float) else key
@@ -215,7 +216,7 @@ def _write(value: object, put: Callable[[bytes], None], strict: bool, depth: int
 
 
 def _write_text(tag: bytes, text: bytes, put: Callable[[bytes], None]) -> None:
-    """s, b or o with the text as it is if it is ASCII, else S, B or O with its base64."""
+    """Write tag s, b or o with the text itself if it is ASCII, else tag S, B or O with its base64."""
     if not text.isascii():
         tag, text = tag.upper(), binascii.b2a_base64(text, newline=False)
     put(b"%s%d:" % (tag, len(text)))
@@ -258,7 +259,7 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Value, int]:
     if not digits.isdigit():
         raise ValueError("no length")
     size, at = int(digits), colon + 1
-    # Every item takes a byte at least, so no list grows past the input.
+    # Every item takes at least one byte, so no list grows beyond the size of the input.
     if size > len(data) - at:
         raise ValueError("shorter than announced")
     if tag in "sboSBO":

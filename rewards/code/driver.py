@@ -1,11 +1,11 @@
-"""Calls a function of a program, inside the sandbox: arguments come in, results go out, nothing is judged.
+"""Calls a function of a program inside the sandbox: reads arguments, writes results, and judges nothing.
 
     stdin   encode((source, entry point, [encode((args, kwargs)), …], seconds per call, report arguments?))
     stdout  one frame per call: (number, "value", encode(result), encode((args, kwargs)) or None if unchanged)
             or (number, "raised", names of the exception's classes, message)
 
-The program runs in this very process and may do to it what it likes: no expected value is here to be found, and
-frames that it forges are taken for its results, which are compared outside. Its own output goes to stderr.
+The program runs in this process and may do anything to it: the process holds no expected values, and frames that
+the program forges count as its results, which are compared outside. The program's own output goes to stderr.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _MESSAGE_CHARS = 1000
 
 
 def main() -> None:
-    """Serve the request on stdin and leave, whatever the program left running."""
-    sys.stdin, sys.stdout = open(os.devnull), sys.stderr  # noqa: SIM115 (the program's, for as long as it runs)
+    """Serve the request on stdin and exit, even if the program left threads running."""
+    sys.stdin, sys.stdout = open(os.devnull), sys.stderr  # noqa: SIM115 (the program uses it until the process ends)
     source, entry_point, calls, seconds, report_arguments = decode(read_all(0))
     channel = os.dup(1)
     os.dup2(2, 1)
@@ -37,7 +37,7 @@ def main() -> None:
         while data:
             data = data[write(channel, data) :]
 
-    # The alarm's default action ends the process. A program may turn it off; the harness has a bound of its own.
+    # The alarm's default action ends the process. A program may disable it; the harness has a time limit of its own.
     alarm(signal.ITIMER_REAL, seconds)
     try:
         function = load(source, entry_point)
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def load(source: str, entry_point: str) -> Callable[..., Value]:
-    """Run the program as a module named `program`, and find the function in it: also as a method of `Solution`."""
+    """Run the program as a module named `program` and return the entry point, which may be a method of `Solution`."""
     module = types.ModuleType("program")
     sys.modules["program"] = module
     exec(compile(source, "program.py", "exec", dont_inherit=True), module.__dict__)
@@ -89,7 +89,7 @@ def unfit(why: str) -> Value:
 
 
 def describe(error: BaseException) -> tuple[list[str], str]:
-    """Class names, the nearest first, and the message of an exception."""
+    """Return the class names of an exception, the most derived first, and its message."""
     names = [kind.__name__ for kind in type(error).__mro__]
     try:
         message = str(error)[:_MESSAGE_CHARS]
@@ -99,7 +99,7 @@ def describe(error: BaseException) -> tuple[list[str], str]:
 
 
 def read_all(fd: int) -> bytes:
-    """Everything up to the end of a descriptor."""
+    """Return all bytes up to the end of a file descriptor."""
     parts = []
     while part := os.read(fd, 1 << 20):
         parts.append(part)

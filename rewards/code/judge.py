@@ -1,9 +1,9 @@
-"""Runs programs against their tests. What is expected stays here; the sandbox gets programs and inputs alone.
+"""Runs programs against their tests. Expected results stay here; the sandbox gets only programs and inputs.
 
 stdin and stdout    run(program, stdin) ──bytes──▶ same_output
 calls               run(driver, program + arguments) ──values──▶ same
 check               run(checker, test code) ──calls──▶ driver ──values──▶ checker ──▶ verdict
-                    (two runs, each in a sandbox of its own: the program is not where the check is)
+                    (two runs in separate sandboxes: the program never runs where the check does)
 
 The sandbox is any `JobRunner`: the local one, or a pool of hosts.
 """
@@ -30,7 +30,7 @@ _ALARM_EXIT = 128 + 14
 
 
 class NoVerdict(Exception):
-    """The sandbox failed, or lacks the language: nothing is known of the program."""
+    """The sandbox failed or lacks the language, so nothing is known about the program."""
 
 
 class BadCheck(Exception):
@@ -44,14 +44,14 @@ class Bounds:
     test_s: float = 4.0
     """Wall time of one test."""
     total_s: float = 8.0
-    """Wall time of all tests together, without compiling."""
+    """Wall time of all tests together, without compilation."""
     compile_s: float = 30.0
     wait_s: float = 30.0
-    """Time that all tests together may take beyond running and compiling the program: to start sandboxes, and to wait
-    for shared ones."""
+    """Time that all tests together may take in addition to running and compiling the program: to start sandboxes, and
+    to wait for shared ones."""
     memory_bytes: int = 512 * MIB
     tolerance: float = 1e-6
-    """See `same_output` and `rewards.code.data.same`."""
+    """Numeric tolerance; see `same_output` and `rewards.code.data.same`."""
 
 
 @dataclass(frozen=True)
@@ -60,40 +60,40 @@ class Result:
 
     passed: bool
     reason: str = ""
-    """Why it failed."""
+    """The reason for a failure."""
 
 
 @dataclass
 class _Budget:
-    """The time that a program has left. Time that the sandbox takes beyond the program's own runs is counted apart, so
-    that a busy host costs a program nothing."""
+    """The time that a program has left. Time that the sandbox takes in addition to the program's own runs is counted
+    separately, so that a busy host costs a program nothing."""
 
     run_s: float
     wait_s: float
 
     def spend(self, elapsed_s: float, outcomes: Sequence[Outcome], compile_s: float) -> None:
-        """Take off what runs took that ended after `elapsed_s`."""
+        """Charge finished runs that took `elapsed_s` of wall time, waits included."""
         run_s = sum(outcome.wall_s for outcome in outcomes)
         self.run_s -= run_s
         self.wait_s -= max(0.0, elapsed_s - run_s - compile_s)
 
 
 class Judge:
-    """Judges programs in one sandbox; any thread may call it."""
+    """Judges programs in one sandbox; thread-safe."""
 
     def __init__(self, runner: JobRunner, bounds: Bounds | None = None) -> None:
         self._runner, self._bounds = runner, bounds or Bounds()
 
     def results(self, problem: Problem, program: str, stop: bool = False) -> list[Result]:
-        """Run the tests; return one result per test, in order.
+        """Run the tests and return one result per test, in order.
 
         Args:
-            problem: its tests.
-            program: source text.
-            stop: leave out what follows the first test that fails.
+            problem: the problem with its tests.
+            program: source text of the program.
+            stop: True leaves out the tests after the first failure.
 
         Raises:
-            NoVerdict: the sandbox failed, lacks the language, or let the program wait for too long.
+            NoVerdict: the sandbox failed, lacks the language, or made the program wait too long.
             BadCheck: the test code cannot be used.
         """
         budget = self._budget()
@@ -110,11 +110,11 @@ class Judge:
         return found
 
     def outputs(self, problem: Problem, program: str) -> list[str | bytes | None]:
-        """Return a program's results on the tests' inputs, whatever they expect: its stdout, or the encoded result of a
-        call; None where it fails, and for checks.
+        """Return a program's results on the tests' inputs, ignoring the expected ones: its stdout, or the encoded
+        result of a call; None where it fails, and for checks.
 
         Raises:
-            NoVerdict: as `results`.
+            NoVerdict: as in `results`.
         """
         budget = self._budget()
         found: list[str | bytes | None] = []
@@ -189,7 +189,7 @@ class Judge:
 
     def _check(self, entry_point: str, program: str, test: CheckTest, budget: _Budget) -> Result:
         calls = self._first_calls(test.setup, test.code, entry_point, budget)
-        while True:  # a round for each result that the next call depends on; the budget is the bound
+        while True:  # one round per result that the next call depends on; the budget bounds the loop
             answers = self._answers(program, entry_point, calls, budget, True, False)
             known = [(call, answer.kind, *answer.parts) for call, answer in zip(calls, answers, strict=False)]
             request = _request(test, entry_point, known)
@@ -206,15 +206,15 @@ class Judge:
             calls = rest[0]
 
     def _first_calls(self, setup: str, code: str, entry_point: str, budget: _Budget) -> list[bytes]:
-        """The calls that a check makes as far as can be seen without any program; kept, for it serves a whole group.
+        """Return the calls of a check that can be found without a program; cached, because a whole group uses them.
 
         Raises:
-            BadCheck: it makes none.
+            BadCheck: the check makes no call.
         """
         found = _guessed.get((setup, code, entry_point))
         if found is None:
             request, alone = _request(CheckTest(code, setup), entry_point, []), self._budget()
-            alone.wait_s = budget.wait_s  # the program's time to run is not spent on it
+            alone.wait_s = budget.wait_s  # this does not count against the program's own run time
             outcome = self._run("python", self._bundle("checker"), request, alone, self._check_s)
             budget.wait_s = alone.wait_s
             if (reason := _trouble(outcome)) is not None:
@@ -236,15 +236,15 @@ class Judge:
         report_arguments: bool,
         go_on: bool,
     ) -> list[Answer]:
-        """Compute the calls: all of them, or with `go_on` False those up to the first that the program dies in.
+        """Compute all calls, or with `go_on` False those up to the first one in which the program dies.
 
-        A call that the program does not survive is followed by a fresh start with the next one.
+        After a call that the program does not survive, it is restarted with the next call.
         """
         answers: list[Answer] = []
         while len(answers) < len(calls):
             left = list(calls[len(answers) :])
             request = encode((program, entry_point, left, self._bounds.test_s, report_arguments))
-            # All calls of a start share a process: its time is theirs together, each has its own alarm.
+            # All calls of one start share a process and its total time; each has an alarm of its own.
             wall_s = len(left) * self._bounds.test_s
             outcome = self._run("python", self._bundle("driver"), request, budget, wall_s)
             new = frames(outcome.stdout, len(left))
@@ -267,7 +267,7 @@ class Judge:
 
     @property
     def _check_s(self) -> float:
-        """Wall time of one pass of a check; the program is not in it."""
+        """Return the wall time of one pass of a check, which does not include the program."""
         return max(self._bounds.test_s, _CHECK_S)
 
     def _run(
@@ -282,7 +282,7 @@ class Judge:
     def _run_all(
         self, language: str, source: str, stdins: Sequence[bytes], budget: _Budget, total_s: float | None
     ) -> list[Outcome]:
-        """Compile once where the language needs it, then run on every input."""
+        """Compile once if the language needs it, then run on every input."""
         return self._do(Job(language, _bytes(source), tuple(stdins), self._limits(), total_s), budget)
 
     def _do(self, job: Job, budget: _Budget) -> list[Outcome]:
@@ -307,7 +307,7 @@ class Judge:
 
 
 class _Kept:
-    """A bounded memory of calls by check."""
+    """A bounded cache of calls by check."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -331,7 +331,7 @@ def _bytes(source: str | bytes) -> bytes:
 
 
 def _runs(tests: Sequence[Test]) -> list[list[Test]]:
-    """Neighbours of one kind together."""
+    """Group consecutive tests of the same kind."""
     runs: list[list[Test]] = []
     for test in tests:
         if runs and type(runs[-1][0]) is type(test):
@@ -347,10 +347,10 @@ def _up_to_failure(results: Sequence[Result]) -> list[Result]:
 
 
 def _trouble(outcome: Outcome) -> str | None:
-    """Why a run is no good, None if it ended well.
+    """Return the reason why a run failed, or None if it ended normally.
 
     Raises:
-        NoVerdict: it was not the program's doing.
+        NoVerdict: the program did not cause the failure.
     """
     if outcome.verdict in ("sandbox_error", "unsupported_language"):
         raise NoVerdict(f"{outcome.verdict}: {outcome.reason}")
@@ -368,7 +368,7 @@ def _request(test: CheckTest, entry_point: str, known: Sequence[tuple[Any, ...]]
 
 
 def _reply(outcome: Outcome) -> tuple[Any, ...]:
-    """Read the checker's reply; it shares its process with no program."""
+    """Parse the checker's reply; no program runs in the checker's process, so the reply is trusted."""
     try:
         reply = decode(outcome.stdout)
     except NotPlain as error:
@@ -382,10 +382,10 @@ _KINDS = {"d": "dict", "e": "set", "z": "frozenset", "g": "iterator"}
 
 
 def _shown(value: object) -> str:
-    """Short text of a decoded value."""
+    """Return a short text of a decoded value."""
     if isinstance(value, Items):
         return f"{_KINDS[value.kind]} of {len(value.items)}"
     try:
         return repr(value)[:SHOWN_CHARS]
-    except ValueError:  # an integer of more digits than Python writes
+    except ValueError:  # an integer with more digits than Python converts to text
         return f"a {type(value).__name__} too long to show"

@@ -1,12 +1,12 @@
-"""Finds the program in a completion. Pure text work, linear in the length of the completion.
+"""Extracts the program from a completion. Pure text work, linear in the length of the completion.
 
-1. Reasoning never counts (`extract.after_reasoning`). Of the reply, the last complete `<answer>…</answer>` counts if
-   there is one; without any `<answer>`, all of it; with one that never closes, nothing.
-2. There, the last complete fenced block (``` or ~~~) whose tag names the language; if none is tagged so, the last one
-   without a tag. Blocks tagged otherwise (```text, ```bash) are no programs of this language.
-3. An `<answer>` without any fence is the program as it stands. A reply without tag and block holds no program.
+1. Reasoning never counts (`extract.after_reasoning`). In the reply, the last complete `<answer>…</answer>` counts if
+   there is one; without any `<answer>`, the whole reply; with only an unclosed one, nothing.
+2. In that text, the last complete fenced block (``` or ~~~) tagged with the language counts; if there is none, the last
+   untagged one. Blocks with other tags (```text, ```bash) are not programs of this language.
+3. An `<answer>` without any fence is itself the program. A reply with neither tag nor block holds no program.
 
-A block that never closes is no block: the length limit cut it.
+A block that never closes does not count: the length limit cut it.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _STOPS = re.compile(r"\n(?=class\b|def\b|#|if\b|print\b)")
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block."""
+    """A fenced code block."""
 
     tag: str
-    """First word behind the opening fence, in lower case; "" if there is none."""
+    """First word after the opening fence, in lower case; "" if there is none."""
     body: str
 
 
 def program_of(completion: str, language: str) -> str | None:
-    """The program by the rule above, with line ends made plain; None if there is none."""
+    """Return the program by the rule above, with normalised line endings; None if there is none."""
     reply = after_reasoning(completion.replace("\r\n", "\n").replace("\r", "\n"))
     answer = last_answer_body(reply)
     if answer is None and "<answer>" in reply:
@@ -57,9 +57,9 @@ def program_of(completion: str, language: str) -> str | None:
 
 
 def continuation_of(completion: str) -> str:
-    """What a base model wrote behind the code that it was given: up to the next statement at the margin.
+    """Return the code that a base model wrote after the code that it was given, up to the next unindented statement.
 
-    The stops are those of the Codex paper (2107.03374 §2.2): class, def, #, if, print at the start of a line.
+    The stop strings are those of the Codex paper (2107.03374 §2.2): class, def, #, if, print at the start of a line.
     """
     text = completion.replace("\r\n", "\n").replace("\r", "\n")
     stop = _STOPS.search(text)
@@ -67,7 +67,8 @@ def continuation_of(completion: str) -> str:
 
 
 def blocks(text: str) -> list[Block]:
-    """Complete fenced blocks in order, as CommonMark closes them; an opening fence may stand behind other text."""
+    """Return complete fenced blocks in order, closed as in CommonMark; an opening fence may follow other text on its
+    line."""
     found: list[Block] = []
     fence, tag, indent, body = "", "", "", []  # type: tuple[str, str, str, list[str]]
     for line in text.split("\n"):
@@ -82,7 +83,7 @@ def blocks(text: str) -> list[Block]:
         elif opening := _opening(line):
             before, fence, words = opening
             if before.strip() and ("`" in before or len(words) > 1):
-                fence = ""  # code inside a sentence
+                fence = ""  # inline code within a sentence
                 continue
             tag, body = (words[0].lstrip(".").lower() if words else ""), []
             indent = "" if before.strip() else before
@@ -90,7 +91,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def _opening(line: str) -> tuple[str, str, list[str]] | None:
-    """Return the text before the last fence of a line, the fence, and the words behind it."""
+    """Return the text before the last fence of a line, the fence, and the words after it."""
     end = max(line.rfind("`"), line.rfind("~")) + 1
     start = len(line[:end].rstrip(line[end - 1])) if end else 0
     if end - start < 3:

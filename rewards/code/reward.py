@@ -1,11 +1,11 @@
-"""Reward `code`: the program in a completion, run in the sandbox against the row's tests.
+"""Reward `code`: runs the program of a completion in the sandbox against the row's tests.
 
 [[rewards]]
 name = "code"
 params = { credit = "fraction", test_s = 2.0 }
 
-A failure of the sandbox, or a language that it lacks, says nothing about the program: the sample abstains. Tests that
-cannot be read are an `error`. Everything else is the program's doing: it passes or fails, with a reason.
+A sandbox failure, or a language that the sandbox lacks, says nothing about the program: the sample abstains. Tests
+that cannot be read give an `error`. Otherwise the program passes or fails, with a reason.
 """
 
 from __future__ import annotations
@@ -26,24 +26,26 @@ from rewards.values import failed, shorten
 
 
 class Code:
-    """1.0 if the program passes all tests, else 0.0; or the share that it passes.
+    """Gives 1.0 if the program passes all tests, else 0.0; or the fraction of tests that it passes.
 
     Args:
-        language: of rows without a column `language`.
+        language: language of rows without a column `language`.
         credit: "all" or "fraction".
-        test_s: wall time of a test.
-        total_s: wall time of a completion's tests together.
-        compile_s: wall time of the compiler.
-        wait_s: what the sandbox may take beyond these times, waits for a shared one included; then the sample abstains.
-        memory_mb: resident memory of the program.
-        tolerance: where a number with a point is expected, tolerance · max(1, |expected|) may lie between.
-        given: column with the code in front of the completion; None: the question, if it is that code (HumanEval).
-        continues: the completion is the rest of that code, without a fence, as a base model writes it.
+        test_s: wall time of one test in seconds.
+        total_s: wall time of all tests of a completion in seconds.
+        compile_s: wall time of the compiler in seconds.
+        wait_s: seconds that the sandbox may take in addition, waits for a shared one included; after that the sample
+            abstains.
+        memory_mb: resident memory of the program in MB.
+        tolerance: where a number with a point is expected, a difference of tolerance · max(1, |expected|) is
+            accepted.
+        given: column with the code before the completion; None: the question, if it is that code (HumanEval).
+        continues: the completion continues that code without a fence, as a base model writes it.
         sandbox: settings of the sandbox, e.g. { tier = "landlock" } or { urls = ["http://sandbox-1:8080"] }.
 
     Raises:
-        ValueError: unknown language or credit.
-        SandboxUnavailable: this host has no sandbox of the tier that the settings ask for, or no named host has one.
+        ValueError: the language or the credit is unknown.
+        SandboxUnavailable: this host has no sandbox of the requested tier, or no named host has one.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Code:
         )
         self._given, self._continues = given, continues
         self._settings = SandboxSettings(**(sandbox or {}))
-        shared_sandbox(self._settings)  # a host that refuses it stops here, before anything is trained
+        shared_sandbox(self._settings)  # a host without the sandbox fails here, before any training
 
     def __call__(self, row: RewardRow) -> Score:
         """Judge one completion."""
@@ -107,7 +109,7 @@ class Code:
         program = program_of(completion, problem.language)
         if program is None or not problem.given or "from __future__" in program:
             return program
-        # What the code in front imports and defines is there; the program's own definition comes last and holds.
+        # The given code provides imports and definitions; the program's own definition comes last and overrides them.
         return f"{problem.given.rstrip()}\n\n{program}"
 
     def _score(self, results: list[Result], count: int) -> Score:

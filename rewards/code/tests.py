@@ -1,16 +1,16 @@
 """Reads a program's tests from a row of the data.
 
-Column `tests` (or `test`, `test_list`, `input_output`, or the reference answer), as JSON text or as it stands:
+Column `tests` (or `test`, `test_list`, `input_output`, or the reference answer) holds JSON text or the value itself:
 
     [{"stdin": "3 4\\n", "stdout": "7\\n"}]                              a program run on an input (also input, output)
     [{"args": [3, 4], "kwargs": {}, "expected": 7}]                     calls of the function in column `entry_point`
     {"inputs": ["3 4\\n"], "outputs": ["7\\n"]}                          the first, as APPS and TACO write it;
     {"inputs": [[3, 4]], "outputs": [7], "fn_name": "add"}              and the second
-    ["assert add(3, 4) == 7"]                                           MBPP: one test a line
+    ["assert add(3, 4) == 7"]                                           MBPP: one test per line
     "def check(candidate):\\n    assert candidate(3, 4) == 7"             HumanEval
 
-Column `setup` (or `test_setup_code`) holds code that asserts and checks need; `language` the language, if it differs
-by row.
+The column `setup` (or `test_setup_code`) holds code that asserts and checks need; `language` holds the language, if it
+differs between rows.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _ENTRY_COLUMNS = ("entry_point", "fn_name")
 
 
 class BadTests(ValueError):
-    """The row's tests are none of the forms above: an error of the data, not of the program."""
+    """The row's tests have none of the forms above: an error of the data, not of the program."""
 
 
 @dataclass(frozen=True)
 class StdioTest:
-    """The whole program, run on an input."""
+    """Runs the whole program on an input."""
 
     stdin: bytes
     stdout: str
@@ -48,10 +48,10 @@ class CallTest:
     """One call of a function."""
 
     call: bytes
-    """encode((args, kwargs))."""
+    """The arguments, as encode((args, kwargs))."""
     expected: Any
     or_expected: Any = None
-    """APPS wraps some results in a list of one: that one counts too. None: no other."""
+    """A second accepted result, because APPS wraps some results in a list of one; None: no other."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +73,20 @@ class Problem:
     tests: tuple[Test, ...]
     entry_point: str = ""
     given: str = ""
-    """Code in front of the completion (HumanEval's prompt), "" if there is none."""
+    """Code before the completion (HumanEval's prompt); "" if there is none."""
 
 
 def read_problem(row: RewardRow, language: str = "python", given: str | None = None) -> Problem | None:
-    """The tests of a row; None if it has none.
+    """Return the tests of a row, or None if it has none.
 
     Args:
-        row: columns as above.
-        language: of rows without a column `language`.
-        given: column with the code that stands in front of the completion. None: the question, if it is Python code
+        row: a row with the columns described above.
+        language: language of rows without a column `language`.
+        given: column with the code before the completion. None: the question, if it is Python code
             that defines the entry point.
 
     Raises:
-        BadTests: names what is wrong.
+        BadTests: the tests cannot be read; the message names the problem.
     """
     columns = row.columns
     found = _first(columns, TEST_COLUMNS) or row.answer
@@ -112,7 +112,7 @@ def _first(columns: JsonMapping, names: Sequence[str]) -> object:
 
 
 def _unpacked(found: object) -> object:
-    """JSON text becomes what it says; any other text is test code."""
+    """Parse JSON text; return any other text, which is test code, unchanged."""
     if not isinstance(found, str):
         return found
     try:
@@ -209,14 +209,14 @@ def _call(args: Sequence[Any], kwargs: JsonMapping) -> bytes:
 
 
 def _text(value: object) -> str:
-    """APPS holds some inputs as lists of lines."""
+    """Join inputs that APPS stores as lists of lines."""
     if isinstance(value, list):
         return "\n".join(map(str, value))
     return "" if value is None else str(value)
 
 
 def _called(lines: Sequence[str], setup: str) -> str:
-    """The function that asserts test: the first call of a name that neither Python nor the setup knows."""
+    """Return the function under test: the first call of a name that neither Python nor the setup defines."""
     try:
         known = {*vars(builtins), *_names(ast.parse(setup))}
         calls = [
@@ -234,7 +234,7 @@ def _called(lines: Sequence[str], setup: str) -> str:
 
 
 def _names(tree: ast.Module) -> set[str]:
-    """Names that a module binds at its margin by def, class or import."""
+    """Return the names that a module binds at top level by def, class or import."""
     found: set[str] = set()
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

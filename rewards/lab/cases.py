@@ -1,7 +1,7 @@
-"""What a reward is tried with: completions that are right, wrong, empty, garbled, cut short or made to deceive.
+"""Builds the completions that a reward is tried with: right, wrong, empty, garbled, truncated or deceptive ones.
 
-Each `Case` belongs to one check (`rewards.lab.checks`) and knows the score it must get. A policy in training finds
-whatever is rewarded, so most of them are what policies have found.
+Each `Case` belongs to one check (`rewards.lab.checks`) and has an expected score. A policy in training finds whatever
+is rewarded, so most cases are completions that policies have found.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rewards.lab.rows import REASONING, SLOT, TEMPLATES, Labelled, LabRow
 from rewards.rows import RewardRow
 
 Judges = Literal["answer", "format", "value"]
-"""What a reward judges: whether the answer is right, the shape alone, or something graded (length, preference)."""
+"""What a reward judges: whether the answer is right, the format alone, or a graded quality (length, preference)."""
 
 _LONG_REASONING_CHARS = 60_000
 _ROWS_WITH_ALL_CASES = 12
-"""Cases that hardly depend on the row are made of the first few rows alone."""
+"""Cases that hardly depend on the row are built from the first few rows only."""
 _FORMULA = re.compile(r"[0-9(][0-9\s.+\-*/^()×÷]*[+\-*/^×÷][0-9\s.+\-*/^()×÷]*[0-9)]")
 _GARBLED = (
     "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor",
@@ -35,31 +35,31 @@ class Case:
     """One completion to score."""
 
     check: str
-    """Name of the check that it belongs to."""
+    """Name of the check that the case belongs to."""
     variant: str
-    """A description in words."""
+    """Description of the case."""
     row: RewardRow
     line: int
     expected: float | None
-    """None: no score is right or wrong, it must only be stable."""
+    """Expected score. None: no score is right or wrong, but it must be stable."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of right and of wrong answers by this reward."""
+    """The scores that this reward gives right and wrong answers."""
 
     right: float = 1.0
     wrong: float = 0.0
 
 
 def dress(row: LabRow, template: str, answer: str | None = None) -> str:
-    """The row's completion with `answer` (default: the right one) in `template`."""
+    """Return the row's completion with `answer` (default: the right one) in `template`."""
     inner = row.around.replace(SLOT, row.gold if answer is None else answer) if row.has_slot else row.gold
     return template.replace(SLOT, inner)
 
 
 def gold_cases(rows: Sequence[LabRow], templates: Mapping[bool, str], right: float) -> list[Case]:
-    """The right completion of each row. `templates` by `is_own`."""
+    """Return the right completion of each row; `templates` is keyed by `is_own`."""
     return [
         _case("gold", "right answer", row, number, dress(row, templates[row.is_own]), right)
         for number, row in enumerate(rows)
@@ -73,7 +73,7 @@ def make_cases(
     judges: Judges,
     scores: Scores,
 ) -> list[Case]:
-    """All cases, those of one row together."""
+    """Return all cases, grouped by row."""
     cases: list[Case] = []
     for number, row in enumerate(rows):
         others = [other.gold for other in (*rows[number + 1 :], *rows[:number]) if other.gold != row.gold]
@@ -125,7 +125,7 @@ def _empty(row: LabRow, template: str) -> list[tuple[str, str]]:
 
 
 def _truncated(row: LabRow, template: str) -> list[tuple[str, str]]:
-    """Cut in the reasoning, before the answer, and inside of it."""
+    """Return completions cut in the reasoning, before the answer, and inside the answer."""
     gold = dress(row, template)
     made: list[tuple[str, str]] = []
     if row.has_slot:
@@ -145,7 +145,7 @@ def _truncated(row: LabRow, template: str) -> list[tuple[str, str]]:
 def _deceptions(
     row: LabRow, template: str, faulty: Sequence[str], wrong: float
 ) -> list[tuple[str, str, str, float]]:
-    """What a policy finds that cannot solve the question."""
+    """Return completions that a policy finds if it cannot solve the question."""
     made: list[tuple[str, str, str, float]] = []
     if row.prompt.strip() and not _holds(row.prompt, row.gold):
         made.append(("echo", "the question, copied", row.prompt, wrong))
@@ -183,7 +183,7 @@ def _deceptions(
 
 
 def _holds(prompt: str, answer: str) -> bool:
-    """True if the question names the answer (as options do): then a copy of it may well be read as right."""
+    """Return True if the question names the answer (as options do): a copy of the question may then count as right."""
     return re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", prompt) is not None
 
 
@@ -193,7 +193,7 @@ def _case(check: str, variant: str, row: LabRow, number: int, completion: str, s
 
 
 def _belongs(case: Case, judges: Judges) -> bool:
-    """A reward for the shape has no say on answers; a graded one none on right and wrong."""
+    """Return True if the case applies to what the reward judges: a format reward has no say on answers."""
     if judges != "format":
         return True
     if case.check == "truncated":
@@ -209,7 +209,7 @@ def _as_judged(case: Case, judges: Judges) -> Case:
 
 
 def template_text(name: str) -> str:
-    """A template by its name, or the text itself if it has the slot. Raises ValueError."""
+    """Return the template of that name, or the text itself if it has the slot. Raises ValueError."""
     if name in TEMPLATES:
         return TEMPLATES[name]
     if SLOT in name:

@@ -1,4 +1,4 @@
-"""Defines what the laboratory checks, and judges each check from scores. Pure."""
+"""Defines the checks of the laboratory and judges each one from scores. Pure."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ MEANINGS: dict[str, str] = {
     "sums": "a sum left undone gets nothing",
     "tags": "tags out of place do not pay, white space around costs nothing",
 }
-"""Every check and what it demands, in the order shown."""
+"""Every check and its requirement, in display order."""
 ADVISORY = frozenset({"hedged", "sums", "tags", "tidy"})
-"""Failing these is a warning: some conventions allow them, and a policy will find them; tidiness costs time alone."""
+"""Checks whose failure is a warning: some conventions allow these scores, though a policy will exploit them; an untidy
+reward only costs time."""
 _MAX_EXAMPLES = 3
 _TOLERANCE = 1e-6
 _SHOWN_CHARS = 160
@@ -52,7 +53,7 @@ class Example:
     variant: str
     answer: str
     completion: str
-    """Its end, if it is long."""
+    """The completion, or its end if it is long."""
     expected: str
     got: str
 
@@ -70,14 +71,14 @@ class Check:
 
     @property
     def meaning(self) -> str:
-        """The demand of the check."""
+        """Return the requirement of the check."""
         return MEANINGS[self.name]
 
 
 def judge_values(name: str, cases: Sequence[Case], scores: Sequence[Score | None]) -> Check:
-    """Did the cases of the check `name` get their expected scores? Cases without a score were not tried.
+    """Check that the cases of the check `name` got their expected scores. Cases without a score were not tried.
 
-    A case without a number is the check `verdicts`' to tell, unless a number is what is asked for.
+    A case that got no number is left to the check `verdicts`, unless a number is expected.
     """
     made = [
         (case, score)
@@ -96,7 +97,7 @@ def judge_values(name: str, cases: Sequence[Case], scores: Sequence[Score | None
 def judge_stable(
     name: str, cases: Sequence[Case], first: Sequence[Score | None], again: Sequence[Score | None]
 ) -> Check:
-    """Are both series of scores the same, case by case?"""
+    """Check that two series of scores agree case by case."""
     tried = [
         (case, a, b)
         for case, a, b in zip(cases, first, again, strict=True)
@@ -110,7 +111,7 @@ def judge_stable(
 
 
 def judge_verdicts(cases: Sequence[Case], scores: Sequence[Score | None], is_graded: bool) -> Check:
-    """Does every case get a number? A graded reward may abstain, which is then a warning."""
+    """Check that every case gets a number. A graded reward may abstain; that is a warning."""
     tried = [(case, score) for case, score in zip(cases, scores, strict=True) if score is not None]
     bad = [(case, score) for case, score in tried if score.verdict != "ok"]
     examples = [example(case, "a number", score) for case, score in bad]
@@ -125,7 +126,7 @@ def judge_verdicts(cases: Sequence[Case], scores: Sequence[Score | None], is_gra
 def judge_deadline(
     cases: Sequence[Case], scores: Sequence[Score | None], slowest_s: float, timeout_s: float, per: str
 ) -> Check:
-    """Half of the deadline is left free: in training the machine is busy."""
+    """Check that the slowest call takes at most half of the deadline, because in training the machine is busy."""
     tried = [(case, score) for case, score in zip(cases, scores, strict=True) if score is not None]
     late = [(case, score) for case, score in tried if score.verdict == "timeout"]
     detail = f"slowest {per} {slowest_s:.3g} s of {timeout_s:g} s"
@@ -137,13 +138,14 @@ def judge_deadline(
 
 
 def judge_tidy(calls: int, leaked: int) -> Check:
-    """What a call leaves behind is ended with its process, which must then be started again."""
+    """Warn about calls that leave something running: only ending the host process stops it, and that costs a
+    restart."""
     detail = "each such call costs a new process" if leaked else ""
     return Check("tidy", "warn" if leaked else "pass", calls, leaked, detail)
 
 
 def same(a: Score, b: Score) -> bool:
-    """The same verdict and, but for rounding, the same number."""
+    """Return True if both have the same verdict and, up to rounding, the same number."""
     if a.verdict != b.verdict:
         return False
     if a.total is None or b.total is None:
@@ -159,14 +161,14 @@ def score_text(score: Score) -> str:
 
 
 def example(case: Case, expected: str, score: Score) -> Example:
-    """A row of the table of failures."""
+    """Build a row of the table of failures."""
     text = case.row.completion
     shown = text if len(text) <= _SHOWN_CHARS else "… " + text[-_SHOWN_CHARS:]
     return Example(case.line, case.variant, str(case.row.answer), shown, expected, score_text(score))
 
 
 def all_pass(checks: Sequence[Check], strict: bool = False) -> bool:
-    """True if none failed; if `strict`, a warning is a failure."""
+    """Return True if no check failed; with `strict`, a warning counts as a failure."""
     return not any(check.status == "fail" or (strict and check.status == "warn") for check in checks)
 
 
@@ -181,14 +183,14 @@ def _is(score: Score, expected: float | None) -> bool:
 def _check(name: str, cases: int, failed: int, examples: Sequence[Example], detail: str = "") -> Check:
     status: Status = "pass" if not failed else "warn" if name in ADVISORY else "fail"
     spread: dict[str, Example] = {}
-    for item in examples:  # one of each kind first
+    for item in examples:  # show one example of each kind first
         spread.setdefault(item.variant, item)
     chosen = [*spread.values(), *(item for item in examples if item not in spread.values())]
     return Check(name, status, cases, failed, detail, tuple(chosen[:_MAX_EXAMPLES]))
 
 
 def tables(checks: Sequence[Check]) -> list[JsonMapping]:
-    """JSON form of the checks."""
+    """Return the checks as JSON objects."""
     as_json: Callable[[Check], JsonDict] = lambda check: {  # noqa: E731
         "name": check.name,
         "status": check.status,

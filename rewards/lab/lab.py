@@ -1,10 +1,10 @@
-"""The reward laboratory: is a reward fit to train with? `grpo reward try PLUGIN --data cases.jsonl`.
+"""The reward laboratory tests whether a reward is fit for training: `grpo reward try PLUGIN --data cases.jsonl`.
 
     report = try_reward("my_rewards.py:exact", Path("cases.jsonl"))
     report.passed, report.checks
 
-Everything is scored in reward hosts, as in training: a plug-in that hangs, crashes or forges results loses its rows.
-One host gives the first scores, the repetition, another order and other batches; two fresh ones run at the same time;
+All scoring runs in reward hosts, as in training: a plug-in that hangs, crashes or forges results loses its rows.
+One host gives the first scores, the repetition, another order and other batches; two fresh hosts run concurrently;
 one more runs the reward in threads. `checks.MEANINGS` lists the checks.
 """
 
@@ -41,7 +41,7 @@ _VALUE_CHECKS = (
     "tags",
 )  # fmt: skip
 _FIRST_BUDGET_S = 60.0
-"""Time for the first scores. The report says how many rows a slow reward left unscored."""
+"""Time limit of the first scores in seconds. The report says how many rows a slow reward left unscored."""
 _PROBE_ROWS = 6
 _MAX_TIMEOUTS = 3
 
@@ -52,9 +52,9 @@ class Options:
 
     params: JsonMapping
     judges: Judges | None = None
-    """None: what the registry says of a built-in reward, "answer" for a plug-in."""
+    """What the reward judges. None: the registry's entry for a built-in reward, "answer" for a plug-in."""
     template: str = "auto"
-    """A name of `rows.TEMPLATES`, or a text with {answer}; "auto": the first in which right answers score."""
+    """A name of `rows.TEMPLATES`, or a text with {answer}; "auto": the first template in which right answers score."""
     timeout_s: float = 10.0
     max_rows: int = 32
     scores: Scores = field(default_factory=Scores)
@@ -75,9 +75,9 @@ class LabReport:
     rows_per_s: float | None
     slowest_s: float | None
     cases: int = 0
-    """Completions made of the rows …"""
+    """Number of completions built from the rows."""
     tried: int = 0
-    """… and those scored; fewer if the reward is slow or hangs."""
+    """Number of completions scored; lower if the reward is slow or hangs."""
 
     @property
     def passed(self) -> bool:
@@ -90,11 +90,11 @@ class LabReport:
 
 
 def try_reward(name: str, data: Path, options: Options) -> LabReport:
-    """Run every check that applies.
+    """Run every check that applies and return the report.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: a template or a parameter of the laboratory is wrong.
+        ValueError: a template or a parameter of the laboratory is invalid.
     """
     if options.template != "auto":
         template_text(options.template)
@@ -174,9 +174,10 @@ def choose_templates(
     options: Options,
     judges: Judges,
 ) -> tuple[dict[bool, str], dict[str, str]]:
-    """The template in which the first rows' right answers score most, by `LabRow.is_own`; and its name, to be shown.
+    """Return the template in which the first rows' right answers score highest, by `LabRow.is_own`, and its display
+    name.
 
-    Rewards read answers from tags, from boxes or from bare text: which one is the user's choice and not a problem.
+    Rewards read answers from tags, from boxes or from bare text: that is the user's choice and not an error.
     """
     templates = {False: TEMPLATES[FOR_ANSWERS[0]], True: SLOT}
     named: dict[str, str] = {}
@@ -202,7 +203,10 @@ def choose_templates(
 
 
 def _first_scores(pool: HostPool, cases: Sequence[Case]) -> tuple[list[Score | None], float]:
-    """Scores of all cases, one call for each question as in training; stops after three timeouts, or a minute."""
+    """Return the scores of all cases and the seconds taken; one call per question, as in training.
+
+    Scoring stops after three timeouts or one minute; a case that was not tried has the score None.
+    """
     scores: list[Score | None] = [None] * len(cases)
     started = time.perf_counter()
     timeouts = 0
@@ -216,7 +220,7 @@ def _first_scores(pool: HostPool, cases: Sequence[Case]) -> tuple[list[Score | N
 
 
 def _slowest(pool: HostPool, cases: Sequence[Case], scores: Sequence[Score | None]) -> float:
-    """Seconds of the slowest row, or of the slowest call of a list-wise reward."""
+    """Return the seconds of the slowest row, or of the slowest call of a list-wise reward."""
     if pool.is_row_wise:
         return max((score.seconds for score in scores if score is not None), default=0.0)
     calls = ([scores[at] for at in part] for part in by_group(cases))

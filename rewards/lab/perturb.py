@@ -1,4 +1,4 @@
-"""Answers that look like the right one and are wrong: what a verifier must tell apart from it.
+"""Makes wrong answers that resemble the right one, which a verifier must distinguish from it.
 
 wrong_answers("42", ["7"])  ->  43, 427, 142, 52, 24, -42, 42.4, 7
 """
@@ -17,11 +17,11 @@ _LETTER = re.compile(r"\(?([A-Ja-j])\)?")
 
 
 def wrong_answers(answer: str, others: Sequence[str], given: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """(what was done, text) of wrong answers, each different from `answer` in value.
+    """Return wrong answers as (description, text), each different from `answer` in value.
 
     Args:
         others: answers to other questions.
-        given: the row's own wrong answers; taken as they are.
+        given: the row's own wrong answers, which are used unchanged.
     """
     made = [*_numbers(answer), *_letters(answer)]
     made += [("another question's answer", other) for other in dict.fromkeys(others)]
@@ -32,7 +32,7 @@ def wrong_answers(answer: str, others: Sequence[str], given: Sequence[str] = ())
 
 
 def differs(answer: str, text: str) -> bool:
-    """True if `text` is not the same value as `answer`."""
+    """Return True if `text` does not have the same value as `answer`."""
     if answer.strip() == text.strip():
         return False
     return accuracy(RewardRow(f"<answer>{text}</answer>", answer=answer)).total == 0.0
@@ -63,7 +63,7 @@ def _numbers(answer: str) -> list[tuple[str, str]]:
 
 
 def _swapped(token: str) -> list[str]:
-    """The digits in another order: the last two neighbours that differ change places."""
+    """Return the digits in another order: the last two adjacent digits that differ are swapped."""
     for at in range(len(token) - 1, 0, -1):
         if token[at] != token[at - 1] and not (at == 1 and token[1] == "0"):
             return [token[: at - 1] + token[at] + token[at - 1] + token[at + 1 :]]

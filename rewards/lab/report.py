@@ -1,4 +1,4 @@
-"""The laboratory's report as text for a terminal."""
+"""Formats the laboratory's report for a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MARKS = {
 
 
 def lines(report: LabReport) -> Iterator[str]:
-    """Lines in rich's markup: a line a check, the examples of what failed, the sum."""
+    """Yield lines with rich markup: one per check, then the examples of failures and the summary."""
     from rich.markup import escape
 
     style = f" ({report.style})" if report.style else ""

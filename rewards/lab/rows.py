@@ -1,12 +1,12 @@
-"""The data of `grpo reward try`: rows with a reference answer, and how a completion that is right is made of them.
+"""Reads the data of `grpo reward try`: rows with a reference answer, from which right completions are built.
 
-In, one JSON object a line; further keys are columns for the reward:
+Input has one JSON object per line; further keys are columns for the reward:
 
-    {"prompt": "What is 17 + 25?", "answer": "42"}                       the completion is written by a template
-    {"prompt": "…", "answer": "42", "solution": "17 + 25 = \\boxed{42}"}   the row brings its own (`GOLD_KEYS`)
-    {"prompt": "…", "answer": "42", "wrong": ["24", "42.5"]}              answers that must not pass, beside ours
-    {"completion": "…", "answer": "42", "expected": 0}                    a case with its score; nothing is made of it
-    {"completion": "…", "answer": "42"}                                   one without: must get the same number always
+    {"prompt": "What is 17 + 25?", "answer": "42"}                       a template writes the completion
+    {"prompt": "…", "answer": "42", "solution": "17 + 25 = \\boxed{42}"}   the row has its own completion (`GOLD_KEYS`)
+    {"prompt": "…", "answer": "42", "wrong": ["24", "42.5"]}              further answers that must not pass
+    {"completion": "…", "answer": "42", "expected": 0}                    a case with its score, used unchanged
+    {"completion": "…", "answer": "42"}                                   a case whose score must only be stable
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any  # Any: reference answers are of any class
+from typing import Any  # Any: reference answers may have any class
 
 from policies.json_types import JsonMapping
 
 PROMPT_KEYS = ("prompt", "question", "problem")
 ANSWER_KEYS = ("answer", "ground_truth")
 GOLD_KEYS = ("gold", "solution")
-"""Columns that hold a whole completion which is right; the first one present counts."""
+"""Columns that may hold a complete right completion; the first one present counts."""
 EXPECTED_KEYS = ("expected", "label", "correct")
-"""Columns that hold the score of the row's completion."""
+"""Columns that may hold the score of the row's completion."""
 _NOT_COLUMNS = frozenset({"wrong", "expected", "completion", "gold"})
 
 SLOT = "{answer}"
@@ -38,7 +38,7 @@ TEMPLATES: dict[str, str] = {
     "sentence": f"{REASONING}\nThe answer is {SLOT}.",
     "bare": SLOT,
 }
-"""Ways to write a right completion around an answer (or around the row's own one)."""
+"""Templates for a right completion with an answer (or with the row's own completion)."""
 FOR_ANSWERS = ("think_answer", "think_boxed", "answer_boxed", "hashes", "sentence", "bare", "fenced")
 FOR_OWN = ("bare", "think_answer", "fenced", "think_boxed")
 
@@ -48,27 +48,27 @@ class LabRow:
     """One question of the file."""
 
     line: int
-    """Counted from 1."""
+    """Line number, counted from 1."""
     prompt: str
     answer: Any
     columns: JsonMapping
     gold: str
-    """The answer as text; or, if `slot` is False, a whole completion that holds no copy of it."""
+    """The answer as text; or, if `has_slot` is False, a complete completion that contains no copy of the answer."""
     around: str
     """The text around the answer: `SLOT`, or the row's own completion with `SLOT` in it."""
     is_own: bool
-    """True if the row brought its own completion."""
+    """True if the row has its own completion."""
     wrong: tuple[str, ...] = ()
 
     @property
     def has_slot(self) -> bool:
-        """False if the answer's text does not occur in the row's own completion."""
+        """False if the row's own completion does not contain the answer's text."""
         return SLOT in self.around
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A completion with the score that it must get."""
+    """A completion with its expected score."""
 
     line: int
     prompt: str
@@ -76,12 +76,12 @@ class Labelled:
     columns: JsonMapping
     completion: str
     expected: float | None
-    """None: not known; it must get a number, and always the same."""
+    """Expected score. None: unknown; the reward must give a number, and always the same one."""
 
 
 @dataclass(frozen=True)
 class LabData:
-    """What a file holds."""
+    """The contents of a data file."""
 
     rows: tuple[LabRow, ...]
     labelled: tuple[Labelled, ...]
@@ -90,7 +90,7 @@ class LabData:
 
 
 def read_data(path: Path, max_rows: int) -> LabData:
-    """At most `max_rows` of each kind, drawn by a fixed seed, in the file's order. Raises OSError."""
+    """Read at most `max_rows` of each kind, drawn with a fixed seed and kept in the file's order. Raises OSError."""
     rows: list[LabRow] = []
     labelled: list[Labelled] = []
     problems: list[str] = []
@@ -171,7 +171,8 @@ def _labelled(
 
 
 def answer_text(answer: object) -> str:
-    """A reference as a person would write it: numbers plainly, several values with commas, spellings as the first."""
+    """Return a reference as a person would write it: plain numbers, several values with commas, the first of several
+    spellings."""
     if answer is None:
         return ""
     if isinstance(answer, list):

@@ -1,4 +1,5 @@
-"""Does a reward give the same scores again: repeated, in another order, in other company, elsewhere, in threads?"""
+"""Tests whether a reward repeats its scores: again, in another order, in other batches, in other processes, in
+threads."""
 
 from __future__ import annotations
 
@@ -14,15 +15,16 @@ from rewards.types import Score
 
 _MAX_CASES, _MIN_CASES = 128, 16
 _PASS_S = 8.0
-"""Longest time for scoring the chosen cases once."""
+"""Maximum time in seconds for scoring the chosen cases once."""
 _REPEAT_S, _MAX_REPEATS = 1.5, 30
-"""A quick reward is repeated for so long: what depends on the clock, on chance or on a counter needs time to show."""
+"""Time in seconds for which a fast reward is repeated: dependence on a clock, on chance or on a counter needs time to
+show."""
 _THREADS, _THREAD_S, _MAX_ROUNDS = 4, 2.0, 400
 _THREAD_TIMEOUT_S = 120.0
 
 
 def by_group(cases: Sequence[Case]) -> list[list[int]]:
-    """Places of the cases of each question."""
+    """Return the indices of the cases of each question."""
     groups: dict[int, list[int]] = {}
     for at, case in enumerate(cases):
         groups.setdefault(case.row.group_index, []).append(at)
@@ -30,7 +32,7 @@ def by_group(cases: Sequence[Case]) -> list[list[int]]:
 
 
 def threaded_spec(spec: HostSpec) -> HostSpec:
-    """A host that runs the reward in threads."""
+    """Return the spec of a host that runs the reward in threads."""
     params = {"name": spec.name, "params": dict(spec.params), "threads": _THREADS, "budget_s": _THREAD_S,
               "max_rounds": _MAX_ROUNDS}  # fmt: skip
     return HostSpec("rewards.lab.threads:ThreadedReward", params, max(_THREAD_TIMEOUT_S, 2 * spec.timeout_s))
@@ -44,14 +46,14 @@ def stability(
     scores: Sequence[Score | None],
     case_s: float,
 ) -> list[Check]:
-    """Score some of the cases again in every way.
+    """Score some of the cases again in every way and judge whether the scores agree.
 
     Args:
-        pools: three, each with one host; the first one gave `scores`.
-        threaded: made of `threaded_spec`.
-        threads: to score with two pools at once.
-        cases, scores: None where a case was not tried.
-        case_s: seconds of one case, which decide how many are taken.
+        pools: three pools of one host each; the first one gave `scores`.
+        threaded: pool made from `threaded_spec`.
+        threads: executor that scores with two pools concurrently.
+        cases, scores: the first scores; None where a case was not tried.
+        case_s: seconds per case, which determine how many cases are scored again.
     """
     limit = min(_MAX_CASES, max(_MIN_CASES, int(_PASS_S / max(case_s, 1e-6))))
     chosen: list[list[int]] = []
@@ -67,7 +69,7 @@ def stability(
     mixed = [rng.sample(part, len(part)) for part in rng.sample(chosen, len(chosen))]
 
     def scored(pool: HostPool, order: Sequence[Sequence[int]]) -> list[Score | None]:
-        """Scores in the order of `used`; one call per item of `order`."""
+        """Return the scores in the order of `used`; one call per item of `order`."""
         found: dict[int, Score] = {}
         for part in order:
             found |= dict(zip(part, pool.score([cases[at].row for at in part]), strict=True))
@@ -95,7 +97,7 @@ def stability(
     checks.append(
         max((judged("processes", future.result()) for future in both), key=lambda check: check.failed)
     )
-    # Questions have their cases in the same order, so that two mixed up in whole would look alike; here they have not.
+    # All questions list their cases in the same order, which would hide two swapped questions; here the order differs.
     in_threads = everything
     if pools[0].is_row_wise:
         most = max(_MIN_CASES, int(_PASS_S / _THREADS / max(case_s, 1e-6)))
@@ -105,7 +107,8 @@ def stability(
 
 
 def _alternating(order: Sequence[int], scores: Sequence[Score | None]) -> list[int]:
-    """Cases of different scores side by side, so that rows mixed up by two threads show; as many as there are pairs."""
+    """Return cases with different scores next to each other, as many as can be paired, so that rows swapped by threads
+    show."""
     by_score: dict[float | None, list[int]] = {}
     for at in order:
         score = scores[at]
@@ -118,7 +121,7 @@ def _alternating(order: Sequence[int], scores: Sequence[Score | None]) -> list[i
 def _batches(
     pool: HostPool, used: Sequence[int], chosen: Sequence[Sequence[int]], rng: random.Random
 ) -> list[list[int]]:
-    """Other calls than the first: a few rows each; a list-wise reward is always given whole groups."""
+    """Split into other calls than the first: a few rows each; a list-wise reward always gets whole groups."""
     if not pool.is_row_wise:
         pairs = rng.sample(list(chosen), len(chosen))
         return [[at for part in pairs[n : n + 2] for at in part] for n in range(0, len(pairs), 2)]

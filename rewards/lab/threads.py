@@ -1,7 +1,7 @@
-"""A reward called from several threads at once, for the laboratory. Runs inside a reward host like any plug-in.
+"""Calls a reward from several threads concurrently, for the laboratory. Runs inside a reward host like any plug-in.
 
-A trainer or an evaluation harness may call a reward from a pool of threads (TRL, verl and AReaL do): a reward that
-keeps its working state in globals, or that sets a signal alarm, then gives other values or fails.
+A trainer or an evaluation harness may call a reward from a thread pool (TRL, verl and AReaL do). A reward that
+keeps its working state in globals, or that sets a signal alarm, then returns other values or fails.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from rewards.types import RewardBatch, Score
 from rewards.values import failed
 
 _SWITCH_S = 1e-5
-"""Threads take turns five hundred times as often as by default, so that a race shows."""
+"""Thread switch interval in seconds, 1/500 of the default, so that races show."""
 
 
 class ThreadedReward:
-    """Every thread scores every row, each from another start; a row on which they differ is an `error`."""
+    """Lets every thread score every row, each from another start; a row on which threads disagree is an `error`."""
 
     def __init__(
         self,
@@ -37,17 +37,17 @@ class ThreadedReward:
         """Load the reward.
 
         Args:
-            name, params: of the reward.
-            threads: how many call it at once.
-            budget_s: rounds are begun for so much processor time, or four times as long by the clock; every thread
-                does at least one.
-            max_rounds: and no more than these.
+            name, params: name and parameters of the reward.
+            threads: number of threads that call it concurrently.
+            budget_s: rounds start until this processor time, or four times as much wall time, is used; every thread
+                runs at least one.
+            max_rounds: maximum number of rounds.
         """
         self._function = load_reward(name, params)
         self._threads, self._budget_s, self._max_rounds = threads, budget_s, max_rounds
 
     def __call__(self, batch: RewardBatch) -> list[Score]:
-        """One score per row, the one that all threads agree on."""
+        """Return one score per row, on which all threads agree."""
         rows = _rows(batch)
         units = [[at] for at in range(len(rows))] if self._function.is_row_wise else _by_group(rows)
         found: list[list[Score]] = [[] for _ in rows]
@@ -70,7 +70,7 @@ class ThreadedReward:
                         for at, score in zip(unit, scores, strict=True):
                             found[at].append(score)
 
-        # Races need processor time, which a busy machine gives slowly; what only waits is ended by the clock.
+        # Races need processor time, scarce on a busy machine; the wall-clock limit ends a reward that only waits.
         cpu_end, wall_end = time.process_time() + self._budget_s, time.monotonic() + 4 * self._budget_s
         before = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_S)

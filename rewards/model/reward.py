@@ -1,4 +1,4 @@
-"""Built-in reward `reward_model`: a trained reward model's judgement of each completion.
+"""Built-in reward `reward_model`: scores each completion with a trained reward model.
 
     [[rewards]]
     name = "reward_model"
@@ -7,8 +7,8 @@
     timeout_s = 120
     params = { model = "runs/helpful/policy" }
 
-Runs in a reward process of its own, on the CPU unless `device` says otherwise. Deterministic: what a completion gets
-depends on it alone up to rounding; the order of a batch is fixed by length.
+Runs in a reward process of its own, on the CPU unless `device` says otherwise. Deterministic: the score of a completion
+depends on that completion alone, up to rounding; batches are ordered by length.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _MEND = "give the folder `policy` of a finished `grpo reward-model` run"
 
 
 class RewardModel:
-    """Backbone and head, loaded once.
+    """Holds the backbone and the head, loaded once.
 
     Args:
-        model: folder of a `grpo reward-model` run's `policy`.
-        device: where it computes, e.g. "cuda:0".
+        model: folder `policy` of a `grpo reward-model` run.
+        device: torch device of the model, e.g. "cuda:0".
         threads: torch threads of the process.
-        tokens_per_forward: packed tokens at one time; more than one document's length only saves calls.
+        tokens_per_forward: packed tokens per forward pass; more than one document's length only saves calls.
 
     Raises:
-        ValueError: the folder is no reward model; the message says what is missing and how to fix it.
+        ValueError: the folder holds no reward model; the message says what is missing and how to fix it.
     """
 
     def __init__(
@@ -66,7 +66,8 @@ class RewardModel:
         self._head.to(device)
 
     def __call__(self, batch: RewardBatch) -> list[Score]:
-        """One score each: pairwise models the raw value r, point-wise ones the probability σ(z) of label 1."""
+        """Return one score per row: the raw value r of a pairwise model, the probability σ(z) of label 1 of a pointwise
+        one."""
         documents = [
             document(self._tokenizer, prompt, judged_text(completion, self._reads, prompt))
             for prompt, completion in zip(batch.prompts, batch.completions, strict=True)
@@ -76,7 +77,7 @@ class RewardModel:
         return [self._score(values.get(i), len(document)) for i, document in enumerate(documents)]
 
     def values(self, documents: Sequence[Sequence[int]]) -> list[float]:
-        """Raw head outputs, in order."""
+        """Return the raw head outputs, in order."""
         import torch
 
         from policies.value_head import sequence_values
@@ -116,7 +117,7 @@ def _card(folder: Path) -> JsonDict:
 
 
 def _packs(lengths: Sequence[int], limit: int) -> list[list[int]]:
-    """Indices cut into packs of at most `limit` tokens, or of one document; by length, so that padding is small."""
+    """Split indices into packs of at most `limit` tokens, or of one document; sorted by length to reduce padding."""
     packs: list[list[int]] = []
     size = 0
     for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):

@@ -1,4 +1,4 @@
-"""What a reward model reads: one rule for training it and for asking it. No torch.
+"""Defines the text that a reward model reads, the same in training and in scoring. No torch.
 
     reply  = judged_text("<think>7 * 4</think>28", "summary")      "28"
     ids    = document(tokenizer, "User: 7 * 4?\nAssistant: <think>", reply)
@@ -16,17 +16,17 @@ from rewards.text.extract import after_reasoning
 
 Reads = Literal["summary", "response"]
 CARD = "reward_model.json"
-"""Beside the weights: which objective, what is read. Makes a folder a reward model."""
+"""File beside the weights that names the objective and the text read. It marks a folder as a reward model."""
 
 _OPEN_THINK = re.compile(r"<think>\s*\Z")
 
 
 def judged_text(completion: str, reads: Reads, prompt: str = "") -> str:
-    """The part of a completion that is judged.
+    """Return the part of a completion that is judged.
 
-    "summary": what follows the last `</think>`. Without one: nothing, if reasoning was opened and never closed (an
-    endless thought must not be rewarded as an answer), be it by a prompt that ends with `<think>`; the whole text, if
-    there is no reasoning at all.
+    "summary": the text after the last `</think>`. Without a `</think>`: nothing if reasoning was opened and never
+    closed, also by a prompt that ends with `<think>` (endless reasoning must not be rewarded as an answer); the whole
+    text if there is no reasoning at all.
     """
     if reads == "response":
         return completion
@@ -36,7 +36,7 @@ def judged_text(completion: str, reads: Reads, prompt: str = "") -> str:
 
 
 def document(tokenizer: Tokenizer, prompt: str, reply: str) -> list[int]:
-    """Token ids of prompt, reply and end-of-text token, whose hidden state is scored.
+    """Return token ids of prompt, reply and end-of-text token, whose hidden state is scored.
 
     A `<think>` at the end of the prompt (the template's prefill) is left out: the reply brings its own, or has none.
 
@@ -45,5 +45,5 @@ def document(tokenizer: Tokenizer, prompt: str, reply: str) -> list[int]:
     """
     if tokenizer.eos_id is None:
         raise ValueError("the tokenizer has no end-of-text token; name eos_token in tokenizer_config.json")
-    # Encoded apart, as a rollout's prompt and completion are: no token reaches over the border.
+    # Encoded separately, like a rollout's prompt and completion: no token crosses the boundary.
     return [*tokenizer.encode(_OPEN_THINK.sub("", prompt)), *tokenizer.encode(reply), tokenizer.eos_id]

@@ -146,7 +146,7 @@ def rows(seed: int, split: Split, params: CodeTinyParams) -> Iterator[tuple[str,
     """Yield (location, row) of the source "code-tiny" with question, tests, entry_point, answer (a program) and k.
 
     Raises:
-        ValueError: there are not so many problems.
+        ValueError: there are fewer problems than requested.
     """
     rng = random.Random(f"code-tiny/{seed}/{split}")
     lengths = range(params.min_steps, params.max_steps + 1)

@@ -1,7 +1,7 @@
 """Measures the fraction of known replies that a base continues correctly with greedy decoding.
 
-Pre-training ends by it for tasks whose good reply is the likeliest one. Sampling at temperature 1 makes the errors that
-many replies of the corpus have; the greedy choice shows what has been learnt.
+It ends pre-training for tasks whose good reply is the most probable one. Sampling at temperature 1 reproduces the
+errors of many replies in the corpus; the greedy choice shows what has been learnt.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from policies.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class GreedyProbe:
-    """Packed replies and the tokens of theirs that are judged."""
+    """Packed replies and a mask of their judged tokens."""
 
     packed: PackedSequences
     judged: Tensor
@@ -39,7 +39,7 @@ def greedy_probe(tokenizer: Tokenizer, replies: Sequence[tuple[str, str]]) -> Gr
 
 
 def greedy_accuracy(model: nn.Module, probe: GreedyProbe) -> float:
-    """Return the fraction of replies in which every judged token is the likeliest."""
+    """Return the fraction of replies in which every judged token is the most probable one."""
     with torch.no_grad():
         states = hidden_states(model, probe.packed).index_select(0, probe.packed.predict_index)
         head = causal_lm(model).get_output_embeddings()
