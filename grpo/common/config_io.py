@@ -72,15 +72,35 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
     Raises:
         ConfigError: names file, line, key path, the value found and the fix; all errors in one message.
     """
+    name, text, tree = read_recipe(recipe)
+    stage = kind.model_fields["stage"].default if "stage" in kind.model_fields else None
+    if stage:
+        refuse_other_stage(name, tree, stage)
+    return check(kind, tree, name, text, apply_overrides(tree, overrides))
+
+
+def read_recipe(recipe: str) -> tuple[str, str, JsonDict]:
+    """Return the name for messages, the TOML text and the tree of one stage's recipe.
+
+    Raises:
+        ConfigError: there is no such recipe, it is not TOML, or it is a graph's.
+    """
     name, text = find_recipe(recipe)
     tree = read_toml(name, text)
     refuse_graph(name, tree)
-    stage = kind.model_fields["stage"].default if "stage" in kind.model_fields else None
-    if stage and tree.get("stage", stage) != stage:
+    return name, text, tree
+
+
+def refuse_other_stage(name: str, tree: JsonDict, stage: str) -> None:
+    """Refuse the recipe of another stage.
+
+    Raises:
+        ConfigError: names both stages.
+    """
+    if tree.get("stage", stage) != stage:
         raise ConfigError(
             f"{name}: stage = {tree['stage']!r}, but this command runs {stage!r}; use `grpo {tree['stage']}`"
         )
-    return check(kind, tree, name, text, apply_overrides(tree, overrides))
 
 
 def apply_overrides(tree: JsonDict, overrides: Sequence[str]) -> dict[str, str]:

@@ -13,16 +13,14 @@ between any two lines costs no more than what the stage itself redoes when it re
 
 from __future__ import annotations
 
-import fcntl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 from grpo.common.config_io import did_you_mean
-from grpo.common.errors import BrokenRun, ConfigError, RunError
+from grpo.common.errors import ConfigError, RunError
 from grpo.graph.figures import key_figure, read_figures, why_held
 from grpo.graph.keys import missing_inputs, node_key
 from grpo.graph.launch import Ended, tail
@@ -37,6 +35,7 @@ from grpo.graph.state import (
     take_artefacts,
     write_state,
 )
+from grpo.tracking.run_dir import exclusive_lock
 
 Status = Literal["waiting", "running", "done", "kept", "held", "failed", "left out"]
 Launch = Callable[[Node, Path, Callable[[str], None]], Ended]
@@ -109,7 +108,8 @@ def run_nodes(
     missing = [error for name in graph.nodes if name in chosen for error in missing_inputs(graph.nodes[name])]
     if missing:  # now, not at the stage's turn hours later, when its folder has been set aside
         raise ConfigError("\n".join(missing))
-    with exclusive_lock(graph.run_dir):
+    busy = "another graph is running here; stop it or choose another (--set graph.run_dir=…)"
+    with exclusive_lock(graph.run_dir, busy):
         for name in chosen:
             read_state(
                 graph.nodes[name].folder
@@ -212,21 +212,3 @@ def _run(
 def log_file(node: Node) -> Path:
     """Return the log of a stage; it is beside the folders, so that it outlives a folder that is set aside."""
     return node.folder.parent / "logs" / f"{node.name}.log"
-
-
-@contextmanager
-def exclusive_lock(run_dir: Path) -> Iterator[None]:
-    """Keep other graphs out of the run directory.
-
-    Raises:
-        BrokenRun: another one is running there.
-    """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BrokenRun(
-                f"{run_dir}: another graph is running here; stop it or choose another (--set graph.run_dir=…)"
-            ) from None
-        yield

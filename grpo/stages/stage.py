@@ -16,7 +16,7 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from grpo.common.config_io import apply_overrides, check, find_recipe, read_toml, refuse_graph
+from grpo.common.config_io import apply_overrides, check, read_recipe, refuse_other_stage
 from grpo.common.errors import ConfigError
 from grpo.config.plan import StagePlan
 from grpo.stages.figures import Figures, Finished, TokenTime
@@ -147,14 +147,9 @@ class Stage(Generic[ConfigT]):
         Raises:
             ConfigError: names file, line, key path, the value found and the fix; every error in one message.
         """
-        name, text = find_recipe(recipe)
-        found = read_toml(name, text)
-        refuse_graph(name, found)
+        name, text, found = read_recipe(recipe)
         tree = self.adapt(found)
-        if tree.get("stage", self.name) != self.name:
-            raise ConfigError(
-                f"{name}: stage = {tree['stage']!r}, but this command runs {self.name!r}; use `grpo {tree['stage']}`"
-            )
+        refuse_other_stage(name, tree, self.name)
         set_from = apply_overrides(tree, overrides)
         if tree.get(self.output_key) is None and found.get("stage") in self.adapts:
             flag = next(

@@ -42,15 +42,24 @@ def open_run(run_dir: Path, config: BaseModel) -> Iterator[bool]:
         ConfigError: the directory holds a run with another config (names the keys) that got past its inputs.
         BrokenRun: another driver is running in it.
     """
+    with exclusive_lock(run_dir, "another driver is running here; stop it or choose another run_dir"):
+        yield _same_config(run_dir, config)
+
+
+@contextmanager
+def exclusive_lock(run_dir: Path, busy: str) -> Iterator[None]:
+    """Hold the lock of a run directory, which is made if it is not there.
+
+    Raises:
+        BrokenRun: another process holds it; `busy` says who and what to do.
+    """
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BrokenRun(
-                f"{run_dir}: another driver is running here; stop it or choose another run_dir"
-            ) from None
-        yield _same_config(run_dir, config)
+            raise BrokenRun(f"{run_dir}: {busy}") from None
+        yield
 
 
 def _same_config(run_dir: Path, config: BaseModel) -> bool:

@@ -16,7 +16,7 @@ import logging
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from rewards.math.answer import committed_answer
@@ -64,9 +64,14 @@ def accuracy(row: RewardRow, cpu_budget_s: float = CPU_BUDGET_S) -> Score:
     answer, reason = committed_answer(row.completion)
     if answer is None:
         return Score(0.0, reason=reason)
+    return compared(lambda: is_correct(row.answer, answer, row.prompt), cpu_budget_s)
+
+
+def compared(judge: Callable[[], tuple[bool, str]], cpu_budget_s: float) -> Score:
+    """Run a comparison under a budget of processor time; return its verdict, 1 or 0, with its reason."""
     try:
         with cpu_budget(cpu_budget_s):
-            correct, reason = is_correct(row.answer, answer, row.prompt)
+            correct, reason = judge()
     except OutOfTime:
         return failed("timeout", f"comparing took more than {cpu_budget_s:g} s of processor time")
     except Refused as refused:

@@ -5,11 +5,9 @@ Majority voting (grpo/rl/votes.py) runs this in a reward host, which is killed f
 
 from __future__ import annotations
 
-from rewards.math.accuracy import CPU_BUDGET_S, OutOfTime, cpu_budget, is_correct, warm_up
-from rewards.math.symbolic import Refused
+from rewards.math.accuracy import CPU_BUDGET_S, compared, is_correct, warm_up
 from rewards.rows import RewardRow
 from rewards.types import Score
-from rewards.values import failed
 
 
 class SameValue:
@@ -26,13 +24,8 @@ class SameValue:
     def __call__(self, row: RewardRow) -> Score:
         """Compare the two answers of one pair."""
         first, second = str(row.answer), row.completion
-        try:
-            with cpu_budget(self._cpu_budget_s):
-                same = is_correct(first, second)[0] or is_correct(second, first)[0]
-        except OutOfTime:
-            return failed("timeout", f"comparing took more than {self._cpu_budget_s:g} s of processor time")
-        except Refused as refused:
-            return Score(0.0, reason=f"not compared: {refused}")
-        except (RecursionError, MemoryError) as error:
-            return Score(0.0, reason=f"not compared: {type(error).__name__}")
-        return Score(1.0 if same else 0.0)
+
+        def either_way() -> tuple[bool, str]:
+            return is_correct(first, second)[0] or is_correct(second, first)[0], ""
+
+        return compared(either_way, self._cpu_budget_s)
