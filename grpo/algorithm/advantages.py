@@ -24,8 +24,8 @@ Rewards = NDArray[np.float64]
 AdvantageEstimator = Callable[[Rewards], Rewards]
 
 ROUNDING = 1e-9
-"""Rewards closer than this share of their scale are equal: float64 sums such as 0.1 + 0.2 − 0.3 and 0 differ by 1e-16 of
-the largest term, and std would blow that up to ±1."""
+"""Rewards closer than this share of their scale are equal: float64 sums such as 0.1 + 0.2 − 0.3 and 0 differ by 1e-16
+of the largest term, and std would blow that up to ±1."""
 
 
 def has_spread(rewards: Sequence[float] | Rewards, scale: float = 1.0) -> bool:
