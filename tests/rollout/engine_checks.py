@@ -260,7 +260,9 @@ class Suite:
             "chi2": chi2,
             "cells": int(enough.sum()),
             "top_p_outside": [int(s.token_ids[0]) for s in top if int(s.token_ids[0]) not in nucleus],
-            "top_p_mismatch": max(abs(nucleus.get(int(s.token_ids[0]), 0) - float(s.logprobs[0])) for s in top),
+            "top_p_mismatch": max(
+                abs(nucleus.get(int(s.token_ids[0]), 0) - float(s.logprobs[0])) for s in top
+            ),
             "nucleus": size,
             "greedy_equal": bool((greedy[0].token_ids == greedy[1].token_ids).all()),
             "greedy_first_is_argmax": int(greedy[0].token_ids[0]) == int(order[0]),
