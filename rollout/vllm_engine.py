@@ -225,8 +225,8 @@ class VllmEngine(Engine):
             version=publication.version,
             tensors=tensors,
             seconds=time.perf_counter() - started,
-            canary_max_gap=largest,
-            canary_mean_gap=mean,
+            canary_max_mismatch=largest,
+            canary_mean_mismatch=mean,
         )
 
     def _forget_prompts(self) -> None:

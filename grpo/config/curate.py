@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from data_recipes.config import BadRowsMode, DatasetConfig
+from grpo.config.sections import ParquetPath
 from policies.json_types import JsonDict
 from policies.settings import Settings
 
@@ -53,7 +54,7 @@ class CurateConfig(Settings):
     sources: tuple[str, ...] = Field(min_length=1)
     """Scored samples with the columns id, prompt_id, prompt, completion and the component `correct`: files, or folders
     of files (ending in /)."""
-    out: Path
+    out: ParquetPath
     """Parquet file to write; the counts are written beside it as <out>.json."""
     correct: str | tuple[str, ...] = "accuracy"
     """Reward component that decides whether a sample is correct; a judge's component may take the place of a rule's. A
@@ -98,11 +99,4 @@ class CurateConfig(Settings):
     def _some(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if not value or not all(value) or (isinstance(value, tuple) and len(set(value)) < len(value)):
             raise ValueError("expected the name of a component, or several that differ")
-        return value
-
-    @field_validator("out")
-    @classmethod
-    def _parquet(cls, value: Path) -> Path:
-        if value.suffix != ".parquet":
-            raise ValueError("expected a name that ends in .parquet")
         return value

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from data_recipes.config import BadRowsMode
+from grpo.config.sections import ParquetPath
 from policies.json_types import JsonDict
 from policies.settings import Settings
 
@@ -50,7 +51,7 @@ class PairsConfig(Settings):
     source: str = Field(min_length=1)
     """Sampled completions: a .jsonl, .jsonl.gz or .parquet file, or a folder of such files (ending in /), with the
     columns prompt_id, prompt, completion."""
-    out: Path
+    out: ParquetPath
     """Parquet file to write; the counts are written beside it as <out>.json."""
     judge: JudgeConfig
     bad_rows: BadRowsMode = "error"
@@ -77,10 +78,3 @@ class PairsConfig(Settings):
         if self.out == Path(self.source):
             raise ValueError(f"out = {str(self.out)!r} is the file that is read, and would be written over")
         return self
-
-    @field_validator("out")
-    @classmethod
-    def _parquet(cls, value: Path) -> Path:
-        if value.suffix != ".parquet":
-            raise ValueError("expected a name that ends in .parquet")
-        return value

@@ -7,12 +7,23 @@ Every key takes effect and has a working default; where a default is a paper's, 
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from data_recipes.config import DatasetConfig
 from policies.settings import Settings
+
+
+def _parquet(path: Path) -> Path:
+    if path.suffix != ".parquet":
+        raise ValueError("expected a name that ends in .parquet")
+    return path
+
+
+ParquetPath = Annotated[Path, AfterValidator(_parquet)]
+"""The Parquet file that a stage writes."""
 
 
 class LoraConfig(Settings):

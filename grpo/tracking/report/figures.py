@@ -70,12 +70,12 @@ def headline(
     if held_out:
         value = " → ".join(f"{loss:.3f}" for loss in (held_out[0], held_out[-1])[: len(held_out)])
         tiles.append({"label": "held-out loss", "value": value, "below": "before the first update → now"})
-    gaps = [row["logprob_mismatch/max"] for row in rows if row.get("logprob_mismatch/max") is not None]
-    if gaps:
+    mismatches = [row["logprob_mismatch/max"] for row in rows if row.get("logprob_mismatch/max") is not None]
+    if mismatches:
         tiles.append(
             {
                 "label": "largest log-prob mismatch",
-                "value": f"{max(gaps):.1e}",
+                "value": f"{max(mismatches):.1e}",
                 "below": "nats, any sampled token",
             }
         )
