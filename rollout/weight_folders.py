@@ -21,13 +21,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rollout.canary import Canary
 from rollout.errors import NoRoomForWeights
-from rollout.publication import Publication
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from rollout.canary import Canary
+    from rollout.publication import Publication
 
 SHARED_MEMORY = Path("/dev/shm")
 PREFIX = "grpo-weights-"
