@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grpo.commands.options import Address
+from grpo.commands.options import Address, Env, Exclude, PyModules, WorkingDir
 
 GraphName = Annotated[str, typer.Argument(help="Graph recipe: TOML file or shipped name, e.g. r1-tiny.")]
 GraphSet = Annotated[
@@ -29,13 +29,19 @@ def run_graph(
         typer.Option("--from", help="Run this stage and all that need it again, whatever is there."),
     ] = None,
     address: Address = None,
+    env: Env = None,
+    working_dir: WorkingDir = None,
+    py_modules: PyModules = None,
+    exclude: Exclude = None,
 ) -> None:
     """All stages of a recipe, e.g. DeepSeek-R1's. Run it again: what is up to date is kept, what was cut goes on."""
     from grpo.graph.parse import load_graph
 
     graph = load_graph(recipe, set_ or [])
+    from grpo.common.runtime_env import hand_over, runtime_env
     from grpo.graph.run import run
 
+    hand_over(runtime_env(env or [], working_dir, py_modules or [], exclude or []))
     run(graph, address, until, from_)
 
 

@@ -11,8 +11,9 @@ import typer
 import typer.main
 from typer.core import TyperCommand
 
-from grpo.commands.options import Address, Recipe, Set
+from grpo.commands.options import Address, Env, Exclude, PyModules, Recipe, Set, WorkingDir
 from grpo.common.errors import ConfigError
+from grpo.common.runtime_env import hand_over, runtime_env
 from grpo.stages.registry import STAGES
 from grpo.stages.stage import Option, Stage
 
@@ -60,10 +61,15 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
         recipe: str,
         set_: list[str] | None,
         address: str | None = None,
+        env: list[str] | None = None,
+        working_dir: Path | None = None,
+        py_modules: list[Path] | None = None,
+        exclude: list[str] | None = None,
         **values: str | int | float | Path | None,
     ) -> None:
         named = [options[name].override(value) for name, value in values.items() if value is not None]
         config = stage.load(recipe, [*(set_ or []), *named])
+        hand_over(runtime_env(env or [], working_dir, py_modules or [], exclude or []))
         stage.run(config, address)
 
     command.__signature__ = inspect.Signature(list(_parameters(stage, options)))  # type: ignore[attr-defined]
@@ -81,6 +87,10 @@ def _parameters(stage: Stage[Any], options: dict[str, Option]) -> Iterator[inspe
         yield parameter(name, Annotated[kind, typer.Option(option.flag, help=option.help)])
     if stage.takes_address:
         yield parameter("address", Address)
+        yield parameter("env", Env)
+        yield parameter("working_dir", WorkingDir)
+        yield parameter("py_modules", PyModules)
+        yield parameter("exclude", Exclude)
 
 
 def _parameter(option: Option) -> str:

@@ -62,7 +62,7 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
     stops = stop_tokens(config.sampling.stop_tokens, tokenizer)
     dtype = resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size)
     with (
-        connect(address),
+        connect(address, config.run_dir),
         closing(start_samplers(config, model_dir, dtype, version=0)) as samplers,
     ):
         samplers.rollouts.wait_started()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
+
+from grpo.common.console import say
+from grpo.common.neighbours import announced, warning
 from grpo.config.plan import StagePlan
 from grpo.config.pretrain import PretrainConfig
 from grpo.stages.figures import Figures, Finished, TokenTime
@@ -18,7 +22,10 @@ def run(config: PretrainConfig, address: str | None) -> Summary:
     """Pre-train in this process, on no cluster; see `grpo.pretrain.trainer.run`."""
     from grpo.pretrain import trainer
 
-    return trainer.run(config)
+    with announced(config.run_dir) as neighbours:
+        if note := warning(neighbours, "threads"):
+            say(f"[yellow]note[/] {escape(note)}")
+        return trainer.run(config)
 
 
 def key_figure(figures: Figures) -> str:

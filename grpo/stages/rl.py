@@ -83,7 +83,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     say(plan(config, inputs, state))
     canary_ids = canaries(inputs.prompts)
     with (
-        connect(address),
+        connect(address, config.run_dir),
         closing(
             start_cluster(config, inputs.model_dir, inputs.compute_dtype, canary_ids, checkpoint)
         ) as cluster,

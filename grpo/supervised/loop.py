@@ -120,7 +120,7 @@ def train_policy(
     say(_headline(config, title, job, plan, step))
     writer = MetricsWriter(config.run_dir, resume_step=step or -1)
     with (
-        connect(address),
+        connect(address, config.run_dir),
         closing(
             start_supervised(config, job.objective, job.model_dir, job.compute_dtype, plan.steps, checkpoint)
         ) as ranks,
