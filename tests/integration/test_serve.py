@@ -1,0 +1,185 @@
+"""`grpo serve` and `grpo chat` on a tiny DeepSeek-V3: what goes over HTTP is what the learner computes.
+
+One server for all tests: vLLM takes half a minute to start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from data_recipes.templates import render
+from policies.load import load_policy
+from policies.logprobs import sequence_logprobs
+from policies.lora import add_adapters, load_adapter, save_adapter
+from policies.tokenizer import load_tokenizer
+from tests.tiny import command, environment, free_port, make_base, run_grpo
+
+pytestmark = pytest.mark.engine
+QUESTION = "7 * 4 + 3"
+TOLERANCE = 1e-4
+"""Of log-probs between engine and learner in float32."""
+START_S = 300
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server and what it serves."""
+
+    url: str
+    run: Path
+    adapter: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def ask(self, path: str, **body: Any) -> dict[str, Any]:
+        request = urllib.request.Request(
+            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return dict(json.load(answer))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("serve")
+    run = folder / "my-run"
+    run.mkdir()
+    make_base(folder).rename(run / "policy")
+    (run / "config.json").write_text(json.dumps({"stage": "rl", "data": {"template": "r1-zero"}}))
+    model: Any = load_policy(run / "policy")
+    add_adapters(model, 4, 8.0, (), seed=1)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(0.0, 0.1)
+    save_adapter(model, folder / "adapter", str(run / "policy"))
+    port, log = free_port(), folder / "log.txt"
+    words = command("serve", run, "--port", str(port), "--adapter", f"extra={folder / 'adapter'}")
+    words += ["--kv-cache-gib", "0.1", "--threads", "1"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            words, stdout=output, stderr=output, env=environment(), start_new_session=True
+        )
+    server = Served(f"http://127.0.0.1:{port}", run, folder / "adapter", process, log)
+    try:
+        wait_until_ready(server)
+        yield server
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_until_ready(server: Served) -> None:
+    until = time.monotonic() + START_S
+    while time.monotonic() < until:
+        assert server.process.poll() is None, server.log.read_text()
+        try:
+            with urllib.request.urlopen(f"{server.url}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(server.log.read_text())
+
+
+def learner_logprobs(model: Any, prompt: list[int], completion: list[int]) -> list[float]:
+    return sequence_logprobs(model, prompt + completion)[len(prompt) - 1 :].tolist()  # type: ignore[no-any-return]
+
+
+def largest_difference(found: list[float], expected: list[float]) -> float:
+    return max(abs(a - b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", ["my-run", "extra"])
+def test_log_probs_over_http_are_the_learners(served: Served, name: str) -> None:
+    tokenizer = load_tokenizer(served.run / "policy")
+    model: Any = load_policy(served.run / "policy")
+    if name == "extra":
+        add_adapters(model, 4, 8.0, (), seed=0)
+        load_adapter(model, served.adapter)
+    rendered = render("r1-zero", QUESTION, tokenizer)
+    prompt = tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens)
+    message = {"role": "user", "content": QUESTION}
+    chat = served.ask(
+        "/v1/chat/completions", model=name, messages=[message], temperature=0, max_tokens=24, logprobs=True,
+        return_token_ids=True,
+    )  # fmt: skip
+    assert chat["prompt_token_ids"] == prompt
+    (choice,) = chat["choices"]
+    found = [token["logprob"] for token in choice["logprobs"]["content"]]
+    assert largest_difference(found, learner_logprobs(model, prompt, choice["token_ids"])) < TOLERANCE
+    completions = served.ask(
+        "/v1/completions", model=name, prompt=rendered.text, n=4, temperature=1, seed=3, max_tokens=24, logprobs=0,
+        return_token_ids=True,
+    )  # fmt: skip
+    assert len({choice["text"] for choice in completions["choices"]}) > 1
+    for choice in completions["choices"]:
+        expected = learner_logprobs(model, prompt, choice["token_ids"])
+        assert largest_difference(choice["logprobs"]["token_logprobs"], expected) < TOLERANCE
+    assert max(abs(value) for value in expected) > 1  # far from uniform and from certain
+
+
+def test_a_conversation_behind_a_template_without_turns_is_refused_with_the_reason(served: Served) -> None:
+    messages = [{"role": "system", "content": "x"}, {"role": "user", "content": QUESTION}]
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        served.ask("/v1/chat/completions", model="my-run", messages=messages)
+    assert caught.value.code == 400
+    assert "trained on single questions" in caught.value.read().decode()
+
+
+def test_chat_answers_each_line_of_a_pipe_with_the_servers_text(served: Served) -> None:
+    lines = f"{QUESTION}\n/system be brief\n1 + 2\n/system\n/nonsense\n1 + 2\n/exit\n8 - 1\n"
+    words = ["chat", "--url", f"{served.url}/v1", "--temperature", "0", "--max-tokens", "24"]
+    done = subprocess.run(
+        command(*words),
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=environment(),
+        check=True,
+    )
+    replies = [
+        served.ask(
+            "/v1/chat/completions", model="my-run", messages=[{"role": "user", "content": text}], temperature=0,
+            max_tokens=24,
+        )["choices"][0]["message"]["content"]
+        for text in (QUESTION,)
+    ]  # fmt: skip
+    assert done.stdout.startswith(replies[0] + "\n")
+    assert (
+        "trained on single questions" in done.stderr
+    )  # a system message, and the second question of a conversation
+    assert "no command /nonsense" in done.stderr
+
+
+def test_a_taken_port_is_refused_before_a_model_loads(served: Served) -> None:
+    port = served.url.rpartition(":")[2]
+    done = run_grpo("serve", served.run, "--port", port, timeout_s=60, check=False)
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in done.stderr
+
+
+def test_ctrl_c_ends_every_process_with_exit_code_0(served: Served) -> None:
+    """The last test: it ends the server. Ctrl-C reaches the whole process group."""
+    family = [
+        psutil.Process(served.process.pid),
+        *psutil.Process(served.process.pid).children(recursive=True),
+    ]
+    assert len(family) > 1
+    os.killpg(served.process.pid, signal.SIGINT)
+    assert served.process.wait(60) == 0, served.log.read_text()
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+    assert served.log.read_text().rstrip().endswith("stopped")
