@@ -92,3 +92,19 @@ def chat(
     options = [] if max_model_len is None else ["--max-model-len", str(max_model_len)]
     sampling = Sampling(temperature, top_p, max_tokens)
     run(policy, url=url, system=system, template=template, sampling=sampling, serve_options=options)
+
+
+def push(
+    policy: Policy,
+    repo_id: Annotated[str, typer.Argument(help="OWNER/NAME on the hub; made if it is not there.")],
+    public: Annotated[bool, typer.Option("--public", help="Visible to everyone. Default: private.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch. Default: main.")] = None,
+    message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would be sent, and send nothing.")
+    ] = False,
+) -> None:
+    """Upload a policy with its model card to the Hugging Face hub; the token is read from HF_TOKEN."""
+    from grpo.tools.push import run
+
+    run(policy, repo_id, public=public, revision=revision, message=message, dry_run=dry_run)

@@ -45,7 +45,7 @@ def find_policy(name: str) -> Path:
         return path
     if is_policy(path / POLICY):
         return path / POLICY
-    if (path / "adapter_config.json").is_file():
+    if is_adapter(path):
         base = read_json(path / "adapter_config.json").get("base_model_name_or_path")
         raise ConfigError(f"{path} is a LoRA adapter, no policy: grpo serve {base} --adapter NAME={path}")
     inside = sorted(
@@ -58,6 +58,11 @@ def find_policy(name: str) -> Path:
 def is_policy(folder: Path) -> bool:
     """Return True for a folder whose config.json is a model's: that of a run names no architecture."""
     return (folder / "config.json").is_file() and "architectures" in read_json(folder / "config.json")
+
+
+def is_adapter(folder: Path) -> bool:
+    """Return True for a folder of a LoRA adapter in peft's format."""
+    return (folder / "adapter_config.json").is_file()
 
 
 def run_config(folder: Path) -> JsonDict:

@@ -16,8 +16,8 @@ from rich.markup import escape
 from data_recipes.chat_templates import chat_template
 from grpo.common.console import say
 from grpo.common.errors import ConfigError, RunError
-from grpo.common.hardware import resolve_compute_dtype
-from grpo.tools.policy_folder import Prompting, find_policy, policy_name, prompting, read_json
+from grpo.common.hardware import has_gpu, resolve_compute_dtype
+from grpo.tools.policy_folder import Prompting, find_policy, is_adapter, policy_name, prompting, read_json
 from policies.facts import read_facts
 from policies.tokenizer import Tokenizer, load_tokenizer
 from rollout.config import EngineConfig
@@ -70,6 +70,8 @@ def run(
         adapters=tuple(found),
         adapter_rank=max((adapter_rank(path) for _, path in found), default=0),
     )
+    if found:
+        require_adapters_work(folder)
     if options.name in dict(found):
         raise ConfigError(
             f"--adapter {options.name}=…: that is the policy's own name; choose another, or --name"
@@ -131,7 +133,7 @@ def parse_adapter(text: str) -> tuple[str, Path]:
     path = Path(folder).expanduser()
     if not (name and equals and folder):
         raise ConfigError(f"--adapter {text!r}: write NAME=FOLDER, e.g. maths=runs/lora/policy/adapter")
-    if not (path / "adapter_config.json").is_file():
+    if not is_adapter(path):
         raise ConfigError(
             f"--adapter {text}: no adapter_config.json in {path}; a LoRA run leaves policy/adapter"
         )
@@ -150,6 +152,19 @@ def adapter_rank(folder: Path) -> int:
             f"{folder / 'adapter_config.json'}: r = {rank!r}; vLLM takes ranks up to {LORA_RANKS[-1]}"
         )
     return rank
+
+
+def require_adapters_work(folder: Path) -> None:
+    """Check that vLLM has kernels for adapters on this policy.
+
+    Raises:
+        ConfigError: it has routed experts, and there is no GPU.
+    """
+    if read_json(folder / "config.json").get("n_routed_experts") and not has_gpu():
+        raise ConfigError(
+            f"--adapter: {folder} has routed experts, and for these vLLM's adapters need a GPU (its kernels are "
+            "Triton's). Serve the run's policy/ instead: there the adapter is merged into the weights"
+        )
 
 
 def require_free_port(host: str, port: int) -> None:
