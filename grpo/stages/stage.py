@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from grpo.common.config_io import apply_overrides, check, read_recipe, refuse_other_stage
 from grpo.common.errors import ConfigError
+from grpo.config.kinds import check_kinds
 from grpo.config.plan import StagePlan
 from grpo.stages.figures import Figures, Finished, TokenTime
 from grpo.stages.workload import Workload
@@ -109,7 +110,7 @@ class Stage(Generic[ConfigT]):
         """Check what the type checker cannot.
 
         Raises:
-            ValueError: the fields contradict each other.
+            ValueError: the fields contradict each other, or a key of the config has no kind.
         """
         fields = self.config.model_fields
         if "stage" not in fields or fields["stage"].default != self.name:
@@ -118,6 +119,7 @@ class Stage(Generic[ConfigT]):
             raise ValueError(
                 f"{self.config.__name__} has no key {self.output_key}, where the stage would write"
             )
+        check_kinds(self.config)
         for output in ("summary", self.main_output):
             if output not in self.outputs:
                 raise ValueError(
