@@ -297,7 +297,7 @@ STAGE = Stage(
     example="grpo rl r1-zero-tiny --model runs/base/policy --set steps=20",
     config=RlConfig,
     run=run,
-    outputs=POLICY_OUTPUTS,
+    outputs={**POLICY_OUTPUTS, "samples": "samples"},
     key_figure=key_figure,
     inputs=(
         "policy.model",

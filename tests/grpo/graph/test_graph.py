@@ -121,6 +121,12 @@ def test_errors_name_stage_key_and_fix(old: str, new: str, message: str, tmp_pat
         load(tmp_path, GRAPH.replace(old, new))
 
 
+def test_the_samples_of_an_rl_stage_are_an_artefact(tmp_path: Path) -> None:
+    graph = load(tmp_path, GRAPH.replace('"other.jsonl"', '"{zero.samples}/"'))
+    assert graph.nodes["picked"].config.model_dump()["sources"][0] == "runs/t/zero/samples/"
+    assert set(graph.nodes["picked"].parents) == {"zero", "drawn", "eval-zero"}
+
+
 def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
     text = GRAPH.replace("lr = 1e-4", "lrr = 1e-4").replace('source = "chain"', 'sauce = "chain"')
     with pytest.raises(ConfigError) as error:
