@@ -26,6 +26,8 @@ print("\\n" + json.dumps(sorted({name.partition(".")[0] for name in sys.modules}
         ["--help"],
         ["rl", "--help"],
         ["recipes"],
+        ["keys"],
+        ["keys", "rl", "--json-schema"],
     ],
     ids=" ".join,
 )
