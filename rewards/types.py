@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal  # Any: reference answers and columns are of any class
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal  # Any: reference answers and columns are of any class
 
 from rollout.types import SampleGroup
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Verdict = Literal["ok", "abstain", "timeout", "error"]
 

@@ -39,6 +39,8 @@ CONFINED = {
     },
 }
 HEAVY = {
+    "numpy",
+    "pyarrow",
     "torch",
     "transformers",
     "ray",

@@ -36,9 +36,11 @@ class SftSource(Settings):
     """"columns": a prompt and a completion as text. "chat": a list of messages with `role` and `content`; every
     assistant turn is trained (docs/sft.md)."""
     prompt_field: Identity[str] = "prompt"
+    """Field of the prompt, for format "columns"."""
     completion_field: Identity[str] = "completion"
+    """Field of the completion, for format "columns"."""
     messages_field: Identity[str] = "messages"
-    """Field of the messages, for format "chat"; the two before are for format "columns"."""
+    """Field of the messages, for format "chat"."""
     template: Identity[Literal["r1-zero", "chat", "plain"] | None] = None
     """Format "columns": the template of the prompt field, as in RL; None if the field is rendered already. Format
     "chat" always uses the tokenizer's chat template."""

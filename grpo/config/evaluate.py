@@ -18,11 +18,14 @@ class EvalStageConfig(Settings):
     """Config of `grpo eval`."""
 
     stage: Identity[Literal["eval"]] = "eval"
+    """Marks a recipe of `grpo eval`."""
     seed: Identity[int] = 0
+    """Seed of every sample."""
     run_dir: Operational[Path]
     """Folder for eval.jsonl, the samples and summary.json."""
     policy: PolicyConfig
     rewards: tuple[RewardConfig, ...] = Field(min_length=1)
+    """The rewards that judge the completions; eval.correct names the one that decides."""
     reward_workers: Operational[int] = Field(1, ge=1)
     """Processes of each row-wise reward that runs in processes, i.e. the number of rows scored concurrently."""
     sampling: SamplingConfig = SamplingConfig()

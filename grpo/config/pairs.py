@@ -47,7 +47,9 @@ class PairsConfig(Settings):
     """Config of `grpo pairs`."""
 
     stage: Identity[Literal["pairs"]] = "pairs"
+    """Marks a recipe of `grpo pairs`."""
     seed: Identity[int] = Field(0, ge=0)
+    """Seed of the pairs drawn and of the judge."""
     source: Identity[str] = Field(min_length=1)
     """Sampled completions: a .jsonl, .jsonl.gz or .parquet file, or a folder of such files (ending in /), with the
     columns prompt_id, prompt, completion."""

@@ -45,6 +45,7 @@ class RewardModelConfig(SupervisedConfig):
     """Config of `grpo reward-model`."""
 
     stage: Identity[Literal["reward-model"]] = "reward-model"
+    """Marks a recipe of `grpo reward-model`."""
     objective: Identity[Literal["pairwise", "pointwise"]]
     """"pairwise": −log σ(r_chosen − r_rejected), R1's helpful model; "pointwise": binary cross entropy, its safety
     model."""

@@ -17,7 +17,9 @@ class SupervisedCheckpointConfig(Settings):
     """What is saved so that a run survives a crash."""
 
     every_steps: Operational[int] = Field(100, ge=1)
+    """Updates between checkpoints."""
     keep: Operational[int] = Field(2, ge=1)
+    """Number of newest checkpoints that are kept."""
 
 
 class SupervisedEvalConfig(Settings):
@@ -35,6 +37,7 @@ class SupervisedConfig(Settings):
     seed: Identity[int] = Field(0, ge=0)
     """Seed of the order of examples and of randomly initialised weights."""
     run_dir: Operational[Path]
+    """Folder of the run: metrics, checkpoints, report and at the end policy/."""
     policy: PolicyConfig
     epochs: Operational[int] = Field(2, ge=1)
     """Passes over the data."""

@@ -8,32 +8,26 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from data_recipes.prompts.datasets import load_prompts
-from data_recipes.prompts.mixed_stream import MixedStream, Source
-from grpo.algorithm.check import check_functions
-from grpo.algorithm.schedules import max_tokens_at
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
-from grpo.rl.loop import LoopState, train
-from grpo.rl.recorder import make_recorder, run_summary
 from grpo.stages.figures import Figures, Finished, TokenTime, number
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, REWARD_INPUTS, Stage
 from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
-from grpo.tracking.report.show import show_policy
-from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
-from grpo.tracking.run_once import Summary, run_once
-from grpo.training.checkpoint import latest
 from policies.facts import PolicyFacts, read_facts, resolve_model
-from policies.tokenizer import Tokenizer, load_tokenizer
-from rewards.hosts.pool import check_reward
-from rewards.scoring.scorer import component_labels, second_verifier
-from rollout.types import Prompt
+
+if TYPE_CHECKING:
+    from data_recipes.prompts.mixed_stream import Source
+    from grpo.rl.loop import LoopState
+    from grpo.tracking.run_once import Summary
+    from policies.tokenizer import Tokenizer
+    from rollout.types import Prompt
 
 BUSY = ("time/rollout_s", "time/reward_s", "time/old_ref_s", "time/learn_s", "time/sync_s")
 """The parts of a phase that its tokens take."""
@@ -59,6 +53,10 @@ class Inputs:
 
 def run(config: RlConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary."""
+
+    from grpo.tracking.report.show import show_policy
+    from grpo.tracking.run_once import run_once
+
     return run_once(
         config, config.run_dir, lambda: train_policy(config, address), lambda _: show_policy(config.run_dir)
     )
@@ -66,8 +64,13 @@ def run(config: RlConfig, address: str | None) -> Summary:
 
 def train_policy(config: RlConfig, address: str | None) -> Summary:
     """Check everything, start the actors, train to the end and export the policy; returns the summary."""
+    from data_recipes.prompts.mixed_stream import MixedStream
     from grpo.cluster.ray_session import connect
     from grpo.cluster.rl_cluster import start_cluster
+    from grpo.rl.loop import LoopState, train
+    from grpo.rl.recorder import make_recorder, run_summary
+    from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
+    from grpo.training.checkpoint import latest
 
     started = time.monotonic()
     inputs = read_inputs(config)
@@ -124,6 +127,14 @@ def read_inputs(config: RlConfig) -> Inputs:
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
+
+    from data_recipes.prompts.datasets import load_prompts
+    from data_recipes.prompts.mixed_stream import Source
+    from grpo.algorithm.check import check_functions
+    from policies.tokenizer import load_tokenizer
+    from rewards.hosts.pool import check_reward
+    from rewards.scoring.scorer import component_labels, second_verifier
+
     check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
@@ -235,6 +246,9 @@ def key_figure(figures: Figures) -> str:
 
 def workload(config: RlConfig, plan: StagePlan, mean: float | None) -> Workload:
     """Return the rollouts and updates of a run; `mean` is of a completion, where plan.lengths does not say more."""
+
+    from grpo.algorithm.schedules import max_tokens_at
+
     a = config.algorithm
     prompts = count_prompts([config.data, *config.mix], plan)
     if mean is None and not plan.lengths:

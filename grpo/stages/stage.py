@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
@@ -22,8 +22,10 @@ from grpo.config.kinds import check_kinds
 from grpo.config.plan import StagePlan
 from grpo.stages.figures import Figures, Finished, TokenTime
 from grpo.stages.workload import Workload
-from grpo.tracking.run_once import Summary
 from policies.json_types import JsonDict, JsonMapping
+
+if TYPE_CHECKING:
+    from grpo.tracking.run_once import Summary
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 Tree = JsonDict
