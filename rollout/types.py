@@ -54,7 +54,7 @@ class Sample:
     """(L,) float32 log-probability of each token under the distribution that it was sampled from, with temperature and
     top-p applied."""
     text: str
-    """Decoded completion without special tokens; the text that rewards read."""
+    """Decoded completion, the text that rewards read: without the tokens that mark its end (`decode_reply`)."""
     finish_reason: FinishReason
     seed: int
     """Seed of the sampler for this sample (`sample_seed`)."""
