@@ -34,6 +34,7 @@ from grpo.tracking.samples import read_columns
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
 from rewards.hosts.pool import check_reward
+from rewards.scoring.needs import check_prompts
 from rewards.scoring.scorer import component_labels
 from rewards.types import Score, ScoredGroup
 from rollout.chunks import make_chunks
@@ -95,10 +96,10 @@ def read_inputs(config: SampleConfig) -> Inputs:
     """
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    for reward in config.rewards:
-        check_reward(reward.name, reward.params)
+    needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
     tokenizer = load_tokenizer(model_dir)
     prompts = [p for source in (config.data, *config.mix) for p in load_prompts(source, tokenizer)]
+    check_prompts(config.rewards, needs, prompts)
     by_id: dict[str, Prompt] = {}
     twice = [(by_id[p.id], p) for p in prompts if by_id.setdefault(p.id, p) is not p]
     if twice:
