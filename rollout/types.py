@@ -38,7 +38,8 @@ class Prompt:
     source: str = ""
     """Name of the data set, for reports."""
     prefill: str = ""
-    """Text that the template has put into the assistant's turn (R1's `<think>`); rewards read it with the reply."""
+    """Text that chat template and recipe have put into the assistant's turn (R1's `<think>`); rewards read it with the
+    reply."""
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,8 @@ def try_reward(name: str, data: Path, options: Options) -> LabReport:
         loading = [threads.submit(pool.start) for pool in (*pools, threaded)]
         try:
             loading[0].result()
-            usable = [(row.answer, row.columns) for row in (*found.rows, *found.labelled)]
+            usable = [(row.answer, row.columns) for row in found.rows]
+            usable += [(row.answer, row.columns) for row in found.labelled]
             check_rows(name, pools[0].needs, usable, str(data))
         except RewardLoadError as error:
             for future in loading:
