@@ -37,6 +37,19 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a reward cannot judge without, known from its signature before anything is scored."""
+
+    columns: frozenset[str] = frozenset()
+    """Columns of the data that are arguments without a default."""
+    answer: bool = False
+    """True if it compares with the reference answer."""
+
+
+NO_NEEDS = Needs()
+
+
+@dataclass(frozen=True)
 class ScoredGroup:
     """A group with one `Score` per sample, in order."""
 

@@ -172,7 +172,7 @@ class VllmEngine(Engine):
             index=g,
             token_ids=np.asarray(token_ids, dtype=np.int32),
             logprobs=np.asarray(logprobs, dtype=np.float32),
-            text=self._tokenizer.decode(token_ids),
+            text=self._tokenizer.decode_reply(token_ids, chunk.sampling.stop_token_ids),
             finish_reason=reason,  # type: ignore[arg-type]
             seed=chunk.seeds[p][g],
             version_first=chunk.policy_version,

@@ -133,15 +133,15 @@ def read_inputs(config: RlConfig) -> Inputs:
     from grpo.algorithm.check import check_functions
     from policies.tokenizer import load_tokenizer
     from rewards.hosts.pool import check_reward
+    from rewards.scoring.needs import check_prompts
     from rewards.scoring.scorer import component_labels, second_verifier
 
     check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    for reward in config.rewards:
-        check_reward(reward.name, reward.params)
-    if (second := second_verifier(config.audit, config.rewards)) is not None:
-        check_reward(second.name, second.params)
+    second = second_verifier(config.audit, config.rewards)
+    rewards = [*config.rewards, *([] if second is None else [second])]
+    needs = [check_reward(reward.name, reward.params) for reward in rewards]
     labels = component_labels(config.rewards)
     if config.eval.data is not None and config.eval.correct not in labels:
         raise ConfigError(
@@ -152,6 +152,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     sources += [Source(load_prompts(m, tokenizer), m.share, m.start_step) for m in config.mix]
     prompts = [p for source in sources for p in source.prompts]
     eval_prompts = load_prompts(config.eval.data, tokenizer) if config.eval.data else []
+    check_prompts(rewards, needs, [*prompts, *eval_prompts])
     check_lengths(config, policy, [*prompts, *eval_prompts])
     overlap = {p.id for p in prompts} & {p.id for p in eval_prompts}
     if overlap:
