@@ -7,13 +7,11 @@ Every key of every section has one of the two; `grpo.config.kinds` reads them, t
 key without one. A section (a key whose type is a class of keys) has none: its own keys have.
 """
 
-from enum import StrEnum
-from typing import Annotated, TypeVar
-
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Unpack, get_args  # Any: values as TOML has them
+from typing import Annotated, Any, ClassVar, TypeVar, Unpack, get_args  # Any: values as TOML has them
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from grpo.common.console import say
+from grpo.tracking.model_card import write_card
 from grpo.tracking.run_dir import open_run
 from policies.files import write_atomic
 from policies.json_types import JsonDict
@@ -21,6 +22,8 @@ def run_once(
     config: BaseModel, run_dir: Path, work: Callable[[], Summary], finish: Callable[[Summary], None]
 ) -> Summary:
     """Do the work of a run, unless an earlier call has finished it; returns the summary.
+
+    A policy that the work exported gets a model card.
 
     Args:
         config: the stage's; its dump is the run's config.json.
@@ -39,6 +42,7 @@ def run_once(
             complete: Summary = json.loads(path.read_text(encoding="utf-8"))
             return complete
         summary = work()
+        write_card(run_dir, summary)
         write_atomic(path, json.dumps(summary, indent=2) + "\n")
         finish(summary)
         return summary
