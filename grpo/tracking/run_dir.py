@@ -30,7 +30,7 @@ from rollout.types import Prompt
 MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "engine.sync_timeout_s")
 """Keys that may differ on resume without changing what a run is."""
 
-BEFORE_THE_RUN = {".lock", "config.json"}
+BEFORE_THE_RUN = {".lock", "config.json", "stopped.json", "report.html"}
 """Files of a run directory before its inputs have been checked."""
 
 
