@@ -54,11 +54,15 @@ class Inputs:
 def run(config: RlConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary."""
 
-    from grpo.tracking.report.show import show_policy
+    from grpo.tracking.report.show import show_policy, show_stop
     from grpo.tracking.run_once import run_once
 
     return run_once(
-        config, config.run_dir, lambda: train_policy(config, address), lambda _: show_policy(config.run_dir)
+        config,
+        config.run_dir,
+        lambda: train_policy(config, address),
+        lambda _: show_policy(config.run_dir),
+        on_stop=lambda: show_stop(config.run_dir),
     )
 
 
@@ -69,6 +73,8 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     from grpo.cluster.rl_cluster import start_cluster
     from grpo.rl.loop import LoopState, train
     from grpo.rl.recorder import make_recorder, run_summary
+    from grpo.tracking.activity import ActivityLog
+    from grpo.tracking.report.live import LiveReport
     from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
     from grpo.training.checkpoint import latest
 
@@ -90,6 +96,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
         closing(
             start_cluster(config, inputs.model_dir, inputs.compute_dtype, canary_ids, checkpoint)
         ) as cluster,
+        closing(LiveReport(config.run_dir)) as report,
     ):
         rollouts = cluster.samplers.rollouts
         recorder = make_recorder(
@@ -110,6 +117,8 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
             stop_token_ids=inputs.stop_token_ids,
             on_phase=recorder.on_phase,
             on_eval=recorder.on_eval,
+            on_checkpoint=report.update,
+            on_part=ActivityLog(config.run_dir).begin,
         )
         cluster.learners.export(config.run_dir / "policy")
     return run_summary(
