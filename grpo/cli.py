@@ -19,7 +19,7 @@ from grpo.commands.code_tests import tests_app
 from grpo.commands.graph import plan, run_graph
 from grpo.commands.reward import reward_app
 from grpo.commands.sandbox import sandbox_app
-from grpo.commands.tools import demo, doctor, import_gguf, recipes, report, submit
+from grpo.commands.tools import demo, doctor, import_gguf, keys, recipes, report, submit
 from grpo.commands.use import chat, push, serve
 from policies.json_types import JsonMapping
 
@@ -33,6 +33,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     (USE, "push", push, "grpo push runs/demo my-name/my-model --dry-run"),
     (TOOLS, "doctor", doctor, "grpo doctor"),
     (TOOLS, "recipes", recipes, "grpo recipes"),
+    (TOOLS, "keys", keys, "grpo keys optimizer`, `grpo keys rl --json-schema > rl.schema.json"),
     (TOOLS, "report", report, "grpo report runs/demo"),
     (TOOLS, "submit", submit, "grpo submit smollm2-gsm8k-sft --address http://127.0.0.1:8265 --set epochs=1"),
     (TOOLS, "import-gguf", import_gguf, "grpo import-gguf SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2"),

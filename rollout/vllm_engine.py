@@ -172,7 +172,7 @@ class VllmEngine(Engine):
             index=g,
             token_ids=np.asarray(token_ids, dtype=np.int32),
             logprobs=np.asarray(logprobs, dtype=np.float32),
-            text=self._tokenizer.decode(token_ids),
+            text=self._tokenizer.decode_reply(token_ids, chunk.sampling.stop_token_ids),
             finish_reason=reason,  # type: ignore[arg-type]
             seed=chunk.seeds[p][g],
             version_first=chunk.policy_version,
@@ -225,8 +225,8 @@ class VllmEngine(Engine):
             version=publication.version,
             tensors=tensors,
             seconds=time.perf_counter() - started,
-            canary_max_gap=largest,
-            canary_mean_gap=mean,
+            canary_max_mismatch=largest,
+            canary_mean_mismatch=mean,
         )
 
     def _forget_prompts(self) -> None:

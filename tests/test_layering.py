@@ -40,6 +40,8 @@ CONFINED = {
     },
 }
 HEAVY = {
+    "numpy",
+    "pyarrow",
     "torch",
     "transformers",
     "ray",

@@ -33,7 +33,7 @@ MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "
 CARD = "README.md"
 """The model card in a policy's folder. It has the date and is no part of what the policy is: no hash covers it."""
 
-BEFORE_THE_RUN = {".lock", "config.json"}
+BEFORE_THE_RUN = {".lock", "config.json", "stopped.json", "report.html"}
 """Files of a run directory before its inputs have been checked."""
 
 
