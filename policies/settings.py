@@ -1,9 +1,17 @@
-"""The base class of every config section, in the lowest package. It imports pydantic alone."""
+"""The base class of every config section, in the lowest package. It imports pydantic alone.
+
+    steps: Operational[int] = Field(ge=1)      may change when a run is resumed; the change is recorded
+    lr: Identity[float] = Field(3e-6, gt=0)    part of what the run is; a resumed run keeps it
+
+Every key of every section has one of the two; `grpo.config.kinds` reads them, tests/grpo/config/test_kinds.py finds a
+key without one. A section (a key whose type is a class of keys) has none: its own keys have.
+"""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Unpack, get_args  # Any: values as TOML has them
+from typing import Annotated, Any, ClassVar, TypeVar, Unpack, get_args  # Any: values as TOML has them
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -15,6 +23,23 @@ LARGEST = 1e18
 """No quantity of a run is larger; float32 overflows at 3e38."""
 LONGEST_S = 30 * 86_400
 """Longest time, in seconds, that a key may name; the clocks of Ray overflow at 1e18."""
+
+KeyT = TypeVar("KeyT")
+
+
+class KeyKind(StrEnum):
+    """What a change of the key means for a run that exists."""
+
+    IDENTITY = "identity"
+    """The key decides what is learnt, or which figures the run reports: a resumed run keeps it."""
+    OPERATIONAL = "operational"
+    """The key decides how, where and how long the run goes on: it may change at every start."""
+
+
+Identity = Annotated[KeyT, KeyKind.IDENTITY]
+"""A key that decides what is learnt, or which figures a run reports."""
+Operational = Annotated[KeyT, KeyKind.OPERATIONAL]
+"""A key that decides how, where and how long a run goes on; it changes rounding at most."""
 
 
 class Settings(BaseModel):

@@ -71,7 +71,7 @@ def _digest(data: memoryview, dtype: str, shape: tuple[int, ...]) -> str:
 def publish(
     tensors: Iterable[tuple[str, Tensor]],
     version: int,
-    directory: Path,
+    directory: Path | None,
     wire_dtype: torch.dtype | None = None,
     canary: Sequence[Canary] = (),
     inline: bool = False,
@@ -83,8 +83,7 @@ def publish(
         tensors: parameters and the buffers that a checkpoint holds, by Hugging Face checkpoint name, on any device.
             Only what the engine reads: no MTP layer that it does not run, no output head that is tied.
         version: policy version.
-        directory: a folder that only this run uses (`rollout.weight_folders`); created if missing. Unused with
-            `inline`.
+        directory: a folder that only this run uses (`rollout.weight_folders`); created if missing. None with `inline`.
         wire_dtype: dtype of floating tensors in the file, `NEVER_CAST` excepted; None keeps each tensor's dtype.
         canary: prompts with the learner's log-probs under these weights.
         inline: return the bytes instead of writing a file.
@@ -94,6 +93,7 @@ def publish(
         The publication. Its file appears whole or not at all, and stays until the next one.
 
     Raises:
+        ValueError: neither a directory nor `inline`.
         NoRoomForWeights: it does not fit into the directory; nothing is left there.
     """
     plan = [(name, t.detach(), _wire_dtype(name, t, wire_dtype)) for name, t in tensors]
@@ -104,6 +104,8 @@ def publish(
         manifest = _fill(buffer.data, header, plan, offsets)
         return Publication(version, manifest, tuple(canary), inline=buffer)
 
+    if directory is None:
+        raise ValueError("a publication needs a directory, or inline=True")
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"weights-{version}.safetensors"
     partial = directory / f".writing-{version}-{os.getpid()}"

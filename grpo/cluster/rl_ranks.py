@@ -99,7 +99,7 @@ class PublishingLearner:
         dtype = getattr(torch, settings.wire_dtype)
         canary = [Canary(ids, self._learner.canary_logprobs(ids)) for ids in settings.canaries]
         if settings.inline:
-            return publish(tensors, version, Path(), dtype, canary, inline=True)
+            return publish(tensors, version, None, dtype, canary, inline=True)
         return self._folders.publish(tensors, version, dtype, canary)
 
     def close(self) -> None:

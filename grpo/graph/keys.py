@@ -17,7 +17,7 @@ from pathlib import Path
 from data_recipes.config import FILE_ENDINGS, source_kind
 from grpo.graph.parse import Node
 from grpo.graph.references import leaves
-from grpo.tracking.run_dir import MACHINE_KEYS
+from grpo.tracking.run_dir import CARD, MACHINE_KEYS
 from policies.digests import digest_file, digest_json
 
 FORMAT = 2
@@ -121,9 +121,9 @@ def missing_inputs(node: Node) -> list[str]:
 
 
 def hash_path(path: Path) -> str:
-    """Hash a file by its content, a folder by the names and contents of its files."""
+    """Hash a file by its content, a folder by the names and contents of its files, but for a model card's."""
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
+        files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != CARD)
         return digest_json({str(p.relative_to(path)): hash_file(p) for p in files})
     return hash_file(path)
 

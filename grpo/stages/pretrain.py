@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
+from typing import TYPE_CHECKING
 
-from grpo.common.console import say
-from grpo.common.neighbours import announced, warning
 from grpo.config.plan import StagePlan
 from grpo.config.pretrain import PretrainConfig
 from grpo.stages.figures import Figures, Finished, TokenTime
 from grpo.stages.stage import POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload
-from grpo.tracking.run_once import Summary
 from policies.json_types import JsonMapping
+
+if TYPE_CHECKING:
+    from grpo.tracking.run_once import Summary
 
 USUAL_VOCABULARY = 100
 """Tokens of a tiny world's tokenizer, about: the run builds its own."""
@@ -20,6 +20,10 @@ USUAL_VOCABULARY = 100
 
 def run(config: PretrainConfig, address: str | None) -> Summary:
     """Pre-train in this process, on no cluster; see `grpo.pretrain.trainer.run`."""
+    from rich.markup import escape
+
+    from grpo.common.console import say
+    from grpo.common.neighbours import announced, warning
     from grpo.pretrain import trainer
 
     with announced(config.run_dir) as neighbours:
