@@ -16,7 +16,7 @@ from grpo.common.errors import ConfigError
 from grpo.graph.config import GraphRecipe
 from grpo.stages.registry import STAGES
 from policies.paths import expand
-from policies.settings import Settings
+from policies.settings import MOST, Settings
 from tests.grpo.common.test_config_io import LEAST
 
 STAGE = {"command": "rl", "recipe": "r.toml", "plan": {}, "gate": {"metric": "m", "at_least": 0.1}}
@@ -93,6 +93,19 @@ def test_no_number_is_too_absurd_to_be_refused_by_its_key(
         if not is_allowed:
             with pytest.raises(ConfigError, match=rf"r\.toml.*{path[-1]}"):
                 check(kind, with_value(tree, path, absurd), "r.toml")
+
+
+def test_processes_threads_and_memory_have_a_bound() -> None:
+    """A million processes would end the machine, not the command."""
+    seen = set()
+    for kind, written in WHOLE:
+        tree = full(kind, written)
+        for path, _ in leaves(kind, tree):
+            if path[-1] in MOST:
+                seen.add(path[-1])
+                with pytest.raises(ConfigError, match=rf"{path[-1]} = 1000000: expected at most"):
+                    check(kind, with_value(tree, path, 10**6), "r.toml")
+    assert seen == MOST.keys()
 
 
 def test_a_negative_seed_is_refused_wherever_one_stands() -> None:
