@@ -17,7 +17,7 @@ from typing import Any, TypeVar, get_args, get_origin  # Any: nodes of a TOML tr
 
 from pydantic import BaseModel, ValidationError
 
-from data_recipes.prompts.rows import show
+from data_recipes.fields import show
 from grpo.common.errors import ConfigError
 from policies.json_types import JsonDict
 
