@@ -50,7 +50,7 @@ def main() -> None:
     for row in rows:
         print(
             f"seed {row['seed']}: pass@1 {row['base_pass1']:.3f} → {row['final_pass1']:.3f}, format "
-            f"{row['final_format']:.3f}, {row['minutes']:.1f} min, gap ≤ {row['logprob_mismatch_max']:.1e}, "
+            f"{row['final_format']:.3f}, {row['minutes']:.1f} min, mismatch ≤ {row['logprob_mismatch_max']:.1e}, "
             f"{'within' if row['within_bounds'] else 'OUTSIDE'} bounds"
         )
     print(path)

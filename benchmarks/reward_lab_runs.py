@@ -249,7 +249,7 @@ def real(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
     from rewards.config import RewardConfig
     from rewards.scoring.scorer import component_labels, component_weights
 
-    told = []
+    found_by_run = []
     for run in run_dirs:
         config = json.loads((run / "config.json").read_text())
         rewards = [RewardConfig.model_validate_json(json.dumps(r)) for r in config["rewards"]]
@@ -261,12 +261,12 @@ def real(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
             groups = [_group(table[at : at + size], kept) for at in range(0, len(table), size)]
             rows.append(phase_figures(groups, weights, "accuracy") | {"step": float(step)})
         found = history(rows, names, AuditConfig(), config["eval"]["correct"], WINDOW)
-        told.append(
+        found_by_run.append(
             {"run": run.name, "phases": len(rows), "rewards": names,
              "findings": [f"updates {e.first} to {e.last}: {e.finding.text}" for e in found]}
         )  # fmt: skip
-        print(f"{run}: {len(rows)} phases; {told[-1]['findings'] or 'nothing found'}", flush=True)
-    return told
+        print(f"{run}: {len(rows)} phases; {found_by_run[-1]['findings'] or 'nothing found'}", flush=True)
+    return found_by_run
 
 
 def _group(rows: Sequence[SampleRow], names: Sequence[str]) -> ScoredGroup:

@@ -82,7 +82,7 @@ def main() -> None:
         "load_s": round(load_s, 4),
         "copy_s": round(copy_s, 5),
         "sync_over_copy": round((publish_s + load_s) / copy_s, 1),
-        "canary_max_gap": report.canary_max_gap,
+        "canary_max_mismatch": report.canary_max_mismatch,
     }
     print(json.dumps(result))
     print(save(args.name, result))

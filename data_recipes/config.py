@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from data_recipes.procedural import PROCEDURAL, PROCEDURAL_SPLITS
 from policies.json_types import JsonDict
-from policies.settings import Settings
+from policies.settings import Identity, Operational, Settings
 
 FILE_ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 """A source with one of these endings is a local file; the ending determines its format. A source that ends with / is a
@@ -57,62 +57,62 @@ def source_name(source: str | tuple[str, ...]) -> str:
     return "+".join(Path(name).name if source_kind(name) == "file" else name for name in sources_of(source))
 
 
-class DatasetConfig(Settings):
+class DatasetConfig(Settings, paths=("source",)):
     """The source of prompts and how a row becomes a prompt; read by `data_recipes.prompts.datasets.load_prompts`."""
 
-    source: str | tuple[str, ...]
+    source: Identity[str | tuple[str, ...]]
     """A procedural source ("chain", "r1-world": data_recipes/procedural.py), "reasoning-gym:<task>", a .jsonl, .json
     (an array, or lines) or .parquet file, also .jsonl.gz and .json.gz, a pattern of such files ("data/*.jsonl"), a
     folder of them or of save_to_disk ("runs/demo/samples/", with the / at its end), or a hub name. Several files,
     patterns or folders: a list."""
-    subset: str | None = None
+    subset: Identity[str | None] = None
     """Config name on the hub, e.g. "main" of openai/gsm8k."""
-    split: str | None = None
+    split: Identity[str | None] = None
     """Hub, save_to_disk: a split; None is "train". Procedural: "train" (also None) or "held-out"."""
-    revision: str | None = None
+    revision: Identity[str | None] = None
     """Hub: a branch, tag or commit of the data set; None is its newest state."""
-    streaming: bool = False
+    streaming: Operational[bool] = False
     """Hub: fetch rows as they are read, so that with `limit` the rest is not downloaded."""
-    prompt_field: str = AUTO
+    prompt_field: Identity[str] = AUTO
     """Field of a row that holds the question, as text or as messages; a.b names the field b inside a. "auto": by the
     shape of the rows (data_recipes/shapes.py)."""
-    answer_field: str | None = AUTO
+    answer_field: Identity[str | None] = AUTO
     """Field that holds the reference answer, e.g. "reward_model.ground_truth"; false if the rewards need none. "auto":
     by the shape of the rows."""
-    answer_pattern: str | None = None
+    answer_pattern: Identity[str | None] = None
     """Regular expression whose one group extracts the reference from the answer field: '#### (.+)$' (GSM8K). Thousands
     separators of an extracted number are removed: "1,080" becomes "1080"."""
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: Identity[dict[str, str]] = Field(default_factory=dict)
     """Prompt column = field of the row, for fields that rewards read by another name; other fields keep their names."""
-    constants: JsonDict = Field(default_factory=dict)
+    constants: Identity[JsonDict] = Field(default_factory=dict)
     """Columns with the same value in every row, e.g. { kind = "math", language = "en" }."""
-    template: Literal["auto", "r1-zero", "chat", "plain"] = "auto"
+    template: Identity[Literal["auto", "r1-zero", "chat", "plain"]] = "auto"
     """"r1-zero": R1-Zero's, for base models; "chat": the tokenizer's chat template; "plain": the question alone.
     "auto": "chat" if the prompts are messages, "r1-zero" if they are text."""
-    tools_field: str | None = "tools"
+    tools_field: Identity[str | None] = "tools"
     """Field with the tools that the chat template shows; false leaves them out."""
-    template_fields: tuple[str, ...] = ("enable_thinking", "chat_template_kwargs")
+    template_fields: Identity[tuple[str, ...]] = ("enable_thinking", "chat_template_kwargs")
     """Fields whose values the chat template gets as variables of these names; an object gives one variable a key."""
-    chat_template_kwargs: JsonDict = Field(default_factory=dict)
+    chat_template_kwargs: Identity[JsonDict] = Field(default_factory=dict)
     """Variables of the chat template for all rows, e.g. { enable_thinking = false }; they win over a row's."""
-    system: str | None = None
+    system: Identity[str | None] = None
     """System message of the chat template (R1 advises none)."""
-    preamble: str = ""
+    preamble: Identity[str] = ""
     """Text before the question with template = "plain", such as worked examples for a base model."""
-    prefill: str = ""
+    prefill: Identity[str] = ""
     """Text at the start of the assistant's turn, e.g. "<think>\\n"; rewards read it as part of the reply, as they do
     what the chat template itself writes there."""
-    limit: int | None = Field(None, ge=1)
+    limit: Identity[int | None] = Field(None, ge=1)
     """Use the first N rows only."""
-    max_prompt_tokens: int | None = Field(None, ge=1)
+    max_prompt_tokens: Identity[int | None] = Field(None, ge=1)
     """Leave out rows whose prompt has more tokens (the log counts them); None keeps all."""
-    duplicates: Literal["error", "drop"] = "error"
+    duplicates: Identity[Literal["error", "drop"]] = "error"
     """Treatment of a row that gives the same prompt and answer as an earlier one."""
-    bad_rows: BadRowsMode = "error"
+    bad_rows: Identity[BadRowsMode] = "error"
     """Treatment of rows that cannot be used: they stop the stage, or are left out and counted in a warning."""
-    seed: int = 0
+    seed: Identity[int] = 0
     """Seed of a procedural source's problems."""
-    params: JsonDict = Field(default_factory=dict)
+    params: Identity[JsonDict] = Field(default_factory=dict)
     """Settings of a procedural source (data_recipes/procedural.py) or of a reasoning-gym task."""
 
     @field_validator("answer_pattern")
@@ -172,7 +172,7 @@ class DatasetConfig(Settings):
 class MixSource(DatasetConfig):
     """A further source that RL draws prompts from: `[[mix]]`."""
 
-    share: int = Field(1, ge=1)
+    share: Identity[int] = Field(1, ge=1)
     """Questions of this source per `data_share` questions of `[data]`."""
-    start_step: int = Field(0, ge=0)
+    start_step: Identity[int] = Field(0, ge=0)
     """First optimizer step that draws from it (R1's second RL stage: general prompts in the last 400 of 1,700)."""

@@ -86,7 +86,7 @@ class Tokenizer:
     @property
     def has_chat_template(self) -> bool:
         """True if the folder has a chat template."""
-        return bool(self._template_text)
+        return bool(self.chat_template)
 
     def apply_chat_template(
         self, messages: Sequence[JsonMapping], *, add_generation_prompt: bool = True, **variables: object
@@ -130,14 +130,15 @@ class Tokenizer:
         """Names of the variables that the chat template reads, e.g. messages, tools, enable_thinking."""
         from policies.chat_template import variables_of
 
-        return variables_of(self._template_text)
+        return variables_of(self.chat_template)
 
     def _special_id(self, name: str) -> int | None:
         token = self.special_tokens.get(name)
         return None if token is None else self._backend.token_to_id(token)
 
     @property
-    def _template_text(self) -> str:
+    def chat_template(self) -> str:
+        """The folder's chat template as Jinja text; empty if there is none."""
         file = self.folder / "chat_template.jinja"
         if file.is_file():
             return file.read_text(encoding="utf-8")
@@ -150,7 +151,7 @@ class Tokenizer:
     def _template(self) -> Template:
         from policies.chat_template import compile_template
 
-        return compile_template(self._template_text)
+        return compile_template(self.chat_template)
 
 
 def load_tokenizer(folder: Path | str) -> Tokenizer:

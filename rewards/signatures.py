@@ -12,7 +12,6 @@ The function may be a plain function, a callable object, a class (made with `par
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import itertools
 import time
@@ -206,6 +205,8 @@ def _as_messages(offered: JsonMapping) -> JsonDict:
 def _awaited(value: object) -> object:
     if not inspect.isawaitable(value):
         return value
+
+    import asyncio
 
     async def wait() -> object:
         return await value

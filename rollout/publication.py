@@ -47,9 +47,9 @@ class SyncReport:
     version: int
     tensors: int
     seconds: float
-    canary_max_gap: float
+    canary_max_mismatch: float
     """Largest |Δ log-prob| over the canary's tokens, in nats; nan without a canary."""
-    canary_mean_gap: float
+    canary_mean_mismatch: float
     """Mean |Δ log-prob| over the canary's tokens, in nats."""
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Literal  # Any: cells of data rows
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal  # Any: cells of data rows
 
 from policies.digests import digest_json
 from policies.json_types import JsonMapping
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FinishReason = Literal["stop", "length", "abort"]
 

@@ -73,7 +73,7 @@ def is_key(kind: Any, path: Sequence[str]) -> bool:
     return named[cut - 1] in fields_at(kind, named[: cut - 1])
 
 
-def faults(words: list[str]) -> Iterator[str]:
+def problems(words: list[str]) -> Iterator[str]:
     """What of a command line does not exist."""
     command: Any = get_command(app)
     while words and hasattr(command, "commands") and words[0] in command.commands:
@@ -112,7 +112,7 @@ def faults(words: list[str]) -> Iterator[str]:
 @pytest.mark.parametrize("page", [*PAGES, *RECIPES], ids=lambda p: p.name)
 def test_every_command_line_exists(page: Path) -> None:
     lines = list(commands(page.read_text(encoding="utf-8")))
-    assert [(" ".join(words), fault) for words in lines for fault in faults(words)] == []
+    assert [(" ".join(words), problem) for words in lines for problem in problems(words)] == []
 
 
 def test_every_make_target_exists() -> None:
@@ -133,7 +133,7 @@ def test_every_example_of_the_help_exists() -> None:
 
     lines = [words for text in epilogs(get_command(app)) for words in commands(text)]
     assert len(lines) > 20
-    assert [(" ".join(words), fault) for words in lines for fault in faults(words)] == []
+    assert [(" ".join(words), problem) for words in lines for problem in problems(words)] == []
 
 
 def test_command_lines_are_seen() -> None:
@@ -167,7 +167,7 @@ def test_command_lines_are_seen() -> None:
     ],
 )
 def test_a_wrong_command_line_is_found(line: str) -> None:
-    assert len(list(faults(shlex.split(line)))) == 1
+    assert len(list(problems(shlex.split(line)))) == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -21,52 +21,53 @@ from pydantic import Field, field_validator, model_validator
 
 from data_recipes.config import AUTO, BadRowsMode, DatasetConfig
 from policies.json_types import JsonDict
-from policies.settings import Settings
+from policies.settings import Identity, Operational, Settings
 
 
-class SftSource(Settings):
+class SftSource(Settings, paths=("source",)):
     """A data set and how its rows become training examples; read by `data_recipes.sft.examples.read_examples`."""
 
-    source: str | tuple[str, ...]
+    source: Identity[str | tuple[str, ...]]
     """Files, a pattern, a folder, a hub name or a list of files, as in RL; procedural sources hold no replies."""
-    subset: str | None = None
+    subset: Identity[str | None] = None
     """Config name on the hub, e.g. "main" of openai/gsm8k."""
-    split: str | None = None
+    split: Identity[str | None] = None
     """Hub, save_to_disk: a split; None is "train"."""
-    revision: str | None = None
+    revision: Identity[str | None] = None
     """Hub: a branch, tag or commit of the data set; None is its newest state."""
-    streaming: bool = False
+    streaming: Operational[bool] = False
     """Hub: fetch rows as they are read, so that with `limit` the rest is not downloaded."""
-    format: Literal["auto", "columns", "chat"] = AUTO
+    format: Identity[Literal["auto", "columns", "chat"]] = AUTO
     """"columns": a prompt and a completion. "chat": a list of messages with `role` and `content`, or ShareGPT's turns;
     every assistant turn is trained (docs/sft.md). "auto": by the shape of the rows (data_recipes/shapes.py)."""
-    prompt_field: str = AUTO
-    completion_field: str = AUTO
-    messages_field: str = AUTO
-    """Field of the messages, for format "chat"; the two before are for format "columns". a.b names the field b inside
-    a. "auto": by the shape of the rows."""
-    template: Literal["r1-zero", "chat", "plain"] | None = None
+    prompt_field: Identity[str] = AUTO
+    """Field of the prompt, for format "columns"; a.b names the field b inside a. "auto": by the shape of the rows."""
+    completion_field: Identity[str] = AUTO
+    """Field of the completion, for format "columns"."""
+    messages_field: Identity[str] = AUTO
+    """Field of the messages, for format "chat"."""
+    template: Identity[Literal["r1-zero", "chat", "plain"] | None] = None
     """The template of the prompt field, as in RL. None: a field `prompt` of text is rendered already, as is one that
     prompt_field names; messages, and questions of other shapes (Alpaca), get the tokenizer's chat template."""
-    system: str | None = None
+    system: Identity[str | None] = None
     """System message of the chat template. Format "chat": added to conversations that have none."""
-    tools_field: str | None = "tools"
+    tools_field: Identity[str | None] = "tools"
     """Field with the tools that the chat template shows; false leaves them out."""
-    template_fields: tuple[str, ...] = ("enable_thinking", "chat_template_kwargs")
+    template_fields: Identity[tuple[str, ...]] = ("enable_thinking", "chat_template_kwargs")
     """Fields whose values the chat template gets as variables of these names; an object gives one variable a key."""
-    chat_template_kwargs: JsonDict = Field(default_factory=dict)
+    chat_template_kwargs: Identity[JsonDict] = Field(default_factory=dict)
     """Variables of the chat template for all rows, e.g. { enable_thinking = false }; they win over a row's."""
-    preamble: str = ""
+    preamble: Identity[str] = ""
     """Text before the question with template = "plain"."""
-    prefill: str = ""
+    prefill: Identity[str] = ""
     """Text at the start of the assistant's turn, e.g. "<think>\\n"; part of the prompt, not trained."""
-    replace: tuple[tuple[str, str], ...] = ()
+    replace: Identity[tuple[tuple[str, str], ...]] = ()
     """[pattern, replacement] pairs for completions and assistant turns, applied in order with Python's re.sub."""
-    limit: int | None = Field(None, ge=1)
+    limit: Identity[int | None] = Field(None, ge=1)
     """Use the first N rows only."""
-    repeats: float = Field(1.0, gt=0)
+    repeats: Identity[float] = Field(1.0, gt=0)
     """Occurrences of each example per epoch; with 0.5 each epoch draws a different half of them."""
-    bad_rows: BadRowsMode = "error"
+    bad_rows: Identity[BadRowsMode] = "error"
     """Treatment of rows that cannot be used: they stop the stage, or are left out and listed in bad_rows.txt."""
 
     @property

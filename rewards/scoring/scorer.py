@@ -271,10 +271,12 @@ def _total(parts: Sequence[tuple[_Component, Score | None]]) -> Score:
     reason = shorten("; ".join(reasons))
     if verdict != "ok":
         return Score(None, values, verdict, reason, seconds)
-    total = math.fsum(c.config.weight * s.total for c, s in deciding if s.total is not None)
+    terms = [(c.config.weight, s.total) for c, s in deciding if s.total is not None]
+    total = math.fsum(weight * value for weight, value in terms)
     if not math.isfinite(total):
         return Score(None, values, "error", f"the weighted sum is {total}", seconds)
-    return Score(total, values, "ok", reason, seconds)
+    scale = max((abs(weight) * max(1.0, abs(value)) for weight, value in terms), default=1.0)
+    return Score(total, values, "ok", reason, seconds, scale)
 
 
 def _row(group: SampleGroup, sample: Sample, number: int, stage: str, step: int) -> RewardRow:

@@ -81,12 +81,12 @@ def chunk(version: int, sampling: SamplingParams, group_size: int = 6) -> Rollou
     return result
 
 
-def prompt_gap(engine: VllmEngine, reference: Reference) -> float:
+def prompt_mismatch(engine: VllmEngine, reference: Reference) -> float:
     pairs = zip(engine.prompt_logprobs(PROMPTS), PROMPTS, strict=True)
     return max(float(np.abs(got - reference.of_tokens(p)).max()) for got, p in pairs)
 
 
-def sample_gap(groups: list[SampleGroup], reference: Reference, temperature: float) -> float:
+def sample_mismatch(groups: list[SampleGroup], reference: Reference, temperature: float) -> float:
     worst = 0.0
     for group in groups:
         for sample in group.samples:
@@ -156,18 +156,18 @@ class Suite:
         with self.engine(model_dir) as engine:
             result: dict[str, Any] = {
                 "entropy_share": max(before.entropy_share(), after.entropy_share()),
-                "prompts_before": prompt_gap(engine, before),
-                "samples_before": sample_gap(drawn(engine, chunk(0, hot)), before, 0.7),
+                "prompts_before": prompt_mismatch(engine, before),
+                "samples_before": sample_mismatch(drawn(engine, chunk(0, hot)), before, 0.7),
             }
             sync = engine.load_weights(after.publish(1, self.folder / "wire"))
             result |= {
-                "canary": sync.canary_max_gap,
+                "canary": sync.canary_max_mismatch,
                 "tensors": sync.tensors,
                 "published": len(after.tensors),
                 "version": engine.version,
-                "prompts_after": prompt_gap(engine, after),
-                "samples_after": sample_gap(drawn(engine, chunk(1, hot)), after, 0.7),
-                "old_gap_after": prompt_gap(engine, before),
+                "prompts_after": prompt_mismatch(engine, after),
+                "samples_after": sample_mismatch(drawn(engine, chunk(1, hot)), after, 0.7),
+                "old_mismatch_after": prompt_mismatch(engine, before),
             }
         return result
 
@@ -260,7 +260,9 @@ class Suite:
             "chi2": chi2,
             "cells": int(enough.sum()),
             "top_p_outside": [int(s.token_ids[0]) for s in top if int(s.token_ids[0]) not in nucleus],
-            "top_p_gap": max(abs(nucleus.get(int(s.token_ids[0]), 0) - float(s.logprobs[0])) for s in top),
+            "top_p_mismatch": max(
+                abs(nucleus.get(int(s.token_ids[0]), 0) - float(s.logprobs[0])) for s in top
+            ),
             "nucleus": size,
             "greedy_equal": bool((greedy[0].token_ids == greedy[1].token_ids).all()),
             "greedy_first_is_argmax": int(greedy[0].token_ids[0]) == int(order[0]),
@@ -365,7 +367,7 @@ class Suite:
         routers = {name: entry.dtype for name, entry in publication.manifest.items() if ".mlp.gate." in name}
         others = {entry.dtype for name, entry in publication.manifest.items() if name not in routers}
         return {
-            "mean": sync.canary_mean_gap,
+            "mean": sync.canary_mean_mismatch,
             "kinds": sorted(others),
             "routers": routers,
             "router_error": router_error,
@@ -410,7 +412,7 @@ class Suite:
             mock.patch.object(vllm_settings, "CPU_COMPILATION", {"custom_ops": ["all"]}),
             self.engine(self.folder / "tiny-v3") as engine,
         ):
-            result["rope_gap"] = prompt_gap(engine, old)
+            result["rope_mismatch"] = prompt_mismatch(engine, old)
             result["rope"] = refusal(lambda: engine.load_weights(new["tiny-v3"].publish(1, wire)))
         with (
             mock.patch.object(vllm_weights, "begin_reload", return_value=None),
@@ -433,7 +435,7 @@ class Suite:
             drawn(engine, work)
             engine.load_weights(new["tiny-v3"].publish(1, wire))
             groups = drawn(engine, replace(work, policy_version=1))
-            result["prefix_gap"] = sample_gap(groups, new["tiny-v3"], 1.0)
+            result["prefix_mismatch"] = sample_mismatch(groups, new["tiny-v3"], 1.0)
 
         prompts = tuple(Prompt(f"c{i}", "", (2 + i, *PROMPTS[-1][1:]), None) for i in range(12))
         crowd = replace(work, prompts=prompts, seeds=((1,),) * 12, group_size=1)
@@ -450,9 +452,9 @@ class Suite:
 
     def _start_and_run(self, preset: str) -> None:
         with self.engine(self.folder / preset) as engine:
-            gap = prompt_gap(engine, Reference(policy(preset, 1), self.folder / "m"))
-            if gap > 1e-3:
-                raise RolloutError(f"gap {gap}")
+            mismatch = prompt_mismatch(engine, Reference(policy(preset, 1), self.folder / "m"))
+            if mismatch > 1e-3:
+                raise RolloutError(f"mismatch {mismatch}")
 
 
 def main(folder: Path) -> None:

@@ -60,7 +60,7 @@ def test_engine_computes_what_transformers_does_after_a_sync(report: dict[str, A
     assert result["canary"] < TOLERANCE
     assert result["prompts_after"] < TOLERANCE
     assert result["samples_after"] < TOLERANCE
-    assert result["old_gap_after"] > 1, (
+    assert result["old_mismatch_after"] > 1, (
         "the new weights are so close to the old ones that the test shows nothing"
     )
 
@@ -100,7 +100,7 @@ def test_top_p_samples_and_logprobs_are_those_of_the_nucleus(report: dict[str, A
     result = section(report, "sampling")
     assert result["nucleus"] > 1
     assert result["top_p_outside"] == []
-    assert result["top_p_gap"] < TOLERANCE
+    assert result["top_p_mismatch"] < TOLERANCE
 
 
 def test_greedy_takes_the_likeliest_token(report: dict[str, Any]) -> None:
@@ -201,11 +201,11 @@ def test_without_its_cure_an_amx_host_cannot_start_float32_mla(report: dict[str,
 
 
 def test_without_its_cure_the_rope_kernel_is_wrong(report: dict[str, Any]) -> None:
-    assert section(report, "traps")["rope_gap"] > 0.1
+    assert section(report, "traps")["rope_mismatch"] > 0.1
 
 
 def test_without_its_cure_cached_prompts_are_answered_with_old_weights(report: dict[str, Any]) -> None:
-    assert section(report, "traps")["prefix_gap"] > 0.1
+    assert section(report, "traps")["prefix_mismatch"] > 0.1
 
 
 def test_whole_prompts_beyond_one_batch_run_with_seeds(report: dict[str, Any]) -> None:

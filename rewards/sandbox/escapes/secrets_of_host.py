@@ -185,7 +185,7 @@ int main(void) {
     attempt("a controlling terminal", open("/dev/tty", O_RDWR));
     attempt("push input", ioctl(0, TIOCSTI, "x"));
     attempt("push input to stderr's terminal", ioctl(2, TIOCSTI, "x"));
-    /* A pipe whose readiness is told to a process of the host by SIGKILL. */
+    /* A pipe whose readiness sends SIGKILL to a process of the host. */
     int ends[2];
     if (pipe(ends) == 0) {
         fcntl(ends[0], F_SETSIG, SIGKILL); fcntl(ends[0], F_SETOWN, @PID@); fcntl(ends[0], F_SETFL, O_ASYNC | O_NONBLOCK);

@@ -522,12 +522,12 @@ def test_doctor_of_a_host_without_a_sandbox_names_what_would_work(monkeypatch: p
     def refuse(settings: Any = None, *_: object) -> Any:
         if settings and settings.tier == "landlock":
             return type("Works", (), {"close": lambda self: None})()
-        raise SandboxUnavailable("user namespaces are off; mend: sysctl")
+        raise SandboxUnavailable("user namespaces are off; hint: sysctl")
 
     monkeypatch.setattr(Sandbox, "open", refuse)
     done = CliRunner().invoke(cli.app, ["sandbox", "doctor"])
     assert done.exit_code == 1
-    assert "mend: sysctl" in done.stdout
+    assert "hint: sysctl" in done.stdout
     assert "--tier landlock" in done.stdout
     answer = json.loads(CliRunner().invoke(cli.app, ["sandbox", "doctor", "--json"]).stdout)
     assert (answer["ok"], answer["tier"], answer["weaker_tiers"]) == (False, None, ["landlock"])

@@ -1,4 +1,4 @@
-"""A config error names file, line, key path, the value found and the mend."""
+"""A config error names file, line, key path, the value found and the fix."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def load(tmp_path: Path, text: str, *overrides: str) -> RlConfig:
     return load_config(RlConfig, str(path), overrides)
 
 
-def fault(tmp_path: Path, text: str, *overrides: str) -> str:
+def error_of(tmp_path: Path, text: str, *overrides: str) -> str:
     with pytest.raises(ConfigError) as error:
         load(tmp_path, text, *overrides)
     return str(error.value)
@@ -67,30 +67,30 @@ def test_false_is_none_for_a_key_that_may_be_none_and_is_no_switch(tmp_path: Pat
     assert config.engine.enforce_eager is False
     assert config.eval.max_tokens is None
     assert check(RlConfig, json.loads(dump(config)), "again") == config
-    assert "steps = False" in fault(tmp_path, GOOD, "steps=false")
+    assert "steps = False" in error_of(tmp_path, GOOD, "steps=false")
 
 
 def test_unknown_key_names_file_line_path_and_nearest(tmp_path: Path) -> None:
-    message = fault(tmp_path, GOOD + "group_siz = 4\n")
+    message = error_of(tmp_path, GOOD + "group_siz = 4\n")
     assert "recipe.toml, line 21" in message
     assert "unknown key algorithm.group_siz = 4" in message
     assert "did you mean algorithm.group_size?" in message
 
 
 def test_unknown_key_in_second_reward_points_at_its_line(tmp_path: Path) -> None:
-    message = fault(tmp_path, GOOD.replace("weight = 0.5", "wieght = 0.5"))
+    message = error_of(tmp_path, GOOD.replace("weight = 0.5", "wieght = 0.5"))
     assert "line 17" in message
     assert "rewards.1.wieght" in message
 
 
 def test_unknown_set_key_names_the_override(tmp_path: Path) -> None:
-    message = fault(tmp_path, GOOD, "algorithm.clip_hihg=0.3")
+    message = error_of(tmp_path, GOOD, "algorithm.clip_hihg=0.3")
     assert "--set 'algorithm.clip_hihg=0.3'" in message
     assert "did you mean algorithm.clip_high?" in message
 
 
 def test_wrong_value_shows_value_and_bound(tmp_path: Path) -> None:
-    message = fault(tmp_path, GOOD.replace("mini_batches = 2", "mini_batches = 0"))
+    message = error_of(tmp_path, GOOD.replace("mini_batches = 2", "mini_batches = 0"))
     assert "line 20" in message
     assert "algorithm.mini_batches = 0" in message
     assert "greater than or equal to 1" in message
@@ -102,48 +102,48 @@ def test_wrong_value_shows_value_and_bound(tmp_path: Path) -> None:
      "sampling.max_tokens_schedule=[{from_step=1,value=inf}]"],
 )  # fmt: skip
 def test_numbers_are_finite(override: str, tmp_path: Path) -> None:
-    assert "should be a finite number" in fault(tmp_path, GOOD, override)
+    assert "should be a finite number" in error_of(tmp_path, GOOD, override)
 
 
 @pytest.mark.parametrize("override", ["optimizer.beta1=1.5", "optimizer.beta2=-0.1", "optimizer.eps=0.0"])
 def test_moments_of_adam_are_bounded(override: str, tmp_path: Path) -> None:
-    assert f"--set '{override}': {override.partition('=')[0]}" in fault(tmp_path, GOOD, override)
+    assert f"--set '{override}': {override.partition('=')[0]}" in error_of(tmp_path, GOOD, override)
 
 
 def test_a_string_is_not_taken_for_a_number(tmp_path: Path) -> None:
-    assert "steps = '8'" in fault(tmp_path, GOOD.replace("steps = 8", 'steps = "8"'))
+    assert "steps = '8'" in error_of(tmp_path, GOOD.replace("steps = 8", 'steps = "8"'))
 
 
 def test_wrong_choice_lists_the_choices(tmp_path: Path) -> None:
-    message = fault(tmp_path, GOOD, "algorithm.ratio=tokens")
+    message = error_of(tmp_path, GOOD, "algorithm.ratio=tokens")
     assert "'token'" in message
     assert "'gspo'" in message
 
 
 def test_missing_key_says_which(tmp_path: Path) -> None:
-    assert "policy.model is missing" in fault(tmp_path, GOOD.replace('model = "some/folder"', ""))
+    assert "policy.model is missing" in error_of(tmp_path, GOOD.replace('model = "some/folder"', ""))
 
 
 def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
-    message = fault(
+    message = error_of(
         tmp_path, GOOD.replace("mini_batches = 2", "mini_batches = 0"), "seeed=3", "optimizer.lr=-1"
     )
     assert len(message.splitlines()) == 3
 
 
 def test_steps_must_be_whole_phases(tmp_path: Path) -> None:
-    message = fault(tmp_path, GOOD, "steps=3")
+    message = error_of(tmp_path, GOOD, "steps=3")
     assert "multiple of algorithm.mini_batches = 2" in message
 
 
 def test_broken_toml_names_file_and_line(tmp_path: Path) -> None:
-    message = fault(tmp_path, GOOD + "x = = 3\n")
+    message = error_of(tmp_path, GOOD + "x = = 3\n")
     assert "recipe.toml" in message
     assert "line 21" in message
 
 
 def test_another_stage_names_its_command(tmp_path: Path) -> None:
-    assert "grpo pretrain" in fault(tmp_path, GOOD.replace('stage = "rl"', 'stage = "pretrain"'))
+    assert "grpo pretrain" in error_of(tmp_path, GOOD.replace('stage = "rl"', 'stage = "pretrain"'))
 
 
 def test_a_text_too_long_for_a_file_is_no_recipe() -> None:
@@ -170,10 +170,13 @@ def test_override_values_are_toml_literals_or_strings(text: str, value: object) 
 
 
 def test_set_into_a_missing_list_place_teaches(tmp_path: Path) -> None:
-    assert "list of 2" in fault(tmp_path, GOOD, "rewards.7.weight=1")
+    assert "list of 2" in error_of(tmp_path, GOOD, "rewards.7.weight=1")
 
 
 def test_differences_are_leaf_paths() -> None:
+    lists = ({"a": [{"b": 1}, {"b": 2}]}, {"a": [{"b": 1}, {"b": 3}]}, {"a": [{"b": 1}]})
+    assert list(differences(lists[0], lists[1])) == [("a.1.b", 2, 3)]
+    assert [key for key, *_ in differences(lists[0], lists[2])] == ["a"]
     assert list(differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4})) == [
         ("a.c", 2, 3),
         ("d", None, 4),
@@ -206,7 +209,7 @@ def test_a_graph_given_to_a_stage_is_told_in_a_line() -> None:
 
 
 def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
-    message = fault(tmp_path, GOOD + f"text = {'x' * 5000!r}\n")
+    message = error_of(tmp_path, GOOD + f"text = {'x' * 5000!r}\n")
     assert "unknown key algorithm.text = 'xxx" in message
     assert len(message) < 1500
 

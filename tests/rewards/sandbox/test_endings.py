@@ -100,10 +100,10 @@ def test_it_ends_as_without_a_sandbox(sandbox, tmp_path, name):
     found = sandbox.run("python", PROGRAMS[name], limits=Limits(wall_s=30))
     assert found.verdict == ("ok" if bare.returncode == 0 else "runtime_error"), found
     assert (found.stdout, found.exit_code) == (bare.stdout, bare.returncode), found
-    told = [
+    reports = [
         text.replace(str(file).encode(), b"/tmp/main.py").splitlines() for text in (bare.stderr, found.stderr)
     ]
-    assert _gist(told[1]) == _gist(told[0])
+    assert _gist(reports[1]) == _gist(reports[0])
 
 
 def _gist(lines):
