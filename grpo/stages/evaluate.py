@@ -14,6 +14,7 @@ from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.plan import StagePlan
 from grpo.stages.figures import Figures, number, sampled_tokens
+from grpo.stages.launch_data import read_and_show
 from grpo.stages.rl import check_room, stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Option, Stage, Tree
 from grpo.stages.workload import Workload, sampling_workload
@@ -35,7 +36,6 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
-    from data_recipes.prompts.datasets import load_prompts
     from grpo.algorithm.schedules import max_tokens_at
     from grpo.cluster.ray_session import connect
     from grpo.cluster.rl_cluster import start_samplers
@@ -59,7 +59,7 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
             f"eval.correct = {config.eval.correct!r} is none of the rewards: {', '.join(labels)}"
         )
     tokenizer = load_tokenizer(model_dir)
-    prompts = load_prompts(config.eval.data, tokenizer)
+    (prompts,) = read_and_show([config.eval.data], tokenizer)
     check_prompts(config.rewards, needs, prompts)
     limit = config.eval.max_tokens or max_tokens_at(0, config.sampling)
     check_room(prompts, limit, config.engine.max_model_len or policy.max_positions)

@@ -12,6 +12,7 @@ from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.reward_model import RewardModelConfig
 from grpo.stages.figures import Figures, loss_figure, number, trained_tokens
+from grpo.stages.launch_data import middle_out, show_rows
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload, supervised_workload
 from policies.facts import read_facts, resolve_model
@@ -56,14 +57,17 @@ def run(config: RewardModelConfig, address: str | None) -> Summary:
 def read_job(config: RewardModelConfig) -> Job:
     """Read and check model folder and data; every error is found before an actor starts."""
     from grpo.supervised.loop import Job, take_holdout
-    from grpo.training.reward_model_data import read_judgements
+    from grpo.training.reward_model_data import Pair, read_judgements
     from grpo.training.reward_model_objective import PairwiseObjective, PointwiseObjective
     from policies.digests import digest_lines
     from policies.tokenizer import load_tokenizer
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    items, counts = read_judgements(config, load_tokenizer(model_dir))
+    tokenizer = load_tokenizer(model_dir)
+    items, counts, how = read_judgements(config, tokenizer)
+    first = items[0].chosen if isinstance(items[0], Pair) else items[0].token_ids
+    show_rows(how, middle_out(tokenizer.decode(first.tolist(), skip_special=False)))
     objective: ObjectiveFactory = PairwiseObjective if config.objective == "pairwise" else PointwiseObjective
     kept, held = take_holdout(len(items), config.eval.holdout, config.seed)
     return Job(

@@ -18,6 +18,7 @@ from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
 from grpo.stages.figures import Figures, Finished, TokenTime, number
+from grpo.stages.launch_data import read_and_show
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, REWARD_INPUTS, Stage
 from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
 from policies.facts import PolicyFacts, read_facts, resolve_model
@@ -137,7 +138,6 @@ def read_inputs(config: RlConfig) -> Inputs:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
 
-    from data_recipes.prompts.datasets import load_prompts
     from data_recipes.prompts.mixed_stream import Source
     from grpo.algorithm.check import check_functions
     from policies.tokenizer import load_tokenizer
@@ -157,10 +157,12 @@ def read_inputs(config: RlConfig) -> Inputs:
             f"eval.correct = {config.eval.correct!r} is none of the rewards: {', '.join(labels)}"
         )
     tokenizer = load_tokenizer(model_dir)
-    sources = [Source(load_prompts(config.data, tokenizer), config.data_share)]
-    sources += [Source(load_prompts(m, tokenizer), m.share, m.start_step) for m in config.mix]
+    held_out = [config.eval.data] if config.eval.data else []
+    data, *more = read_and_show([config.data, *config.mix, *held_out], tokenizer)
+    sources = [Source(data, config.data_share)]
+    sources += [Source(p, m.share, m.start_step) for p, m in zip(more, config.mix, strict=False)]
     prompts = [p for source in sources for p in source.prompts]
-    eval_prompts = load_prompts(config.eval.data, tokenizer) if config.eval.data else []
+    eval_prompts = more[-1] if held_out else []
     check_prompts(rewards, needs, [*prompts, *eval_prompts])
     check_lengths(config, policy, [*prompts, *eval_prompts])
     overlap = {p.id for p in prompts} & {p.id for p in eval_prompts}

@@ -22,6 +22,7 @@ from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.sample import SampleConfig
 from grpo.stages.figures import Figures, number, sampled_tokens
+from grpo.stages.launch_data import read_and_show
 from grpo.stages.rl import check_room, stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Stage
 from grpo.stages.workload import Workload, sampling_workload
@@ -92,7 +93,6 @@ def read_inputs(config: SampleConfig) -> Inputs:
         BrokenRun: the model or the prompts have changed since the run began.
     """
 
-    from data_recipes.prompts.datasets import load_prompts
     from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
     from policies.tokenizer import load_tokenizer
     from rewards.hosts.pool import check_reward
@@ -104,7 +104,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
     policy = read_facts(model_dir)
     needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
     tokenizer = load_tokenizer(model_dir)
-    prompts = [p for source in (config.data, *config.mix) for p in load_prompts(source, tokenizer)]
+    prompts = [p for data in read_and_show([config.data, *config.mix], tokenizer) for p in data]
     check_prompts(config.rewards, needs, prompts)
     by_id: dict[str, Prompt] = {}
     twice = [(by_id[p.id], p) for p in prompts if by_id.setdefault(p.id, p) is not p]

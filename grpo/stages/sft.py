@@ -15,6 +15,7 @@ from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.distill import DistillConfig
 from grpo.config.sft import SftConfig, SftSettings
 from grpo.stages.figures import loss_figure, trained_tokens
+from grpo.stages.launch_data import middle_out, show_rows
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import supervised_workload
 from policies.facts import read_facts, resolve_model
@@ -87,6 +88,7 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
                 f"{source.source}: repeats = {source.repeats:g} of {len(found):,} examples is none an epoch; raise it, "
                 "or leave the source out"
             )
+        show_rows(counts.layouts[-1], rendered_example(found[0], tokenizer))
         examples += found
         repeats += [source.repeats] * len(found)
     # Adapters train the main layers alone.
@@ -113,6 +115,16 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
         },
     )
     return job, counts.bad_rows
+
+
+def rendered_example(example: Example, tokenizer: Tokenizer) -> str:
+    """Return an example's text up to its first learnt token, and from there on, for the screen."""
+    first = int(example.is_target.argmax())
+    read, learnt = (
+        tokenizer.decode(ids.tolist(), skip_special=False)
+        for ids in (example.token_ids[:first], example.token_ids[first:])
+    )
+    return f"{middle_out(read)}; to learn {middle_out(learnt)}"
 
 
 def show_examples(run_dir: Path, examples: Sequence[Example], tokenizer: Tokenizer) -> None:
