@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from data_recipes.fields import show
 from grpo.common.errors import ConfigError
+from grpo.common.recipe_paths import nearest_recipe
 from policies.json_types import JsonDict
 from policies.paths import expand
 
@@ -51,8 +52,8 @@ def find_recipe(recipe: str) -> tuple[str, str]:
     if recipe in names:
         text = resources.files("data_recipes.recipes").joinpath(f"{recipe}.toml").read_text(encoding="utf-8")
         return f"{recipe}.toml", text
-    hint = did_you_mean(recipe, names)
-    raise ConfigError(f"no recipe {recipe!r}: neither a file nor one of {', '.join(names) or '(none)'}{hint}")
+    hint = nearest_recipe(recipe, names)
+    raise ConfigError(f"no recipe {recipe!r}{hint}: neither a file nor one of {', '.join(names) or '(none)'}")
 
 
 def _is_file(path: Path) -> bool:

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from grpo.common.config_io import apply_overrides, check, read_recipe, refuse_other_stage
 from grpo.common.errors import ConfigError
+from grpo.common.recipe_paths import inputs_beside, recipe_file
 from grpo.config.kinds import check_kinds
 from grpo.config.plan import StagePlan
 from grpo.stages.figures import Figures, Finished, TokenTime
@@ -152,6 +153,7 @@ class Stage(Generic[ConfigT]):
             ConfigError: names file, line, key path, the value found and the fix; every error in one message.
         """
         name, text, found = read_recipe(recipe)
+        inputs_beside(found, self.inputs, recipe_file(name))
         tree = self.adapt(found)
         refuse_other_stage(name, tree, self.name)
         set_from = apply_overrides(tree, overrides)
