@@ -28,7 +28,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     (PIPELINE, "run", run_graph, "grpo run r1-tiny --set zero.steps=20 --until eval-zero"),
     (PIPELINE, "plan", plan, "grpo plan r1`, `grpo plan r1-tiny --rates runs/r1-tiny"),
     (TOOLS, "doctor", doctor, "grpo doctor"),
-    (TOOLS, "recipes", recipes, "grpo recipes"),
+    (TOOLS, "recipes", recipes, "grpo recipes`, `grpo recipes r1-zero-tiny --copy my.toml"),
     (TOOLS, "keys", keys, "grpo keys optimizer`, `grpo keys rl --json-schema > rl.schema.json"),
     (TOOLS, "report", report, "grpo report runs/demo"),
     (TOOLS, "submit", submit, "grpo submit smollm2-gsm8k-sft --address http://127.0.0.1:8265 --set epochs=1"),

@@ -81,7 +81,7 @@ class SamplingConfig(Settings):
     max_tokens_schedule: tuple[ScheduleStep, ...] = ()
     """Changes of the length limit by step (R1-Zero: 32,768, from step 8,200 on 65,536)."""
     stop_tokens: Identity[tuple[str, ...]] = ()
-    """Tokens that end a completion in addition to the tokenizer's EOS, each one token of the vocabulary, e.g. "\n" for
+    """Tokens that end a completion in addition to the tokenizer's EOS, each one token of the vocabulary, e.g. "\\n" for
     a base model that would otherwise continue with the next question."""
 
     @model_validator(mode="after")
