@@ -37,7 +37,7 @@ def source_kind(source: str) -> SourceKind:
     return "file" if source.endswith((*FILE_ENDINGS, "/")) else "hub"
 
 
-class DatasetConfig(Settings):
+class DatasetConfig(Settings, paths=("source",)):
     """The source of prompts and how a row becomes a prompt; read by `data_recipes.prompts.datasets.load_prompts`."""
 
     source: Identity[str] = Field(min_length=1)

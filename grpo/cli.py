@@ -20,13 +20,17 @@ from grpo.commands.graph import plan, run_graph
 from grpo.commands.reward import reward_app
 from grpo.commands.sandbox import sandbox_app
 from grpo.commands.tools import demo, doctor, import_gguf, keys, recipes, report, submit
+from grpo.commands.use import chat, push, serve
 from policies.json_types import JsonMapping
 
-PIPELINE, REWARDS, TOOLS = "The whole pipeline", "Rewards", "Around it"
+PIPELINE, USE, REWARDS, TOOLS = "The whole pipeline", "Use the result", "Rewards", "Around it"
 COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     (PIPELINE, "demo", demo, "grpo demo --seed 2 --run-dir runs/demo"),
     (PIPELINE, "run", run_graph, "grpo run r1-tiny --set zero.steps=20 --until eval-zero"),
     (PIPELINE, "plan", plan, "grpo plan r1`, `grpo plan r1-tiny --rates runs/r1-tiny"),
+    (USE, "serve", serve, "grpo serve runs/demo --port 8000"),
+    (USE, "chat", chat, "grpo chat runs/demo --temperature 0"),
+    (USE, "push", push, "grpo push runs/demo my-name/my-model --dry-run"),
     (TOOLS, "doctor", doctor, "grpo doctor"),
     (TOOLS, "recipes", recipes, "grpo recipes`, `grpo recipes r1-zero-tiny --copy my.toml"),
     (TOOLS, "keys", keys, "grpo keys optimizer`, `grpo keys rl --json-schema > rl.schema.json"),

@@ -14,7 +14,7 @@ from policies.json_types import JsonDict
 from policies.settings import Identity, Operational, Settings
 
 
-class RewardConfig(Settings):
+class RewardConfig(Settings, paths=("name", "params")):
     """One component of the reward: total = Σ weight · component over those that apply."""
 
     name: Identity[str] = Field(min_length=1)
@@ -32,7 +32,7 @@ class RewardConfig(Settings):
     After it the process is killed and the rows still open get the verdict `timeout`."""
 
 
-class AuditConfig(Settings):
+class AuditConfig(Settings, paths=("verifier", "params")):
     """The audit of the rewards while a run trains. It warns and never changes a reward.
 
     [audit]

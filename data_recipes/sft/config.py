@@ -23,7 +23,7 @@ from data_recipes.config import BadRowsMode, DatasetConfig
 from policies.settings import Identity, Settings
 
 
-class SftSource(Settings):
+class SftSource(Settings, paths=("source",)):
     """A data set and how its rows become training examples; read by `data_recipes.sft.examples.read_examples`."""
 
     source: Identity[str] = Field(min_length=1)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from data_recipes.prompts.rows import show
 from grpo.common.errors import ConfigError
 from policies.json_types import JsonDict
+from policies.paths import expand
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 MAX_SHOWN = 120
@@ -38,7 +39,7 @@ def find_recipe(recipe: str) -> tuple[str, str]:
     Raises:
         ConfigError: neither a file nor a shipped name.
     """
-    path = Path(recipe)
+    path = Path(expand(recipe))
     if _is_file(path):
         try:
             return str(path), path.read_text(encoding="utf-8-sig")  # with or without a byte order mark

@@ -57,7 +57,7 @@ OPEN_KEYS = ("advantage", "policy_loss", "kl_estimator")
 """Keys that also accept a user's function, as `package.module:function` or `path/file.py:function`."""
 
 
-class AlgorithmConfig(Settings):
+class AlgorithmConfig(Settings, paths=OPEN_KEYS):
     """GRPO as printed in the papers; docs/algorithm.md gives each formula."""
 
     group_size: Identity[int] = Field(16, ge=2)

@@ -13,7 +13,7 @@ from policies.json_types import JsonDict
 from policies.settings import Identity, Operational, Settings
 
 
-class MixFile(Settings):
+class MixFile(Settings, paths=("source",)):
     """Finished training samples to add, e.g. R1's non-reasoning data."""
 
     source: Identity[str] = Field(min_length=1)
@@ -22,7 +22,7 @@ class MixFile(Settings):
     """Number of rows to take, from the start of the file."""
 
 
-class EvaluationText(Settings):
+class EvaluationText(Settings, paths=("source",)):
     """An evaluation set; training samples must not share a run of words with it."""
 
     source: Identity[str] = Field(min_length=1)
@@ -49,7 +49,7 @@ class EvaluationText(Settings):
         return self
 
 
-class CurateConfig(Settings):
+class CurateConfig(Settings, paths=("sources", "rewrite")):
     """Config of `grpo curate`, which turns scored samples into an SFT Parquet file."""
 
     stage: Identity[Literal["curate"]] = "curate"

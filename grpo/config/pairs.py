@@ -13,7 +13,7 @@ from policies.json_types import JsonDict
 from policies.settings import Identity, Operational, Settings
 
 
-class JudgeConfig(Settings):
+class JudgeConfig(Settings, paths=("name", "params")):
     """The judge that decides between two completions."""
 
     name: Identity[str] = Field(min_length=1)
@@ -43,7 +43,7 @@ class JudgeConfig(Settings):
         return self
 
 
-class PairsConfig(Settings):
+class PairsConfig(Settings, paths=("source",)):
     """Config of `grpo pairs`."""
 
     stage: Identity[Literal["pairs"]] = "pairs"

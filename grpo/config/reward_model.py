@@ -13,7 +13,7 @@ from grpo.config.supervised import SupervisedConfig
 from policies.settings import Identity, Operational, Settings
 
 
-class RewardModelData(Settings):
+class RewardModelData(Settings, paths=("source",)):
     """Judged completions, in a .jsonl, .jsonl.gz or .parquet file."""
 
     source: Identity[str] = Field(min_length=1)

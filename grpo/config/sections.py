@@ -38,7 +38,7 @@ class LoraConfig(Settings):
     decoder's except the routed experts."""
 
 
-class PolicyConfig(Settings):
+class PolicyConfig(Settings, paths=("model",)):
     """The policy, and how the learner computes with it."""
 
     model: Identity[str]

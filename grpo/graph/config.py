@@ -60,7 +60,7 @@ class Gate(Settings):
         if self.at_least is None and self.at_most is None:
             raise ValueError("a gate needs at_least or at_most")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            raise ValueError(f"no figure is at least {self.at_least:g} and at most {self.at_most:g}")
+            raise ValueError(f"at_least = {self.at_least:g} is above at_most = {self.at_most:g}")
         return self
 
 
@@ -75,7 +75,7 @@ class Row(Settings):
     """Written before the column names, with a point, e.g. "AIME": for several benchmarks in one row."""
 
 
-class StageSettings(Settings):
+class StageSettings(Settings, paths=("recipe",)):
     """One stage of the graph."""
 
     command: Identity[str]

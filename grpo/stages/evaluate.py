@@ -45,14 +45,14 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
     from grpo.tracking.samples import SampleWriter
     from policies.tokenizer import load_tokenizer
     from rewards.hosts.pool import check_reward
+    from rewards.scoring.needs import check_prompts
     from rewards.scoring.scorer import component_labels
 
     assert config.eval.data is not None
     started = time.monotonic()
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    for reward in config.rewards:
-        check_reward(reward.name, reward.params)
+    needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
     labels = component_labels(config.rewards)
     if config.eval.correct not in labels:
         raise ConfigError(
@@ -60,6 +60,7 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
         )
     tokenizer = load_tokenizer(model_dir)
     prompts = load_prompts(config.eval.data, tokenizer)
+    check_prompts(config.rewards, needs, prompts)
     limit = config.eval.max_tokens or max_tokens_at(0, config.sampling)
     check_room(prompts, limit, config.engine.max_model_len or policy.max_positions)
     stops = stop_tokens(config.sampling.stop_tokens, tokenizer)

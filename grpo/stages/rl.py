@@ -54,11 +54,15 @@ class Inputs:
 def run(config: RlConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary."""
 
-    from grpo.tracking.report.show import show_policy
+    from grpo.tracking.report.show import show_policy, show_stop
     from grpo.tracking.run_once import run_once
 
     return run_once(
-        config, config.run_dir, lambda: train_policy(config, address), lambda _: show_policy(config.run_dir)
+        config,
+        config.run_dir,
+        lambda: train_policy(config, address),
+        lambda _: show_policy(config.run_dir),
+        on_stop=lambda: show_stop(config.run_dir),
     )
 
 
@@ -69,6 +73,8 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     from grpo.cluster.rl_cluster import start_cluster
     from grpo.rl.loop import LoopState, train
     from grpo.rl.recorder import make_recorder, run_summary
+    from grpo.tracking.activity import ActivityLog
+    from grpo.tracking.report.live import LiveReport
     from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
     from grpo.training.checkpoint import latest
 
@@ -90,6 +96,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
         closing(
             start_cluster(config, inputs.model_dir, inputs.compute_dtype, canary_ids, checkpoint)
         ) as cluster,
+        closing(LiveReport(config.run_dir)) as report,
     ):
         rollouts = cluster.samplers.rollouts
         recorder = make_recorder(
@@ -110,6 +117,8 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
             stop_token_ids=inputs.stop_token_ids,
             on_phase=recorder.on_phase,
             on_eval=recorder.on_eval,
+            on_checkpoint=report.update,
+            on_part=ActivityLog(config.run_dir).begin,
         )
         cluster.learners.export(config.run_dir / "policy")
     return run_summary(
@@ -133,15 +142,15 @@ def read_inputs(config: RlConfig) -> Inputs:
     from grpo.algorithm.check import check_functions
     from policies.tokenizer import load_tokenizer
     from rewards.hosts.pool import check_reward
+    from rewards.scoring.needs import check_prompts
     from rewards.scoring.scorer import component_labels, second_verifier
 
     check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    for reward in config.rewards:
-        check_reward(reward.name, reward.params)
-    if (second := second_verifier(config.audit, config.rewards)) is not None:
-        check_reward(second.name, second.params)
+    second = second_verifier(config.audit, config.rewards)
+    rewards = [*config.rewards, *([] if second is None else [second])]
+    needs = [check_reward(reward.name, reward.params) for reward in rewards]
     labels = component_labels(config.rewards)
     if config.eval.data is not None and config.eval.correct not in labels:
         raise ConfigError(
@@ -152,6 +161,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     sources += [Source(load_prompts(m, tokenizer), m.share, m.start_step) for m in config.mix]
     prompts = [p for source in sources for p in source.prompts]
     eval_prompts = load_prompts(config.eval.data, tokenizer) if config.eval.data else []
+    check_prompts(rewards, needs, [*prompts, *eval_prompts])
     check_lengths(config, policy, [*prompts, *eval_prompts])
     overlap = {p.id for p in prompts} & {p.id for p in eval_prompts}
     if overlap:

@@ -96,15 +96,16 @@ def read_inputs(config: SampleConfig) -> Inputs:
     from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
     from policies.tokenizer import load_tokenizer
     from rewards.hosts.pool import check_reward
+    from rewards.scoring.needs import check_prompts
     from rollout.chunks import make_chunks
     from rollout.types import SamplingParams
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    for reward in config.rewards:
-        check_reward(reward.name, reward.params)
+    needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
     tokenizer = load_tokenizer(model_dir)
     prompts = [p for source in (config.data, *config.mix) for p in load_prompts(source, tokenizer)]
+    check_prompts(config.rewards, needs, prompts)
     by_id: dict[str, Prompt] = {}
     twice = [(by_id[p.id], p) for p in prompts if by_id.setdefault(p.id, p) is not p]
     if twice:

@@ -25,7 +25,8 @@ from grpo.algorithm.schedules import is_due
 from grpo.common.console import clock, say
 from grpo.config.supervised import SupervisedConfig
 from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.report.show import show_policy
+from grpo.tracking.report.live import LiveReport
+from grpo.tracking.report.show import show_policy, show_stop
 from grpo.tracking.run_dir import check_or_write_manifest, facts
 from grpo.tracking.run_once import Summary, run_once
 from grpo.training.checkpoint import latest
@@ -95,6 +96,7 @@ def run_supervised(
         config.run_dir,
         lambda: train_policy(config, title, read, address),
         lambda _: show_policy(config.run_dir),
+        on_stop=lambda: show_stop(config.run_dir),
     )
 
 
@@ -124,9 +126,10 @@ def train_policy(
         closing(
             start_supervised(config, job.objective, job.model_dir, job.compute_dtype, plan.steps, checkpoint)
         ) as ranks,
+        closing(LiveReport(config.run_dir)) as report,
     ):
         held_out = put(list(job.held_out)) if job.held_out else None
-        train(config, plan, step, job.items, held_out, ranks, writer)
+        train(config, plan, step, job.items, held_out, ranks, writer, report.update)
         ranks.export(config.run_dir / "policy")
     return _summary(config, plan, job, writer.read(), (time.monotonic() - started) / 60)
 
@@ -139,6 +142,7 @@ def train(
     held_out: object,
     ranks: Ranks,
     writer: MetricsWriter,
+    on_checkpoint: Callable[[], None] = lambda: None,
 ) -> None:
     """Train from `step` to the plan's end; a row of metrics per update, and row 0 with the held-out loss before it."""
     first, since = step, time.monotonic()
@@ -155,6 +159,7 @@ def train(
         writer.write(step, row)
         if due(config.checkpoint.every_steps):
             ranks.save(step)
+            on_checkpoint()
         if "heldout/loss" in row or due(max(1, plan.steps // LINES)):
             left = (time.monotonic() - since) / (step - first) * (plan.steps - step)
             say(_line(step, plan.steps, row, left))

@@ -119,6 +119,10 @@ class Run:
     phases: list[PhaseRecord] = field(default_factory=list)
     evals: list[EvalResult] = field(default_factory=list)
     end: LoopState | None = None
+    parts: list[tuple[str, int]] = field(default_factory=list)
+    """(part that begins, updates done)."""
+    checkpoints_seen: list[int] = field(default_factory=list)
+    """Checkpoints written, at each call of `on_checkpoint`."""
 
 
 def make_config(settings: dict[str, Any]) -> RlConfig:
@@ -173,5 +177,7 @@ def run_loop(
         stop_token_ids=(),
         on_phase=on_phase,
         on_eval=lambda result, scored: run.evals.append(result),
+        on_checkpoint=lambda: run.checkpoints_seen.append(len(run.learners.checkpoints)),
+        on_part=lambda part, step: run.parts.append((part, step)),
     )
     return run
