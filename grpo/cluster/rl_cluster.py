@@ -25,6 +25,7 @@ from grpo.cluster.placement import plan_placement
 from grpo.cluster.ranks import start_ranks
 from grpo.cluster.ray_session import resources
 from grpo.cluster.rl_ranks import LearnerGroup, PublishSettings, RlLearnerFactory
+from grpo.common.console import counted, starting
 from grpo.config.rl import RlConfig
 from grpo.config.sections import LearnerConfig
 from grpo.training.checkpoint import Checkpoint
@@ -112,6 +113,7 @@ def start_samplers(
         RunError: there are too few GPUs.
     """
     placement = plan_placement(config.engine, learner, *resources())
+    starting(f"starting {counted(config.engine.workers, 'engine')}: vLLM loads the policy")
     engine = config.engine.model_copy(
         update={"dtype": engine_dtype(config.engine, compute_dtype), "threads": placement.rollout_threads}
     )

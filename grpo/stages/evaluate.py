@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grpo.common.console import console
+from grpo.common.console import show, starting
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.evaluate import EvalStageConfig
@@ -50,6 +50,7 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
 
     assert config.eval.data is not None
     started = time.monotonic()
+    starting("checking rewards and data")
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
@@ -70,6 +71,7 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
         closing(start_samplers(config, model_dir, dtype, version=0)) as samplers,
     ):
         samplers.rollouts.wait_started()
+        starting(f"sampling {len(prompts):,} questions × {config.eval.samples}")
         sampling = time.monotonic()
         result, scored = run_eval(
             config=config,
@@ -95,7 +97,7 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
         "minutes": round((time.monotonic() - started) / 60, 3),
     }
     write_atomic(config.run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
-    console.print(table(result, str(model_dir)))
+    show(table(result, str(model_dir)))
     return summary
 
 

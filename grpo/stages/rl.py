@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from grpo.common.console import say
+from grpo.common.console import say, starting
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
 BUSY = ("time/rollout_s", "time/reward_s", "time/old_ref_s", "time/learn_s", "time/sync_s")
 """The parts of a phase that its tokens take."""
+FIRST_PHASE = {
+    "eval": "evaluating the policy as it is",
+    "rollout": "first phase: sampling",
+    "old_ref": "first phase: log-probs",
+    "learn": "first phase: updating",
+}
+"""What is printed when a part of the first phase begins."""
+LAST_PART = "sync"
 SHOWN_PHASES = 64
 """Phases that stand for all of a run whose lengths change."""
 
@@ -79,6 +87,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     from grpo.training.checkpoint import latest
 
     started = time.monotonic()
+    starting("checking rewards and data")
     inputs = read_inputs(config)
     hashes = {
         "train": hash_prompts(inputs.prompts),
@@ -98,6 +107,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
         ) as cluster,
         closing(LiveReport(config.run_dir)) as report,
     ):
+        starting("first weight sync, as soon as the engines are up")
         rollouts = cluster.samplers.rollouts
         recorder = make_recorder(
             config,
@@ -118,7 +128,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
             on_phase=recorder.on_phase,
             on_eval=recorder.on_eval,
             on_checkpoint=report.update,
-            on_part=ActivityLog(config.run_dir).begin,
+            on_part=announcing(ActivityLog(config.run_dir).begin),
         )
         cluster.learners.export(config.run_dir / "policy")
     return run_summary(
@@ -128,6 +138,20 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
         worker_restarts=rollouts.restarts,
         minutes=(time.monotonic() - started) / 60,
     )
+
+
+def announcing(begin: Callable[[str, int], None]) -> Callable[[str, int], None]:
+    """Return `begin` that also prints each part of the first phase when it begins; later phases have a line each."""
+    waiting = dict(FIRST_PHASE)
+
+    def announced(part: str, step: int) -> None:
+        if part in waiting:
+            starting(waiting.pop(part))
+        if part == LAST_PART:
+            waiting.clear()
+        begin(part, step)
+
+    return announced
 
 
 def read_inputs(config: RlConfig) -> Inputs:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any  # Any: tickets of the reward workers
 
 from rich.markup import escape
 
-from grpo.common.console import clock, say
+from grpo.common.console import clock, say, starting
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
@@ -68,6 +68,7 @@ def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None)
     from grpo.cluster.rl_cluster import start_samplers
     from grpo.tracking.sample_parts import SampleParts
 
+    starting("checking rewards and data")
     inputs = read_inputs(config)
     parts = SampleParts(config.run_dir, labels, config.keep_columns)
     missing = [n for n in range(len(inputs.chunks)) if not parts.is_written(n)]
@@ -171,6 +172,7 @@ def sample(
             say(progress.line(rows))
 
     samplers.rollouts.wait_started()
+    starting("sampling")
     progress.start()
     for chunk_id, group in samplers.rollouts.run([inputs.chunks[n] for n in missing]):
         # The workers already sample another chunk, so waiting here for the last rewards of this one delays nothing.

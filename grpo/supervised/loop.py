@@ -22,7 +22,7 @@ import numpy as np
 from rich.markup import escape
 
 from grpo.algorithm.schedules import is_due
-from grpo.common.console import clock, say
+from grpo.common.console import clock, say, starting
 from grpo.config.supervised import SupervisedConfig
 from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.report.live import LiveReport
@@ -108,6 +108,7 @@ def train_policy(
     from grpo.cluster.supervised_cluster import start_supervised
 
     started = time.monotonic()
+    starting("reading the data")
     job = read()
     check_or_write_manifest(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
     plan = BatchPlan(
@@ -128,6 +129,7 @@ def train_policy(
         ) as ranks,
         closing(LiveReport(config.run_dir)) as report,
     ):
+        starting("first update" if step or not job.held_out else "held-out loss before the first update")
         held_out = put(list(job.held_out)) if job.held_out else None
         train(config, plan, step, job.items, held_out, ranks, writer, report.update)
         ranks.export(config.run_dir / "policy")
