@@ -121,6 +121,32 @@ def load_function(name: str) -> Any:
     return _resolve(name)
 
 
+def origin(name: str) -> str:
+    """Return where a reward is found: "built in", an entry point, or a file. It is not loaded, but its package is.
+
+    Raises:
+        RewardLoadError: there is none.
+    """
+    if name in BUILTINS:
+        return "built in"
+    place, colon, _ = name.rpartition(":")
+    if not colon:
+        points = entry_points()
+        if name in points:
+            distribution = points[name].dist
+            return f"{points[name].value} of {distribution.name if distribution else 'an installed package'}"
+        raise RewardLoadError(f"no reward {name!r}: `grpo reward list` names all")
+    if _is_path(place):
+        return str(Path(place).expanduser().resolve())
+    try:
+        spec = importlib.util.find_spec(place)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None:
+        raise RewardLoadError(f"reward {name!r}: no module {place!r} on the Python path")
+    return spec.origin or place
+
+
 def runs_inline(name: str) -> bool:
     """Return True for built-in rewards that need no host."""
     return name in BUILTINS and BUILTINS[name].runs_inline
@@ -142,11 +168,6 @@ def with_absolute_path(name: str, base: Path) -> str:
     if not colon or not _is_path(path):
         return name
     return f"{(base / Path(path).expanduser()).resolve()}:{attribute}"
-
-
-def component_label(name: str) -> str:
-    """Return a short name for metrics and tables: the part after the colon, else the whole name."""
-    return name.rpartition(":")[2] or name
 
 
 def entry_points() -> dict[str, importlib.metadata.EntryPoint]:

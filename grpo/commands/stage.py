@@ -69,7 +69,7 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
         named = [options[name].override(value) for name, value in values.items() if value is not None]
         config = stage.load(recipe, [*(set_ or []), *named])
         if dry_run:
-            stage.dry_run(config)
+            stage.preview(config)
         else:
             stage.run(config, address)
 

@@ -18,6 +18,7 @@ from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
 from grpo.stages.figures import Figures, Finished, TokenTime, number
+from grpo.stages.preview import preview_end, preview_prompts
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, REWARD_INPUTS, Stage
 from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
 from policies.facts import PolicyFacts, read_facts, resolve_model
@@ -140,6 +141,17 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     )
 
 
+def preview(config: RlConfig) -> None:
+    """Check everything and print the plan, where the rewards come from and the first prompts."""
+    from grpo.rl.loop import LoopState
+    from grpo.training.checkpoint import latest
+
+    inputs = read_inputs(config)
+    say(plan(config, inputs, LoopState.of(latest(config.run_dir / "checkpoints"))))
+    preview_prompts(inputs.prompts, config.rewards)
+    preview_end(config.run_dir)
+
+
 def announcing(begin: Callable[[str, int], None]) -> Callable[[str, int], None]:
     """Return `begin` that also prints each part of the first phase when it begins; later phases have a line each."""
     waiting = dict(FIRST_PHASE)
@@ -167,7 +179,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     from policies.tokenizer import load_tokenizer
     from rewards.hosts.pool import check_reward
     from rewards.scoring.needs import check_prompts
-    from rewards.scoring.scorer import component_labels, second_verifier
+    from rewards.scoring.scorer import second_verifier
 
     check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
@@ -175,11 +187,6 @@ def read_inputs(config: RlConfig) -> Inputs:
     second = second_verifier(config.audit, config.rewards)
     rewards = [*config.rewards, *([] if second is None else [second])]
     needs = [check_reward(reward.name, reward.params) for reward in rewards]
-    labels = component_labels(config.rewards)
-    if config.eval.data is not None and config.eval.correct not in labels:
-        raise ConfigError(
-            f"eval.correct = {config.eval.correct!r} is none of the rewards: {', '.join(labels)}"
-        )
     tokenizer = load_tokenizer(model_dir)
     sources = [Source(load_prompts(config.data, tokenizer), config.data_share)]
     sources += [Source(load_prompts(m, tokenizer), m.share, m.start_step) for m in config.mix]
@@ -345,6 +352,7 @@ STAGE = Stage(
         *REWARD_INPUTS,
     ),
     options=(MODEL,),
+    preview=preview,
     workload=workload,
     observe=observe,
 )

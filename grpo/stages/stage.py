@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 from pydantic import BaseModel
 
 from grpo.common.config_io import apply_overrides, check, read_recipe, refuse_other_stage
+from grpo.common.console import say
 from grpo.common.errors import ConfigError
 from grpo.config.kinds import check_kinds
 from grpo.config.plan import StagePlan
@@ -62,6 +63,10 @@ def _no_workload(config: BaseModel, plan: StagePlan, mean: float | None) -> Work
     return Workload()
 
 
+def _no_preview(config: BaseModel) -> None:
+    say("the recipe is valid; this stage shows no more before it runs")
+
+
 def _no_tokens(finished: Finished) -> TokenTime:
     return TokenTime()
 
@@ -95,6 +100,9 @@ class Stage(Generic[ConfigT]):
     """True if the stage runs on Ray; its command then has `--address`."""
     options: tuple[Option, ...] = ()
     """Options of its command besides `--set` and `--address`."""
+    preview: Callable[[ConfigT], None] = _no_preview
+    """For `--dry-run`: reads and checks all that `run` does before it starts something, prints the plan and examples.
+    It starts no actor and writes nothing."""
     workload: Callable[[ConfigT, StagePlan, float | None], Workload] = _no_workload
     """(config, the recipe's plan, mean tokens of a completion or example or None) → what `grpo plan` estimates."""
     observe: Callable[[Finished], TokenTime] = _no_tokens

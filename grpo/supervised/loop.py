@@ -111,13 +111,7 @@ def train_policy(
     starting("reading the data")
     job = read()
     check_or_write_manifest(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
-    plan = BatchPlan(
-        job.repeats if job.repeats is not None else [1.0] * len(job.items),
-        config.batch_size,
-        config.epochs,
-        config.max_steps,
-        config.seed,
-    )
+    plan = batch_plan(config, job)
     checkpoint = latest(config.run_dir / "checkpoints")
     step = checkpoint.step if checkpoint else 0
     say(_headline(config, title, job, plan, step))
@@ -134,6 +128,18 @@ def train_policy(
         train(config, plan, step, job.items, held_out, ranks, writer, report.update)
         ranks.export(config.run_dir / "policy")
     return _summary(config, plan, job, writer.read(), (time.monotonic() - started) / 60)
+
+
+def preview(config: SupervisedConfig, title: str, job: Job) -> None:
+    """Print what `train_policy` prints before it starts the ranks."""
+    checkpoint = latest(config.run_dir / "checkpoints")
+    say(_headline(config, title, job, batch_plan(config, job), checkpoint.step if checkpoint else 0))
+
+
+def batch_plan(config: SupervisedConfig, job: Job) -> BatchPlan:
+    """Return the batches of the whole run."""
+    repeats = job.repeats if job.repeats is not None else [1.0] * len(job.items)
+    return BatchPlan(repeats, config.batch_size, config.epochs, config.max_steps, config.seed)
 
 
 def train(
