@@ -22,6 +22,7 @@ from grpo.commands.reward import reward_app
 from grpo.commands.sandbox import sandbox_app
 from grpo.commands.tools import demo, doctor, import_gguf, keys, recipes, report, submit
 from grpo.commands.use import chat, push, serve
+from grpo.common.shadows import HiddenPackage
 from policies.json_types import JsonMapping
 
 PIPELINE, USE, REWARDS, TOOLS = "The whole pipeline", "Use the result", "Rewards", "Around it"
@@ -148,7 +149,9 @@ def _guarded(command: Callable[..., object]) -> int:
         ):  # a usage error; typer keeps its class to itself
             error.show()
             return int(error.exit_code)
-        if os.environ.get("GRPO_TRACEBACK") or not isinstance(error, (ValueError, OSError, RuntimeError)):
+        if os.environ.get("GRPO_TRACEBACK") or not isinstance(
+            error, (ValueError, OSError, RuntimeError, HiddenPackage)
+        ):
             raise
         errors.print(f"[bold red]error[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         for note in getattr(error, "__notes__", ()):

@@ -22,6 +22,8 @@ from rewards.signatures import RewardFunction, recognise
 from rewards.types import NO_NEEDS, Needs
 
 ENTRY_POINT_GROUP = "grpo.rewards"
+TOOLKIT = ("grpo", "data_recipes", "rewards", "rollout", "policies")
+"""The packages of this toolkit."""
 
 
 @dataclass(frozen=True)
@@ -273,8 +275,18 @@ def _attribute(name: str, module: ModuleType, attribute: str) -> object:
                 if near
                 else f"found: {', '.join(own[:12]) or 'no function'}"
             )
-            raise RewardLoadError(f"reward {name!r}: {where} has no {attribute!r}; {hint}") from None
+            raise RewardLoadError(
+                f"reward {name!r}: {where} has no {attribute!r}; {hint}{_own_file(module)}"
+            ) from None
     return value
+
+
+def _own_file(module: ModuleType) -> str:
+    """Return a hint for a module of this toolkit if a file of its name is here, which the name cannot mean."""
+    file = Path(f"{module.__name__.replace('.', os.sep)}.py")
+    if module.__name__.partition(".")[0] not in TOOLKIT or not file.is_file():
+        return ""
+    return f". That is the toolkit's own package; the file {file} here is ./{file}:…"
 
 
 def _last(error: BaseException) -> str:

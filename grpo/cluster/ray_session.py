@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from grpo.common.console import log, starting
 from grpo.common.errors import GuardTripped, RunError
+from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
 from policies.json_types import JsonDict
 
 Reference = ray.ObjectRef[Any]
@@ -33,7 +34,9 @@ def connect(address: str | None) -> Iterator[None]:
 
     Raises:
         RunError: there is no cluster at the address.
+        HiddenPackage: a file here would hide a package of the toolkit from the actors.
     """
+    refuse_shadows_in(first_on_the_path_of_workers())
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     options: JsonDict = {
         "logging_level": "error",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grpo.commands.options import Address
+from grpo.commands.options import Address, DryRun, Quiet, Verbose, set_verbosity
 
 GraphName = Annotated[str, typer.Argument(help="Graph recipe: TOML file or shipped name, e.g. r1-tiny.")]
 GraphSet = Annotated[
@@ -29,11 +29,26 @@ def run_graph(
         typer.Option("--from", help="Run this stage and all that need it again, whatever is there."),
     ] = None,
     address: Address = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """All stages of a recipe, e.g. DeepSeek-R1's. Run it again: what is up to date is kept, what was cut goes on."""
+    from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
     from grpo.graph.parse import load_graph
 
+    set_verbosity(quiet=quiet, verbose=verbose)
+    refuse_shadows_in(first_on_the_path_of_workers())
     graph = load_graph(recipe, set_ or [])
+    from grpo.graph.checks import check_inputs
+
+    check_inputs(graph)
+    if dry_run:
+        from grpo.plan.plan import run as show_plan
+
+        show_plan(graph, None)
+        typer.echo("dry run: nothing was started, nothing was written")
+        return
     from grpo.graph.run import run
 
     run(graph, address, until, from_)

@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 
 from grpo.commands.options import Address, DryRun, Quiet, Recipe, Set, Verbose, set_verbosity
 from grpo.common.errors import ConfigError
+from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
 from grpo.stages.registry import STAGES
 from grpo.stages.stage import Option, Stage
 
@@ -66,6 +67,8 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
         **values: str | int | float | Path | None,
     ) -> None:
         set_verbosity(quiet=quiet, verbose=verbose)
+        if stage.takes_address:
+            refuse_shadows_in(first_on_the_path_of_workers())
         named = [options[name].override(value) for name, value in values.items() if value is not None]
         config = stage.load(recipe, [*(set_ or []), *named])
         if dry_run:
