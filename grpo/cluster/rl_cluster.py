@@ -35,6 +35,7 @@ from rollout.actor import RayWorkers, start_worker
 from rollout.config import EngineConfig
 from rollout.dispatch import Dispatcher
 from rollout.publication import shared_memory_dir
+from rollout.vllm_settings import check_cpu_engine
 
 
 class SamplerConfig(Protocol):
@@ -111,8 +112,12 @@ def start_samplers(
 
     Raises:
         RunError: there are too few GPUs.
+        RolloutError: there is none, and the engine cannot compute this policy on a CPU.
     """
-    placement = plan_placement(config.engine, learner, *resources())
+    cores, gpus = resources()
+    if not gpus:
+        check_cpu_engine(model_dir)
+    placement = plan_placement(config.engine, learner, cores, gpus)
     starting(f"starting {counted(config.engine.workers, 'engine')}: vLLM loads the policy")
     engine = config.engine.model_copy(
         update={"dtype": engine_dtype(config.engine, compute_dtype), "threads": placement.rollout_threads}

@@ -20,6 +20,17 @@ GraphSet = Annotated[
 ]
 
 
+PlanSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key: STAGE.KEY of a graph, KEY of a stage's recipe; there `plan.machine.gpus=64` plans for a "
+        "cluster, `plan.tokens=8000` states the mean length of a completion. Repeatable.",
+    ),
+]
+
+
 def run_graph(
     recipe: GraphName,
     set_: GraphSet = None,
@@ -55,17 +66,24 @@ def run_graph(
 
 
 def plan(
-    recipe: GraphName,
-    set_: GraphSet = None,
+    recipe: Annotated[str, typer.Argument(help="Recipe of a graph or stage: TOML file or shipped name.")],
+    set_: PlanSet = None,
     rates: Annotated[
         Path | None,
         typer.Option(help="Run directory of a graph that this machine has run: its rates are used."),
     ] = None,
 ) -> None:
-    """What a graph will take before it is run: sizes, steps, tokens, memory, GPU-hours or minutes."""
+    """What a graph or stage will take before it is run: sizes, steps, tokens, memory, GPU-hours or minutes."""
+    from grpo.common.config_io import find_recipe, read_toml
     from grpo.graph.parse import load_graph
+    from grpo.graph.single import single
 
-    graph = load_graph(recipe, set_ or [])
+    if "stages" in read_toml(*find_recipe(recipe)):
+        graph, note = load_graph(recipe, set_ or []), ""
+    else:
+        graph, note = single(recipe, set_ or [])
     from grpo.plan.plan import run
 
     run(graph, rates)
+    if note:
+        typer.echo(note)

@@ -285,6 +285,7 @@ STAGE = Stage(
     config=CurateConfig,
     run=lambda config, _: run(config),
     preview=preview,
+    reads_components=lambda config: config.deciding,
     outputs={"rows": "rows.parquet", "summary": "rows.json"},
     key_figure=key_figure,
     inputs=("sources.*", "mix.*.source", "decontaminate.*.source", "rewrite"),

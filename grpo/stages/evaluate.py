@@ -22,6 +22,7 @@ from grpo.stages.stage import MODEL, REWARD_INPUTS, Option, Stage, Tree
 from grpo.stages.workload import Workload, sampling_workload
 from policies.facts import read_facts, resolve_model
 from policies.files import write_atomic
+from rewards.config import component_labels
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,7 +104,7 @@ def preview(config: EvalStageConfig) -> None:
         f"  {len(inputs.prompts):,} questions × {config.eval.samples} = "
         f"{len(inputs.prompts) * config.eval.samples:,} samples; right: {escape(config.eval.correct)}"
     )
-    preview_prompts(inputs.prompts, config.rewards)
+    preview_prompts(inputs.model_dir, inputs.prompts, config.rewards)
     preview_end(config.run_dir)
 
 
@@ -206,6 +207,7 @@ STAGE = Stage(
     config=EvalStageConfig,
     run=run,
     preview=preview,
+    components=lambda config: component_labels(config.rewards),
     outputs={"summary": "summary.json"},
     key_figure=key_figure,
     inputs=("policy.model", "eval.data.source", *REWARD_INPUTS),

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from data_recipes.prompts.rows import show as shown
 from grpo.common.console import say
+from grpo.common.hardware import has_gpu
 
 if TYPE_CHECKING:
     from rewards.config import RewardConfig
@@ -28,10 +29,17 @@ BEGINS = "▸"
 """Stands where the policy goes on, or where the tokens that it learns begin."""
 
 
-def preview_prompts(prompts: Sequence[Prompt], rewards: Sequence[RewardConfig]) -> None:
-    """Print where each reward is found, and the first prompts with what rewards read beside them."""
-    from rewards.registry import origin
+def preview_prompts(model_dir: Path, prompts: Sequence[Prompt], rewards: Sequence[RewardConfig]) -> None:
+    """Check that an engine here can compute the policy; print where the rewards are found, and the first prompts.
 
+    Raises:
+        RolloutError: it cannot.
+    """
+    from rewards.registry import origin
+    from rollout.vllm_settings import check_cpu_engine
+
+    if not has_gpu():
+        check_cpu_engine(model_dir)
     for reward in rewards:
         say(f"  reward {escape(reward.name)}: {escape(origin(reward.name))}")
     for number, prompt in enumerate(prompts[:EXAMPLES], 1):

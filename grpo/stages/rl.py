@@ -22,6 +22,7 @@ from grpo.stages.preview import preview_end, preview_prompts
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, REWARD_INPUTS, Stage
 from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
 from policies.facts import PolicyFacts, read_facts, resolve_model
+from rewards.config import component_labels
 
 if TYPE_CHECKING:
     from data_recipes.prompts.mixed_stream import Source
@@ -148,7 +149,7 @@ def preview(config: RlConfig) -> None:
 
     inputs = read_inputs(config)
     say(plan(config, inputs, LoopState.of(latest(config.run_dir / "checkpoints"))))
-    preview_prompts(inputs.prompts, config.rewards)
+    preview_prompts(inputs.model_dir, inputs.prompts, config.rewards)
     preview_end(config.run_dir)
 
 
@@ -353,6 +354,7 @@ STAGE = Stage(
     ),
     options=(MODEL,),
     preview=preview,
+    components=lambda config: component_labels(config.rewards),
     workload=workload,
     observe=observe,
 )

@@ -28,6 +28,7 @@ from grpo.stages.stage import MODEL, REWARD_INPUTS, Stage
 from grpo.stages.workload import Workload, sampling_workload
 from policies.facts import read_facts, resolve_model
 from policies.json_types import JsonDict
+from rewards.config import component_labels
 
 if TYPE_CHECKING:
     from grpo.cluster.rl_cluster import Samplers
@@ -59,7 +60,6 @@ def run(config: SampleConfig, address: str | None) -> Summary:
 
     from grpo.tracking.run_once import run_once
     from grpo.tracking.sample_parts import SampleParts
-    from rewards.config import component_labels
 
     labels = component_labels(config.rewards)
 
@@ -100,7 +100,7 @@ def preview(config: SampleConfig) -> None:
     """Check everything and print the plan, where the rewards come from and the first prompts."""
     inputs = read_inputs(config)
     say(plan(config, inputs, len(inputs.chunks)))
-    preview_prompts(inputs.prompts, config.rewards)
+    preview_prompts(resolve_model(config.policy.model), inputs.prompts, config.rewards)
     preview_end(config.run_dir)
 
 
@@ -347,6 +347,7 @@ STAGE = Stage(
     main_output="samples",
     options=(MODEL,),
     preview=preview,
+    components=lambda config: component_labels(config.rewards),
     workload=workload,
     observe=sampled_tokens,
 )

@@ -63,6 +63,10 @@ def _no_workload(config: BaseModel, plan: StagePlan, mean: float | None) -> Work
     return Workload()
 
 
+def _no_components(config: BaseModel) -> Sequence[str]:
+    return ()
+
+
 def _no_preview(config: BaseModel) -> None:
     say("the recipe is valid; this stage shows no more before it runs")
 
@@ -107,6 +111,10 @@ class Stage(Generic[ConfigT]):
     """(config, the recipe's plan, mean tokens of a completion or example or None) → what `grpo plan` estimates."""
     observe: Callable[[Finished], TokenTime] = _no_tokens
     """How long the tokens of a finished run took. A KeyError says that one of its files is not complete."""
+    components: Callable[[ConfigT], Sequence[str]] = _no_components
+    """The reward components that its samples have."""
+    reads_components: Callable[[ConfigT], Sequence[str]] = _no_components
+    """The reward components of which the samples that it reads must have one."""
     new_policy: Callable[[ConfigT], JsonMapping] | None = None
     """The transformers config of a policy that the stage makes from nothing; None: it starts from `policy.model`."""
     is_evaluation: bool = False
