@@ -21,7 +21,7 @@ from grpo.commands.options import Quiet, Verbose, set_verbosity
 from grpo.commands.reward import reward_app
 from grpo.commands.sandbox import sandbox_app
 from grpo.commands.tools import demo, doctor, import_gguf, keys, recipes, report, submit
-from grpo.commands.use import chat, push, serve
+from grpo.commands.use import chat, export_gguf, push, serve
 from grpo.common.shadows import HiddenPackage
 from policies.json_types import JsonMapping
 
@@ -33,6 +33,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     (USE, "serve", serve, "grpo serve runs/demo --port 8000"),
     (USE, "chat", chat, "grpo chat runs/demo --temperature 0"),
     (USE, "push", push, "grpo push runs/demo my-name/my-model --dry-run"),
+    (USE, "export-gguf", export_gguf, "grpo export-gguf runs/demo demo.gguf --converter llama.cpp"),
     (TOOLS, "doctor", doctor, "grpo doctor"),
     (TOOLS, "recipes", recipes, "grpo recipes`, `grpo recipes r1-zero-tiny --copy my.toml"),
     (TOOLS, "keys", keys, "grpo keys optimizer`, `grpo keys rl --json-schema > rl.schema.json"),

@@ -15,6 +15,7 @@ from grpo.common.console import log, starting
 from grpo.common.errors import GuardTripped, RunError
 from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
 from policies.json_types import JsonDict
+from rollout.ray_errors import explain
 
 Reference = ray.ObjectRef[Any]
 """Stands for a value in Ray's object store, or for the result of a call."""
@@ -113,9 +114,10 @@ def get(references: Sequence[Reference], what: str, timeout_s: float = START_TIM
         cause = error.cause if isinstance(error.cause, Exception) else None
         if isinstance(cause, (ValueError, RuntimeError, OSError)):
             raise cause from error
-        raise RunError(f"{what}: {error}") from error
+        raise RunError(f"{what}: {explain(error)}") from error
     except ray.exceptions.RayError as error:
-        raise RunError(f"{what}: the worker died ({str(error).splitlines()[0]})") from error
+        happened = "could not start" if getattr(error, "actor_init_failed", False) else "the worker died"
+        raise RunError(f"{what}: {happened}: {explain(error)}") from error
 
 
 def put(value: object) -> Reference:
