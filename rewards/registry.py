@@ -139,7 +139,10 @@ def origin(name: str) -> str:
             return f"{points[name].value} of {distribution.name if distribution else 'an installed package'}"
         raise RewardLoadError(f"no reward {name!r}: `grpo reward list` names all")
     if _is_path(place):
-        return str(Path(place).expanduser().resolve())
+        path = Path(place).expanduser().resolve()
+        if not path.is_file():
+            raise RewardLoadError(f"reward {name!r}: no file {path}")
+        return str(path)
     try:
         spec = importlib.util.find_spec(place)
     except ModuleNotFoundError:
