@@ -259,12 +259,16 @@ def _nulls(kind: object, tree: object) -> object:
     fields = getattr(kind, "model_fields", {})
     if not isinstance(tree, dict) or not fields:
         return tree
-    result = {}
+    result: dict[str, object] = {}
     for key, value in tree.items():
         annotation = fields[key].annotation if key in fields else None
         if value is False and type(None) in get_args(annotation) and bool not in get_args(annotation):
             value = None
-        result[key] = _nulls(_model_in(annotation), value)
+        inner = _model_in(annotation)
+        if get_origin(annotation) is dict and isinstance(value, dict):  # sections under names
+            result[key] = {name: _nulls(inner, item) for name, item in value.items()}
+        else:
+            result[key] = _nulls(inner, value)
     return result
 
 

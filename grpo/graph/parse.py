@@ -21,7 +21,7 @@ from grpo.common.config_io import check, did_you_mean, find_recipe, parse_overri
 from grpo.common.errors import ConfigError
 from grpo.common.recipe_paths import beside, inputs_beside, recipe_file
 from grpo.graph.config import GraphRecipe, StageSettings
-from grpo.graph.errors import location, name_errors, reference_errors, row_errors
+from grpo.graph.errors import component_errors, location, name_errors, reference_errors, row_errors
 from grpo.graph.references import Reference, fill, flatten, references
 from grpo.stages.registry import STAGES
 from grpo.stages.stage import Stage, Tree
@@ -124,6 +124,8 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
             nodes[stage] = _node(stage, checked, trees[stage], paths, origins[stage])
         except ConfigError as error:
             errors.append(str(error))
+    if not errors:
+        errors = list(component_errors(nodes, name, text))
     if errors:
         raise ConfigError("\n".join(errors))
     return Graph(

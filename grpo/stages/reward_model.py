@@ -13,6 +13,7 @@ from grpo.config.plan import StagePlan
 from grpo.config.reward_model import RewardModelConfig
 from grpo.stages.figures import Figures, loss_figure, number, trained_tokens
 from grpo.stages.launch_data import middle_out, show_rows
+from grpo.stages.preview import EXAMPLES, preview_end, preview_text
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload, supervised_workload
 from policies.facts import read_facts, resolve_model
@@ -52,6 +53,27 @@ def run(config: RewardModelConfig, address: str | None) -> Summary:
         summary["final_heldout_auc"] = _heldout_auc(config, held or list(read_job(config).held_out))
         write_atomic(config.run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def preview(config: RewardModelConfig) -> None:
+    """Check everything and print the plan and the first examples, as the reward model reads them."""
+    from grpo.supervised import loop
+    from grpo.training.reward_model_data import Labelled, Pair
+    from policies.tokenizer import load_tokenizer
+
+    job = read_job(config)
+    loop.preview(config, "grpo reward-model", job)
+    tokenizer = load_tokenizer(job.model_dir)
+    for shown, item in enumerate(job.items[:EXAMPLES], 1):
+        title = f"example {shown} of {len(job.items):,}"
+        if isinstance(item, Pair):
+            preview_text(f"{title}, chosen", tokenizer.decode(item.chosen.tolist(), skip_special=False))
+            preview_text(f"{title}, rejected", tokenizer.decode(item.rejected.tolist(), skip_special=False))
+        else:
+            assert isinstance(item, Labelled)
+            text = tokenizer.decode(item.token_ids.tolist(), skip_special=False)
+            preview_text(title, text, {"label": item.label})
+    preview_end(config.run_dir)
 
 
 def read_job(config: RewardModelConfig) -> Job:
@@ -130,6 +152,7 @@ STAGE = Stage(
     key_figure=key_figure,
     inputs=("policy.model", "data.source"),
     options=(MODEL,),
+    preview=preview,
     workload=workload,
     observe=trained_tokens,
 )
