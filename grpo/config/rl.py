@@ -17,6 +17,7 @@ from grpo.config.sections import (
     OptimizerConfig,
     PolicyConfig,
     SamplingConfig,
+    TrackerNames,
 )
 from policies.settings import Settings
 from rewards.config import AuditConfig, RewardConfig
@@ -53,6 +54,9 @@ class RlConfig(Settings):
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     guards: GuardConfig = GuardConfig()
+    trackers: TrackerNames = ("tensorboard",)
+    """Where the metrics are shown: tensorboard, wandb, mlflow, trackio, or a "module:Class" of your own. Project,
+    server and offline mode are set by each one's own environment variables (docs/tracking.md)."""
 
     @model_validator(mode="after")
     def _whole_phases(self) -> RlConfig:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig, TrackerNames
 from policies.settings import Settings
 
 
@@ -46,3 +46,6 @@ class SupervisedConfig(Settings):
     learner: LearnerConfig = LearnerConfig()
     eval: SupervisedEvalConfig = SupervisedEvalConfig()
     checkpoint: SupervisedCheckpointConfig = SupervisedCheckpointConfig()
+    trackers: TrackerNames = ("tensorboard",)
+    """Where the metrics are shown: tensorboard, wandb, mlflow, trackio, or a "module:Class" of your own. Project,
+    server and offline mode are set by each one's own environment variables (docs/tracking.md)."""

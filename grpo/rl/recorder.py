@@ -25,6 +25,7 @@ from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.samples import SampleWriter
 from grpo.tracking.screen import eval_line, summary_line
 from grpo.tracking.signal import resolve_limits
+from grpo.tracking.trackers.registry import TENSORBOARD
 from policies.json_types import JsonDict
 from rewards.scoring.monitor import Finding
 from rewards.scoring.scorer import component_labels
@@ -49,7 +50,7 @@ def make_recorder(
         model: hash of the policy that the run began with (`model_hash`).
         attempts: returns every attempt at a chunk so far (`RolloutHandle.ledger_rows`).
     """
-    files = RunFiles(config.run_dir, start, model, attempts)
+    files = RunFiles(config.run_dir, start, model, attempts, TENSORBOARD in config.trackers)
     guards = make_guards(config, compute_dtype)
     guards.recall(files.metrics.read())
     return Recorder(files, Screen(config.steps, config.token_budget, start), guards)
@@ -141,11 +142,12 @@ class RunFiles:
         start: LoopState,
         model: str | None,
         attempts: Callable[[], Sequence[LedgerRow]],
+        tensorboard: bool = True,
     ) -> None:
         """Open them; rows and samples of steps after `start` are dropped."""
         # Without a checkpoint the evaluation of step 0 is done again too.
         resume_step = start.step or -1
-        self.metrics = MetricsWriter(run_dir, resume_step)
+        self.metrics = MetricsWriter(run_dir, resume_step, tensorboard)
         self._samples = SampleWriter(run_dir, resume_step, model)
         self._ledger = LedgerWriter(run_dir, resume_step)
         self._attempts = attempts

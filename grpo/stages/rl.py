@@ -28,6 +28,8 @@ from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
 from grpo.tracking.report.show import show_policy
 from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
 from grpo.tracking.run_once import Summary, run_once
+from grpo.tracking.trackers.process import tracked
+from grpo.tracking.trackers.registry import check_trackers
 from grpo.training.checkpoint import latest
 from policies.facts import PolicyFacts, read_facts, resolve_model
 from policies.tokenizer import Tokenizer, load_tokenizer
@@ -83,6 +85,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     say(plan(config, inputs, state))
     canary_ids = canaries(inputs.prompts)
     with (
+        tracked(config.trackers, config.run_dir, config, resume_step=state.step or -1),
         connect(address),
         closing(
             start_cluster(config, inputs.model_dir, inputs.compute_dtype, canary_ids, checkpoint)
@@ -124,6 +127,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
+    check_trackers(config.trackers)
     check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)

@@ -28,6 +28,8 @@ from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.report.show import show_policy
 from grpo.tracking.run_dir import check_or_write_manifest, facts
 from grpo.tracking.run_once import Summary, run_once
+from grpo.tracking.trackers.process import tracked
+from grpo.tracking.trackers.registry import TENSORBOARD, check_trackers
 from grpo.training.checkpoint import latest
 from grpo.training.epochs import BatchPlan
 from policies.json_types import JsonMapping
@@ -106,6 +108,7 @@ def train_policy(
     from grpo.cluster.supervised_cluster import start_supervised
 
     started = time.monotonic()
+    check_trackers(config.trackers)
     job = read()
     check_or_write_manifest(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
     plan = BatchPlan(
@@ -118,8 +121,9 @@ def train_policy(
     checkpoint = latest(config.run_dir / "checkpoints")
     step = checkpoint.step if checkpoint else 0
     say(_headline(config, title, job, plan, step))
-    writer = MetricsWriter(config.run_dir, resume_step=step or -1)
+    writer = MetricsWriter(config.run_dir, step or -1, TENSORBOARD in config.trackers)
     with (
+        tracked(config.trackers, config.run_dir, config, resume_step=step or -1),
         connect(address),
         closing(
             start_supervised(config, job.objective, job.model_dir, job.compute_dtype, plan.steps, checkpoint)
