@@ -59,7 +59,8 @@ def read_job(config: RewardModelConfig) -> Job:
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     items, counts = read_judgements(config, load_tokenizer(model_dir))
-    objective: ObjectiveFactory = PairwiseObjective if config.objective == "pairwise" else PointwiseObjective
+    chosen = PairwiseObjective if config.objective == "pairwise" else PointwiseObjective
+    objective: ObjectiveFactory = chosen
     kept, held = take_holdout(len(items), config.eval.holdout, config.seed)
     return Job(
         model_dir=model_dir,
@@ -68,6 +69,7 @@ def read_job(config: RewardModelConfig) -> Job:
         items=[items[i] for i in kept],
         held_out=[items[i] for i in held],
         data_hashes={"train": digest_lines(_digest(items[i]) for i in kept)},
+        measures=chosen.names,
         counts=counts,
     )
 

@@ -25,6 +25,8 @@ from grpo.rl.recorder import make_recorder, run_summary
 from grpo.stages.figures import Figures, Finished, TokenTime, number
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, REWARD_INPUTS, Stage
 from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
+from grpo.tracking.best import announce_end, check_best
+from grpo.tracking.metrics import rl_names
 from grpo.tracking.report.show import show_policy
 from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
 from grpo.tracking.run_once import Summary, run_once
@@ -110,14 +112,17 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
             stop_token_ids=inputs.stop_token_ids,
             on_phase=recorder.on_phase,
             on_eval=recorder.on_eval,
+            best=recorder.best,
         )
-        cluster.learners.export(config.run_dir / "policy")
+        exported = announce_end(recorder.best, end.step)
+        cluster.learners.export(config.run_dir / "policy", exported, end.step)
     return run_summary(
         config.seed,
         end,
         recorder.files.metrics,
         worker_restarts=rollouts.restarts,
         minutes=(time.monotonic() - started) / 60,
+        best=recorder.best.summary(end.step),
     )
 
 
@@ -140,6 +145,7 @@ def read_inputs(config: RlConfig) -> Inputs:
         raise ConfigError(
             f"eval.correct = {config.eval.correct!r} is none of the rewards: {', '.join(labels)}"
         )
+    check_best(config.best, rl_names(labels, config.eval.data is not None), config.eval.every_steps)
     tokenizer = load_tokenizer(model_dir)
     sources = [Source(load_prompts(config.data, tokenizer), config.data_share)]
     sources += [Source(load_prompts(m, tokenizer), m.share, m.start_step) for m in config.mix]

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,6 +126,9 @@ trains.
 
 Every name that may stand in metrics.jsonl and TensorBoard; <…> stands for one word."""
 
+NOT_OF_RL = ("epoch", "loss/balance", "router/max_violation", "gate/<name>", "time/total_s", "heldout/<name>")
+"""Names of `METRICS` that supervised training or pre-training alone measures."""
+
 EVAL_TAGS = {"pass1": "pass@1", "passk": "pass@k", "consk": "cons@k", "format": "format", "length": "length"}
 """Keys of eval.jsonl, and their names in trackers behind "eval/"."""
 
@@ -135,6 +138,30 @@ def eval_tags(row: JsonMapping) -> dict[str, float]:
     tags = {f"eval/{tag}": row[key] for key, tag in EVAL_TAGS.items() if row.get(key) is not None}
     means = row.get("components") or {}
     return tags | {f"eval/reward/{name}": value for name, value in means.items() if value is not None}
+
+
+def rl_names(components: Sequence[str], has_eval: bool) -> list[str]:
+    """List what an RL run measures; "reward_by_kind/" stands for all that begin with it.
+
+    Args:
+        components: names of its rewards.
+        has_eval: it is evaluated.
+    """
+    absent = {name for name in METRICS if name.startswith("eval/")} if not has_eval else set()
+    if not {"format", "format_r1"} & set(components):
+        absent.add("eval/format")
+    names: list[str] = []
+    for name in METRICS:
+        prefix, _, word = name.partition("<")
+        if name in NOT_OF_RL or name in absent:
+            continue
+        if word == "component>":
+            names += [prefix + component for component in components]
+        elif word == "side>":
+            names += [prefix + side for side in ("low", "high", "dual")]
+        else:
+            names.append(prefix)
+    return names
 
 
 def describe(name: str) -> Metric | None:
