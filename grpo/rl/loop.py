@@ -29,13 +29,14 @@ from grpo.config.evaluate import EvalStageConfig
 from grpo.config.rl import RlConfig
 from grpo.rl.collect import (
     Collected,
+    PartClock,
     Rewards,
     Rollouts,
     SampleRequest,
     Samplers,
     Ticket,
-    clock,
     collect_phase,
+    nothing,
     sample_and_score,
 )
 from grpo.rl.evaluate import EvalResult, summarize
@@ -118,11 +119,16 @@ def train(
     on_phase: Callable[[PhaseRecord], None],
     on_eval: Callable[[EvalResult, Sequence[ScoredGroup]], None],
     best: BestKeeper,
+    on_checkpoint: Callable[[], None] = nothing,
+    on_part: Callable[[str, int], None] = nothing,
 ) -> LoopState:
     """Run GRPO from `state` to config.steps, config.token_budget or until `best` stops it; return the end position.
 
-    Each callback runs before the state moves on; a crash anywhere costs at most the work since the last checkpoint,
-    and the same command redoes that work with the same bits.
+    `on_phase` and `on_eval` run before the state moves on; a crash anywhere costs at most the work since the last
+    checkpoint, and the same command redoes that work with the same bits.
+
+    `on_checkpoint` is called when one is written, `on_part` with the part of the phase that begins (those of
+    `PartClock`, "checkpoint", "" between them) and the updates done.
 
     Raises:
         GuardTripped: by `on_phase`, before the phase is checkpointed.
@@ -131,11 +137,11 @@ def train(
     weights = component_weights(config.rewards)
     estimator = advantage_estimator(algorithm)
     samplers = Samplers(rollouts, rewards, config.seed, config.engine.chunk_groups)
-    spent: dict[str, float] = {}
+    spent = PartClock(lambda part: on_part(part, state.step))
 
     def evaluate() -> None:
         if eval_prompts:
-            with clock("eval", spent):
+            with spent.part("eval"):
                 result = run_eval(
                     config=config,
                     step=state.step,
@@ -163,10 +169,10 @@ def train(
             spent=spent,
         )
         groups, counts = to_train_groups(collected.groups, estimator, algorithm.zero_variance)
-        with clock("old_ref", spent):
+        with spent.part("old_ref"):
             mismatch = learners.begin_phase(groups, state.step, temperature)
         reports: list[StepReport] = []
-        with clock("learn", spent):
+        with spent.part("learn"):
             for batch in phase_mini_batches(groups, algorithm.mini_batches, seed=(config.seed, state.step)):
                 reports.append(learners.update(batch, state.step + len(reports), max_tokens))
         state = LoopState(
@@ -174,10 +180,10 @@ def train(
             cursor=collected.cursor,
             tokens=state.tokens + completion_tokens(groups),
         )
-        with clock("sync", spent):
+        with spent.part("sync"):
             rollouts.load(learners.publish(state.step))
 
-        times = {f"time/{name}_s": seconds for name, seconds in spent.items()}
+        times = {f"time/{name}_s": seconds for name, seconds in spent.seconds.items()}
         metrics = figures(collected, counts, weights, config, state.step) | mismatch | times
         advantages = {(g.index, s.index): s.advantage for g in groups for s in g.samples}
         on_phase(
@@ -190,7 +196,7 @@ def train(
                 discarded=collected.discarded,
             )
         )
-        spent.clear()
+        spent.seconds.clear()
         due = partial(is_due, state.step, is_last=state.is_last(config), updates=algorithm.mini_batches)
         is_evaluation = due(config.eval.every_steps)
         is_checkpoint = due(config.checkpoint.every_phases * algorithm.mini_batches)
@@ -201,7 +207,10 @@ def train(
         if stop and not is_evaluation:
             evaluate()
         if is_checkpoint or verdict.save or stop:
+            on_part("checkpoint", state.step)
             learners.save(state, verdict.protected)
+            on_part("", state.step)
+            on_checkpoint()
     return state
 
 
@@ -248,7 +257,7 @@ def run_eval(
         sampling=SamplingParams(limit, config.eval.temperature, config.eval.top_p, stop_token_ids),
     )
     samplers = Samplers(rollouts, rewards, config.seed, config.engine.chunk_groups)
-    scored = sample_and_score(request, samplers, spent={})
+    scored = sample_and_score(request, samplers, spent=PartClock())
     return summarize(step, scored, config.eval.correct), scored
 
 

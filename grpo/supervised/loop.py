@@ -26,7 +26,8 @@ from grpo.common.console import clock, say
 from grpo.config.supervised import SupervisedConfig
 from grpo.tracking.best import BestKeeper, announce_end, check_best
 from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.report.show import show_policy
+from grpo.tracking.report.live import LiveReport
+from grpo.tracking.report.show import show_policy, show_stop
 from grpo.tracking.run_dir import check_or_write_manifest, facts
 from grpo.tracking.run_once import Summary, run_once
 from grpo.tracking.trackers.process import tracked
@@ -100,6 +101,7 @@ def run_supervised(
         config.run_dir,
         lambda: train_policy(config, title, read, address),
         lambda _: show_policy(config.run_dir),
+        on_stop=lambda: show_stop(config.run_dir),
     )
 
 
@@ -133,13 +135,13 @@ def train_policy(
         closing(
             start_supervised(config, job.objective, job.model_dir, job.compute_dtype, plan.steps, checkpoint)
         ) as ranks,
+        closing(LiveReport(config.run_dir)) as report,
     ):
         held_out = put(list(job.held_out)) if job.held_out else None
-        last = train(config, plan, step, job.items, held_out, ranks, writer, best)
+        last = train(config, plan, step, job.items, held_out, ranks, writer, best, report.update)
         ranks.export(config.run_dir / "policy", announce_end(best, last), last)
-    return _summary(config, plan, last, job, writer.read(), (time.monotonic() - started) / 60) | best.summary(
-        last
-    )
+    summary = _summary(config, plan, last, job, writer.read(), (time.monotonic() - started) / 60)
+    return summary | best.summary(last)
 
 
 def train(
@@ -151,6 +153,7 @@ def train(
     ranks: Ranks,
     writer: MetricsWriter,
     best: BestKeeper,
+    on_checkpoint: Callable[[], None] = lambda: None,
 ) -> int:
     """Train from `step` to the plan's end, or until `best` stops it; returns the updates that are done.
 
@@ -177,6 +180,7 @@ def train(
         writer.write(step, row)
         if is_checkpoint or verdict.save or stop:
             ranks.save(step, verdict.protected)
+            on_checkpoint()
         if "heldout/loss" in row or due(max(1, plan.steps // LINES)):
             left = (time.monotonic() - since) / (step - first) * (plan.steps - step)
             say(_line(step, plan.steps, row, left))

@@ -36,7 +36,10 @@ MACHINE_KEYS = (
 )
 """Keys that may differ on resume without changing what a run is."""
 
-BEFORE_THE_RUN = {".lock", "config.json"}
+CARD = "README.md"
+"""The model card in a policy's folder. It has the date and is no part of what the policy is: no hash covers it."""
+
+BEFORE_THE_RUN = {".lock", "config.json", "stopped.json", "report.html"}
 """Files of a run directory before its inputs have been checked."""
 
 
@@ -204,9 +207,9 @@ def hash_columns(prompts: Sequence[Prompt]) -> str:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """Return the digest of each file of a model folder, by name."""
+    """Return the digest of each file of a model folder, by name, but for the card's."""
     files = sorted(folder.iterdir()) if folder.is_dir() else ()
-    return {path.name: digest_file(path) for path in files if path.is_file()}
+    return {path.name: digest_file(path) for path in files if path.is_file() and path.name != CARD}
 
 
 def _cpu_name() -> str:

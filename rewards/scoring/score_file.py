@@ -21,6 +21,7 @@ from policies.files import replacing
 from policies.json_types import JsonDict, JsonMapping
 from rewards.config import RewardConfig
 from rewards.rows import RewardRow
+from rewards.scoring.needs import check_rows
 from rewards.scoring.scorer import Scorer
 from rewards.types import Score
 from rewards.values import failed
@@ -68,7 +69,7 @@ def score_file(
         workers: reward processes; None: one per core, at most 8.
         timeout_s: deadline of a row (of the call for list-wise functions).
     Raises:
-        RewardLoadError: the reward cannot be loaded; `out` is not touched.
+        RewardLoadError: the reward cannot be loaded, or needs a column that the file lacks; `out` is not touched.
         OSError: `data` cannot be read or `out` cannot be written.
     """
     started = time.perf_counter()
@@ -81,8 +82,11 @@ def score_file(
         replacing(out) as temporary,
         temporary.open("w", encoding="utf-8") as target,
     ):
+        (needs,) = scorer.needs
         for lines in _chunks(_read(source)):
             readable = [line.row for line in lines if line.row is not None]
+            if not summary.rows:
+                check_rows(name, needs, [(row.answer, row.columns) for row in readable], str(data))
             scores = iter(scorer.score_rows(readable))
             for line in lines:
                 score = next(scores) if line.row is not None else failed("error", line.problem)

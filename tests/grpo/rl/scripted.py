@@ -123,6 +123,10 @@ class Run:
     phases: list[PhaseRecord] = field(default_factory=list)
     evals: list[EvalResult] = field(default_factory=list)
     end: LoopState | None = None
+    parts: list[tuple[str, int]] = field(default_factory=list)
+    """(part that begins, updates done)."""
+    checkpoints_seen: list[int] = field(default_factory=list)
+    """Checkpoints written, at each call of `on_checkpoint`."""
 
 
 def make_config(settings: dict[str, Any]) -> RlConfig:
@@ -182,6 +186,8 @@ def run_loop(
         stop_token_ids=(),
         on_phase=on_phase,
         on_eval=on_eval,
+        on_checkpoint=lambda: run.checkpoints_seen.append(len(run.learners.checkpoints)),
+        on_part=lambda part, step: run.parts.append((part, step)),
         best=recorder.best if recorder else BestKeeper(config.run_dir, None, start.step),
     )
     return run
