@@ -20,7 +20,7 @@ from grpo.commands.graph import plan, run_graph
 from grpo.commands.reward import reward_app
 from grpo.commands.sandbox import sandbox_app
 from grpo.commands.tools import demo, doctor, import_gguf, keys, recipes, report, submit
-from grpo.commands.use import chat, push, serve
+from grpo.commands.use import chat, export_gguf, push, serve
 from policies.json_types import JsonMapping
 
 PIPELINE, USE, REWARDS, TOOLS = "The whole pipeline", "Use the result", "Rewards", "Around it"
@@ -31,6 +31,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     (USE, "serve", serve, "grpo serve runs/demo --port 8000"),
     (USE, "chat", chat, "grpo chat runs/demo --temperature 0"),
     (USE, "push", push, "grpo push runs/demo my-name/my-model --dry-run"),
+    (USE, "export-gguf", export_gguf, "grpo export-gguf runs/demo demo.gguf --converter llama.cpp"),
     (TOOLS, "doctor", doctor, "grpo doctor"),
     (TOOLS, "recipes", recipes, "grpo recipes"),
     (TOOLS, "keys", keys, "grpo keys optimizer`, `grpo keys rl --json-schema > rl.schema.json"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -108,3 +109,23 @@ def push(
     from grpo.tools.push import run
 
     run(policy, repo_id, public=public, revision=revision, message=message, dry_run=dry_run)
+
+
+def export_gguf(
+    policy: Policy,
+    out: Annotated[Path, typer.Argument(help="The .gguf file to write.")],
+    converter: Annotated[
+        Path,
+        typer.Option(help="A llama.cpp checkout, or its convert_hf_to_gguf.py.", envvar="LLAMA_CPP"),
+    ],
+    outtype: Annotated[str, typer.Option(help="Type of the matrices: f32, f16, bf16 or q8_0.")] = "f16",
+) -> None:
+    """Write a policy as GGUF by llama.cpp's converter; every tensor of the file is then compared with the policy."""
+    from grpo.tools.policy_folder import find_policy
+    from policies.gguf_export import export_gguf as export
+
+    report = export(find_policy(policy), out, converter, outtype)
+    typer.echo(
+        f"{report.path}: {report.tensors} tensors, {report.bytes:,} bytes; every one is the policy's, off by at most "
+        f"{report.largest_difference:.3g}"
+    )

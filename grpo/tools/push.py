@@ -119,7 +119,7 @@ def upload(
     Raises:
         RunError: no token; the repository is public and `public` is False; the hub refuses or cannot be reached.
     """
-    from httpx import HTTPError
+    from httpx2 import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 

@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
     def body(self) -> bytes:
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.asked.append(f"{self.command} {self.path}")
-        if not self.path.startswith("/upload/"):  # storage has signed addresses instead
+        if self.path.startswith(("/api/models/", "/api/repos/", "/me/")):
             self.server.tokens.add(self.headers.get("Authorization"))
         return data
 
@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         if hub.refuse and hub.refuse in self.path:
             self.answer({"error": "not for you"}, 403, X_Error_Message="not for you")
         elif self.path == "/api/repos/create":
-            hub.private = json.loads(data)["private"]
+            hub.private = json.loads(data)["visibility"] == "private"
             self.answer({"url": f"{hub.url}/me/model"})
         elif "/branch/" in self.path:
             hub.branches.append(self.path.rpartition("/")[2])
