@@ -8,7 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grpo.common.console import console
+from rich.markup import escape
+
+from grpo.common.console import console, say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.evaluate import EvalStageConfig
@@ -44,6 +46,7 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
     from grpo.tracking.run_dir import facts, hash_prompts, model_hash
     from grpo.tracking.samples import SampleWriter
     from policies.tokenizer import load_tokenizer
+    from rewards.code.notes import import_notes
     from rewards.hosts.pool import check_reward
     from rewards.scoring.needs import check_prompts
     from rewards.scoring.scorer import component_labels
@@ -53,6 +56,8 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
+    for note in import_notes(config.rewards):
+        say(escape(note))
     labels = component_labels(config.rewards)
     if config.eval.correct not in labels:
         raise ConfigError(

@@ -150,6 +150,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     from grpo.tracking.metrics import rl_names
     from grpo.tracking.trackers.registry import check_trackers
     from policies.tokenizer import load_tokenizer
+    from rewards.code.notes import import_notes
     from rewards.hosts.pool import check_reward
     from rewards.scoring.needs import check_prompts
     from rewards.scoring.scorer import component_labels, second_verifier
@@ -161,6 +162,8 @@ def read_inputs(config: RlConfig) -> Inputs:
     second = second_verifier(config.audit, config.rewards)
     rewards = [*config.rewards, *([] if second is None else [second])]
     needs = [check_reward(reward.name, reward.params) for reward in rewards]
+    for note in import_notes(config.rewards):
+        say(escape(note))
     labels = component_labels(config.rewards)
     if config.eval.data is not None and config.eval.correct not in labels:
         raise ConfigError(

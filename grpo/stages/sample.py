@@ -95,6 +95,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
     from data_recipes.prompts.datasets import load_prompts
     from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
     from policies.tokenizer import load_tokenizer
+    from rewards.code.notes import import_notes
     from rewards.hosts.pool import check_reward
     from rewards.scoring.needs import check_prompts
     from rollout.chunks import make_chunks
@@ -103,6 +104,8 @@ def read_inputs(config: SampleConfig) -> Inputs:
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
+    for note in import_notes(config.rewards):
+        say(escape(note))
     tokenizer = load_tokenizer(model_dir)
     prompts = [p for source in (config.data, *config.mix) for p in load_prompts(source, tokenizer)]
     check_prompts(config.rewards, needs, prompts)
