@@ -19,7 +19,7 @@ from grpo.commands.code_tests import tests_app
 from grpo.commands.graph import plan, run_graph
 from grpo.commands.reward import reward_app
 from grpo.commands.sandbox import sandbox_app
-from grpo.commands.tools import demo, doctor, import_gguf, recipes, report, submit
+from grpo.commands.tools import demo, doctor, import_gguf, recipes, report, submit, view
 from policies.json_types import JsonMapping
 
 PIPELINE, REWARDS, TOOLS = "The whole pipeline", "Rewards", "Around it"
@@ -29,6 +29,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     (PIPELINE, "plan", plan, "grpo plan r1`, `grpo plan r1-tiny --rates runs/r1-tiny"),
     (TOOLS, "doctor", doctor, "grpo doctor"),
     (TOOLS, "recipes", recipes, "grpo recipes"),
+    (TOOLS, "view", view, "grpo view runs/demo runs/demo-2"),
     (TOOLS, "report", report, "grpo report runs/demo"),
     (TOOLS, "submit", submit, "grpo submit smollm2-gsm8k-sft --address http://127.0.0.1:8265 --set epochs=1"),
     (TOOLS, "import-gguf", import_gguf, "grpo import-gguf SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2"),

@@ -64,7 +64,7 @@ FLOORS = (
     ("stages",),
     ("graph",),
     ("plan",),
-    ("tools",),
+    ("tools", "view"),
     ("commands",),
     ("",),
 )
