@@ -50,7 +50,8 @@ def make_run(folder: Path, rows: int, chars: int) -> None:
             completions[7] += " needle"
         table = {
             "id": [f"rl-{step}/{i // GROUP}/{i % GROUP}" for i in range(n)], "stage": ["rl"] * n, "step": [step] * n,
-            "prompt_id": [f"{(step * 32 + i // GROUP) % 8000:016x}" for i in range(n)], "index": [i % GROUP for i in range(n)],
+            "prompt_id": [f"{(step * 32 + i // GROUP) % 8000:016x}" for i in range(n)],
+            "index": [i % GROUP for i in range(n)],
             "prompt": [f"User: question {(step * 32 + i // GROUP) % 8000} Assistant: <think>" for i in range(n)],
             "completion": completions, "total": accuracy + 0.3, "verdict": ["ok"] * n, "reason": [""] * n,
             "advantage": rng.standard_normal(n), "discarded": [False] * n,
@@ -76,14 +77,20 @@ def ask(url: str, path: str, **parameters: object) -> tuple[float, dict[str, obj
 QUESTIONS: dict[str, tuple[str, list[dict[str, object]]]] = {
     "newest page": ("samples", [{}, *({"offset": 25 * i} for i in range(1, 6))]),
     "a page in the middle": ("samples", [{"offset": 500_000 + 25 * i} for i in range(6)]),
-    "reward at most 0.5, truncated": ("samples", [{"reward_max": 0.5, "truncated": "yes", "offset": 25 * i} for i in range(6)]),
+    "reward at most 0.5, truncated": (
+        "samples", [{"reward_max": 0.5, "truncated": "yes", "offset": 25 * i} for i in range(6)]
+    ),
     "tokens between bounds": ("samples", [{"tokens_min": 100 * i, "tokens_max": 100 * i + 50} for i in range(1, 7)]),
     "sorted by advantage": ("samples", [{"sort": "advantage", "offset": 25 * i} for i in range(6)]),
     "all samples of a prompt": ("samples", [{"prompt": f"{i:016x}"} for i in range(10, 16)]),
     "search, common word (page full early)": ("samples", [{"text": f"w{c}"} for c in "123456"]),
-    "search, rare word (whole scan)": ("samples", [{"text": word} for word in ("needle", "Needle", "NEEDLE", "needl", "eedle", "eedl")]),
+    "search, rare word (whole scan)": (
+        "samples", [{"text": word} for word in ("needle", "Needle", "NEEDLE", "needl", "eedle", "eedl")]
+    ),
     "the same rare word again, filtered": ("samples", [{"text": "needle", "reward_min": i / 10} for i in range(6)]),
-    "search, exact case (whole scan)": ("samples", [{"text": word, "case": "yes"} for word in ("needle", "eedle", "eedl", "needl", "dle", "edle")]),
+    "search, exact case (whole scan)": (
+        "samples", [{"text": word, "case": "yes"} for word in ("needle", "eedle", "eedl", "needl", "dle", "edle")]
+    ),
     "one sample's history": ("sample", [{"id": f"rl-{step}/3/5"} for step in (100, 101, 500, 900, 1300, 1900)]),
     "curves": ("curves", [{}] * 6),
 }  # fmt: skip
