@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from data_recipes.procedural import PROCEDURAL, PROCEDURAL_SPLITS
 from policies.json_types import JsonDict
-from policies.settings import Settings
+from policies.settings import Identity, Settings
 
 FILE_ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
 """A source with one of these endings is a local file; the ending determines its format. A source that ends with / is a
@@ -37,46 +37,46 @@ def source_kind(source: str) -> SourceKind:
     return "file" if source.endswith((*FILE_ENDINGS, "/")) else "hub"
 
 
-class DatasetConfig(Settings):
+class DatasetConfig(Settings, paths=("source",)):
     """The source of prompts and how a row becomes a prompt; read by `data_recipes.prompts.datasets.load_prompts`."""
 
-    source: str = Field(min_length=1)
+    source: Identity[str] = Field(min_length=1)
     """A procedural source ("chain", "r1-world": data_recipes/procedural.py), "reasoning-gym:<task>", a .jsonl,
     .jsonl.gz or .parquet file, a folder of such files ("runs/demo/samples/", with the / at its end), or a hub name."""
-    subset: str | None = None
+    subset: Identity[str | None] = None
     """Config name on the hub, e.g. "main" of openai/gsm8k."""
-    split: str | None = None
+    split: Identity[str | None] = None
     """Hub: a split; None is "train". Procedural: "train" (also None) or "held-out". Files have no splits."""
-    prompt_field: str = "question"
+    prompt_field: Identity[str] = "question"
     """Field of a row that holds the question."""
-    answer_field: str | None = "answer"
+    answer_field: Identity[str | None] = "answer"
     """Field that holds the reference answer; false if the rewards need none."""
-    answer_pattern: str | None = None
+    answer_pattern: Identity[str | None] = None
     """Regular expression whose one group extracts the reference from the answer field: '#### (.+)$' (GSM8K). Thousands
     separators of an extracted number are removed: "1,080" becomes "1080"."""
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: Identity[dict[str, str]] = Field(default_factory=dict)
     """Prompt column = field of the row, for fields that rewards read by another name; other fields keep their names."""
-    constants: JsonDict = Field(default_factory=dict)
+    constants: Identity[JsonDict] = Field(default_factory=dict)
     """Columns with the same value in every row, e.g. { kind = "math", language = "en" }."""
-    template: Literal["r1-zero", "chat", "plain"] = "r1-zero"
+    template: Identity[Literal["r1-zero", "chat", "plain"]] = "r1-zero"
     """"r1-zero": R1-Zero's, for base models; "chat": the tokenizer's chat template; "plain": the question alone."""
-    system: str | None = None
+    system: Identity[str | None] = None
     """System message of the chat template (R1 advises none)."""
-    preamble: str = ""
+    preamble: Identity[str] = ""
     """Text before the question with template = "plain", such as worked examples for a base model."""
-    prefill: str = ""
+    prefill: Identity[str] = ""
     """Text at the start of the assistant's turn, e.g. "<think>\\n"; rewards read it as part of the reply."""
-    limit: int | None = Field(None, ge=1)
+    limit: Identity[int | None] = Field(None, ge=1)
     """Use the first N rows only."""
-    max_prompt_tokens: int | None = Field(None, ge=1)
+    max_prompt_tokens: Identity[int | None] = Field(None, ge=1)
     """Leave out rows whose prompt has more tokens (the log counts them); None keeps all."""
-    duplicates: Literal["error", "drop"] = "error"
+    duplicates: Identity[Literal["error", "drop"]] = "error"
     """Treatment of a row that gives the same prompt and answer as an earlier one."""
-    bad_rows: BadRowsMode = "error"
+    bad_rows: Identity[BadRowsMode] = "error"
     """Treatment of rows that cannot be used: they stop the stage, or are left out and counted in a warning."""
-    seed: int = 0
+    seed: Identity[int] = 0
     """Seed of a procedural source's problems."""
-    params: JsonDict = Field(default_factory=dict)
+    params: Identity[JsonDict] = Field(default_factory=dict)
     """Settings of a procedural source (data_recipes/procedural.py) or of a reasoning-gym task."""
 
     @field_validator("answer_pattern")
@@ -124,7 +124,7 @@ class DatasetConfig(Settings):
 class MixSource(DatasetConfig):
     """A further source that RL draws prompts from: `[[mix]]`."""
 
-    share: int = Field(1, ge=1)
+    share: Identity[int] = Field(1, ge=1)
     """Questions of this source per `data_share` questions of `[data]`."""
-    start_step: int = Field(0, ge=0)
+    start_step: Identity[int] = Field(0, ge=0)
     """First optimizer step that draws from it (R1's second RL stage: general prompts in the last 400 of 1,700)."""

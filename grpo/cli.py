@@ -19,16 +19,22 @@ from grpo.commands.code_tests import tests_app
 from grpo.commands.graph import plan, run_graph
 from grpo.commands.reward import reward_app
 from grpo.commands.sandbox import sandbox_app
-from grpo.commands.tools import demo, doctor, import_gguf, recipes, report, submit, view
+from grpo.commands.tools import demo, doctor, import_gguf, keys, recipes, report, submit, view
+from grpo.commands.use import chat, export_gguf, push, serve
 from policies.json_types import JsonMapping
 
-PIPELINE, REWARDS, TOOLS = "The whole pipeline", "Rewards", "Around it"
+PIPELINE, USE, REWARDS, TOOLS = "The whole pipeline", "Use the result", "Rewards", "Around it"
 COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     (PIPELINE, "demo", demo, "grpo demo --seed 2 --run-dir runs/demo"),
     (PIPELINE, "run", run_graph, "grpo run r1-tiny --set zero.steps=20 --until eval-zero"),
     (PIPELINE, "plan", plan, "grpo plan r1`, `grpo plan r1-tiny --rates runs/r1-tiny"),
+    (USE, "serve", serve, "grpo serve runs/demo --port 8000"),
+    (USE, "chat", chat, "grpo chat runs/demo --temperature 0"),
+    (USE, "push", push, "grpo push runs/demo my-name/my-model --dry-run"),
+    (USE, "export-gguf", export_gguf, "grpo export-gguf runs/demo demo.gguf --converter llama.cpp"),
     (TOOLS, "doctor", doctor, "grpo doctor"),
     (TOOLS, "recipes", recipes, "grpo recipes"),
+    (TOOLS, "keys", keys, "grpo keys optimizer`, `grpo keys rl --json-schema > rl.schema.json"),
     (TOOLS, "view", view, "grpo view runs/demo runs/demo-2"),
     (TOOLS, "report", report, "grpo report runs/demo"),
     (TOOLS, "submit", submit, "grpo submit smollm2-gsm8k-sft --address http://127.0.0.1:8265 --set epochs=1"),

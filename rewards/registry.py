@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal  # Any: an object of the user, which the caller checks
@@ -19,6 +19,7 @@ from typing import Any, Literal  # Any: an object of the user, which the caller 
 from policies.json_types import JsonMapping
 from rewards.errors import RewardLoadError
 from rewards.signatures import RewardFunction, recognise
+from rewards.types import NO_NEEDS, Needs
 
 ENTRY_POINT_GROUP = "grpo.rewards"
 
@@ -37,16 +38,22 @@ class Builtin:
     """The kind of judgement, for `grpo reward try`: right answers, the format alone, or a graded value."""
     bounds_s: Mapping[str, float] = field(default_factory=dict)
     """Parameters that bound a call's time from inside, with their defaults; see `own_seconds`."""
+    needs: Needs = NO_NEEDS
+    """What the data must have: without it every sample abstains."""
 
 
 BUILTINS: dict[str, Builtin] = {
     "accuracy": Builtin(
-        "rewards.math.accuracy:accuracy", False, "final answer equals the reference, by value"
+        "rewards.math.accuracy:accuracy",
+        False,
+        "final answer equals the reference, by value",
+        needs=Needs(answer=True),
     ),
     "math_verify": Builtin(
         "rewards.math.math_verify:math_verify",
         False,
         "the same by the package math-verify alone: a second opinion",
+        needs=Needs(answer=True),
     ),
     "format": Builtin(
         "rewards.text.format:format_reward",
@@ -63,12 +70,18 @@ BUILTINS: dict[str, Builtin] = {
         "the answer's program passes the row's tests, in the sandbox",
         bounds_s={"total_s": 8.0, "compile_s": 30.0, "wait_s": 30.0},
     ),
-    "mcq": Builtin("rewards.math.choice:mcq", True, "chosen option letters equal the reference"),
+    "mcq": Builtin(
+        "rewards.math.choice:mcq",
+        True,
+        "chosen option letters equal the reference",
+        needs=Needs(answer=True),
+    ),
     "language_consistency": Builtin(
         "rewards.text.language:language_consistency",
         True,
         "share of target-language words in the reasoning",
         judges="value",
+        needs=Needs(frozenset({"language"})),
     ),
     "overlong": Builtin(
         "rewards.text.length:overlong", True, "DAPO's soft length punishment, -1 … 0", judges="value"
@@ -95,7 +108,8 @@ def load_reward(name: str, params: JsonMapping | None = None) -> RewardFunction:
     target = _resolve(name)
     if name in BUILTINS and (warm_up := getattr(sys.modules[target.__module__], "warm_up", None)):
         warm_up()
-    return recognise(name, target, params or {})
+    function = recognise(name, target, params or {})
+    return replace(function, needs=BUILTINS[name].needs) if name in BUILTINS else function
 
 
 def load_function(name: str) -> Any:

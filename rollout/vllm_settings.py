@@ -50,12 +50,28 @@ def prepare_process(model_dir: Path, config: EngineConfig) -> None:
 
 
 def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
-    """Return the arguments of `vllm.EngineArgs`."""
+    """Return the arguments of `vllm.EngineArgs` for a rollout engine."""
+    return model_args(model_dir, config, on_cpu) | {
+        "skip_tokenizer_init": True,
+        # Log-probs under the distribution that was sampled from: temperature and top-p applied.
+        "logprobs_mode": "processed_logprobs",
+        # Ignores the folder's generation_config.json: the chunk defines the sampling.
+        "generation_config": "vllm",
+        # Its batches depend on timing, so its results would not be reproducible.
+        "async_scheduling": False,
+        "disable_log_stats": True,
+    }
+
+
+def model_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
+    """Return what every use of vLLM needs to compute what the learner computes: `grpo serve` too.
+
+    Sampling defaults are vLLM's own: log-probs at temperature 1, and the folder's generation_config.json.
+    """
     context = config.max_model_len or context_length(model_dir)
     kv_cache_gib = config.kv_cache_gib or (CPU_KV_CACHE_GIB if on_cpu else None)
     common: JsonDict = {
         "model": str(model_dir),
-        "skip_tokenizer_init": True,
         "dtype": config.dtype,
         "seed": 0,
         "max_model_len": context,
@@ -64,14 +80,8 @@ def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict
         "kv_cache_memory_bytes": None if kv_cache_gib is None else int(kv_cache_gib * 2**30),
         "tensor_parallel_size": config.tensor_parallel,
         "enforce_eager": on_cpu if config.enforce_eager is None else config.enforce_eager,
-        # Log-probs under the distribution that was sampled from: temperature and top-p applied.
-        "logprobs_mode": "processed_logprobs",
-        # Ignores the folder's generation_config.json: the chunk defines the sampling.
-        "generation_config": "vllm",
-        # Its batches depend on timing, so its results would not be reproducible.
-        "async_scheduling": False,
+        # Its import puts the routers into float32, as the learner's are.
         "worker_extension_cls": "rollout.vllm_worker.WorkerExtension",
-        "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
     if not on_cpu:

@@ -35,10 +35,13 @@ CONFINED = {
         "rollout/vllm_engine.py",
         "rollout/vllm_router.py",
         "rollout/vllm_sampling.py",
+        "rollout/vllm_server.py",
         "rollout/vllm_weights.py",
     },
 }
 HEAVY = {
+    "numpy",
+    "pyarrow",
     "torch",
     "transformers",
     "ray",

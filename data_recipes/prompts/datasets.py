@@ -45,7 +45,7 @@ def load_prompts(config: DatasetConfig, tokenizer: Tokenizer) -> list[Prompt]:
     prompts: list[Prompt] = []
     first_location: dict[str, str] = {}
     too_long = dropped = 0
-    check_template(config.template, tokenizer)
+    check_template(config.template, tokenizer, config.prefill)
     bad = BadRows()
     for where, row in islice(read_rows(config, on_bad=bad.add), config.limit):
         try:
@@ -102,7 +102,7 @@ def to_prompt(where: str, row: Row, config: DatasetConfig, tokenizer: Tokenizer)
             prefill=config.prefill,
             preamble=config.preamble,
         )
-    except PolicyError as error:  # the chat template rejects the messages
+    except (PolicyError, DataError) as error:  # the chat template rejects the messages
         raise DataError(f"{where}: {error}") from error
     token_ids = tuple(tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens))
     check_known(where, rendered.text, token_ids, tokenizer)
@@ -114,7 +114,7 @@ def to_prompt(where: str, row: Row, config: DatasetConfig, tokenizer: Tokenizer)
         answer=answer,
         columns=_columns(where, row, question, config),
         source=source,
-        prefill=config.prefill,
+        prefill=rendered.prefill,
     )
 
 

@@ -20,41 +20,43 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from data_recipes.config import BadRowsMode, DatasetConfig
-from policies.settings import Settings
+from policies.settings import Identity, Settings
 
 
-class SftSource(Settings):
+class SftSource(Settings, paths=("source",)):
     """A data set and how its rows become training examples; read by `data_recipes.sft.examples.read_examples`."""
 
-    source: str = Field(min_length=1)
+    source: Identity[str] = Field(min_length=1)
     """A .jsonl, .jsonl.gz or .parquet file, a folder of such files (with a / at its end), or a hub name."""
-    subset: str | None = None
+    subset: Identity[str | None] = None
     """Config name on the hub, e.g. "main" of openai/gsm8k."""
-    split: str | None = None
+    split: Identity[str | None] = None
     """Split on the hub; None is "train". Files have no splits."""
-    format: Literal["columns", "chat"] = "columns"
+    format: Identity[Literal["columns", "chat"]] = "columns"
     """"columns": a prompt and a completion as text. "chat": a list of messages with `role` and `content`; every
     assistant turn is trained (docs/sft.md)."""
-    prompt_field: str = "prompt"
-    completion_field: str = "completion"
-    messages_field: str = "messages"
-    """Field of the messages, for format "chat"; the two before are for format "columns"."""
-    template: Literal["r1-zero", "chat", "plain"] | None = None
+    prompt_field: Identity[str] = "prompt"
+    """Field of the prompt, for format "columns"."""
+    completion_field: Identity[str] = "completion"
+    """Field of the completion, for format "columns"."""
+    messages_field: Identity[str] = "messages"
+    """Field of the messages, for format "chat"."""
+    template: Identity[Literal["r1-zero", "chat", "plain"] | None] = None
     """Format "columns": the template of the prompt field, as in RL; None if the field is rendered already. Format
     "chat" always uses the tokenizer's chat template."""
-    system: str | None = None
+    system: Identity[str | None] = None
     """System message of the chat template. Format "chat": added to conversations that have none."""
-    preamble: str = ""
+    preamble: Identity[str] = ""
     """Text before the question with template = "plain"."""
-    prefill: str = ""
+    prefill: Identity[str] = ""
     """Text at the start of the assistant's turn, e.g. "<think>\\n"; part of the prompt, not trained."""
-    replace: tuple[tuple[str, str], ...] = ()
+    replace: Identity[tuple[tuple[str, str], ...]] = ()
     """[pattern, replacement] pairs for completions and assistant turns, applied in order with Python's re.sub."""
-    limit: int | None = Field(None, ge=1)
+    limit: Identity[int | None] = Field(None, ge=1)
     """Use the first N rows only."""
-    repeats: float = Field(1.0, gt=0)
+    repeats: Identity[float] = Field(1.0, gt=0)
     """Occurrences of each example per epoch; with 0.5 each epoch draws a different half of them."""
-    bad_rows: BadRowsMode = "error"
+    bad_rows: Identity[BadRowsMode] = "error"
     """Treatment of rows that cannot be used: they stop the stage, or are left out and listed in bad_rows.txt."""
 
     @property

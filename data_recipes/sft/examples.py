@@ -24,7 +24,7 @@ from data_recipes.errors import DataError
 from data_recipes.prompts.datasets import check_known
 from data_recipes.prompts.rows import read_rows, show
 from data_recipes.sft.config import SftSource
-from data_recipes.templates import render
+from data_recipes.templates import check_template, opened_think, render, render_chat
 from policies.errors import PolicyError
 from policies.json_types import JsonMapping
 from policies.tokenizer import Tokenizer
@@ -32,8 +32,6 @@ from policies.tokenizer import Tokenizer
 ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
 """Roles that messages may have. Any other role is a typing error ("asistant" would be read and never learnt) or from
 another format (ShareGPT's human and gpt)."""
-
-_OPENED = re.compile(r"<think>\s*\Z")
 
 
 @dataclass(frozen=True)
@@ -116,6 +114,8 @@ class _Encoder:
             raise DataError(
                 f'{tokenizer.folder}: no chat template; use format = "columns" with template = "r1-zero" or "plain"'
             )
+        if is_chat:
+            check_template("chat", tokenizer, config.prefill)
         self._end_ids = turn_end(tokenizer) if is_chat else [_eos(tokenizer)]
         self._ends = {*tokenizer.stop_token_ids, *self._end_ids[-1:]}
         self._replacements = [(re.compile(pattern), text) for pattern, text in config.replace]
@@ -150,10 +150,10 @@ class _Encoder:
                 prefill=config.prefill,
                 preamble=config.preamble,
             )
-        except PolicyError as error:
+        except (PolicyError, DataError) as error:
             raise DataError(f"{where}: {error}") from error
         ids = self._tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens)
-        return [self._turn(where, rendered.text, ids, reply)]
+        return [self._turn(where, rendered.text, ids, reply, rendered.prefill)]
 
     def _chat(self, where: str, row: JsonMapping) -> list[_Turn]:
         messages = _messages(where, row, self._config.messages_field)
@@ -164,11 +164,11 @@ class _Encoder:
             if message["role"] != "assistant":
                 continue
             try:
-                prompt = self._tokenizer.apply_chat_template(messages[:index], add_generation_prompt=True)
-            except PolicyError as error:
+                rendered = render_chat(messages[:index], self._tokenizer, self._config.prefill)
+            except (PolicyError, DataError) as error:
                 raise DataError(f"{where}: {error}") from error
-            prompt += self._config.prefill
-            turns.append(self._turn(where, prompt, self._tokenizer.encode(prompt), message["content"]))
+            ids = self._tokenizer.encode(rendered.text)
+            turns.append(self._turn(where, rendered.text, ids, message["content"], rendered.prefill))
         return turns
 
     def _turn(self, where: str, prompt: str, prompt_ids: list[int], reply: str, prefill: str = "") -> _Turn:
@@ -236,11 +236,11 @@ def turn_end(tokenizer: Tokenizer) -> list[int]:
 
 def without_opened_think(prompt: str, reply: str) -> str:
     """Remove the reply's leading `<think>` if the prompt (its template or prefill) ends with one."""
-    opened = _OPENED.search(prompt)
-    if opened is None:
+    opened = opened_think(prompt)
+    if not opened:
         return reply
-    if reply.startswith(opened.group()):
-        return reply[len(opened.group()) :]
+    if reply.startswith(opened):
+        return reply[len(opened) :]
     start = reply.lstrip()
     return start.removeprefix("<think>") if start.startswith("<think>") else reply
 

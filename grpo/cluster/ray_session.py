@@ -11,6 +11,7 @@ import ray
 
 from grpo.common.errors import RunError
 from policies.json_types import JsonDict
+from rollout.ray_errors import explain
 
 Reference = ray.ObjectRef[Any]
 """Stands for a value in Ray's object store, or for the result of a call."""
@@ -83,9 +84,10 @@ def get(references: Sequence[Reference], what: str, timeout_s: float = START_TIM
         cause = error.cause if isinstance(error.cause, Exception) else None
         if isinstance(cause, (ValueError, RuntimeError, OSError)):
             raise cause from error
-        raise RunError(f"{what}: {error}") from error
+        raise RunError(f"{what}: {explain(error)}") from error
     except ray.exceptions.RayError as error:
-        raise RunError(f"{what}: the worker died ({str(error).splitlines()[0]})") from error
+        happened = "could not start" if getattr(error, "actor_init_failed", False) else "the worker died"
+        raise RunError(f"{what}: {happened}: {explain(error)}") from error
 
 
 def put(value: object) -> Reference:

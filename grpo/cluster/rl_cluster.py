@@ -10,7 +10,6 @@ references, never weights.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from rewards.registry import with_absolute_path
 from rollout.actor import RayWorkers, start_worker
 from rollout.config import EngineConfig
 from rollout.dispatch import Dispatcher
-from rollout.publication import shared_memory_dir
+from rollout.weight_folders import publication_roots
 
 
 class SamplerConfig(Protocol):
@@ -157,7 +156,7 @@ def start_cluster(
         config=config.model_copy(update={"policy": policy, "algorithm": algorithm}),
         model_dir=model_dir.absolute(),
         publish=PublishSettings(
-            directory=shared_memory_dir(f"grpo-{os.getuid()}-{os.getpid()}"),
+            roots=publication_roots(),
             wire_dtype=engine_dtype(config.engine, compute_dtype),
             inline=sum(node["Alive"] for node in ray.nodes()) > 1,
             canaries=tuple(tuple(ids) for ids in canaries),

@@ -34,6 +34,35 @@ def recipes() -> None:
         typer.echo(f"{name:28} {text.splitlines()[0].lstrip('# ')}")
 
 
+def keys(
+    section: Annotated[
+        str | None,
+        typer.Argument(help="A stage, section or key: `rl`, `optimizer`, `eval.data`, `lr`. Default: all."),
+    ] = None,
+    json_schema: Annotated[
+        bool,
+        typer.Option(
+            "--json-schema", help="JSON Schema of a stage's recipes (SECTION), or of all, for editors."
+        ),
+    ] = False,
+) -> None:
+    """Every key of a recipe: type, default, what changing it means for a run, text, and where it is written."""
+    import json
+    import shutil
+    import sys
+
+    from grpo.tools.keys import entries, find, lines
+
+    if json_schema:
+        from grpo.tools.key_schema import schema_of
+
+        typer.echo(json.dumps(schema_of(section), indent=2, ensure_ascii=False))
+        return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in lines(find(section, entries()), width):
+        typer.echo(line)
+
+
 def doctor(json_: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
     """What is installed, what the host offers and what is missing."""
     from grpo.tools.doctor import run

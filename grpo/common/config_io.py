@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from data_recipes.prompts.rows import show
 from grpo.common.errors import ConfigError
 from policies.json_types import JsonDict
+from policies.paths import expand
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 MAX_SHOWN = 120
@@ -38,7 +39,7 @@ def find_recipe(recipe: str) -> tuple[str, str]:
     Raises:
         ConfigError: neither a file nor a shipped name.
     """
-    path = Path(recipe)
+    path = Path(expand(recipe))
     if _is_file(path):
         try:
             return str(path), path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
@@ -200,13 +201,22 @@ def dump(config: BaseModel) -> str:
 
 
 def differences(old: JsonDict, new: JsonDict, prefix: str = "") -> Iterator[tuple[str, object, object]]:
-    """Yield (key path, old value, new value) wherever two resolved configs differ."""
+    """Yield (key path, old value, new value) wherever two resolved configs differ.
+
+    Lists of sections of the same length are compared section by section: "rewards.0.timeout_s".
+    """
     for key in sorted(old.keys() | new.keys()):
         a, b = old.get(key), new.get(key)
+        if isinstance(a, list) and isinstance(b, list) and len(a) == len(b) and _are_sections([*a, *b]):
+            a, b = ({str(i): section for i, section in enumerate(sections)} for sections in (a, b))
         if isinstance(a, dict) and isinstance(b, dict):
             yield from differences(a, b, f"{prefix}{key}.")
         elif a != b:
             yield f"{prefix}{key}", a, b
+
+
+def _are_sections(nodes: Sequence[object]) -> bool:
+    return all(isinstance(node, dict) for node in nodes)
 
 
 def set_key(tree: JsonDict, key: Sequence[str], value: object) -> None:

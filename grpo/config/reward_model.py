@@ -10,20 +10,20 @@ from pydantic import Field, field_validator
 from data_recipes.config import BadRowsMode
 from grpo.config.sections import OptimizerConfig
 from grpo.config.supervised import SupervisedConfig
-from policies.settings import Settings
+from policies.settings import Identity, Operational, Settings
 
 
-class RewardModelData(Settings):
+class RewardModelData(Settings, paths=("source",)):
     """Judged completions, in a .jsonl, .jsonl.gz or .parquet file."""
 
-    source: str = Field(min_length=1)
+    source: Identity[str] = Field(min_length=1)
     """The file. Pairwise: columns prompt, chosen, rejected. Pointwise: prompt, completion, label (1 good, 0 bad)."""
-    reads: Literal["auto", "summary", "response"] = "auto"
+    reads: Identity[Literal["auto", "summary", "response"]] = "auto"
     """The text to read. "auto": pairwise reads the summary after `</think>`, pointwise the whole response (R1: helpful,
     safety)."""
-    bad_rows: BadRowsMode = "error"
+    bad_rows: Identity[BadRowsMode] = "error"
     """Treatment of rows that cannot be used: they stop the stage, or are left out and counted."""
-    max_tokens: int = Field(8192, ge=2)
+    max_tokens: Identity[int] = Field(8192, ge=2)
     """Longer examples are left out and counted (R1: 8,192 in training; in scoring, no limit but the context)."""
 
     @field_validator("source")
@@ -37,21 +37,22 @@ class RewardModelData(Settings):
 class RewardModelOptimizer(OptimizerConfig):
     """AdamW."""
 
-    lr: float = Field(6e-6, gt=0)
+    lr: Identity[float] = Field(6e-6, gt=0)
     """Learning rate (R1: 6e-6)."""
 
 
 class RewardModelConfig(SupervisedConfig):
     """Config of `grpo reward-model`."""
 
-    stage: Literal["reward-model"] = "reward-model"
-    objective: Literal["pairwise", "pointwise"]
+    stage: Identity[Literal["reward-model"]] = "reward-model"
+    """Marks a recipe of `grpo reward-model`."""
+    objective: Identity[Literal["pairwise", "pointwise"]]
     """"pairwise": −log σ(r_chosen − r_rejected), R1's helpful model; "pointwise": binary cross entropy, its safety
     model."""
     data: RewardModelData
-    batch_size: int = Field(256, ge=1)
+    batch_size: Identity[int] = Field(256, ge=1)
     """Examples per update (R1: 256)."""
-    epochs: int = Field(1, ge=1)
+    epochs: Operational[int] = Field(1, ge=1)
     """Passes over the data (R1: 1)."""
     optimizer: RewardModelOptimizer = RewardModelOptimizer()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from data_recipes.config import FILE_ENDINGS, source_kind
 from grpo.graph.parse import Node
 from grpo.graph.references import leaves
-from grpo.tracking.run_dir import MACHINE_KEYS
+from grpo.tracking.run_dir import CARD, MACHINE_KEYS
 from policies.digests import digest_file, digest_json
 
 FORMAT = 2
@@ -90,7 +90,7 @@ def module_file(value: str) -> Path | None:
 def input_path(value: str) -> Path | None:
     """Return the file or folder that a value names, for `path.py:function` the file; None if there is none."""
     file, colon, _ = value.rpartition(":")
-    for text in (Path(value) if value else None, Path(file).expanduser() if colon and file else None):
+    for text in (Path(value) if value else None, Path(file) if colon and file else None):
         try:
             if text is not None and text.exists():
                 return text
@@ -110,7 +110,7 @@ def missing_inputs(node: Node) -> list[str]:
         if key in made or not isinstance(value, str) or not is_input(node, key) or ".params." in key:
             continue
         is_code = ".py:" in value
-        file = Path(value.rpartition(":")[0]).expanduser() if is_code else Path(value)
+        file = Path(value.rpartition(":")[0]) if is_code else Path(value)
         is_missing_folder = value.endswith("/") and source_kind(value) == "file" and not file.is_dir()
         if is_missing_folder or ((is_code or value.endswith(FILE_ENDINGS)) and not file.is_file()):
             errors.append(
@@ -121,9 +121,9 @@ def missing_inputs(node: Node) -> list[str]:
 
 
 def hash_path(path: Path) -> str:
-    """Hash a file by its content, a folder by the names and contents of its files."""
+    """Hash a file by its content, a folder by the names and contents of its files, but for a model card's."""
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
+        files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != CARD)
         return digest_json({str(p.relative_to(path)): hash_file(p) for p in files})
     return hash_file(path)
 

@@ -7,24 +7,23 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
-from data_recipes.prompts.rows import read_rows
 from data_recipes.sft.columns import renamed
-from data_recipes.sft.curate import CurateRules, Sample, curate, r1_format, verdicts
-from data_recipes.sft.decontaminate import EvaluationGrams, evaluation_grams, is_contaminated
-from data_recipes.sft.readability import ReadabilityLimits
 from grpo.common.console import say
 from grpo.config.curate import CurateConfig
 from grpo.stages.figures import Figures
 from grpo.stages.pairs import write_parquet
 from grpo.stages.stage import Stage
-from grpo.tracking.run_once import Summary
 from policies.files import write_atomic
 from policies.json_types import JsonDict, JsonMapping
-from rewards.registry import load_function
+
+if TYPE_CHECKING:
+    from data_recipes.sft.curate import Sample
+    from data_recipes.sft.decontaminate import EvaluationGrams
+    from grpo.tracking.run_once import Summary
 
 PROVENANCE = ("question", "prefill", "kind", "language", "source", "model")
 """Columns that the result takes from a row unchanged: text or null."""
@@ -37,6 +36,13 @@ def run(config: CurateConfig) -> Summary:
         DataError: bad rows by file and line, a repeated id, a rewriter that fails, or nothing left.
         RewardLoadError: the rewriter is not found.
     """
+
+    from data_recipes.bad_rows import BadRows
+    from data_recipes.prompts.rows import read_rows
+    from data_recipes.sft.curate import CurateRules, curate, verdicts
+    from data_recipes.sft.decontaminate import is_contaminated
+    from data_recipes.sft.readability import ReadabilityLimits
+
     rewrite = load_rewriter(config.rewrite)
     evaluation = read_evaluation(config)
     origins: dict[str, JsonMapping] = {}
@@ -120,6 +126,9 @@ def to_sample(where: str, row: JsonMapping, correct: Sequence[str]) -> Sample:
     Raises:
         DataError: a column is missing or no text; names file and line.
     """
+
+    from data_recipes.sft.curate import Sample
+
     for name in ("id", "prompt_id", "prompt", "completion"):
         if not isinstance(row.get(name), str):
             raise DataError(f"{where}: {name} = {row.get(name)!r}; expected text{renamed(row, name)}")
@@ -168,6 +177,10 @@ def load_rewriter(name: str | None) -> Callable[[str, str], str]:
     Raises:
         RewardLoadError: there is no such function.
     """
+
+    from data_recipes.sft.curate import r1_format
+    from rewards.registry import load_function
+
     if name is None:
         return lambda _, completion: completion
     if name == "r1-format":
@@ -181,6 +194,11 @@ def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
     Raises:
         DataError: a row lacks one of its fields.
     """
+
+    from data_recipes.bad_rows import BadRows
+    from data_recipes.prompts.rows import read_rows
+    from data_recipes.sft.decontaminate import evaluation_grams
+
     if not config.decontaminate:
         return None
     texts: list[str] = []
@@ -208,6 +226,11 @@ def read_mix(config: CurateConfig, evaluation: EvaluationGrams | None) -> tuple[
     Raises:
         DataError: a row lacks prompt or completion.
     """
+
+    from data_recipes.bad_rows import BadRows
+    from data_recipes.prompts.rows import read_rows
+    from data_recipes.sft.decontaminate import is_contaminated
+
     rows: list[JsonDict] = []
     contaminated = 0
     bad = BadRows()

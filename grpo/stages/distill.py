@@ -5,6 +5,8 @@ grpo sample (teacher) ─▶ grpo curate ─▶ grpo distill (student) ─▶ gr
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from grpo.common.console import say
 from grpo.config.distill import DistillConfig
 from grpo.config.distill_presets import PRESETS, describe, nearest
@@ -13,8 +15,10 @@ from grpo.stages.figures import loss_figure, trained_tokens
 from grpo.stages.sft import train
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import supervised_workload
-from grpo.tracking.run_once import Summary
 from policies.facts import read_facts, resolve_model
+
+if TYPE_CHECKING:
+    from grpo.tracking.run_once import Summary
 
 
 def run(config: DistillConfig, address: str | None) -> Summary:

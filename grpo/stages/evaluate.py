@@ -6,31 +6,25 @@ import json
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from data_recipes.prompts.datasets import load_prompts
-from grpo.algorithm.schedules import max_tokens_at
 from grpo.common.console import console
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.plan import StagePlan
-from grpo.rl.evaluate import EvalResult, shown
-from grpo.rl.loop import run_eval
 from grpo.stages.figures import Figures, number, sampled_tokens
 from grpo.stages.rl import check_room, stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Option, Stage, Tree
 from grpo.stages.workload import Workload, sampling_workload
-from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.run_dir import facts, hash_prompts, model_hash
-from grpo.tracking.run_once import Summary
-from grpo.tracking.samples import SampleWriter
 from policies.facts import read_facts, resolve_model
 from policies.files import write_atomic
-from policies.tokenizer import load_tokenizer
-from rewards.hosts.pool import check_reward
-from rewards.scoring.scorer import component_labels
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from grpo.rl.evaluate import EvalResult
+    from grpo.tracking.run_once import Summary
 
 
 def run(config: EvalStageConfig, address: str | None) -> Summary:
@@ -41,15 +35,24 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
+    from data_recipes.prompts.datasets import load_prompts
+    from grpo.algorithm.schedules import max_tokens_at
     from grpo.cluster.ray_session import connect
     from grpo.cluster.rl_cluster import start_samplers
+    from grpo.rl.loop import run_eval
+    from grpo.tracking.metrics import MetricsWriter
+    from grpo.tracking.run_dir import facts, hash_prompts, model_hash
+    from grpo.tracking.samples import SampleWriter
+    from policies.tokenizer import load_tokenizer
+    from rewards.hosts.pool import check_reward
+    from rewards.scoring.needs import check_prompts
+    from rewards.scoring.scorer import component_labels
 
     assert config.eval.data is not None
     started = time.monotonic()
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    for reward in config.rewards:
-        check_reward(reward.name, reward.params)
+    needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
     labels = component_labels(config.rewards)
     if config.eval.correct not in labels:
         raise ConfigError(
@@ -57,6 +60,7 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
         )
     tokenizer = load_tokenizer(model_dir)
     prompts = load_prompts(config.eval.data, tokenizer)
+    check_prompts(config.rewards, needs, prompts)
     limit = config.eval.max_tokens or max_tokens_at(0, config.sampling)
     check_room(prompts, limit, config.engine.max_model_len or policy.max_positions)
     stops = stop_tokens(config.sampling.stop_tokens, tokenizer)
@@ -97,6 +101,11 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
 
 def table(result: EvalResult, title: str) -> Table:
     """Return the result as a table for the screen."""
+
+    from rich.table import Table
+
+    from grpo.rl.evaluate import shown
+
     out = Table(title=title, show_header=False)
     out.add_row(f"pass@1 over {result.k}", f"{result.pass1:.3f}  [{result.ci_low:.3f}, {result.ci_high:.3f}]")
     for k, value in shown(result.pass_at).items():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from grpo.config.plan import StagePlan
 from grpo.config.pretrain import PretrainConfig
 from grpo.stages.figures import Figures, Finished, TokenTime
 from grpo.stages.stage import POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload
-from grpo.tracking.run_once import Summary
 from policies.json_types import JsonMapping
+
+if TYPE_CHECKING:
+    from grpo.tracking.run_once import Summary
 
 USUAL_VOCABULARY = 100
 """Tokens of a tiny world's tokenizer, about: the run builds its own."""

@@ -14,16 +14,13 @@ from grpo.config.reward_model import RewardModelConfig
 from grpo.stages.figures import Figures, loss_figure, number, trained_tokens
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload, supervised_workload
-from grpo.supervised.loop import Job, run_supervised, take_holdout
-from grpo.tracking.run_once import Summary
-from grpo.training.reward_model_data import Labelled, Pair, read_judgements
-from policies.digests import digest_lines
 from policies.facts import read_facts, resolve_model
 from policies.files import write_atomic
-from policies.tokenizer import load_tokenizer
-from rewards.model.text import CARD
 
 if TYPE_CHECKING:
+    from grpo.supervised.loop import Job
+    from grpo.tracking.run_once import Summary
+    from grpo.training.reward_model_data import Labelled, Pair
     from grpo.training.supervised_learner import ObjectiveFactory
 
 
@@ -33,6 +30,10 @@ def run(config: RewardModelConfig, address: str | None) -> Summary:
     With held-out examples the summary has final_heldout_accuracy (the share of pairs ranked right; point-wise, of
     examples on the right side of one half) and, point-wise with both labels held out, final_heldout_auc.
     """
+
+    from grpo.supervised.loop import run_supervised
+    from rewards.model.text import CARD
+
     held: list[Labelled] = []
 
     def read() -> Job:
@@ -54,7 +55,11 @@ def run(config: RewardModelConfig, address: str | None) -> Summary:
 
 def read_job(config: RewardModelConfig) -> Job:
     """Read and check model folder and data; every error is found before an actor starts."""
+    from grpo.supervised.loop import Job, take_holdout
+    from grpo.training.reward_model_data import read_judgements
     from grpo.training.reward_model_objective import PairwiseObjective, PointwiseObjective
+    from policies.digests import digest_lines
+    from policies.tokenizer import load_tokenizer
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
@@ -91,6 +96,9 @@ def _heldout_auc(config: RewardModelConfig, held: Sequence[Labelled]) -> float |
 
 def _digest(item: Pair | Labelled) -> str:
     """Return the content of an item as text."""
+
+    from grpo.training.reward_model_data import Pair
+
     if isinstance(item, Pair):
         return f"{item.chosen.tolist()} {item.rejected.tolist()}"
     return f"{item.token_ids.tolist()} {item.label}"

@@ -8,34 +8,26 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from data_recipes.prompts.datasets import load_prompts
-from data_recipes.prompts.mixed_stream import MixedStream, Source
-from grpo.algorithm.check import check_functions
-from grpo.algorithm.schedules import max_tokens_at
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
-from grpo.rl.loop import LoopState, train
-from grpo.rl.recorder import make_recorder, run_summary
 from grpo.stages.figures import Figures, Finished, TokenTime, number
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, REWARD_INPUTS, Stage
 from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
-from grpo.tracking.activity import ActivityLog
-from grpo.tracking.report.live import LiveReport
-from grpo.tracking.report.show import show_policy, show_stop
-from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
-from grpo.tracking.run_once import Summary, run_once
-from grpo.training.checkpoint import latest
 from policies.facts import PolicyFacts, read_facts, resolve_model
-from policies.tokenizer import Tokenizer, load_tokenizer
-from rewards.hosts.pool import check_reward
-from rewards.scoring.scorer import component_labels, second_verifier
-from rollout.types import Prompt
+
+if TYPE_CHECKING:
+    from data_recipes.prompts.mixed_stream import Source
+    from grpo.rl.loop import LoopState
+    from grpo.tracking.run_once import Summary
+    from policies.tokenizer import Tokenizer
+    from rollout.types import Prompt
 
 BUSY = ("time/rollout_s", "time/reward_s", "time/old_ref_s", "time/learn_s", "time/sync_s")
 """The parts of a phase that its tokens take."""
@@ -61,6 +53,10 @@ class Inputs:
 
 def run(config: RlConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary."""
+
+    from grpo.tracking.report.show import show_policy, show_stop
+    from grpo.tracking.run_once import run_once
+
     return run_once(
         config,
         config.run_dir,
@@ -72,8 +68,15 @@ def run(config: RlConfig, address: str | None) -> Summary:
 
 def train_policy(config: RlConfig, address: str | None) -> Summary:
     """Check everything, start the actors, train to the end and export the policy; returns the summary."""
+    from data_recipes.prompts.mixed_stream import MixedStream
     from grpo.cluster.ray_session import connect
     from grpo.cluster.rl_cluster import start_cluster
+    from grpo.rl.loop import LoopState, train
+    from grpo.rl.recorder import make_recorder, run_summary
+    from grpo.tracking.activity import ActivityLog
+    from grpo.tracking.report.live import LiveReport
+    from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
+    from grpo.training.checkpoint import latest
 
     started = time.monotonic()
     inputs = read_inputs(config)
@@ -133,13 +136,21 @@ def read_inputs(config: RlConfig) -> Inputs:
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
+
+    from data_recipes.prompts.datasets import load_prompts
+    from data_recipes.prompts.mixed_stream import Source
+    from grpo.algorithm.check import check_functions
+    from policies.tokenizer import load_tokenizer
+    from rewards.hosts.pool import check_reward
+    from rewards.scoring.needs import check_prompts
+    from rewards.scoring.scorer import component_labels, second_verifier
+
     check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    for reward in config.rewards:
-        check_reward(reward.name, reward.params)
-    if (second := second_verifier(config.audit, config.rewards)) is not None:
-        check_reward(second.name, second.params)
+    second = second_verifier(config.audit, config.rewards)
+    rewards = [*config.rewards, *([] if second is None else [second])]
+    needs = [check_reward(reward.name, reward.params) for reward in rewards]
     labels = component_labels(config.rewards)
     if config.eval.data is not None and config.eval.correct not in labels:
         raise ConfigError(
@@ -150,6 +161,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     sources += [Source(load_prompts(m, tokenizer), m.share, m.start_step) for m in config.mix]
     prompts = [p for source in sources for p in source.prompts]
     eval_prompts = load_prompts(config.eval.data, tokenizer) if config.eval.data else []
+    check_prompts(rewards, needs, [*prompts, *eval_prompts])
     check_lengths(config, policy, [*prompts, *eval_prompts])
     overlap = {p.id for p in prompts} & {p.id for p in eval_prompts}
     if overlap:
@@ -244,6 +256,9 @@ def key_figure(figures: Figures) -> str:
 
 def workload(config: RlConfig, plan: StagePlan, mean: float | None) -> Workload:
     """Return the rollouts and updates of a run; `mean` is of a completion, where plan.lengths does not say more."""
+
+    from grpo.algorithm.schedules import max_tokens_at
+
     a = config.algorithm
     prompts = count_prompts([config.data, *config.mix], plan)
     if mean is None and not plan.lengths:
@@ -292,7 +307,7 @@ STAGE = Stage(
     example="grpo rl r1-zero-tiny --model runs/base/policy --set steps=20",
     config=RlConfig,
     run=run,
-    outputs=POLICY_OUTPUTS,
+    outputs={**POLICY_OUTPUTS, "samples": "samples"},
     key_figure=key_figure,
     inputs=(
         "policy.model",

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any  # Any: tickets of the reward workers
 
 from rich.markup import escape
 
-from data_recipes.prompts.datasets import load_prompts
 from grpo.common.console import clock, say
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import resolve_compute_dtype
@@ -26,21 +25,14 @@ from grpo.stages.figures import Figures, number, sampled_tokens
 from grpo.stages.rl import check_room, stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Stage
 from grpo.stages.workload import Workload, sampling_workload
-from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
-from grpo.tracking.run_once import Summary, run_once
-from grpo.tracking.sample_parts import SampleParts
-from grpo.tracking.sample_row import SampleRow, component_column, group_rows
-from grpo.tracking.samples import read_columns
 from policies.facts import read_facts, resolve_model
-from policies.tokenizer import load_tokenizer
-from rewards.hosts.pool import check_reward
-from rewards.scoring.scorer import component_labels
-from rewards.types import Score, ScoredGroup
-from rollout.chunks import make_chunks
-from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 
 if TYPE_CHECKING:
     from grpo.cluster.rl_cluster import Samplers
+    from grpo.tracking.run_once import Summary
+    from grpo.tracking.sample_parts import SampleParts
+    from grpo.tracking.sample_row import SampleRow
+    from rollout.types import Prompt, RolloutChunk, SampleGroup
 
 
 @dataclass(frozen=True)
@@ -55,6 +47,11 @@ class Inputs:
 
 def run(config: SampleConfig, address: str | None) -> Summary:
     """Sample, or go on sampling, in config.run_dir; returns the summary."""
+
+    from grpo.tracking.run_once import run_once
+    from grpo.tracking.sample_parts import SampleParts
+    from rewards.scoring.scorer import component_labels
+
     labels = component_labels(config.rewards)
 
     def finish(summary: Summary) -> None:
@@ -69,6 +66,7 @@ def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None)
     """Check everything, start the workers, sample the chunks that have no part; returns the summary."""
     from grpo.cluster.ray_session import connect
     from grpo.cluster.rl_cluster import start_samplers
+    from grpo.tracking.sample_parts import SampleParts
 
     inputs = read_inputs(config)
     parts = SampleParts(config.run_dir, labels, config.keep_columns)
@@ -93,12 +91,21 @@ def read_inputs(config: SampleConfig) -> Inputs:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
         BrokenRun: the model or the prompts have changed since the run began.
     """
+
+    from data_recipes.prompts.datasets import load_prompts
+    from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
+    from policies.tokenizer import load_tokenizer
+    from rewards.hosts.pool import check_reward
+    from rewards.scoring.needs import check_prompts
+    from rollout.chunks import make_chunks
+    from rollout.types import SamplingParams
+
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    for reward in config.rewards:
-        check_reward(reward.name, reward.params)
+    needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
     tokenizer = load_tokenizer(model_dir)
     prompts = [p for source in (config.data, *config.mix) for p in load_prompts(source, tokenizer)]
+    check_prompts(config.rewards, needs, prompts)
     by_id: dict[str, Prompt] = {}
     twice = [(by_id[p.id], p) for p in prompts if by_id.setdefault(p.id, p) is not p]
     if twice:
@@ -184,6 +191,10 @@ def chunk_rows(
     config: SampleConfig,
 ) -> list[SampleRow]:
     """Return the rows of a complete chunk, in prompt order."""
+
+    from grpo.tracking.sample_row import group_rows
+    from rewards.types import Score, ScoredGroup
+
     if config.rewards:
         scored = samplers.rewards.collect([ticket for _, ticket in groups])
     else:
@@ -246,6 +257,10 @@ class Progress:
 
 def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -> Summary:
     """Return the figures of all samples, of all calls together."""
+
+    from grpo.tracking.sample_row import component_column
+    from grpo.tracking.samples import read_columns
+
     columns = {name: component_column(name) for name in labels}
     rows = list(
         read_columns(parts.path, ["prompt_id", "tokens", "finish_reason", "total", *columns.values()])

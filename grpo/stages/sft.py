@@ -8,23 +8,23 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_recipes.errors import DataError
-from data_recipes.sft.examples import Example, ReadCounts, read_examples
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.distill import DistillConfig
 from grpo.config.sft import SftConfig, SftSettings
 from grpo.stages.figures import loss_figure, trained_tokens
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import supervised_workload
-from grpo.supervised.loop import Job, run_supervised, take_holdout
-from grpo.tracking.run_once import Summary
-from grpo.tracking.sample_row import SampleRow
-from grpo.tracking.samples import file_name, write_samples
-from policies.digests import digest_bytes, digest_lines
 from policies.facts import read_facts, resolve_model
 from policies.files import write_atomic
-from policies.tokenizer import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from data_recipes.sft.examples import Example
+    from grpo.supervised.loop import Job
+    from grpo.tracking.run_once import Summary
+    from policies.tokenizer import Tokenizer
 
 SHOWN_EXAMPLES = 16
 """Training examples that the report shows: the first of the data."""
@@ -44,6 +44,9 @@ def run(config: SftConfig, address: str | None) -> Summary:
 def train(config: SftConfig | DistillConfig, address: str | None) -> Summary:
     """Run `grpo sft` or `grpo distill`; see `run`."""
 
+    from grpo.supervised.loop import run_supervised
+    from policies.tokenizer import load_tokenizer
+
     def read() -> Job:
         job, bad_rows = read_job(config)
         if bad_rows:
@@ -60,7 +63,11 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
     Returns:
         What to train on, and an error for each row that was left out (bad_rows = "skip").
     """
+    from data_recipes.sft.examples import ReadCounts, read_examples
+    from grpo.supervised.loop import Job, take_holdout
     from grpo.training.sft_objective import SftObjective
+    from policies.digests import digest_lines
+    from policies.tokenizer import load_tokenizer
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
@@ -110,6 +117,10 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
 
 def show_examples(run_dir: Path, examples: Sequence[Example], tokenizer: Tokenizer) -> None:
     """Write examples where the report looks for samples; the tokens before the first target are the prompt."""
+
+    from grpo.tracking.sample_row import SampleRow
+    from grpo.tracking.samples import file_name, write_samples
+
     rows = []
     for index, example in enumerate(examples):
         first = int(example.is_target.argmax())
@@ -129,6 +140,8 @@ def show_examples(run_dir: Path, examples: Sequence[Example], tokenizer: Tokeniz
 
 
 def _digest(example: Example) -> str:
+    from policies.digests import digest_bytes
+
     return digest_bytes([example.token_ids.tobytes(), example.is_target.tobytes()])
 
 

@@ -12,17 +12,20 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
 from grpo.common.config_io import apply_overrides, check, read_recipe, refuse_other_stage
 from grpo.common.errors import ConfigError
+from grpo.config.kinds import check_kinds
 from grpo.config.plan import StagePlan
 from grpo.stages.figures import Figures, Finished, TokenTime
 from grpo.stages.workload import Workload
-from grpo.tracking.run_once import Summary
 from policies.json_types import JsonDict, JsonMapping
+
+if TYPE_CHECKING:
+    from grpo.tracking.run_once import Summary
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 Tree = JsonDict
@@ -107,7 +110,7 @@ class Stage(Generic[ConfigT]):
         """Check what the type checker cannot.
 
         Raises:
-            ValueError: the fields contradict each other.
+            ValueError: the fields contradict each other, or a key of the config has no kind.
         """
         fields = self.config.model_fields
         if "stage" not in fields or fields["stage"].default != self.name:
@@ -116,6 +119,7 @@ class Stage(Generic[ConfigT]):
             raise ValueError(
                 f"{self.config.__name__} has no key {self.output_key}, where the stage would write"
             )
+        check_kinds(self.config)
         for output in ("summary", self.main_output):
             if output not in self.outputs:
                 raise ValueError(

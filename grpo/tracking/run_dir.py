@@ -30,6 +30,9 @@ from rollout.types import Prompt
 MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "engine.sync_timeout_s")
 """Keys that may differ on resume without changing what a run is."""
 
+CARD = "README.md"
+"""The model card in a policy's folder. It has the date and is no part of what the policy is: no hash covers it."""
+
 BEFORE_THE_RUN = {".lock", "config.json", "stopped.json", "report.html"}
 """Files of a run directory before its inputs have been checked."""
 
@@ -198,9 +201,9 @@ def hash_columns(prompts: Sequence[Prompt]) -> str:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """Return the digest of each file of a model folder, by name."""
+    """Return the digest of each file of a model folder, by name, but for the card's."""
     files = sorted(folder.iterdir()) if folder.is_dir() else ()
-    return {path.name: digest_file(path) for path in files if path.is_file()}
+    return {path.name: digest_file(path) for path in files if path.is_file() and path.name != CARD}
 
 
 def _cpu_name() -> str:

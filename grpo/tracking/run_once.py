@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from grpo.common.console import say
+from grpo.tracking.model_card import write_card
 from grpo.tracking.run_dir import open_run
 from grpo.tracking.stopped import recording_stop
 from policies.files import write_atomic
@@ -26,6 +27,8 @@ def run_once(
     on_stop: Callable[[], object] = lambda: None,
 ) -> Summary:
     """Do the work of a run, unless an earlier call has finished it; returns the summary.
+
+    A policy that the work exported gets a model card.
 
     Args:
         config: the stage's; its dump is the run's config.json.
@@ -46,6 +49,7 @@ def run_once(
             return complete
         with recording_stop(run_dir, on_stop):
             summary = work()
+        write_card(run_dir, summary)
         write_atomic(path, json.dumps(summary, indent=2) + "\n")
         finish(summary)
         return summary

@@ -368,3 +368,19 @@ def test_a_folder_is_its_files_in_order_of_their_names(tmp_path: Path) -> None:
         read_rows(DatasetConfig(source=f"{folder}/deeper/"))
     with pytest.raises(DataError, match="nowhere/: no folder"):
         read_rows(DatasetConfig(source=f"{tmp_path}/nowhere/"))
+
+
+def test_rewards_read_the_think_that_a_chat_template_opens(tmp_path: Path) -> None:
+    """The template of R1's distilled models ends a prompt with <think>; without it no reply has the format."""
+    from rewards.rows import RewardRow
+    from rewards.text.format import format_r1_reward
+    from tests.data_recipes.sft.test_examples import R1_TEMPLATE, tokenizer_with
+
+    r1 = tokenizer_with(tmp_path, R1_TEMPLATE)
+    source = write(tmp_path / "a.jsonl", ROWS[:1])
+    (prompt,) = load_prompts(DatasetConfig(source=str(source), template="chat"), r1)
+    assert prompt.text.endswith("A:<think>\n")
+    reply = prompt.prefill + "0 + 3 = 3</think>\n3"
+    assert format_r1_reward(RewardRow(reply)).total == 1.0
+    with pytest.raises(DataError, match="two <think>; remove prefill"):
+        load_prompts(DatasetConfig(source=str(source), template="chat", prefill="<think>\n"), r1)
