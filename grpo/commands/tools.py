@@ -84,7 +84,7 @@ def view(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUNS…]", help="Folders of runs or graphs, or folders that hold some. Default: runs"
+            metavar="RUNS…", help="Folders of runs or graphs, or folders that hold some. Default: runs"
         ),
     ] = None,
     port: Annotated[
