@@ -1,10 +1,11 @@
 """How fast `grpo view` answers over a million samples: filters, sorts, text searches and pages, through HTTP.
 
-    python benchmarks/view_million.py [--rows 1000000] [--chars 600]
+    python benchmarks/view_million.py [--rows 1000000] [--chars 600] [--folder DIR]
 
-Makes a run folder of sample files of 512 rows each, as `grpo rl` writes them, in a temporary folder (about 1 GB is read
-back), starts the server on it and asks. "first" is the first request of its kind (columns are read from disk), "again"
-the median of five later ones with other bounds or pages. Result: benchmarks/results/view_million.json.
+Makes a run folder of sample files of 512 rows each, as `grpo rl` writes them (in DIR/million, which is kept and taken
+again, or in a temporary folder; about 1 GB), starts the server on it and asks. "first" is the first request of its kind
+(columns are read from disk), "again" the median of five later ones with other bounds or pages. Result:
+benchmarks/results/view_million.json.
 """
 
 from __future__ import annotations
@@ -100,10 +101,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--chars", type=int, default=600)
+    parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
-        run_dir = Path(root) / "million"
-        make_run(run_dir, options.rows, options.chars)
+        run_dir = (options.folder or Path(root)) / "million"
+        if not run_dir.exists():
+            make_run(run_dir, options.rows, options.chars)
         size = sum(path.stat().st_size for path in run_dir.rglob("*.parquet"))
         command = [sys.executable, "-m", "grpo.cli", "view", str(run_dir), "--port", "7497"]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

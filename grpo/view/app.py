@@ -165,7 +165,7 @@ async def changes(watch: Watch) -> AsyncIterator[dict[str, str]]:
         changed = [card for card in cards if sent.get(card["id"]) != card]
         ids = [card["id"] for card in cards]
         if changed or ids != order:
-            yield {"data": json.dumps(finite({"order": ids, "cards": changed}), ensure_ascii=False)}
+            yield {"data": json.dumps(finite({"order": ids, "cards": changed}))}
             sent, order = {card["id"]: card for card in cards}, ids
         await asyncio.sleep(LOOK_EVERY_S)
 

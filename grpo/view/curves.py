@@ -6,9 +6,10 @@ import math
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from threading import Lock
+
+import numpy as np
 
 from grpo.tracking.metrics import describe
 from grpo.view.tail import JsonTail
@@ -125,12 +126,14 @@ class RunCurves:
 
 def thinned(steps: Sequence[int], values: Sequence[float], points: int) -> JsonDict:
     """Return {"x", "y"} without the missing values; more than `points` are averaged over equal stretches."""
-    pairs = [(x, y) for x, y in zip(steps, values, strict=True) if math.isfinite(y)]
-    if len(pairs) > points:
-        bounds = [round(i * len(pairs) / points) for i in range(points + 1)]
-        parts = [pairs[a:b] for a, b in pairwise(bounds)]
-        pairs = [(part[-1][0], sum(y for _, y in part) / len(part)) for part in parts]
-    return {"x": [x for x, _ in pairs], "y": [y for _, y in pairs]}
+    x, y = np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
+    known = np.isfinite(y)
+    x, y = x[known], y[known]
+    if len(x) > points:
+        bounds = np.round(np.arange(points + 1) * len(x) / points).astype(np.int64)
+        y = np.add.reduceat(y, bounds[:-1]) / np.diff(bounds)
+        x = x[bounds[1:] - 1]
+    return {"x": x.tolist(), "y": y.tolist()}
 
 
 def charts(runs: Sequence[tuple[str, dict[str, JsonDict]]]) -> list[JsonDict]:

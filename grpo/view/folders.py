@@ -50,34 +50,40 @@ def find_folders(roots: Sequence[Path]) -> list[Folder]:
     """Find every run and graph in and below the roots, each once, in the order of the roots, then by name."""
     found: dict[Path, Folder] = {}
     taken: set[str] = set()
-    for root in roots:
-        for path, kind, graph in _search(root.resolve(), MAX_DEPTH, None):
-            if path not in found:
-                name = _name(path, root.resolve(), taken)
-                taken.add(name)
-                found[path] = Folder(name, path, kind, found[graph].id if graph is not None else None)
+    seen: set[Path] = set()
+    for root in map(Path.resolve, roots):
+        for path, kind, graph in _search(root, MAX_DEPTH, None, seen):
+            name = _name(path, root, taken)
+            taken.add(name)
+            real = path.resolve()
+            found[real] = Folder(name, real, kind, found[graph].id if graph is not None else None)
     return list(found.values())
 
 
 def _search(
-    path: Path, depth: int, graph: Path | None
+    path: Path, depth: int, graph: Path | None, seen: set[Path]
 ) -> Iterator[tuple[Path, Literal["run", "graph"], Path | None]]:
-    """Yield (folder, kind, its graph); a run is not searched."""
+    """Yield (folder, kind, its graph); a run is not searched. Links are followed; no folder comes twice."""
+    real = path.resolve()
+    if real in seen:
+        return
+    seen.add(real)
     if (path / GRAPH_FILE).exists():
         yield path, "graph", None
-        graph = path
+        graph = real
     elif any((path / name).exists() for name in RUN_FILES):
         yield path, "run", graph
         return
     if depth == 0:
+        seen.discard(real)  # another root may reach it with depth to spare
         return
     try:
         below = sorted(p for p in path.iterdir() if p.is_dir())
     except OSError:  # not ours to read, or gone meanwhile
         return
     for folder in below:
-        if not folder.name.startswith(".") and not folder.is_symlink() and folder.name not in INSIDE_A_RUN:
-            yield from _search(folder, depth - 1, graph)
+        if not folder.name.startswith(".") and folder.name not in INSIDE_A_RUN:
+            yield from _search(folder, depth - 1, graph, seen)
 
 
 def _name(path: Path, root: Path, taken: set[str]) -> str:

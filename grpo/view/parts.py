@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any  # Any: an Arrow array; pyarrow has no types
+from typing import Any  # Any: Arrow arrays and footers; pyarrow has no types
 
 from grpo.tracking.sample_row import COLUMNS
 from grpo.tracking.samples import sample_files
@@ -39,6 +39,8 @@ class SampleFile:
     """Columns with what the recipe keeps of the prompts."""
     steps: tuple[tuple[int, int], ...]
     """Smallest and largest step of each row group."""
+    metadata: Any = field(compare=False, repr=False)
+    """Parquet's footer, so that it is parsed once. Any: of pyarrow, which has no types."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def open_file(path: Path, mtime_ns: int, size: int, stage: str) -> SampleFile:
         components=tuple(field.name for field in beside if pa.types.is_floating(field.type)),
         kept=tuple(field.name for field in beside if not pa.types.is_floating(field.type)),
         steps=tuple(steps),
+        metadata=metadata,
     )
 
 
@@ -177,8 +180,8 @@ def read_part(part: Part, columns: Sequence[str]) -> Any:
     """Read columns of a part; returns an Arrow table, one chunk a column. A column that the file lacks is missing."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(part.file.path) as file:
-        return file.read_row_group(part.group, columns=list(columns), use_threads=True).combine_chunks()
+    with pq.ParquetFile(part.file.path, metadata=part.file.metadata) as file:
+        return file.read_row_group(part.group, columns=list(columns), use_threads=False).combine_chunks()
 
 
 def column(part: Part, name: str, cache: PartCache) -> Any:

@@ -8,7 +8,10 @@ Without an order of its own a text search stops as soon as the page is full; `fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any  # Any: Arrow and NumPy arrays, JSON values
 
@@ -28,6 +31,8 @@ SHOWN = (
 """Columns of a row of the page, beside the components."""
 MAX_CHARS = 1200
 """Characters of a text in a row of the page; one sample's own page has the whole text."""
+BLOCK = 32
+"""Parts that a text search reads before it looks whether the page is full."""
 DEFAULT_FIELDS = ("completion", "prompt")
 
 
@@ -62,9 +67,8 @@ def search(parts: Sequence[Located], query: Query, cache: PartCache, stop_early:
     """
     wanted = query.offset + query.limit + 1 if stop_early and query.text and not query.sort else None
     which, rows, scanned, count = [], [], 0, 0
-    for number, (_, part) in enumerate(parts):
-        scanned += part.rows
-        at = _passing(part, query, cache)
+    for number, at in enumerate(_passing_each([part for _, part in parts], query, cache)):
+        scanned += parts[number][1].rows
         if len(at):
             which.append(np.full(len(at), number, dtype=np.int64))
             rows.append(at)
@@ -114,6 +118,16 @@ def excerpt(text: str, found: str, case: bool) -> str:
     start = max(0, min(at - MAX_CHARS // 3, len(text) - MAX_CHARS))
     end = start + MAX_CHARS
     return ("… " if start else "") + text[start:end] + (" …" if end < len(text) else "")
+
+
+def _passing_each(parts: Sequence[Part], query: Query, cache: PartCache) -> Iterator[np.ndarray]:
+    """Yield the passing rows of each part in turn; texts are searched in blocks of parts, on all cores."""
+    if not query.text:
+        yield from (_passing(part, query, cache) for part in parts)
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(parts), BLOCK):
+            yield from pool.map(lambda part: _passing(part, query, cache), parts[start : start + BLOCK])
 
 
 def _passing(part: Part, query: Query, cache: PartCache) -> np.ndarray:
@@ -178,16 +192,19 @@ def _matches(part: Part, query: Query, cache: PartCache) -> np.ndarray:
         table = read_part(part, [query.field] if query.field else DEFAULT_FIELDS)
         hits = None
         for array in table.columns:
-            hit = (
-                pc.match_substring(array, query.text, ignore_case=not query.case)
-                .combine_chunks()
-                .fill_null(False)
-            )
+            # As a regular expression: RE2 looks for the literal's bytes, several times faster than match_substring.
+            hit = pc.match_substring_regex(array, literal(query.text), ignore_case=not query.case)
+            hit = hit.combine_chunks().fill_null(False)
             hits = hit if hits is None else pc.or_(hits, hit)
         return hits
 
     hits = cache.get(part, ("text", query.text, query.field, query.case), look)
     return np.asarray(hits.to_numpy(zero_copy_only=False))
+
+
+def literal(text: str) -> str:
+    """Return the regular expression, in RE2's syntax, that matches this text alone."""
+    return re.sub(r"[.+*?()\[\]{}|^$\\]", r"\\\g<0>", text)
 
 
 def _sorted(found: Found, query: Query, cache: PartCache) -> Found:

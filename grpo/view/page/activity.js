@@ -3,6 +3,7 @@ import {ask, colour, duration, el} from "./dom.js";
 import {cards, runPairs, state} from "./state.js";
 
 const TITLES = {rollout: "rollout", reward: "rewards left over", eval: "held-out evaluation", old_ref: "old and reference log-probs", learn: "learning", sync: "weight sync", checkpoint: "checkpoint"};
+const WORKERS = {engines: "engine", rewards: "reward worker", learners: "learner"};
 const PARTS = Object.keys(TITLES);
 
 export async function show(root) {
@@ -17,7 +18,7 @@ export async function changed(root, kinds) {
 function draw(run, busy) {
   const card = cards.get(run.run), now = run.live ? run.spans.find(span => span.to === 0) : null;
   const doing = run.live ? (now ? `${TITLES[now.part] ?? now.part} since ${duration(now.from)}, after update ${now.step}` : "between two parts of a phase, or starting") : "not running";
-  const box = el("div", {class: "card", "data-run": run.run}, el("h3", {}, run.run, el("span", {class: "doing"}, doing), card?.steps ? el("span", {}, `${card.step ?? 0} of ${card.steps} updates`) : ""));
+  const box = el("div", {class: "card", "data-run": run.run}, el("h3", {}, run.run, el("span", {class: "doing"}, doing), card?.steps ? el("span", {}, `· ${card.step ?? 0} of ${card.steps} updates`) : ""));
   if (run.spans.length) {
     const oldest = run.spans[0].from, newest = run.spans[run.spans.length - 1].to, width = oldest - newest || 1;
     for (const lane of run.lanes) {
@@ -28,7 +29,7 @@ function draw(run, busy) {
         track.append(bar);
       }
       const isBusy = now && busy[now.part]?.includes(lane.name);
-      box.append(el("div", {class: "lane", "data-lane": lane.name}, el("span", {class: "who"}, `${lane.count} ${lane.count === 1 ? lane.name.slice(0, -1) : lane.name}`), track, el("span", {class: isBusy ? "busy" : "small"}, isBusy ? "busy" : run.live ? "waits" : "")));
+      box.append(el("div", {class: "lane", "data-lane": lane.name}, el("span", {class: "who"}, `${lane.count} ${WORKERS[lane.name]}${lane.count === 1 ? "" : "s"}`), track, el("span", {class: isBusy ? "busy" : "small"}, isBusy ? "busy" : run.live ? "waits" : "")));
     }
     const seen = PARTS.filter(part => run.spans.some(span => span.part === part));
     const spent = part => run.spans.filter(span => span.part === part).reduce((sum, span) => sum + span.from - span.to, 0);

@@ -24,6 +24,7 @@ export async function filtered(root) {
 }
 
 function drawFilters(root) {
+  const typed = document.activeElement?.form?.id === "filters" ? {name: document.activeElement.name, value: document.activeElement.value} : null;
   const value = name => state.filters[name] ?? "";
   const later = (name, wait) => event => { clearTimeout(typing); typing = setTimeout(() => filter({[name]: event.target.value}), wait); };
   const select = (name, options) => {
@@ -47,6 +48,11 @@ function drawFilters(root) {
     el("label", {}, "discarded", select("discarded", YES_NO)),
     el("label", {}, "prompt", el("input", {name: "prompt", value: value("prompt"), size: 17, placeholder: "id", oninput: later("prompt", 350)})),
     el("button", {type: "button", id: "clear", onclick: () => { go({filters: {}}); drawFilters(root); }}, "clear"));
+  if (typed?.name) { // whoever types while the form is drawn anew goes on typing
+    const input = root.querySelector(`#filters [name="${typed.name}"]`);
+    input.value = typed.value;
+    input.focus();
+  }
 }
 
 async function load(root) {

@@ -205,6 +205,14 @@ def test_runs_are_found_below_folders_each_once(runs: Path) -> None:
     assert [f.id for f in find_folders([runs / "a"])] == ["a"]
 
 
+def test_linked_folders_are_followed_and_a_circle_of_links_ends(tmp_path: Path) -> None:
+    make_run(tmp_path / "disk" / "far", 1)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "near").symlink_to(tmp_path / "disk" / "far")
+    (tmp_path / "runs" / "again").symlink_to(tmp_path / "runs")
+    assert [f.id for f in find_folders([tmp_path / "runs"])] == ["near"]
+
+
 def test_a_folder_that_is_missing_has_a_hint(runs: Path) -> None:
     with pytest.raises(ConfigError, match=r"deeep is no folder.*deep"):
         check_roots([runs / "deeep"])

@@ -14,7 +14,7 @@ from grpo.tracking.sample_row import SampleRow
 from grpo.tracking.samples import file_name, write_samples
 from grpo.view.parts import Part, PartCache, RunParts
 from grpo.view.query import BadQuery, Query, parse_query
-from grpo.view.search import MAX_CHARS, excerpt, page_rows, search
+from grpo.view.search import MAX_CHARS, excerpt, literal, page_rows, search
 from tests.grpo.view.world import sample
 
 SHARED = PartCache()
@@ -239,3 +239,15 @@ def test_a_long_text_is_cut_around_what_was_found(end: str, before: int, needle:
 def test_a_part_knows_its_steps(rows: Rows) -> None:
     parts: list[Part] = RunParts(rows[0]).parts()
     assert {part.steps for part in parts if part.file.stage == "eval"} == {(0, 0), (16, 16)}
+
+
+@given(st.text(alphabet="ab.+*?()[]{}|^$\\/# \n\té'\"-", min_size=1, max_size=12))
+def test_what_is_searched_is_a_literal_text(needle: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = [needle, f"x{needle}y", "", "ab", needle[:-1]]
+    for ignore_case in (False, True):
+        hits = pc.match_substring_regex(pa.array(texts), literal(needle), ignore_case=ignore_case).to_pylist()
+        fold = str.lower if ignore_case else str
+        assert hits == [fold(needle) in fold(text) for text in texts]
