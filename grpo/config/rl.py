@@ -17,6 +17,7 @@ from grpo.config.sections import (
     OptimizerConfig,
     PolicyConfig,
     SamplingConfig,
+    settled,
 )
 from policies.settings import Identity, Operational, Settings
 from rewards.config import AuditConfig, RewardConfig
@@ -58,6 +59,12 @@ class RlConfig(Settings):
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     guards: GuardConfig = GuardConfig()
+
+    @model_validator(mode="after")
+    def _right_answers(self) -> RlConfig:
+        # Frozen fields are set like this while they are validated, and never later.
+        object.__setattr__(self, "eval", settled(self.eval, self.rewards))
+        return self
 
     @model_validator(mode="after")
     def _whole_phases(self) -> RlConfig:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from grpo.common.console import console, say
+from grpo.common.console import console, say, show
 from grpo.common.errors import RunError
 from grpo.graph.launch import Ended, launch
 from grpo.graph.parse import Graph, Node
@@ -41,7 +41,7 @@ def run(graph: Graph, address: str | None, until: str | None, from_: str | None)
             found, page = leave(graph, progress)
     for table in TABLES:
         if found[table]:
-            console.print(printed(f"{graph.name}: {table}", found[table]))
+            show(printed(f"{graph.name}: {table}", found[table]))
     say(f"summary: {graph.run_dir / 'summary.json'}   report: {page}")
     if progress.held:
         held = [name for name, view in progress.views.items() if view.status == "held"]
