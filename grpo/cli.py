@@ -20,7 +20,7 @@ from grpo.commands.graph import plan, run_graph
 from grpo.commands.options import Quiet, Verbose, set_verbosity
 from grpo.commands.reward import reward_app
 from grpo.commands.sandbox import sandbox_app
-from grpo.commands.tools import demo, doctor, import_gguf, keys, recipes, report, submit
+from grpo.commands.tools import demo, doctor, import_gguf, keys, recipes, report, submit, view
 from grpo.commands.use import chat, export_gguf, push, serve
 from grpo.common.shadows import HiddenPackage
 from policies.json_types import JsonMapping
@@ -37,6 +37,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     (TOOLS, "doctor", doctor, "grpo doctor"),
     (TOOLS, "recipes", recipes, "grpo recipes`, `grpo recipes r1-zero-tiny --copy my.toml"),
     (TOOLS, "keys", keys, "grpo keys optimizer`, `grpo keys rl --json-schema > rl.schema.json"),
+    (TOOLS, "view", view, "grpo view runs/demo runs/demo-2"),
     (TOOLS, "report", report, "grpo report runs/demo"),
     (TOOLS, "submit", submit, "grpo submit smollm2-gsm8k-sft --address http://127.0.0.1:8265 --set epochs=1"),
     (TOOLS, "import-gguf", import_gguf, "grpo import-gguf SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2"),

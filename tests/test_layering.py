@@ -67,7 +67,7 @@ FLOORS = (
     ("stages",),
     ("graph",),
     ("plan",),
-    ("tools",),
+    ("tools", "view"),
     ("commands",),
     ("",),
 )

