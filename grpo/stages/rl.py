@@ -190,7 +190,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     from rewards.code.notes import import_notes
     from rewards.hosts.pool import check_reward
     from rewards.scoring.needs import check_prompts
-    from rewards.scoring.scorer import component_labels, second_verifier
+    from rewards.scoring.scorer import second_verifier
 
     check_trackers(config.trackers)
     check_functions(config.algorithm)
