@@ -15,8 +15,7 @@ from grpo.tracking.sample_row import COLUMNS, component_column, component_of
 from grpo.tracking.samples import TOKEN_COLUMNS
 from grpo.view.parts import Part, PartCache, column, read_part
 from policies.json_types import JsonDict, JsonMapping
-from rewards.config import RewardConfig
-from rewards.scoring.scorer import component_labels
+from rewards.config import RewardConfig, component_labels
 
 SIBLINGS = ("id", "index", "total", "advantage", "tokens", "verdict", "finish_reason")
 MAX_MOMENTS = 400
