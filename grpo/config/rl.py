@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from data_recipes.config import DatasetConfig, MixSource
 from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.best import BestConfig
 from grpo.config.sections import (
     CheckpointConfig,
     EvalConfig,
@@ -17,6 +18,7 @@ from grpo.config.sections import (
     OptimizerConfig,
     PolicyConfig,
     SamplingConfig,
+    TrackerNames,
     settled,
 )
 from policies.settings import Identity, Operational, Settings
@@ -59,6 +61,11 @@ class RlConfig(Settings):
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     guards: GuardConfig = GuardConfig()
+    best: BestConfig | None = None
+    """Which checkpoint is the best, and early stop; without the section the last counts and no run ends early."""
+    trackers: Operational[TrackerNames] = ("tensorboard",)
+    """Where the metrics are shown: tensorboard, wandb, mlflow, trackio, or a "module:Class" of your own. Project,
+    server and offline mode are set by each one's own environment variables (docs/tracking.md)."""
 
     @model_validator(mode="after")
     def _right_answers(self) -> RlConfig:

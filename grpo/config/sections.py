@@ -7,6 +7,7 @@ Every key takes effect and has a working default; where a default is a paper's, 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -174,6 +175,22 @@ def settled(section: EvalConfig, rewards: Sequence[RewardConfig]) -> EvalConfig:
             "that decides if an answer is right"
         )
     return section
+
+
+def _known_trackers(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in TRACKERS and ":" not in name:
+            near = difflib.get_close_matches(name, TRACKERS, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(
+                f'{name!r} is none of {", ".join(TRACKERS)}{hint}; a tracker of your own is "module:Class"'
+            )
+    return tuple(dict.fromkeys(names))
+
+
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
+TrackerNames = Annotated[tuple[str, ...], AfterValidator(_known_trackers)]
+"""Where a run is shown while it goes on."""
 
 
 class CheckpointConfig(Settings):

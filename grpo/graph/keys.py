@@ -46,7 +46,7 @@ def node_key(
     needed = {reference.key: reference for reference in node.needs}
     counted: dict[str, object] = {}
     for value, key in leaves(tree):
-        if key in MACHINE_KEYS:
+        if any(key == machine or key.startswith(f"{machine}.") for machine in MACHINE_KEYS):
             continue
         if key in needed:
             reference = needed[key]

@@ -117,6 +117,7 @@ def read_inputs(config: EvalStageConfig) -> Inputs:
     """
     from grpo.algorithm.schedules import max_tokens_at
     from policies.tokenizer import load_tokenizer
+    from rewards.code.notes import import_notes
     from rewards.hosts.pool import check_reward
     from rewards.scoring.needs import check_prompts
 
@@ -124,6 +125,8 @@ def read_inputs(config: EvalStageConfig) -> Inputs:
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
+    for note in import_notes(config.rewards):
+        say(escape(note))
     tokenizer = load_tokenizer(model_dir)
     (prompts,) = read_and_show([config.eval.data], tokenizer)
     check_prompts(config.rewards, needs, prompts)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from data_recipes.prompts.rows import show as shown
+from data_recipes.fields import show as shown
 from grpo.common.console import say
 from grpo.common.hardware import has_gpu
 

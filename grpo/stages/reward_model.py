@@ -90,7 +90,8 @@ def read_job(config: RewardModelConfig) -> Job:
     items, counts, how = read_judgements(config, tokenizer)
     first = items[0].chosen if isinstance(items[0], Pair) else items[0].token_ids
     show_rows(how, middle_out(tokenizer.decode(first.tolist(), skip_special=False)))
-    objective: ObjectiveFactory = PairwiseObjective if config.objective == "pairwise" else PointwiseObjective
+    chosen = PairwiseObjective if config.objective == "pairwise" else PointwiseObjective
+    objective: ObjectiveFactory = chosen
     kept, held = take_holdout(len(items), config.eval.holdout, config.seed)
     return Job(
         model_dir=model_dir,
@@ -99,6 +100,7 @@ def read_job(config: RewardModelConfig) -> Job:
         items=[items[i] for i in kept],
         held_out=[items[i] for i in held],
         data_hashes={"train": digest_lines(_digest(items[i]) for i in kept)},
+        measures=chosen.names,
         counts=counts,
     )
 

@@ -85,8 +85,10 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     from grpo.rl.loop import LoopState, train
     from grpo.rl.recorder import make_recorder, run_summary
     from grpo.tracking.activity import ActivityLog
+    from grpo.tracking.best import announce_end
     from grpo.tracking.report.live import LiveReport
     from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
+    from grpo.tracking.trackers.process import tracked
     from grpo.training.checkpoint import latest
 
     started = time.monotonic()
@@ -104,6 +106,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     say(plan(config, inputs, state))
     canary_ids = canaries(inputs.prompts)
     with (
+        tracked(config.trackers, config.run_dir, config, resume_step=state.step or -1),
         connect(address),
         closing(
             start_cluster(config, inputs.model_dir, inputs.compute_dtype, canary_ids, checkpoint)
@@ -130,16 +133,19 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
             stop_token_ids=inputs.stop_token_ids,
             on_phase=recorder.on_phase,
             on_eval=recorder.on_eval,
+            best=recorder.best,
             on_checkpoint=report.update,
             on_part=announcing(ActivityLog(config.run_dir).begin),
         )
-        cluster.learners.export(config.run_dir / "policy")
+        exported = announce_end(recorder.best, end.step)
+        cluster.learners.export(config.run_dir / "policy", exported, end.step)
     return run_summary(
         config.seed,
         end,
         recorder.files.metrics,
         worker_restarts=rollouts.restarts,
         minutes=(time.monotonic() - started) / 60,
+        best=recorder.best.summary(end.step),
     )
 
 
@@ -177,17 +183,26 @@ def read_inputs(config: RlConfig) -> Inputs:
 
     from data_recipes.prompts.mixed_stream import Source
     from grpo.algorithm.check import check_functions
+    from grpo.tracking.best import check_best
+    from grpo.tracking.metrics import rl_names
+    from grpo.tracking.trackers.registry import check_trackers
     from policies.tokenizer import load_tokenizer
+    from rewards.code.notes import import_notes
     from rewards.hosts.pool import check_reward
     from rewards.scoring.needs import check_prompts
     from rewards.scoring.scorer import second_verifier
 
+    check_trackers(config.trackers)
     check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     second = second_verifier(config.audit, config.rewards)
     rewards = [*config.rewards, *([] if second is None else [second])]
     needs = [check_reward(reward.name, reward.params) for reward in rewards]
+    for note in import_notes(config.rewards):
+        say(escape(note))
+    labels = component_labels(config.rewards)
+    check_best(config.best, rl_names(labels, config.eval.data is not None), config.eval.every_steps)
     tokenizer = load_tokenizer(model_dir)
     held_out = [config.eval.data] if config.eval.data else []
     data, *more = read_and_show([config.data, *config.mix, *held_out], tokenizer)

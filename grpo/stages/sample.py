@@ -114,6 +114,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
 
     from grpo.tracking.run_dir import facts, hash_columns, hash_prompts, model_hash
     from policies.tokenizer import load_tokenizer
+    from rewards.code.notes import import_notes
     from rewards.hosts.pool import check_reward
     from rewards.scoring.needs import check_prompts
     from rollout.chunks import make_chunks
@@ -122,6 +123,8 @@ def read_inputs(config: SampleConfig) -> Inputs:
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
     needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
+    for note in import_notes(config.rewards):
+        say(escape(note))
     tokenizer = load_tokenizer(model_dir)
     prompts = [p for data in read_and_show([config.data, *config.mix], tokenizer) for p in data]
     check_prompts(config.rewards, needs, prompts)

@@ -122,6 +122,7 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
         held_out=[examples[i] for i in held],
         repeats=[repeats[i] for i in kept],
         targets=[examples[i].target_count for i in kept],
+        measures=("loss", "loss/next", "loss/mtp") if policy.mtp_layers and mtp_weight else ("loss",),
         data_hashes={
             "train": digest_lines(_digest(examples[i]) for i in kept),
             "held-out": digest_lines(_digest(examples[i]) for i in held),

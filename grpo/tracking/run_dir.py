@@ -28,7 +28,13 @@ from policies.files import write_atomic
 from policies.json_types import JsonDict, JsonMapping
 from rollout.types import Prompt
 
-MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "engine.sync_timeout_s")
+MACHINE_KEYS = (
+    "learner.threads",
+    "engine.threads",
+    "engine.chunk_timeout_s",
+    "engine.sync_timeout_s",
+    "trackers",
+)
 """Keys that may differ on resume without changing what a run is."""
 
 CARD = "README.md"
