@@ -169,7 +169,8 @@ def read_inputs(config: RlConfig) -> Inputs:
         raise ConfigError(
             f"eval.correct = {config.eval.correct!r} is none of the rewards: {', '.join(labels)}"
         )
-    check_best(config.best, rl_names(labels, config.eval.data is not None), config.eval.every_steps)
+    samples = config.eval.samples if config.eval.data is not None else 0
+    check_best(config.best, rl_names(labels, samples), config.eval.every_steps)
     tokenizer = load_tokenizer(model_dir)
     sources = [Source(load_prompts(config.data, tokenizer), config.data_share)]
     sources += [Source(load_prompts(m, tokenizer), m.share, m.start_step) for m in config.mix]
