@@ -17,6 +17,7 @@ import ray
 
 from grpo.cluster.actor import LearnerFactory, RankWorker
 from grpo.cluster.ray_session import LEARNER_TIMEOUT_S, Reference, get
+from grpo.common.console import counted, starting
 from grpo.common.errors import RunError
 from grpo.training.checkpoint import whole_checkpoint
 from policies.json_types import JsonMapping
@@ -53,6 +54,7 @@ def start_ranks(
         gpus, threads: of each.
         resume_from: checkpoint folder to go on from, as every node sees it.
     """
+    starting(f"starting {counted(ranks, 'learner')}: {'each' if ranks > 1 else 'it'} loads the policy")
     remote: Any = ray.remote(RankWorker).options(num_cpus=0, num_gpus=gpus, max_restarts=0)
     return [
         cast(

@@ -19,6 +19,7 @@ from grpo.config.sections import (
     PolicyConfig,
     SamplingConfig,
     TrackerNames,
+    settled,
 )
 from policies.settings import Identity, Operational, Settings
 from rewards.config import AuditConfig, RewardConfig
@@ -65,6 +66,12 @@ class RlConfig(Settings):
     trackers: Operational[TrackerNames] = ("tensorboard",)
     """Where the metrics are shown: tensorboard, wandb, mlflow, trackio, or a "module:Class" of your own. Project,
     server and offline mode are set by each one's own environment variables (docs/tracking.md)."""
+
+    @model_validator(mode="after")
+    def _right_answers(self) -> RlConfig:
+        # Frozen fields are set like this while they are validated, and never later.
+        object.__setattr__(self, "eval", settled(self.eval, self.rewards))
+        return self
 
     @model_validator(mode="after")
     def _whole_phases(self) -> RlConfig:

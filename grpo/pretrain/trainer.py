@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from grpo.algorithm.schedules import is_due
-from grpo.common.console import console, say
+from grpo.common.console import console, say, starting
 from grpo.common.errors import ConfigError, RunError
 from grpo.config.pretrain import PretrainConfig
 from grpo.pretrain.corpora import PretrainCorpus, corpus_of
@@ -86,7 +86,9 @@ def pretrain(config: PretrainConfig) -> Summary:
     threads_before = torch.get_num_threads()
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     try:
+        starting(f"building the tokenizer, the problems of the gate and a policy ({config.preset})")
         trainer, state = start(config)
+        starting(f"training, {config.documents_per_step} documents per update")
         with tracked(config.trackers, config.run_dir, config, state.step):
             state, accuracy = train(trainer, state)
     finally:

@@ -28,8 +28,8 @@ from grpo.tracking.screen import eval_line, summary_line
 from grpo.tracking.signal import resolve_limits
 from grpo.tracking.trackers.registry import TENSORBOARD
 from policies.json_types import JsonDict, JsonMapping
+from rewards.config import component_labels
 from rewards.scoring.monitor import Finding
-from rewards.scoring.scorer import component_labels
 from rewards.types import ScoredGroup
 from rollout.ledger import LedgerRow
 

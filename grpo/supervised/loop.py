@@ -22,7 +22,7 @@ import numpy as np
 from rich.markup import escape
 
 from grpo.algorithm.schedules import is_due
-from grpo.common.console import clock, say
+from grpo.common.console import clock, say, starting
 from grpo.config.supervised import SupervisedConfig
 from grpo.tracking.best import BestKeeper, announce_end, check_best
 from grpo.tracking.metrics import MetricsWriter
@@ -114,16 +114,11 @@ def train_policy(
 
     started = time.monotonic()
     check_trackers(config.trackers)
+    starting("reading the data")
     job = read()
     check_best(config.best, measured_names(job), config.eval.every_steps)
     check_or_write_manifest(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
-    plan = BatchPlan(
-        job.repeats if job.repeats is not None else [1.0] * len(job.items),
-        config.batch_size,
-        config.epochs,
-        config.max_steps,
-        config.seed,
-    )
+    plan = batch_plan(config, job)
     checkpoint = latest(config.run_dir / "checkpoints")
     step = checkpoint.step if checkpoint else 0
     say(_headline(config, title, job, plan, step))
@@ -137,11 +132,24 @@ def train_policy(
         ) as ranks,
         closing(LiveReport(config.run_dir)) as report,
     ):
+        starting("first update" if step or not job.held_out else "held-out loss before the first update")
         held_out = put(list(job.held_out)) if job.held_out else None
         last = train(config, plan, step, job.items, held_out, ranks, writer, best, report.update)
         ranks.export(config.run_dir / "policy", announce_end(best, last), last)
     summary = _summary(config, plan, last, job, writer.read(), (time.monotonic() - started) / 60)
     return summary | best.summary(last)
+
+
+def preview(config: SupervisedConfig, title: str, job: Job) -> None:
+    """Print what `train_policy` prints before it starts the ranks."""
+    checkpoint = latest(config.run_dir / "checkpoints")
+    say(_headline(config, title, job, batch_plan(config, job), checkpoint.step if checkpoint else 0))
+
+
+def batch_plan(config: SupervisedConfig, job: Job) -> BatchPlan:
+    """Return the batches of the whole run."""
+    repeats = job.repeats if job.repeats is not None else [1.0] * len(job.items)
+    return BatchPlan(repeats, config.batch_size, config.epochs, config.max_steps, config.seed)
 
 
 def train(
