@@ -151,7 +151,7 @@ def _matrix(text: str, depth: int) -> Matrix | None:
 
 def _difference(text: str, depth: int) -> SetDifference | None:
     whole, *removed = split_top(text, _MINUS_SET)
-    if not removed:
+    if not removed or len(split_top(text, _RELATION)) > 1:
         return None
     value = parse(whole, depth + 1)
     for part in removed:
@@ -249,6 +249,8 @@ def _relation(text: str, depth: int) -> Value | None:
         return None
     values = tuple(parse(part, depth + 1) for part in parts)
     names, point = values[0], values[-1]
+    if operators == ("!=",) and isinstance(point, Group) and not point.brackets:  # x ≠ ±1
+        return Group("&", tuple(Relation(operators, (names, one)) for one in point.items))
     if (  # (x, y) = (1, 2) means x = 1, y = 2
         operators == ("=",)
         and isinstance(names, Group)

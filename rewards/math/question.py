@@ -28,7 +28,7 @@ _SENTENCE_END = re.compile(
     r"(?<=[.?!])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)\s+|(?<=[。？！])"
 )
 _UNIT_FOLLOWS = re.compile(r"\b(?:in|into|to)\s+$", re.IGNORECASE)
-_HOW_MANY_ZH = re.compile(r"(?:多少|几)(?:个)?([\u4e00-\u9fff]{1,6})")
+_HOW_MANY_ZH = re.compile(r"(?:多少|(?<!第)几)(?:个)?([\u4e00-\u9fff]{1,6})")
 _UNIT_ZH = re.compile(r"单位[:：是为]\s*([^\s)）,，。]{1,8})")
 _QUANTITY = re.compile(
     r"(?:what(?:'s|\s+is|\s+was|\s+are|\s+will\s+be)|find|compute|calculate|determine|give)\s+"
@@ -84,7 +84,9 @@ def may_name(unit: Unit, prompt: str) -> bool:
         return unit.is_plural  # without a question, nothing else can have been asked for
     things = counted(prompt)
     if things:
-        return any(_is_counted(one, things) for one in (unit, *_without_rate(unit, prompt)))
+        said = _without_rate(unit, prompt)
+        is_bare = bool(unit.dims) and any(not one.dims and one.factor == 1 for one in said)  # "26 per day"
+        return is_bare or any(_is_counted(one, things) for one in (unit, *said))
     if unit.noun:
         return _mentions(prompt, unit.noun)
     if any(base == "square" for base, _ in unit.dims):

@@ -43,6 +43,7 @@ _CURRENCY = {
 _SIGNS = {sign: re.compile(rf"\\(?:{names})(?![A-Za-z])(?:\{{\}})?\s*") for sign, names in _CURRENCY.items()}
 _MARKS = "✅✔✓☑🎯👉➡📌🏁⭐🌟💡🔹🔸▶►●•■◆⇒→🎉\ufe0f"
 """Signs that models set before an answer."""
+_HEADING = re.compile(r"^#{1,6}\s+(?=\S)")
 _HOPE = re.compile(r"[.,]?\s*I\s+hope\s+(?:it|this)\s+is\s+correct\.?\s*$", re.IGNORECASE)
 _SIZING = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?![A-Za-z])\s*")
 _TEXT = re.compile(
@@ -67,7 +68,7 @@ _LEAD = re.compile(
           |number|remainder|cost|price|expression|ratio|percentage|angle|matrix|set|equation|domain|range)
         (?:\s+of\s+[A-Za-z]\b)?\s*(?:is|are|equals|=|:|will\ be)
         (?:\s+(?:equal\ to|exactly|given\ by|simply))?\s*[:=]?\s+
-      | (?:the|my)?\s*(?:final\s+)?(?:answer|result|solution)\s*[:=]\s*
+      | (?:the|my)?\s*(?:final\s+)?(?:answer|result|solution)\s*[:=→⇒]\s*
       | (?:it|that|this)(?:\s+is|'s)\s+
       | (?:there\s+(?:is|are)|we\s+(?:get|have|obtain|find)|which\s+(?:is|gives)|equals|it\ equals)\s+
       | (?:所以|因此|故|综上)?,?\s*(?:最终|最后|正确)?(?:的)?(?:答案|结果|解)(?:应该|应)?(?:是|为|等于)?\s*[:：]?\s*
@@ -83,7 +84,8 @@ def clean(text: str) -> str:
     Invisible characters inside the answer are kept on purpose, so that it equals no answer without them.
     """
     text = text.strip().strip("\ufeff\u200b")
-    text = _HOPE.sub("", text.lstrip(f"{_MARKS} \t\r\n"))
+    text = _HOPE.sub("", _HEADING.sub("", text.lstrip(f"{_MARKS} \t\r\n")))
+    text = {"×": "错", "√": "对"}.get(text, text)  # alone, the marks that teachers set
     if not text.isascii():
         text = _ascii_math(text)
     text = _unboxed(text).replace("\r", " ").replace("\n", " ").replace("\t", " ")
