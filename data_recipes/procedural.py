@@ -20,7 +20,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from policies.json_types import JsonDict
-from policies.settings import Settings
+from policies.settings import Identity, Settings
 
 Split = Literal["train", "held-out"]
 PROCEDURAL_SPLITS = get_args(Split)
@@ -29,11 +29,11 @@ PROCEDURAL_SPLITS = get_args(Split)
 class ChainParams(Settings):
     """`params` of source "chain" (data_recipes/worlds/chain/problems.py)."""
 
-    min_ops: int = Field(2, ge=2)
+    min_ops: Identity[int] = Field(2, ge=2)
     """Operations of the shortest chain."""
-    max_ops: int = Field(4, ge=2, le=12)
+    max_ops: Identity[int] = Field(4, ge=2, le=12)
     """Operations of the longest chain."""
-    count: int = Field(4096, ge=1)
+    count: Identity[int] = Field(4096, ge=1)
     """Distinct problems, spread evenly over the lengths."""
 
     @model_validator(mode="after")
@@ -46,17 +46,18 @@ class ChainParams(Settings):
 class R1WorldParams(Settings):
     """`params` of source "r1-world" (data_recipes/worlds/r1/requests.py): the number of prompts of each kind."""
 
-    math: int = Field(0, ge=0)
+    math: Identity[int] = Field(0, ge=0)
     """Distinct chains of operations, spread evenly over lengths and languages."""
-    general: int = Field(0, ge=0)
+    general: Identity[int] = Field(0, ge=0)
     """Requests for a list, a shorter wording or a way to do something."""
-    safety: int = Field(0, ge=0)
+    safety: Identity[int] = Field(0, ge=0)
     """Requests that must be refused."""
-    min_ops: int = Field(2, ge=2)
+    min_ops: Identity[int] = Field(2, ge=2)
     """Operations of the shortest chain."""
-    max_ops: int = Field(4, ge=2, le=12)
+    max_ops: Identity[int] = Field(4, ge=2, le=12)
     """Operations of the longest chain."""
-    languages: tuple[Literal["en", "zh"], ...] = Field(("en", "zh"), min_length=1)
+    languages: Identity[tuple[Literal["en", "zh"], ...]] = Field(("en", "zh"), min_length=1)
+    """Languages of the prompts."""
 
     @model_validator(mode="after")
     def _something(self) -> R1WorldParams:
@@ -70,11 +71,12 @@ class R1WorldParams(Settings):
 class CodeTinyParams(Settings):
     """`params` of source "code-tiny" (data_recipes/worlds/code_tiny/problems.py)."""
 
-    count: int = Field(348, ge=1)
+    count: Identity[int] = Field(348, ge=1)
     """Distinct problems, spread evenly over the lengths."""
-    min_steps: int = Field(2, ge=1)
+    min_steps: Identity[int] = Field(2, ge=1)
     """Fewest steps before the return."""
-    max_steps: int = Field(4, ge=1, le=6)
+    max_steps: Identity[int] = Field(4, ge=1, le=6)
+    """Most steps before the return."""
 
     @model_validator(mode="after")
     def _ordered(self) -> CodeTinyParams:

@@ -11,41 +11,41 @@ from typing import Literal
 
 from pydantic import Field
 
-from policies.settings import Settings
+from policies.settings import Identity, Operational, Settings
 
 
 class EngineConfig(Settings):
     """Number of rollout workers, their resources and their timeouts."""
 
-    workers: int = Field(1, ge=1)
+    workers: Operational[int] = Field(1, ge=1)
     """Engines, one per Ray actor. On a CPU each needs cores of its own: two engines whose threads overlap are five
     times slower than one."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Identity[Literal["auto", "float32", "bfloat16"]] = "auto"
     """Type of the engine's weights and activations. "auto" is the learner's compute dtype."""
-    threads: int | None = Field(None, ge=1)
+    threads: Operational[int | None] = Field(None, ge=1)
     """OpenMP threads per worker on a CPU; None: the node's cores / workers."""
-    tensor_parallel: int = Field(1, ge=1)
+    tensor_parallel: Operational[int] = Field(1, ge=1)
     """GPUs that one worker's weights are split over."""
-    max_sequences: int = Field(256, ge=1)
+    max_sequences: Operational[int] = Field(256, ge=1)
     """Sequences that one engine decodes at the same time; the others of a chunk wait."""
-    max_batched_tokens: int = Field(8192, ge=16)
+    max_batched_tokens: Operational[int] = Field(8192, ge=16)
     """Prompt and completion tokens of one forward pass, at most."""
-    max_model_len: int | None = Field(None, ge=2)
+    max_model_len: Operational[int | None] = Field(None, ge=2)
     """Longest prompt + completion, in tokens; None: the policy's own context length."""
-    kv_cache_gib: float | None = Field(None, gt=0)
+    kv_cache_gib: Operational[float | None] = Field(None, gt=0)
     """GiB for keys and values per worker; None: 1 GiB on a CPU, on a GPU what `gpu_memory_share` leaves."""
-    gpu_memory_share: float = Field(0.45, gt=0, le=1)
+    gpu_memory_share: Operational[float] = Field(0.45, gt=0, le=1)
     """Fraction of a GPU's memory that a worker takes (weights, activations, keys and values). The default leaves room
     for a learner on the same GPU. Read on a GPU only."""
-    enforce_eager: bool | None = None
+    enforce_eager: Operational[bool | None] = None
     """False compiles the model and captures CUDA graphs. None does so on a GPU only: on a CPU compiling costs a minute
     at the start and gains little."""
-    chunk_groups: int = Field(16, ge=1)
+    chunk_groups: Identity[int] = Field(16, ge=1)
     """Prompts per chunk, the unit of work and of retries. It changes batch composition and with it rounding, so it is
     part of a run's identity."""
-    restart_limit: int = Field(3, ge=0)
+    restart_limit: Operational[int] = Field(3, ge=0)
     """Restarts of dead or hanging rollout workers in a run, all workers together."""
-    chunk_timeout_s: float = Field(1800.0, gt=0)
+    chunk_timeout_s: Operational[float] = Field(1800.0, gt=0)
     """A worker that has delivered nothing for so many seconds is killed, and its chunk is retried on another worker."""
-    sync_timeout_s: float = Field(300.0, gt=0)
+    sync_timeout_s: Operational[float] = Field(300.0, gt=0)
     """Longest wait, in seconds, for a worker to load published weights and to check the canary prompts."""

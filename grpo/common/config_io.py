@@ -17,9 +17,11 @@ from typing import Any, TypeVar, get_args, get_origin  # Any: nodes of a TOML tr
 
 from pydantic import BaseModel, ValidationError
 
-from data_recipes.prompts.rows import show
+from data_recipes.fields import show
 from grpo.common.errors import ConfigError
+from grpo.common.recipe_paths import nearest_recipe
 from policies.json_types import JsonDict
+from policies.paths import expand
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 MAX_SHOWN = 120
@@ -38,7 +40,7 @@ def find_recipe(recipe: str) -> tuple[str, str]:
     Raises:
         ConfigError: neither a file nor a shipped name.
     """
-    path = Path(recipe)
+    path = Path(expand(recipe))
     if _is_file(path):
         try:
             return str(path), path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
@@ -50,8 +52,8 @@ def find_recipe(recipe: str) -> tuple[str, str]:
     if recipe in names:
         text = resources.files("data_recipes.recipes").joinpath(f"{recipe}.toml").read_text(encoding="utf-8")
         return f"{recipe}.toml", text
-    hint = did_you_mean(recipe, names)
-    raise ConfigError(f"no recipe {recipe!r}: neither a file nor one of {', '.join(names) or '(none)'}{hint}")
+    hint = nearest_recipe(recipe, names)
+    raise ConfigError(f"no recipe {recipe!r}{hint}: neither a file nor one of {', '.join(names) or '(none)'}")
 
 
 def _is_file(path: Path) -> bool:
@@ -200,13 +202,22 @@ def dump(config: BaseModel) -> str:
 
 
 def differences(old: JsonDict, new: JsonDict, prefix: str = "") -> Iterator[tuple[str, object, object]]:
-    """Yield (key path, old value, new value) wherever two resolved configs differ."""
+    """Yield (key path, old value, new value) wherever two resolved configs differ.
+
+    Lists of sections of the same length are compared section by section: "rewards.0.timeout_s".
+    """
     for key in sorted(old.keys() | new.keys()):
         a, b = old.get(key), new.get(key)
+        if isinstance(a, list) and isinstance(b, list) and len(a) == len(b) and _are_sections([*a, *b]):
+            a, b = ({str(i): section for i, section in enumerate(sections)} for sections in (a, b))
         if isinstance(a, dict) and isinstance(b, dict):
             yield from differences(a, b, f"{prefix}{key}.")
         elif a != b:
             yield f"{prefix}{key}", a, b
+
+
+def _are_sections(nodes: Sequence[object]) -> bool:
+    return all(isinstance(node, dict) for node in nodes)
 
 
 def set_key(tree: JsonDict, key: Sequence[str], value: object) -> None:
@@ -248,12 +259,16 @@ def _nulls(kind: object, tree: object) -> object:
     fields = getattr(kind, "model_fields", {})
     if not isinstance(tree, dict) or not fields:
         return tree
-    result = {}
+    result: dict[str, object] = {}
     for key, value in tree.items():
         annotation = fields[key].annotation if key in fields else None
         if value is False and type(None) in get_args(annotation) and bool not in get_args(annotation):
             value = None
-        result[key] = _nulls(_model_in(annotation), value)
+        inner = _model_in(annotation)
+        if get_origin(annotation) is dict and isinstance(value, dict):  # sections under names
+            result[key] = {name: _nulls(inner, item) for name, item in value.items()}
+        else:
+            result[key] = _nulls(inner, value)
     return result
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from policies.json_types import JsonDict
-from policies.settings import Settings
+from policies.settings import Identity, Settings
 
 FORMS: Mapping[str, Mapping[str, str]] = {
     "advantage": {
@@ -57,56 +57,57 @@ OPEN_KEYS = ("advantage", "policy_loss", "kl_estimator")
 """Keys that also accept a user's function, as `package.module:function` or `path/file.py:function`."""
 
 
-class AlgorithmConfig(Settings):
+class AlgorithmConfig(Settings, paths=OPEN_KEYS):
     """GRPO as printed in the papers; docs/algorithm.md gives each formula."""
 
-    group_size: int = Field(16, ge=2)
+    group_size: Identity[int] = Field(16, ge=2)
     """G outputs per question (R1: 16; DeepSeekMath: 64)."""
-    questions_per_step: int = Field(32, ge=1)
+    questions_per_step: Identity[int] = Field(32, ge=1)
     """Questions in one mini-batch, i.e. in one optimizer update (R1: 32, so 512 outputs)."""
-    mini_batches: int = Field(1, ge=1)
+    mini_batches: Identity[int] = Field(1, ge=1)
     """M: updates per rollout phase. A phase generates questions_per_step × M questions × G outputs, splits the outputs
     at random into M mini-batches and passes over them once (R1: 16, i.e. 8,192 outputs per phase). 1 is on-policy."""
-    advantage: str = "std"
+    advantage: Identity[str] = "std"
     """Advantage function. "std": (r−mean)/std as printed; "mean": Dr. GRPO; "leave_one_out": r_i − mean of the others;
     or a function of your own."""
-    advantage_params: JsonDict = Field(default_factory=dict)
+    advantage_params: Identity[JsonDict] = Field(default_factory=dict)
     """Keyword arguments of the advantage function, any TOML values."""
-    zero_variance: ZeroVariance = "keep"
+    zero_variance: Identity[ZeroVariance] = "keep"
     """Treatment of a group with equal rewards, whose advantage is 0. "keep": it stays in the denominator and the KL
     term, as printed; "drop": it is left out of both."""
-    ratio: str = "token"
+    ratio: Identity[str] = "token"
     """Level of π_θ/π_old: token (DeepSeekMath), sequence (R1, V3 as printed), or length-normalised sequence (GSPO)."""
-    policy_loss: str = "clip"
+    policy_loss: Identity[str] = "clip"
     """Use of the ratio. "clip": min(ρA, clip(ρ)A), with dual clip if that is set; "cispo": the clipped ratio is a
     constant weight of A log π_θ; or a function of your own."""
-    policy_loss_params: JsonDict = Field(default_factory=dict)
+    policy_loss_params: Identity[JsonDict] = Field(default_factory=dict)
     """Keyword arguments of the policy loss."""
-    clip_low: float = Field(0.2, gt=0)
-    clip_high: float = Field(0.2, gt=0)
-    """ε below and above 1 (R1 stage 1: 10 for both; the ratio's lower bound is then 0 and never binds)."""
-    dual_clip: float | None = Field(None, gt=1)
+    clip_low: Identity[float] = Field(0.2, gt=0)
+    """ε below 1: the ratio is clipped to at least 1 − ε (R1 stage 1: 10, so that this bound never binds)."""
+    clip_high: Identity[float] = Field(0.2, gt=0)
+    """ε above 1 (R1 stage 1: 10)."""
+    dual_clip: Identity[float | None] = Field(None, gt=1)
     """c of dual-clip PPO: for A<0 the objective is at least c·A. None turns it off."""
-    aggregation: str = "sample_mean"
+    aggregation: Identity[str] = "sample_mean"
     """Reduction of token terms to one number: mean per sample, then over samples (DeepSeekMath); mean over all tokens
     of the mini-batch (DAPO); sum over tokens / (samples × fixed_length) (Dr. GRPO)."""
-    fixed_length: int | None = Field(None, ge=1)
+    fixed_length: Identity[int | None] = Field(None, ge=1)
     """Divisor of "fixed_length"; None takes the step's max_tokens."""
-    kl_coef: float = Field(0.001, ge=0)
+    kl_coef: Identity[float] = Field(0.001, ge=0)
     """β (R1: 0.001; DeepSeekMath: 0.04). 0 skips the reference pass."""
-    kl_estimator: str = "k3"
+    kl_estimator: Identity[str] = "k3"
     """KL estimator. k3 = π_ref/π_θ − log(π_ref/π_θ) − 1, as printed; k1 and k2 for study; or a function of your own."""
-    kl_estimator_params: JsonDict = Field(default_factory=dict)
+    kl_estimator_params: Identity[JsonDict] = Field(default_factory=dict)
     """Keyword arguments of the KL estimator."""
-    reference_refresh_steps: int = Field(0, ge=0)
+    reference_refresh_steps: Identity[int] = Field(0, ge=0)
     """Sets π_ref ← π_θ every N steps (R1: 400). 0: never."""
-    importance: str = "none"
+    importance: Identity[str] = "none"
     """Correction of the engine/learner mismatch. Weights min(π_old/π_engine, C) (TIS), masks outside [1/C, C] (MIS)."""
-    importance_cap: float = Field(2.0, gt=1)
+    importance_cap: Identity[float] = Field(2.0, gt=1)
     """C of the correction."""
-    dynamic_sampling: bool = False
+    dynamic_sampling: Identity[bool] = False
     """DAPO's dynamic sampling: draw more questions until the phase holds only groups with unequal rewards."""
-    dynamic_sampling_max_rounds: int = Field(4, ge=1)
+    dynamic_sampling_max_rounds: Identity[int] = Field(4, ge=1)
     """Maximum number of drawing rounds; after them the phase continues with the groups that it has."""
 
     @field_validator(*FORMS)

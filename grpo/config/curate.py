@@ -10,29 +10,32 @@ from pydantic import Field, field_validator, model_validator
 from data_recipes.config import BadRowsMode, DatasetConfig
 from grpo.config.sections import ParquetPath
 from policies.json_types import JsonDict
-from policies.settings import Settings
+from policies.settings import Identity, Operational, Settings
 
 
-class MixFile(Settings):
+class MixFile(Settings, paths=("source",)):
     """Finished training samples to add, e.g. R1's non-reasoning data."""
 
-    source: str = Field(min_length=1)
+    source: Identity[str] = Field(min_length=1)
     """A .jsonl, .jsonl.gz or .parquet file with the columns prompt and completion; kind and language are kept."""
-    limit: int | None = Field(None, ge=1)
+    limit: Identity[int | None] = Field(None, ge=1)
     """Number of rows to take, from the start of the file."""
 
 
-class EvaluationText(Settings):
+class EvaluationText(Settings, paths=("source",)):
     """An evaluation set; training samples must not share a run of words with it."""
 
-    source: str = Field(min_length=1)
+    source: Identity[str] = Field(min_length=1)
     """A .jsonl, .jsonl.gz or .parquet file; or any other source that `[eval.data]` of a recipe takes."""
-    subset: str | None = None
-    split: str | None = None
-    seed: int = 0
-    params: JsonDict = Field(default_factory=dict)
+    subset: Identity[str | None] = None
+    """As in `[eval.data]`: config name on the hub."""
+    split: Identity[str | None] = None
+    """As in `[eval.data]`: a split, "held-out" for a procedural source."""
+    seed: Identity[int] = 0
+    """As in `[eval.data]`: seed of a procedural source's problems."""
+    params: Identity[JsonDict] = Field(default_factory=dict)
     """As in `[eval.data]`; not for files."""
-    fields: tuple[str, ...] = Field(("question",), min_length=1)
+    fields: Identity[tuple[str, ...]] = Field(("question",), min_length=1)
     """Columns with questions and solutions."""
 
     @property
@@ -46,39 +49,46 @@ class EvaluationText(Settings):
         return self
 
 
-class CurateConfig(Settings):
+class CurateConfig(Settings, paths=("sources", "rewrite")):
     """Config of `grpo curate`, which turns scored samples into an SFT Parquet file."""
 
-    stage: Literal["curate"] = "curate"
-    seed: int = Field(0, ge=0)
-    sources: tuple[str, ...] = Field(min_length=1)
+    stage: Identity[Literal["curate"]] = "curate"
+    """Marks a recipe of `grpo curate`."""
+    seed: Identity[int] = Field(0, ge=0)
+    """Seed of the choice among the samples of a prompt."""
+    sources: Identity[tuple[str, ...]] = Field(min_length=1)
     """Scored samples with the columns id, prompt_id, prompt, completion and the component `correct`: files, or folders
     of files (ending in /)."""
-    out: ParquetPath
+    out: Operational[ParquetPath]
     """Parquet file to write; the counts are written beside it as <out>.json."""
-    correct: str | tuple[str, ...] = "accuracy"
+    correct: Identity[str | tuple[str, ...]] = "accuracy"
     """Reward component that decides whether a sample is correct; a judge's component may take the place of a rule's. A
     list if each kind of prompt has its own (["accuracy", "mcq", "code"]): a sample must have a verdict of at least one
     and pass all that it has."""
-    min_score: float = 1.0
-    min_language_share: float | None = Field(0.9, ge=0, le=1)
+    min_score: Identity[float] = 1.0
+    """Least value of the component `correct` that counts as correct."""
+    min_language_share: Identity[float | None] = Field(0.9, ge=0, le=1)
     """Minimal fraction of reasoning words in the prompt's language; false turns the filter off."""
-    max_paragraph_words: int | None = Field(300, ge=1)
+    max_paragraph_words: Identity[int | None] = Field(300, ge=1)
     """Maximum length of a paragraph of the reasoning; false turns the filter off."""
-    allow_code: bool = False
-    max_repeated_share: float | None = Field(0.5, ge=0, le=1)
+    allow_code: Identity[bool] = False
+    """Keep samples whose reasoning has code blocks."""
+    max_repeated_share: Identity[float | None] = Field(0.5, ge=0, le=1)
     """Maximum fraction of repeated 4-grams; false turns the filter off."""
-    per_prompt: int | None = Field(1, ge=1)
+    per_prompt: Identity[int | None] = Field(1, ge=1)
     """Samples kept per prompt; false keeps all."""
-    choose: Literal["first", "shortest", "random"] = "first"
-    rewrite: str | None = None
+    choose: Identity[Literal["first", "shortest", "random"]] = "first"
+    """Which samples of a prompt are kept, if more than per_prompt are left."""
+    rewrite: Identity[str | None] = None
     """"r1-format", or a function (prompt, completion) -> str given as `package.module:function` / `path.py:function`,
     which raises ValueError where it cannot rewrite a sample."""
     mix: tuple[MixFile, ...] = ()
-    bad_rows: BadRowsMode = "error"
+    """Finished rows of other files to add."""
+    bad_rows: Identity[BadRowsMode] = "error"
     """Treatment of rows that cannot be used: they stop the stage, or are left out and counted."""
     decontaminate: tuple[EvaluationText, ...] = ()
-    ngram: int = Field(10, ge=1)
+    """Evaluation sets that the rows must not share a run of words with."""
+    ngram: Identity[int] = Field(10, ge=1)
     """Number of consecutive shared words that counts as copied (R1: 10)."""
 
     @model_validator(mode="after")

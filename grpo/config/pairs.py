@@ -10,25 +10,25 @@ from pydantic import Field, model_validator
 from data_recipes.config import BadRowsMode
 from grpo.config.sections import ParquetPath
 from policies.json_types import JsonDict
-from policies.settings import Settings
+from policies.settings import Identity, Operational, Settings
 
 
-class JudgeConfig(Settings):
+class JudgeConfig(Settings, paths=("name", "params")):
     """The judge that decides between two completions."""
 
-    name: str = Field(min_length=1)
+    name: Identity[str] = Field(min_length=1)
     """A reward, whose values are compared; or, with compares = true, a function of yours, `package.module:function` or
     `path/file.py:function`, which gets two completions and returns which one is better."""
-    compares: bool = False
+    compares: Identity[bool] = False
     """True: `judge(prompt, first, second, seed, columns) -> float`, from −2 (second much better, [[B>>A]]) to 2."""
-    params: JsonDict = Field(default_factory=dict)
+    params: Identity[JsonDict] = Field(default_factory=dict)
     """Keyword arguments of the judge."""
-    timeout_s: float = Field(60.0, gt=0, le=3600)
+    timeout_s: Operational[float] = Field(60.0, gt=0, le=3600)
     """Deadline of one call of a reward."""
-    votes: int | None = Field(None, ge=1)
+    votes: Identity[int | None] = Field(None, ge=1)
     """Judgements per pair by a judge that compares; with swap, half of them in each order. None: 4 (R1: 4 per pair, in
     random order)."""
-    swap: bool = True
+    swap: Identity[bool] = True
     """Ask in both orders and leave out a pair whose winner depends on the order: a judge with a position bias gives no
     information."""
 
@@ -43,31 +43,33 @@ class JudgeConfig(Settings):
         return self
 
 
-class PairsConfig(Settings):
+class PairsConfig(Settings, paths=("source",)):
     """Config of `grpo pairs`."""
 
-    stage: Literal["pairs"] = "pairs"
-    seed: int = Field(0, ge=0)
-    source: str = Field(min_length=1)
+    stage: Identity[Literal["pairs"]] = "pairs"
+    """Marks a recipe of `grpo pairs`."""
+    seed: Identity[int] = Field(0, ge=0)
+    """Seed of the pairs drawn and of the judge."""
+    source: Identity[str] = Field(min_length=1)
     """Sampled completions: a .jsonl, .jsonl.gz or .parquet file, or a folder of such files (ending in /), with the
     columns prompt_id, prompt, completion."""
-    out: ParquetPath
+    out: Operational[ParquetPath]
     """Parquet file to write; the counts are written beside it as <out>.json."""
     judge: JudgeConfig
-    bad_rows: BadRowsMode = "error"
+    bad_rows: Identity[BadRowsMode] = "error"
     """Treatment of rows that cannot be used: they stop the stage, or are left out and counted."""
-    objective: Literal["pairwise", "pointwise"] = "pairwise"
+    objective: Identity[Literal["pairwise", "pointwise"]] = "pairwise"
     """"pairwise": pairs with a winner. "pointwise": every completion with label 1 or 0, from a judge that is a reward:
     the safety model's rows, or a program with its compiler's verdict (Coder-V2)."""
-    label_above: float = 0.5
+    label_above: Identity[float] = 0.5
     """Pointwise only: the label is 1 if the reward is above this value."""
-    kinds: tuple[str, ...] = ()
+    kinds: Identity[tuple[str, ...]] = ()
     """Values of the column `kind` to use; empty uses all."""
-    pairs_per_prompt: int = Field(1, ge=1)
+    pairs_per_prompt: Identity[int] = Field(1, ge=1)
     """Maximum number of pairs drawn from a prompt's completions."""
-    min_margin: float = Field(1.0, ge=0)
+    min_margin: Identity[float] = Field(1.0, ge=0)
     """Keep a pair if the judge's mean score difference is above this value (R1: 1)."""
-    max_length_ratio: float | None = Field(1.1, ge=1)
+    max_length_ratio: Identity[float | None] = Field(1.1, ge=1)
     """Upper bound of the ratio of mean lengths chosen / rejected over the data set; its inverse is the lower bound.
     false: no balancing."""
 

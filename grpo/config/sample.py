@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from data_recipes.config import DatasetConfig
 from grpo.config.sections import PolicyConfig
-from policies.settings import Settings
+from policies.settings import Identity, Operational, Settings
 from rewards.config import RewardConfig
 from rollout.config import EngineConfig
 
@@ -18,32 +18,38 @@ from rollout.config import EngineConfig
 class SampleSamplingConfig(Settings):
     """How completions are sampled."""
 
-    temperature: float = Field(1.0, ge=0)
+    temperature: Identity[float] = Field(1.0, ge=0)
     """R1 samples its cold start and its rejection sampling at 1."""
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_tokens: int = Field(1024, ge=1)
-    stop_tokens: tuple[str, ...] = ()
+    top_p: Identity[float] = Field(1.0, gt=0, le=1)
+    """Nucleus: the smallest set of tokens with this probability is sampled from; 1: all."""
+    max_tokens: Identity[int] = Field(1024, ge=1)
+    """Longest completion, in tokens."""
+    stop_tokens: Identity[tuple[str, ...]] = ()
     """Tokens that end a completion in addition to the tokenizer's EOS, each one token of the vocabulary."""
 
 
 class SampleConfig(Settings):
     """Config of `grpo sample`."""
 
-    stage: Literal["sample"] = "sample"
-    seed: int = Field(0, ge=0)
-    run_dir: Path
+    stage: Identity[Literal["sample"]] = "sample"
+    """Marks a recipe of `grpo sample`."""
+    seed: Identity[int] = Field(0, ge=0)
+    """Seed of every sample."""
+    run_dir: Operational[Path]
+    """Folder of the run; samples.parquet is its result."""
     policy: PolicyConfig
     data: DatasetConfig
+    """The prompts to sample."""
     mix: tuple[DatasetConfig, ...] = ()
     """Further sources; every prompt of every source is sampled."""
     rewards: tuple[RewardConfig, ...] = ()
     """Rewards that score the samples; empty: no scores."""
-    reward_workers: int = Field(1, ge=1)
+    reward_workers: Operational[int] = Field(1, ge=1)
     """Processes of each row-wise reward that runs in processes, i.e. the number of rows scored concurrently."""
-    samples: int = Field(4, ge=1)
+    samples: Identity[int] = Field(4, ge=1)
     """Completions per prompt."""
     sampling: SampleSamplingConfig = SampleSamplingConfig()
-    keep_columns: tuple[str, ...] = ()
+    keep_columns: Identity[tuple[str, ...]] = ()
     """Further prompt columns to write beside the samples, as text (other values as JSON)."""
     engine: EngineConfig = EngineConfig()
 

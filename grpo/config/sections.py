@@ -7,13 +7,16 @@ Every key takes effect and has a working default; where a default is a paper's, 
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from data_recipes.config import DatasetConfig
-from policies.settings import Settings
+from policies.settings import Identity, Operational, Settings
+from rewards.config import RewardConfig, component_labels
 
 
 def _parquet(path: Path) -> Path:
@@ -29,24 +32,25 @@ ParquetPath = Annotated[Path, AfterValidator(_parquet)]
 class LoraConfig(Settings):
     """Low-rank adapters (2106.09685) instead of training the full weights; policies/lora.py."""
 
-    rank: int = Field(16, ge=1)
-    alpha: float = Field(32.0, gt=0)
+    rank: Identity[int] = Field(16, ge=1)
+    """Rank of the two matrices of an adapter."""
+    alpha: Identity[float] = Field(32.0, gt=0)
     """Scales the product of the two matrices by alpha / rank."""
-    targets: tuple[str, ...] = ()
+    targets: Identity[tuple[str, ...]] = ()
     """Linear layers to adapt, as the checkpoint names them, e.g. "q_proj", MLA's "kv_b_proj"; empty: all of the
     decoder's except the routed experts."""
 
 
-class PolicyConfig(Settings):
+class PolicyConfig(Settings, paths=("model",)):
     """The policy, and how the learner computes with it."""
 
-    model: str
+    model: Identity[str]
     """Hugging Face id or folder. `grpo rl --model` overrides it."""
-    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    compute_dtype: Identity[Literal["auto", "float32", "bfloat16"]] = "auto"
     """Type of the learner's matrix multiplications; master weights and optimizer are always float32. "auto" takes
     bfloat16 on a GPU, and on a CPU with native bfloat16 if the policy is wide enough (hidden ≥ 512) for it to be
     faster."""
-    router_bias_rate: float = Field(0.0, ge=0)
+    router_bias_rate: Identity[float] = Field(0.0, ge=0)
     """γ of the auxiliary-loss-free balancing during RL: b_i ± γ after each update (V3 §2.1.2). 0 freezes the bias:
     V3 itself ends pre-training with γ = 0, and a moving bias changes the policy without a gradient."""
     lora: LoraConfig | None = None
@@ -62,21 +66,25 @@ class PolicyConfig(Settings):
 class ScheduleStep(Settings):
     """A value that holds from optimizer step `from_step` on."""
 
-    from_step: int = Field(ge=0)
-    value: float
+    from_step: Identity[int] = Field(ge=0)
+    """First optimizer step at which the value holds."""
+    value: Identity[float]
+    """The value from then on."""
 
 
 class SamplingConfig(Settings):
     """How rollouts are sampled in training. top-p is always 1: a truncated distribution would bias every ratio."""
 
-    temperature: float = Field(1.0, gt=0)
+    temperature: Identity[float] = Field(1.0, gt=0)
+    """Temperature of the rollouts."""
     temperature_schedule: tuple[ScheduleStep, ...] = ()
     """Changes of temperature by step (R1 second RL stage: 0.7)."""
-    max_tokens: int = Field(1024, ge=1)
+    max_tokens: Identity[int] = Field(1024, ge=1)
+    """Longest completion, in tokens."""
     max_tokens_schedule: tuple[ScheduleStep, ...] = ()
     """Changes of the length limit by step (R1-Zero: 32,768, from step 8,200 on 65,536)."""
-    stop_tokens: tuple[str, ...] = ()
-    """Tokens that end a completion in addition to the tokenizer's EOS, each one token of the vocabulary, e.g. "\n" for
+    stop_tokens: Identity[tuple[str, ...]] = ()
+    """Tokens that end a completion in addition to the tokenizer's EOS, each one token of the vocabulary, e.g. "\\n" for
     a base model that would otherwise continue with the next question."""
 
     @model_validator(mode="after")
@@ -95,35 +103,41 @@ class SamplingConfig(Settings):
 class OptimizerConfig(Settings):
     """AdamW on float32 master weights."""
 
-    lr: float = Field(3e-6, gt=0)
+    lr: Identity[float] = Field(3e-6, gt=0)
     """Learning rate (R1: 3e-6 for R1-Zero and both RL stages)."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_steps: int = Field(0, ge=0)
-    min_lr_ratio: float = Field(0.0, ge=0, le=1)
+    schedule: Identity[Literal["constant", "linear", "cosine"]] = "constant"
+    """Learning rate after the warm-up: the same to the end, or falling to min_lr_ratio × lr."""
+    warmup_steps: Identity[int] = Field(0, ge=0)
+    """Updates in which the learning rate rises linearly from 0."""
+    min_lr_ratio: Identity[float] = Field(0.0, ge=0, le=1)
     """Ratio of the last step's lr to lr, for linear and cosine."""
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.95, ge=0, lt=1)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    moments: Literal["float32", "bfloat16"] = "float32"
+    beta1: Identity[float] = Field(0.9, ge=0, lt=1)
+    """AdamW's decay rate of the mean of gradients."""
+    beta2: Identity[float] = Field(0.95, ge=0, lt=1)
+    """AdamW's decay rate of the mean of squared gradients."""
+    eps: Identity[float] = Field(1e-8, gt=0)
+    """AdamW's ε, added to the root of the second moment."""
+    weight_decay: Identity[float] = Field(0.0, ge=0)
+    """AdamW's weight decay."""
+    moments: Identity[Literal["float32", "bfloat16"]] = "float32"
     """Type of AdamW's moments; V3 keeps them in bfloat16 (§3.3), which halves their memory."""
-    grad_clip: float = Field(1.0, gt=0)
+    grad_clip: Identity[float] = Field(1.0, gt=0)
     """Maximum global gradient norm (V3: 1.0)."""
 
 
 class LearnerConfig(Settings):
     """Processes, threads and batch portions of the learner; they change rounding, never the mathematics."""
 
-    ranks: int = Field(1, ge=1)
+    ranks: Operational[int] = Field(1, ge=1)
     """Number of data-parallel learner workers."""
-    threads: int | None = Field(None, ge=1)
+    threads: Operational[int | None] = Field(None, ge=1)
     """Torch threads per rank; None: the node's cores / ranks."""
-    tokens_per_micro_batch: int = Field(4096, ge=1)
+    tokens_per_micro_batch: Operational[int] = Field(4096, ge=1)
     """Packed tokens per forward/backward pass; this controls peak memory."""
-    recompute: bool = False
+    recompute: Operational[bool] = False
     """Keep only each layer's input and recompute the layer in the backward pass: a third more time, but memory for the
     activations of one layer instead of all; for long completions or little memory."""
-    logit_chunk_tokens: int = Field(512, ge=1)
+    logit_chunk_tokens: Operational[int] = Field(512, ge=1)
     """Number of tokens whose logits are in memory at one time."""
 
 
@@ -131,24 +145,61 @@ class EvalConfig(Settings):
     """Held-out evaluation during and after RL."""
 
     data: DatasetConfig | None = None
-    every_steps: int = Field(0, ge=0)
+    """The held-out questions; none: no evaluation."""
+    every_steps: Operational[int] = Field(0, ge=0)
     """Steps between evaluations; 0: only before the first and after the last step."""
-    samples: int = Field(16, ge=1)
+    samples: Identity[int] = Field(16, ge=1)
     """Samples per question, k: pass@1 is the mean over k samples (R1: 64 for AIME, 16 for MATH)."""
-    temperature: float = Field(1.0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    """Sampling temperature; R1 evaluates with temperature 0.6, top-p 0.95."""
-    max_tokens: int | None = Field(None, ge=1)
+    temperature: Identity[float] = Field(1.0, ge=0)
+    """Sampling temperature; R1 evaluates at 0.6."""
+    top_p: Identity[float] = Field(1.0, gt=0, le=1)
+    """Nucleus: the smallest set of tokens with this probability is sampled from; 1: all. R1 evaluates at 0.95."""
+    max_tokens: Identity[int | None] = Field(None, ge=1)
     """Length limit in tokens; None takes the training limit."""
-    correct: str = "accuracy"
-    """The reward whose value 1 means a right answer; it must be one of the recipe's rewards."""
+    correct: Identity[str] = "accuracy"
+    """The reward whose value 1 means a right answer. A recipe with one reward takes that one."""
+
+
+def settled(section: EvalConfig, rewards: Sequence[RewardConfig]) -> EvalConfig:
+    """Return the section with the name of the only reward as `correct`, unless the recipe says one.
+
+    Raises:
+        ValueError: there are questions, and `correct` is none of the rewards.
+    """
+    labels = component_labels(rewards)
+    if len(labels) == 1 and "correct" not in section.model_fields_set:
+        return section.model_copy(update={"correct": labels[0]})
+    if section.data is not None and section.correct not in labels:
+        raise ValueError(
+            f"eval.correct = {section.correct!r} is none of the rewards: {', '.join(labels)}; set it to the one "
+            "that decides if an answer is right"
+        )
+    return section
+
+
+def _known_trackers(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in TRACKERS and ":" not in name:
+            near = difflib.get_close_matches(name, TRACKERS, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(
+                f'{name!r} is none of {", ".join(TRACKERS)}{hint}; a tracker of your own is "module:Class"'
+            )
+    return tuple(dict.fromkeys(names))
+
+
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
+TrackerNames = Annotated[tuple[str, ...], AfterValidator(_known_trackers)]
+"""Where a run is shown while it goes on."""
 
 
 class CheckpointConfig(Settings):
     """What is saved so that a run survives a crash."""
 
-    every_phases: int = Field(5, ge=1)
-    keep: int = Field(2, ge=1)
+    every_phases: Operational[int] = Field(5, ge=1)
+    """Phases between checkpoints."""
+    keep: Operational[int] = Field(2, ge=1)
+    """Number of newest checkpoints that are kept."""
 
 
 class GuardConfig(Settings):
@@ -158,30 +209,31 @@ class GuardConfig(Settings):
     stops the run after its first phase. docs/algorithm.md explains each limit.
     """
 
-    window: int = Field(5, ge=1)
-    max_truncated: float = Field(0.9, ge=0, le=1)
+    window: Operational[int] = Field(5, ge=1)
+    """Number of newest phases that a limit is judged over."""
+    max_truncated: Operational[float] = Field(0.9, ge=0, le=1)
     """Fraction of the samples that the length limit ended."""
-    max_zero_variance: float = Field(1.0, ge=0, le=1)
+    max_zero_variance: Operational[float] = Field(1.0, ge=0, le=1)
     """Fraction of the groups with equal rewards. 1 only warns: a run that has learnt everything ends like this."""
-    max_abstained: float = Field(0.5, ge=0, le=1)
+    max_abstained: Operational[float] = Field(0.5, ge=0, le=1)
     """Fraction of the samples without a verdict."""
-    max_zero_gradient: float = Field(0.95, ge=0, le=1)
+    max_zero_gradient: Operational[float] = Field(0.95, ge=0, le=1)
     """Fraction of the updates whose gradient is exactly zero, in phases in which some group has variance. 1: off."""
-    warn_clip_frac: float = Field(0.3, ge=0, le=1)
+    warn_clip_frac: Operational[float] = Field(0.3, ge=0, le=1)
     """Fraction of the tokens whose ratio is clipped."""
-    max_clip_frac: float = Field(1.0, ge=0, le=1)
+    max_clip_frac: Operational[float] = Field(1.0, ge=0, le=1)
     """The same fraction; 1 never stops."""
-    warn_entropy_fall: float = Field(0.15, gt=0)
+    warn_entropy_fall: Operational[float] = Field(0.15, gt=0)
     """Fall of ln(entropy) per update while the reward does not rise; 0.15 is a fall to 55% in 4 updates. Entropies
     below 0.05 nats count as 0.05, and at least 5 phases are judged."""
-    max_entropy_fall: float | None = Field(None, gt=0)
+    max_entropy_fall: Operational[float | None] = Field(None, gt=0)
     """The same fall; None never stops."""
-    warn_entropy_rise: float = Field(0.2, gt=0)
+    warn_entropy_rise: Operational[float] = Field(0.2, gt=0)
     """Rise of ln(entropy) per update while the reward does not rise."""
-    max_entropy_rise: float | None = Field(0.5, gt=0)
+    max_entropy_rise: Operational[float | None] = Field(0.5, gt=0)
     """The same rise; 0.5 is a rise to 7.4 times in 4 updates. None never stops."""
-    max_staleness: int | None = Field(None, ge=1)
+    max_staleness: Operational[int | None] = Field(None, ge=1)
     """Number of updates from the version that sampled a sample's first token to the end of the phase that trains on it.
     None: algorithm.mini_batches, which alternating sampling and training never exceed."""
-    max_logprob_mismatch: float | None = Field(None, gt=0)
+    max_logprob_mismatch: Operational[float | None] = Field(None, gt=0)
     """Mean |Δ log-prob| between engine and learner on the sampled tokens; None: 0.001 for float32, 0.1 for bfloat16."""

@@ -9,15 +9,16 @@ from pydantic import Field
 from data_recipes.sft.config import SftSource
 from grpo.config.sections import OptimizerConfig
 from grpo.config.supervised import SupervisedConfig
+from policies.settings import Identity, Operational
 
 
 class SftOptimizer(OptimizerConfig):
     """AdamW with R1's schedule."""
 
-    lr: float = Field(5e-5, gt=0)
+    lr: Identity[float] = Field(5e-5, gt=0)
     """R1: 5e-5, decaying to 5e-6. Distillation: by size of the student (docs/sft.md). V3: 5e-6, decaying to 1e-6."""
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    min_lr_ratio: float = Field(0.1, ge=0, le=1)
+    schedule: Identity[Literal["constant", "linear", "cosine"]] = "cosine"
+    min_lr_ratio: Identity[float] = Field(0.1, ge=0, le=1)
     """Ratio of the final learning rate to lr (R1: 0.1, for SFT and distillation alike)."""
 
 
@@ -27,14 +28,14 @@ class SftSettings(SupervisedConfig):
     data: SftSource
     mix: tuple[SftSource, ...] = ()
     """Further sources; all examples of all sources are shuffled together."""
-    max_tokens: int = Field(32768, ge=2)
+    max_tokens: Identity[int] = Field(32768, ge=2)
     """Maximum example length in tokens (R1's context: 32,768), or the policy's own context if that is shorter. A longer
     example is left out whole and counted: truncated, it would teach the policy never to end."""
-    batch_size: int = Field(128, ge=1)
+    batch_size: Identity[int] = Field(128, ge=1)
     """Examples per update (R1: 128; distillation 64)."""
-    epochs: int = Field(2, ge=1)
+    epochs: Operational[int] = Field(2, ge=1)
     """Passes over the data (R1: 2 to 3; v1 of the paper: 2)."""
-    mtp_weight: float = Field(0.1, ge=0)
+    mtp_weight: Identity[float] = Field(0.1, ge=0)
     """λ of the multi-token prediction loss (V3 eq. 25: 0.3, for its last 4.8T tokens 0.1; R1's SFT: not printed), if
     the policy's checkpoint holds layers for it. 0: the layers are exported unchanged, as always with policy.lora."""
     optimizer: SftOptimizer = SftOptimizer()
@@ -43,4 +44,5 @@ class SftSettings(SupervisedConfig):
 class SftConfig(SftSettings):
     """Config of `grpo sft`."""
 
-    stage: Literal["sft"] = "sft"
+    stage: Identity[Literal["sft"]] = "sft"
+    """Marks a recipe of `grpo sft`."""

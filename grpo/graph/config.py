@@ -21,7 +21,7 @@ from pydantic import Field, field_validator, model_validator
 
 from grpo.config.plan import PlanConfig, StagePlan
 from policies.json_types import JsonDict
-from policies.settings import Settings
+from policies.settings import Identity, Operational, Settings
 
 NAME = r"^[a-z][a-z0-9-]*$"
 
@@ -29,11 +29,11 @@ NAME = r"^[a-z][a-z0-9-]*$"
 class GraphSettings(Settings):
     """The settings that all stages share."""
 
-    run_dir: Path
+    run_dir: Operational[Path]
     """The folder of the whole graph; each stage gets a folder of its own name in it."""
-    seed: int = Field(0, ge=0)
+    seed: Identity[int] = Field(0, ge=0)
     """The seed of every stage that does not set its own; "{seed}" as a value in a stage's `set` stands for it too."""
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: Operational[dict[str, str]] = Field(default_factory=dict)
     """Further columns of the tables: name in summary.json = path in the evaluation's summary, e.g.
     general = "by_kind.general.judge"."""
 
@@ -48,42 +48,48 @@ class GraphSettings(Settings):
 class Gate(Settings):
     """Stages that need this one run only if a figure of it is within bounds."""
 
-    metric: str = Field(min_length=1)
+    metric: Operational[str] = Field(min_length=1)
     """Path in the stage's summary, e.g. "pass1"; "eval.pass1" comes from the last evaluation of an RL stage."""
-    at_least: float | None = None
-    at_most: float | None = None
+    at_least: Operational[float | None] = None
+    """Lower bound of the figure."""
+    at_most: Operational[float | None] = None
+    """Upper bound of the figure."""
 
     @model_validator(mode="after")
     def _some_bound(self) -> Gate:
         if self.at_least is None and self.at_most is None:
             raise ValueError("a gate needs at_least or at_most")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            raise ValueError(f"no figure is at least {self.at_least:g} and at most {self.at_most:g}")
+            raise ValueError(f"at_least = {self.at_least:g} is above at_most = {self.at_most:g}")
         return self
 
 
 class Row(Settings):
     """The row of the tables that an evaluation fills. Evaluations with the same name share a row."""
 
-    table: Literal["stages", "students"]
-    name: str = Field(min_length=1)
-    prefix: str = ""
+    table: Operational[Literal["stages", "students"]]
+    """The table: of the stages, or of the distilled students."""
+    name: Operational[str] = Field(min_length=1)
+    """Name of the row."""
+    prefix: Operational[str] = ""
     """Written before the column names, with a point, e.g. "AIME": for several benchmarks in one row."""
 
 
-class StageSettings(Settings):
+class StageSettings(Settings, paths=("recipe",)):
     """One stage of the graph."""
 
-    command: str
+    command: Identity[str]
     """The name of a stage, as in `grpo <command>`; grpo/stages/registry.py lists them."""
-    recipe: str | None = None
+    recipe: Identity[str | None] = None
     """A recipe of that command, shipped or a file; `set` overrides its keys."""
-    set: JsonDict = Field(default_factory=dict)
+    set: Identity[JsonDict] = Field(default_factory=dict)
     """Config keys, dotted or as tables. "{stage.output}" at the start of a string is an artefact of another stage."""
-    after: tuple[str, ...] = Field(default=())
+    after: Identity[tuple[str, ...]] = Field(default=())
     """Stages that must be done first, besides those whose artefacts are named."""
     gate: Gate | None = None
+    """A figure that must be within bounds before stages that need this one run."""
     row: Row | None = None
+    """The row of the tables that an evaluation fills."""
     plan: StagePlan = StagePlan()
     """What `grpo plan` cannot read from the config."""
 
@@ -95,3 +101,4 @@ class GraphRecipe(Settings):
     plan: PlanConfig = PlanConfig()
     """The machine that `grpo plan` estimates for."""
     stages: dict[str, StageSettings] = Field(min_length=1)
+    """The stages by name; a stage that names an artefact of another runs after it."""

@@ -29,16 +29,18 @@ from grpo.config.evaluate import EvalStageConfig
 from grpo.config.rl import RlConfig
 from grpo.rl.collect import (
     Collected,
+    PartClock,
     Rewards,
     Rollouts,
     SampleRequest,
     Samplers,
     Ticket,
-    clock,
     collect_phase,
+    nothing,
     sample_and_score,
 )
 from grpo.rl.evaluate import EvalResult, summarize
+from grpo.tracking.best import BestKeeper
 from grpo.tracking.phase_metrics import dynamic_sampling_metrics, phase_metrics, staleness
 from grpo.training.checkpoint import Checkpoint
 from rewards.scoring.scorer import component_weights
@@ -59,8 +61,8 @@ class Learners(Protocol):
     def publish(self, version: int) -> Publication:
         """Return the weights of this version, with digests and canary log-probs."""
 
-    def save(self, state: LoopState) -> None:
-        """Write a checkpoint, atomically."""
+    def save(self, state: LoopState, protected: Sequence[int]) -> None:
+        """Write a checkpoint, atomically; old ones go, but for those of protected steps."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,17 @@ def train(
     stop_token_ids: tuple[int, ...],
     on_phase: Callable[[PhaseRecord], None],
     on_eval: Callable[[EvalResult, Sequence[ScoredGroup]], None],
+    best: BestKeeper,
+    on_checkpoint: Callable[[], None] = nothing,
+    on_part: Callable[[str, int], None] = nothing,
 ) -> LoopState:
-    """Run GRPO from `state` to config.steps or config.token_budget, whichever comes first; return the end position.
+    """Run GRPO from `state` to config.steps, config.token_budget or until `best` stops it; return the end position.
 
-    Each callback runs before the state moves on; a crash anywhere costs at most the work since the last checkpoint,
-    and the same command redoes that work with the same bits.
+    `on_phase` and `on_eval` run before the state moves on; a crash anywhere costs at most the work since the last
+    checkpoint, and the same command redoes that work with the same bits.
+
+    `on_checkpoint` is called when one is written, `on_part` with the part of the phase that begins (those of
+    `PartClock`, "checkpoint", "" between them) and the updates done.
 
     Raises:
         GuardTripped: by `on_phase`, before the phase is checkpointed.
@@ -129,11 +137,11 @@ def train(
     weights = component_weights(config.rewards)
     estimator = advantage_estimator(algorithm)
     samplers = Samplers(rollouts, rewards, config.seed, config.engine.chunk_groups)
-    spent: dict[str, float] = {}
+    spent = PartClock(lambda part: on_part(part, state.step))
 
     def evaluate() -> None:
         if eval_prompts:
-            with clock("eval", spent):
+            with spent.part("eval"):
                 result = run_eval(
                     config=config,
                     step=state.step,
@@ -147,7 +155,8 @@ def train(
     rollouts.load(learners.publish(state.step))
     if state.step == 0:
         evaluate()
-    while not state.is_last(config):
+    stop = best.stop_reason()
+    while not (state.is_last(config) or stop):
         temperature = temperature_at(state.step, config.sampling)
         max_tokens = max_tokens_at(state.step, config.sampling)
         collected = collect_phase(
@@ -160,10 +169,10 @@ def train(
             spent=spent,
         )
         groups, counts = to_train_groups(collected.groups, estimator, algorithm.zero_variance)
-        with clock("old_ref", spent):
+        with spent.part("old_ref"):
             mismatch = learners.begin_phase(groups, state.step, temperature)
         reports: list[StepReport] = []
-        with clock("learn", spent):
+        with spent.part("learn"):
             for batch in phase_mini_batches(groups, algorithm.mini_batches, seed=(config.seed, state.step)):
                 reports.append(learners.update(batch, state.step + len(reports), max_tokens))
         state = LoopState(
@@ -171,10 +180,10 @@ def train(
             cursor=collected.cursor,
             tokens=state.tokens + completion_tokens(groups),
         )
-        with clock("sync", spent):
+        with spent.part("sync"):
             rollouts.load(learners.publish(state.step))
 
-        times = {f"time/{name}_s": seconds for name, seconds in spent.items()}
+        times = {f"time/{name}_s": seconds for name, seconds in spent.seconds.items()}
         metrics = figures(collected, counts, weights, config, state.step) | mismatch | times
         advantages = {(g.index, s.index): s.advantage for g in groups for s in g.samples}
         on_phase(
@@ -187,12 +196,21 @@ def train(
                 discarded=collected.discarded,
             )
         )
-        spent.clear()
+        spent.seconds.clear()
         due = partial(is_due, state.step, is_last=state.is_last(config), updates=algorithm.mini_batches)
-        if due(config.eval.every_steps):
+        is_evaluation = due(config.eval.every_steps)
+        is_checkpoint = due(config.checkpoint.every_phases * algorithm.mini_batches)
+        if is_evaluation:
             evaluate()
-        if due(config.checkpoint.every_phases * algorithm.mini_batches):
-            learners.save(state)
+        verdict = best.judge(state.step, is_checkpoint)
+        stop = verdict.stop
+        if stop and not is_evaluation:
+            evaluate()
+        if is_checkpoint or verdict.save or stop:
+            on_part("checkpoint", state.step)
+            learners.save(state, verdict.protected)
+            on_part("", state.step)
+            on_checkpoint()
     return state
 
 
@@ -239,7 +257,7 @@ def run_eval(
         sampling=SamplingParams(limit, config.eval.temperature, config.eval.top_p, stop_token_ids),
     )
     samplers = Samplers(rollouts, rewards, config.seed, config.engine.chunk_groups)
-    scored = sample_and_score(request, samplers, spent={})
+    scored = sample_and_score(request, samplers, spent=PartClock())
     return summarize(step, scored, config.eval.correct), scored
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from policies.settings import Settings
+from policies.settings import Identity, Operational, Settings
 
 TierName = Literal["namespaces", "landlock", "unisolated"]
 
@@ -19,14 +19,25 @@ TierName = Literal["namespaces", "landlock", "unisolated"]
 class SandboxSettings(Settings):
     """The settings of a sandbox. The default is safe: full isolation on this host, or an error."""
 
-    tier: Literal["auto", "namespaces", "landlock", "unisolated"] = "auto"
+    tier: Identity[Literal["auto", "namespaces", "landlock", "unisolated"]] = "auto"
     """"auto" is "namespaces", or an error where the host refuses them. The weaker tiers are used only if named here."""
-    zygote: bool = True
+    zygote: Operational[bool] = True
     """Keep a running launcher between runs, and fork Python programs from it. False: a new launcher for every run."""
-    cgroups: bool = True
+    cgroups: Operational[bool] = True
     """Use cgroup limits where they are writable (started as root); else poll memory and tasks."""
-    urls: tuple[str, ...] = Field(default=(), max_length=4096)
+    urls: Operational[tuple[str, ...]] = Field(default=(), max_length=4096)
     """Hosts with SandboxFusion's `run_code` API, to which programs are sent. If empty, programs run on this host."""
+
+    packages: Identity[tuple[str, ...]] = ()
+    """Packages that Python programs may import besides the standard library, e.g. ["numpy"]: of this environment, with
+    what they require; of the hosts if urls names any."""
+
+    @field_validator("packages")
+    @classmethod
+    def _are_names(cls, packages: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [name for name in packages if not name.isidentifier()]:
+            raise ValueError(f"{wrong[0]!r}: expected the name that a program imports, such as numpy")
+        return packages
 
     @field_validator("urls")
     @classmethod

@@ -174,6 +174,9 @@ def test_set_into_a_missing_list_place_teaches(tmp_path: Path) -> None:
 
 
 def test_differences_are_leaf_paths() -> None:
+    lists = ({"a": [{"b": 1}, {"b": 2}]}, {"a": [{"b": 1}, {"b": 3}]}, {"a": [{"b": 1}]})
+    assert list(differences(lists[0], lists[1])) == [("a.1.b", 2, 3)]
+    assert [key for key, *_ in differences(lists[0], lists[2])] == ["a"]
     assert list(differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4})) == [
         ("a.c", 2, 3),
         ("d", None, 4),

@@ -11,19 +11,19 @@ from grpo.graph.launch import Ended
 from grpo.graph.parse import Node
 from grpo.graph.runner import View
 from grpo.stages.stage import Stage
-from policies.settings import Settings
+from policies.settings import Identity, Operational, Settings
 
 
 class MixConfig(Settings):
-    stage: Literal["mix"] = "mix"
-    seed: int = 0
-    run_dir: Path
-    inputs: tuple[str, ...] = ()
-    value: int = 0
-    modulus: int = 100
+    stage: Identity[Literal["mix"]] = "mix"
+    seed: Identity[int] = 0
+    run_dir: Operational[Path]
+    inputs: Identity[tuple[str, ...]] = ()
+    value: Identity[int] = 0
+    modulus: Identity[int] = 100
     """A change of `value` that is 0 modulo this does not change the output."""
-    file: str | None = None
-    score: float = 0.5
+    file: Identity[str | None] = None
+    score: Identity[float] = 0.5
 
 
 def never(config: MixConfig, address: str | None) -> dict[str, float]:

@@ -14,13 +14,19 @@ from grpo.common.errors import ConfigError
 from grpo.stages.figures import Finished, TokenTime, look_up, number, sampled_tokens, trained_tokens
 from grpo.stages.registry import BUILTINS, STAGES, Registry
 from grpo.stages.stage import Option, Stage
-from policies.settings import Settings
+from policies.settings import Identity, Operational, Settings
+
+
+class Kindless(Settings):
+    stage: Identity[Literal["own"]] = "own"
+    run_dir: Operational[Path]
+    size: int = 1
 
 
 class OwnConfig(Settings):
-    stage: Literal["own"] = "own"
-    run_dir: Path
-    size: int = 1
+    stage: Identity[Literal["own"]] = "own"
+    run_dir: Operational[Path]
+    size: Identity[int] = 1
 
 
 def make(**changes: Any) -> Stage[OwnConfig]:
@@ -42,6 +48,7 @@ def make(**changes: Any) -> Stage[OwnConfig]:
     [
         ({"name": "other"}, r'OwnConfig: write stage: Literal\["other"\] = "other"'),
         ({"output_key": "out"}, "OwnConfig has no key out"),
+        ({"config": Kindless}, "Kindless.size has no kind; write size: Identity"),
         ({"main_output": "policy"}, "stage own: outputs has no 'policy', only summary"),
         ({"outputs": {"policy": "p"}, "main_output": "policy"}, "outputs has no 'summary'"),
     ],

@@ -9,11 +9,11 @@ import pytest
 
 from grpo.common.errors import BrokenRun, ConfigError
 from grpo.tracking.run_once import Summary, run_once
-from policies.settings import Settings
+from policies.settings import Identity, Settings
 
 
 class Config(Settings):
-    size: int = 1
+    size: Identity[int] = 1
 
 
 class Work:
