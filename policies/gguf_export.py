@@ -155,9 +155,9 @@ def rounding(values: Array, kind: str) -> Array:
     if kind == "F32":
         return np.zeros_like(size)
     if kind == "F16":
-        return size * 2.0**-11 + np.float32(2.0**-25)
+        return size * np.float32(2.0**-11) + np.float32(2.0**-25)
     if kind == "BF16":
-        return size * 2.0**-8 + np.float32(2.0**-126)  # smaller ones become zero
+        return size * np.float32(2.0**-8) + np.float32(2.0**-126)  # smaller ones become zero
     if kind == "Q8_0":
         # Half a step of 1/127 of the block's largest. The step is a float16, off itself, up to 127 times.
         blocks = size.reshape(-1, Q8_BLOCK)

@@ -12,10 +12,11 @@ import ray
 from rich.markup import escape
 
 from grpo.cluster.address import probe
-from grpo.common.console import say
-from grpo.common.errors import RunError
+from grpo.common.console import log, say, starting
+from grpo.common.errors import GuardTripped, RunError
 from grpo.common.neighbours import announced, warning
 from grpo.common.runtime_env import handed_over, too_large
+from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
 from policies.json_types import JsonDict
 from rollout.ray_errors import explain
 
@@ -27,6 +28,7 @@ SHORT_TMP = Path("/tmp")
 LONGEST_TMP = 107 - len("/ray/session_2026-11-30_12-00-00_123456_1234567/sockets/plasma_store")
 """Bytes of a folder below which Ray's longest socket path is within the kernel's 107."""
 THREAD_KEYS = "learner.threads and engine.threads"
+ON_THE_CLUSTER = "on the cluster, `ray logs cluster` lists them"
 LEARNER_TIMEOUT_S = 7200.0
 """Longest update, log-prob pass or save."""
 
@@ -42,7 +44,9 @@ def connect(address: str | None, run_dir: Path = Path()) -> Iterator[None]:
     Raises:
         RunError: there is no cluster at the address, or TMPDIR is too long for Ray's sockets.
         ConfigError: the files for the workers are too large.
+        HiddenPackage: a file here would hide a package of the toolkit from the actors.
     """
+    refuse_shadows_in(first_on_the_path_of_workers())
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     options: JsonDict = {
         "logging_level": "error",
@@ -63,19 +67,32 @@ def connect(address: str | None, run_dir: Path = Path()) -> Iterator[None]:
     if handed := handed_over():
         options["runtime_env"] = handed
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    starting(
+        "starting Ray on this machine" if target == "local" else f"joining the Ray cluster {escape(target)}"
+    )
     with announced(run_dir) as neighbours:
         if note := warning(neighbours, THREAD_KEYS):
             say(f"[yellow]note[/] {escape(note)}")
         try:
-            ray.init(**options)
+            session = ray.init(**options)
         except (ConnectionError, ValueError) as error:
             if "exceeds the maximum size" in str(error):
                 raise too_large(handed, error) from error
             raise RunError(
                 f"no Ray cluster at {target!r}: {error}; start one with `ray start --head`"
             ) from error
+        info: JsonDict = getattr(
+            session, "address_info", {}
+        )  # a client of a remote cluster (ray://) has none
+        logs = Path(info["session_dir"]) / "logs" if "session_dir" in info else None
+        log(f"logs of the actors: {logs or ON_THE_CLUSTER}")
         try:
             yield
+        except GuardTripped:
+            raise
+        except Exception as error:
+            error.add_note(actor_logs(logs))
+            raise
         finally:
             ray.shutdown()
 
@@ -98,6 +115,18 @@ def temp_dir() -> str | None:
         )
     say(f"[yellow]note[/] TMPDIR is too long for Ray's sockets; Ray's files go to {SHORT_TMP}/ray")
     return f"{SHORT_TMP}/ray"
+
+
+def actor_logs(folder: Path | None, newest: int = 3) -> str:
+    """Return the line that says where the actors of a session wrote, and which of the files changed last.
+
+    None is the folder of a cluster whose files are not here.
+    """
+    if folder is None:
+        return f"logs of the actors: {ON_THE_CLUSTER}"
+    found = [path for path in folder.glob("worker-*.[oe]*") if path.stat().st_size]
+    names = [path.name for path in sorted(found, key=lambda path: path.stat().st_mtime)[-newest:]]
+    return f"logs of the actors: {folder}" + (f" (written last: {', '.join(names)})" if names else "")
 
 
 def resources() -> tuple[int, int]:

@@ -11,9 +11,22 @@ import typer
 import typer.main
 from typer.core import TyperCommand
 
-from grpo.commands.options import Address, Env, Exclude, PyModules, Recipe, Set, WorkingDir
+from grpo.commands.options import (
+    Address,
+    DryRun,
+    Env,
+    Exclude,
+    PyModules,
+    Quiet,
+    Recipe,
+    Set,
+    Verbose,
+    WorkingDir,
+    set_verbosity,
+)
 from grpo.common.errors import ConfigError
 from grpo.common.runtime_env import hand_over, runtime_env
+from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
 from grpo.stages.registry import STAGES
 from grpo.stages.stage import Option, Stage
 
@@ -65,12 +78,21 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
         working_dir: Path | None = None,
         py_modules: list[Path] | None = None,
         exclude: list[str] | None = None,
+        dry_run: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
         **values: str | int | float | Path | None,
     ) -> None:
+        set_verbosity(quiet=quiet, verbose=verbose)
+        if stage.takes_address:
+            refuse_shadows_in(first_on_the_path_of_workers())
         named = [options[name].override(value) for name, value in values.items() if value is not None]
         config = stage.load(recipe, [*(set_ or []), *named])
         hand_over(runtime_env(env or [], working_dir, py_modules or [], exclude or []))
-        stage.run(config, address)
+        if dry_run:
+            stage.preview(config)
+        else:
+            stage.run(config, address)
 
     command.__signature__ = inspect.Signature(list(_parameters(stage, options)))  # type: ignore[attr-defined]
     return command
@@ -91,6 +113,9 @@ def _parameters(stage: Stage[Any], options: dict[str, Option]) -> Iterator[inspe
         yield parameter("working_dir", WorkingDir)
         yield parameter("py_modules", PyModules)
         yield parameter("exclude", Exclude)
+    yield parameter("dry_run", DryRun, False)
+    yield parameter("quiet", Quiet, False)
+    yield parameter("verbose", Verbose, False)
 
 
 def _parameter(option: Option) -> str:

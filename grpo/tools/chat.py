@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from grpo.common.errors import RunError
 from grpo.tools.policy_folder import Prompting, find_policy, prompting
@@ -28,6 +28,7 @@ from policies.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from openai import OpenAI
+    from openai.types.chat import ChatCompletionMessageParam
 
 HELP = """/reset          forget the conversation
 /system TEXT    set the system message and forget the conversation; without a text, remove it
@@ -250,7 +251,7 @@ def reply(
         extra = {"skip_special_tokens": False, "stop_token_ids": list(sampling.stop_token_ids)}
     stream = client.chat.completions.create(
         model=model,
-        messages=messages,  # type: ignore[arg-type]  # one class per role there
+        messages=cast("list[ChatCompletionMessageParam]", messages),
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         max_tokens=sampling.max_tokens,

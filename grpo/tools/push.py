@@ -14,7 +14,8 @@ from rich.markup import escape
 
 from grpo.common.console import say
 from grpo.common.errors import ConfigError, RunError
-from grpo.tools.policy_folder import find_policy, is_adapter
+from grpo.tools.policy_folder import find_policy, is_adapter, read_json, run_config
+from grpo.tracking.model_card import write_card
 from grpo.tracking.run_dir import CARD
 from policies.facts import read_facts
 
@@ -43,6 +44,7 @@ def run(
     folder = Path(policy).expanduser() if is_adapter(Path(policy).expanduser()) else find_policy(policy)
     if not is_adapter(folder):
         read_facts(folder)
+    write_missing_card(folder)
     kept, left_out = files(folder)
     check_card(folder)
     visibility = "public" if public else "private"
@@ -83,6 +85,14 @@ def files(folder: Path) -> tuple[list[Path], list[Path]]:
         if path.suffix in KINDS and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     return kept, [path for path in found if path not in kept]
+
+
+def write_missing_card(folder: Path) -> None:
+    """Write the card of a finished run whose policy has none, as runs before cards existed left it."""
+    summary = folder.resolve().parent / "summary.json"
+    if not (folder / CARD).exists() and run_config(folder) and summary.is_file():
+        write_card(folder.resolve().parent, read_json(summary))
+        say(f"wrote the model card {escape(str(folder / CARD))}")
 
 
 def check_card(folder: Path) -> None:

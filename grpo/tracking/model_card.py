@@ -19,7 +19,8 @@ from grpo.tracking.run_dir import CARD
 from policies.facts import PolicyFacts, read_facts
 from policies.files import write_atomic
 from policies.json_types import JsonDict, JsonMapping
-from rollout.vllm_settings import MLA_KERNEL_DIMENSIONS, needs_plain_attention
+from rollout.engine_limits import MLA_KERNEL_DIMENSIONS
+from rollout.vllm_settings import needs_plain_attention
 
 ADAPTER, HEAD = "adapter", "head.safetensors"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -151,12 +152,28 @@ def loading(folder: Path, facts: PolicyFacts) -> str:
         lines.append(
             f"- `{ADAPTER}/` holds the LoRA adapter in peft's format; the weights here are already base plus adapter."
         )
+        if is_misread_by_peft(folder):
+            lines.append(
+                "- **peft does not load this adapter right**: it takes the layers of shared experts for routed ones "
+                "and leaves them out, with a warning. Use the weights here."
+            )
     if (folder / HEAD).is_file():
         lines.append(
             f"- **A reward model**: `{HEAD}` holds the scalar head, which transformers and vLLM do not load; the "
             "language model alone gives no rewards."
         )
     return "\n".join(lines) + "\n"
+
+
+def is_misread_by_peft(folder: Path) -> bool:
+    """Return True for an adapter on shared experts: peft 0.21 mistakes their layers for those of routed ones.
+
+    An adapter on layers of the attention alone (policy.lora.targets) loads right.
+    """
+    if not _read(folder / "config.json").get("n_routed_experts"):
+        return False
+    targets = _read(folder / ADAPTER / "adapter_config.json").get("target_modules") or ()
+    return not {"gate_proj", "up_proj", "down_proj"}.isdisjoint(targets)
 
 
 def prompts(config: JsonMapping) -> str:

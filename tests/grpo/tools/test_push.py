@@ -249,3 +249,12 @@ def test_a_hub_that_refuses_or_is_away_is_one_error(hub: Hub, run: Path) -> None
     assert away.returncode == 1
     assert "Traceback" not in away.stderr
     assert os.environ.get("HF_TOKEN") != SECRET
+
+
+def test_a_finished_run_without_a_card_gets_one(hub: Hub, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    save_policy(tiny_policy("tiny-llama"), run / "policy", write_tokenizer(tmp_path / "tokenizer"))
+    (run / "config.json").write_text(json.dumps({"stage": "rl", "seed": 3}))
+    (run / "summary.json").write_text(json.dumps({"final_pass1": 0.5}))
+    assert push(hub, run, "me/model").returncode == 0
+    assert "| `final_pass1` | 0.5 |" in hub.files["README.md"].decode()

@@ -128,11 +128,28 @@ def test_it_tells_where_plain_vllm_fails(tmp_path: Path, preset: str, warns: str
 def test_a_reward_model_is_no_text_generator(tmp_path: Path) -> None:
     run = make_run(tmp_path, stage="reward-model")
     (run / "policy" / "head.safetensors").touch()
-    (run / "policy" / "adapter").mkdir()
     card = card_of(run)
     assert "pipeline_tag" not in front_matter(card)
     assert "the language model alone gives no rewards" in card
+
+
+@pytest.mark.parametrize(
+    ("preset", "targets", "warns"),
+    [
+        ("tiny-v3", ["q_proj", "up_proj"], True),
+        ("tiny-v3", ["kv_b_proj"], False),
+        ("tiny-llama", ["up_proj"], False),
+    ],
+)
+def test_an_adapter_that_peft_misreads_is_pointed_out(
+    tmp_path: Path, preset: str, targets: list[str], warns: bool
+) -> None:
+    run = make_run(tmp_path, preset)
+    (run / "policy" / "adapter").mkdir()
+    (run / "policy" / "adapter" / "adapter_config.json").write_text(json.dumps({"target_modules": targets}))
+    card = card_of(run)
     assert "peft's format" in card
+    assert ("peft does not load this adapter right" in card) is warns
 
 
 def test_a_run_without_a_policy_gets_none_and_one_without_a_manifest_does(tmp_path: Path) -> None:
