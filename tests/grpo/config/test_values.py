@@ -128,7 +128,7 @@ def test_every_path_of_every_recipe_knows_home_and_variables(
 ) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     monkeypatch.setenv("SCRATCH", "/scratch")
-    ending = ".parquet" if path[-1] == "out" else ".jsonl" if "source" in str(path[-1]) else ".py:f"
+    ending = ".parquet" if path[-1] == "out" else ".jsonl" if "source" in str(path[-1]) else ".py:accuracy"
     tree = full(kind, written)
     old = tree
     for part in path:
