@@ -24,6 +24,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from grpo.common.console import LOG_FILE
 from grpo.view import activity
 from grpo.view.curves import charts
 from grpo.view.folders import read_json
@@ -33,11 +34,14 @@ from grpo.view.query import BadQuery, parse_query
 from grpo.view.search import Located, page_rows, search
 from grpo.view.stage_graph import stage_graph
 from grpo.view.status import is_held
+from grpo.view.tail import last_lines
 from grpo.view.watch import LOOK_EVERY_S, UnknownRun, Watch
 from policies.json_types import JsonDict
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+LOG_BYTES = 1 << 15
+"""Of a run's log that are shown, from its end."""
 MAX_RUNS = 24
 """Runs that one request may name."""
 HEADERS = {
@@ -132,7 +136,8 @@ def make_app(watch: Watch) -> Starlette:
         (name,) = runs_of(request)[:1]
         path = watch.run(name).folder.path
         files = ("config", "manifest", "summary", "stopped")
-        return {"path": str(path), **{file: read_json(path / f"{file}.json") for file in files}}
+        log = b"\n".join(last_lines(path / LOG_FILE, LOG_BYTES)).decode(errors="replace")
+        return {"path": str(path), "log": log, **{file: read_json(path / f"{file}.json") for file in files}}
 
     def graph(request: Request) -> Any:
         return stage_graph(watch.graph(request.query_params.get("graph", "")), watch.folders())

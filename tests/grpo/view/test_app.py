@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from grpo.common.console import LOG_FILE
 from grpo.common.errors import ConfigError
 from grpo.tracking.activity import ActivityLog
 from grpo.tracking.run_dir import exclusive_lock
@@ -231,3 +232,10 @@ def test_numbers_that_json_lacks_are_null() -> None:
         "a": [1.0, None, None],
         "b": [None, "x"],
     }
+
+
+def test_the_end_of_a_log_is_shown_as_it_is(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "r", 1)
+    (run / LOG_FILE).write_bytes(b"x" * 40_000 + b"\n<b>phase 1</b> \xff\nlast\n")
+    with serving(tmp_path) as address:
+        assert get(address, "about", run="r")["log"] == "<b>phase 1</b> \ufffd\nlast"
