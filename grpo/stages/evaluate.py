@@ -146,7 +146,7 @@ def table(result: EvalResult, title: str) -> Table:
 
     from rich.table import Table
 
-    from grpo.rl.evaluate import shown
+    from grpo.tracking.metrics import shown
 
     out = Table(title=title, show_header=False)
     out.add_row(f"pass@1 over {result.k}", f"{result.pass1:.3f}  [{result.ci_low:.3f}, {result.ci_high:.3f}]")

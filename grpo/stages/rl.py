@@ -202,7 +202,8 @@ def read_inputs(config: RlConfig) -> Inputs:
     for note in import_notes(config.rewards):
         say(escape(note))
     labels = component_labels(config.rewards)
-    check_best(config.best, rl_names(labels, config.eval.data is not None), config.eval.every_steps)
+    samples = config.eval.samples if config.eval.data is not None else 0
+    check_best(config.best, rl_names(labels, samples), config.eval.every_steps)
     tokenizer = load_tokenizer(model_dir)
     held_out = [config.eval.data] if config.eval.data else []
     data, *more = read_and_show([config.data, *config.mix, *held_out], tokenizer)
