@@ -139,7 +139,10 @@ def loading(folder: Path, facts: PolicyFacts) -> str:
             "only. `grpo serve` sets both right, and keeps the experts' router in float32, as training does."
         )
     else:
-        lines.append("- `vllm serve FOLDER --dtype float32` works as well.")
+        lines.append(
+            "- `vllm serve FOLDER --dtype float32` works as well; on a CPU add `--no-enable-chunked-prefill`, without "
+            "which vLLM 0.32.0 fails at seeded requests with long prompts."
+        )
     lines.append(
         "- The weights are float32; there is no code in this folder, so nothing needs `trust_remote_code`."
     )
