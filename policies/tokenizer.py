@@ -111,7 +111,8 @@ class Tokenizer:
                 add_generation_prompt=add_generation_prompt,
                 **{**self.special_tokens, **variables},
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+            # Also what the template's own code runs into: a null where it adds texts, a key that is not there.
             raise PolicyError(f"{self.folder}: the chat template rejects these messages: {error}") from error
 
     @cached_property
@@ -123,6 +124,13 @@ class Tokenizer:
     def _borders(self) -> frozenset[int]:
         named = {self._special_id(name) for name in _SPECIALS}
         return self._special_ids & {*named, *self.stop_token_ids}
+
+    @cached_property
+    def template_variables(self) -> frozenset[str]:
+        """Names of the variables that the chat template reads, e.g. messages, tools, enable_thinking."""
+        from policies.chat_template import variables_of
+
+        return variables_of(self.chat_template)
 
     def _special_id(self, name: str) -> int | None:
         token = self.special_tokens.get(name)

@@ -22,6 +22,8 @@ from rewards.signatures import RewardFunction, recognise
 from rewards.types import NO_NEEDS, Needs
 
 ENTRY_POINT_GROUP = "grpo.rewards"
+TOOLKIT = ("grpo", "data_recipes", "rewards", "rollout", "policies")
+"""The packages of this toolkit."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,35 @@ def load_function(name: str) -> Any:
     return _resolve(name)
 
 
+def origin(name: str) -> str:
+    """Return where a reward is found: "built in", an entry point, or a file. It is not loaded, but its package is.
+
+    Raises:
+        RewardLoadError: there is none.
+    """
+    if name in BUILTINS:
+        return "built in"
+    place, colon, _ = name.rpartition(":")
+    if not colon:
+        points = entry_points()
+        if name in points:
+            distribution = points[name].dist
+            return f"{points[name].value} of {distribution.name if distribution else 'an installed package'}"
+        raise RewardLoadError(f"no reward {name!r}: `grpo reward list` names all")
+    if _is_path(place):
+        path = Path(place).expanduser().resolve()
+        if not path.is_file():
+            raise RewardLoadError(f"reward {name!r}: no file {path}")
+        return str(path)
+    try:
+        spec = importlib.util.find_spec(place)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None:
+        raise RewardLoadError(f"reward {name!r}: no module {place!r} on the Python path")
+    return spec.origin or place
+
+
 def runs_inline(name: str) -> bool:
     """Return True for built-in rewards that need no host."""
     return name in BUILTINS and BUILTINS[name].runs_inline
@@ -142,11 +173,6 @@ def with_absolute_path(name: str, base: Path) -> str:
     if not colon or not _is_path(path):
         return name
     return f"{(base / Path(path).expanduser()).resolve()}:{attribute}"
-
-
-def component_label(name: str) -> str:
-    """Return a short name for metrics and tables: the part after the colon, else the whole name."""
-    return name.rpartition(":")[2] or name
 
 
 def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
@@ -252,8 +278,18 @@ def _attribute(name: str, module: ModuleType, attribute: str) -> object:
                 if near
                 else f"found: {', '.join(own[:12]) or 'no function'}"
             )
-            raise RewardLoadError(f"reward {name!r}: {where} has no {attribute!r}; {hint}") from None
+            raise RewardLoadError(
+                f"reward {name!r}: {where} has no {attribute!r}; {hint}{_own_file(module)}"
+            ) from None
     return value
+
+
+def _own_file(module: ModuleType) -> str:
+    """Return a hint for a module of this toolkit if a file of its name is here, which the name cannot mean."""
+    file = Path(f"{module.__name__.replace('.', os.sep)}.py")
+    if module.__name__.partition(".")[0] not in TOOLKIT or not file.is_file():
+        return ""
+    return f". That is the toolkit's own package; the file {file} here is ./{file}:…"
 
 
 def _last(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from policies.json_types import JsonDict
 from rollout.config import EngineConfig
+from rollout.engine_limits import MLA_KERNEL_DIMENSIONS, cpu_refusal
 from rollout.errors import RolloutError
 
 CPU_KV_CACHE_GIB = 1.0
@@ -27,8 +28,6 @@ must hold the longest one."""
 CPU_MLA_BACKEND = "CPU_MLA"
 """Workaround: on a CPU with AMX tiles vLLM 0.32.0 chooses MLA kernels that support bfloat16 only. A float32 engine
 cannot start with them; a bfloat16 engine starts and fails when it loads new weights. Policies without MLA ignore it."""
-MLA_KERNEL_DIMENSIONS = (512, 64)
-"""(kv_lora_rank, qk_rope_head_dim) that vLLM's MLA kernels are built for."""
 
 
 def prepare_process(model_dir: Path, config: EngineConfig) -> None:
@@ -68,6 +67,8 @@ def model_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
 
     Sampling defaults are vLLM's own: log-probs at temperature 1, and the folder's generation_config.json.
     """
+    if on_cpu:
+        check_cpu_engine(model_dir)
     context = config.max_model_len or context_length(model_dir)
     kv_cache_gib = config.kv_cache_gib or (CPU_KV_CACHE_GIB if on_cpu else None)
     common: JsonDict = {
@@ -93,6 +94,17 @@ def model_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
         **CPU_SCHEDULER,
         "max_num_batched_tokens": max(config.max_batched_tokens, context),
     }
+
+
+def check_cpu_engine(model_dir: Path) -> None:
+    """Check that an engine on a CPU can compute this policy.
+
+    Raises:
+        RolloutError: it cannot; says why.
+    """
+    refusal = cpu_refusal(read_config(model_dir))
+    if refusal is not None:
+        raise RolloutError(f"the engine cannot start on {model_dir}: {refusal}")
 
 
 def needs_plain_attention(model_dir: Path) -> bool:

@@ -24,6 +24,7 @@ from grpo.cluster.placement import plan_placement
 from grpo.cluster.ranks import start_ranks
 from grpo.cluster.ray_session import resources
 from grpo.cluster.rl_ranks import LearnerGroup, PublishSettings, RlLearnerFactory
+from grpo.common.console import counted, starting
 from grpo.config.rl import RlConfig
 from grpo.config.sections import LearnerConfig
 from grpo.training.checkpoint import Checkpoint
@@ -32,6 +33,7 @@ from rewards.registry import with_absolute_path
 from rollout.actor import RayWorkers, start_worker
 from rollout.config import EngineConfig
 from rollout.dispatch import Dispatcher
+from rollout.vllm_settings import check_cpu_engine
 from rollout.weight_folders import publication_roots
 
 
@@ -109,8 +111,13 @@ def start_samplers(
 
     Raises:
         RunError: there are too few GPUs.
+        RolloutError: there is none, and the engine cannot compute this policy on a CPU.
     """
-    placement = plan_placement(config.engine, learner, *resources())
+    cores, gpus = resources()
+    if not gpus:
+        check_cpu_engine(model_dir)
+    placement = plan_placement(config.engine, learner, cores, gpus)
+    starting(f"starting {counted(config.engine.workers, 'engine')}: vLLM loads the policy")
     engine = config.engine.model_copy(
         update={"dtype": engine_dtype(config.engine, compute_dtype), "threads": placement.rollout_threads}
     )

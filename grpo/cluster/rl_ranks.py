@@ -132,6 +132,6 @@ class LearnerGroup(RankGroup):
         self._place = place
         return publication
 
-    def save(self, state: LoopState) -> None:
-        """Have rank 0 write a checkpoint."""
-        self.save_checkpoint(state.step, state.extra())
+    def save(self, state: LoopState, protected: Sequence[int]) -> None:
+        """Have rank 0 write a checkpoint, and delete old ones but the protected."""
+        self.save_checkpoint(state.step, state.extra(), protected)

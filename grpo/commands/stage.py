@@ -11,8 +11,9 @@ import typer
 import typer.main
 from typer.core import TyperCommand
 
-from grpo.commands.options import Address, Recipe, Set
+from grpo.commands.options import Address, DryRun, Quiet, Recipe, Set, Verbose, set_verbosity
 from grpo.common.errors import ConfigError
+from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
 from grpo.stages.registry import STAGES
 from grpo.stages.stage import Option, Stage
 
@@ -60,11 +61,20 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
         recipe: str,
         set_: list[str] | None,
         address: str | None = None,
+        dry_run: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
         **values: str | int | float | Path | None,
     ) -> None:
+        set_verbosity(quiet=quiet, verbose=verbose)
+        if stage.takes_address:
+            refuse_shadows_in(first_on_the_path_of_workers())
         named = [options[name].override(value) for name, value in values.items() if value is not None]
         config = stage.load(recipe, [*(set_ or []), *named])
-        stage.run(config, address)
+        if dry_run:
+            stage.preview(config)
+        else:
+            stage.run(config, address)
 
     command.__signature__ = inspect.Signature(list(_parameters(stage, options)))  # type: ignore[attr-defined]
     return command
@@ -81,6 +91,9 @@ def _parameters(stage: Stage[Any], options: dict[str, Option]) -> Iterator[inspe
         yield parameter(name, Annotated[kind, typer.Option(option.flag, help=option.help)])
     if stage.takes_address:
         yield parameter("address", Address)
+    yield parameter("dry_run", DryRun, False)
+    yield parameter("quiet", Quiet, False)
+    yield parameter("verbose", Verbose, False)
 
 
 def _parameter(option: Option) -> str:

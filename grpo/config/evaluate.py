@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from grpo.config.sample import refuse_start_steps, refuse_training_keys
-from grpo.config.sections import EvalConfig, PolicyConfig, SamplingConfig
+from grpo.config.sections import EvalConfig, PolicyConfig, SamplingConfig, settled
 from policies.settings import Identity, Operational, Settings
 from rewards.config import RewardConfig
 from rollout.config import EngineConfig
@@ -37,6 +37,12 @@ class EvalStageConfig(Settings):
     def _has_data(self) -> EvalStageConfig:
         if self.eval.data is None:
             raise ValueError("an evaluation needs data: add a section [eval.data]")
+        return self
+
+    @model_validator(mode="after")
+    def _right_answers(self) -> EvalStageConfig:
+        # Frozen fields are set like this while they are validated, and never later.
+        object.__setattr__(self, "eval", settled(self.eval, self.rewards))
         return self
 
     @model_validator(mode="after")

@@ -99,6 +99,16 @@ class Section:
     keys: tuple[KeyDoc, ...]
 
     @property
+    def name(self) -> str:
+        """The key that holds it."""
+        return self.path[-2] if self.path[-1] == "*" else self.path[-1]
+
+    @property
+    def parent(self) -> tuple[str, ...]:
+        """The path of the section that it stands in."""
+        return self.path[:-2] if self.path[-1] == "*" else self.path[:-1]
+
+    @property
     def class_text(self) -> str:
         """What its class says of itself."""
         return _class_text(self.config)

@@ -77,3 +77,16 @@ class StagePlan(Settings):
         if any(length <= 0 for _, length in self.lengths):
             raise ValueError("lengths: a mean length is above 0")
         return self
+
+
+class AlonePlan(StagePlan):
+    """`--set plan.…` of `grpo plan` for the recipe of one stage."""
+
+    machine: MachineConfig | None = None
+    """The cluster. None: this machine."""
+
+
+class Alone(Settings):
+    """The overrides of `grpo plan` for the recipe of one stage that are no keys of the recipe."""
+
+    plan: AlonePlan = AlonePlan()

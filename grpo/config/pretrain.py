@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from grpo.config.sections import TrackerNames
 from policies.settings import Identity, Operational, Settings
 
 
@@ -78,6 +79,9 @@ class PretrainConfig(Settings):
     """Problems per length that the gate evaluates."""
     checkpoint_every_steps: Operational[int] = Field(250, ge=1)
     """Updates between checkpoints."""
+    trackers: Operational[TrackerNames] = ("tensorboard",)
+    """Where the metrics are shown: tensorboard, wandb, mlflow, trackio, or a "module:Class" of your own. Project,
+    server and offline mode are set by each one's own environment variables (docs/tracking.md)."""
 
     @model_validator(mode="after")
     def _room_for_decay(self) -> PretrainConfig:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from data_recipes.config import DatasetConfig, MixSource
 from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.best import BestConfig
 from grpo.config.sections import (
     CheckpointConfig,
     EvalConfig,
@@ -17,6 +18,8 @@ from grpo.config.sections import (
     OptimizerConfig,
     PolicyConfig,
     SamplingConfig,
+    TrackerNames,
+    settled,
 )
 from policies.settings import Identity, Operational, Settings
 from rewards.config import AuditConfig, RewardConfig
@@ -58,6 +61,17 @@ class RlConfig(Settings):
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     guards: GuardConfig = GuardConfig()
+    best: BestConfig | None = None
+    """Which checkpoint is the best, and early stop; without the section the last counts and no run ends early."""
+    trackers: Operational[TrackerNames] = ("tensorboard",)
+    """Where the metrics are shown: tensorboard, wandb, mlflow, trackio, or a "module:Class" of your own. Project,
+    server and offline mode are set by each one's own environment variables (docs/tracking.md)."""
+
+    @model_validator(mode="after")
+    def _right_answers(self) -> RlConfig:
+        # Frozen fields are set like this while they are validated, and never later.
+        object.__setattr__(self, "eval", settled(self.eval, self.rewards))
+        return self
 
     @model_validator(mode="after")
     def _whole_phases(self) -> RlConfig:

@@ -7,6 +7,8 @@ Every key takes effect and has a working default; where a default is a paper's, 
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from data_recipes.config import DatasetConfig
 from policies.settings import Identity, Operational, Settings
+from rewards.config import RewardConfig, component_labels
 
 
 def _parquet(path: Path) -> Path:
@@ -81,7 +84,7 @@ class SamplingConfig(Settings):
     max_tokens_schedule: tuple[ScheduleStep, ...] = ()
     """Changes of the length limit by step (R1-Zero: 32,768, from step 8,200 on 65,536)."""
     stop_tokens: Identity[tuple[str, ...]] = ()
-    """Tokens that end a completion in addition to the tokenizer's EOS, each one token of the vocabulary, e.g. "\n" for
+    """Tokens that end a completion in addition to the tokenizer's EOS, each one token of the vocabulary, e.g. "\\n" for
     a base model that would otherwise continue with the next question."""
 
     @model_validator(mode="after")
@@ -154,7 +157,40 @@ class EvalConfig(Settings):
     max_tokens: Identity[int | None] = Field(None, ge=1)
     """Length limit in tokens; None takes the training limit."""
     correct: Identity[str] = "accuracy"
-    """The reward whose value 1 means a right answer; it must be one of the recipe's rewards."""
+    """The reward whose value 1 means a right answer. A recipe with one reward takes that one."""
+
+
+def settled(section: EvalConfig, rewards: Sequence[RewardConfig]) -> EvalConfig:
+    """Return the section with the name of the only reward as `correct`, unless the recipe says one.
+
+    Raises:
+        ValueError: there are questions, and `correct` is none of the rewards.
+    """
+    labels = component_labels(rewards)
+    if len(labels) == 1 and "correct" not in section.model_fields_set:
+        return section.model_copy(update={"correct": labels[0]})
+    if section.data is not None and section.correct not in labels:
+        raise ValueError(
+            f"eval.correct = {section.correct!r} is none of the rewards: {', '.join(labels)}; set it to the one "
+            "that decides if an answer is right"
+        )
+    return section
+
+
+def _known_trackers(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in TRACKERS and ":" not in name:
+            near = difflib.get_close_matches(name, TRACKERS, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(
+                f'{name!r} is none of {", ".join(TRACKERS)}{hint}; a tracker of your own is "module:Class"'
+            )
+    return tuple(dict.fromkeys(names))
+
+
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
+TrackerNames = Annotated[tuple[str, ...], AfterValidator(_known_trackers)]
+"""Where a run is shown while it goes on."""
 
 
 class CheckpointConfig(Settings):

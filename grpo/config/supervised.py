@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.config.best import BestConfig
+from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig, TrackerNames
 from policies.settings import Identity, Operational, Settings
 
 
@@ -49,3 +50,8 @@ class SupervisedConfig(Settings):
     learner: LearnerConfig = LearnerConfig()
     eval: SupervisedEvalConfig = SupervisedEvalConfig()
     checkpoint: SupervisedCheckpointConfig = SupervisedCheckpointConfig()
+    best: BestConfig | None = None
+    """Which checkpoint is the best, and early stop; without the section the last counts and no run ends early."""
+    trackers: Operational[TrackerNames] = ("tensorboard",)
+    """Where the metrics are shown: tensorboard, wandb, mlflow, trackio, or a "module:Class" of your own. Project,
+    server and offline mode are set by each one's own environment variables (docs/tracking.md)."""

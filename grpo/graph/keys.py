@@ -8,13 +8,15 @@ hash covers the content of its files; values of a JSON summary that depend on th
 
 from __future__ import annotations
 
-import fnmatch
 import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from data_recipes.config import FILE_ENDINGS, source_kind
+from data_recipes.config import FILE_ENDINGS, is_pattern, source_kind
+from data_recipes.errors import DataError
+from data_recipes.prompts.files import find_files, nearest
+from grpo.common import recipe_paths
 from grpo.graph.parse import Node
 from grpo.graph.references import leaves
 from grpo.tracking.run_dir import CARD, MACHINE_KEYS
@@ -44,13 +46,16 @@ def node_key(
     needed = {reference.key: reference for reference in node.needs}
     counted: dict[str, object] = {}
     for value, key in leaves(tree):
-        if key in MACHINE_KEYS:
+        if any(key == machine or key.startswith(f"{machine}.") for machine in MACHINE_KEYS):
             continue
         if key in needed:
             reference = needed[key]
             # The path inside the stage's folder, e.g. policy or policy/tokenizer.json; the folder itself may move.
             inside = str(Path(str(value)).relative_to(node.folder.parent / reference.stage))
             counted[key] = ["artefact", artefacts[reference.stage, reference.output], inside]
+        elif isinstance(value, str) and is_input(node, key) and names_files(value, key):
+            files = find_files(value)
+            counted[key] = [value, {path.name: (hash_input or hash_path)(path) for path in files}]
         elif isinstance(value, str) and is_input(node, key) and (path := _named(value, key)) is not None:
             counted[key] = [value, (hash_input or hash_path)(path)]
         else:
@@ -60,7 +65,12 @@ def node_key(
 
 def is_input(node: Node, key: str) -> bool:
     """Return True if the value of this key may name a file or folder."""
-    return any(fnmatch.fnmatchcase(key, pattern) for pattern in node.stage.inputs)
+    return recipe_paths.is_input(key, node.stage.inputs)
+
+
+def names_files(value: str, key: str) -> bool:
+    """Return True for a pattern of files, e.g. "data/*.jsonl"."""
+    return ".params." not in key and is_pattern(value) and source_kind(value) == "file"
 
 
 def _named(value: str, key: str) -> Path | None:
@@ -109,13 +119,19 @@ def missing_inputs(node: Node) -> list[str]:
     for value, key in leaves(node.config.model_dump(mode="json")):
         if key in made or not isinstance(value, str) or not is_input(node, key) or ".params." in key:
             continue
+        if names_files(value, key):
+            try:
+                find_files(value)
+            except DataError as error:
+                errors.append(f"stage {node.name}: {key}: {error}")
+            continue
         is_code = ".py:" in value
         file = Path(value.rpartition(":")[0]) if is_code else Path(value)
         is_missing_folder = value.endswith("/") and source_kind(value) == "file" and not file.is_dir()
         if is_missing_folder or ((is_code or value.endswith(FILE_ENDINGS)) and not file.is_file()):
             errors.append(
-                f"stage {node.name}: {key} = {value!r}: no such file; give a path from the directory that the command "
-                f"runs in ({Path.cwd()})"
+                f"stage {node.name}: {key} = {value!r}: no such file{nearest(file)}; give a path from the recipe's "
+                f"folder or from the directory that the command runs in ({Path.cwd()})"
             )
     return errors
 

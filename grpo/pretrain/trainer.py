@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from grpo.algorithm.schedules import is_due
-from grpo.common.console import console, say
+from grpo.common.console import console, say, starting
 from grpo.common.errors import ConfigError, RunError
 from grpo.config.pretrain import PretrainConfig
 from grpo.pretrain.corpora import PretrainCorpus, corpus_of
@@ -29,6 +29,8 @@ from grpo.pretrain.state import PretrainState, load_state, save_state
 from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.run_dir import check_or_write_manifest, facts
 from grpo.tracking.run_once import Summary, run_once
+from grpo.tracking.trackers.process import tracked
+from grpo.tracking.trackers.registry import TENSORBOARD, check_trackers
 from policies.load import save_policy
 from policies.logprobs import completion_logprobs
 from policies.model import HfConfig
@@ -79,12 +81,16 @@ def pretrain(config: PretrainConfig) -> Summary:
     Raises:
         RunError, BrokenRun: as `run`.
     """
+    check_trackers(config.trackers)
     check_or_write_manifest(config.run_dir, facts(config.seed, {}, None))
     threads_before = torch.get_num_threads()
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     try:
+        starting(f"building the tokenizer, the problems of the gate and a policy ({config.preset})")
         trainer, state = start(config)
-        state, accuracy = train(trainer, state)
+        starting(f"training, {config.documents_per_step} documents per update")
+        with tracked(config.trackers, config.run_dir, config, state.step):
+            state, accuracy = train(trainer, state)
     finally:
         torch.set_num_threads(threads_before)
     folder = config.run_dir / "policy"
@@ -164,7 +170,7 @@ def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[i
     config = trainer.config
     began, before = time.perf_counter(), state.seconds
     accuracy: dict[int, float] = {}
-    metrics = MetricsWriter(config.run_dir, state.step)
+    metrics = MetricsWriter(config.run_dir, state.step, TENSORBOARD in config.trackers)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with (
         Progress(*columns, console=console, transient=True) as progress,

@@ -40,6 +40,7 @@ from grpo.rl.collect import (
     sample_and_score,
 )
 from grpo.rl.evaluate import EvalResult, summarize
+from grpo.tracking.best import BestKeeper
 from grpo.tracking.phase_metrics import dynamic_sampling_metrics, phase_metrics, staleness
 from grpo.training.checkpoint import Checkpoint
 from rewards.scoring.scorer import component_weights
@@ -60,8 +61,8 @@ class Learners(Protocol):
     def publish(self, version: int) -> Publication:
         """Return the weights of this version, with digests and canary log-probs."""
 
-    def save(self, state: LoopState) -> None:
-        """Write a checkpoint, atomically."""
+    def save(self, state: LoopState, protected: Sequence[int]) -> None:
+        """Write a checkpoint, atomically; old ones go, but for those of protected steps."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,11 @@ def train(
     stop_token_ids: tuple[int, ...],
     on_phase: Callable[[PhaseRecord], None],
     on_eval: Callable[[EvalResult, Sequence[ScoredGroup]], None],
+    best: BestKeeper,
     on_checkpoint: Callable[[], None] = nothing,
     on_part: Callable[[str, int], None] = nothing,
 ) -> LoopState:
-    """Run GRPO from `state` to config.steps or config.token_budget, whichever comes first; return the end position.
+    """Run GRPO from `state` to config.steps, config.token_budget or until `best` stops it; return the end position.
 
     `on_phase` and `on_eval` run before the state moves on; a crash anywhere costs at most the work since the last
     checkpoint, and the same command redoes that work with the same bits.
@@ -153,7 +155,8 @@ def train(
     rollouts.load(learners.publish(state.step))
     if state.step == 0:
         evaluate()
-    while not state.is_last(config):
+    stop = best.stop_reason()
+    while not (state.is_last(config) or stop):
         temperature = temperature_at(state.step, config.sampling)
         max_tokens = max_tokens_at(state.step, config.sampling)
         collected = collect_phase(
@@ -195,11 +198,17 @@ def train(
         )
         spent.seconds.clear()
         due = partial(is_due, state.step, is_last=state.is_last(config), updates=algorithm.mini_batches)
-        if due(config.eval.every_steps):
+        is_evaluation = due(config.eval.every_steps)
+        is_checkpoint = due(config.checkpoint.every_phases * algorithm.mini_batches)
+        if is_evaluation:
             evaluate()
-        if due(config.checkpoint.every_phases * algorithm.mini_batches):
+        verdict = best.judge(state.step, is_checkpoint)
+        stop = verdict.stop
+        if stop and not is_evaluation:
+            evaluate()
+        if is_checkpoint or verdict.save or stop:
             on_part("checkpoint", state.step)
-            learners.save(state)
+            learners.save(state, verdict.protected)
             on_part("", state.step)
             on_checkpoint()
     return state

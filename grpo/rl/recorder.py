@@ -17,17 +17,19 @@ from rich.markup import escape
 
 from grpo.common.console import say
 from grpo.config.rl import RlConfig
-from grpo.rl.evaluate import EvalResult, shown
+from grpo.rl.evaluate import EvalResult
 from grpo.rl.loop import LoopState, PhaseRecord
+from grpo.tracking.best import BestKeeper
 from grpo.tracking.guards import Guards
 from grpo.tracking.ledger_file import LedgerWriter
-from grpo.tracking.metrics import MetricsWriter
+from grpo.tracking.metrics import MetricsWriter, eval_tags, shown
 from grpo.tracking.samples import SampleWriter
 from grpo.tracking.screen import eval_line, summary_line
 from grpo.tracking.signal import resolve_limits
-from policies.json_types import JsonDict
+from grpo.tracking.trackers.registry import TENSORBOARD
+from policies.json_types import JsonDict, JsonMapping
+from rewards.config import component_labels
 from rewards.scoring.monitor import Finding
-from rewards.scoring.scorer import component_labels
 from rewards.types import ScoredGroup
 from rollout.ledger import LedgerRow
 
@@ -49,10 +51,11 @@ def make_recorder(
         model: hash of the policy that the run began with (`model_hash`).
         attempts: returns every attempt at a chunk so far (`RolloutHandle.ledger_rows`).
     """
-    files = RunFiles(config.run_dir, start, model, attempts)
+    files = RunFiles(config.run_dir, start, model, attempts, TENSORBOARD in config.trackers)
     guards = make_guards(config, compute_dtype)
     guards.recall(files.metrics.read())
-    return Recorder(files, Screen(config.steps, config.token_budget, start), guards)
+    best = BestKeeper(config.run_dir, config.best, start.step)
+    return Recorder(files, Screen(config.steps, config.token_budget, start), guards, best)
 
 
 def make_guards(config: RlConfig, compute_dtype: str) -> Guards:
@@ -72,8 +75,9 @@ def run_summary(
     metrics: MetricsWriter,
     worker_restarts: int,
     minutes: float,
+    best: JsonMapping,
 ) -> JsonDict:
-    """Compute what summary.json holds: before, after, how exact, how long."""
+    """Compute what summary.json holds: before, after, how exact, how long; `best` is `BestKeeper.summary`'s part."""
     rows, evals = metrics.read(), metrics.read_eval()
     first, last = (evals[0], evals[-1]) if evals else ({}, {})
     return {
@@ -98,6 +102,7 @@ def run_summary(
         "logprob_mismatch_mean": _largest(rows, "logprob_mismatch/mean"),
         "worker_restarts": worker_restarts,
         "minutes": round(minutes, 3),
+        **best,
     }
 
 
@@ -109,11 +114,12 @@ def _largest(rows: Sequence[Mapping[str, float]], key: str) -> float | None:
 class Recorder:
     """The two callbacks of `grpo.rl.loop.train`."""
 
-    def __init__(self, files: RunFiles, screen: Screen, guards: Guards) -> None:
-        """Take over the three parts."""
+    def __init__(self, files: RunFiles, screen: Screen, guards: Guards, best: BestKeeper) -> None:
+        """Take over the four parts."""
         self.files = files
         self.screen = screen
         self.guards = guards
+        self.best = best
 
     def on_phase(self, phase: PhaseRecord) -> None:
         """Write the phase, show it, and let the guards judge it.
@@ -123,12 +129,14 @@ class Recorder:
         """
         metrics = phase_metrics_row(phase)
         self.files.write_phase(phase)
+        self.best.measured(phase.end.step, metrics)
         self.screen.show_phase(phase.end, metrics)
         self.screen.warn(self.guards.check(phase.metrics, [report.metrics for report in phase.reports]))
 
     def on_eval(self, result: EvalResult, scored: Sequence[ScoredGroup]) -> None:
         """Write and show an evaluation."""
         self.files.write_eval(result, scored)
+        self.best.measured(result.step, eval_tags(result.row()))
         self.screen.show_eval(result)
 
 
@@ -141,11 +149,12 @@ class RunFiles:
         start: LoopState,
         model: str | None,
         attempts: Callable[[], Sequence[LedgerRow]],
+        tensorboard: bool = True,
     ) -> None:
         """Open them; rows and samples of steps after `start` are dropped."""
         # Without a checkpoint the evaluation of step 0 is done again too.
         resume_step = start.step or -1
-        self.metrics = MetricsWriter(run_dir, resume_step)
+        self.metrics = MetricsWriter(run_dir, resume_step, tensorboard)
         self._samples = SampleWriter(run_dir, resume_step, model)
         self._ledger = LedgerWriter(run_dir, resume_step)
         self._attempts = attempts

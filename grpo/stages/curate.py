@@ -16,6 +16,7 @@ from grpo.common.console import say
 from grpo.config.curate import CurateConfig
 from grpo.stages.figures import Figures
 from grpo.stages.pairs import write_parquet
+from grpo.stages.preview import BEGINS, EXAMPLES, preview_end, preview_text
 from grpo.stages.stage import Stage
 from policies.files import write_atomic
 from policies.json_types import JsonDict, JsonMapping
@@ -36,6 +37,25 @@ def run(config: CurateConfig) -> Summary:
         DataError: bad rows by file and line, a repeated id, a rewriter that fails, or nothing left.
         RewardLoadError: the rewriter is not found.
     """
+    rows, counts = curated_rows(config)
+    write_parquet(config.out, rows)
+    write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
+    say(f"{counts} → {config.out}")
+    return counts
+
+
+def preview(config: CurateConfig) -> None:
+    """Do all but write: print the counts and the first rows."""
+    rows, counts = curated_rows(config)
+    say(f"{counts} → {config.out}")
+    for number, row in enumerate(rows[:EXAMPLES], 1):
+        columns = {name: row.get(name) for name in ("id", "kind", "language", "score", "origin")}
+        preview_text(f"row {number} of {len(rows):,}", f"{row['prompt']}{BEGINS}{row['completion']}", columns)
+    preview_end(config.out)
+
+
+def curated_rows(config: CurateConfig) -> tuple[list[JsonDict], Summary]:
+    """Return the rows of the result and the counts; see `run`."""
 
     from data_recipes.bad_rows import BadRows
     from data_recipes.prompts.rows import read_rows
@@ -114,10 +134,7 @@ def run(config: CurateConfig) -> Summary:
         counts["bad_rows"] = bad.count + mix_bad
     if not rows:
         raise DataError(f"no sample is left of {counts}; loosen a filter or sample more")
-    write_parquet(config.out, [*rows, *mixed])
-    write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    say(f"{counts} → {config.out}")
-    return counts
+    return [*rows, *mixed], counts
 
 
 def to_sample(where: str, row: JsonMapping, correct: Sequence[str]) -> Sample:
@@ -267,6 +284,8 @@ STAGE = Stage(
     example="grpo curate curate.toml --set per_prompt=2",
     config=CurateConfig,
     run=lambda config, _: run(config),
+    preview=preview,
+    reads_components=lambda config: config.deciding,
     outputs={"rows": "rows.parquet", "summary": "rows.json"},
     key_figure=key_figure,
     inputs=("sources.*", "mix.*.source", "decontaminate.*.source", "rewrite"),

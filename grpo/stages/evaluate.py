@@ -5,26 +5,42 @@ from __future__ import annotations
 import json
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grpo.common.console import console
-from grpo.common.errors import ConfigError
+from rich.markup import escape
+
+from grpo.common.console import say, show, starting
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.plan import StagePlan
 from grpo.stages.figures import Figures, number, sampled_tokens
+from grpo.stages.launch_data import read_and_show
+from grpo.stages.preview import preview_end, preview_prompts
 from grpo.stages.rl import check_room, stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Option, Stage, Tree
 from grpo.stages.workload import Workload, sampling_workload
 from policies.facts import read_facts, resolve_model
 from policies.files import write_atomic
+from rewards.config import component_labels
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from grpo.rl.evaluate import EvalResult
     from grpo.tracking.run_once import Summary
+    from rollout.types import Prompt
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that is read and checked before an actor starts."""
+
+    model_dir: Path
+    prompts: list[Prompt]
+    compute_dtype: str
+    stop_token_ids: tuple[int, ...]
 
 
 def run(config: EvalStageConfig, address: str | None) -> Summary:
@@ -35,41 +51,23 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
-    from data_recipes.prompts.datasets import load_prompts
-    from grpo.algorithm.schedules import max_tokens_at
     from grpo.cluster.ray_session import connect
     from grpo.cluster.rl_cluster import start_samplers
     from grpo.rl.loop import run_eval
     from grpo.tracking.metrics import MetricsWriter
     from grpo.tracking.run_dir import facts, hash_prompts, model_hash
     from grpo.tracking.samples import SampleWriter
-    from policies.tokenizer import load_tokenizer
-    from rewards.hosts.pool import check_reward
-    from rewards.scoring.needs import check_prompts
-    from rewards.scoring.scorer import component_labels
 
-    assert config.eval.data is not None
     started = time.monotonic()
-    model_dir = resolve_model(config.policy.model)
-    policy = read_facts(model_dir)
-    needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
-    labels = component_labels(config.rewards)
-    if config.eval.correct not in labels:
-        raise ConfigError(
-            f"eval.correct = {config.eval.correct!r} is none of the rewards: {', '.join(labels)}"
-        )
-    tokenizer = load_tokenizer(model_dir)
-    prompts = load_prompts(config.eval.data, tokenizer)
-    check_prompts(config.rewards, needs, prompts)
-    limit = config.eval.max_tokens or max_tokens_at(0, config.sampling)
-    check_room(prompts, limit, config.engine.max_model_len or policy.max_positions)
-    stops = stop_tokens(config.sampling.stop_tokens, tokenizer)
-    dtype = resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size)
+    starting("checking rewards and data")
+    inputs = read_inputs(config)
+    model_dir, prompts = inputs.model_dir, inputs.prompts
     with (
         connect(address),
-        closing(start_samplers(config, model_dir, dtype, version=0)) as samplers,
+        closing(start_samplers(config, model_dir, inputs.compute_dtype, version=0)) as samplers,
     ):
         samplers.rollouts.wait_started()
+        starting(f"sampling {len(prompts):,} questions × {config.eval.samples}")
         sampling = time.monotonic()
         result, scored = run_eval(
             config=config,
@@ -77,7 +75,7 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
             prompts=prompts,
             rollouts=samplers.rollouts,
             rewards=samplers.rewards,
-            stop_token_ids=stops,
+            stop_token_ids=inputs.stop_token_ids,
         )
         seconds = time.monotonic() - sampling
     config.run_dir.mkdir(parents=True, exist_ok=True)
@@ -95,8 +93,52 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
         "minutes": round((time.monotonic() - started) / 60, 3),
     }
     write_atomic(config.run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
-    console.print(table(result, str(model_dir)))
+    show(table(result, str(model_dir)))
     return summary
+
+
+def preview(config: EvalStageConfig) -> None:
+    """Check everything and print the plan, where the rewards come from and the first questions."""
+    inputs = read_inputs(config)
+    say(
+        f"[bold]grpo eval[/] {escape(str(inputs.model_dir))} ({inputs.compute_dtype}) → {escape(str(config.run_dir))}\n"
+        f"  {len(inputs.prompts):,} questions × {config.eval.samples} = "
+        f"{len(inputs.prompts) * config.eval.samples:,} samples; right: {escape(config.eval.correct)}"
+    )
+    preview_prompts(inputs.model_dir, inputs.prompts, config.rewards)
+    preview_end(config.run_dir)
+
+
+def read_inputs(config: EvalStageConfig) -> Inputs:
+    """Read and check model folder, rewards and data; every error is found before an actor starts.
+
+    Raises:
+        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
+    """
+    from grpo.algorithm.schedules import max_tokens_at
+    from policies.tokenizer import load_tokenizer
+    from rewards.code.notes import import_notes
+    from rewards.hosts.pool import check_reward
+    from rewards.scoring.needs import check_prompts
+
+    assert config.eval.data is not None
+    model_dir = resolve_model(config.policy.model)
+    policy = read_facts(model_dir)
+    needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
+    for note in import_notes(config.rewards):
+        say(escape(note))
+    tokenizer = load_tokenizer(model_dir)
+    (prompts,) = read_and_show([config.eval.data], tokenizer)
+    check_prompts(config.rewards, needs, prompts)
+    limit = config.eval.max_tokens or max_tokens_at(0, config.sampling)
+    check_room(prompts, limit, config.engine.max_model_len or policy.max_positions)
+    stops = stop_tokens(config.sampling.stop_tokens, tokenizer)
+    return Inputs(
+        model_dir=model_dir,
+        prompts=prompts,
+        compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
+        stop_token_ids=stops,
+    )
 
 
 def table(result: EvalResult, title: str) -> Table:
@@ -104,7 +146,7 @@ def table(result: EvalResult, title: str) -> Table:
 
     from rich.table import Table
 
-    from grpo.rl.evaluate import shown
+    from grpo.tracking.metrics import shown
 
     out = Table(title=title, show_header=False)
     out.add_row(f"pass@1 over {result.k}", f"{result.pass1:.3f}  [{result.ci_low:.3f}, {result.ci_high:.3f}]")
@@ -167,6 +209,8 @@ STAGE = Stage(
     example="grpo eval r1-zero-tiny --model runs/demo/policy --samples 16 --out runs/check",
     config=EvalStageConfig,
     run=run,
+    preview=preview,
+    components=lambda config: component_labels(config.rewards),
     outputs={"summary": "summary.json"},
     key_figure=key_figure,
     inputs=("policy.model", "eval.data.source", *REWARD_INPUTS),

@@ -15,6 +15,7 @@ from data_recipes.sft.columns import renamed
 from grpo.common.console import say
 from grpo.config.pairs import JudgeConfig, PairsConfig
 from grpo.stages.figures import Figures
+from grpo.stages.preview import BEGINS, EXAMPLES, preview_end, preview_text
 from grpo.stages.stage import Stage
 from policies.files import replacing, write_atomic
 from policies.json_types import JsonDict, JsonMapping
@@ -60,6 +61,25 @@ def run(config: PairsConfig) -> Summary:
     write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
     say(f"{counts} → {config.out}")
     return counts
+
+
+def preview(config: PairsConfig) -> None:
+    """Check the completions and the judge, without asking it: print the counts and the first completions."""
+    from data_recipes.sft.preferences import draw_pairs
+    from rewards.hosts.pool import check_reward
+
+    completions, counts = read_completions(config)
+    if config.judge.compares:
+        load_judge(config.judge)
+    else:
+        check_reward(config.judge.name, config.judge.params)
+    pointwise = config.objective == "pointwise"
+    drawn = [] if pointwise else draw_pairs(completions, config.pairs_per_prompt, config.seed)
+    say(f"{counts}, {len(completions) if pointwise else len(drawn)} to judge → {config.out}")
+    shown = completions if pointwise else [completion for pair in drawn for completion in pair]
+    for number, completion in enumerate(shown[:EXAMPLES], 1):
+        preview_text(f"completion {number} to judge", f"{completion.prompt}{BEGINS}{completion.text}")
+    preview_end(config.out)
 
 
 def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, int]]:
@@ -248,6 +268,7 @@ STAGE = Stage(
     example="grpo pairs pairs.toml --set judge.votes=4",
     config=PairsConfig,
     run=lambda config, _: run(config),
+    preview=preview,
     outputs={"pairs": "pairs.parquet", "summary": "pairs.json"},
     key_figure=key_figure,
     inputs=("source", "judge.name", "judge.params.*"),

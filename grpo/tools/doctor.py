@@ -25,6 +25,8 @@ from rich.table import Table
 
 from grpo.common import hardware
 from grpo.tools import host, nvidia
+from rewards.sandbox.packages import describe_imports
+from rewards.sandbox.settings import SandboxSettings
 from rollout import weight_folders
 
 Status = Literal["ok", "note", "fail"]
@@ -342,7 +344,8 @@ def isolation() -> list[Check]:
         ("sandbox: seccomp", host.has_seccomp(), "a kernel with CONFIG_SECCOMP_FILTER"),
         ("sandbox: landlock", host.landlock_abi() > 0, "Linux 5.13 or newer with the landlock module"),
     )
-    return [
+    checks = [
         Check(name, "ok" if there else "note", "yes" if there else "no", "" if there else fix)
         for name, there, fix in rows
     ]
+    return [*checks, Check("sandbox: imports", "ok", describe_imports(SandboxSettings()))]

@@ -19,7 +19,8 @@ from grpo.tracking.run_dir import CARD
 from policies.facts import PolicyFacts, read_facts
 from policies.files import write_atomic
 from policies.json_types import JsonDict, JsonMapping
-from rollout.vllm_settings import MLA_KERNEL_DIMENSIONS, needs_plain_attention
+from rollout.engine_limits import MLA_KERNEL_DIMENSIONS
+from rollout.vllm_settings import needs_plain_attention
 
 ADAPTER, HEAD = "adapter", "head.safetensors"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

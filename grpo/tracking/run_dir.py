@@ -1,6 +1,6 @@
 """A run directory: one driver at a time, the same config on resume, a manifest of versions and hashes.
 
-runs/demo/  config.json  manifest.json  metrics.jsonl  eval.jsonl  summary.json
+runs/demo/  config.json  manifest.json  metrics.jsonl  eval.jsonl  summary.json  run.log
             checkpoints/step-000020/  samples/step-000001.parquet  eval/step-000000.parquet  policy/
 """
 
@@ -21,19 +21,26 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from grpo.common.config_io import differences, dump
+from grpo.common.console import LOG_FILE, run_log
 from grpo.common.errors import BrokenRun, ConfigError
 from policies.digests import digest_bytes, digest_file, digest_json, digest_lines
 from policies.files import write_atomic
 from policies.json_types import JsonDict, JsonMapping
 from rollout.types import Prompt
 
-MACHINE_KEYS = ("learner.threads", "engine.threads", "engine.chunk_timeout_s", "engine.sync_timeout_s")
+MACHINE_KEYS = (
+    "learner.threads",
+    "engine.threads",
+    "engine.chunk_timeout_s",
+    "engine.sync_timeout_s",
+    "trackers",
+)
 """Keys that may differ on resume without changing what a run is."""
 
 CARD = "README.md"
 """The model card in a policy's folder. It has the date and is no part of what the policy is: no hash covers it."""
 
-BEFORE_THE_RUN = {".lock", "config.json", "stopped.json", "report.html"}
+BEFORE_THE_RUN = {".lock", "config.json", "stopped.json", "report.html", LOG_FILE}
 """Files of a run directory before its inputs have been checked."""
 
 
@@ -41,11 +48,14 @@ BEFORE_THE_RUN = {".lock", "config.json", "stopped.json", "report.html"}
 def open_run(run_dir: Path, config: BaseModel) -> Iterator[bool]:
     """Lock the run directory for this driver; yield True if an earlier run is to be resumed.
 
+    What reaches the screen meanwhile stands in its run.log too.
+
     Raises:
         ConfigError: the directory holds a run with another config (names the keys) that got past its inputs.
         BrokenRun: another driver is running in it.
     """
-    with exclusive_lock(run_dir, "another driver is running here; stop it or choose another run_dir"):
+    busy = "another driver is running here; stop it or choose another run_dir"
+    with exclusive_lock(run_dir, busy), run_log(run_dir / LOG_FILE):
         yield _same_config(run_dir, config)
 
 

@@ -117,7 +117,7 @@ def _agrees(letter: str, text: str, limit: str, choices: Sequence[object]) -> bo
     if choices:
         return _folded(text) == _folded(str(choices[_LETTERS.index(letter)]))
     return not settles(text) - {letter} and not re.search(
-        r"\([A-J]\)|(?<![A-Za-z])[B-J](?![A-Za-z])|\bA[.):]|\b(?:or|not|maybe|either|wrong|incorrect)\b|或|不",
+        r"\([A-J]\)|(?<![A-Za-z])[B-J](?![A-Za-z])|\bA[.):]|\b(?:or|not|maybe|either|wrong|incorrect)\b|[?？]|或|不",
         text,
     )
 

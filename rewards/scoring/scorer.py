@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from rewards.config import AuditConfig, RewardConfig
+from rewards.config import AuditConfig, RewardConfig, component_labels
 from rewards.errors import RewardLoadError
 from rewards.hosts.futures import joined
 from rewards.hosts.pool import HostPool, HostSpec
-from rewards.registry import BUILTINS, component_label, load_reward, own_seconds, runs_inline
+from rewards.registry import BUILTINS, load_reward, own_seconds, runs_inline
 from rewards.rows import RewardRow
 from rewards.scoring.stats import AUDIT
 from rewards.signatures import RewardFunction, call_row
@@ -178,17 +178,6 @@ class Scorer:
         pool = HostPool(spec, self._workers)
         pool.start()
         return _Component(label, config, pool, pool.needs)
-
-
-def component_labels(rewards: Sequence[RewardConfig]) -> list[str]:
-    """Names of the components in `Score.components`: short, and numbered from the second of a kind on."""
-    seen: dict[str, int] = {}
-    labels: list[str] = []
-    for config in rewards:
-        label = component_label(config.name)
-        seen[label] = seen.get(label, 0) + 1
-        labels.append(label if seen[label] == 1 else f"{label}#{seen[label]}")
-    return labels
 
 
 def component_weights(rewards: Sequence[RewardConfig]) -> dict[str, float]:

@@ -41,6 +41,8 @@ SHOWN_COLUMNS = (
 def status(config: JsonMapping, rows: Sequence[JsonMapping], summary: JsonMapping) -> str:
     """Say in words how far the run is."""
     done, steps = (rows[-1]["step"] if rows else 0), config.get("steps")
+    if reason := summary.get("stopped_early"):
+        return f"stopped early after {done:,} updates: {reason}"
     if summary:
         return f"finished after {done:,} updates"
     return f"not finished: {done:,}{f' of {steps:,}' if steps else ''} updates so far"

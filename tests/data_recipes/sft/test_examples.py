@@ -255,8 +255,8 @@ def test_a_bad_row_stops_or_is_left_out_and_named(
             "the user's message is empty",
         ),
         (
-            [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
-            "expected a role and a content, both text",
+            [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a"}}]}],
+            r"messages\[0\] has a part of type 'image_url'; expected parts of type 'text'",
         ),
         ([None], "expected a role and a content"),
     ],
