@@ -218,8 +218,8 @@ def test_linked_folders_are_followed_and_a_circle_of_links_ends(tmp_path: Path) 
 
 
 def test_a_folder_that_is_missing_has_a_hint(runs: Path) -> None:
-    with pytest.raises(ConfigError, match=r"deeep is no folder.*deep"):
-        check_roots([runs / "deeep"])
+    with pytest.raises(ConfigError, match=r"deap is no folder.*deep"):
+        check_roots([runs / "deap"])
 
 
 def test_a_port_that_is_taken_is_an_error_when_it_was_asked_for(runs: Path) -> None:
