@@ -63,7 +63,7 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
     inputs = read_inputs(config)
     model_dir, prompts = inputs.model_dir, inputs.prompts
     with (
-        connect(address),
+        connect(address, config.run_dir),
         closing(start_samplers(config, model_dir, inputs.compute_dtype, version=0)) as samplers,
     ):
         samplers.rollouts.wait_started()

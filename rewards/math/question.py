@@ -85,7 +85,8 @@ def may_name(unit: Unit, prompt: str) -> bool:
     things = counted(prompt)
     if things:
         said = _without_rate(unit, prompt)
-        is_bare = bool(unit.dims) and any(not one.dims and one.factor == 1 for one in said)  # "26 per day"
+        is_rate = bool(unit.dims) and all(power < 0 for _, power in unit.dims)
+        is_bare = is_rate and any(not one.dims and one.factor == 1 for one in said)  # "26 per day"
         return is_bare or any(_is_counted(one, things) for one in (unit, *said))
     if unit.noun:
         return _mentions(prompt, unit.noun)
