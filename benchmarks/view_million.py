@@ -4,8 +4,8 @@
 
 Makes a run folder of sample files of 512 rows each, as `grpo rl` writes them (in DIR/million, which is kept and taken
 again, or in a temporary folder; about 1 GB), starts the server on it and asks. "first" is the first request of its kind
-(columns are read from disk), "again" the median of five later ones with other bounds or pages. Result:
-benchmarks/results/view_million.json.
+(columns are read from disk), "again" the median of five later ones with other bounds or pages. The processor
+time beside each does not depend on what else the machine does. Result: benchmarks/results/view_million.json.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from common import RESULTS, machine
@@ -113,10 +114,19 @@ def main() -> None:
         try:
             url = wait_for("http://127.0.0.1:7497")
             figures = {}
+            process = psutil.Process(server.pid)
             for name, (path, requests) in QUESTIONS.items():
-                first, *again = [ask(url, path, run="million", **parameters)[0] for parameters in requests]
-                figures[name] = {"first_s": round(first, 3), "again_s": round(statistics.median(again), 3)}
-                print(f"{name:42} first {first:7.3f} s   again {figures[name]['again_s']:7.3f} s", flush=True)
+                times = []
+                for parameters in requests:
+                    before = process.cpu_times()
+                    wall = ask(url, path, run="million", **parameters)[0]
+                    after = process.cpu_times()
+                    times.append((wall, after.user + after.system - before.user - before.system))
+                first, *again = times
+                medians = [statistics.median(column) for column in zip(*again, strict=True)]
+                names = ("first_s", "first_cpu_s", "again_s", "again_cpu_s")
+                figures[name] = {n: round(v, 3) for n, v in zip(names, (*first, *medians), strict=True)}
+                print(f"{name:40}", *(f"{n} {v:7.3f}" for n, v in figures[name].items()), flush=True)
             memory = int(
                 next(
                     line

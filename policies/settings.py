@@ -41,6 +41,12 @@ Identity = Annotated[KeyT, KeyKind.IDENTITY]
 Operational = Annotated[KeyT, KeyKind.OPERATIONAL]
 """A key that decides how, where and how long a run goes on; it changes rounding at most."""
 
+MOST = dict.fromkeys(("threads", "workers", "ranks", "reward_workers", "tensor_parallel"), 4096) | {
+    "kv_cache_gib": 65536
+}
+"""Upper bounds by key, in whichever section it stands: more processes, threads or memory would exhaust a machine before
+anything could report why."""
+
 
 class Settings(BaseModel):
     """A frozen section: an unknown key is an error, numbers are finite and fit 64 bits, seeds are not negative.
@@ -85,6 +91,8 @@ class Settings(BaseModel):
                 raise ValueError(f"expected a whole number of at most 64 bits, {LARGEST_WHOLE}")
             if isinstance(number, float) and abs(number) > LARGEST:
                 raise ValueError(f"expected a number between -{LARGEST:g} and {LARGEST:g}")
+            if key in MOST and number > MOST[key]:
+                raise ValueError(f"expected at most {MOST[key]:,}")
             if key.endswith("_s") and number > LONGEST_S:
                 raise ValueError(f"expected at most {LONGEST_S} seconds (30 days)")
             if key == "seed" and number < 0:

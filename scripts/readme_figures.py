@@ -1,4 +1,4 @@
-"""Check the figures in README.md, docs/results.md and docs/r1_tiny.md against the result files, or put the right ones in.
+"""Check the figures in README.md and two pages of docs/ against the result files, or put the right ones in.
 
     python scripts/readme_figures.py            # lists every figure that differs; exit status 1 if one does
     python scripts/readme_figures.py --write    # writes the figures of the result files into the pages

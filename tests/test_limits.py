@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from data_recipes.config import DatasetConfig
 from grpo.config.rl import RlConfig
-from grpo.config.sections import LearnerConfig
+from grpo.config.sections import LearnerConfig, SamplingConfig
 from policies.facts import FAMILIES
 from policies.presets import PRESETS
 from tests.test_docs import ROOT
@@ -56,8 +55,8 @@ def no_overlap() -> bool:
 
 
 def no_tools() -> bool:
-    """No key of RL's data or run asks for tools, images or turns."""
-    names = {*RlConfig.model_fields, *DatasetConfig.model_fields}
+    """No key of a run asks for tools, images or turns; a row's tools are text of its prompt."""
+    names = {*RlConfig.model_fields, *SamplingConfig.model_fields}
     return not [
         name for name in names if any(word in name for word in ("tool", "image", "turn", "environment"))
     ]

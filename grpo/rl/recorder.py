@@ -17,12 +17,12 @@ from rich.markup import escape
 
 from grpo.common.console import say
 from grpo.config.rl import RlConfig
-from grpo.rl.evaluate import EvalResult, shown
+from grpo.rl.evaluate import EvalResult
 from grpo.rl.loop import LoopState, PhaseRecord
 from grpo.tracking.best import BestKeeper
 from grpo.tracking.guards import Guards
 from grpo.tracking.ledger_file import LedgerWriter
-from grpo.tracking.metrics import MetricsWriter, eval_tags
+from grpo.tracking.metrics import MetricsWriter, eval_tags, shown
 from grpo.tracking.samples import SampleWriter
 from grpo.tracking.screen import eval_line, summary_line
 from grpo.tracking.signal import resolve_limits

@@ -63,7 +63,7 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
     inputs = read_inputs(config)
     model_dir, prompts = inputs.model_dir, inputs.prompts
     with (
-        connect(address),
+        connect(address, config.run_dir),
         closing(start_samplers(config, model_dir, inputs.compute_dtype, version=0)) as samplers,
     ):
         samplers.rollouts.wait_started()
@@ -146,7 +146,7 @@ def table(result: EvalResult, title: str) -> Table:
 
     from rich.table import Table
 
-    from grpo.rl.evaluate import shown
+    from grpo.tracking.metrics import shown
 
     out = Table(title=title, show_header=False)
     out.add_row(f"pass@1 over {result.k}", f"{result.pass1:.3f}  [{result.ci_low:.3f}, {result.ci_high:.3f}]")

@@ -107,7 +107,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     canary_ids = canaries(inputs.prompts)
     with (
         tracked(config.trackers, config.run_dir, config, resume_step=state.step or -1),
-        connect(address),
+        connect(address, config.run_dir),
         closing(
             start_cluster(config, inputs.model_dir, inputs.compute_dtype, canary_ids, checkpoint)
         ) as cluster,
@@ -202,7 +202,8 @@ def read_inputs(config: RlConfig) -> Inputs:
     for note in import_notes(config.rewards):
         say(escape(note))
     labels = component_labels(config.rewards)
-    check_best(config.best, rl_names(labels, config.eval.data is not None), config.eval.every_steps)
+    samples = config.eval.samples if config.eval.data is not None else 0
+    check_best(config.best, rl_names(labels, samples), config.eval.every_steps)
     tokenizer = load_tokenizer(model_dir)
     held_out = [config.eval.data] if config.eval.data else []
     data, *more = read_and_show([config.data, *config.mix, *held_out], tokenizer)

@@ -113,6 +113,7 @@ METRICS: dict[str, Metric] = {
     "time/eval_s": Metric("s", "held-out evaluation that came before the phase"),
     "eval/pass@1": Metric("share", "mean over held-out problems of the share of correct samples"),
     "eval/pass@k": Metric("share", "problems with a correct sample among k"),
+    "eval/pass@<j>": Metric("share", "pass@j of k samples, estimated without bias; for powers of two and k"),
     "eval/cons@k": Metric("share", "problems whose majority answer is correct"),
     "eval/format": Metric("share", "mean format reward of the evaluation"),
     "eval/length": Metric("tokens", "mean completion length of the evaluation"),
@@ -133,21 +134,32 @@ EVAL_TAGS = {"pass1": "pass@1", "passk": "pass@k", "consk": "cons@k", "format": 
 """Keys of eval.jsonl, and their names in trackers behind "eval/"."""
 
 
+def shown(estimates: Mapping[str, float]) -> dict[str, float]:
+    """Select what a screen shows of pass@k for every k, {"1": …, "2": …}: powers of two and the last."""
+    return {k: value for k, value in estimates.items() if _is_shown(int(k), len(estimates))}
+
+
+def _is_shown(k: int, most: int) -> bool:
+    return k == most or k.bit_count() == 1
+
+
 def eval_tags(row: JsonMapping) -> dict[str, float]:
     """Return what trackers show of a row of eval.jsonl, by the names of `METRICS`."""
     tags = {f"eval/{tag}": row[key] for key, tag in EVAL_TAGS.items() if row.get(key) is not None}
+    estimates = shown(row.get("pass_at") or {})
+    tags |= {f"eval/pass@{k}": value for k, value in estimates.items() if k != "1"}
     means = row.get("components") or {}
     return tags | {f"eval/reward/{name}": value for name, value in means.items() if value is not None}
 
 
-def rl_names(components: Sequence[str], has_eval: bool) -> list[str]:
+def rl_names(components: Sequence[str], samples: int) -> list[str]:
     """List what an RL run measures; "reward_by_kind/" stands for all that begin with it.
 
     Args:
         components: names of its rewards.
-        has_eval: it is evaluated.
+        samples: of each question of an evaluation; 0: it is not evaluated.
     """
-    absent = {name for name in METRICS if name.startswith("eval/")} if not has_eval else set()
+    absent = set() if samples else {name for name in METRICS if name.startswith("eval/")}
     if not {"format", "format_r1"} & set(components):
         absent.add("eval/format")
     names: list[str] = []
@@ -159,6 +171,8 @@ def rl_names(components: Sequence[str], has_eval: bool) -> list[str]:
             names += [prefix + component for component in components]
         elif word == "side>":
             names += [prefix + side for side in ("low", "high", "dual")]
+        elif word == "j>":
+            names += [f"{prefix}{k}" for k in range(2, samples + 1) if _is_shown(k, samples)]
         else:
             names.append(prefix)
     return names

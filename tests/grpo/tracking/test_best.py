@@ -173,7 +173,7 @@ def test_what_is_better_is_known_for_the_usual_metrics(metric: str, sign: int) -
     ["policy/kl", "eval/length", "lr", "reward_std/accuracy", "length/mean", "reward/abstained_share"],
 )
 def test_for_others_it_must_be_said(metric: str) -> None:
-    names = rl_names(["accuracy"], has_eval=True)
+    names = rl_names(["accuracy"], samples=8)
     with pytest.raises(ConfigError, match=r"is more of it better, or less\? Set best\.mode"):
         check_best(BestConfig(metric=metric), names, 5)
     check_best(BestConfig(metric=metric, mode="min"), names, 5)
@@ -181,7 +181,7 @@ def test_for_others_it_must_be_said(metric: str) -> None:
 
 
 def test_a_metric_that_is_not_measured_is_an_error_before_the_run() -> None:
-    names = rl_names(["accuracy", "format"], has_eval=True)
+    names = rl_names(["accuracy", "format"], samples=8)
     check_best(None, names, 0)
     check_best(BestConfig(metric="eval/pass@1"), names, 5)
     check_best(BestConfig(metric="reward/accuracy"), names, 0)
@@ -195,13 +195,16 @@ def test_a_metric_that_is_not_measured_is_an_error_before_the_run() -> None:
     with pytest.raises(ConfigError, match=r"eval\.every_steps = 0"):
         check_best(BestConfig(metric="eval/pass@1"), names, 0)
     with pytest.raises(ConfigError, match=r"\[eval\.data\]"):
-        check_best(BestConfig(metric="eval/pass@1"), rl_names(["accuracy"], has_eval=False), 5)
+        check_best(BestConfig(metric="eval/pass@1"), rl_names(["accuracy"], samples=0), 5)
 
 
 def test_every_name_of_an_rl_run_is_documented() -> None:
-    names = rl_names(["accuracy"], has_eval=True)
+    names = rl_names(["accuracy"], samples=8)
     assert {name for name in names if not name.endswith("/") and describe(name) is None} == set()
     assert "eval/format" not in names
+    assert [name for name in names if name.startswith("eval/pass@")] == [
+        "eval/pass@1", "eval/pass@k", "eval/pass@2", "eval/pass@4", "eval/pass@8"
+    ]  # fmt: skip
     assert {"eval/reward/accuracy", "reward_share/accuracy", "train/", "policy/clip_frac_dual"} <= set(names)
     assert not any("<" in name for name in names)
     assert len(METRICS) > 40

@@ -87,3 +87,10 @@ def test_a_run_that_has_written_nothing_has_no_rows(tmp_path: Path) -> None:
 def test_an_evaluation_has_its_components_by_name() -> None:
     row = {"pass1": 0.5, "format": None, "components": {"judge": 2.0, "late": None}}
     assert eval_tags(row) == {"eval/pass@1": 0.5, "eval/reward/judge": 2.0}
+
+
+def test_an_evaluation_has_pass_at_k_for_powers_of_two_and_all() -> None:
+    row = {"pass1": 0.5, "pass_at": {str(k): k / 10 for k in range(1, 7)}}
+    assert eval_tags(row) == {
+        "eval/pass@1": 0.5, "eval/pass@2": 0.2, "eval/pass@4": 0.4, "eval/pass@6": 0.6
+    }  # fmt: skip
