@@ -52,7 +52,7 @@ x^{-1} ¦ \frac1x ¦ 1
 12 ¦ $12/day ¦ 0 ¦ How much does he earn per hour, in dollars?
 18 ¦ $18 per day ¦ 1 ¦ How much does she make every day at the market?
 18 ¦ $18 every day at the market ¦ 1 ¦ How much in dollars does she make every day at the market?
-18 ¦ She makes $18 every day at the farmers' market. ¦ 1 ¦ How much in dollars does she make every day at the farmers' market?
+18 ¦ She makes $18 each day at the farm. ¦ 1 ¦ How much in dollars does she make each day at the farm?
 70000 ¦ He made a profit of $70,000. ¦ 1 ¦ How much profit did he make?
 70000 ¦ Josh made a profit of $70,000 ¦ 1 ¦ How much profit did Josh make?
 3 ¦ It takes 3 bolts. ¦ 1 ¦ How many bolts in total does it take?
