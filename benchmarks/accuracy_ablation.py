@@ -13,7 +13,7 @@ import contextlib
 import random
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def _number_only(value: str) -> Quantity | None:
     return Quantity(number) if number else None
 
 
-PARTS: dict[str, list[tuple[Any, str, Callable[..., Any]]]] = {
+PARTS: dict[str, list[tuple[Any, str, Any]]] = {
     "units": [(quantity, "parse_unit", _nothing), (parse, "parse_unit", _nothing), (sentence, "parse_unit", _nothing)],
     "quantity": [(parse, "read_quantity", _number_only)],
     "calendar": [(parse, name, _nothing) for name in ("read_day", "read_clock", "read_weekday")],
