@@ -4,6 +4,111 @@ reference ¦ answer ¦ 1 if it is right ¦ question (may be absent)
 """
 
 TABLE = r"""
+\binom{8}{3} ¦ 56 ¦ 1
+56 ¦ {8 \choose 3} ¦ 1
+56 ¦ \dbinom{8}{3} ¦ 1
+\sqrt[3]{16} ¦ 2\sqrt[3]2 ¦ 1
+\frac{\sqrt[3]{2}}{2} ¦ \dfrac{\sqrt[3]2}2 ¦ 1
+x^{-1} ¦ \frac1x ¦ 1
+\log_2 8 ¦ 3 ¦ 1
+\ln(e^2) ¦ 2 ¦ 1
+\ln 5 ¦ \log_{\mathrm{e}} 5 ¦ 1
+\ln 5 ¦ \log_5 e ¦ 0
+2^{\frac12} ¦ \sqrt2 ¦ 1
+57 ¦ **Answer:** 57 ¦ 1
+57 ¦ The final answer is: **57** ¦ 1
+57 ¦ ➡️ Final Answer: $\boxed{57}$ ¦ 1
+57 ¦ **✅ Final Answer:** 57 ¦ 1
+57 ¦ **Final Answer: 57** ¦ 1
+57 ¦ <b>Final Answer:</b> 57 ¦ 0
+57 ¦ Final Answer (rounded): 57 ¦ 0
+57 ¦ ✅ Final Answer: **57 apples** ¦ 1 ¦ How many apples are there?
+57 ¦ Final Answer: 75 ¦ 0
+57 ¦ FINAL ANSWER: 57 ¦ 1
+£12.50 ¦ 12.50 GBP ¦ 1
+£12.50 ¦ 12.5 pounds ¦ 1
+£12.50 ¦ \text{£}12.50 ¦ 1
+£12.50 ¦ \pounds\, 12.50 ¦ 1
+£12.50 ¦ £12.05 ¦ 0
+£12.50 ¦ ¥12.50 ¦ 0
+£12.50 ¦ 1250 pence ¦ 1
+£12.50 ¦ 12.50 ¦ 1
+12.50 ¦ \pounds 12.50 ¦ 1
+7:45\text{ a.m.} ¦ 7\!:\!45 \text{ AM} ¦ 1
+7:45\text{ a.m.} ¦ 7:45 ¦ 1
+7:45\text{ a.m.} ¦ 19:45 ¦ 0
+7{:}45 ¦ 7:45 ¦ 1
+3{:}4 ¦ 3:4 ¦ 1
+30^\circ\text{F} ¦ 30 ¦ 1
+-3 ¦ -3\,^{\circ}\mathrm{C} ¦ 1 ¦ How cold is it in degrees Celsius?
+-3 ¦ -3 ℃ ¦ 1 ¦ What is the temperature in °C at noon?
+-3 ¦ -3 K ¦ 0 ¦ What is the temperature in °C at noon?
+-3 ¦ 3 degrees Celsius ¦ 0 ¦ What is the temperature in degrees Celsius?
+45 ¦ 45^\circ ¦ 1 ¦ What is the measure of angle A in degrees?
+45 ¦ 45^\circ C ¦ 0 ¦ What is the measure of angle A in degrees?
+12 ¦ \$12 each day ¦ 1 ¦ How many dollars does the shop make daily?
+12 ¦ $12 per hour ¦ 1 ¦ What is his hourly wage in dollars?
+12 ¦ $12/hr ¦ 1 ¦ How much does he earn per hour, in dollars?
+12 ¦ $12/day ¦ 0 ¦ How much does he earn per hour, in dollars?
+18 ¦ $18 per day ¦ 1 ¦ How much does she make every day at the market?
+18 ¦ $18 every day at the market ¦ 1 ¦ How much in dollars does she make every day at the market?
+18 ¦ She makes $18 each day at the farm. ¦ 1 ¦ How much in dollars does she make each day at the farm?
+70000 ¦ He made a profit of $70,000. ¦ 1 ¦ How much profit did he make?
+70000 ¦ Josh made a profit of $70,000 ¦ 1 ¦ How much profit did Josh make?
+3 ¦ It takes 3 bolts. ¦ 1 ¦ How many bolts in total does it take?
+3 ¦ It takes 3 bolts in total ¦ 1 ¦ How many bolts in total does it take?
+540 ¦ He runs 540 meters a week. ¦ 1 ¦ How many total meters does he run a week?
+540 ¦ He runs 540 meters a day. ¦ 0 ¦ How many total meters does he run a week?
+(1,-2,5) ¦ (x,y,z)=(1,-2,5) ¦ 1
+(1,-2,5) ¦ x=1,y=-2,z=5 ¦ 1
+(1,-2,5) ¦ (x,z,y)=(1,-2,5) ¦ 0
+\left(4,\frac{5\pi}{6}\right) ¦ (r, \theta) = \left(4, \frac{5\pi}{6}\right) ¦ 1
+\left(4,\frac{5\pi}{6}\right) ¦ (r, θ) = (4, 5π/6) ¦ 1
+[0,1)\cup(1,2] ¦ \{x \mid 0 \le x \le 2, x \ne 1\} ¦ 1
+(-\infty,0)\cup(0,\infty) ¦ x \ne 0 ¦ 1
+(-\infty,0)\cup(0,\infty) ¦ \mathbb{R}\backslash\{0\} ¦ 1
+(-\infty,0)\cup(0,\infty) ¦ ℝ∖{0} ¦ 1
+(-\infty,0)\cup(0,\infty) ¦ \mathbb{R}^* ¦ 0
+[1,5] ¦ [1,3]\cup[3,5] ¦ 1
+[1,5] ¦ [1,3)\cup(3,5] ¦ 0
+周三 ¦ 星期三 ¦ 1
+周三 ¦ 星期三。 ¦ 1
+三月八日 ¦ 3月8日 ¦ 1
+3月8日 ¦ 3月18日 ¦ 0
+十二月二十五日 ¦ 12月25号 ¦ 1
+错 ¦ 不对 ¦ 1
+对 ¦ 不对 ¦ 0
+对 ¦ 是的 ¦ 0
+小红 ¦ 小红跑得最快 ¦ 1 ¦ 小明、小红和小刚谁跑得最快？
+小红 ¦ 小明跑得最快 ¦ 0 ¦ 小明、小红和小刚谁跑得最快？
+小红 ¦ 小红和小明跑得最快 ¦ 0 ¦ 小明、小红和小刚谁跑得最快？
+小红 ¦ 小红或小明跑得最快 ¦ 0 ¦ 小明、小红和小刚谁跑得最快？
+小红 ¦ 跑得最快的是小红 ¦ 1 ¦ 小明、小红和小刚谁跑得最快？
+28 ¦ 28岁 ¦ 1 ¦ 爸爸今年多少岁？
+28 ¦ 爸爸今年28岁。 ¦ 1 ¦ 爸爸今年多少岁？
+28 ¦ 妈妈今年28岁。 ¦ 0 ¦ 爸爸今年多少岁？
+2 ¦ 2nd ¦ 1 ¦ In what position did Mia finish?
+2 ¦ second ¦ 1 ¦ In what position did Mia finish?
+2 ¦ 2nd place ¦ 1 ¦ In what place did Mia finish?
+2 ¦ 3rd ¦ 0 ¦ In what position did Mia finish?
+2 ¦ 2nd ¦ 0 ¦ What is 1+1?
+\begin{pmatrix} 0 \\ 3 \end{pmatrix} ¦ 3\begin{bmatrix}0\\1\end{bmatrix} ¦ 1
+\begin{pmatrix} 0 \\ 3 \end{pmatrix} ¦ -3\begin{bmatrix}0\\1\end{bmatrix} ¦ 0
+\begin{pmatrix} x/2 \\ 3 \end{pmatrix} ¦ \frac{1}{2}\begin{pmatrix}x\\6\end{pmatrix} ¦ 1
+\begin{pmatrix} 1/2 & 1\end{pmatrix} ¦ \tfrac12 \begin{pmatrix} 1 & 2 \end{pmatrix} ¦ 1
+5,\!040 ¦ 7! ¦ 1
+5,\!040 ¦ 5.04 \times 10^3 ¦ 1
+5,\!040 ¦ 5,040 ¦ 1
+5,040 ¦ 5,\!040 ¦ 1
+1,\!048,\!576 ¦ 1048576 ¦ 1
+5\;040 ¦ 5040 ¦ 1
+1,\!2 ¦ 12 ¦ 0
+5,\!040, 6 ¦ 5040, 6 ¦ 1
+x=\pm\frac{1}{2} ¦ \frac12,-\frac12 ¦ 1
+\pm\frac{1}{2} ¦ x=\frac12 \text{ or } x=-\frac12 ¦ 1
+\{0,\pm 3\} ¦ 0, 3, -3 ¦ 1
+1\pm 2i ¦ 1+2i ¦ 0
+\frac{3\pm\sqrt{5}}{2} ¦ \frac{3+\sqrt5}{2}, \frac{3-\sqrt5}{2} ¦ 1
 1,\!234,\!567 ¦ 1234567 ¦ 1
 1,\!234,\!567 ¦ 1,234,567 ¦ 1
 36\,500 ¦ 36{,}500 ¦ 1
