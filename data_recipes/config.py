@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from data_recipes.procedural import PROCEDURAL, PROCEDURAL_SPLITS
 from policies.json_types import JsonDict
-from policies.settings import Identity, Settings
+from policies.settings import Content, Identity, Settings
 
 FILE_ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
 """A source with one of these endings is a local file; the ending determines its format. A source that ends with / is a
@@ -40,7 +40,7 @@ def source_kind(source: str) -> SourceKind:
 class DatasetConfig(Settings):
     """The source of prompts and how a row becomes a prompt; read by `data_recipes.prompts.datasets.load_prompts`."""
 
-    source: Identity[str] = Field(min_length=1)
+    source: Content[str] = Field(min_length=1)
     """A procedural source ("chain", "r1-world": data_recipes/procedural.py), "reasoning-gym:<task>", a .jsonl,
     .jsonl.gz or .parquet file, a folder of such files ("runs/demo/samples/", with the / at its end), or a hub name."""
     subset: Identity[str | None] = None

@@ -20,13 +20,13 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from data_recipes.config import BadRowsMode, DatasetConfig
-from policies.settings import Identity, Settings
+from policies.settings import Content, Identity, Settings
 
 
 class SftSource(Settings):
     """A data set and how its rows become training examples; read by `data_recipes.sft.examples.read_examples`."""
 
-    source: Identity[str] = Field(min_length=1)
+    source: Content[str] = Field(min_length=1)
     """A .jsonl, .jsonl.gz or .parquet file, a folder of such files (with a / at its end), or a hub name."""
     subset: Identity[str | None] = None
     """Config name on the hub, e.g. "main" of openai/gsm8k."""

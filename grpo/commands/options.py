@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-Recipe = Annotated[str, typer.Argument(help="TOML file or shipped recipe name (`grpo recipes` lists them).")]
+Recipe = Annotated[
+    str,
+    typer.Argument(
+        help="TOML file, shipped recipe name (`grpo recipes` lists them), a run's `config.json`, or a run's folder to "
+        "go on with it."
+    ),
+]
+AllowChange = Annotated[
+    bool,
+    typer.Option(
+        "--allow-change",
+        help="Go on with a run although keys have changed that decide what it learns; `manifest.json` records them.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

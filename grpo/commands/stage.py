@@ -11,10 +11,11 @@ import typer
 import typer.main
 from typer.core import TyperCommand
 
-from grpo.commands.options import Address, Recipe, Set
+from grpo.commands.options import Address, AllowChange, Recipe, Set
 from grpo.common.errors import ConfigError
 from grpo.stages.registry import STAGES
 from grpo.stages.stage import Option, Stage
+from grpo.tracking.changes import allow_changes
 
 PANEL = "One stage"
 
@@ -60,11 +61,13 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
         recipe: str,
         set_: list[str] | None,
         address: str | None = None,
+        allow_change: bool = False,
         **values: str | int | float | Path | None,
     ) -> None:
         named = [options[name].override(value) for name, value in values.items() if value is not None]
         config = stage.load(recipe, [*(set_ or []), *named])
-        stage.run(config, address)
+        with allow_changes(allow_change):
+            stage.run(config, address)
 
     command.__signature__ = inspect.Signature(list(_parameters(stage, options)))  # type: ignore[attr-defined]
     return command
@@ -81,6 +84,8 @@ def _parameters(stage: Stage[Any], options: dict[str, Option]) -> Iterator[inspe
         yield parameter(name, Annotated[kind, typer.Option(option.flag, help=option.help)])
     if stage.takes_address:
         yield parameter("address", Address)
+    if stage.output_key == "run_dir":
+        yield parameter("allow_change", AllowChange, False)
 
 
 def _parameter(option: Option) -> str:

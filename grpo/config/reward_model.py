@@ -10,13 +10,13 @@ from pydantic import Field, field_validator
 from data_recipes.config import BadRowsMode
 from grpo.config.sections import OptimizerConfig
 from grpo.config.supervised import SupervisedConfig
-from policies.settings import Identity, Operational, Settings
+from policies.settings import Content, Identity, Length, Settings
 
 
 class RewardModelData(Settings):
     """Judged completions, in a .jsonl, .jsonl.gz or .parquet file."""
 
-    source: Identity[str] = Field(min_length=1)
+    source: Content[str] = Field(min_length=1)
     """The file. Pairwise: columns prompt, chosen, rejected. Pointwise: prompt, completion, label (1 good, 0 bad)."""
     reads: Identity[Literal["auto", "summary", "response"]] = "auto"
     """The text to read. "auto": pairwise reads the summary after `</think>`, pointwise the whole response (R1: helpful,
@@ -51,7 +51,7 @@ class RewardModelConfig(SupervisedConfig):
     data: RewardModelData
     batch_size: Identity[int] = Field(256, ge=1)
     """Examples per update (R1: 256)."""
-    epochs: Operational[int] = Field(1, ge=1)
+    epochs: Length[int] = Field(1, ge=1)
     """Passes over the data (R1: 1)."""
     optimizer: RewardModelOptimizer = RewardModelOptimizer()
 

@@ -18,7 +18,7 @@ from grpo.config.sections import (
     PolicyConfig,
     SamplingConfig,
 )
-from policies.settings import Identity, Operational, Settings
+from policies.settings import Identity, Length, Operational, Settings
 from rewards.config import AuditConfig, RewardConfig
 from rollout.config import EngineConfig
 
@@ -28,9 +28,9 @@ class RlConfig(Settings):
 
     stage: Identity[Literal["rl"]] = "rl"
     seed: Identity[int] = 0
-    steps: Operational[int] = Field(ge=1)
+    steps: Length[int] = Field(ge=1)
     """Number of optimizer updates; a multiple of algorithm.mini_batches."""
-    token_budget: Operational[int | None] = Field(None, ge=1)
+    token_budget: Length[int | None] = Field(None, ge=1)
     """Ends the run earlier, after the phase in which it has trained on this many completion tokens: to compare runs, or
     RL with distillation, at equal tokens."""
     run_dir: Operational[Path]

@@ -27,7 +27,7 @@ from grpo.config.pretrain import PretrainConfig
 from grpo.pretrain.corpora import PretrainCorpus, corpus_of
 from grpo.pretrain.state import PretrainState, load_state, save_state
 from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.run_dir import check_or_write_manifest, facts
+from grpo.tracking.run_dir import check_or_write_manifest, facts, refuse_less
 from grpo.tracking.run_once import Summary, run_once
 from policies.load import save_policy
 from policies.logprobs import completion_logprobs
@@ -79,11 +79,12 @@ def pretrain(config: PretrainConfig) -> Summary:
     Raises:
         RunError, BrokenRun: as `run`.
     """
-    check_or_write_manifest(config.run_dir, facts(config.seed, {}, None))
     threads_before = torch.get_num_threads()
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     try:
         trainer, state = start(config)
+        refuse_less(config.run_dir, "max_steps", last_step(config, state), state.step)
+        check_or_write_manifest(config.run_dir, config, facts(config, config.seed, {}, None), state.step)
         state, accuracy = train(trainer, state)
     finally:
         torch.set_num_threads(threads_before)
@@ -92,7 +93,7 @@ def pretrain(config: PretrainConfig) -> Summary:
     if min(accuracy.values()) < config.gate_pass:
         raise RunError(
             f"{policy}: trace accuracy {_show(accuracy)} after {state.step} steps, but each length "
-            f"needs gate_pass = {config.gate_pass}; raise max_steps (in a new run_dir)"
+            f"needs gate_pass = {config.gate_pass}; raise max_steps and run again"
         )
     return {
         "seed": config.seed,

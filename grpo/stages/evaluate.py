@@ -23,24 +23,60 @@ from grpo.stages.rl import check_room, stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Option, Stage, Tree
 from grpo.stages.workload import Workload, sampling_workload
 from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.run_dir import facts, hash_prompts, model_hash
+from grpo.tracking.run_dir import began, check_or_write_manifest, facts, hash_prompts, model_hash, open_run
 from grpo.tracking.run_once import Summary
 from grpo.tracking.samples import SampleWriter
+from policies import clock
 from policies.facts import read_facts, resolve_model
 from policies.files import write_atomic
 from policies.tokenizer import load_tokenizer
 from rewards.hosts.pool import check_reward
 from rewards.scoring.scorer import component_labels
 
+EVALUATION = (
+    ".lock",
+    "config.json",
+    "manifest.json",
+    "eval.jsonl",
+    "eval",
+    "summary.json",
+    "tensorboard",
+    "node.json",
+)
+"""What an evaluation leaves in its folder."""
+
 
 def run(config: EvalStageConfig, address: str | None) -> Summary:
     """Evaluate policy.model on eval.data; writes eval.jsonl, the samples and summary.json into config.run_dir.
 
-    Another call evaluates again: there is nothing to go on from, and the recipe may have changed.
+    Another call evaluates again: there is nothing to go on from.
 
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
+        BrokenRun: the folder holds the evaluation of another policy or of other data, or another driver is in it.
     """
+    refuse_other_folder(config.run_dir)
+    with open_run(config.run_dir, config), clock.fixed(began(config.run_dir)):
+        return evaluate(config, address)
+
+
+def refuse_other_folder(run_dir: Path) -> None:
+    """Refuse a folder that holds something else than an evaluation, whose files would be written over.
+
+    Raises:
+        ConfigError: names what is there. A run that says what it is, in config.json, is `open_run`'s to refuse.
+    """
+    if not run_dir.is_dir() or (run_dir / "config.json").exists():
+        return
+    other = sorted(entry.name for entry in run_dir.iterdir() if entry.name not in EVALUATION)
+    if other:
+        raise ConfigError(
+            f"{run_dir} holds other files than an evaluation's ({', '.join(other[:5])}); choose another folder (--out)"
+        )
+
+
+def evaluate(config: EvalStageConfig, address: str | None) -> Summary:
+    """Check everything, start the workers, sample and score; returns the summary. See `run`."""
     from grpo.cluster.ray_session import connect
     from grpo.cluster.rl_cluster import start_samplers
 
@@ -61,6 +97,8 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
     check_room(prompts, limit, config.engine.max_model_len or policy.max_positions)
     stops = stop_tokens(config.sampling.stop_tokens, tokenizer)
     dtype = resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size)
+    manifest = facts(config, config.seed, {"eval": hash_prompts(prompts)}, model_dir)
+    check_or_write_manifest(config.run_dir, config, manifest, step=None)
     with (
         connect(address),
         closing(start_samplers(config, model_dir, dtype, version=0)) as samplers,
@@ -76,9 +114,6 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
             stop_token_ids=stops,
         )
         seconds = time.monotonic() - sampling
-    config.run_dir.mkdir(parents=True, exist_ok=True)
-    manifest = facts(config.seed, {"eval": hash_prompts(prompts)}, model_dir)
-    write_atomic(config.run_dir / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     MetricsWriter(config.run_dir, resume_step=-1).write_eval(result.row())
     SampleWriter(config.run_dir, -1, model_hash(manifest)).write_eval(0, scored)
     lengths = [len(sample.token_ids) for group in scored for sample in group.group.samples]

@@ -26,7 +26,14 @@ from grpo.stages.figures import Figures, Finished, TokenTime, number
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, REWARD_INPUTS, Stage
 from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
 from grpo.tracking.report.show import show_policy
-from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
+from grpo.tracking.run_dir import (
+    check_or_write_manifest,
+    facts,
+    hash_columns,
+    hash_prompts,
+    model_hash,
+    refuse_less,
+)
 from grpo.tracking.run_once import Summary, run_once
 from grpo.training.checkpoint import latest
 from policies.facts import PolicyFacts, read_facts, resolve_model
@@ -76,10 +83,11 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
         "train columns": hash_columns(inputs.prompts),
         "eval": hash_prompts(inputs.eval_prompts),
     }
-    manifest = facts(config.seed, hashes, inputs.model_dir)
-    check_or_write_manifest(config.run_dir, manifest)
+    manifest = facts(config, config.seed, hashes, inputs.model_dir)
     checkpoint = latest(config.run_dir / "checkpoints")
     state = LoopState.of(checkpoint)
+    refuse_less(config.run_dir, "steps", config.steps, state.step)
+    check_or_write_manifest(config.run_dir, config, manifest, state.step)
     say(plan(config, inputs, state))
     canary_ids = canaries(inputs.prompts)
     with (

@@ -110,8 +110,8 @@ def read_inputs(config: SampleConfig) -> Inputs:
     check_room(prompts, config.sampling.max_tokens, config.engine.max_model_len or policy.max_positions)
     check_kept(config.keep_columns, prompts)
     hashes = {"prompts": hash_prompts(prompts), "columns": hash_columns(prompts)}
-    manifest = facts(config.seed, hashes, model_dir)
-    check_or_write_manifest(config.run_dir, manifest)
+    manifest = facts(config, config.seed, hashes, model_dir)
+    check_or_write_manifest(config.run_dir, config, manifest, step=None)
     params = SamplingParams(
         config.sampling.max_tokens,
         config.sampling.temperature,

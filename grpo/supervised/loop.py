@@ -26,7 +26,7 @@ from grpo.common.console import clock, say
 from grpo.config.supervised import SupervisedConfig
 from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.report.show import show_policy
-from grpo.tracking.run_dir import check_or_write_manifest, facts
+from grpo.tracking.run_dir import check_or_write_manifest, facts, refuse_less
 from grpo.tracking.run_once import Summary, run_once
 from grpo.training.checkpoint import latest
 from grpo.training.epochs import BatchPlan
@@ -107,7 +107,7 @@ def train_policy(
 
     started = time.monotonic()
     job = read()
-    check_or_write_manifest(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
+    manifest = facts(config, config.seed, job.data_hashes, job.model_dir)
     plan = BatchPlan(
         job.repeats if job.repeats is not None else [1.0] * len(job.items),
         config.batch_size,
@@ -117,6 +117,8 @@ def train_policy(
     )
     checkpoint = latest(config.run_dir / "checkpoints")
     step = checkpoint.step if checkpoint else 0
+    refuse_less(config.run_dir, "epochs or max_steps", plan.steps, step)
+    check_or_write_manifest(config.run_dir, config, manifest, step)
     say(_headline(config, title, job, plan, step))
     writer = MetricsWriter(config.run_dir, resume_step=step or -1)
     with (

@@ -9,7 +9,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from grpo.common.console import say
-from grpo.tracking.run_dir import open_run
+from grpo.tracking.changes import find_changes
+from grpo.tracking.run_dir import began, is_extended, open_run
+from policies import clock
 from policies.files import write_atomic
 from policies.json_types import JsonDict
 
@@ -29,12 +31,12 @@ def run_once(
         finish: called with the summary once summary.json is written; not for a run that was complete.
 
     Raises:
-        ConfigError: the directory holds a run with another config.
+        ConfigError: the directory holds a run that began with other identity keys.
         BrokenRun: another driver is running in it.
     """
     path = run_dir / "summary.json"
-    with open_run(run_dir, config) as resumed:
-        if resumed and path.exists():
+    with open_run(run_dir, config) as resumed, clock.fixed(began(run_dir)):
+        if resumed and path.exists() and not is_extended(find_changes(run_dir, config)):
             say(f"{run_dir} is complete; nothing to do")
             complete: Summary = json.loads(path.read_text(encoding="utf-8"))
             return complete
