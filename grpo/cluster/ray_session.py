@@ -9,6 +9,7 @@ from typing import Any  # Any: answers of remote calls
 
 import ray
 
+from grpo.common import stopping
 from grpo.common.errors import RunError
 from policies.json_types import JsonDict
 
@@ -47,7 +48,8 @@ def connect(address: str | None) -> Iterator[None]:
         options |= {"address": target}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        ray.init(**options)
+        with stopping.kept_from_children():
+            ray.init(**options)
     except (ConnectionError, ValueError) as error:
         raise RunError(f"no Ray cluster at {target!r}: {error}; start one with `ray start --head`") from error
     try:

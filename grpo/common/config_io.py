@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -89,7 +90,7 @@ def read_recipe(recipe: str) -> tuple[str, str, JsonDict]:
         ConfigError: there is no such recipe, it is not TOML or JSON, or it is a graph's.
     """
     folder = Path(recipe).expanduser()
-    if folder.is_dir() and recipe not in shipped_recipes():
+    if os.path.isdir(folder) and recipe not in shipped_recipes():  # False for a text longer than any name
         if not (folder / "config.json").is_file():
             raise ConfigError(f"{recipe}: a folder without config.json, so not a run; give a recipe (TOML)")
         name, text = find_recipe(str(folder / "config.json"))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from grpo.algorithm.batching import phase_mini_batches, to_train_groups
 from grpo.algorithm.registry import advantage_estimator
 from grpo.algorithm.schedules import is_due, max_tokens_at, temperature_at
 from grpo.algorithm.types import StepReport, TrainGroup
+from grpo.common import stopping
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.rl import RlConfig
 from grpo.rl.collect import (
@@ -73,15 +74,17 @@ class LoopState:
     """Positions of the stream that are done, those of discarded groups included."""
     tokens: int = 0
     """Completion tokens trained on; what dynamic sampling discards is not among them."""
+    owes_eval: bool = False
+    """The evaluation that is due at this step has not come to its end."""
 
     @classmethod
     def of(cls, checkpoint: Checkpoint | None) -> LoopState:
         """Return the position at which a checkpoint was written; without one, the start."""
         return cls() if checkpoint is None else cls(step=checkpoint.step, **checkpoint.extra)
 
-    def extra(self) -> dict[str, int]:
+    def extra(self) -> dict[str, int | bool]:
         """Return what a checkpoint stores of this beside the step; `of` reads it."""
-        return {"cursor": self.cursor, "tokens": self.tokens}
+        return {"cursor": self.cursor, "tokens": self.tokens, "owes_eval": self.owes_eval}
 
     def is_last(self, config: RlConfig) -> bool:
         """Return True when all updates, or all tokens of the budget, are done."""
@@ -124,15 +127,23 @@ def train(
 
     Raises:
         GuardTripped: by `on_phase`, before the phase is checkpointed.
+        KeyboardInterrupt: Ctrl-C or SIGTERM (`grpo.common.stopping`); all finished phases are checkpointed.
     """
     algorithm = config.algorithm
     weights = component_weights(config.rewards)
     estimator = advantage_estimator(algorithm)
     samplers = Samplers(rollouts, rewards, config.seed, config.engine.chunk_groups)
     spent: dict[str, float] = {}
+    saved_step = state.step
 
-    def evaluate() -> None:
-        if eval_prompts:
+    def save() -> None:
+        nonlocal saved_step
+        learners.save(state)
+        saved_step = state.step
+
+    def evaluate_if_owed() -> None:
+        nonlocal state
+        if state.owes_eval or (eval_prompts and state.step == 0):
             with clock("eval", spent):
                 result = run_eval(
                     config=config,
@@ -143,56 +154,68 @@ def train(
                     stop_token_ids=stop_token_ids,
                 )
             on_eval(*result)
+            state = replace(state, owes_eval=False)
 
-    rollouts.load(learners.publish(state.step))
-    if state.step == 0:
-        evaluate()
-    while not state.is_last(config):
-        temperature = temperature_at(state.step, config.sampling)
-        max_tokens = max_tokens_at(state.step, config.sampling)
-        collected = collect_phase(
-            samplers=samplers,
-            stream=stream,
-            cursor=state.cursor,
-            step=state.step,
-            algorithm=algorithm,
-            sampling=SamplingParams(max_tokens, temperature, 1.0, stop_token_ids),
-            spent=spent,
-        )
-        groups, counts = to_train_groups(collected.groups, estimator, algorithm.zero_variance)
-        with clock("old_ref", spent):
-            mismatch = learners.begin_phase(groups, state.step, temperature)
-        reports: list[StepReport] = []
-        with clock("learn", spent):
-            for batch in phase_mini_batches(groups, algorithm.mini_batches, seed=(config.seed, state.step)):
-                reports.append(learners.update(batch, state.step + len(reports), max_tokens))
-        state = LoopState(
-            step=state.step + len(reports),
-            cursor=collected.cursor,
-            tokens=state.tokens + completion_tokens(groups),
-        )
-        with clock("sync", spent):
-            rollouts.load(learners.publish(state.step))
-
-        times = {f"time/{name}_s": seconds for name, seconds in spent.items()}
-        metrics = figures(collected, counts, weights, config, state.step) | mismatch | times
-        advantages = {(g.index, s.index): s.advantage for g in groups for s in g.samples}
-        on_phase(
-            PhaseRecord(
-                end=state,
-                metrics=metrics,
-                reports=tuple(reports),
-                scored=collected.groups,
-                advantages=advantages,
-                discarded=collected.discarded,
+    try:
+        rollouts.load(learners.publish(state.step))
+        evaluate_if_owed()
+        while not state.is_last(config):
+            temperature = temperature_at(state.step, config.sampling)
+            max_tokens = max_tokens_at(state.step, config.sampling)
+            collected = collect_phase(
+                samplers=samplers,
+                stream=stream,
+                cursor=state.cursor,
+                step=state.step,
+                algorithm=algorithm,
+                sampling=SamplingParams(max_tokens, temperature, 1.0, stop_token_ids),
+                spent=spent,
             )
-        )
-        spent.clear()
-        due = partial(is_due, state.step, is_last=state.is_last(config), updates=algorithm.mini_batches)
-        if due(config.eval.every_steps):
-            evaluate()
-        if due(config.checkpoint.every_phases * algorithm.mini_batches):
-            learners.save(state)
+            groups, counts = to_train_groups(collected.groups, estimator, algorithm.zero_variance)
+            with clock("old_ref", spent):
+                mismatch = learners.begin_phase(groups, state.step, temperature)
+            reports: list[StepReport] = []
+            with stopping.held():  # until the row is written the learner stands between two positions
+                with clock("learn", spent):
+                    for batch in phase_mini_batches(
+                        groups, algorithm.mini_batches, seed=(config.seed, state.step)
+                    ):
+                        reports.append(learners.update(batch, state.step + len(reports), max_tokens))
+                end = LoopState(
+                    step=state.step + len(reports),
+                    cursor=collected.cursor,
+                    tokens=state.tokens + completion_tokens(groups),
+                )
+                with clock("sync", spent):
+                    rollouts.load(learners.publish(end.step))
+
+                times = {f"time/{name}_s": seconds for name, seconds in spent.items()}
+                metrics = figures(collected, counts, weights, config, end.step) | mismatch | times
+                advantages = {(g.index, s.index): s.advantage for g in groups for s in g.samples}
+                on_phase(
+                    PhaseRecord(
+                        end=end,
+                        metrics=metrics,
+                        reports=tuple(reports),
+                        scored=collected.groups,
+                        advantages=advantages,
+                        discarded=collected.discarded,
+                    )
+                )
+                spent.clear()
+                due = partial(is_due, end.step, is_last=end.is_last(config), updates=algorithm.mini_batches)
+                state = replace(end, owes_eval=bool(eval_prompts) and due(config.eval.every_steps))
+            evaluate_if_owed()
+            if due(config.checkpoint.every_phases * algorithm.mini_batches):
+                save()
+    except KeyboardInterrupt:
+        if state.step > saved_step:
+            save()
+        if saved_step:
+            stopping.leave_note(
+                f"checkpoint of step {saved_step:,} in {config.run_dir}; the same command goes on"
+            )
+        raise
     return state
 
 

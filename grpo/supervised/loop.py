@@ -22,6 +22,7 @@ import numpy as np
 from rich.markup import escape
 
 from grpo.algorithm.schedules import is_due
+from grpo.common import stopping
 from grpo.common.console import clock, say
 from grpo.config.supervised import SupervisedConfig
 from grpo.tracking.metrics import MetricsWriter
@@ -142,24 +143,36 @@ def train(
     ranks: Ranks,
     writer: MetricsWriter,
 ) -> None:
-    """Train from `step` to the plan's end; a row of metrics per update, and row 0 with the held-out loss before it."""
-    first, since = step, time.monotonic()
-    if step == 0 and held_out is not None:
-        writer.write(0, _held_out(ranks.evaluate(held_out)))
-    while step < plan.steps:
-        row = ranks.update([items[i] for i in plan.batch(step)], step)
-        step += 1
-        row["epoch"] = plan.epoch(step)
-        due = partial(is_due, step, is_last=step == plan.steps)
-        if held_out is not None and due(config.eval.every_steps):
-            row |= _held_out(ranks.evaluate(held_out))
-        # The row is written first: a crash in between redoes it, the other order would lose it.
-        writer.write(step, row)
-        if due(config.checkpoint.every_steps):
+    """Train from `step` to the plan's end; a row of metrics per update, and row 0 with the held-out loss before it.
+
+    Ctrl-C and SIGTERM (`grpo.common.stopping`) leave a checkpoint of the last update.
+    """
+    first, since, saved = step, time.monotonic(), step
+    try:
+        if step == 0 and held_out is not None:
+            writer.write(0, _held_out(ranks.evaluate(held_out)))
+        while step < plan.steps:
+            with stopping.held():  # the row belongs to the update
+                row = ranks.update([items[i] for i in plan.batch(step)], step)
+                step += 1
+                row["epoch"] = plan.epoch(step)
+                due = partial(is_due, step, is_last=step == plan.steps)
+                if held_out is not None and due(config.eval.every_steps):
+                    row |= _held_out(ranks.evaluate(held_out))
+                # The row is written first: a crash in between redoes it, the other order would lose it.
+                writer.write(step, row)
+            if due(config.checkpoint.every_steps):
+                ranks.save(step)
+                saved = step
+            if "heldout/loss" in row or due(max(1, plan.steps // LINES)):
+                left = (time.monotonic() - since) / (step - first) * (plan.steps - step)
+                say(_line(step, plan.steps, row, left))
+    except KeyboardInterrupt:
+        if step > saved:
             ranks.save(step)
-        if "heldout/loss" in row or due(max(1, plan.steps // LINES)):
-            left = (time.monotonic() - since) / (step - first) * (plan.steps - step)
-            say(_line(step, plan.steps, row, left))
+        if step:
+            stopping.leave_note(f"checkpoint of step {step:,} in {config.run_dir}; the same command goes on")
+        raise
 
 
 def take_holdout(count: int, holdout: int, seed: int) -> tuple[list[int], list[int]]:
