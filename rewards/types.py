@@ -30,6 +30,9 @@ class Score:
     reason: str = ""
     """Why the verdict is not "ok", or what a reward wants a reader of the samples to know."""
     seconds: float = 0.0
+    trace: str = ""
+    """The traceback of what the reward raised, with file and line. A process keeps it for the first of several equal
+    errors alone."""
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ def train(
     rewards: Rewards[Ticket],
     learners: Learners,
     stop_token_ids: tuple[int, ...],
+    on_scored: Callable[[int, Sequence[ScoredGroup]], None],
     on_phase: Callable[[PhaseRecord], None],
     on_eval: Callable[[EvalResult, Sequence[ScoredGroup]], None],
 ) -> LoopState:
@@ -125,8 +126,10 @@ def train(
     Each callback runs before the state moves on; a crash anywhere costs at most the work since the last checkpoint,
     and the same command redoes that work with the same bits.
 
+    `on_scored` gets the updates done after the phase, and every group that the phase has sampled, before it trains.
+
     Raises:
-        GuardTripped: by `on_phase`, before the phase is checkpointed.
+        GuardTripped: by `on_scored`, before anything is trained, or by `on_phase`, before the phase is checkpointed.
         KeyboardInterrupt: Ctrl-C or SIGTERM (`grpo.common.stopping`); all finished phases are checkpointed.
     """
     algorithm = config.algorithm
@@ -171,6 +174,7 @@ def train(
                 sampling=SamplingParams(max_tokens, temperature, 1.0, stop_token_ids),
                 spent=spent,
             )
+            on_scored(state.step + algorithm.mini_batches, collected.sampled)
             groups, counts = to_train_groups(collected.groups, estimator, algorithm.zero_variance)
             with clock("old_ref", spent):
                 mismatch = learners.begin_phase(groups, state.step, temperature)

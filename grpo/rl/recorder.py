@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from grpo.common.console import say
+from grpo.common.errors import GuardTripped
 from grpo.config.rl import RlConfig
 from grpo.rl.evaluate import EvalResult, shown
 from grpo.rl.loop import LoopState, PhaseRecord
@@ -26,8 +27,9 @@ from grpo.tracking.samples import SampleWriter
 from grpo.tracking.screen import eval_line, summary_line
 from grpo.tracking.signal import resolve_limits
 from policies.json_types import JsonDict
+from rewards.scoring.dead import find_alive, find_death, find_silent
 from rewards.scoring.monitor import Finding
-from rewards.scoring.scorer import component_labels
+from rewards.scoring.scorer import component_labels, component_weights
 from rewards.types import ScoredGroup
 from rollout.ledger import LedgerRow
 
@@ -52,7 +54,8 @@ def make_recorder(
     files = RunFiles(config.run_dir, start, model, attempts)
     guards = make_guards(config, compute_dtype)
     guards.recall(files.metrics.read())
-    return Recorder(files, Screen(config.steps, config.token_budget, start), guards)
+    screen = Screen(config.steps, config.token_budget, start)
+    return Recorder(files, screen, guards, component_weights(config.rewards), config.eval.correct)
 
 
 def make_guards(config: RlConfig, compute_dtype: str) -> Guards:
@@ -107,13 +110,31 @@ def _largest(rows: Sequence[Mapping[str, float]], key: str) -> float | None:
 
 
 class Recorder:
-    """The two callbacks of `grpo.rl.loop.train`."""
+    """The callbacks of `grpo.rl.loop.train`."""
 
-    def __init__(self, files: RunFiles, screen: Screen, guards: Guards) -> None:
-        """Take over the three parts."""
+    def __init__(
+        self, files: RunFiles, screen: Screen, guards: Guards, weights: Mapping[str, float], correct: str
+    ) -> None:
+        """Take over the three parts, the weights of the reward components, and which of them says what is right."""
+        self._weights, self._correct = weights, correct
+        self._alive: set[str] = set()
         self.files = files
         self.screen = screen
         self.guards = guards
+
+    def on_scored(self, step: int, scored: Sequence[ScoredGroup]) -> None:
+        """Stop the run if a reward is dead, before it trains; `step` counts the updates done after the phase.
+
+        Raises:
+            GuardTripped: every verdict is an error, or a component has never given a value; the samples are written.
+        """
+        death = find_death(scored, self._weights, self._alive)
+        if death is not None:
+            path = self.files.write_samples(step, scored)
+            raise GuardTripped(
+                f"{death}\nThe samples are in {path}. Fix the reward and run the same command again"
+            )
+        self._alive |= find_alive(scored)
 
     def on_phase(self, phase: PhaseRecord) -> None:
         """Write the phase, show it, and let the guards judge it.
@@ -127,8 +148,14 @@ class Recorder:
         self.screen.warn(self.guards.check(phase.metrics, [report.metrics for report in phase.reports]))
 
     def on_eval(self, result: EvalResult, scored: Sequence[ScoredGroup]) -> None:
-        """Write and show an evaluation."""
+        """Write and show an evaluation.
+
+        Raises:
+            GuardTripped: the reward that says what is right has given no value.
+        """
         self.files.write_eval(result, scored)
+        if (death := find_silent(scored, [self._correct])) is not None:
+            raise GuardTripped(f"{death}\nFix the reward and run the same command again")
         self.screen.show_eval(result)
 
 
@@ -157,6 +184,10 @@ class RunFiles:
             self.metrics.write(report.step + 1, {**shared, **report.metrics})
         self._samples.write(phase.end.step, phase.scored, phase.advantages, phase.discarded)
         self._ledger.write(phase.end.step, self._attempts())
+
+    def write_samples(self, step: int, scored: Sequence[ScoredGroup]) -> Path:
+        """Write the samples of a phase that does not train; returns the file."""
+        return self._samples.write(step, scored, {})
 
     def write_eval(self, result: EvalResult, scored: Sequence[ScoredGroup]) -> None:
         """Write a row of eval.jsonl, the samples, and the new attempts."""

@@ -12,7 +12,7 @@ from rich.table import Table
 from data_recipes.prompts.datasets import load_prompts
 from grpo.algorithm.schedules import max_tokens_at
 from grpo.common.console import console
-from grpo.common.errors import ConfigError
+from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.plan import StagePlan
@@ -31,6 +31,7 @@ from policies.facts import read_facts, resolve_model
 from policies.files import write_atomic
 from policies.tokenizer import load_tokenizer
 from rewards.hosts.pool import check_reward
+from rewards.scoring.dead import find_silent
 from rewards.scoring.scorer import component_labels
 
 EVALUATION = (
@@ -114,6 +115,8 @@ def evaluate(config: EvalStageConfig, address: str | None) -> Summary:
             stop_token_ids=stops,
         )
         seconds = time.monotonic() - sampling
+    if (death := find_silent(scored, [config.eval.correct])) is not None:
+        raise RunError(f"{death}\nFix the reward and run the same command again")
     MetricsWriter(config.run_dir, resume_step=-1).write_eval(result.row())
     SampleWriter(config.run_dir, -1, model_hash(manifest)).write_eval(0, scored)
     lengths = [len(sample.token_ids) for group in scored for sample in group.group.samples]

@@ -16,7 +16,7 @@ from data_recipes.prompts.mixed_stream import MixedStream, Source
 from grpo.algorithm.check import check_functions
 from grpo.algorithm.schedules import max_tokens_at
 from grpo.common.console import say
-from grpo.common.errors import ConfigError
+from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
@@ -113,9 +113,11 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
             rewards=cluster.samplers.rewards,
             learners=cluster.learners,
             stop_token_ids=inputs.stop_token_ids,
+            on_scored=recorder.on_scored,
             on_phase=recorder.on_phase,
             on_eval=recorder.on_eval,
         )
+        refuse_untrained(end)
         cluster.learners.export(config.run_dir / "policy")
     return run_summary(
         config.seed,
@@ -124,6 +126,19 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
         worker_restarts=rollouts.restarts,
         minutes=(time.monotonic() - started) / 60,
     )
+
+
+def refuse_untrained(end: LoopState) -> None:
+    """Refuse to export the policy of a run that has trained on nothing.
+
+    Raises:
+        RunError: no sample has trained in any update.
+    """
+    if end.step and not end.tokens:
+        raise RunError(
+            f"the run has trained on nothing: in {end.step:,} updates no sample had a verdict and a group to train in; "
+            "read the reasons in samples/*.parquet. No policy is exported"
+        )
 
 
 def read_inputs(config: RlConfig) -> Inputs:

@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from data_recipes.prompts.datasets import load_prompts
 from grpo.common.console import clock, say
-from grpo.common.errors import ConfigError
+from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.sample import SampleConfig
@@ -34,6 +34,7 @@ from grpo.tracking.samples import read_columns
 from policies.facts import read_facts, resolve_model
 from policies.tokenizer import load_tokenizer
 from rewards.hosts.pool import check_reward
+from rewards.scoring.dead import find_death
 from rewards.scoring.scorer import component_labels
 from rewards.types import Score, ScoredGroup
 from rollout.chunks import make_chunks
@@ -159,7 +160,8 @@ def sample(
     def write_complete() -> None:
         while complete:
             number = complete.pop(0)
-            rows = chunk_rows(inputs.chunks[number], waiting.pop(number), samplers, inputs.model, config)
+            chunk, is_first = inputs.chunks[number], progress.samples == 0
+            rows = chunk_rows(chunk, waiting.pop(number), samplers, inputs.model, config, is_first)
             parts.write(number, rows)
             say(progress.line(rows))
 
@@ -182,10 +184,18 @@ def chunk_rows(
     samplers: Samplers,
     model: str | None,
     config: SampleConfig,
+    is_first: bool,
 ) -> list[SampleRow]:
-    """Return the rows of a complete chunk, in prompt order."""
+    """Return the rows of a complete chunk, in prompt order.
+
+    Raises:
+        RunError: it is the first of this call, and every verdict is an error.
+    """
     if config.rewards:
         scored = samplers.rewards.collect([ticket for _, ticket in groups])
+        death = find_death(scored, weights={}, alive=frozenset())
+        if is_first and death is not None:
+            raise RunError(f"{death}\nFix the reward and run the same command again")
     else:
         unscored = (Score(None, verdict="abstain"),) * config.samples
         scored = [ScoredGroup(group, unscored) for group, _ in groups]

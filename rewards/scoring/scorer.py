@@ -263,7 +263,8 @@ def _total(parts: Sequence[tuple[_Component, Score | None]]) -> Score:
     ]
     reason = shorten("; ".join(reasons))
     if verdict != "ok":
-        return Score(None, values, verdict, reason, seconds)
+        trace = next((s.trace for _, s in deciding if s.verdict == verdict and s.trace), "")
+        return Score(None, values, verdict, reason, seconds, trace)
     total = math.fsum(c.config.weight * s.total for c, s in deciding if s.total is not None)
     if not math.isfinite(total):
         return Score(None, values, "error", f"the weighted sum is {total}", seconds)

@@ -118,6 +118,7 @@ class Run:
     learners: Learners
     phases: list[PhaseRecord] = field(default_factory=list)
     evals: list[EvalResult] = field(default_factory=list)
+    scored_evals: list[Sequence[ScoredGroup]] = field(default_factory=list)
     end: LoopState | None = None
 
 
@@ -161,6 +162,10 @@ def run_loop(
         if recorder is not None:
             recorder.on_phase(phase)
 
+    def on_eval(result: EvalResult, scored: Sequence[ScoredGroup]) -> None:
+        run.evals.append(result)
+        run.scored_evals.append(scored)
+
     questions = [Prompt(f"p{i}", "q", (1,), "1") for i in range(prompts)]
     run.end = train(
         config=config,
@@ -171,7 +176,8 @@ def run_loop(
         rewards=Rewards(score),
         learners=run.learners,
         stop_token_ids=(),
+        on_scored=recorder.on_scored if recorder else lambda step, scored: None,
         on_phase=on_phase,
-        on_eval=lambda result, scored: run.evals.append(result),
+        on_eval=on_eval,
     )
     return run

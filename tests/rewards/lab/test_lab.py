@@ -197,3 +197,16 @@ def test_the_command_says_fit_or_not_by_its_exit_code(data: Path) -> None:
     bad = CliRunner().invoke(app, ["reward", "try", f"{PLUGINS}:bad_ignores_sign", "--data", str(data)])
     assert bad.exit_code == 1
     assert "not fit to train with" in bad.output
+
+
+def test_the_report_shows_the_traceback_of_a_reward_that_raises(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text('def exact(row):\n    return row.columns["gold"] == row.completion\n')
+    (tmp_path / "cases.jsonl").write_text('{"prompt": "1+1", "answer": "2"}\n{"prompt": "1+2", "answer": "3"}\n')
+    report = try_reward(f"{file}:exact", tmp_path / "cases.jsonl", Options({}))
+    (trace,) = report.traces
+    assert f'File "{file}", line 2, in exact' in trace
+    assert trace.endswith("KeyError: 'gold'")
+    shown = "\n".join(lines(report))
+    assert f'File "{file}", line 2, in exact' in shown
+    assert f"raised KeyError: 'gold' ({file}:2)" in shown
