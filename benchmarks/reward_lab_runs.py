@@ -246,8 +246,8 @@ def real(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
     import json
 
     from grpo.tracking.samples import read_samples, sample_files
-    from rewards.config import RewardConfig
-    from rewards.scoring.scorer import component_labels, component_weights
+    from rewards.config import RewardConfig, component_labels
+    from rewards.scoring.scorer import component_weights
 
     found_by_run = []
     for run in run_dirs:

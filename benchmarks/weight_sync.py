@@ -43,9 +43,8 @@ def main() -> None:
     from policies.tokenizer import load_tokenizer
     from rollout.canary import Canary
     from rollout.config import EngineConfig
-    from rollout.publication import shared_memory_dir, unpublish
     from rollout.vllm_engine import VllmEngine
-    from rollout.weights import publish
+    from rollout.weight_folders import WeightFolders, publication_roots
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.model or demo_policy(Path(scratch))
@@ -53,14 +52,14 @@ def main() -> None:
         engine = VllmEngine(folder, config)
         model = load_policy(folder)
         ids = tuple(load_tokenizer(folder).encode(TEXT if args.model else CHAIN))
-        directory = shared_memory_dir("grpo-benchmark")
+        folders = WeightFolders(publication_roots())
         rows = []
         for version in range(args.repeats + 1):
             with torch.autocast("cpu", torch.bfloat16, enabled=args.dtype == "bfloat16"):
                 canary = Canary(ids, sequence_logprobs(model, ids).detach().numpy())
             start = time.perf_counter()
-            publication = publish(
-                named_tensors(model), version, directory, getattr(torch, args.dtype), [canary]
+            publication = folders.publish(
+                list(named_tensors(model)), version, getattr(torch, args.dtype), [canary]
             )
             published = time.perf_counter()
             report = engine.load_weights(publication)
@@ -72,7 +71,7 @@ def main() -> None:
             np.copyto(target, source)
             copied = time.perf_counter() - before_copy
             rows.append((published - start, loaded - published, copied))
-        unpublish(directory)
+        folders.close()
     publish_s, load_s, copy_s = (statistics.median(column) for column in zip(*rows[1:], strict=True))
     result = {
         "model": str(args.model or "tiny-v3"),

@@ -57,6 +57,7 @@ class R1WorldParams(Settings):
     max_ops: Identity[int] = Field(4, ge=2, le=12)
     """Operations of the longest chain."""
     languages: Identity[tuple[Literal["en", "zh"], ...]] = Field(("en", "zh"), min_length=1)
+    """Languages of the prompts."""
 
     @model_validator(mode="after")
     def _something(self) -> R1WorldParams:
@@ -75,6 +76,7 @@ class CodeTinyParams(Settings):
     min_steps: Identity[int] = Field(2, ge=1)
     """Fewest steps before the return."""
     max_steps: Identity[int] = Field(4, ge=1, le=6)
+    """Most steps before the return."""
 
     @model_validator(mode="after")
     def _ordered(self) -> CodeTinyParams:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from jinja2 import Template, TemplateError, nodes
+from jinja2 import Template, TemplateError, meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -34,13 +34,26 @@ def compile_template(text: str) -> Template:
     Raises:
         TemplateError: the text is not a template.
     """
+    return _environment().from_string(text)
+
+
+def variables_of(text: str) -> frozenset[str]:
+    """Return the names of the variables that a template reads without setting them.
+
+    Raises:
+        TemplateError: the text is not a template.
+    """
+    return frozenset(meta.find_undeclared_variables(_environment().parse(text)))
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols]
     )
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
-    return environment.from_string(text)
+    return environment
 
 
 def render(template: Template, messages: Sequence[JsonMapping], **variables: object) -> str:

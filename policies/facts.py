@@ -9,6 +9,7 @@ downloaded.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 from dataclasses import dataclass
@@ -67,11 +68,13 @@ def read_facts(folder: Path | str, *, need_weights: bool = True, need_tokenizer:
     """Read the facts of a model folder.
 
     Raises:
-        UnsupportedArchitecture: the message names the file, the value found and the supported values.
+        UnsupportedArchitecture: the message names the file, the value found and the supported values; for the folder
+            of a run, a checkpoint or a graph it names the policies inside.
         MissingTokenizer: there is no tokenizer.json (unless `need_tokenizer` is False).
         BrokenCheckpoint: config or weights are missing or cut short, or they contradict each other.
     """
     folder = Path(folder)
+    _refuse_other_folder(folder)
     config = _read_json(folder / "config.json")
     architecture, family = _architecture(folder / "config.json", config)
     has_tokenizer = (folder / TOKENIZER_FILE).is_file()
@@ -111,8 +114,12 @@ def resolve_model(name_or_path: str | Path) -> Path:
     if path.is_dir():
         return path
     name = str(name_or_path)
+    if path.is_file():
+        raise PolicyError(f"{name} is a file; a policy is a folder{_offer(_policies_in(path.parent))}")
     if path.exists() or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise PolicyError(f"{name}: no such folder; train it first, or name another policy (--model)")
+        raise PolicyError(
+            f"{name}: no such folder{_nearest(path)}; train it first, or name another policy (--model)"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -121,9 +128,57 @@ def resolve_model(name_or_path: str | Path) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise PolicyError(
-            f"{name}: no such folder here, and the hub did not give a model of that name ({reason}); "
+            f"{name}: no such folder here{_nearest(path)}, and the hub did not give a model of that name ({reason}); "
             "give a folder, or download the model while online"
         ) from error
+
+
+def _refuse_other_folder(folder: Path) -> None:
+    """Refuse a folder that is no model's but holds some: a run's, a checkpoint's, a graph's.
+
+    Raises:
+        UnsupportedArchitecture: names them.
+    """
+    if not _is_model(folder) and (inside := _policies_in(folder)):
+        raise UnsupportedArchitecture(f"{folder} is no model folder{_offer(inside)}")
+
+
+def _policies_in(folder: Path) -> list[Path]:
+    """Return the model folders that `folder` is or holds: a run's policy, a graph's, those of checkpoints."""
+    below = (
+        path
+        for place in ("policy", "*/policy", "checkpoints/*/policy")
+        for path in sorted(folder.glob(place))
+    )
+    return [path for path in (folder, *below) if _is_model(path)]
+
+
+def _offer(policies: list[Path]) -> str:
+    if not policies:
+        return ""
+    more = f" (or {', '.join(map(str, policies[1:4]))})" if policies[1:] else ""
+    return f"; did you mean {policies[0]}{more}?"
+
+
+def _is_model(folder: Path) -> bool:
+    """Return True if there is a config.json that names an architecture."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and bool(config.get("architectures"))
+
+
+def _nearest(path: Path) -> str:
+    """Return " (did you mean …?)" with a folder of a name like the path's, or ""."""
+    while not path.parent.is_dir() and path.parent != path.parent.parent:
+        path = path.parent
+    try:
+        names = [p.name for p in path.parent.iterdir() if p.is_dir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return f" (did you mean {path.parent / near[0]}?)" if near and near[0] != path.name else ""
 
 
 def _architecture(file: Path, config: JsonDict) -> tuple[str, str]:

@@ -9,10 +9,22 @@ Every key of every section has one of the two; `grpo.config.kinds` reads them, t
 key without one. A section (a key whose type is a class of keys) has none: its own keys have.
 """
 
-from enum import StrEnum
-from typing import Annotated, TypeVar
+from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar, Unpack, get_args  # Any: values as TOML has them
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+from policies.paths import expand, expand_in
+
+LARGEST_WHOLE = 2**63 - 1
+"""What seeds of torch and numbers in Parquet can hold."""
+LARGEST = 1e18
+"""No quantity of a run is larger; float32 overflows at 3e38."""
+LONGEST_S = 30 * 86_400
+"""Longest time, in seconds, that a key may name; the clocks of Ray overflow at 1e18."""
 
 KeyT = TypeVar("KeyT")
 
@@ -52,9 +64,69 @@ Length = Annotated[KeyT, KeyKind.OPERATIONAL, KeyMark.LENGTH]
 
 
 class Settings(BaseModel):
-    """A frozen section in which an unknown key is an error and every number is finite.
+    """A frozen section: an unknown key is an error, numbers are finite and fit 64 bits, seeds are not negative.
 
-    Without the last rule nan would pass every check of the form `value < bound`.
+    Without finiteness nan would pass every check of the form `value < bound`. Keys that hold a `Path`, and those that a
+    class names by `paths`, may contain `~` and environment variables (policies/paths.py):
+
+        class PolicyConfig(Settings, paths=("model",)): …
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    path_keys: ClassVar[frozenset[str]] = frozenset()
+    """Keys whose text may name a file or folder, beside those that hold a `Path`."""
+
+    def __init_subclass__(cls, paths: tuple[str, ...] = (), **config: Unpack[ConfigDict]) -> None:
+        """Take the keys whose text may name a file, beside those of the base classes."""
+        super().__init_subclass__(**config)
+        cls.path_keys = cls.path_keys | frozenset(paths)
+
+    @classmethod
+    def names_path(cls, key: str) -> bool:
+        """Return True if the key's value may name a file or folder."""
+        return key in cls.path_keys or _holds_path(cls.model_fields[key].annotation)
+
+    # After the types: a validator that runs before them hides from pydantic that a list comes from JSON.
+    @field_validator("*", mode="after")
+    @classmethod
+    def _expanded(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name is None or not cls.names_path(info.field_name):
+            return value
+        if isinstance(value, str):
+            return expand(value)
+        return Path(expand(str(value))) if isinstance(value, Path) else _expand_items(value)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _representable(cls, value: Any, info: ValidationInfo) -> Any:
+        key = info.field_name or ""
+        for number in _numbers(value):
+            if isinstance(number, int) and abs(number) > LARGEST_WHOLE:
+                raise ValueError(f"expected a whole number of at most 64 bits, {LARGEST_WHOLE}")
+            if isinstance(number, float) and abs(number) > LARGEST:
+                raise ValueError(f"expected a number between -{LARGEST:g} and {LARGEST:g}")
+            if key.endswith("_s") and number > LONGEST_S:
+                raise ValueError(f"expected at most {LONGEST_S} seconds (30 days)")
+            if key == "seed" and number < 0:
+                raise ValueError("expected 0 or more: seeds are not negative")
+        return value
+
+
+def _holds_path(annotation: object) -> bool:
+    return annotation is Path or any(_holds_path(part) for part in get_args(annotation))
+
+
+def _expand_items(value: Any) -> Any:
+    """Expand every text of a list of paths; of a table, those that begin like a path, for it may hold other texts."""
+    if isinstance(value, tuple):
+        return tuple(expand(item) if isinstance(item, str) else item for item in value)
+    return expand_in(value)
+
+
+def _numbers(value: Any) -> list[int | float]:
+    if isinstance(value, tuple | list):
+        return [number for item in value for number in _numbers(item)]
+    if isinstance(value, dict):
+        return [number for item in value.values() for number in _numbers(item)]
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []

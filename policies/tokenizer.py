@@ -55,6 +55,15 @@ class Tokenizer:
         """Return the text of token ids."""
         return self._backend.decode([int(i) for i in ids], skip_special_tokens=skip_special)
 
+    def decode_reply(self, ids: Sequence[int], stop_ids: Iterable[int] = ()) -> str:
+        """Return the text of generated tokens as a reader sees it.
+
+        Special tokens that are part of the text (`<think>`, `</answer>`, a role's name) are written out. Those that
+        only mark its borders are left out: begin, end, padding and unknown token, and special tokens among `stop_ids`.
+        """
+        hidden = self._borders | (self._special_ids & set(stop_ids))
+        return self.decode([i for i in ids if i not in hidden], skip_special=False)
+
     def token_id(self, token: str) -> int | None:
         """Return the id of one token of the vocabulary, or None."""
         return self._backend.token_to_id(token)
@@ -77,7 +86,7 @@ class Tokenizer:
     @property
     def has_chat_template(self) -> bool:
         """True if the folder has a chat template."""
-        return bool(self._template_text)
+        return bool(self.chat_template)
 
     def apply_chat_template(
         self, messages: Sequence[JsonMapping], *, add_generation_prompt: bool = True, **variables: object
@@ -102,15 +111,34 @@ class Tokenizer:
                 add_generation_prompt=add_generation_prompt,
                 **{**self.special_tokens, **variables},
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+            # Also what the template's own code runs into: a null where it adds texts, a key that is not there.
             raise PolicyError(f"{self.folder}: the chat template rejects these messages: {error}") from error
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        added = self._backend.get_added_tokens_decoder()
+        return frozenset(number for number, token in added.items() if token.special)
+
+    @cached_property
+    def _borders(self) -> frozenset[int]:
+        named = {self._special_id(name) for name in _SPECIALS}
+        return self._special_ids & {*named, *self.stop_token_ids}
+
+    @cached_property
+    def template_variables(self) -> frozenset[str]:
+        """Names of the variables that the chat template reads, e.g. messages, tools, enable_thinking."""
+        from policies.chat_template import variables_of
+
+        return variables_of(self.chat_template)
 
     def _special_id(self, name: str) -> int | None:
         token = self.special_tokens.get(name)
         return None if token is None else self._backend.token_to_id(token)
 
     @property
-    def _template_text(self) -> str:
+    def chat_template(self) -> str:
+        """The folder's chat template as Jinja text; empty if there is none."""
         file = self.folder / "chat_template.jinja"
         if file.is_file():
             return file.read_text(encoding="utf-8")
@@ -123,7 +151,7 @@ class Tokenizer:
     def _template(self) -> Template:
         from policies.chat_template import compile_template
 
-        return compile_template(self._template_text)
+        return compile_template(self.chat_template)
 
 
 def load_tokenizer(folder: Path | str) -> Tokenizer:

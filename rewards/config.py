@@ -8,13 +8,15 @@ kinds = ["math"]
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from policies.json_types import JsonDict
 from policies.settings import Code, Identity, Operational, Settings
 
 
-class RewardConfig(Settings):
+class RewardConfig(Settings, paths=("name", "params")):
     """One component of the reward: total = Σ weight · component over those that apply."""
 
     name: Code[str] = Field(min_length=1)
@@ -32,7 +34,7 @@ class RewardConfig(Settings):
     After it the process is killed and the rows still open get the verdict `timeout`."""
 
 
-class AuditConfig(Settings):
+class AuditConfig(Settings, paths=("verifier", "params")):
     """The audit of the rewards while a run trains. It warns and never changes a reward.
 
     [audit]
@@ -58,3 +60,19 @@ class AuditConfig(Settings):
     for nothing but length reaches about 0.75; honest runs were seen at 0.6, where short replies skipped steps."""
     max_component_abstained: Operational[float] = Field(default=0.1, ge=0, le=1)
     """Share of the samples on which a component may give no verdict."""
+
+
+def component_label(name: str) -> str:
+    """Return a short name for metrics and tables: the part after the colon, else the whole name."""
+    return name.rpartition(":")[2] or name
+
+
+def component_labels(rewards: Sequence[RewardConfig]) -> list[str]:
+    """Names of the components in `Score.components`: short, and numbered from the second of a kind on."""
+    seen: dict[str, int] = {}
+    labels: list[str] = []
+    for config in rewards:
+        label = component_label(config.name)
+        seen[label] = seen.get(label, 0) + 1
+        labels.append(label if seen[label] == 1 else f"{label}#{seen[label]}")
+    return labels

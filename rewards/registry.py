@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal  # Any: an object of the user, which the caller checks
@@ -19,8 +19,11 @@ from typing import Any, Literal  # Any: an object of the user, which the caller 
 from policies.json_types import JsonMapping
 from rewards.errors import RewardLoadError
 from rewards.signatures import RewardFunction, recognise
+from rewards.types import NO_NEEDS, Needs
 
 ENTRY_POINT_GROUP = "grpo.rewards"
+TOOLKIT = ("grpo", "data_recipes", "rewards", "rollout", "policies")
+"""The packages of this toolkit."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,22 @@ class Builtin:
     """The kind of judgement, for `grpo reward try`: right answers, the format alone, or a graded value."""
     bounds_s: Mapping[str, float] = field(default_factory=dict)
     """Parameters that bound a call's time from inside, with their defaults; see `own_seconds`."""
+    needs: Needs = NO_NEEDS
+    """What the data must have: without it every sample abstains."""
 
 
 BUILTINS: dict[str, Builtin] = {
     "accuracy": Builtin(
-        "rewards.math.accuracy:accuracy", False, "final answer equals the reference, by value"
+        "rewards.math.accuracy:accuracy",
+        False,
+        "final answer equals the reference, by value",
+        needs=Needs(answer=True),
     ),
     "math_verify": Builtin(
         "rewards.math.math_verify:math_verify",
         False,
         "the same by the package math-verify alone: a second opinion",
+        needs=Needs(answer=True),
     ),
     "format": Builtin(
         "rewards.text.format:format_reward",
@@ -63,12 +72,18 @@ BUILTINS: dict[str, Builtin] = {
         "the answer's program passes the row's tests, in the sandbox",
         bounds_s={"total_s": 8.0, "compile_s": 30.0, "wait_s": 30.0},
     ),
-    "mcq": Builtin("rewards.math.choice:mcq", True, "chosen option letters equal the reference"),
+    "mcq": Builtin(
+        "rewards.math.choice:mcq",
+        True,
+        "chosen option letters equal the reference",
+        needs=Needs(answer=True),
+    ),
     "language_consistency": Builtin(
         "rewards.text.language:language_consistency",
         True,
         "share of target-language words in the reasoning",
         judges="value",
+        needs=Needs(frozenset({"language"})),
     ),
     "overlong": Builtin(
         "rewards.text.length:overlong", True, "DAPO's soft length punishment, -1 … 0", judges="value"
@@ -95,7 +110,8 @@ def load_reward(name: str, params: JsonMapping | None = None) -> RewardFunction:
     target = _resolve(name)
     if name in BUILTINS and (warm_up := getattr(sys.modules[target.__module__], "warm_up", None)):
         warm_up()
-    return recognise(name, target, params or {})
+    function = recognise(name, target, params or {})
+    return replace(function, needs=BUILTINS[name].needs) if name in BUILTINS else function
 
 
 def load_function(name: str) -> Any:
@@ -105,6 +121,35 @@ def load_function(name: str) -> Any:
         RewardLoadError: as `load_reward`.
     """
     return _resolve(name)
+
+
+def origin(name: str) -> str:
+    """Return where a reward is found: "built in", an entry point, or a file. It is not loaded, but its package is.
+
+    Raises:
+        RewardLoadError: there is none.
+    """
+    if name in BUILTINS:
+        return "built in"
+    place, colon, _ = name.rpartition(":")
+    if not colon:
+        points = entry_points()
+        if name in points:
+            distribution = points[name].dist
+            return f"{points[name].value} of {distribution.name if distribution else 'an installed package'}"
+        raise RewardLoadError(f"no reward {name!r}: `grpo reward list` names all")
+    if _is_path(place):
+        path = Path(place).expanduser().resolve()
+        if not path.is_file():
+            raise RewardLoadError(f"reward {name!r}: no file {path}")
+        return str(path)
+    try:
+        spec = importlib.util.find_spec(place)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None:
+        raise RewardLoadError(f"reward {name!r}: no module {place!r} on the Python path")
+    return spec.origin or place
 
 
 def runs_inline(name: str) -> bool:
@@ -128,11 +173,6 @@ def with_absolute_path(name: str, base: Path) -> str:
     if not colon or not _is_path(path):
         return name
     return f"{(base / Path(path).expanduser()).resolve()}:{attribute}"
-
-
-def component_label(name: str) -> str:
-    """Return a short name for metrics and tables: the part after the colon, else the whole name."""
-    return name.rpartition(":")[2] or name
 
 
 def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
@@ -238,8 +278,18 @@ def _attribute(name: str, module: ModuleType, attribute: str) -> object:
                 if near
                 else f"found: {', '.join(own[:12]) or 'no function'}"
             )
-            raise RewardLoadError(f"reward {name!r}: {where} has no {attribute!r}; {hint}") from None
+            raise RewardLoadError(
+                f"reward {name!r}: {where} has no {attribute!r}; {hint}{_own_file(module)}"
+            ) from None
     return value
+
+
+def _own_file(module: ModuleType) -> str:
+    """Return a hint for a module of this toolkit if a file of its name is here, which the name cannot mean."""
+    file = Path(f"{module.__name__.replace('.', os.sep)}.py")
+    if module.__name__.partition(".")[0] not in TOOLKIT or not file.is_file():
+        return ""
+    return f". That is the toolkit's own package; the file {file} here is ./{file}:…"
 
 
 def _last(error: BaseException) -> str:

@@ -12,7 +12,6 @@ The function may be a plain function, a callable object, a class (made with `par
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import itertools
 import os
@@ -27,7 +26,7 @@ from typing import Any, Literal  # Any: a function of the user
 from policies.json_types import JsonDict, JsonMapping
 from rewards.errors import RewardLoadError
 from rewards.rows import RewardRow, to_batch
-from rewards.types import Score
+from rewards.types import NO_NEEDS, Needs, Score
 from rewards.values import WrongLength, as_score, as_scores, failed
 
 Style = Literal["native", "row", "trl", "verl"]
@@ -36,6 +35,8 @@ _TRL_NAMES = frozenset({"prompts", "completions", "completion_ids"})
 _MESSAGE_ROLES = {"prompts": "user", "completions": "assistant"}
 _MESSAGES_WANTED = ("string indices must be integers", "'str' object has no attribute 'get'")
 _VERL_NAMES = frozenset({"data_source", "solution_str", "ground_truth", "extra_info"})
+_TRL_GIVEN = _TRL_NAMES | {"answer", "trainer_state", "log_extra", "log_metric"}
+"""What a TRL function gets whatever the data's columns are."""
 _ACCEPTED = (
     "accepted are reward(batch), reward(row), TRL's reward(prompts, completions, completion_ids, **columns) with "
     "any subset of its arguments, and verl's compute_score(data_source, solution_str, ground_truth, extra_info=None)"
@@ -59,6 +60,7 @@ class RewardFunction:
     takes_any: bool
     """True if it has **kwargs."""
     needs_ids: bool
+    needs: Needs = NO_NEEDS
     learnt: dict[str, bool] = field(default_factory=dict)
     """`messages`: a TRL function has shown that it reads conversations."""
 
@@ -102,7 +104,7 @@ def recognise(name: str, target: object, params: JsonMapping) -> RewardFunction:
     elif places := [n for n, p in free.items() if p.kind is p.POSITIONAL_ONLY]:
         call, accepts = _placed(call, places), accepts | set(places)
     needs_ids = style == "native" or (style == "trl" and (takes_any or "completion_ids" in accepts))
-    return RewardFunction(name, style, call, accepts, takes_any, needs_ids)
+    return RewardFunction(name, style, call, accepts, takes_any, needs_ids, _needs(style, free))
 
 
 def call_row(function: RewardFunction, row: RewardRow) -> Score:
@@ -220,6 +222,8 @@ def _awaited(value: object) -> object:
     if not inspect.isawaitable(value):
         return value
 
+    import asyncio
+
     async def wait() -> object:
         return await value
 
@@ -298,6 +302,14 @@ def _is_required(parameter: inspect.Parameter) -> bool:
         parameter.VAR_KEYWORD,
         parameter.VAR_POSITIONAL,
     )
+
+
+def _needs(style: Style, parameters: Mapping[str, inspect.Parameter]) -> Needs:
+    """What the data must have for a call: a native function or one for a row says nothing about it."""
+    required = {name for name, parameter in parameters.items() if _is_required(parameter)}
+    if style == "trl":
+        return Needs(frozenset(required - _TRL_GIVEN), "answer" in required)
+    return Needs(answer=style == "verl" and "ground_truth" in required)
 
 
 def _check_required(name: str, style: Style, parameters: Mapping[str, inspect.Parameter]) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal  # Any: reference answers and columns are of any class
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal  # Any: reference answers and columns are of any class
 
 from rollout.types import SampleGroup
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Verdict = Literal["ok", "abstain", "timeout", "error"]
 
@@ -30,9 +31,25 @@ class Score:
     reason: str = ""
     """Why the verdict is not "ok", or what a reward wants a reader of the samples to know."""
     seconds: float = 0.0
+    scale: float = 1.0
+    """What rounding errors of `total` are relative to: the largest |weight| × max(1, |value|) of its components. The 1
+    stands for the terms inside a reward, which are not known: 0.1 + 0.2 − 0.3 is 5e-17."""
     trace: str = ""
     """The traceback of what the reward raised, with file and line. A process keeps it for the first of several equal
     errors alone."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a reward cannot judge without, known from its signature before anything is scored."""
+
+    columns: frozenset[str] = frozenset()
+    """Columns of the data that are arguments without a default."""
+    answer: bool = False
+    """True if it compares with the reference answer."""
+
+
+NO_NEEDS = Needs()
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,11 @@ class ScoredGroup:
 
     group: SampleGroup
     scores: tuple[Score, ...]
+
+    @property
+    def scale(self) -> float:
+        """Return the largest `Score.scale` of the samples with a total; 1 without any."""
+        return max((score.scale for score in self.scores if score.total is not None), default=1.0)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import ray
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError, WeightSyncError
 from rollout.publication import Publication, SyncReport
+from rollout.ray_errors import explain
 from rollout.types import RolloutChunk, SampleGroup
 from rollout.worker_pool import Delivered, Died, Event, Failed, Finished, Ready
 
@@ -170,7 +171,7 @@ class RayWorkers:
         if isinstance(cause, RolloutError | ValueError):
             return Failed(worker, ticket, cause)
         self.kill(worker)
-        return Died(worker, _summary(error))
+        return Died(worker, explain(error))
 
     def load(self, workers: Sequence[int], publication: object) -> dict[int, SyncReport | Died]:
         """Load weights into these workers in parallel; `publication` may be a Ray object reference.
@@ -192,7 +193,7 @@ class RayWorkers:
                 if isinstance(getattr(error, "cause", None), WeightSyncError):
                     raise error.cause from None  # type: ignore[attr-defined]
                 self.kill(worker)
-                answers[worker] = Died(worker, _summary(error))
+                answers[worker] = Died(worker, explain(error))
         return answers
 
     def kill(self, worker: int) -> None:
@@ -210,10 +211,3 @@ class RayWorkers:
         """End all workers."""
         for worker in self._actors:
             self.kill(worker)
-
-
-def _summary(error: BaseException) -> str:
-    """Return one line of Ray's report: the last for an exception in the worker, the first for a dead process."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
-    line = lines[-1] if isinstance(error, ray.exceptions.RayTaskError) else lines[0]
-    return f"{type(error).__name__}: {line.split('. ')[0]}"

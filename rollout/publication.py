@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from rollout.canary import Canary
-
-SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -38,6 +33,8 @@ class Publication:
     """Path of a safetensors file on this node; None with `inline`."""
     inline: np.ndarray | None = None
     """Bytes of such a file, (N,) uint8; None with `path`."""
+    note: str = ""
+    """What the user should know about `path`: that the first choice had no room."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +48,3 @@ class SyncReport:
     """Largest |Δ log-prob| over the canary's tokens, in nats; nan without a canary."""
     canary_mean_mismatch: float
     """Mean |Δ log-prob| over the canary's tokens, in nats."""
-
-
-def shared_memory_dir(name: str) -> Path:
-    """Return a folder for `publish`: in shared memory where it is writable, else among temporary files."""
-    root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(os.environ.get("TMPDIR", "/tmp"))
-    return root / name
-
-
-def unpublish(directory: Path) -> None:
-    """Delete the files of `publish`, at the end of a run."""
-    shutil.rmtree(directory, ignore_errors=True)

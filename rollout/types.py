@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Literal  # Any: cells of data rows
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal  # Any: cells of data rows
 
 from policies.digests import digest_json
 from policies.json_types import JsonMapping
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FinishReason = Literal["stop", "length", "abort"]
 
@@ -38,7 +39,8 @@ class Prompt:
     source: str = ""
     """Name of the data set, for reports."""
     prefill: str = ""
-    """Text that the template has put into the assistant's turn (R1's `<think>`); rewards read it with the reply."""
+    """Text that chat template and recipe have put into the assistant's turn (R1's `<think>`); rewards read it with the
+    reply."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Sample:
     """(L,) float32 log-probability of each token under the distribution that it was sampled from, with temperature and
     top-p applied."""
     text: str
-    """Decoded completion without special tokens; the text that rewards read."""
+    """Decoded completion, the text that rewards read: without the tokens that mark its end (`decode_reply`)."""
     finish_reason: FinishReason
     seed: int
     """Seed of the sampler for this sample (`sample_seed`)."""

@@ -172,7 +172,7 @@ class VllmEngine(Engine):
             index=g,
             token_ids=np.asarray(token_ids, dtype=np.int32),
             logprobs=np.asarray(logprobs, dtype=np.float32),
-            text=self._tokenizer.decode(token_ids),
+            text=self._tokenizer.decode_reply(token_ids, chunk.sampling.stop_token_ids),
             finish_reason=reason,  # type: ignore[arg-type]
             seed=chunk.seeds[p][g],
             version_first=chunk.policy_version,
@@ -261,10 +261,24 @@ def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
     if on_cpu:
         engine.collective_rpc("quicken_sampling")
     engine.collective_rpc("release_memory")
-    if on_cpu and not engine.model_config.use_mla:
-        from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
-
-        width, widths = engine.model_config.get_head_size(), CPUAttentionBackend.get_supported_head_sizes()
-        if width not in widths:  # vLLM itself raises only at the first batch
-            raise RolloutError(f"attention heads are {width} wide; vLLM's CPU kernel takes {widths}")
+    check_head_width(engine.model_config, on_cpu)
     return engine
+
+
+def check_head_width(model_config: Any, on_cpu: bool) -> None:
+    """Check that vLLM's attention takes a policy's heads; vLLM itself raises at the first batch.
+
+    Args:
+        model_config: vLLM's model config.
+        on_cpu: True on vLLM's CPU build.
+
+    Raises:
+        RolloutError: names the width and those that the CPU kernel takes.
+    """
+    if not on_cpu or model_config.use_mla:
+        return
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+    width, widths = model_config.get_head_size(), CPUAttentionBackend.get_supported_head_sizes()
+    if width not in widths:
+        raise RolloutError(f"attention heads are {width} wide; vLLM's CPU kernel takes {widths}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from policies.json_types import JsonDict
 from rollout.config import EngineConfig
+from rollout.engine_limits import MLA_KERNEL_DIMENSIONS, cpu_refusal
 from rollout.errors import RolloutError
 
 CPU_KV_CACHE_GIB = 1.0
@@ -27,8 +28,6 @@ must hold the longest one."""
 CPU_MLA_BACKEND = "CPU_MLA"
 """Workaround: on a CPU with AMX tiles vLLM 0.32.0 chooses MLA kernels that support bfloat16 only. A float32 engine
 cannot start with them; a bfloat16 engine starts and fails when it loads new weights. Policies without MLA ignore it."""
-MLA_KERNEL_DIMENSIONS = (512, 64)
-"""(kv_lora_rank, qk_rope_head_dim) that vLLM's MLA kernels are built for."""
 
 
 def prepare_process(model_dir: Path, config: EngineConfig) -> None:
@@ -50,12 +49,30 @@ def prepare_process(model_dir: Path, config: EngineConfig) -> None:
 
 
 def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
-    """Return the arguments of `vllm.EngineArgs`."""
+    """Return the arguments of `vllm.EngineArgs` for a rollout engine."""
+    return model_args(model_dir, config, on_cpu) | {
+        "skip_tokenizer_init": True,
+        # Log-probs under the distribution that was sampled from: temperature and top-p applied.
+        "logprobs_mode": "processed_logprobs",
+        # Ignores the folder's generation_config.json: the chunk defines the sampling.
+        "generation_config": "vllm",
+        # Its batches depend on timing, so its results would not be reproducible.
+        "async_scheduling": False,
+        "disable_log_stats": True,
+    }
+
+
+def model_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
+    """Return what every use of vLLM needs to compute what the learner computes: `grpo serve` too.
+
+    Sampling defaults are vLLM's own: log-probs at temperature 1, and the folder's generation_config.json.
+    """
+    if on_cpu:
+        check_cpu_engine(model_dir)
     context = config.max_model_len or context_length(model_dir)
     kv_cache_gib = config.kv_cache_gib or (CPU_KV_CACHE_GIB if on_cpu else None)
     common: JsonDict = {
         "model": str(model_dir),
-        "skip_tokenizer_init": True,
         "dtype": config.dtype,
         "seed": 0,
         "max_model_len": context,
@@ -64,14 +81,8 @@ def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict
         "kv_cache_memory_bytes": None if kv_cache_gib is None else int(kv_cache_gib * 2**30),
         "tensor_parallel_size": config.tensor_parallel,
         "enforce_eager": on_cpu if config.enforce_eager is None else config.enforce_eager,
-        # Log-probs under the distribution that was sampled from: temperature and top-p applied.
-        "logprobs_mode": "processed_logprobs",
-        # Ignores the folder's generation_config.json: the chunk defines the sampling.
-        "generation_config": "vllm",
-        # Its batches depend on timing, so its results would not be reproducible.
-        "async_scheduling": False,
+        # Its import puts the routers into float32, as the learner's are.
         "worker_extension_cls": "rollout.vllm_worker.WorkerExtension",
-        "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
     if not on_cpu:
@@ -83,6 +94,17 @@ def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict
         **CPU_SCHEDULER,
         "max_num_batched_tokens": max(config.max_batched_tokens, context),
     }
+
+
+def check_cpu_engine(model_dir: Path) -> None:
+    """Check that an engine on a CPU can compute this policy.
+
+    Raises:
+        RolloutError: it cannot; says why.
+    """
+    refusal = cpu_refusal(read_config(model_dir))
+    if refusal is not None:
+        raise RolloutError(f"the engine cannot start on {model_dir}: {refusal}")
 
 
 def needs_plain_attention(model_dir: Path) -> bool:

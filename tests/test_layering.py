@@ -35,10 +35,13 @@ CONFINED = {
         "rollout/vllm_engine.py",
         "rollout/vllm_router.py",
         "rollout/vllm_sampling.py",
+        "rollout/vllm_server.py",
         "rollout/vllm_weights.py",
     },
 }
 HEAVY = {
+    "numpy",
+    "pyarrow",
     "torch",
     "transformers",
     "ray",
@@ -64,7 +67,7 @@ FLOORS = (
     ("stages",),
     ("graph",),
     ("plan",),
-    ("tools",),
+    ("tools", "view"),
     ("commands",),
     ("",),
 )
@@ -154,8 +157,13 @@ def engines_outside_their_files(root: Path) -> list[str]:
 
 
 def packages_that_are_not_light(root: Path) -> list[str]:
-    """An `__init__.py` imports something."""
-    return [f"{name} imports" for name, path in files(root) if path.name == "__init__.py" and imports(path)]
+    """An `__init__.py` imports something; that of grpo alone may import the check for files that hide a package."""
+    allowed = {"grpo/__init__.py": {"grpo.common.shadows", "grpo.common.shadows.refuse_shadows"}}
+    return [
+        f"{name} imports"
+        for name, path in files(root)
+        if path.name == "__init__.py" and {found.module for found in imports(path)} - allowed.get(name, set())
+    ]
 
 
 def folder_of(module: str) -> str | None:
@@ -421,7 +429,7 @@ def test_the_map_in_architecture_shows_the_folders_in_their_order() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     table = text.partition("| folder, top floor first |")[2].partition("\n\n")[0]
     rows = [re.findall(r"`(\w+)(?:/|\.py)`", line.split("|")[1]) for line in table.splitlines()[2:]]
-    shown = [{"" if name == "cli" else name for name in row} for row in rows]
+    shown = [{"" if name in ("cli", "api") else name for name in row} for row in rows]
     assert shown == [set(floor) for floor in reversed(FLOORS)]
     there = {path.parent.name for path in (ROOT / "grpo").glob("*/__init__.py")}
     assert there == {folder for floor in FLOORS for folder in floor if folder}

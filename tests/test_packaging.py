@@ -17,7 +17,7 @@ from grpo.common.config_io import RENAMED_KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("grpo", "rewards", "rollout", "policies", "data_recipes")
-SHIPPED = {".py", ".toml", ".j2"}
+SHIPPED = {".py", ".toml", ".j2", ".html", ".css", ".js", ".svg"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

@@ -19,31 +19,44 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data_recipes.config import BadRowsMode, DatasetConfig
-from policies.settings import Content, Identity, Settings
+from data_recipes.config import AUTO, BadRowsMode, DatasetConfig
+from policies.json_types import JsonDict
+from policies.settings import Content, Identity, Operational, Settings
 
 
-class SftSource(Settings):
+class SftSource(Settings, paths=("source",)):
     """A data set and how its rows become training examples; read by `data_recipes.sft.examples.read_examples`."""
 
-    source: Content[str] = Field(min_length=1)
-    """A .jsonl, .jsonl.gz or .parquet file, a folder of such files (with a / at its end), or a hub name."""
+    source: Content[str | tuple[str, ...]]
+    """Files, a pattern, a folder, a hub name or a list of files, as in RL; procedural sources hold no replies."""
     subset: Identity[str | None] = None
     """Config name on the hub, e.g. "main" of openai/gsm8k."""
     split: Identity[str | None] = None
-    """Split on the hub; None is "train". Files have no splits."""
-    format: Identity[Literal["columns", "chat"]] = "columns"
-    """"columns": a prompt and a completion as text. "chat": a list of messages with `role` and `content`; every
-    assistant turn is trained (docs/sft.md)."""
-    prompt_field: Identity[str] = "prompt"
-    completion_field: Identity[str] = "completion"
-    messages_field: Identity[str] = "messages"
-    """Field of the messages, for format "chat"; the two before are for format "columns"."""
+    """Hub, save_to_disk: a split; None is "train"."""
+    revision: Identity[str | None] = None
+    """Hub: a branch, tag or commit of the data set; None is its newest state."""
+    streaming: Operational[bool] = False
+    """Hub: fetch rows as they are read, so that with `limit` the rest is not downloaded."""
+    format: Identity[Literal["auto", "columns", "chat"]] = AUTO
+    """"columns": a prompt and a completion. "chat": a list of messages with `role` and `content`, or ShareGPT's turns;
+    every assistant turn is trained (docs/sft.md). "auto": by the shape of the rows (data_recipes/shapes.py)."""
+    prompt_field: Identity[str] = AUTO
+    """Field of the prompt, for format "columns"; a.b names the field b inside a. "auto": by the shape of the rows."""
+    completion_field: Identity[str] = AUTO
+    """Field of the completion, for format "columns"."""
+    messages_field: Identity[str] = AUTO
+    """Field of the messages, for format "chat"."""
     template: Identity[Literal["r1-zero", "chat", "plain"] | None] = None
-    """Format "columns": the template of the prompt field, as in RL; None if the field is rendered already. Format
-    "chat" always uses the tokenizer's chat template."""
+    """The template of the prompt field, as in RL. None: a field `prompt` of text is rendered already, as is one that
+    prompt_field names; messages, and questions of other shapes (Alpaca), get the tokenizer's chat template."""
     system: Identity[str | None] = None
     """System message of the chat template. Format "chat": added to conversations that have none."""
+    tools_field: Identity[str | None] = "tools"
+    """Field with the tools that the chat template shows; false leaves them out."""
+    template_fields: Identity[tuple[str, ...]] = ("enable_thinking", "chat_template_kwargs")
+    """Fields whose values the chat template gets as variables of these names; an object gives one variable a key."""
+    chat_template_kwargs: Identity[JsonDict] = Field(default_factory=dict)
+    """Variables of the chat template for all rows, e.g. { enable_thinking = false }; they win over a row's."""
     preamble: Identity[str] = ""
     """Text before the question with template = "plain"."""
     prefill: Identity[str] = ""
@@ -60,7 +73,23 @@ class SftSource(Settings):
     @property
     def rows(self) -> DatasetConfig:
         """The source as a config of `data_recipes.prompts.rows.read_rows`."""
-        return DatasetConfig(source=self.source, subset=self.subset, split=self.split)
+        return DatasetConfig(
+            source=self.source,
+            subset=self.subset,
+            split=self.split,
+            revision=self.revision,
+            streaming=self.streaming,
+        )
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Role → field, of the keys that name one."""
+        keys = {
+            "prompt": self.prompt_field,
+            "completion": self.completion_field,
+            "messages": self.messages_field,
+        }
+        return {role: name for role, name in keys.items() if name != AUTO}
 
     @field_validator("replace")
     @classmethod
@@ -75,12 +104,23 @@ class SftSource(Settings):
     @model_validator(mode="after")
     def _fits(self) -> SftSource:
         _ = self.rows  # checks source, subset and split against each other
+        if "messages" in self.given and len(self.given) > 1:
+            raise ValueError(
+                "messages_field is for conversations, prompt_field and completion_field for columns"
+            )
+        columns = sorted({"prompt", "completion"} & set(self.given))
+        if self.format == "chat" and columns:
+            raise ValueError(f'{columns[0]}_field is read with format = "columns" only')
+        if self.format == "columns" and "messages" in self.given:
+            raise ValueError('messages_field is read with format = "chat" only')
         if self.format == "chat" and self.template not in (None, "chat"):
             raise ValueError(f'format = "chat" is rendered by the chat template, not by {self.template!r}')
         if self.system is not None and "chat" not in (self.format, self.template):
             raise ValueError("system is read with the chat template only")
         if self.preamble and self.template != "plain":
             raise ValueError('preamble is read with template = "plain" only')
-        if self.prefill and self.format == "columns" and self.template is None:
+        if self.prefill and self.format != "chat" and self.template is None:
             raise ValueError("prefill needs a template; without one the prompt is used as it is")
+        if self.chat_template_kwargs and self.template not in (None, "chat"):
+            raise ValueError('chat_template_kwargs are read with template = "chat" only')
         return self

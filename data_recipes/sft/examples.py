@@ -13,27 +13,35 @@ that sequence; otherwise (a template that drops earlier reasoning) it becomes a 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field as default
 from itertools import islice
 
 import numpy as np
 
 from data_recipes.bad_rows import BadRows
+from data_recipes.chat import (
+    ChatKeys,
+    read_chat,
+    refuse_unread,
+    spoken_reply,
+    to_messages,
+    with_system,
+)
+from data_recipes.config import source_name
 from data_recipes.errors import DataError
-from data_recipes.prompts.datasets import check_known
-from data_recipes.prompts.rows import read_rows, show
+from data_recipes.fields import ArrowRow, Row, field, show
+from data_recipes.prompts.datasets import check_known, with_context
+from data_recipes.prompts.rows import PeekedRows
 from data_recipes.sft.config import SftSource
-from data_recipes.templates import render
+from data_recipes.shapes import CHAT, QUESTIONS, Layout, kind_of, recognise
+from data_recipes.templates import check_template, opened_think, render, render_chat
 from policies.errors import PolicyError
-from policies.json_types import JsonMapping
+from policies.json_types import JsonDict, JsonMapping
 from policies.tokenizer import Tokenizer
 
-ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
-"""Roles that messages may have. Any other role is a typing error ("asistant" would be read and never learnt) or from
-another format (ShareGPT's human and gpt)."""
-
-_OPENED = re.compile(r"<think>\s*\Z")
+OR_CHAT = ', or format = "chat" for conversations'
 
 
 @dataclass(frozen=True)
@@ -58,10 +66,12 @@ class ReadCounts:
     """Counts of rows that were read from one or several sources, and of those left out."""
 
     rows: int = 0
-    bad_rows: list[str] = field(default_factory=list)
+    bad_rows: list[str] = default(default_factory=list)
     """One message per bad row, which begins with file and line."""
     too_long: int = 0
     """Number of examples above the length limit."""
+    layouts: list[str] = default(default_factory=list)
+    """How the rows of each source were read, for the screen."""
 
 
 @dataclass(frozen=True)
@@ -87,42 +97,52 @@ def read_examples(
     counts = ReadCounts() if counts is None else counts
     bad = BadRows()
     examples: list[Example] = []
-    encoder = _Encoder(config, tokenizer)
+    peeked = PeekedRows(config.rows)
+    layout = layout_of(config, peeked.first)
+    encoder = _Encoder(config, tokenizer, layout)
 
     def unreadable(error: DataError) -> None:
         counts.rows += 1
         bad.add(error)
 
-    rows = read_rows(config.rows, on_bad=unreadable)
-    for where, row in islice(rows, config.limit):
+    for where, row in islice(peeked.read(unreadable), config.limit):
         counts.rows += 1
         with bad.caught():
             made = encoder.examples(where, row)
             fitting = [e for e in made if len(e.token_ids) <= max_tokens]
             counts.too_long += len(made) - len(fitting)
             examples += fitting
-    bad.settle(config.bad_rows, config.source)
+    bad.settle(config.bad_rows, source_name(config.source))
     counts.bad_rows += bad.problems
+    template = template_of(config, layout)
+    rendered = f"template {template}" if template else "prompts rendered already"
+    counts.layouts.append(f"{source_name(config.source)}: {layout.show()}; {rendered}")
     return examples, counts
 
 
 class _Encoder:
     """Encodes the rows of one source as examples."""
 
-    def __init__(self, config: SftSource, tokenizer: Tokenizer) -> None:
-        self._config, self._tokenizer = config, tokenizer
-        is_chat = config.format == "chat" or config.template == "chat"
+    def __init__(self, config: SftSource, tokenizer: Tokenizer, layout: Layout) -> None:
+        self._config, self._tokenizer, self._fields = config, tokenizer, layout.fields
+        self._layout = layout
+        self._keys = ChatKeys(config.tools_field, config.template_fields, config.chat_template_kwargs)
+        self._template = template_of(config, layout)
+        is_chat = self._template == "chat"
         if is_chat and not tokenizer.has_chat_template:
             raise DataError(
                 f'{tokenizer.folder}: no chat template; use format = "columns" with template = "r1-zero" or "plain"'
             )
+        if is_chat:
+            check_template("chat", tokenizer, config.prefill)
         self._end_ids = turn_end(tokenizer) if is_chat else [_eos(tokenizer)]
+        self._end = tokenizer.decode(self._end_ids, skip_special=False)
         self._ends = {*tokenizer.stop_token_ids, *self._end_ids[-1:]}
         self._replacements = [(re.compile(pattern), text) for pattern, text in config.replace]
 
-    def examples(self, where: str, row: JsonMapping) -> list[Example]:
+    def examples(self, where: str, row: Row) -> list[Example]:
         """Return one example of a row of columns, or one or more of a conversation."""
-        turns = self._chat(where, row) if self._config.format == "chat" else self._columns(where, row)
+        turns = self._turns(where, row)
         sequences = join_turns([(t.prompt_ids, t.reply_ids) for t in turns])
         return [
             Example(
@@ -133,42 +153,68 @@ class _Encoder:
             for number, (ids, mask) in enumerate(sequences, 1)
         ]
 
-    def _columns(self, where: str, row: JsonMapping) -> list[_Turn]:
+    def _turns(self, where: str, row: Row) -> list[_Turn]:
+        if "messages" in self._fields:
+            name = self._fields["messages"]
+            value = field(where, row, "messages_field", name)
+            return self._chat(where, row, name, value)
+        prompt = field(where, row, "prompt_field", self._fields["prompt"], OR_CHAT)
+        reply = field(where, row, "completion_field", self._fields["completion"], OR_CHAT)
+        if kind_of(prompt) in CHAT or kind_of(reply) in CHAT:
+            from_arrow = isinstance(row, ArrowRow)
+            both = (
+                _conversation(where, self._fields["prompt"], prompt, "user", from_arrow),
+                _conversation(where, self._fields["completion"], reply, "assistant", from_arrow),
+            )
+            return self._chat(
+                where, row, self._fields["completion"], [m for part in both for m in part], len(both[0])
+            )
+        return self._columns(where, row, prompt, reply)
+
+    def _columns(self, where: str, row: Row, prompt: object, reply: object) -> list[_Turn]:
         config = self._config
-        prompt = _text(where, row, "prompt_field", config.prompt_field)
-        reply = _text(where, row, "completion_field", config.completion_field)
-        if config.template is None:
+        prompt = _text(where, self._fields["prompt"], prompt)
+        reply = _text(where, self._fields["completion"], reply)
+        if self._template is None:
             prefill = row.get("prefill")
             own = prefill if isinstance(prefill, str) else ""
             return [self._turn(where, prompt, encode_prompt(self._tokenizer, prompt), reply, own)]
-        try:
-            rendered = render(
-                config.template,
-                prompt,
-                self._tokenizer,
-                system=config.system,
-                prefill=config.prefill,
-                preamble=config.preamble,
-            )
-        except PolicyError as error:
-            raise DataError(f"{where}: {error}") from error
+        question = with_context(where, row, self._layout, prompt)
+        if self._template == "chat":
+            messages = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+            return self._chat(where, row, self._fields["prompt"], messages)
+        refuse_unread(where, row, self._keys, self._template)
+        rendered = render(
+            self._template, question, self._tokenizer, prefill=config.prefill, preamble=config.preamble
+        )
         ids = self._tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens)
-        return [self._turn(where, rendered.text, ids, reply)]
+        return [self._turn(where, rendered.text, ids, reply, rendered.prefill)]
 
-    def _chat(self, where: str, row: JsonMapping) -> list[_Turn]:
-        messages = _messages(where, row, self._config.messages_field)
-        if self._config.system is not None and messages[0]["role"] != "system":
-            messages = [{"role": "system", "content": self._config.system}, *messages]
+    def _chat(self, where: str, row: Row, name: str, value: object, first: int = 0) -> list[_Turn]:
+        """Encode the assistant's turns of a conversation, from the message `first` on."""
+        chat = read_chat(where, row, name, value, self._keys, self._tokenizer)
+        chat = with_system(chat, self._config.system)
+        first += len(chat.messages) - (len(value) if isinstance(value, list) else 0)
+        roles = [m["role"] for m in chat.messages]
+        if "assistant" not in roles:
+            raise DataError(f"{where}: {name} has no assistant turn (roles: {', '.join(roles)})")
+        if roles[0] == "assistant":
+            raise DataError(f"{where}: {name} begins with the assistant: its first turn has no prompt")
         turns = []
-        for index, message in enumerate(messages):
-            if message["role"] != "assistant":
+        for index, message in enumerate(chat.messages):
+            if index < first or message["role"] != "assistant" or not _is_learnt(where, name, index, message):
                 continue
             try:
-                prompt = self._tokenizer.apply_chat_template(messages[:index], add_generation_prompt=True)
-            except PolicyError as error:
+                rendered = render_chat(
+                    chat.messages[:index], self._tokenizer, self._config.prefill, **chat.variables
+                )
+            except (PolicyError, DataError) as error:
                 raise DataError(f"{where}: {error}") from error
-            prompt += self._config.prefill
-            turns.append(self._turn(where, prompt, self._tokenizer.encode(prompt), message["content"]))
+            ids = self._tokenizer.encode(rendered.text)
+            reply = spoken_reply(where, name, chat, index, rendered.text, self._end, self._tokenizer)
+            turns.append(self._turn(where, rendered.text, ids, reply, rendered.prefill))
+        if not turns:
+            raise DataError(f"{where}: {name} has no assistant turn to learn: every weight is 0")
         return turns
 
     def _turn(self, where: str, prompt: str, prompt_ids: list[int], reply: str, prefill: str = "") -> _Turn:
@@ -236,54 +282,70 @@ def turn_end(tokenizer: Tokenizer) -> list[int]:
 
 def without_opened_think(prompt: str, reply: str) -> str:
     """Remove the reply's leading `<think>` if the prompt (its template or prefill) ends with one."""
-    opened = _OPENED.search(prompt)
-    if opened is None:
+    opened = opened_think(prompt)
+    if not opened:
         return reply
-    if reply.startswith(opened.group()):
-        return reply[len(opened.group()) :]
+    if reply.startswith(opened):
+        return reply[len(opened) :]
     start = reply.lstrip()
     return start.removeprefix("<think>") if start.startswith("<think>") else reply
 
 
-def _messages(where: str, row: JsonMapping, name: str) -> list[JsonMapping]:
-    messages = _field(where, row, "messages_field", name)
-    if not isinstance(messages, list) or not messages:
-        raise DataError(f"{where}: {name} = {show(messages)}; expected a list of messages")
-    for number, message in enumerate(messages):
-        if not isinstance(message, Mapping) or not all(
-            isinstance(message.get(k), str) for k in ("role", "content")
-        ):
-            raise DataError(
-                f"{where}: {name}[{number}] = {show(message)}; expected a role and a content, both text"
-            )
-        if message["role"] not in ROLES:
-            raise DataError(
-                f"{where}: {name}[{number}] has role {message['role']!r}; expected one of {', '.join(ROLES)}"
-            )
-        if message["role"] == "user" and not message["content"].strip():
-            raise DataError(f"{where}: {name}[{number}]: the user's message is empty")
-    roles = [m["role"] for m in messages]
-    if "assistant" not in roles:
-        raise DataError(f"{where}: {name} has no assistant turn (roles: {', '.join(roles)})")
-    if roles[0] == "assistant":
-        raise DataError(f"{where}: {name} begins with the assistant: its first turn has no prompt")
-    return messages
+def layout_of(config: SftSource, first: Sequence[Row]) -> Layout:
+    """Return which fields hold prompt and reply, or the conversation.
+
+    Raises:
+        DataError: no shape or several fit.
+    """
+    given = dict(config.given)
+    if config.format == "chat" and "messages" not in given:
+        given["messages"] = (
+            "messages" if any("messages" in row for row in first) or not first else "conversations"
+        )
+        if not any(given["messages"] in row for row in first):
+            given["messages"] = "messages"
+    if config.format == "columns" and not given:
+        names = [name for name in QUESTIONS if any(name in row for row in first)]
+        given["prompt"] = names[0] if len(names) == 1 else "prompt"
+    return recognise("examples", first, given, source_name(config.source))
 
 
-def _text(where: str, row: JsonMapping, key: str, name: str) -> str:
-    value = _field(where, row, key, name)
+def template_of(config: SftSource, layout: Layout) -> str | None:
+    """Return the template of prompts; None if they are rendered already.
+
+    Raises:
+        DataError: the rows are conversations, and the recipe names another template than the chat template.
+    """
+    is_chat = "messages" in layout.fields or bool(CHAT & set(layout.kinds.values()))
+    if is_chat and config.template not in (None, "chat"):
+        raise DataError(
+            f"{source_name(config.source)}: {layout.show()}: conversations are rendered by the chat template, not by "
+            f"{config.template!r}; remove template"
+        )
+    if config.template is None and (is_chat or layout.is_question):
+        return "chat"
+    return config.template
+
+
+def _conversation(where: str, name: str, value: object, role: str, from_arrow: bool) -> list[JsonDict]:
+    """Return messages as they are, and text as one message of the role."""
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    return to_messages(where, name, value, from_arrow)
+
+
+def _is_learnt(where: str, name: str, index: int, message: JsonMapping) -> bool:
+    """Return False for a turn of weight 0, as OpenAI's fine-tuning files have it."""
+    weight = message.get("weight", 1)
+    if weight not in (0, 1):
+        raise DataError(f"{where}: {name}[{index}].weight = {show(weight)}; expected 0 or 1")
+    return bool(weight)
+
+
+def _text(where: str, name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: {name} = {show(value)}; expected text")
     return value
-
-
-def _field(where: str, row: JsonMapping, key: str, name: str) -> object:
-    if name not in row:
-        raise DataError(
-            f"{where}: no field {name!r}; there are {', '.join(map(str, row))} (set {key} to one"
-            + (")" if key == "messages_field" else ', or format = "chat" for conversations)')
-        )
-    return row[name]
 
 
 def _eos(tokenizer: Tokenizer) -> int:

@@ -8,7 +8,8 @@ The papers print no ε in the denominator and do not say which standard deviatio
 group whose rewards are all equal has no std: its advantages are exactly 0, not rounding noise over an epsilon.
 
 An estimator takes the rewards of one group, (n,) float64 with n ≥ 2, and returns its advantages, (n,) and finite. It is
-called for every group, also for one whose rewards are all equal. NumPy alone: it runs in the driver.
+called for every group, also for one whose rewards are all equal; rewards that differ by rounding alone are made equal
+before the call. NumPy alone: it runs in the driver.
 """
 
 from __future__ import annotations
@@ -22,20 +23,26 @@ from numpy.typing import ArrayLike, NDArray
 Rewards = NDArray[np.float64]
 AdvantageEstimator = Callable[[Rewards], Rewards]
 
-ROUNDING = 1e-12
-"""Rewards closer than this share of the largest are equal: weighted sums of the same parts in float64, such
-as 0.1 + 0.2 and 0.3, differ by about 1e-16, and std would blow that up to ±1."""
+ROUNDING = 1e-9
+"""Rewards closer than this share of their scale are equal: float64 sums such as 0.1 + 0.2 − 0.3 and 0 differ by 1e-16
+of the largest term, and std would blow that up to ±1."""
 
 
-def has_spread(rewards: Sequence[float] | Rewards) -> bool:
-    """True if the rewards of a group differ by more than rounding."""
+def has_spread(rewards: Sequence[float] | Rewards, scale: float = 1.0) -> bool:
+    """True if the rewards of a group differ by more than rounding.
+
+    Args:
+        rewards: (n,) of one group.
+        scale: size of the terms that were added up (`rewards.types.ScoredGroup.scale`). Terms that cancel leave a small
+            total with the rounding of the large ones. 0 asks whether the totals differ at all, given their own size.
+    """
     values = np.asarray(rewards, dtype=np.float64)
-    return len(values) > 0 and bool(np.ptp(values) > ROUNDING * np.abs(values).max())
+    return len(values) > 0 and bool(np.ptp(values) > ROUNDING * max(scale, np.abs(values).max()))
 
 
 def std(rewards: Rewards) -> Rewards:
     """(r − mean) / std of one group, (n,)."""
-    if not has_spread(rewards):
+    if rewards.min() == rewards.max():
         return np.zeros_like(rewards)
     # (r − mean)/std is the same for shifted and scaled rewards; in [0, 1] no square under- or overflows.
     low, high = rewards.min(), rewards.max()
@@ -46,7 +53,7 @@ def std(rewards: Rewards) -> Rewards:
 
 def mean(rewards: Rewards) -> Rewards:
     """r − mean of one group, (n,)."""
-    return _centred(rewards) if has_spread(rewards) else np.zeros_like(rewards)
+    return _centred(rewards) if rewards.min() < rewards.max() else np.zeros_like(rewards)
 
 
 def leave_one_out(rewards: Rewards) -> Rewards:
@@ -56,13 +63,16 @@ def leave_one_out(rewards: Rewards) -> Rewards:
     return scaled
 
 
-def group_advantages(rewards: ArrayLike, group_ids: ArrayLike, estimator: AdvantageEstimator) -> Rewards:
+def group_advantages(
+    rewards: ArrayLike, group_ids: ArrayLike, estimator: AdvantageEstimator, scale: float = 1.0
+) -> Rewards:
     """Advantage of each sample within its group.
 
     Args:
         rewards: (N,) one outcome reward per kept sample; abstentions are already removed.
         group_ids: (N,) integers, equal for samples of one group; any order.
         estimator: of one group's rewards; it cannot write into them.
+        scale: see `has_spread`; a group without spread reaches the estimator with its lowest reward in every place.
 
     Returns:
         (N,) float64. With the estimators of this module, permuting the samples permutes the advantages, bit for bit.
@@ -81,7 +91,10 @@ def group_advantages(rewards: ArrayLike, group_ids: ArrayLike, estimator: Advant
         members = np.flatnonzero(ids == group)
         if len(members) < 2:
             raise ValueError(f"group {group} has one sample; nothing to compare it with")
-        advantages[members] = _estimate(values[members], estimator)
+        group_rewards = values[members]
+        if not has_spread(group_rewards, scale):
+            group_rewards = np.full_like(group_rewards, group_rewards.min())
+        advantages[members] = _estimate(group_rewards, estimator)
     return advantages
 
 

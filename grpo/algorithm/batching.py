@@ -53,10 +53,10 @@ def to_train_groups(
         if len(kept) < 2:
             counts["small_groups"] += 1
             continue
-        if zero_variance == "drop" and not has_spread(rewards):
+        if zero_variance == "drop" and not has_spread(rewards, item.scale):
             counts["zero_variance_groups"] += 1
             continue
-        advantages = group_advantages(rewards, np.zeros(len(kept), dtype=np.int64), advantage)
+        advantages = group_advantages(rewards, np.zeros(len(kept), dtype=np.int64), advantage, item.scale)
         samples = tuple(
             TrainSample(s.token_ids, s.logprobs, float(a), s.prompt_id, s.index)
             for (s, _), a in zip(kept, advantages, strict=True)

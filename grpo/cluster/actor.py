@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol  # Any: a method called by its name
@@ -94,11 +94,11 @@ class RankWorker:
         """
         return getattr(self._started(), method)(*arguments)
 
-    def save(self, root: Path, step: int, extra: JsonMapping, keep: int) -> Path:
+    def save(self, root: Path, step: int, extra: JsonMapping, keep: int, protected: Sequence[int]) -> Path:
         """Write a checkpoint below `root`; returns its folder. See `save_checkpoint`."""
         from grpo.training.checkpoint import save_checkpoint
 
-        return save_checkpoint(root, step, extra, self._started().save, keep).path
+        return save_checkpoint(root, step, extra, self._started().save, keep, protected).path
 
     def close(self) -> None:
         """Leave the group of ranks and let the learner clean up."""

@@ -17,7 +17,9 @@ import ray
 
 from grpo.cluster.actor import LearnerFactory, RankWorker
 from grpo.cluster.ray_session import LEARNER_TIMEOUT_S, Reference, get
+from grpo.common.console import counted, starting
 from grpo.common.errors import RunError
+from grpo.training.checkpoint import whole_checkpoint
 from policies.json_types import JsonMapping
 
 CLOSE_TIMEOUT_S = 20.0
@@ -52,6 +54,7 @@ def start_ranks(
         gpus, threads: of each.
         resume_from: checkpoint folder to go on from, as every node sees it.
     """
+    starting(f"starting {counted(ranks, 'learner')}: {'each' if ranks > 1 else 'it'} loads the policy")
     remote: Any = ray.remote(RankWorker).options(num_cpus=0, num_gpus=gpus, max_restarts=0)
     return [
         cast(
@@ -106,12 +109,24 @@ class RankGroup:
         """Call a method of rank 0's learner alone; see `call_all`."""
         return _answers([self._actors[0].call.remote(method, *arguments)], method)[0]
 
-    def save_checkpoint(self, step: int, extra: JsonMapping) -> None:
-        """Have rank 0 write a checkpoint; `extra` as in `save_checkpoint`."""
-        _answers([self._actors[0].save.remote(self._checkpoints, step, dict(extra), self._keep)], "save")
+    def save_checkpoint(self, step: int, extra: JsonMapping, protected: Sequence[int]) -> None:
+        """Have rank 0 write a checkpoint; `extra` and `protected` as in `save_checkpoint`."""
+        save = self._actors[0].save
+        _answers([save.remote(self._checkpoints, step, dict(extra), self._keep, tuple(protected))], "save")
 
-    def export(self, folder: Path) -> None:
-        """Have rank 0 write the policy for transformers and vLLM."""
+    def export(self, folder: Path, step: int, last: int) -> None:
+        """Have rank 0 write the policy of a step for transformers and vLLM; for an earlier one it is loaded first.
+
+        Args:
+            folder: where to.
+            step: updates after which it is wanted.
+            last: updates that the ranks have done.
+
+        Raises:
+            BrokenRun: the checkpoint of an earlier step is missing or damaged.
+        """
+        if step != last:
+            self.call_all("load", whole_checkpoint(self._checkpoints, step))
         self.call_first("export", folder.absolute())
 
     def close(self) -> None:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any  # Any: answers of remote calls
 
 import ray
+from rich.markup import escape
 
 from grpo.common import stopping
-from grpo.common.errors import RunError
+from grpo.common.console import log, starting
+from grpo.common.errors import GuardTripped, RunError
+from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
 from policies.json_types import JsonDict
+from rollout.ray_errors import explain
 
 Reference = ray.ObjectRef[Any]
 """Stands for a value in Ray's object store, or for the result of a call."""
 START_TIMEOUT_S = 600.0
 """An actor that has not answered by then (model loading included) is reported as lost."""
+ON_THE_CLUSTER = "on the cluster, `ray logs cluster` lists them"
 LEARNER_TIMEOUT_S = 7200.0
 """Longest update, log-prob pass or save."""
 
@@ -30,7 +36,9 @@ def connect(address: str | None) -> Iterator[None]:
 
     Raises:
         RunError: there is no cluster at the address.
+        HiddenPackage: a file here would hide a package of the toolkit from the actors.
     """
+    refuse_shadows_in(first_on_the_path_of_workers())
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     options: JsonDict = {
         "logging_level": "error",
@@ -47,15 +55,38 @@ def connect(address: str | None) -> Iterator[None]:
     else:
         options |= {"address": target}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    starting(
+        "starting Ray on this machine" if target == "local" else f"joining the Ray cluster {escape(target)}"
+    )
     try:
         with stopping.kept_from_children():
-            ray.init(**options)
+            session = ray.init(**options)
     except (ConnectionError, ValueError) as error:
         raise RunError(f"no Ray cluster at {target!r}: {error}; start one with `ray start --head`") from error
+    info: JsonDict = getattr(session, "address_info", {})  # a client of a remote cluster (ray://) has none
+    logs = Path(info["session_dir"]) / "logs" if "session_dir" in info else None
+    log(f"logs of the actors: {logs or ON_THE_CLUSTER}")
     try:
         yield
+    except GuardTripped:
+        raise
+    except Exception as error:
+        error.add_note(actor_logs(logs))
+        raise
     finally:
         ray.shutdown()
+
+
+def actor_logs(folder: Path | None, newest: int = 3) -> str:
+    """Return the line that says where the actors of a session wrote, and which of the files changed last.
+
+    None is the folder of a cluster whose files are not here.
+    """
+    if folder is None:
+        return f"logs of the actors: {ON_THE_CLUSTER}"
+    found = [path for path in folder.glob("worker-*.[oe]*") if path.stat().st_size]
+    names = [path.name for path in sorted(found, key=lambda path: path.stat().st_mtime)[-newest:]]
+    return f"logs of the actors: {folder}" + (f" (written last: {', '.join(names)})" if names else "")
 
 
 def resources() -> tuple[int, int]:
@@ -85,9 +116,10 @@ def get(references: Sequence[Reference], what: str, timeout_s: float = START_TIM
         cause = error.cause if isinstance(error.cause, Exception) else None
         if isinstance(cause, (ValueError, RuntimeError, OSError)):
             raise cause from error
-        raise RunError(f"{what}: {error}") from error
+        raise RunError(f"{what}: {explain(error)}") from error
     except ray.exceptions.RayError as error:
-        raise RunError(f"{what}: the worker died ({str(error).splitlines()[0]})") from error
+        happened = "could not start" if getattr(error, "actor_init_failed", False) else "the worker died"
+        raise RunError(f"{what}: {happened}: {explain(error)}") from error
 
 
 def put(value: object) -> Reference:

@@ -10,7 +10,6 @@ references, never weights.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from grpo.cluster.placement import plan_placement
 from grpo.cluster.ranks import start_ranks
 from grpo.cluster.ray_session import resources
 from grpo.cluster.rl_ranks import LearnerGroup, PublishSettings, RlLearnerFactory
+from grpo.common.console import counted, starting
 from grpo.config.rl import RlConfig
 from grpo.config.sections import LearnerConfig
 from grpo.training.checkpoint import Checkpoint
@@ -33,7 +33,8 @@ from rewards.registry import with_absolute_path
 from rollout.actor import RayWorkers, start_worker
 from rollout.config import EngineConfig
 from rollout.dispatch import Dispatcher
-from rollout.publication import shared_memory_dir
+from rollout.vllm_settings import check_cpu_engine
+from rollout.weight_folders import publication_roots
 
 
 class SamplerConfig(Protocol):
@@ -110,8 +111,13 @@ def start_samplers(
 
     Raises:
         RunError: there are too few GPUs.
+        RolloutError: there is none, and the engine cannot compute this policy on a CPU.
     """
-    placement = plan_placement(config.engine, learner, *resources())
+    cores, gpus = resources()
+    if not gpus:
+        check_cpu_engine(model_dir)
+    placement = plan_placement(config.engine, learner, cores, gpus)
+    starting(f"starting {counted(config.engine.workers, 'engine')}: vLLM loads the policy")
     engine = config.engine.model_copy(
         update={"dtype": engine_dtype(config.engine, compute_dtype), "threads": placement.rollout_threads}
     )
@@ -157,7 +163,7 @@ def start_cluster(
         config=config.model_copy(update={"policy": policy, "algorithm": algorithm}),
         model_dir=model_dir.absolute(),
         publish=PublishSettings(
-            directory=shared_memory_dir(f"grpo-{os.getuid()}-{os.getpid()}"),
+            roots=publication_roots(),
             wire_dtype=engine_dtype(config.engine, compute_dtype),
             inline=sum(node["Alive"] for node in ray.nodes()) > 1,
             canaries=tuple(tuple(ids) for ids in canaries),

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from grpo.algorithm.types import StepReport, TrainGroup
 from grpo.cluster.actor import RankPosition
 from grpo.cluster.ranks import RankGroup
 from grpo.cluster.ray_session import put
+from grpo.common.console import say
 from grpo.config.rl import RlConfig
 from grpo.rl.loop import LoopState
 from rollout.canary import Canary
-from rollout.publication import Publication, unpublish
+from rollout.publication import Publication
+from rollout.weight_folders import WeightFolders
 
 if TYPE_CHECKING:
     from grpo.training.learner import Learner
@@ -24,8 +28,8 @@ if TYPE_CHECKING:
 class PublishSettings:
     """How rank 0 hands weights to the engines."""
 
-    directory: Path
-    """Where weights are published (`rollout.publication.shared_memory_dir`)."""
+    roots: tuple[Path, ...]
+    """Where weights may be published, best first (`rollout.weight_folders.publication_roots`)."""
     wire_dtype: str
     """Name of the engines' torch dtype."""
     inline: bool
@@ -65,15 +69,15 @@ class RlLearnerFactory:
             device=position.device,
             seed=config.seed,
         )
-        return PublishingLearner(learner, self.publish, removes_publications=position.rank == 0)
+        return PublishingLearner(learner, self.publish)
 
 
 class PublishingLearner:
     """A `Learner` that publishes its weights."""
 
-    def __init__(self, learner: Learner, settings: PublishSettings, removes_publications: bool) -> None:
+    def __init__(self, learner: Learner, settings: PublishSettings) -> None:
         self._learner, self._settings = learner, settings
-        self._removes_publications = removes_publications and not settings.inline
+        self._folders = WeightFolders(settings.roots)
         self.begin_phase = learner.begin_phase
         self.update = learner.update
         self.load = learner.load
@@ -81,29 +85,33 @@ class PublishingLearner:
         self.export = learner.export
 
     def publish(self, version: int) -> Publication:
-        """Write the weights as this version, with digests and canary log-probs."""
+        """Write the weights as this version, with digests and canary log-probs.
+
+        Raises:
+            NoRoomForWeights: they fit nowhere on this node.
+        """
         import torch
 
         from rollout.weights import publish
 
         settings = self._settings
-        return publish(
-            self._learner.named_tensors(),
-            version,
-            settings.directory,
-            wire_dtype=getattr(torch, settings.wire_dtype),
-            canary=[Canary(ids, self._learner.canary_logprobs(ids)) for ids in settings.canaries],
-            inline=settings.inline,
-        )
+        tensors = list(self._learner.named_tensors())
+        dtype = getattr(torch, settings.wire_dtype)
+        canary = [Canary(ids, self._learner.canary_logprobs(ids)) for ids in settings.canaries]
+        if settings.inline:
+            return publish(tensors, version, None, dtype, canary, inline=True)
+        return self._folders.publish(tensors, version, dtype, canary)
 
     def close(self) -> None:
         """Remove what was published."""
-        if self._removes_publications:
-            unpublish(self._settings.directory)
+        self._folders.close()
 
 
 class LearnerGroup(RankGroup):
     """All learner ranks, seen from the loop (`grpo.rl.loop.Learners`)."""
+
+    _place: Path | None = None
+    """Folder of the last publication."""
 
     def begin_phase(self, groups: Sequence[TrainGroup], step: int, temperature: float) -> dict[str, float]:
         """Fix old and reference log-probs of the phase; see `Learner.begin_phase`."""
@@ -116,10 +124,14 @@ class LearnerGroup(RankGroup):
         return report
 
     def publish(self, version: int) -> Publication:
-        """Have rank 0 publish its weights as this version."""
+        """Have rank 0 publish its weights as this version; says where, once, if that is not shared memory."""
         publication: Publication = self.call_first("publish", version)
+        place = Path(publication.path).parent if publication.path else None
+        if publication.note and place != self._place:
+            say(f"[yellow]note[/] {escape(publication.note)}")
+        self._place = place
         return publication
 
-    def save(self, state: LoopState) -> None:
-        """Have rank 0 write a checkpoint."""
-        self.save_checkpoint(state.step, state.extra())
+    def save(self, state: LoopState, protected: Sequence[int]) -> None:
+        """Have rank 0 write a checkpoint, and delete old ones but the protected."""
+        self.save_checkpoint(state.step, state.extra(), protected)

@@ -66,9 +66,9 @@ class SupervisedRanks(RankGroup):
         metrics: dict[str, float] = self.call_all("evaluate", items)
         return metrics
 
-    def save(self, step: int) -> None:
-        """Have rank 0 write a checkpoint."""
-        self.save_checkpoint(step, {})
+    def save(self, step: int, protected: Sequence[int]) -> None:
+        """Have rank 0 write a checkpoint, and delete old ones but the protected."""
+        self.save_checkpoint(step, {}, protected)
 
 
 def start_supervised(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grpo.commands.options import Address
+from grpo.commands.options import Address, DryRun, Quiet, Verbose, set_verbosity
 
 GraphName = Annotated[str, typer.Argument(help="Graph recipe: TOML file or shipped name, e.g. r1-tiny.")]
 GraphSet = Annotated[
@@ -16,6 +16,17 @@ GraphSet = Annotated[
         "--set",
         metavar="STAGE.KEY=VALUE",
         help="Override a stage's config key, or graph.seed, graph.run_dir. Repeatable.",
+    ),
+]
+
+
+PlanSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key: STAGE.KEY of a graph, KEY of a stage's recipe; there `plan.machine.gpus=64` plans for a "
+        "cluster, `plan.tokens=8000` states the mean length of a completion. Repeatable.",
     ),
 ]
 
@@ -29,28 +40,50 @@ def run_graph(
         typer.Option("--from", help="Run this stage and all that need it again, whatever is there."),
     ] = None,
     address: Address = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """All stages of a recipe, e.g. DeepSeek-R1's. Run it again: what is up to date is kept, what was cut goes on."""
+    from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
     from grpo.graph.parse import load_graph
 
+    set_verbosity(quiet=quiet, verbose=verbose)
+    refuse_shadows_in(first_on_the_path_of_workers())
     graph = load_graph(recipe, set_ or [])
+    from grpo.graph.checks import check_inputs
+
+    check_inputs(graph)
+    if dry_run:
+        from grpo.plan.plan import run as show_plan
+
+        show_plan(graph, None)
+        typer.echo("dry run: nothing was started, nothing was written")
+        return
     from grpo.graph.run import run
 
     run(graph, address, until, from_)
 
 
 def plan(
-    recipe: GraphName,
-    set_: GraphSet = None,
+    recipe: Annotated[str, typer.Argument(help="Recipe of a graph or stage: TOML file or shipped name.")],
+    set_: PlanSet = None,
     rates: Annotated[
         Path | None,
         typer.Option(help="Run directory of a graph that this machine has run: its rates are used."),
     ] = None,
 ) -> None:
-    """What a graph will take before it is run: sizes, steps, tokens, memory, GPU-hours or minutes."""
+    """What a graph or stage will take before it is run: sizes, steps, tokens, memory, GPU-hours or minutes."""
+    from grpo.common.config_io import find_recipe, read_toml
     from grpo.graph.parse import load_graph
+    from grpo.graph.single import single
 
-    graph = load_graph(recipe, set_ or [])
+    if "stages" in read_toml(*find_recipe(recipe)):
+        graph, note = load_graph(recipe, set_ or []), ""
+    else:
+        graph, note = single(recipe, set_ or [])
     from grpo.plan.plan import run
 
     run(graph, rates)
+    if note:
+        typer.echo(note)

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
-Recipe = Annotated[
-    str,
-    typer.Argument(
-        help="TOML file, shipped recipe name (`grpo recipes` lists them), a run's `config.json`, or a run's folder to "
-        "go on with it."
-    ),
-]
 AllowChange = Annotated[
     bool,
     typer.Option(
         "--allow-change",
         help="Go on with a run although keys have changed that decide what it learns; `manifest.json` records them.",
+    ),
+]
+
+
+def shipped_names(incomplete: str) -> list[str]:
+    """Return the shipped recipes that a shell may complete a word to; it adds the files itself."""
+    from grpo.common.config_io import shipped_recipes
+
+    return [name for name in shipped_recipes() if name.startswith(incomplete)]
+
+
+Recipe = Annotated[
+    str,
+    typer.Argument(
+        help="TOML file, shipped recipe name (`grpo recipes` lists them), a run's `config.json`, or a run's folder to "
+        "go on with it.",
+        autocompletion=shipped_names,
     ),
 ]
 Set = Annotated[
@@ -35,3 +46,32 @@ Address = Annotated[
         help="Ray cluster: `auto`, `host:port`, or `local` for an own one. Default: RAY_ADDRESS, else local."
     ),
 ]
+
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Print warnings and errors only; run.log has the rest.")
+]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Print what the actors print, and tracebacks of errors, too.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Check everything, print the plan and examples; start nothing, write nothing."
+    ),
+]
+
+
+def set_verbosity(*, quiet: bool, verbose: bool) -> None:
+    """Apply -q and -v to this process and those that it starts; each of them once given stays.
+
+    Raises:
+        typer.BadParameter: both are given.
+    """
+    if quiet and verbose:
+        raise typer.BadParameter("quiet or verbose?", param_hint="-q, -v")
+    if quiet:
+        from grpo.common.console import set_quiet
+
+        set_quiet(True)
+    if verbose:
+        os.environ |= {"GRPO_TRACEBACK": "1", "GRPO_ACTOR_LOGS": "1"}

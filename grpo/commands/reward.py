@@ -19,7 +19,10 @@ def reward_score(
         str, typer.Argument(help="Built-in, entry point, `package.module:function` or `path.py:function`.")
     ],
     data: Annotated[
-        Path, typer.Option(help="JSONL with `completion`, optionally `prompt`, `answer` and more columns.")
+        Path,
+        typer.Option(
+            help="JSONL or Parquet with `completion`, optionally `prompt`, `answer` and more columns."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="JSONL with `score`, `verdict`, `reason`, `seconds`, in the same order.")
@@ -39,6 +42,9 @@ def reward_score(
     typer.echo(f"{done.rows:,} rows ({verdicts or 'none'}), mean score {mean}, {done.seconds:.1f} s: {out}")
     for verdict, reason in done.reasons.items():
         typer.echo(f"  first {verdict}: {reason}")
+    if done.is_failure:
+        typer.echo("error: no row could be scored", err=True)
+        raise typer.Exit(1)
 
 
 @reward_app.command("try", epilog="Example: `grpo reward try my_rewards.py:exact --data cases.jsonl`")
@@ -49,8 +55,8 @@ def reward_try(
     data: Annotated[
         Path,
         typer.Option(
-            help="JSONL with `prompt` and `answer`, or a right completion (`gold`, `solution`); or a `completion` "
-            "with its `expected` score."
+            help="JSONL or Parquet with `prompt` and `answer`, or a right completion (`gold`, `solution`); or a "
+            "`completion` with its `expected` score."
         ),
     ],
     param: Annotated[

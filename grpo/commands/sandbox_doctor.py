@@ -17,6 +17,7 @@ from rewards.sandbox.errors import SandboxUnavailable
 from rewards.sandbox.escapes.suite import CATEGORIES, Report, Result, run_suite
 from rewards.sandbox.languages import MissingToolchain, find_toolchain
 from rewards.sandbox.launcher import python_path
+from rewards.sandbox.packages import describe_imports
 from rewards.sandbox.sandbox import Sandbox
 from rewards.sandbox.settings import SandboxSettings, TierName
 from rewards.sandbox.tiers import Tier
@@ -95,6 +96,7 @@ def as_json(diagnosis: Diagnosis) -> JsonDict:
         "gaps": list(tier.gaps) if tier else [],
         "languages": {name: {"found": name not in diagnosis.missing, "where": where}
                       for name, where in diagnosis.languages.items()},
+        "imports": describe_imports(SandboxSettings()),
         "suite": None if suite is None else {
             **{status: suite.count(status) for status in ("passed", "failed", "gap", "skipped")},
             "seconds": round(suite.seconds, 1),
@@ -129,6 +131,7 @@ def as_text(diagnosis: Diagnosis) -> str:
         Text("\nlanguages", "bold"),
         _pairs([(f"  {name}", where) for name, where in diagnosis.languages.items()]),
     ]
+    parts += [Text(f"\nimports: {describe_imports(SandboxSettings())}")]
     if suite:
         parts += [Text("\nhostile programs", "bold"), _suite_table(suite)]
         parts += [_problems(result) for result in suite.results if result.status in ("failed", "gap")]

@@ -11,8 +11,9 @@ import typer
 import typer.main
 from typer.core import TyperCommand
 
-from grpo.commands.options import Address, AllowChange, Recipe, Set
+from grpo.commands.options import Address, AllowChange, DryRun, Quiet, Recipe, Set, Verbose, set_verbosity
 from grpo.common.errors import ConfigError
+from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
 from grpo.stages.registry import STAGES
 from grpo.stages.stage import Option, Stage
 from grpo.tracking.changes import allow_changes
@@ -62,10 +63,19 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
         set_: list[str] | None,
         address: str | None = None,
         allow_change: bool = False,
+        dry_run: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
         **values: str | int | float | Path | None,
     ) -> None:
+        set_verbosity(quiet=quiet, verbose=verbose)
+        if stage.takes_address:
+            refuse_shadows_in(first_on_the_path_of_workers())
         named = [options[name].override(value) for name, value in values.items() if value is not None]
         config = stage.load(recipe, [*(set_ or []), *named])
+        if dry_run:
+            stage.preview(config)
+            return
         with allow_changes(allow_change):
             stage.run(config, address)
 
@@ -86,6 +96,9 @@ def _parameters(stage: Stage[Any], options: dict[str, Option]) -> Iterator[inspe
         yield parameter("address", Address)
     if stage.output_key == "run_dir":
         yield parameter("allow_change", AllowChange, False)
+    yield parameter("dry_run", DryRun, False)
+    yield parameter("quiet", Quiet, False)
+    yield parameter("verbose", Verbose, False)
 
 
 def _parameter(option: Option) -> str:

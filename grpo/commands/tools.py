@@ -18,20 +18,69 @@ def demo(
     ] = "chain",
 ) -> None:
     """DeepSeek-R1-Zero in miniature: pre-train a tiny DeepSeek-V3, then GRPO; a report and samples at the end."""
+    from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
     from grpo.tools.demo import TASKS, run
 
+    refuse_shadows_in(first_on_the_path_of_workers())
     if task not in TASKS:
         raise typer.BadParameter(f"there are {', '.join(TASKS)}", param_hint="--task")
     run(seed, run_dir or Path("runs/demo" if task == "chain" else f"runs/demo-{task}"), task)
 
 
-def recipes() -> None:
-    """List the shipped recipes with the first line of each."""
-    from grpo.common.config_io import find_recipe, shipped_recipes
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(help="A shipped recipe or a TOML file. Default: list them.")
+    ] = None,
+    print_: Annotated[
+        bool, typer.Option("--print", help="Print it, every key explained, the others as commented defaults.")
+    ] = False,
+    copy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write that into a new file, to change it there.")
+    ] = None,
+) -> None:
+    """List the shipped recipes; print or copy one with all keys that it may have."""
+    from grpo.tools import recipes as tool
 
-    for name in shipped_recipes():
-        _, text = find_recipe(name)
-        typer.echo(f"{name:28} {text.splitlines()[0].lstrip('# ')}")
+    if name is None:
+        if print_ or copy is not None:
+            raise typer.BadParameter("which recipe? `grpo recipes` lists them", param_hint="NAME")
+        for line in tool.overview():
+            typer.echo(line)
+        return
+    if copy is not None:
+        tool.copy(name, copy)
+        typer.echo(copy)
+    if print_ or copy is None:
+        typer.echo(tool.commented(name), nl=False)
+
+
+def keys(
+    section: Annotated[
+        str | None,
+        typer.Argument(help="A stage, section or key: `rl`, `optimizer`, `eval.data`, `lr`. Default: all."),
+    ] = None,
+    json_schema: Annotated[
+        bool,
+        typer.Option(
+            "--json-schema", help="JSON Schema of a stage's recipes (SECTION), or of all, for editors."
+        ),
+    ] = False,
+) -> None:
+    """Every key of a recipe: type, default, what changing it means for a run, text, and where it is written."""
+    import json
+    import shutil
+    import sys
+
+    from grpo.tools.keys import entries, find, lines
+
+    if json_schema:
+        from grpo.tools.key_schema import schema_of
+
+        typer.echo(json.dumps(schema_of(section), indent=2, ensure_ascii=False))
+        return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in lines(find(section, entries()), width):
+        typer.echo(line)
 
 
 def doctor(json_: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
@@ -49,6 +98,23 @@ def report(
     from grpo.tracking.report.page import write_report
 
     typer.echo(write_report(run_dir, out or run_dir / "report.html"))
+
+
+def view(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUNS…", help="Folders of runs or graphs, or folders that hold some. Default: runs"
+        ),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on localhost. Default: 7420, or a free one.")
+    ] = None,
+) -> None:
+    """Watch and compare runs in the browser while they go on: curves, samples, stages. On localhost only."""
+    from grpo.view.serve import serve
+
+    serve(runs or [Path("runs")], port)
 
 
 def import_gguf(

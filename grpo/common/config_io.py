@@ -18,10 +18,12 @@ from typing import Any, TypeVar, get_args, get_origin  # Any: nodes of a TOML tr
 
 from pydantic import BaseModel, ValidationError
 
-from data_recipes.prompts.rows import show
+from data_recipes.fields import show
 from grpo.common.errors import ConfigError
 from grpo.common.json_text import line_in_json, read_json
+from grpo.common.recipe_paths import nearest_recipe
 from policies.json_types import JsonDict
+from policies.paths import expand
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 MAX_SHOWN = 120
@@ -40,7 +42,7 @@ def find_recipe(recipe: str) -> tuple[str, str]:
     Raises:
         ConfigError: neither a file nor a shipped name.
     """
-    path = Path(recipe)
+    path = Path(expand(recipe))
     if _is_file(path):
         try:
             return str(path), path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
@@ -52,8 +54,8 @@ def find_recipe(recipe: str) -> tuple[str, str]:
     if recipe in names:
         text = resources.files("data_recipes.recipes").joinpath(f"{recipe}.toml").read_text(encoding="utf-8")
         return f"{recipe}.toml", text
-    hint = did_you_mean(recipe, names)
-    raise ConfigError(f"no recipe {recipe!r}: neither a file nor one of {', '.join(names) or '(none)'}{hint}")
+    hint = nearest_recipe(recipe, names)
+    raise ConfigError(f"no recipe {recipe!r}{hint}: neither a file nor one of {', '.join(names) or '(none)'}")
 
 
 def _is_file(path: Path) -> bool:
@@ -272,12 +274,16 @@ def _nulls(kind: object, tree: object) -> object:
     fields = getattr(kind, "model_fields", {})
     if not isinstance(tree, dict) or not fields:
         return tree
-    result = {}
+    result: dict[str, object] = {}
     for key, value in tree.items():
         annotation = fields[key].annotation if key in fields else None
         if value is False and type(None) in get_args(annotation) and bool not in get_args(annotation):
             value = None
-        result[key] = _nulls(_model_in(annotation), value)
+        inner = _model_in(annotation)
+        if get_origin(annotation) is dict and isinstance(value, dict):  # sections under names
+            result[key] = {name: _nulls(inner, item) for name, item in value.items()}
+        else:
+            result[key] = _nulls(inner, value)
     return result
 
 

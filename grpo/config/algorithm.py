@@ -57,7 +57,7 @@ OPEN_KEYS = ("advantage", "policy_loss", "kl_estimator")
 """Keys that also accept a user's function, as `package.module:function` or `path/file.py:function`."""
 
 
-class AlgorithmConfig(Settings):
+class AlgorithmConfig(Settings, paths=OPEN_KEYS):
     """GRPO as printed in the papers; docs/algorithm.md gives each formula."""
 
     group_size: Identity[int] = Field(16, ge=2)
@@ -83,8 +83,9 @@ class AlgorithmConfig(Settings):
     policy_loss_params: Identity[JsonDict] = Field(default_factory=dict)
     """Keyword arguments of the policy loss."""
     clip_low: Identity[float] = Field(0.2, gt=0)
+    """ε below 1: the ratio is clipped to at least 1 − ε (R1 stage 1: 10, so that this bound never binds)."""
     clip_high: Identity[float] = Field(0.2, gt=0)
-    """ε below and above 1 (R1 stage 1: 10 for both; the ratio's lower bound is then 0 and never binds)."""
+    """ε above 1 (R1 stage 1: 10)."""
     dual_clip: Identity[float | None] = Field(None, gt=1)
     """c of dual-clip PPO: for A<0 the objective is at least c·A. None turns it off."""
     aggregation: Identity[str] = "sample_mean"

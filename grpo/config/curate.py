@@ -13,7 +13,7 @@ from policies.json_types import JsonDict
 from policies.settings import Identity, Operational, Settings
 
 
-class MixFile(Settings):
+class MixFile(Settings, paths=("source",)):
     """Finished training samples to add, e.g. R1's non-reasoning data."""
 
     source: Identity[str] = Field(min_length=1)
@@ -22,14 +22,17 @@ class MixFile(Settings):
     """Number of rows to take, from the start of the file."""
 
 
-class EvaluationText(Settings):
+class EvaluationText(Settings, paths=("source",)):
     """An evaluation set; training samples must not share a run of words with it."""
 
     source: Identity[str] = Field(min_length=1)
     """A .jsonl, .jsonl.gz or .parquet file; or any other source that `[eval.data]` of a recipe takes."""
     subset: Identity[str | None] = None
+    """As in `[eval.data]`: config name on the hub."""
     split: Identity[str | None] = None
+    """As in `[eval.data]`: a split, "held-out" for a procedural source."""
     seed: Identity[int] = 0
+    """As in `[eval.data]`: seed of a procedural source's problems."""
     params: Identity[JsonDict] = Field(default_factory=dict)
     """As in `[eval.data]`; not for files."""
     fields: Identity[tuple[str, ...]] = Field(("question",), min_length=1)
@@ -46,11 +49,13 @@ class EvaluationText(Settings):
         return self
 
 
-class CurateConfig(Settings):
+class CurateConfig(Settings, paths=("sources", "rewrite")):
     """Config of `grpo curate`, which turns scored samples into an SFT Parquet file."""
 
     stage: Identity[Literal["curate"]] = "curate"
+    """Marks a recipe of `grpo curate`."""
     seed: Identity[int] = Field(0, ge=0)
+    """Seed of the choice among the samples of a prompt."""
     sources: Identity[tuple[str, ...]] = Field(min_length=1)
     """Scored samples with the columns id, prompt_id, prompt, completion and the component `correct`: files, or folders
     of files (ending in /)."""
@@ -61,23 +66,28 @@ class CurateConfig(Settings):
     list if each kind of prompt has its own (["accuracy", "mcq", "code"]): a sample must have a verdict of at least one
     and pass all that it has."""
     min_score: Identity[float] = 1.0
+    """Least value of the component `correct` that counts as correct."""
     min_language_share: Identity[float | None] = Field(0.9, ge=0, le=1)
     """Minimal fraction of reasoning words in the prompt's language; false turns the filter off."""
     max_paragraph_words: Identity[int | None] = Field(300, ge=1)
     """Maximum length of a paragraph of the reasoning; false turns the filter off."""
     allow_code: Identity[bool] = False
+    """Keep samples whose reasoning has code blocks."""
     max_repeated_share: Identity[float | None] = Field(0.5, ge=0, le=1)
     """Maximum fraction of repeated 4-grams; false turns the filter off."""
     per_prompt: Identity[int | None] = Field(1, ge=1)
     """Samples kept per prompt; false keeps all."""
     choose: Identity[Literal["first", "shortest", "random"]] = "first"
+    """Which samples of a prompt are kept, if more than per_prompt are left."""
     rewrite: Identity[str | None] = None
     """"r1-format", or a function (prompt, completion) -> str given as `package.module:function` / `path.py:function`,
     which raises ValueError where it cannot rewrite a sample."""
     mix: tuple[MixFile, ...] = ()
+    """Finished rows of other files to add."""
     bad_rows: Identity[BadRowsMode] = "error"
     """Treatment of rows that cannot be used: they stop the stage, or are left out and counted."""
     decontaminate: tuple[EvaluationText, ...] = ()
+    """Evaluation sets that the rows must not share a run of words with."""
     ngram: Identity[int] = Field(10, ge=1)
     """Number of consecutive shared words that counts as copied (R1: 10)."""
 

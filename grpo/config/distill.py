@@ -22,6 +22,7 @@ class DistillConfig(SftSettings):
     `grpo curate`."""
 
     stage: Identity[Literal["distill"]] = "distill"
+    """Marks a recipe of `grpo distill`."""
     preset: Identity[
         Literal["auto", "qwen-1.5b", "qwen-7b", "llama-8b", "qwen-14b", "qwen-32b", "llama-70b"]
     ] = "auto"

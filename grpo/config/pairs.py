@@ -13,7 +13,7 @@ from policies.json_types import JsonDict
 from policies.settings import Identity, Operational, Settings
 
 
-class JudgeConfig(Settings):
+class JudgeConfig(Settings, paths=("name", "params")):
     """The judge that decides between two completions."""
 
     name: Identity[str] = Field(min_length=1)
@@ -43,11 +43,13 @@ class JudgeConfig(Settings):
         return self
 
 
-class PairsConfig(Settings):
+class PairsConfig(Settings, paths=("source",)):
     """Config of `grpo pairs`."""
 
     stage: Identity[Literal["pairs"]] = "pairs"
+    """Marks a recipe of `grpo pairs`."""
     seed: Identity[int] = Field(0, ge=0)
+    """Seed of the pairs drawn and of the judge."""
     source: Identity[str] = Field(min_length=1)
     """Sampled completions: a .jsonl, .jsonl.gz or .parquet file, or a folder of such files (ending in /), with the
     columns prompt_id, prompt, completion."""

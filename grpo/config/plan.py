@@ -11,10 +11,13 @@ class MachineConfig(Settings):
     """`[plan.machine]`: a cluster of GPUs, all of which a stage uses. Defaults describe the H800s that trained R1."""
 
     name: Operational[str] = "H800"
+    """Name of the GPU, for the table."""
     gpus: Operational[int] = Field(ge=1)
+    """Number of GPUs of the cluster."""
     peak_tflops: Operational[float] = Field(989.0, gt=0)
     """Peak throughput of dense bfloat16."""
     memory_gib: Operational[float] = Field(80.0, gt=0)
+    """Memory of a GPU."""
     bandwidth_tb_s: Operational[float] = Field(3.35, gt=0)
     """Bandwidth of the GPU's memory, in 10^12 bytes per second."""
     mfu: Operational[float] = Field(0.35, gt=0, le=1)
@@ -74,3 +77,16 @@ class StagePlan(Settings):
         if any(length <= 0 for _, length in self.lengths):
             raise ValueError("lengths: a mean length is above 0")
         return self
+
+
+class AlonePlan(StagePlan):
+    """`--set plan.…` of `grpo plan` for the recipe of one stage."""
+
+    machine: MachineConfig | None = None
+    """The cluster. None: this machine."""
+
+
+class Alone(Settings):
+    """The overrides of `grpo plan` for the recipe of one stage that are no keys of the recipe."""
+
+    plan: AlonePlan = AlonePlan()

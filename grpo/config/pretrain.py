@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from grpo.config.sections import TrackerNames
 from policies.settings import Identity, Length, Operational, Settings
 
 
@@ -15,9 +16,11 @@ class PretrainConfig(Settings):
     end."""
 
     stage: Identity[Literal["pretrain"]] = "pretrain"
+    """Marks a recipe of `grpo pretrain`."""
     seed: Identity[int] = Field(0, ge=0)
     """Seed of weights and corpus."""
     run_dir: Operational[Path]
+    """Folder of the run; its policy/ is the base."""
     corpus: Identity[Literal["chain", "r1-world", "code-tiny"]] = "chain"
     """The task world whose corpus and tokenizer are used (data_recipes/worlds/)."""
     preset: Identity[str] = "tiny-v3"
@@ -32,14 +35,21 @@ class PretrainConfig(Settings):
     bit for bit."""
 
     documents_per_step: Identity[int] = Field(64, ge=1)
+    """Documents per update."""
     lr: Identity[float] = Field(2e-3, gt=0)
+    """Highest learning rate, after the warm-up and until the decay."""
     warmup_steps: Identity[int] = Field(50, ge=0)
+    """Updates in which the learning rate rises linearly from 0."""
     decay_steps: Identity[int] = Field(500, ge=1)
     """Number of final steps in which the learning rate and the router bias rate decay linearly to 0."""
     beta1: Identity[float] = Field(0.9, ge=0, lt=1)
+    """AdamW's decay rate of the mean of gradients."""
     beta2: Identity[float] = Field(0.98, ge=0, lt=1)
+    """AdamW's decay rate of the mean of squared gradients."""
     weight_decay: Identity[float] = Field(0.01, ge=0)
+    """AdamW's weight decay."""
     grad_clip: Identity[float] = Field(1.0, gt=0)
+    """Maximum global gradient norm."""
     router_bias_rate: Identity[float] = Field(1e-3, ge=0)
     """γ of the auxiliary-loss-free balancing (V3 §2.1.2: 0.001, 0 at the end). It decays with the learning rate: a bias
     that still moves when the weights no longer do undoes what they have learnt."""
@@ -50,6 +60,7 @@ class PretrainConfig(Settings):
     max_steps: Length[int] = Field(6000, ge=1)
     """Maximum number of steps, decay included; if the gate has not opened by then, the decay starts anyway."""
     gate_every_steps: Identity[int] = Field(250, ge=1)
+    """Updates between evaluations of the gate."""
     gate_open: Identity[float] = Field(0.7, gt=0, le=1)
     """The decay starts when the trace accuracy (data_recipes/worlds/probes/trace_accuracy.py) reaches this value for
     every length."""
@@ -67,6 +78,10 @@ class PretrainConfig(Settings):
     gate_problems: Identity[int] = Field(128, ge=1)
     """Problems per length that the gate evaluates."""
     checkpoint_every_steps: Operational[int] = Field(250, ge=1)
+    """Updates between checkpoints."""
+    trackers: Operational[TrackerNames] = ("tensorboard",)
+    """Where the metrics are shown: tensorboard, wandb, mlflow, trackio, or a "module:Class" of your own. Project,
+    server and offline mode are set by each one's own environment variables (docs/tracking.md)."""
 
     @model_validator(mode="after")
     def _room_for_decay(self) -> PretrainConfig:

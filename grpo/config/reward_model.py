@@ -5,19 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
-from data_recipes.config import BadRowsMode
+from data_recipes.config import AUTO, BadRowsMode, DatasetConfig
 from grpo.config.sections import OptimizerConfig
 from grpo.config.supervised import SupervisedConfig
 from policies.settings import Content, Identity, Length, Settings
 
 
-class RewardModelData(Settings):
-    """Judged completions, in a .jsonl, .jsonl.gz or .parquet file."""
+class RewardModelData(Settings, paths=("source",)):
+    """Judged completions."""
 
-    source: Content[str] = Field(min_length=1)
-    """The file. Pairwise: columns prompt, chosen, rejected. Pointwise: prompt, completion, label (1 good, 0 bad)."""
+    source: Content[str | tuple[str, ...]]
+    """Files, a pattern, a folder, a hub name or a list of files, as in RL. Pairwise: chosen and rejected, and the
+    prompt if they are not whole conversations. Pointwise: prompt, completion, label (1 good, 0 bad)."""
+    subset: Identity[str | None] = None
+    """Config name on the hub."""
+    split: Identity[str | None] = None
+    """Hub, save_to_disk: a split; None is "train"."""
+    revision: Identity[str | None] = None
+    """Hub: a branch, tag or commit of the data set; None is its newest state."""
+    prompt_field: Identity[str] = AUTO
+    """Field of the prompt, text that is rendered already or messages; a.b names the field b inside a. "auto": by the
+    shape of the rows (data_recipes/shapes.py)."""
+    chosen_field: Identity[str] = AUTO
+    """Field of the better reply, or of the conversation that ends with it."""
+    rejected_field: Identity[str] = AUTO
+    """Field of the worse reply, or of the conversation that ends with it."""
+    completion_field: Identity[str] = AUTO
+    """Field of the labelled reply."""
+    label_field: Identity[str] = AUTO
+    """Field of the label."""
     reads: Identity[Literal["auto", "summary", "response"]] = "auto"
     """The text to read. "auto": pairwise reads the summary after `</think>`, pointwise the whole response (R1: helpful,
     safety)."""
@@ -26,12 +44,27 @@ class RewardModelData(Settings):
     max_tokens: Identity[int] = Field(8192, ge=2)
     """Longer examples are left out and counted (R1: 8,192 in training; in scoring, no limit but the context)."""
 
-    @field_validator("source")
-    @classmethod
-    def _file(cls, value: str) -> str:
-        if not value.endswith((".jsonl", ".jsonl.gz", ".parquet")):
-            raise ValueError("expected a .jsonl, .jsonl.gz or .parquet file; `grpo pairs` writes one")
-        return value
+    @property
+    def rows(self) -> DatasetConfig:
+        """The source as a config of `data_recipes.prompts.rows.read_rows`."""
+        return DatasetConfig(source=self.source, subset=self.subset, split=self.split, revision=self.revision)
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Role → field, of the keys that name one."""
+        keys = {
+            "prompt": self.prompt_field,
+            "chosen": self.chosen_field,
+            "rejected": self.rejected_field,
+            "completion": self.completion_field,
+            "label": self.label_field,
+        }
+        return {role: name for role, name in keys.items() if name != AUTO}
+
+    @model_validator(mode="after")
+    def _fits(self) -> RewardModelData:
+        _ = self.rows  # checks source, subset and split against each other
+        return self
 
 
 class RewardModelOptimizer(OptimizerConfig):
@@ -45,6 +78,7 @@ class RewardModelConfig(SupervisedConfig):
     """Config of `grpo reward-model`."""
 
     stage: Identity[Literal["reward-model"]] = "reward-model"
+    """Marks a recipe of `grpo reward-model`."""
     objective: Identity[Literal["pairwise", "pointwise"]]
     """"pairwise": −log σ(r_chosen − r_rejected), R1's helpful model; "pointwise": binary cross entropy, its safety
     model."""

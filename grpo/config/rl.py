@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from data_recipes.config import DatasetConfig, MixSource
 from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.best import BestConfig
 from grpo.config.sections import (
     CheckpointConfig,
     EvalConfig,
@@ -17,6 +18,8 @@ from grpo.config.sections import (
     OptimizerConfig,
     PolicyConfig,
     SamplingConfig,
+    TrackerNames,
+    settled,
 )
 from policies.settings import Identity, Length, Operational, Settings
 from rewards.config import AuditConfig, RewardConfig
@@ -27,20 +30,25 @@ class RlConfig(Settings):
     """Config of `grpo rl`."""
 
     stage: Identity[Literal["rl"]] = "rl"
+    """Marks a recipe of `grpo rl`."""
     seed: Identity[int] = 0
+    """Seed of the order of prompts, of every sample and of the split into mini-batches."""
     steps: Length[int] = Field(ge=1)
     """Number of optimizer updates; a multiple of algorithm.mini_batches."""
     token_budget: Length[int | None] = Field(None, ge=1)
     """Ends the run earlier, after the phase in which it has trained on this many completion tokens: to compare runs, or
     RL with distillation, at equal tokens."""
     run_dir: Operational[Path]
+    """Folder of the run: metrics, samples, checkpoints, report and at the end policy/."""
     policy: PolicyConfig
     data: DatasetConfig
+    """The prompts to train on."""
     data_share: Identity[int] = Field(1, ge=1)
     """Questions taken from `data` along with `share` of each source in `mix`; used only with a mix."""
     mix: tuple[MixSource, ...] = ()
     """Further sources, e.g. general prompts with constants = { kind = "general" } beside maths."""
     rewards: tuple[RewardConfig, ...] = Field(min_length=1)
+    """The components of the reward; the total is their weighted sum."""
     reward_workers: Operational[int] = Field(1, ge=1)
     """Processes of each row-wise reward that runs in processes, i.e. the number of rows scored concurrently."""
     audit: AuditConfig = AuditConfig()
@@ -53,6 +61,17 @@ class RlConfig(Settings):
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     guards: GuardConfig = GuardConfig()
+    best: BestConfig | None = None
+    """Which checkpoint is the best, and early stop; without the section the last counts and no run ends early."""
+    trackers: Operational[TrackerNames] = ("tensorboard",)
+    """Where the metrics are shown: tensorboard, wandb, mlflow, trackio, or a "module:Class" of your own. Project,
+    server and offline mode are set by each one's own environment variables (docs/tracking.md)."""
+
+    @model_validator(mode="after")
+    def _right_answers(self) -> RlConfig:
+        # Frozen fields are set like this while they are validated, and never later.
+        object.__setattr__(self, "eval", settled(self.eval, self.rewards))
+        return self
 
     @model_validator(mode="after")
     def _whole_phases(self) -> RlConfig:

@@ -21,7 +21,9 @@ class SampleSamplingConfig(Settings):
     temperature: Identity[float] = Field(1.0, ge=0)
     """R1 samples its cold start and its rejection sampling at 1."""
     top_p: Identity[float] = Field(1.0, gt=0, le=1)
+    """Nucleus: the smallest set of tokens with this probability is sampled from; 1: all."""
     max_tokens: Identity[int] = Field(1024, ge=1)
+    """Longest completion, in tokens."""
     stop_tokens: Identity[tuple[str, ...]] = ()
     """Tokens that end a completion in addition to the tokenizer's EOS, each one token of the vocabulary."""
 
@@ -30,10 +32,14 @@ class SampleConfig(Settings):
     """Config of `grpo sample`."""
 
     stage: Identity[Literal["sample"]] = "sample"
+    """Marks a recipe of `grpo sample`."""
     seed: Identity[int] = Field(0, ge=0)
+    """Seed of every sample."""
     run_dir: Operational[Path]
+    """Folder of the run; samples.parquet is its result."""
     policy: PolicyConfig
     data: DatasetConfig
+    """The prompts to sample."""
     mix: tuple[DatasetConfig, ...] = ()
     """Further sources; every prompt of every source is sampled."""
     rewards: tuple[RewardConfig, ...] = ()

@@ -7,6 +7,8 @@ Every key takes effect and has a working default; where a default is a paper's, 
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from data_recipes.config import DatasetConfig
 from policies.settings import Content, Identity, Operational, Settings
+from rewards.config import RewardConfig, component_labels
 
 
 def _parquet(path: Path) -> Path:
@@ -30,6 +33,7 @@ class LoraConfig(Settings):
     """Low-rank adapters (2106.09685) instead of training the full weights; policies/lora.py."""
 
     rank: Identity[int] = Field(16, ge=1)
+    """Rank of the two matrices of an adapter."""
     alpha: Identity[float] = Field(32.0, gt=0)
     """Scales the product of the two matrices by alpha / rank."""
     targets: Identity[tuple[str, ...]] = ()
@@ -37,7 +41,7 @@ class LoraConfig(Settings):
     decoder's except the routed experts."""
 
 
-class PolicyConfig(Settings):
+class PolicyConfig(Settings, paths=("model",)):
     """The policy, and how the learner computes with it."""
 
     model: Content[str]
@@ -63,20 +67,24 @@ class ScheduleStep(Settings):
     """A value that holds from optimizer step `from_step` on."""
 
     from_step: Identity[int] = Field(ge=0)
+    """First optimizer step at which the value holds."""
     value: Identity[float]
+    """The value from then on."""
 
 
 class SamplingConfig(Settings):
     """How rollouts are sampled in training. top-p is always 1: a truncated distribution would bias every ratio."""
 
     temperature: Identity[float] = Field(1.0, gt=0)
+    """Temperature of the rollouts."""
     temperature_schedule: tuple[ScheduleStep, ...] = ()
     """Changes of temperature by step (R1 second RL stage: 0.7)."""
     max_tokens: Identity[int] = Field(1024, ge=1)
+    """Longest completion, in tokens."""
     max_tokens_schedule: tuple[ScheduleStep, ...] = ()
     """Changes of the length limit by step (R1-Zero: 32,768, from step 8,200 on 65,536)."""
     stop_tokens: Identity[tuple[str, ...]] = ()
-    """Tokens that end a completion in addition to the tokenizer's EOS, each one token of the vocabulary, e.g. "\n" for
+    """Tokens that end a completion in addition to the tokenizer's EOS, each one token of the vocabulary, e.g. "\\n" for
     a base model that would otherwise continue with the next question."""
 
     @model_validator(mode="after")
@@ -98,13 +106,19 @@ class OptimizerConfig(Settings):
     lr: Identity[float] = Field(3e-6, gt=0)
     """Learning rate (R1: 3e-6 for R1-Zero and both RL stages)."""
     schedule: Identity[Literal["constant", "linear", "cosine"]] = "constant"
+    """Learning rate after the warm-up: the same to the end, or falling to min_lr_ratio × lr."""
     warmup_steps: Identity[int] = Field(0, ge=0)
+    """Updates in which the learning rate rises linearly from 0."""
     min_lr_ratio: Identity[float] = Field(0.0, ge=0, le=1)
     """Ratio of the last step's lr to lr, for linear and cosine."""
     beta1: Identity[float] = Field(0.9, ge=0, lt=1)
+    """AdamW's decay rate of the mean of gradients."""
     beta2: Identity[float] = Field(0.95, ge=0, lt=1)
+    """AdamW's decay rate of the mean of squared gradients."""
     eps: Identity[float] = Field(1e-8, gt=0)
+    """AdamW's ε, added to the root of the second moment."""
     weight_decay: Identity[float] = Field(0.0, ge=0)
+    """AdamW's weight decay."""
     moments: Identity[Literal["float32", "bfloat16"]] = "float32"
     """Type of AdamW's moments; V3 keeps them in bfloat16 (§3.3), which halves their memory."""
     grad_clip: Identity[float] = Field(1.0, gt=0)
@@ -131,24 +145,61 @@ class EvalConfig(Settings):
     """Held-out evaluation during and after RL."""
 
     data: DatasetConfig | None = None
+    """The held-out questions; none: no evaluation."""
     every_steps: Operational[int] = Field(0, ge=0)
     """Steps between evaluations; 0: only before the first and after the last step."""
     samples: Identity[int] = Field(16, ge=1)
     """Samples per question, k: pass@1 is the mean over k samples (R1: 64 for AIME, 16 for MATH)."""
     temperature: Identity[float] = Field(1.0, ge=0)
+    """Sampling temperature; R1 evaluates at 0.6."""
     top_p: Identity[float] = Field(1.0, gt=0, le=1)
-    """Sampling temperature; R1 evaluates with temperature 0.6, top-p 0.95."""
+    """Nucleus: the smallest set of tokens with this probability is sampled from; 1: all. R1 evaluates at 0.95."""
     max_tokens: Identity[int | None] = Field(None, ge=1)
     """Length limit in tokens; None takes the training limit."""
     correct: Identity[str] = "accuracy"
-    """The reward whose value 1 means a right answer; it must be one of the recipe's rewards."""
+    """The reward whose value 1 means a right answer. A recipe with one reward takes that one."""
+
+
+def settled(section: EvalConfig, rewards: Sequence[RewardConfig]) -> EvalConfig:
+    """Return the section with the name of the only reward as `correct`, unless the recipe says one.
+
+    Raises:
+        ValueError: there are questions, and `correct` is none of the rewards.
+    """
+    labels = component_labels(rewards)
+    if len(labels) == 1 and "correct" not in section.model_fields_set:
+        return section.model_copy(update={"correct": labels[0]})
+    if section.data is not None and section.correct not in labels:
+        raise ValueError(
+            f"eval.correct = {section.correct!r} is none of the rewards: {', '.join(labels)}; set it to the one "
+            "that decides if an answer is right"
+        )
+    return section
+
+
+def _known_trackers(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in TRACKERS and ":" not in name:
+            near = difflib.get_close_matches(name, TRACKERS, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(
+                f'{name!r} is none of {", ".join(TRACKERS)}{hint}; a tracker of your own is "module:Class"'
+            )
+    return tuple(dict.fromkeys(names))
+
+
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
+TrackerNames = Annotated[tuple[str, ...], AfterValidator(_known_trackers)]
+"""Where a run is shown while it goes on."""
 
 
 class CheckpointConfig(Settings):
     """What is saved so that a run survives a crash."""
 
     every_phases: Operational[int] = Field(5, ge=1)
+    """Phases between checkpoints."""
     keep: Operational[int] = Field(2, ge=1)
+    """Number of newest checkpoints that are kept."""
 
 
 class GuardConfig(Settings):
@@ -159,6 +210,7 @@ class GuardConfig(Settings):
     """
 
     window: Operational[int] = Field(5, ge=1)
+    """Number of newest phases that a limit is judged over."""
     max_truncated: Operational[float] = Field(0.9, ge=0, le=1)
     """Fraction of the samples that the length limit ended."""
     max_zero_variance: Operational[float] = Field(1.0, ge=0, le=1)

@@ -45,3 +45,4 @@ class SftConfig(SftSettings):
     """Config of `grpo sft`."""
 
     stage: Identity[Literal["sft"]] = "sft"
+    """Marks a recipe of `grpo sft`."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.config.best import BestConfig
+from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig, TrackerNames
 from policies.settings import Identity, Length, Operational, Settings
 
 
@@ -17,7 +18,9 @@ class SupervisedCheckpointConfig(Settings):
     """What is saved so that a run survives a crash."""
 
     every_steps: Operational[int] = Field(100, ge=1)
+    """Updates between checkpoints."""
     keep: Operational[int] = Field(2, ge=1)
+    """Number of newest checkpoints that are kept."""
 
 
 class SupervisedEvalConfig(Settings):
@@ -35,6 +38,7 @@ class SupervisedConfig(Settings):
     seed: Identity[int] = Field(0, ge=0)
     """Seed of the order of examples and of randomly initialised weights."""
     run_dir: Operational[Path]
+    """Folder of the run: metrics, checkpoints, report and at the end policy/."""
     policy: PolicyConfig
     epochs: Length[int] = Field(2, ge=1)
     """Passes over the data."""
@@ -46,3 +50,8 @@ class SupervisedConfig(Settings):
     learner: LearnerConfig = LearnerConfig()
     eval: SupervisedEvalConfig = SupervisedEvalConfig()
     checkpoint: SupervisedCheckpointConfig = SupervisedCheckpointConfig()
+    best: BestConfig | None = None
+    """Which checkpoint is the best, and early stop; without the section the last counts and no run ends early."""
+    trackers: Operational[TrackerNames] = ("tensorboard",)
+    """Where the metrics are shown: tensorboard, wandb, mlflow, trackio, or a "module:Class" of your own. Project,
+    server and offline mode are set by each one's own environment variables (docs/tracking.md)."""

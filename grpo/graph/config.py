@@ -51,14 +51,16 @@ class Gate(Settings):
     metric: Operational[str] = Field(min_length=1)
     """Path in the stage's summary, e.g. "pass1"; "eval.pass1" comes from the last evaluation of an RL stage."""
     at_least: Operational[float | None] = None
+    """Lower bound of the figure."""
     at_most: Operational[float | None] = None
+    """Upper bound of the figure."""
 
     @model_validator(mode="after")
     def _some_bound(self) -> Gate:
         if self.at_least is None and self.at_most is None:
             raise ValueError("a gate needs at_least or at_most")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            raise ValueError(f"no figure is at least {self.at_least:g} and at most {self.at_most:g}")
+            raise ValueError(f"at_least = {self.at_least:g} is above at_most = {self.at_most:g}")
         return self
 
 
@@ -66,12 +68,14 @@ class Row(Settings):
     """The row of the tables that an evaluation fills. Evaluations with the same name share a row."""
 
     table: Operational[Literal["stages", "students"]]
+    """The table: of the stages, or of the distilled students."""
     name: Operational[str] = Field(min_length=1)
+    """Name of the row."""
     prefix: Operational[str] = ""
     """Written before the column names, with a point, e.g. "AIME": for several benchmarks in one row."""
 
 
-class StageSettings(Settings):
+class StageSettings(Settings, paths=("recipe",)):
     """One stage of the graph."""
 
     command: Identity[str]
@@ -83,7 +87,9 @@ class StageSettings(Settings):
     after: Identity[tuple[str, ...]] = Field(default=())
     """Stages that must be done first, besides those whose artefacts are named."""
     gate: Gate | None = None
+    """A figure that must be within bounds before stages that need this one run."""
     row: Row | None = None
+    """The row of the tables that an evaluation fills."""
     plan: StagePlan = StagePlan()
     """What `grpo plan` cannot read from the config."""
 
@@ -95,3 +101,4 @@ class GraphRecipe(Settings):
     plan: PlanConfig = PlanConfig()
     """The machine that `grpo plan` estimates for."""
     stages: dict[str, StageSettings] = Field(min_length=1)
+    """The stages by name; a stage that names an artefact of another runs after it."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from grpo.common.config_io import did_you_mean, line_of
 from grpo.graph.config import NAME, GraphRecipe
 from grpo.graph.references import is_broken_reference, leaves, references
 from grpo.stages.registry import STAGES
 from grpo.stages.stage import Tree
+
+if TYPE_CHECKING:
+    from grpo.graph.parse import Node
 
 RESERVED = ("graph", "plan", "logs")
 """Names that no stage can have: keys of the file, and a folder of the run directory."""
@@ -81,3 +85,18 @@ def location(name: str, text: str, stage: str) -> str:
     """Return file, line and stage, with which a message begins."""
     line = line_of(text, ["stages", stage])
     return f"{name}, line {line}, stage {stage}" if line else f"{name}, stage {stage}"
+
+
+def component_errors(nodes: Mapping[str, Node], name: str, text: str) -> Iterator[str]:
+    """Yield stages that judge samples by a reward component which the stage that makes the samples does not have."""
+    for node in nodes.values():
+        wanted = node.stage.reads_components(node.config)
+        makers = {need.stage: nodes[need.stage] for need in node.needs if need.output == "samples"}
+        for maker in makers.values() if wanted else ():
+            offered = maker.stage.components(maker.config)
+            if not set(wanted) & set(offered):
+                hint = did_you_mean(wanted[0], offered) or f"; it has {', '.join(offered) or 'none'}"
+                yield (
+                    f"{location(name, text, node.name)}: the samples of {maker.name!r} have no reward "
+                    f"{' or '.join(map(repr, wanted))}{hint}"
+                )

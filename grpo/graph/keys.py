@@ -8,18 +8,21 @@ hash covers the content of its files; values of a JSON summary that depend on th
 
 from __future__ import annotations
 
-import fnmatch
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from data_recipes.config import FILE_ENDINGS, source_kind
+from data_recipes.config import FILE_ENDINGS, is_pattern, source_kind
+from data_recipes.errors import DataError
+from data_recipes.prompts.files import find_files, nearest
+from grpo.common import recipe_paths
 from grpo.config.kinds import is_marked, kind_of
 from grpo.graph.parse import Node
 from grpo.graph.references import leaves
 from grpo.tracking.changes import module_file
+from grpo.tracking.run_dir import CARD
 from policies.digests import digest_file, digest_json
 from policies.settings import KeyKind, KeyMark
 
@@ -53,6 +56,9 @@ def node_key(
             # The path inside the stage's folder, e.g. policy or policy/tokenizer.json; the folder itself may move.
             inside = str(Path(str(value)).relative_to(node.folder.parent / reference.stage))
             counted[key] = ["artefact", artefacts[reference.stage, reference.output], inside]
+        elif isinstance(value, str) and is_input(node, key) and names_files(value, key):
+            files = find_files(value)
+            counted[key] = [value, {path.name: (hash_input or hash_path)(path) for path in files}]
         elif isinstance(value, str) and is_input(node, key) and (path := _named(value, key)) is not None:
             counted[key] = [value, (hash_input or hash_path)(path)]
         else:
@@ -67,7 +73,12 @@ def decides_outcome(config: type[BaseModel], key: str) -> bool:
 
 def is_input(node: Node, key: str) -> bool:
     """Return True if the value of this key may name a file or folder."""
-    return any(fnmatch.fnmatchcase(key, pattern) for pattern in node.stage.inputs)
+    return recipe_paths.is_input(key, node.stage.inputs)
+
+
+def names_files(value: str, key: str) -> bool:
+    """Return True for a pattern of files, e.g. "data/*.jsonl"."""
+    return ".params." not in key and is_pattern(value) and source_kind(value) == "file"
 
 
 def _named(value: str, key: str) -> Path | None:
@@ -83,7 +94,7 @@ def _named(value: str, key: str) -> Path | None:
 def input_path(value: str) -> Path | None:
     """Return the file or folder that a value names, for `path.py:function` the file; None if there is none."""
     file, colon, _ = value.rpartition(":")
-    for text in (Path(value) if value else None, Path(file).expanduser() if colon and file else None):
+    for text in (Path(value) if value else None, Path(file) if colon and file else None):
         try:
             if text is not None and text.exists():
                 return text
@@ -102,21 +113,27 @@ def missing_inputs(node: Node) -> list[str]:
     for value, key in leaves(node.config.model_dump(mode="json")):
         if key in made or not isinstance(value, str) or not is_input(node, key) or ".params." in key:
             continue
+        if names_files(value, key):
+            try:
+                find_files(value)
+            except DataError as error:
+                errors.append(f"stage {node.name}: {key}: {error}")
+            continue
         is_code = ".py:" in value
-        file = Path(value.rpartition(":")[0]).expanduser() if is_code else Path(value)
+        file = Path(value.rpartition(":")[0]) if is_code else Path(value)
         is_missing_folder = value.endswith("/") and source_kind(value) == "file" and not file.is_dir()
         if is_missing_folder or ((is_code or value.endswith(FILE_ENDINGS)) and not file.is_file()):
             errors.append(
-                f"stage {node.name}: {key} = {value!r}: no such file; give a path from the directory that the command "
-                f"runs in ({Path.cwd()})"
+                f"stage {node.name}: {key} = {value!r}: no such file{nearest(file)}; give a path from the recipe's "
+                f"folder or from the directory that the command runs in ({Path.cwd()})"
             )
     return errors
 
 
 def hash_path(path: Path) -> str:
-    """Hash a file by its content, a folder by the names and contents of its files."""
+    """Hash a file by its content, a folder by the names and contents of its files, but for a model card's."""
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
+        files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != CARD)
         return digest_json({str(p.relative_to(path)): hash_file(p) for p in files})
     return hash_file(path)
 

@@ -8,6 +8,7 @@ Every error of the recipe and of every stage's config is found here, and all are
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from pydantic import BaseModel
 
 from grpo.common.config_io import check, did_you_mean, find_recipe, parse_override, read_toml, set_key
 from grpo.common.errors import ConfigError
+from grpo.common.recipe_paths import beside, inputs_beside, recipe_file
 from grpo.graph.config import GraphRecipe, StageSettings
-from grpo.graph.errors import location, name_errors, reference_errors, row_errors
+from grpo.graph.errors import component_errors, location, name_errors, reference_errors, row_errors
 from grpo.graph.references import Reference, fill, flatten, references
 from grpo.stages.registry import STAGES
 from grpo.stages.stage import Stage, Tree
@@ -104,7 +106,7 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
     for stage in checked.stages:
         try:
             trees[stage], origins[stage] = _tree(
-                stage, checked, later.get(stage, []), location(name, text, stage)
+                stage, checked, later.get(stage, []), location(name, text, stage), recipe_file(name)
             )
         except ConfigError as error:
             errors.append(str(error))
@@ -122,6 +124,8 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
             nodes[stage] = _node(stage, checked, trees[stage], paths, origins[stage])
         except ConfigError as error:
             errors.append(str(error))
+    if not errors:
+        errors = list(component_errors(nodes, name, text))
     if errors:
         raise ConfigError("\n".join(errors))
     return Graph(
@@ -171,7 +175,9 @@ def _override(tree: Tree, overrides: Sequence[str], name: str, text: str) -> dic
     return later
 
 
-def _tree(stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str) -> tuple[Tree, _Origin]:
+def _tree(
+    stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str, graph_file: Path | None
+) -> tuple[Tree, _Origin]:
     """Return the stage's config tree with its references as written: its recipe, `set`, `--set`, seed and folder."""
     settings = recipe.stages[stage]
     command = STAGES[settings.command]
@@ -179,10 +185,13 @@ def _tree(stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str
     origin_name, body = where, ""
     if settings.recipe is not None:
         try:
-            file, body = find_recipe(settings.recipe)
+            named = settings.recipe if graph_file is None else beside(settings.recipe, graph_file, "recipe")
+            file, body = find_recipe(named)
         except ConfigError as error:
             raise ConfigError(f"{where}: recipe: {error}") from None
-        tree = command.adapt(read_toml(file, body))
+        read = read_toml(file, body)
+        inputs_beside(read, command.inputs, recipe_file(file))
+        tree = command.adapt(read)
         origin_name = f"{where}, recipe {file}"
         if tree.get("stage", command.name) != command.name:
             raise ConfigError(
@@ -194,6 +203,9 @@ def _tree(stage: str, recipe: GraphRecipe, later: Sequence[Override], where: str
     if twice:
         raise ConfigError(f"{where}: set.{'.'.join(twice[0])} is set twice; leave one")
     written = [(key, value, f"{where}: set.") for key, value in own_keys]
+    own: Tree = copy.deepcopy({".".join(key): value for key, value in own_keys})
+    inputs_beside(own, command.inputs, graph_file)
+    written = [(key, own[".".join(key)], source) for key, _, source in written]
     written += [(key, value, f"--set {stage}.") for key, value, _ in later]
     for key, value, source in written:
         if key[0] == command.output_key:

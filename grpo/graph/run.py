@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from grpo.common.console import console, say
+from grpo.common.console import console, say, show
 from grpo.common.errors import RunError
 from grpo.graph.launch import Ended, launch
 from grpo.graph.parse import Graph, Node
+from grpo.graph.progress_file import ProgressFile
 from grpo.graph.runner import Progress, View, run_nodes
 from grpo.graph.screen import GraphScreen
 from grpo.graph.tables import TABLES, printed, summary
@@ -26,19 +27,21 @@ def run(graph: Graph, address: str | None, until: str | None, from_: str | None)
     """
     progress = Progress({name: View() for name in graph.nodes})
     screen = GraphScreen(graph, console)
+    file = ProgressFile(graph, progress, screen)
 
     def start(node: Node, log: Path, on_tick: Callable[[str], None]) -> Ended:
         return launch(node, address, log, on_tick)
 
     try:
         with screen.open():
-            run_nodes(graph, progress, start, screen, until, from_)
+            run_nodes(graph, progress, start, file, until, from_)
+            file.write()  # a gate's verdict comes after its stage's last view
     finally:
         if progress.hashes:  # some stage is done: its figures deserve a page, also after a failure
             found, page = leave(graph, progress)
     for table in TABLES:
         if found[table]:
-            console.print(printed(f"{graph.name}: {table}", found[table]))
+            show(printed(f"{graph.name}: {table}", found[table]))
     say(f"summary: {graph.run_dir / 'summary.json'}   report: {page}")
     if progress.held:
         held = [name for name, view in progress.views.items() if view.status == "held"]

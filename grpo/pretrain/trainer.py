@@ -22,7 +22,7 @@ from torch import nn
 
 from grpo.algorithm.schedules import is_due
 from grpo.common import stopping
-from grpo.common.console import console, say
+from grpo.common.console import console, say, starting
 from grpo.common.errors import ConfigError, RunError
 from grpo.config.pretrain import PretrainConfig
 from grpo.pretrain.corpora import PretrainCorpus, corpus_of
@@ -30,6 +30,8 @@ from grpo.pretrain.state import PretrainState, load_state, save_state
 from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.run_dir import check_or_write_manifest, facts, refuse_less
 from grpo.tracking.run_once import Summary, run_once
+from grpo.tracking.trackers.process import tracked
+from grpo.tracking.trackers.registry import TENSORBOARD, check_trackers
 from policies.load import save_policy
 from policies.logprobs import completion_logprobs
 from policies.model import HfConfig
@@ -80,13 +82,17 @@ def pretrain(config: PretrainConfig) -> Summary:
     Raises:
         RunError, BrokenRun: as `run`.
     """
+    check_trackers(config.trackers)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     try:
+        starting(f"building the tokenizer, the problems of the gate and a policy ({config.preset})")
         trainer, state = start(config)
         refuse_less(config.run_dir, "max_steps", last_step(config, state), state.step)
         check_or_write_manifest(config.run_dir, config, facts(config, config.seed, {}, None), state.step)
-        state, accuracy = train(trainer, state)
+        starting(f"training, {config.documents_per_step} documents per update")
+        with tracked(config.trackers, config.run_dir, config, state.step):
+            state, accuracy = train(trainer, state)
     finally:
         torch.set_num_threads(threads_before)
     folder = config.run_dir / "policy"
@@ -170,7 +176,7 @@ def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[i
     began, before = time.perf_counter(), state.seconds
     accuracy: dict[int, float] = {}
     saved = state
-    metrics = MetricsWriter(config.run_dir, state.step)
+    metrics = MetricsWriter(config.run_dir, state.step, TENSORBOARD in config.trackers)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with (
         Progress(*columns, console=console, transient=True) as progress,

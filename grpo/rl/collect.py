@@ -9,7 +9,7 @@ The rollout and reward workers stand behind two protocols; `grpo.cluster.handles
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -24,6 +24,30 @@ from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 
 Ticket = TypeVar("Ticket")
 """What stands for a scoring that has been started, e.g. an object reference of Ray."""
+
+
+def nothing(*_: object) -> None:
+    """Do nothing: the callback of a caller that has none."""
+
+
+class PartClock:
+    """Wall time by part of a phase: rollout, reward, old_ref, learn, sync, eval."""
+
+    def __init__(self, on_part: Callable[[str], None] = nothing) -> None:
+        """Begin with no time; `on_part` is called with the part that begins, and with "" when it has ended."""
+        self.seconds: dict[str, float] = {}
+        self._on_part = on_part
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the block's wall time to `seconds[name]`. Parts do not nest, but for what `eval` samples."""
+        self._on_part(name)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self._on_part("")
 
 
 class Rollouts(Protocol):
@@ -104,7 +128,7 @@ def collect_phase(
     step: int,
     algorithm: AlgorithmConfig,
     sampling: SamplingParams,
-    spent: dict[str, float],
+    spent: PartClock,
 ) -> Collected:
     """Draw, sample and score questions_per_step × mini_batches groups.
 
@@ -144,7 +168,7 @@ def collect_phase(
 
 
 def sample_and_score(
-    request: SampleRequest, samplers: Samplers[Ticket], spent: dict[str, float]
+    request: SampleRequest, samplers: Samplers[Ticket], spent: PartClock
 ) -> list[ScoredGroup]:
     """Sample and score, overlapped: a finished group is scored while others are generated.
 
@@ -160,12 +184,12 @@ def sample_and_score(
         group_size=request.group_size,
         chunk_groups=samplers.chunk_groups,
     )
-    with clock("rollout", spent):
+    with spent.part("rollout"):
         tickets = [
             samplers.rewards.submit([group], request.stage, request.version)
             for group in samplers.rollouts.generate(chunks)
         ]
-    with clock("reward", spent):
+    with spent.part("reward"):
         scored = samplers.rewards.collect(tickets)
     # A prompt may come twice in a phase (epoch border); the seed of its first sample tells the two apart.
     by_key = {_key(s.group): s for s in scored}
@@ -174,13 +198,3 @@ def sample_and_score(
 
 def _key(group: SampleGroup) -> tuple[str, int]:
     return group.prompt.id, group.samples[0].seed
-
-
-@contextmanager
-def clock(name: str, spent: dict[str, float]) -> Iterator[None]:
-    """Add the block's wall time to `spent[name]`, in seconds."""
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        spent[name] = spent.get(name, 0.0) + time.perf_counter() - start

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from grpo.rl.votes import Election, Equality, ValueEquality, elect
+from grpo.tracking.metrics import shown
 from rewards.text.extract import answer_text
 from rewards.types import ScoredGroup
 
@@ -65,12 +66,6 @@ def pass_at_every(counts: Sequence[tuple[int, int]]) -> dict[str, float]:
         / len(counts)
         for k in range(1, most + 1)
     }
-
-
-def shown(estimates: Mapping[str, float]) -> dict[str, float]:
-    """Select what a screen shows of pass@k for every k: powers of two and the last."""
-    most = len(estimates)
-    return {k: v for k, v in estimates.items() if int(k) == most or int(k).bit_count() == 1}
 
 
 def summarize(

@@ -30,16 +30,18 @@ from grpo.config.evaluate import EvalStageConfig
 from grpo.config.rl import RlConfig
 from grpo.rl.collect import (
     Collected,
+    PartClock,
     Rewards,
     Rollouts,
     SampleRequest,
     Samplers,
     Ticket,
-    clock,
     collect_phase,
+    nothing,
     sample_and_score,
 )
 from grpo.rl.evaluate import EvalResult, summarize
+from grpo.tracking.best import BestKeeper
 from grpo.tracking.phase_metrics import dynamic_sampling_metrics, phase_metrics, staleness
 from grpo.training.checkpoint import Checkpoint
 from rewards.scoring.scorer import component_weights
@@ -60,8 +62,8 @@ class Learners(Protocol):
     def publish(self, version: int) -> Publication:
         """Return the weights of this version, with digests and canary log-probs."""
 
-    def save(self, state: LoopState) -> None:
-        """Write a checkpoint, atomically."""
+    def save(self, state: LoopState, protected: Sequence[int]) -> None:
+        """Write a checkpoint, atomically; old ones go, but for those of protected steps."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,17 @@ def train(
     on_scored: Callable[[int, Sequence[ScoredGroup]], None],
     on_phase: Callable[[PhaseRecord], None],
     on_eval: Callable[[EvalResult, Sequence[ScoredGroup]], None],
+    best: BestKeeper,
+    on_checkpoint: Callable[[], None] = nothing,
+    on_part: Callable[[str, int], None] = nothing,
 ) -> LoopState:
-    """Run GRPO from `state` to config.steps or config.token_budget, whichever comes first; return the end position.
+    """Run GRPO from `state` to config.steps, config.token_budget or until `best` stops it; return the end position.
 
-    Each callback runs before the state moves on; a crash anywhere costs at most the work since the last checkpoint,
-    and the same command redoes that work with the same bits.
+    `on_phase` and `on_eval` run before the state moves on; a crash anywhere costs at most the work since the last
+    checkpoint, and the same command redoes that work with the same bits.
+
+    `on_checkpoint` is called when one is written, `on_part` with the part of the phase that begins (those of
+    `PartClock`, "checkpoint", "" between them) and the updates done.
 
     `on_scored` gets the updates done after the phase, and every group that the phase has sampled, before it trains.
 
@@ -136,18 +144,20 @@ def train(
     weights = component_weights(config.rewards)
     estimator = advantage_estimator(algorithm)
     samplers = Samplers(rollouts, rewards, config.seed, config.engine.chunk_groups)
-    spent: dict[str, float] = {}
+    spent = PartClock(lambda part: on_part(part, state.step))
     saved_step = state.step
 
-    def save() -> None:
+    def save(protected: Sequence[int]) -> None:
         nonlocal saved_step
-        learners.save(state)
+        on_part("checkpoint", state.step)
+        learners.save(state, protected)
         saved_step = state.step
+        on_part("", state.step)
+        on_checkpoint()
 
-    def evaluate_if_owed() -> None:
-        nonlocal state
-        if state.owes_eval or (eval_prompts and state.step == 0):
-            with clock("eval", spent):
+    def evaluate() -> None:
+        if eval_prompts:
+            with spent.part("eval"):
                 result = run_eval(
                     config=config,
                     step=state.step,
@@ -157,12 +167,28 @@ def train(
                     stop_token_ids=stop_token_ids,
                 )
             on_eval(*result)
-            state = replace(state, owes_eval=False)
+
+    def conclude_phase() -> str | None:
+        """Evaluate and checkpoint where it is due; returns why the run stops, if it does."""
+        nonlocal state
+        due = partial(is_due, state.step, is_last=state.is_last(config), updates=algorithm.mini_batches)
+        is_checkpoint = due(config.checkpoint.every_phases * algorithm.mini_batches)
+        if state.owes_eval:
+            evaluate()
+        verdict = best.judge(state.step, is_checkpoint)
+        if verdict.stop and not state.owes_eval:
+            evaluate()
+        state = replace(state, owes_eval=False)
+        if is_checkpoint or verdict.save or verdict.stop:
+            save(verdict.protected)
+        return verdict.stop
 
     try:
         rollouts.load(learners.publish(state.step))
-        evaluate_if_owed()
-        while not state.is_last(config):
+        if state.step == 0:
+            evaluate()
+        stop = conclude_phase() if state.owes_eval else best.stop_reason()
+        while not (state.is_last(config) or stop):
             temperature = temperature_at(state.step, config.sampling)
             max_tokens = max_tokens_at(state.step, config.sampling)
             collected = collect_phase(
@@ -176,29 +202,29 @@ def train(
             )
             on_scored(state.step + algorithm.mini_batches, collected.sampled)
             groups, counts = to_train_groups(collected.groups, estimator, algorithm.zero_variance)
-            with clock("old_ref", spent):
+            with spent.part("old_ref"):
                 mismatch = learners.begin_phase(groups, state.step, temperature)
             reports: list[StepReport] = []
             with stopping.held():  # until the row is written the learner stands between two positions
-                with clock("learn", spent):
+                with spent.part("learn"):
                     for batch in phase_mini_batches(
                         groups, algorithm.mini_batches, seed=(config.seed, state.step)
                     ):
                         reports.append(learners.update(batch, state.step + len(reports), max_tokens))
-                end = LoopState(
+                state = LoopState(
                     step=state.step + len(reports),
                     cursor=collected.cursor,
                     tokens=state.tokens + completion_tokens(groups),
                 )
-                with clock("sync", spent):
-                    rollouts.load(learners.publish(end.step))
+                with spent.part("sync"):
+                    rollouts.load(learners.publish(state.step))
 
-                times = {f"time/{name}_s": seconds for name, seconds in spent.items()}
-                metrics = figures(collected, counts, weights, config, end.step) | mismatch | times
+                times = {f"time/{name}_s": seconds for name, seconds in spent.seconds.items()}
+                metrics = figures(collected, counts, weights, config, state.step) | mismatch | times
                 advantages = {(g.index, s.index): s.advantage for g in groups for s in g.samples}
                 on_phase(
                     PhaseRecord(
-                        end=end,
+                        end=state,
                         metrics=metrics,
                         reports=tuple(reports),
                         scored=collected.groups,
@@ -206,15 +232,18 @@ def train(
                         discarded=collected.discarded,
                     )
                 )
-                spent.clear()
-                due = partial(is_due, end.step, is_last=end.is_last(config), updates=algorithm.mini_batches)
-                state = replace(end, owes_eval=bool(eval_prompts) and due(config.eval.every_steps))
-            evaluate_if_owed()
-            if due(config.checkpoint.every_phases * algorithm.mini_batches):
-                save()
+                spent.seconds.clear()
+                is_evaluation = is_due(
+                    state.step,
+                    config.eval.every_steps,
+                    is_last=state.is_last(config),
+                    updates=algorithm.mini_batches,
+                )
+                state = replace(state, owes_eval=is_evaluation)
+            stop = conclude_phase()
     except KeyboardInterrupt:
         if state.step > saved_step:
-            save()
+            save(best.protected)
         if saved_step:
             stopping.leave_note(
                 f"checkpoint of step {saved_step:,} in {config.run_dir}; the same command goes on"
@@ -266,7 +295,7 @@ def run_eval(
         sampling=SamplingParams(limit, config.eval.temperature, config.eval.top_p, stop_token_ids),
     )
     samplers = Samplers(rollouts, rewards, config.seed, config.engine.chunk_groups)
-    scored = sample_and_score(request, samplers, spent={})
+    scored = sample_and_score(request, samplers, spent=PartClock())
     return summarize(step, scored, config.eval.correct), scored
 
 

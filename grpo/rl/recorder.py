@@ -16,20 +16,22 @@ from pathlib import Path
 from rich.markup import escape
 
 from grpo.common.console import say
-from grpo.common.errors import GuardTripped
 from grpo.config.rl import RlConfig
-from grpo.rl.evaluate import EvalResult, shown
+from grpo.rl.death_watch import DeathWatch
+from grpo.rl.evaluate import EvalResult
 from grpo.rl.loop import LoopState, PhaseRecord
+from grpo.tracking.best import BestKeeper
 from grpo.tracking.guards import Guards
 from grpo.tracking.ledger_file import LedgerWriter
-from grpo.tracking.metrics import MetricsWriter
+from grpo.tracking.metrics import MetricsWriter, eval_tags, shown
 from grpo.tracking.samples import SampleWriter
 from grpo.tracking.screen import eval_line, summary_line
 from grpo.tracking.signal import resolve_limits
-from policies.json_types import JsonDict
-from rewards.scoring.dead import find_alive, find_death, find_silent
+from grpo.tracking.trackers.registry import TENSORBOARD
+from policies.json_types import JsonDict, JsonMapping
+from rewards.config import component_labels
 from rewards.scoring.monitor import Finding
-from rewards.scoring.scorer import component_labels, component_weights
+from rewards.scoring.scorer import component_weights
 from rewards.types import ScoredGroup
 from rollout.ledger import LedgerRow
 
@@ -51,11 +53,13 @@ def make_recorder(
         model: hash of the policy that the run began with (`model_hash`).
         attempts: returns every attempt at a chunk so far (`RolloutHandle.ledger_rows`).
     """
-    files = RunFiles(config.run_dir, start, model, attempts)
+    files = RunFiles(config.run_dir, start, model, attempts, TENSORBOARD in config.trackers)
     guards = make_guards(config, compute_dtype)
     guards.recall(files.metrics.read())
+    best = BestKeeper(config.run_dir, config.best, start.step)
     screen = Screen(config.steps, config.token_budget, start)
-    return Recorder(files, screen, guards, component_weights(config.rewards), config.eval.correct)
+    death = DeathWatch(component_weights(config.rewards), config.eval.correct, files.write_samples)
+    return Recorder(files, screen, guards, best, death)
 
 
 def make_guards(config: RlConfig, compute_dtype: str) -> Guards:
@@ -75,8 +79,9 @@ def run_summary(
     metrics: MetricsWriter,
     worker_restarts: int,
     minutes: float,
+    best: JsonMapping,
 ) -> JsonDict:
-    """Compute what summary.json holds: before, after, how exact, how long."""
+    """Compute what summary.json holds: before, after, how exact, how long; `best` is `BestKeeper.summary`'s part."""
     rows, evals = metrics.read(), metrics.read_eval()
     first, last = (evals[0], evals[-1]) if evals else ({}, {})
     return {
@@ -101,6 +106,7 @@ def run_summary(
         "logprob_mismatch_mean": _largest(rows, "logprob_mismatch/mean"),
         "worker_restarts": worker_restarts,
         "minutes": round(minutes, 3),
+        **best,
     }
 
 
@@ -113,28 +119,18 @@ class Recorder:
     """The callbacks of `grpo.rl.loop.train`."""
 
     def __init__(
-        self, files: RunFiles, screen: Screen, guards: Guards, weights: Mapping[str, float], correct: str
+        self, files: RunFiles, screen: Screen, guards: Guards, best: BestKeeper, death: DeathWatch
     ) -> None:
-        """Take over the three parts, the weights of the reward components, and which of them says what is right."""
-        self._weights, self._correct = weights, correct
-        self._alive: set[str] = set()
+        """Take over the five parts."""
+        self.death = death
         self.files = files
         self.screen = screen
         self.guards = guards
+        self.best = best
 
     def on_scored(self, step: int, scored: Sequence[ScoredGroup]) -> None:
-        """Stop the run if a reward is dead, before it trains; `step` counts the updates done after the phase.
-
-        Raises:
-            GuardTripped: every verdict is an error, or a component has never given a value; the samples are written.
-        """
-        death = find_death(scored, self._weights, self._alive)
-        if death is not None:
-            path = self.files.write_samples(step, scored)
-            raise GuardTripped(
-                f"{death}\nThe samples are in {path}. Fix the reward and run the same command again"
-            )
-        self._alive |= find_alive(scored)
+        """Stop the run if a reward is dead; see `DeathWatch.scored`."""
+        self.death.scored(step, scored)
 
     def on_phase(self, phase: PhaseRecord) -> None:
         """Write the phase, show it, and let the guards judge it.
@@ -144,6 +140,7 @@ class Recorder:
         """
         metrics = phase_metrics_row(phase)
         self.files.write_phase(phase)
+        self.best.measured(phase.end.step, metrics)
         self.screen.show_phase(phase.end, metrics)
         self.screen.warn(self.guards.check(phase.metrics, [report.metrics for report in phase.reports]))
 
@@ -154,8 +151,8 @@ class Recorder:
             GuardTripped: the reward that says what is right has given no value.
         """
         self.files.write_eval(result, scored)
-        if (death := find_silent(scored, [self._correct])) is not None:
-            raise GuardTripped(f"{death}\nFix the reward and run the same command again")
+        self.death.evaluated(scored)
+        self.best.measured(result.step, eval_tags(result.row()))
         self.screen.show_eval(result)
 
 
@@ -168,11 +165,12 @@ class RunFiles:
         start: LoopState,
         model: str | None,
         attempts: Callable[[], Sequence[LedgerRow]],
+        tensorboard: bool = True,
     ) -> None:
         """Open them; rows and samples of steps after `start` are dropped."""
         # Without a checkpoint the evaluation of step 0 is done again too.
         resume_step = start.step or -1
-        self.metrics = MetricsWriter(run_dir, resume_step)
+        self.metrics = MetricsWriter(run_dir, resume_step, tensorboard)
         self._samples = SampleWriter(run_dir, resume_step, model)
         self._ledger = LedgerWriter(run_dir, resume_step)
         self._attempts = attempts

@@ -7,24 +7,24 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
-from data_recipes.prompts.rows import read_rows
 from data_recipes.sft.columns import renamed
-from data_recipes.sft.curate import CurateRules, Sample, curate, r1_format, verdicts
-from data_recipes.sft.decontaminate import EvaluationGrams, evaluation_grams, is_contaminated
-from data_recipes.sft.readability import ReadabilityLimits
 from grpo.common.console import say
 from grpo.config.curate import CurateConfig
 from grpo.stages.figures import Figures
 from grpo.stages.pairs import write_parquet
+from grpo.stages.preview import BEGINS, EXAMPLES, preview_end, preview_text
 from grpo.stages.stage import Stage
-from grpo.tracking.run_once import Summary
 from policies.files import write_atomic
 from policies.json_types import JsonDict, JsonMapping
-from rewards.registry import load_function
+
+if TYPE_CHECKING:
+    from data_recipes.sft.curate import Sample
+    from data_recipes.sft.decontaminate import EvaluationGrams
+    from grpo.tracking.run_once import Summary
 
 PROVENANCE = ("question", "prefill", "kind", "language", "source", "model")
 """Columns that the result takes from a row unchanged: text or null."""
@@ -37,6 +37,32 @@ def run(config: CurateConfig) -> Summary:
         DataError: bad rows by file and line, a repeated id, a rewriter that fails, or nothing left.
         RewardLoadError: the rewriter is not found.
     """
+    rows, counts = curated_rows(config)
+    write_parquet(config.out, rows)
+    write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
+    say(f"{counts} → {config.out}")
+    return counts
+
+
+def preview(config: CurateConfig) -> None:
+    """Do all but write: print the counts and the first rows."""
+    rows, counts = curated_rows(config)
+    say(f"{counts} → {config.out}")
+    for number, row in enumerate(rows[:EXAMPLES], 1):
+        columns = {name: row.get(name) for name in ("id", "kind", "language", "score", "origin")}
+        preview_text(f"row {number} of {len(rows):,}", f"{row['prompt']}{BEGINS}{row['completion']}", columns)
+    preview_end(config.out)
+
+
+def curated_rows(config: CurateConfig) -> tuple[list[JsonDict], Summary]:
+    """Return the rows of the result and the counts; see `run`."""
+
+    from data_recipes.bad_rows import BadRows
+    from data_recipes.prompts.rows import read_rows
+    from data_recipes.sft.curate import CurateRules, curate, verdicts
+    from data_recipes.sft.decontaminate import is_contaminated
+    from data_recipes.sft.readability import ReadabilityLimits
+
     rewrite = load_rewriter(config.rewrite)
     evaluation = read_evaluation(config)
     origins: dict[str, JsonMapping] = {}
@@ -108,10 +134,7 @@ def run(config: CurateConfig) -> Summary:
         counts["bad_rows"] = bad.count + mix_bad
     if not rows:
         raise DataError(f"no sample is left of {counts}; loosen a filter or sample more")
-    write_parquet(config.out, [*rows, *mixed])
-    write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    say(f"{counts} → {config.out}")
-    return counts
+    return [*rows, *mixed], counts
 
 
 def to_sample(where: str, row: JsonMapping, correct: Sequence[str]) -> Sample:
@@ -120,6 +143,9 @@ def to_sample(where: str, row: JsonMapping, correct: Sequence[str]) -> Sample:
     Raises:
         DataError: a column is missing or no text; names file and line.
     """
+
+    from data_recipes.sft.curate import Sample
+
     for name in ("id", "prompt_id", "prompt", "completion"):
         if not isinstance(row.get(name), str):
             raise DataError(f"{where}: {name} = {row.get(name)!r}; expected text{renamed(row, name)}")
@@ -168,6 +194,10 @@ def load_rewriter(name: str | None) -> Callable[[str, str], str]:
     Raises:
         RewardLoadError: there is no such function.
     """
+
+    from data_recipes.sft.curate import r1_format
+    from rewards.registry import load_function
+
     if name is None:
         return lambda _, completion: completion
     if name == "r1-format":
@@ -181,6 +211,11 @@ def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
     Raises:
         DataError: a row lacks one of its fields.
     """
+
+    from data_recipes.bad_rows import BadRows
+    from data_recipes.prompts.rows import read_rows
+    from data_recipes.sft.decontaminate import evaluation_grams
+
     if not config.decontaminate:
         return None
     texts: list[str] = []
@@ -208,6 +243,11 @@ def read_mix(config: CurateConfig, evaluation: EvaluationGrams | None) -> tuple[
     Raises:
         DataError: a row lacks prompt or completion.
     """
+
+    from data_recipes.bad_rows import BadRows
+    from data_recipes.prompts.rows import read_rows
+    from data_recipes.sft.decontaminate import is_contaminated
+
     rows: list[JsonDict] = []
     contaminated = 0
     bad = BadRows()
@@ -244,6 +284,8 @@ STAGE = Stage(
     example="grpo curate curate.toml --set per_prompt=2",
     config=CurateConfig,
     run=lambda config, _: run(config),
+    preview=preview,
+    reads_components=lambda config: config.deciding,
     outputs={"rows": "rows.parquet", "summary": "rows.json"},
     key_figure=key_figure,
     inputs=("sources.*", "mix.*.source", "decontaminate.*.source", "rewrite"),

@@ -5,16 +5,20 @@ grpo sample (teacher) ─▶ grpo curate ─▶ grpo distill (student) ─▶ gr
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from grpo.common.console import say
 from grpo.config.distill import DistillConfig
 from grpo.config.distill_presets import PRESETS, describe, nearest
 from grpo.config.sft import SftOptimizer
+from grpo.stages import sft
 from grpo.stages.figures import loss_figure, trained_tokens
-from grpo.stages.sft import train
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import supervised_workload
-from grpo.tracking.run_once import Summary
 from policies.facts import read_facts, resolve_model
+
+if TYPE_CHECKING:
+    from grpo.tracking.run_once import Summary
 
 
 def run(config: DistillConfig, address: str | None) -> Summary:
@@ -25,7 +29,14 @@ def run(config: DistillConfig, address: str | None) -> Summary:
     """
     resolved, reason = resolve(config)
     say(reason)
-    return train(resolved, address)
+    return sft.train(resolved, address)
+
+
+def preview(config: DistillConfig) -> None:
+    """Check everything and print the learning rate with its reason, the plan and the first examples."""
+    resolved, reason = resolve(config)
+    say(reason)
+    sft.preview(resolved)
 
 
 def resolve(config: DistillConfig) -> tuple[DistillConfig, str]:
@@ -55,6 +66,7 @@ STAGE = Stage(
     key_figure=loss_figure,
     inputs=("policy.model", "data.source", "mix.*.source"),
     options=(MODEL,),
+    preview=preview,
     workload=supervised_workload,
     observe=trained_tokens,
 )

@@ -5,34 +5,45 @@ from __future__ import annotations
 import json
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.table import Table
+from rich.markup import escape
 
-from data_recipes.prompts.datasets import load_prompts
-from grpo.algorithm.schedules import max_tokens_at
-from grpo.common.console import console
+from grpo.common.console import say, show, starting
 from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.plan import StagePlan
-from grpo.rl.evaluate import EvalResult, shown
-from grpo.rl.loop import run_eval
 from grpo.stages.figures import Figures, number, sampled_tokens
+from grpo.stages.launch_data import read_and_show
+from grpo.stages.preview import preview_end, preview_prompts
 from grpo.stages.rl import check_room, stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Option, Stage, Tree
 from grpo.stages.workload import Workload, sampling_workload
-from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.run_dir import began, check_or_write_manifest, facts, hash_prompts, model_hash, open_run
-from grpo.tracking.run_once import Summary
-from grpo.tracking.samples import SampleWriter
 from policies import clock
 from policies.facts import read_facts, resolve_model
 from policies.files import write_atomic
-from policies.tokenizer import load_tokenizer
-from rewards.hosts.pool import check_reward
-from rewards.scoring.dead import find_silent
-from rewards.scoring.scorer import component_labels
+from rewards.config import component_labels
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from grpo.rl.evaluate import EvalResult
+    from grpo.tracking.run_once import Summary
+    from rollout.types import Prompt
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that is read and checked before an actor starts."""
+
+    model_dir: Path
+    prompts: list[Prompt]
+    compute_dtype: str
+    stop_token_ids: tuple[int, ...]
+
 
 EVALUATION = (
     ".lock",
@@ -56,6 +67,8 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
         BrokenRun: the folder holds the evaluation of another policy or of other data, or another driver is in it.
     """
+    from grpo.tracking.run_dir import began, open_run
+
     refuse_other_folder(config.run_dir)
     with open_run(config.run_dir, config), clock.fixed(began(config.run_dir)):
         return evaluate(config, address)
@@ -80,31 +93,24 @@ def evaluate(config: EvalStageConfig, address: str | None) -> Summary:
     """Check everything, start the workers, sample and score; returns the summary. See `run`."""
     from grpo.cluster.ray_session import connect
     from grpo.cluster.rl_cluster import start_samplers
+    from grpo.rl.loop import run_eval
+    from grpo.tracking.metrics import MetricsWriter
+    from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_prompts, model_hash
+    from grpo.tracking.samples import SampleWriter
+    from rewards.scoring.dead import find_silent
 
-    assert config.eval.data is not None
     started = time.monotonic()
-    model_dir = resolve_model(config.policy.model)
-    policy = read_facts(model_dir)
-    for reward in config.rewards:
-        check_reward(reward.name, reward.params)
-    labels = component_labels(config.rewards)
-    if config.eval.correct not in labels:
-        raise ConfigError(
-            f"eval.correct = {config.eval.correct!r} is none of the rewards: {', '.join(labels)}"
-        )
-    tokenizer = load_tokenizer(model_dir)
-    prompts = load_prompts(config.eval.data, tokenizer)
-    limit = config.eval.max_tokens or max_tokens_at(0, config.sampling)
-    check_room(prompts, limit, config.engine.max_model_len or policy.max_positions)
-    stops = stop_tokens(config.sampling.stop_tokens, tokenizer)
-    dtype = resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size)
+    starting("checking rewards and data")
+    inputs = read_inputs(config)
+    model_dir, prompts = inputs.model_dir, inputs.prompts
     manifest = facts(config, config.seed, {"eval": hash_prompts(prompts)}, model_dir)
     check_or_write_manifest(config.run_dir, config, manifest, step=None)
     with (
         connect(address),
-        closing(start_samplers(config, model_dir, dtype, version=0)) as samplers,
+        closing(start_samplers(config, model_dir, inputs.compute_dtype, version=0)) as samplers,
     ):
         samplers.rollouts.wait_started()
+        starting(f"sampling {len(prompts):,} questions × {config.eval.samples}")
         sampling = time.monotonic()
         result, scored = run_eval(
             config=config,
@@ -112,7 +118,7 @@ def evaluate(config: EvalStageConfig, address: str | None) -> Summary:
             prompts=prompts,
             rollouts=samplers.rollouts,
             rewards=samplers.rewards,
-            stop_token_ids=stops,
+            stop_token_ids=inputs.stop_token_ids,
         )
         seconds = time.monotonic() - sampling
     if (death := find_silent(scored, [config.eval.correct])) is not None:
@@ -129,12 +135,61 @@ def evaluate(config: EvalStageConfig, address: str | None) -> Summary:
         "minutes": round((time.monotonic() - started) / 60, 3),
     }
     write_atomic(config.run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
-    console.print(table(result, str(model_dir)))
+    show(table(result, str(model_dir)))
     return summary
+
+
+def preview(config: EvalStageConfig) -> None:
+    """Check everything and print the plan, where the rewards come from and the first questions."""
+    inputs = read_inputs(config)
+    say(
+        f"[bold]grpo eval[/] {escape(str(inputs.model_dir))} ({inputs.compute_dtype}) → {escape(str(config.run_dir))}\n"
+        f"  {len(inputs.prompts):,} questions × {config.eval.samples} = "
+        f"{len(inputs.prompts) * config.eval.samples:,} samples; right: {escape(config.eval.correct)}"
+    )
+    preview_prompts(inputs.model_dir, inputs.prompts, config.rewards)
+    preview_end(config.run_dir)
+
+
+def read_inputs(config: EvalStageConfig) -> Inputs:
+    """Read and check model folder, rewards and data; every error is found before an actor starts.
+
+    Raises:
+        ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
+    """
+    from grpo.algorithm.schedules import max_tokens_at
+    from policies.tokenizer import load_tokenizer
+    from rewards.code.notes import import_notes
+    from rewards.hosts.pool import check_reward
+    from rewards.scoring.needs import check_prompts
+
+    assert config.eval.data is not None
+    model_dir = resolve_model(config.policy.model)
+    policy = read_facts(model_dir)
+    needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
+    for note in import_notes(config.rewards):
+        say(escape(note))
+    tokenizer = load_tokenizer(model_dir)
+    (prompts,) = read_and_show([config.eval.data], tokenizer)
+    check_prompts(config.rewards, needs, prompts)
+    limit = config.eval.max_tokens or max_tokens_at(0, config.sampling)
+    check_room(prompts, limit, config.engine.max_model_len or policy.max_positions)
+    stops = stop_tokens(config.sampling.stop_tokens, tokenizer)
+    return Inputs(
+        model_dir=model_dir,
+        prompts=prompts,
+        compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
+        stop_token_ids=stops,
+    )
 
 
 def table(result: EvalResult, title: str) -> Table:
     """Return the result as a table for the screen."""
+
+    from rich.table import Table
+
+    from grpo.tracking.metrics import shown
+
     out = Table(title=title, show_header=False)
     out.add_row(f"pass@1 over {result.k}", f"{result.pass1:.3f}  [{result.ci_low:.3f}, {result.ci_high:.3f}]")
     for k, value in shown(result.pass_at).items():
@@ -196,6 +251,8 @@ STAGE = Stage(
     example="grpo eval r1-zero-tiny --model runs/demo/policy --samples 16 --out runs/check",
     config=EvalStageConfig,
     run=run,
+    preview=preview,
+    components=lambda config: component_labels(config.rewards),
     outputs={"summary": "summary.json"},
     key_figure=key_figure,
     inputs=("policy.model", "eval.data.source", *REWARD_INPUTS),

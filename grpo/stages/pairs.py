@@ -7,33 +7,24 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from data_recipes.bad_rows import BadRows
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
-from data_recipes.prompts.rows import read_rows
 from data_recipes.sft.columns import renamed
-from data_recipes.sft.preferences import (
-    Compare,
-    Completion,
-    Preference,
-    balance_lengths,
-    draw_pairs,
-    judge_pair,
-    to_preference,
-)
 from grpo.common.console import say
 from grpo.config.pairs import JudgeConfig, PairsConfig
 from grpo.stages.figures import Figures
+from grpo.stages.preview import BEGINS, EXAMPLES, preview_end, preview_text
 from grpo.stages.stage import Stage
-from grpo.tracking.run_once import Summary
 from policies.files import replacing, write_atomic
 from policies.json_types import JsonDict, JsonMapping
 from rewards.config import RewardConfig
 from rewards.errors import RewardLoadError
-from rewards.registry import load_function
-from rewards.rows import RewardRow
-from rewards.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    from data_recipes.sft.preferences import Compare, Completion, Preference
+    from grpo.tracking.run_once import Summary
 
 R1_VOTES = 4
 
@@ -45,6 +36,9 @@ def run(config: PairsConfig) -> Summary:
         DataError: bad rows by file and line, a judge that fails, or nothing left.
         RewardLoadError: the judge is not found.
     """
+
+    from data_recipes.sft.preferences import balance_lengths, draw_pairs
+
     completions, read = read_completions(config)
     if config.objective == "pointwise":
         return _labels(config, completions, read)
@@ -69,6 +63,25 @@ def run(config: PairsConfig) -> Summary:
     return counts
 
 
+def preview(config: PairsConfig) -> None:
+    """Check the completions and the judge, without asking it: print the counts and the first completions."""
+    from data_recipes.sft.preferences import draw_pairs
+    from rewards.hosts.pool import check_reward
+
+    completions, counts = read_completions(config)
+    if config.judge.compares:
+        load_judge(config.judge)
+    else:
+        check_reward(config.judge.name, config.judge.params)
+    pointwise = config.objective == "pointwise"
+    drawn = [] if pointwise else draw_pairs(completions, config.pairs_per_prompt, config.seed)
+    say(f"{counts}, {len(completions) if pointwise else len(drawn)} to judge → {config.out}")
+    shown = completions if pointwise else [completion for pair in drawn for completion in pair]
+    for number, completion in enumerate(shown[:EXAMPLES], 1):
+        preview_text(f"completion {number} to judge", f"{completion.prompt}{BEGINS}{completion.text}")
+    preview_end(config.out)
+
+
 def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, int]]:
     """Return the completions of the chosen kinds, and counts: "completions", and "bad_rows" if some were left out.
 
@@ -76,6 +89,11 @@ def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, i
         DataError: rows without their columns, or two prompts with one id, by file and line; or no completion of these
             kinds.
     """
+
+    from data_recipes.bad_rows import BadRows
+    from data_recipes.prompts.rows import read_rows
+    from data_recipes.sft.preferences import Completion
+
     found: list[Completion] = []
     first: dict[str, tuple[str, str]] = {}
     bad = BadRows()
@@ -109,6 +127,9 @@ def judge(
     config: PairsConfig, drawn: Sequence[tuple[Completion, Completion]]
 ) -> tuple[list[Preference], dict[str, int]]:
     """Return the pairs with a winner, and counts of the others: "unjudged", "order" (the orders disagree), "margin"."""
+
+    from data_recipes.sft.preferences import judge_pair, to_preference
+
     counts = {"unjudged": 0, "order": 0, "margin": 0}
     kept: list[Preference] = []
     values = {} if config.judge.compares else _values(config.judge, [c for pair in drawn for c in pair])
@@ -145,6 +166,9 @@ def load_judge(config: JudgeConfig) -> Compare:
     Raises:
         RewardLoadError: it does not exist, or does not take (prompt, first, second, seed, columns).
     """
+
+    from rewards.registry import load_function
+
     function = load_function(config.name)
     bound = partial(function, **config.params)
     try:
@@ -213,6 +237,10 @@ def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[s
 
 def _values(config: JudgeConfig, completions: Sequence[Completion]) -> dict[tuple[str, str], float | None]:
     """Return the value of each completion by (prompt id, text); None where the reward gave no verdict."""
+
+    from rewards.rows import RewardRow
+    from rewards.scoring.scorer import Scorer
+
     every = list({(c.prompt_id, c.text): c for c in completions}.items())
     reward = RewardConfig(name=config.name, params=config.params, timeout_s=config.timeout_s)
     with Scorer([reward]) as scorer:
@@ -240,6 +268,7 @@ STAGE = Stage(
     example="grpo pairs pairs.toml --set judge.votes=4",
     config=PairsConfig,
     run=lambda config, _: run(config),
+    preview=preview,
     outputs={"pairs": "pairs.parquet", "summary": "pairs.json"},
     key_figure=key_figure,
     inputs=("source", "judge.name", "judge.params.*"),

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from grpo.common.console import say
 from grpo.config.plan import StagePlan
 from grpo.config.pretrain import PretrainConfig
 from grpo.stages.figures import Figures, Finished, TokenTime
+from grpo.stages.preview import EXAMPLES, preview_end, preview_text
 from grpo.stages.stage import POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload
-from grpo.tracking.run_once import Summary
 from policies.json_types import JsonMapping
+
+if TYPE_CHECKING:
+    from grpo.tracking.run_once import Summary
 
 USUAL_VOCABULARY = 100
 """Tokens of a tiny world's tokenizer, about: the run builds its own."""
@@ -19,6 +27,24 @@ def run(config: PretrainConfig, address: str | None) -> Summary:
     from grpo.pretrain import trainer
 
     return trainer.run(config)
+
+
+def preview(config: PretrainConfig) -> None:
+    """Check the shape of the policy and print the plan and the first documents."""
+    from grpo.pretrain.corpora import corpus_of
+    from policies.sizes import policy_size
+
+    size = policy_size(new_policy(config))
+    say(
+        f"[bold]grpo pretrain[/] {escape(config.preset)}, about {size.total / 1e6:.2f} M parameters → "
+        f"{escape(str(config.run_dir))}"
+    )
+    say(
+        f"  {config.max_steps:,} updates at most, of {config.documents_per_step} documents of {config.corpus}"
+    )
+    for number, text in enumerate(corpus_of(config.corpus).texts(config.seed, 0, EXAMPLES), 1):
+        preview_text(f"document {number}", text)
+    preview_end(config.run_dir)
 
 
 def key_figure(figures: Figures) -> str:
@@ -57,6 +83,7 @@ STAGE = Stage(
     example="grpo pretrain tiny-base --set seed=1 --set run_dir=runs/base",
     config=PretrainConfig,
     run=run,
+    preview=preview,
     outputs=POLICY_OUTPUTS,
     key_figure=key_figure,
     takes_address=False,

@@ -12,18 +12,17 @@ from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.reward_model import RewardModelConfig
 from grpo.stages.figures import Figures, loss_figure, number, trained_tokens
+from grpo.stages.launch_data import middle_out, show_rows
+from grpo.stages.preview import EXAMPLES, preview_end, preview_text
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload, supervised_workload
-from grpo.supervised.loop import Job, run_supervised, take_holdout
-from grpo.tracking.run_once import Summary
-from grpo.training.reward_model_data import Labelled, Pair, read_judgements
-from policies.digests import digest_lines
 from policies.facts import read_facts, resolve_model
 from policies.files import write_atomic
-from policies.tokenizer import load_tokenizer
-from rewards.model.text import CARD
 
 if TYPE_CHECKING:
+    from grpo.supervised.loop import Job
+    from grpo.tracking.run_once import Summary
+    from grpo.training.reward_model_data import Labelled, Pair
     from grpo.training.supervised_learner import ObjectiveFactory
 
 
@@ -33,6 +32,10 @@ def run(config: RewardModelConfig, address: str | None) -> Summary:
     With held-out examples the summary has final_heldout_accuracy (the share of pairs ranked right; point-wise, of
     examples on the right side of one half) and, point-wise with both labels held out, final_heldout_auc.
     """
+
+    from grpo.supervised.loop import run_supervised
+    from rewards.model.text import CARD
+
     held: list[Labelled] = []
 
     def read() -> Job:
@@ -52,14 +55,43 @@ def run(config: RewardModelConfig, address: str | None) -> Summary:
     return summary
 
 
+def preview(config: RewardModelConfig) -> None:
+    """Check everything and print the plan and the first examples, as the reward model reads them."""
+    from grpo.supervised import loop
+    from grpo.training.reward_model_data import Labelled, Pair
+    from policies.tokenizer import load_tokenizer
+
+    job = read_job(config)
+    loop.preview(config, "grpo reward-model", job)
+    tokenizer = load_tokenizer(job.model_dir)
+    for shown, item in enumerate(job.items[:EXAMPLES], 1):
+        title = f"example {shown} of {len(job.items):,}"
+        if isinstance(item, Pair):
+            preview_text(f"{title}, chosen", tokenizer.decode(item.chosen.tolist(), skip_special=False))
+            preview_text(f"{title}, rejected", tokenizer.decode(item.rejected.tolist(), skip_special=False))
+        else:
+            assert isinstance(item, Labelled)
+            text = tokenizer.decode(item.token_ids.tolist(), skip_special=False)
+            preview_text(title, text, {"label": item.label})
+    preview_end(config.run_dir)
+
+
 def read_job(config: RewardModelConfig) -> Job:
     """Read and check model folder and data; every error is found before an actor starts."""
+    from grpo.supervised.loop import Job, take_holdout
+    from grpo.training.reward_model_data import Pair, read_judgements
     from grpo.training.reward_model_objective import PairwiseObjective, PointwiseObjective
+    from policies.digests import digest_lines
+    from policies.tokenizer import load_tokenizer
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    items, counts = read_judgements(config, load_tokenizer(model_dir))
-    objective: ObjectiveFactory = PairwiseObjective if config.objective == "pairwise" else PointwiseObjective
+    tokenizer = load_tokenizer(model_dir)
+    items, counts, how = read_judgements(config, tokenizer)
+    first = items[0].chosen if isinstance(items[0], Pair) else items[0].token_ids
+    show_rows(how, middle_out(tokenizer.decode(first.tolist(), skip_special=False)))
+    chosen = PairwiseObjective if config.objective == "pairwise" else PointwiseObjective
+    objective: ObjectiveFactory = chosen
     kept, held = take_holdout(len(items), config.eval.holdout, config.seed)
     return Job(
         model_dir=model_dir,
@@ -68,6 +100,7 @@ def read_job(config: RewardModelConfig) -> Job:
         items=[items[i] for i in kept],
         held_out=[items[i] for i in held],
         data_hashes={"train": digest_lines(_digest(items[i]) for i in kept)},
+        measures=chosen.names,
         counts=counts,
     )
 
@@ -91,6 +124,9 @@ def _heldout_auc(config: RewardModelConfig, held: Sequence[Labelled]) -> float |
 
 def _digest(item: Pair | Labelled) -> str:
     """Return the content of an item as text."""
+
+    from grpo.training.reward_model_data import Pair
+
     if isinstance(item, Pair):
         return f"{item.chosen.tolist()} {item.rejected.tolist()}"
     return f"{item.token_ids.tolist()} {item.label}"
@@ -118,6 +154,7 @@ STAGE = Stage(
     key_figure=key_figure,
     inputs=("policy.model", "data.source"),
     options=(MODEL,),
+    preview=preview,
     workload=workload,
     observe=trained_tokens,
 )

@@ -4,46 +4,44 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from data_recipes.prompts.datasets import load_prompts
-from data_recipes.prompts.mixed_stream import MixedStream, Source
-from grpo.algorithm.check import check_functions
-from grpo.algorithm.schedules import max_tokens_at
-from grpo.common.console import say
+from grpo.common.console import say, starting
 from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
-from grpo.rl.loop import LoopState, train
-from grpo.rl.recorder import make_recorder, run_summary
 from grpo.stages.figures import Figures, Finished, TokenTime, number
+from grpo.stages.launch_data import read_and_show
+from grpo.stages.preview import preview_end, preview_prompts
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, REWARD_INPUTS, Stage
 from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
-from grpo.tracking.report.show import show_policy
-from grpo.tracking.run_dir import (
-    check_or_write_manifest,
-    facts,
-    hash_columns,
-    hash_prompts,
-    model_hash,
-    refuse_less,
-)
-from grpo.tracking.run_once import Summary, run_once
-from grpo.training.checkpoint import latest
 from policies.facts import PolicyFacts, read_facts, resolve_model
-from policies.tokenizer import Tokenizer, load_tokenizer
-from rewards.hosts.pool import check_reward
-from rewards.scoring.scorer import component_labels, second_verifier
-from rollout.types import Prompt
+from rewards.config import component_labels
+
+if TYPE_CHECKING:
+    from data_recipes.prompts.mixed_stream import Source
+    from grpo.rl.loop import LoopState
+    from grpo.tracking.run_once import Summary
+    from policies.tokenizer import Tokenizer
+    from rollout.types import Prompt
 
 BUSY = ("time/rollout_s", "time/reward_s", "time/old_ref_s", "time/learn_s", "time/sync_s")
 """The parts of a phase that its tokens take."""
+FIRST_PHASE = {
+    "eval": "evaluating the policy as it is",
+    "rollout": "first phase: sampling",
+    "old_ref": "first phase: log-probs",
+    "learn": "first phase: updating",
+}
+"""What is printed when a part of the first phase begins."""
+LAST_PART = "sync"
 SHOWN_PHASES = 64
 """Phases that stand for all of a run whose lengths change."""
 
@@ -66,17 +64,42 @@ class Inputs:
 
 def run(config: RlConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary."""
+
+    from grpo.tracking.report.show import show_policy, show_stop
+    from grpo.tracking.run_once import run_once
+
     return run_once(
-        config, config.run_dir, lambda: train_policy(config, address), lambda _: show_policy(config.run_dir)
+        config,
+        config.run_dir,
+        lambda: train_policy(config, address),
+        lambda _: show_policy(config.run_dir),
+        on_stop=lambda: show_stop(config.run_dir),
     )
 
 
 def train_policy(config: RlConfig, address: str | None) -> Summary:
     """Check everything, start the actors, train to the end and export the policy; returns the summary."""
+    from data_recipes.prompts.mixed_stream import MixedStream
     from grpo.cluster.ray_session import connect
     from grpo.cluster.rl_cluster import start_cluster
+    from grpo.rl.loop import LoopState, train
+    from grpo.rl.recorder import make_recorder, run_summary
+    from grpo.tracking.activity import ActivityLog
+    from grpo.tracking.best import announce_end
+    from grpo.tracking.report.live import LiveReport
+    from grpo.tracking.run_dir import (
+        check_or_write_manifest,
+        facts,
+        hash_columns,
+        hash_prompts,
+        model_hash,
+        refuse_less,
+    )
+    from grpo.tracking.trackers.process import tracked
+    from grpo.training.checkpoint import latest
 
     started = time.monotonic()
+    starting("checking rewards and data")
     inputs = read_inputs(config)
     hashes = {
         "train": hash_prompts(inputs.prompts),
@@ -91,11 +114,14 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     say(plan(config, inputs, state))
     canary_ids = canaries(inputs.prompts)
     with (
+        tracked(config.trackers, config.run_dir, config, resume_step=state.step or -1),
         connect(address),
         closing(
             start_cluster(config, inputs.model_dir, inputs.compute_dtype, canary_ids, checkpoint)
         ) as cluster,
+        closing(LiveReport(config.run_dir)) as report,
     ):
+        starting("first weight sync, as soon as the engines are up")
         rollouts = cluster.samplers.rollouts
         recorder = make_recorder(
             config,
@@ -116,16 +142,46 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
             on_scored=recorder.on_scored,
             on_phase=recorder.on_phase,
             on_eval=recorder.on_eval,
+            best=recorder.best,
+            on_checkpoint=report.update,
+            on_part=announcing(ActivityLog(config.run_dir).begin),
         )
         refuse_untrained(end)
-        cluster.learners.export(config.run_dir / "policy")
+        exported = announce_end(recorder.best, end.step)
+        cluster.learners.export(config.run_dir / "policy", exported, end.step)
     return run_summary(
         config.seed,
         end,
         recorder.files.metrics,
         worker_restarts=rollouts.restarts,
         minutes=(time.monotonic() - started) / 60,
+        best=recorder.best.summary(end.step),
     )
+
+
+def preview(config: RlConfig) -> None:
+    """Check everything and print the plan, where the rewards come from and the first prompts."""
+    from grpo.rl.loop import LoopState
+    from grpo.training.checkpoint import latest
+
+    inputs = read_inputs(config)
+    say(plan(config, inputs, LoopState.of(latest(config.run_dir / "checkpoints"))))
+    preview_prompts(inputs.model_dir, inputs.prompts, config.rewards)
+    preview_end(config.run_dir)
+
+
+def announcing(begin: Callable[[str, int], None]) -> Callable[[str, int], None]:
+    """Return `begin` that also prints each part of the first phase when it begins; later phases have a line each."""
+    waiting = dict(FIRST_PHASE)
+
+    def announced(part: str, step: int) -> None:
+        if part in waiting:
+            starting(waiting.pop(part))
+        if part == LAST_PART:
+            waiting.clear()
+        begin(part, step)
+
+    return announced
 
 
 def refuse_untrained(end: LoopState) -> None:
@@ -147,23 +203,38 @@ def read_inputs(config: RlConfig) -> Inputs:
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
+
+    from data_recipes.prompts.mixed_stream import Source
+    from grpo.algorithm.check import check_functions
+    from grpo.tracking.best import check_best
+    from grpo.tracking.metrics import rl_names
+    from grpo.tracking.trackers.registry import check_trackers
+    from policies.tokenizer import load_tokenizer
+    from rewards.code.notes import import_notes
+    from rewards.hosts.pool import check_reward
+    from rewards.scoring.needs import check_prompts
+    from rewards.scoring.scorer import second_verifier
+
+    check_trackers(config.trackers)
     check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    for reward in config.rewards:
-        check_reward(reward.name, reward.params)
-    if (second := second_verifier(config.audit, config.rewards)) is not None:
-        check_reward(second.name, second.params)
+    second = second_verifier(config.audit, config.rewards)
+    rewards = [*config.rewards, *([] if second is None else [second])]
+    needs = [check_reward(reward.name, reward.params) for reward in rewards]
+    for note in import_notes(config.rewards):
+        say(escape(note))
     labels = component_labels(config.rewards)
-    if config.eval.data is not None and config.eval.correct not in labels:
-        raise ConfigError(
-            f"eval.correct = {config.eval.correct!r} is none of the rewards: {', '.join(labels)}"
-        )
+    samples = config.eval.samples if config.eval.data is not None else 0
+    check_best(config.best, rl_names(labels, samples), config.eval.every_steps)
     tokenizer = load_tokenizer(model_dir)
-    sources = [Source(load_prompts(config.data, tokenizer), config.data_share)]
-    sources += [Source(load_prompts(m, tokenizer), m.share, m.start_step) for m in config.mix]
+    held_out = [config.eval.data] if config.eval.data else []
+    data, *more = read_and_show([config.data, *config.mix, *held_out], tokenizer)
+    sources = [Source(data, config.data_share)]
+    sources += [Source(p, m.share, m.start_step) for p, m in zip(more, config.mix, strict=False)]
     prompts = [p for source in sources for p in source.prompts]
-    eval_prompts = load_prompts(config.eval.data, tokenizer) if config.eval.data else []
+    eval_prompts = more[-1] if held_out else []
+    check_prompts(rewards, needs, [*prompts, *eval_prompts])
     check_lengths(config, policy, [*prompts, *eval_prompts])
     overlap = {p.id for p in prompts} & {p.id for p in eval_prompts}
     if overlap:
@@ -258,6 +329,9 @@ def key_figure(figures: Figures) -> str:
 
 def workload(config: RlConfig, plan: StagePlan, mean: float | None) -> Workload:
     """Return the rollouts and updates of a run; `mean` is of a completion, where plan.lengths does not say more."""
+
+    from grpo.algorithm.schedules import max_tokens_at
+
     a = config.algorithm
     prompts = count_prompts([config.data, *config.mix], plan)
     if mean is None and not plan.lengths:
@@ -320,6 +394,8 @@ STAGE = Stage(
         *REWARD_INPUTS,
     ),
     options=(MODEL,),
+    preview=preview,
+    components=lambda config: component_labels(config.rewards),
     workload=workload,
     observe=observe,
 )

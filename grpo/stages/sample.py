@@ -16,32 +16,27 @@ from typing import TYPE_CHECKING, Any  # Any: tickets of the reward workers
 
 from rich.markup import escape
 
-from data_recipes.prompts.datasets import load_prompts
-from grpo.common.console import clock, say
+from grpo.common.console import clock, say, starting
 from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.sample import SampleConfig
 from grpo.stages.figures import Figures, number, sampled_tokens
+from grpo.stages.launch_data import read_and_show
+from grpo.stages.preview import preview_end, preview_prompts
 from grpo.stages.rl import check_room, stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Stage
 from grpo.stages.workload import Workload, sampling_workload
-from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
-from grpo.tracking.run_once import Summary, run_once
-from grpo.tracking.sample_parts import SampleParts
-from grpo.tracking.sample_row import SampleRow, component_column, group_rows
-from grpo.tracking.samples import read_columns
 from policies.facts import read_facts, resolve_model
-from policies.tokenizer import load_tokenizer
-from rewards.hosts.pool import check_reward
-from rewards.scoring.dead import find_death
-from rewards.scoring.scorer import component_labels
-from rewards.types import Score, ScoredGroup
-from rollout.chunks import make_chunks
-from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
+from policies.json_types import JsonDict
+from rewards.config import component_labels
 
 if TYPE_CHECKING:
     from grpo.cluster.rl_cluster import Samplers
+    from grpo.tracking.run_once import Summary
+    from grpo.tracking.sample_parts import SampleParts
+    from grpo.tracking.sample_row import SampleRow
+    from rollout.types import Prompt, RolloutChunk, SampleGroup
 
 
 @dataclass(frozen=True)
@@ -52,10 +47,21 @@ class Inputs:
     compute_dtype: str
     model: str | None
     """A hash of the policy's files."""
+    manifest: JsonDict
+    """What the run's manifest is compared with, or begins with."""
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """The prompts of all chunks, in order."""
+        return [prompt for chunk in self.chunks for prompt in chunk.prompts]
 
 
 def run(config: SampleConfig, address: str | None) -> Summary:
     """Sample, or go on sampling, in config.run_dir; returns the summary."""
+
+    from grpo.tracking.run_once import run_once
+    from grpo.tracking.sample_parts import SampleParts
+
     labels = component_labels(config.rewards)
 
     def finish(summary: Summary) -> None:
@@ -70,8 +76,12 @@ def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None)
     """Check everything, start the workers, sample the chunks that have no part; returns the summary."""
     from grpo.cluster.ray_session import connect
     from grpo.cluster.rl_cluster import start_samplers
+    from grpo.tracking.run_dir import check_or_write_manifest
+    from grpo.tracking.sample_parts import SampleParts
 
+    starting("checking rewards and data")
     inputs = read_inputs(config)
+    check_or_write_manifest(config.run_dir, config, inputs.manifest, step=None)
     parts = SampleParts(config.run_dir, labels, config.keep_columns)
     missing = [n for n in range(len(inputs.chunks)) if not parts.is_written(n)]
     say(plan(config, inputs, len(missing)))
@@ -87,19 +97,37 @@ def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None)
     return summarize(parts, config, labels) | progress.speed()
 
 
+def preview(config: SampleConfig) -> None:
+    """Check everything and print the plan, where the rewards come from and the first prompts."""
+    inputs = read_inputs(config)
+    say(plan(config, inputs, len(inputs.chunks)))
+    preview_prompts(resolve_model(config.policy.model), inputs.prompts, config.rewards)
+    preview_end(config.run_dir)
+
+
 def read_inputs(config: SampleConfig) -> Inputs:
     """Read and check model folder, rewards and data; every error is found before an actor starts.
 
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
-        BrokenRun: the model or the prompts have changed since the run began.
     """
+
+    from grpo.tracking.run_dir import facts, hash_columns, hash_prompts, model_hash
+    from policies.tokenizer import load_tokenizer
+    from rewards.code.notes import import_notes
+    from rewards.hosts.pool import check_reward
+    from rewards.scoring.needs import check_prompts
+    from rollout.chunks import make_chunks
+    from rollout.types import SamplingParams
+
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    for reward in config.rewards:
-        check_reward(reward.name, reward.params)
+    needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
+    for note in import_notes(config.rewards):
+        say(escape(note))
     tokenizer = load_tokenizer(model_dir)
-    prompts = [p for source in (config.data, *config.mix) for p in load_prompts(source, tokenizer)]
+    prompts = [p for data in read_and_show([config.data, *config.mix], tokenizer) for p in data]
+    check_prompts(config.rewards, needs, prompts)
     by_id: dict[str, Prompt] = {}
     twice = [(by_id[p.id], p) for p in prompts if by_id.setdefault(p.id, p) is not p]
     if twice:
@@ -112,7 +140,6 @@ def read_inputs(config: SampleConfig) -> Inputs:
     check_kept(config.keep_columns, prompts)
     hashes = {"prompts": hash_prompts(prompts), "columns": hash_columns(prompts)}
     manifest = facts(config, config.seed, hashes, model_dir)
-    check_or_write_manifest(config.run_dir, config, manifest, step=None)
     params = SamplingParams(
         config.sampling.max_tokens,
         config.sampling.temperature,
@@ -126,6 +153,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
         chunks=chunks,
         compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
         model=model_hash(manifest),
+        manifest=manifest,
     )
 
 
@@ -166,6 +194,7 @@ def sample(
             say(progress.line(rows))
 
     samplers.rollouts.wait_started()
+    starting("sampling")
     progress.start()
     for chunk_id, group in samplers.rollouts.run([inputs.chunks[n] for n in missing]):
         # The workers already sample another chunk, so waiting here for the last rewards of this one delays nothing.
@@ -191,6 +220,10 @@ def chunk_rows(
     Raises:
         RunError: it is the first of this call, and every verdict is an error.
     """
+    from grpo.tracking.sample_row import group_rows
+    from rewards.scoring.dead import find_death
+    from rewards.types import Score, ScoredGroup
+
     if config.rewards:
         scored = samplers.rewards.collect([ticket for _, ticket in groups])
         death = find_death(scored, weights={}, alive=frozenset())
@@ -256,6 +289,10 @@ class Progress:
 
 def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -> Summary:
     """Return the figures of all samples, of all calls together."""
+
+    from grpo.tracking.sample_row import component_column
+    from grpo.tracking.samples import read_columns
+
     columns = {name: component_column(name) for name in labels}
     rows = list(
         read_columns(parts.path, ["prompt_id", "tokens", "finish_reason", "total", *columns.values()])
@@ -321,6 +358,8 @@ STAGE = Stage(
     inputs=("policy.model", "data.source", "mix.*.source", *REWARD_INPUTS),
     main_output="samples",
     options=(MODEL,),
+    preview=preview,
+    components=lambda config: component_labels(config.rewards),
     workload=workload,
     observe=sampled_tokens,
 )

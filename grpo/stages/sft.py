@@ -8,23 +8,28 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
 
 from data_recipes.errors import DataError
-from data_recipes.sft.examples import Example, ReadCounts, read_examples
+from grpo.common.console import say
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.distill import DistillConfig
 from grpo.config.sft import SftConfig, SftSettings
 from grpo.stages.figures import loss_figure, trained_tokens
+from grpo.stages.launch_data import middle_out, show_rows
+from grpo.stages.preview import BEGINS, EXAMPLES, preview_end, preview_text
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import supervised_workload
-from grpo.supervised.loop import Job, run_supervised, take_holdout
-from grpo.tracking.run_once import Summary
-from grpo.tracking.sample_row import SampleRow
-from grpo.tracking.samples import file_name, write_samples
-from policies.digests import digest_bytes, digest_lines
 from policies.facts import read_facts, resolve_model
 from policies.files import write_atomic
-from policies.tokenizer import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from data_recipes.sft.examples import Example
+    from grpo.supervised.loop import Job
+    from grpo.tracking.run_once import Summary
+    from policies.tokenizer import Tokenizer
 
 SHOWN_EXAMPLES = 16
 """Training examples that the report shows: the first of the data."""
@@ -44,6 +49,9 @@ def run(config: SftConfig, address: str | None) -> Summary:
 def train(config: SftConfig | DistillConfig, address: str | None) -> Summary:
     """Run `grpo sft` or `grpo distill`; see `run`."""
 
+    from grpo.supervised.loop import run_supervised
+    from policies.tokenizer import load_tokenizer
+
     def read() -> Job:
         job, bad_rows = read_job(config)
         if bad_rows:
@@ -54,13 +62,33 @@ def train(config: SftConfig | DistillConfig, address: str | None) -> Summary:
     return run_supervised(config, f"grpo {config.stage}", read, address)
 
 
+def preview(config: SftConfig | DistillConfig) -> None:
+    """Check everything and print the plan and the first examples, each with a mark where its first target stands."""
+    from grpo.supervised import loop
+    from policies.tokenizer import load_tokenizer
+
+    job, bad_rows = read_job(config)
+    loop.preview(config, f"grpo {config.stage}", job)
+    for row in bad_rows[:EXAMPLES]:
+        say(f"  left out: {escape(row)}")
+    tokenizer = load_tokenizer(job.model_dir)
+    for number, example in enumerate(job.items[:EXAMPLES], 1):
+        prompt, reply = _texts(example, tokenizer)
+        preview_text(f"example {number} of {len(job.items):,}", f"{prompt}{BEGINS}{reply}")
+    preview_end(config.run_dir)
+
+
 def read_job(config: SftSettings) -> tuple[Job, list[str]]:
     """Read and check model folder and data; every error is found before an actor starts.
 
     Returns:
         What to train on, and an error for each row that was left out (bad_rows = "skip").
     """
+    from data_recipes.sft.examples import ReadCounts, read_examples
+    from grpo.supervised.loop import Job, take_holdout
     from grpo.training.sft_objective import SftObjective
+    from policies.digests import digest_lines
+    from policies.tokenizer import load_tokenizer
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
@@ -80,6 +108,7 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
                 f"{source.source}: repeats = {source.repeats:g} of {len(found):,} examples is none an epoch; raise it, "
                 "or leave the source out"
             )
+        show_rows(counts.layouts[-1], rendered_example(found[0], tokenizer))
         examples += found
         repeats += [source.repeats] * len(found)
     # Adapters train the main layers alone.
@@ -93,6 +122,7 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
         held_out=[examples[i] for i in held],
         repeats=[repeats[i] for i in kept],
         targets=[examples[i].target_count for i in kept],
+        measures=("loss", "loss/next", "loss/mtp") if policy.mtp_layers and mtp_weight else ("loss",),
         data_hashes={
             "train": digest_lines(_digest(examples[i]) for i in kept),
             "held-out": digest_lines(_digest(examples[i]) for i in held),
@@ -108,11 +138,25 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
     return job, counts.bad_rows
 
 
+def rendered_example(example: Example, tokenizer: Tokenizer) -> str:
+    """Return an example's text up to its first learnt token, and from there on, for the screen."""
+    first = int(example.is_target.argmax())
+    read, learnt = (
+        tokenizer.decode(ids.tolist(), skip_special=False)
+        for ids in (example.token_ids[:first], example.token_ids[first:])
+    )
+    return f"{middle_out(read)}; to learn {middle_out(learnt)}"
+
+
 def show_examples(run_dir: Path, examples: Sequence[Example], tokenizer: Tokenizer) -> None:
     """Write examples where the report looks for samples; the tokens before the first target are the prompt."""
+
+    from grpo.tracking.sample_row import SampleRow
+    from grpo.tracking.samples import file_name, write_samples
+
     rows = []
     for index, example in enumerate(examples):
-        first = int(example.is_target.argmax())
+        prompt, reply = _texts(example, tokenizer)
         rows.append(
             SampleRow(
                 id=f"sft-0/{index}",
@@ -120,15 +164,24 @@ def show_examples(run_dir: Path, examples: Sequence[Example], tokenizer: Tokeniz
                 step=0,
                 prompt_id=example.id,
                 index=index,
-                prompt=tokenizer.decode(example.token_ids[:first].tolist(), skip_special=False),
-                completion=tokenizer.decode(example.token_ids[first:].tolist(), skip_special=False),
+                prompt=prompt,
+                completion=reply,
                 tokens=example.target_count,
             )
         )
     write_samples(run_dir / "samples" / file_name(0), rows)
 
 
+def _texts(example: Example, tokenizer: Tokenizer) -> tuple[str, str]:
+    """Return the text of an example up to its first target, and the rest."""
+    first = int(example.is_target.argmax())
+    before, after = example.token_ids[:first].tolist(), example.token_ids[first:].tolist()
+    return tokenizer.decode(before, skip_special=False), tokenizer.decode(after, skip_special=False)
+
+
 def _digest(example: Example) -> str:
+    from policies.digests import digest_bytes
+
     return digest_bytes([example.token_ids.tobytes(), example.is_target.tobytes()])
 
 
@@ -142,6 +195,7 @@ STAGE = Stage(
     key_figure=loss_figure,
     inputs=("policy.model", "data.source", "mix.*.source"),
     options=(MODEL,),
+    preview=preview,
     workload=supervised_workload,
     observe=trained_tokens,
 )

@@ -12,18 +12,22 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
 from grpo.common.config_io import apply_overrides, check, read_recipe, refuse_other_stage
+from grpo.common.console import say
 from grpo.common.errors import ConfigError
+from grpo.common.recipe_paths import inputs_beside, recipe_file
 from grpo.config.kinds import check_kinds
 from grpo.config.plan import StagePlan
 from grpo.stages.figures import Figures, Finished, TokenTime
 from grpo.stages.workload import Workload
-from grpo.tracking.run_once import Summary
 from policies.json_types import JsonDict, JsonMapping
+
+if TYPE_CHECKING:
+    from grpo.tracking.run_once import Summary
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 Tree = JsonDict
@@ -60,6 +64,14 @@ def _no_workload(config: BaseModel, plan: StagePlan, mean: float | None) -> Work
     return Workload()
 
 
+def _no_components(config: BaseModel) -> Sequence[str]:
+    return ()
+
+
+def _no_preview(config: BaseModel) -> None:
+    say("the recipe is valid; this stage shows no more before it runs")
+
+
 def _no_tokens(finished: Finished) -> TokenTime:
     return TokenTime()
 
@@ -93,10 +105,17 @@ class Stage(Generic[ConfigT]):
     """True if the stage runs on Ray; its command then has `--address`."""
     options: tuple[Option, ...] = ()
     """Options of its command besides `--set` and `--address`."""
+    preview: Callable[[ConfigT], None] = _no_preview
+    """For `--dry-run`: reads and checks all that `run` does before it starts something, prints the plan and examples.
+    It starts no actor and writes nothing."""
     workload: Callable[[ConfigT, StagePlan, float | None], Workload] = _no_workload
     """(config, the recipe's plan, mean tokens of a completion or example or None) → what `grpo plan` estimates."""
     observe: Callable[[Finished], TokenTime] = _no_tokens
     """How long the tokens of a finished run took. A KeyError says that one of its files is not complete."""
+    components: Callable[[ConfigT], Sequence[str]] = _no_components
+    """The reward components that its samples have."""
+    reads_components: Callable[[ConfigT], Sequence[str]] = _no_components
+    """The reward components of which the samples that it reads must have one."""
     new_policy: Callable[[ConfigT], JsonMapping] | None = None
     """The transformers config of a policy that the stage makes from nothing; None: it starts from `policy.model`."""
     is_evaluation: bool = False
@@ -150,6 +169,7 @@ class Stage(Generic[ConfigT]):
             ConfigError: names file, line, key path, the value found and the fix; every error in one message.
         """
         name, text, found = read_recipe(recipe)
+        inputs_beside(found, self.inputs, recipe_file(name))
         tree = self.adapt(found)
         refuse_other_stage(name, tree, self.name)
         set_from = apply_overrides(tree, overrides)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from data_recipes.config import DatasetConfig, source_kind
+from data_recipes.config import DatasetConfig, source_kind, source_name
 from data_recipes.procedural import PROCEDURAL
 from data_recipes.prompts.reasoning_gym import DEFAULT_COUNT
 from grpo.config.plan import StagePlan
@@ -113,11 +113,12 @@ def count_prompts(sources: Sequence[DatasetConfig], plan: StagePlan) -> int | No
     total = 0
     for source in sources:
         found = source.limit
-        if source.source == "r1-world":
+        name = source_name(source.source)
+        if name == "r1-world":
             found = sum(int(source.params.get(kind, 0)) for kind in ("math", "general", "safety"))
-        elif source.source in PROCEDURAL:
-            found = getattr(PROCEDURAL[source.source].params.model_validate(source.params), "count", None)
-        elif source_kind(source.source) == "gym":
+        elif name in PROCEDURAL:
+            found = getattr(PROCEDURAL[name].params.model_validate(source.params), "count", None)
+        elif source_kind(name) == "gym":
             found = int(source.params.get("count", DEFAULT_COUNT))
         if found is None:
             return None

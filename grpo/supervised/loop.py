@@ -23,12 +23,16 @@ from rich.markup import escape
 
 from grpo.algorithm.schedules import is_due
 from grpo.common import stopping
-from grpo.common.console import clock, say
+from grpo.common.console import clock, say, starting
 from grpo.config.supervised import SupervisedConfig
+from grpo.tracking.best import BestKeeper, announce_end, check_best
 from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.report.show import show_policy
+from grpo.tracking.report.live import LiveReport
+from grpo.tracking.report.show import show_policy, show_stop
 from grpo.tracking.run_dir import check_or_write_manifest, facts, refuse_less
 from grpo.tracking.run_once import Summary, run_once
+from grpo.tracking.trackers.process import tracked
+from grpo.tracking.trackers.registry import TENSORBOARD, check_trackers
 from grpo.training.checkpoint import latest
 from grpo.training.epochs import BatchPlan
 from policies.json_types import JsonMapping
@@ -58,6 +62,8 @@ class Job:
     """Target tokens of each item; None where the targets are no tokens."""
     data_hashes: Mapping[str, str] = field(default_factory=dict)
     """The hashes of the data for the manifest."""
+    measures: Sequence[str] = ("loss",)
+    """What the objective reports of a batch, and as heldout/… of held-out items."""
     counts: JsonMapping = field(default_factory=dict)
     """What was read and left out; printed, and stored in summary.json under "data"."""
 
@@ -71,8 +77,8 @@ class Ranks(Protocol):
     def evaluate(self, items: Any) -> dict[str, float]:
         """Return the metrics of held-out items. Any: the items, or Ray's reference to them."""
 
-    def save(self, step: int) -> None:
-        """Write a checkpoint, atomically."""
+    def save(self, step: int, protected: Sequence[int]) -> None:
+        """Write a checkpoint, atomically; old ones go, but for those of protected steps."""
 
 
 def run_supervised(
@@ -96,6 +102,7 @@ def run_supervised(
         config.run_dir,
         lambda: train_policy(config, title, read, address),
         lambda _: show_policy(config.run_dir),
+        on_stop=lambda: show_stop(config.run_dir),
     )
 
 
@@ -107,31 +114,45 @@ def train_policy(
     from grpo.cluster.supervised_cluster import start_supervised
 
     started = time.monotonic()
+    check_trackers(config.trackers)
+    starting("reading the data")
     job = read()
+    check_best(config.best, measured_names(job), config.eval.every_steps)
     manifest = facts(config, config.seed, job.data_hashes, job.model_dir)
-    plan = BatchPlan(
-        job.repeats if job.repeats is not None else [1.0] * len(job.items),
-        config.batch_size,
-        config.epochs,
-        config.max_steps,
-        config.seed,
-    )
+    plan = batch_plan(config, job)
     checkpoint = latest(config.run_dir / "checkpoints")
     step = checkpoint.step if checkpoint else 0
     refuse_less(config.run_dir, "epochs or max_steps", plan.steps, step)
     check_or_write_manifest(config.run_dir, config, manifest, step)
     say(_headline(config, title, job, plan, step))
-    writer = MetricsWriter(config.run_dir, resume_step=step or -1)
+    writer = MetricsWriter(config.run_dir, step or -1, TENSORBOARD in config.trackers)
+    best = BestKeeper(config.run_dir, config.best, step)
     with (
+        tracked(config.trackers, config.run_dir, config, resume_step=step or -1),
         connect(address),
         closing(
             start_supervised(config, job.objective, job.model_dir, job.compute_dtype, plan.steps, checkpoint)
         ) as ranks,
+        closing(LiveReport(config.run_dir)) as report,
     ):
+        starting("first update" if step or not job.held_out else "held-out loss before the first update")
         held_out = put(list(job.held_out)) if job.held_out else None
-        train(config, plan, step, job.items, held_out, ranks, writer)
-        ranks.export(config.run_dir / "policy")
-    return _summary(config, plan, job, writer.read(), (time.monotonic() - started) / 60)
+        last = train(config, plan, step, job.items, held_out, ranks, writer, best, report.update)
+        ranks.export(config.run_dir / "policy", announce_end(best, last), last)
+    summary = _summary(config, plan, last, job, writer.read(), (time.monotonic() - started) / 60)
+    return summary | best.summary(last)
+
+
+def preview(config: SupervisedConfig, title: str, job: Job) -> None:
+    """Print what `train_policy` prints before it starts the ranks."""
+    checkpoint = latest(config.run_dir / "checkpoints")
+    say(_headline(config, title, job, batch_plan(config, job), checkpoint.step if checkpoint else 0))
+
+
+def batch_plan(config: SupervisedConfig, job: Job) -> BatchPlan:
+    """Return the batches of the whole run."""
+    repeats = job.repeats if job.repeats is not None else [1.0] * len(job.items)
+    return BatchPlan(repeats, config.batch_size, config.epochs, config.max_steps, config.seed)
 
 
 def train(
@@ -142,37 +163,55 @@ def train(
     held_out: object,
     ranks: Ranks,
     writer: MetricsWriter,
-) -> None:
-    """Train from `step` to the plan's end; a row of metrics per update, and row 0 with the held-out loss before it.
+    best: BestKeeper,
+    on_checkpoint: Callable[[], None] = lambda: None,
+) -> int:
+    """Train from `step` to the plan's end, or until `best` stops it; returns the updates that are done.
 
-    Ctrl-C and SIGTERM (`grpo.common.stopping`) leave a checkpoint of the last update.
+    A row of metrics is written per update, and row 0 with the held-out loss before the first. Ctrl-C and SIGTERM
+    (`grpo.common.stopping`) leave a checkpoint of the last update.
     """
     first, since, saved = step, time.monotonic(), step
+    stop = best.stop_reason()
     try:
         if step == 0 and held_out is not None:
             writer.write(0, _held_out(ranks.evaluate(held_out)))
-        while step < plan.steps:
-            with stopping.held():  # the row belongs to the update
+        while step < plan.steps and not stop:
+            with stopping.held():  # update, row and judgement belong together
                 row = ranks.update([items[i] for i in plan.batch(step)], step)
                 step += 1
                 row["epoch"] = plan.epoch(step)
                 due = partial(is_due, step, is_last=step == plan.steps)
                 if held_out is not None and due(config.eval.every_steps):
                     row |= _held_out(ranks.evaluate(held_out))
+                best.measured(step, row)
+                is_checkpoint = due(config.checkpoint.every_steps)
+                verdict = best.judge(step, is_checkpoint)
+                stop = verdict.stop
+                if stop and held_out is not None and "heldout/loss" not in row:
+                    row |= _held_out(ranks.evaluate(held_out))
                 # The row is written first: a crash in between redoes it, the other order would lose it.
                 writer.write(step, row)
-            if due(config.checkpoint.every_steps):
-                ranks.save(step)
+            if is_checkpoint or verdict.save or stop:
+                ranks.save(step, verdict.protected)
                 saved = step
+                on_checkpoint()
             if "heldout/loss" in row or due(max(1, plan.steps // LINES)):
                 left = (time.monotonic() - since) / (step - first) * (plan.steps - step)
                 say(_line(step, plan.steps, row, left))
     except KeyboardInterrupt:
         if step > saved:
-            ranks.save(step)
+            ranks.save(step, best.protected)
         if step:
             stopping.leave_note(f"checkpoint of step {step:,} in {config.run_dir}; the same command goes on")
         raise
+    return step
+
+
+def measured_names(job: Job) -> list[str]:
+    """List what the run measures."""
+    own = ["grad_norm", "lr", "epoch", "tokens/learner", "tokens_per_s", "time/update_s"]
+    return [*job.measures, *own, *(f"heldout/{name}" for name in job.measures if job.held_out)]
 
 
 def take_holdout(count: int, holdout: int, seed: int) -> tuple[list[int], list[int]]:
@@ -217,9 +256,14 @@ def _line(step: int, steps: int, row: Mapping[str, float], left_s: float) -> str
 
 
 def _summary(
-    config: SupervisedConfig, plan: BatchPlan, job: Job, rows: Sequence[JsonMapping], minutes: float
+    config: SupervisedConfig,
+    plan: BatchPlan,
+    last: int,
+    job: Job,
+    rows: Sequence[JsonMapping],
+    minutes: float,
 ) -> Summary:
-    """Return the content of summary.json: losses before and after, tokens, time."""
+    """Return the content of summary.json: losses before and after, tokens, time; `last` counts the updates done."""
     updates = [row for row in rows if "loss" in row]
     held = [row for row in rows if "heldout/loss" in row]
     tokens = sum(row["tokens/learner"] for row in updates)
@@ -231,11 +275,11 @@ def _summary(
 
     trained = {}
     if (targets := job.targets) is not None:
-        trained["trained_tokens"] = sum(targets[i] for step in range(plan.steps) for i in plan.batch(step))
+        trained["trained_tokens"] = sum(targets[i] for step in range(last) for i in plan.batch(step))
     return {
         "seed": config.seed,
-        "steps": plan.steps,
-        "epochs": round(plan.epoch(plan.steps), 4),
+        "steps": last,
+        "epochs": round(plan.epoch(last), 4),
         "examples": len(job.items),
         "held_out": len(job.held_out),
         "first_loss": updates[0]["loss"],

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from grpo.common.config_io import load_config
-from grpo.common.console import console, say
+from grpo.common.console import say, show
 from grpo.config.pretrain import PretrainConfig
 from grpo.config.rl import RlConfig
 from grpo.tracking.report.page import write_report
@@ -86,7 +86,7 @@ def run(seed: int, run_dir: Path, task_name: str = "chain") -> JsonDict:
         }
         write_atomic(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
         write_report(run_dir, run_dir / "report.html", task.notes)
-    console.print(before_and_after(run_dir, summary["steps"], rl.eval.correct))
+    show(before_and_after(run_dir, summary["steps"], rl.eval.correct))
     form = ""
     if summary["base_format"] is not None:
         form = f"format {summary['base_format']:.3f} → {summary['final_format']:.3f}   "

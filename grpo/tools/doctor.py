@@ -25,6 +25,9 @@ from rich.table import Table
 
 from grpo.common import hardware
 from grpo.tools import host, nvidia
+from rewards.sandbox.packages import describe_imports
+from rewards.sandbox.settings import SandboxSettings
+from rollout import weight_folders
 
 Status = Literal["ok", "note", "fail"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +67,7 @@ def diagnose() -> list[Check]:
         memory(),
         *gpu(ROOT / "requirements"),
         bfloat16(),
-        shared_memory(),
+        *shared_memory(),
         disk(Path.cwd()),
         port(RAY_DASHBOARD_PORT),
         *isolation(),
@@ -278,20 +281,35 @@ def bfloat16() -> Check:
     )
 
 
-def shared_memory() -> Check:
-    """Report the room in /dev/shm, which Ray's object store and the weight sync use."""
-    path = Path("/dev/shm")
-    if not path.is_dir():
-        return Check("/dev/shm", "note", "absent", "Ray falls back to the disk; mount a tmpfs there")
-    usage = shutil.disk_usage(path)
-    small = usage.free < 2 * GB
-    fix = "docker run --shm-size=4g; else large models sync through the disk" if small else ""
-    return Check(
-        "/dev/shm",
-        "note" if small else "ok",
-        f"{usage.free / GB:.1f} of {usage.total / GB:.1f} GB free",
-        fix,
-    )
+def shared_memory() -> list[Check]:
+    """Report where weights go from learner to engines, and what dead runs left there.
+
+    Ray's own store needs no more than is there: it takes the disk where shared memory is short.
+    """
+    places = [(root, weight_folders.free_bytes(root)) for root in weight_folders.publication_roots()]
+    if not places:
+        fix = "free some space in TMPDIR or mount a tmpfs at /dev/shm"
+        return [Check("weights", "fail", "neither /dev/shm nor TMPDIR can be written", fix)]
+    (first, free), *others = places
+    found = f"through {first}, {_size(free)} free"
+    small = first != weight_folders.SHARED_MEMORY or free < 2 * GB
+    fix = ""
+    if small:
+        above = "" if first != weight_folders.SHARED_MEMORY else f"weights above {_size(free)} "
+        below = [f"go through {root}, {_size(room)} free" for root, room in others]
+        what = f"{above}{below[0] if below else 'stop the run'}; " if above else "this is the disk; "
+        fix = f"{what}docker run --shm-size=4g, or mount -o remount,size=4g /dev/shm, keeps them in memory"
+    left = [folder for root, _ in places for folder in weight_folders.dead_folders(root)]
+    held = sum(file.stat().st_size for folder in left for file in folder.glob("*.safetensors"))
+    checks = [Check("weights", "note" if small else "ok", found, fix)]
+    if left:
+        found = f"{len(left)} folder(s) of dead runs, {_size(held)}: {', '.join(map(str, left[:3]))}"
+        checks.append(Check("weights left over", "note", found, "the next run removes them"))
+    return checks
+
+
+def _size(count: int) -> str:
+    return f"{count / GB:,.1f} GB" if count >= GB else f"{count / 10**6:,.1f} MB"
 
 
 def disk(path: Path) -> Check:
@@ -326,7 +344,8 @@ def isolation() -> list[Check]:
         ("sandbox: seccomp", host.has_seccomp(), "a kernel with CONFIG_SECCOMP_FILTER"),
         ("sandbox: landlock", host.landlock_abi() > 0, "Linux 5.13 or newer with the landlock module"),
     )
-    return [
+    checks = [
         Check(name, "ok" if there else "note", "yes" if there else "no", "" if there else fix)
         for name, there, fix in rows
     ]
+    return [*checks, Check("sandbox: imports", "ok", describe_imports(SandboxSettings()))]

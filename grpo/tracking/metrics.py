@@ -10,10 +10,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.markup import escape
+
+from grpo.common.console import say
 from grpo.tracking.event_file import EventFile
 from grpo.tracking.jsonl import append_rows, read_rows, rewrite_rows, truncate_to
 from policies.json_types import JsonDict, JsonMapping
@@ -110,9 +113,13 @@ METRICS: dict[str, Metric] = {
     "time/eval_s": Metric("s", "held-out evaluation that came before the phase"),
     "eval/pass@1": Metric("share", "mean over held-out problems of the share of correct samples"),
     "eval/pass@k": Metric("share", "problems with a correct sample among k"),
+    "eval/pass@<j>": Metric("share", "pass@j of k samples, estimated without bias; for powers of two and k"),
     "eval/cons@k": Metric("share", "problems whose majority answer is correct"),
     "eval/format": Metric("share", "mean format reward of the evaluation"),
     "eval/length": Metric("tokens", "mean completion length of the evaluation"),
+    "eval/reward/<component>": Metric(
+        "reward", "mean of one reward over the evaluation's samples that have it"
+    ),
 }
 """reward*, length*, group/*, audit/* and tokens/rollout are over every sample of the phase, those that dynamic sampling
 discards included: they describe the policy. train/*, loss, grad_norm, policy/* and logprob_mismatch/* are over what
@@ -120,8 +127,55 @@ trains.
 
 Every name that may stand in metrics.jsonl and TensorBoard; <…> stands for one word."""
 
+NOT_OF_RL = ("epoch", "loss/balance", "router/max_violation", "gate/<name>", "time/total_s", "heldout/<name>")
+"""Names of `METRICS` that supervised training or pre-training alone measures."""
+
 EVAL_TAGS = {"pass1": "pass@1", "passk": "pass@k", "consk": "cons@k", "format": "format", "length": "length"}
-"""Keys of eval.jsonl, and their names in TensorBoard behind "eval/"."""
+"""Keys of eval.jsonl, and their names in trackers behind "eval/"."""
+
+
+def shown(estimates: Mapping[str, float]) -> dict[str, float]:
+    """Select what a screen shows of pass@k for every k, {"1": …, "2": …}: powers of two and the last."""
+    return {k: value for k, value in estimates.items() if _is_shown(int(k), len(estimates))}
+
+
+def _is_shown(k: int, most: int) -> bool:
+    return k == most or k.bit_count() == 1
+
+
+def eval_tags(row: JsonMapping) -> dict[str, float]:
+    """Return what trackers show of a row of eval.jsonl, by the names of `METRICS`."""
+    tags = {f"eval/{tag}": row[key] for key, tag in EVAL_TAGS.items() if row.get(key) is not None}
+    estimates = shown(row.get("pass_at") or {})
+    tags |= {f"eval/pass@{k}": value for k, value in estimates.items() if k != "1"}
+    means = row.get("components") or {}
+    return tags | {f"eval/reward/{name}": value for name, value in means.items() if value is not None}
+
+
+def rl_names(components: Sequence[str], samples: int) -> list[str]:
+    """List what an RL run measures; "reward_by_kind/" stands for all that begin with it.
+
+    Args:
+        components: names of its rewards.
+        samples: of each question of an evaluation; 0: it is not evaluated.
+    """
+    absent = set() if samples else {name for name in METRICS if name.startswith("eval/")}
+    if not {"format", "format_r1"} & set(components):
+        absent.add("eval/format")
+    names: list[str] = []
+    for name in METRICS:
+        prefix, _, word = name.partition("<")
+        if name in NOT_OF_RL or name in absent:
+            continue
+        if word == "component>":
+            names += [prefix + component for component in components]
+        elif word == "side>":
+            names += [prefix + side for side in ("low", "high", "dual")]
+        elif word == "j>":
+            names += [f"{prefix}{k}" for k in range(2, samples + 1) if _is_shown(k, samples)]
+        else:
+            names.append(prefix)
+    return names
 
 
 def describe(name: str) -> Metric | None:
@@ -138,15 +192,20 @@ def describe(name: str) -> Metric | None:
 class MetricsWriter:
     """Appends to metrics.jsonl, eval.jsonl and TensorBoard's event file; each row is on disk when `write` returns."""
 
-    def __init__(self, run_dir: Path, resume_step: int) -> None:
+    def __init__(self, run_dir: Path, resume_step: int, tensorboard: bool = True) -> None:
         """Open the files of a run after `resume_step` updates (-1: a new run), and drop the rows of later steps.
+
+        Args:
+            run_dir: the run's.
+            resume_step: updates that are done.
+            tensorboard: write TensorBoard's event file too.
 
         Raises:
             BrokenRun: a row in the middle of a file is not JSON (a cut last row is a crash's and is dropped).
         """
         self._metrics = run_dir / "metrics.jsonl"
         self._evals = run_dir / "eval.jsonl"
-        self._events = EventFile(run_dir / "tensorboard", resume_step)
+        self._events = EventFile(run_dir / "tensorboard", resume_step) if tensorboard else None
         run_dir.mkdir(parents=True, exist_ok=True)
         self.truncate_to(resume_step)
 
@@ -158,14 +217,13 @@ class MetricsWriter:
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append the row of one update; `step` counts updates done, so the first row is 1."""
         append_rows(self._metrics, [{"step": step, **metrics}])
-        self._events.scalars(step, metrics)
+        self._show(step, metrics)
 
     def write_eval(self, row: JsonMapping) -> None:
         """Append one evaluation (`EvalResult.row()`); it replaces an earlier one of the same step."""
         before = [old for old in read_rows(self._evals) if old["step"] != row["step"]]
         rewrite_rows(self._evals, [*before, row])
-        tags = {f"eval/{tag}": row[key] for key, tag in EVAL_TAGS.items() if row.get(key) is not None}
-        self._events.scalars(row["step"], tags)
+        self._show(row["step"], eval_tags(row))
 
     def read(self) -> list[JsonDict]:
         """Return the rows of metrics.jsonl so far; a value that was not finite is NaN."""
@@ -174,3 +232,13 @@ class MetricsWriter:
     def read_eval(self) -> list[JsonDict]:
         """Return the rows of eval.jsonl so far."""
         return read_rows(self._evals)
+
+    def _show(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the event file. It is a copy for the eye: the run goes on without it if it cannot be written."""
+        if self._events is None:
+            return
+        try:
+            self._events.scalars(step, values)
+        except OSError as error:
+            self._events = None
+            say(f"[yellow]warning[/] tracker tensorboard: {escape(str(error))}; the run goes on without it")

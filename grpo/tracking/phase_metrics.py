@@ -76,7 +76,7 @@ def staleness(groups: Sequence[ScoredGroup], end: int) -> float:
 
 def has_variance(group: ScoredGroup) -> bool:
     """Return True if the group's verdicts differ in reward, so that its advantages are not all zero."""
-    return has_spread([s.total for s in group.scores if s.total is not None])
+    return has_spread([s.total for s in group.scores if s.total is not None], group.scale)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,6 +1,6 @@
 """A run directory: one driver at a time, what may change on resume, a manifest of versions and hashes.
 
-runs/demo/  config.json  manifest.json  metrics.jsonl  eval.jsonl  summary.json
+runs/demo/  config.json  manifest.json  metrics.jsonl  eval.jsonl  summary.json  run.log
             checkpoints/step-000020/  samples/step-000001.parquet  eval/step-000000.parquet  policy/
 """
 
@@ -25,7 +25,7 @@ from pydantic import BaseModel
 from rich.markup import escape
 
 from grpo.common.config_io import dump
-from grpo.common.console import say
+from grpo.common.console import LOG_FILE, run_log, say
 from grpo.common.errors import BrokenRun, ConfigError
 from grpo.tracking.changes import (
     CONFIG,
@@ -50,16 +50,23 @@ WAYS_ON = (
 )
 PREPARED = (
     ".lock", CONFIG, MANIFEST, "node.json", "bad_rows.txt", "tokenizer", "tensorboard", "samples", "eval", "eval.jsonl",
-    "ledger.jsonl", "report.html", "logs", "*.log",
+    "ledger.jsonl", "report.html", "logs", "*.log", LOG_FILE, "stopped.json", "activity.jsonl", "best.jsonl",
+    "wandb", "mlruns", "mlflow.db", "trackio",
 )  # fmt: skip
 """What a run directory may hold before the first update; it all comes again when the run starts over."""
+LEFT_BEHIND = (CONFIG, ".lock", LOG_FILE, "stopped.json", "report.html")
+"""What a call that fails at its inputs has made."""
+
+CARD = "README.md"
+"""The model card in a policy's folder. It has the date and is no part of what the policy is: no hash covers it."""
 
 
 @contextmanager
 def open_run(run_dir: Path, config: BaseModel) -> Iterator[bool]:
     """Lock the run directory for this driver; yield True if an earlier run is to be resumed.
 
-    A call that fails before the run begins takes away what it has made, folders included.
+    What reaches the screen meanwhile stands in its run.log too. A call that fails before the run begins takes away what
+    it has made, folders included.
 
     Raises:
         ConfigError: the directory holds a run that began with other identity keys (names them), or of another stage.
@@ -69,15 +76,16 @@ def open_run(run_dir: Path, config: BaseModel) -> Iterator[bool]:
     with exclusive_lock(run_dir, "another driver is running here; stop it or choose another run_dir"):
         is_new = not (run_dir / CONFIG).exists()
         try:
-            yield _admit(run_dir, config)
+            with run_log(run_dir / LOG_FILE):
+                yield _admit(run_dir, config)
         except BaseException:
-            if is_new and {entry.name for entry in run_dir.iterdir()} <= {".lock", CONFIG}:
+            if is_new and {entry.name for entry in run_dir.iterdir()} <= set(LEFT_BEHIND):
                 _remove(run_dir, made)
             raise
 
 
 def _remove(run_dir: Path, made: Sequence[Path]) -> None:
-    for name in (CONFIG, ".lock"):
+    for name in LEFT_BEHIND:
         (run_dir / name).unlink(missing_ok=True)
     with suppress(OSError):  # another program has put something there meanwhile
         for folder in made:
@@ -332,9 +340,9 @@ def hash_columns(prompts: Sequence[Prompt]) -> str:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """Return the digest of each file of a model folder, by name."""
+    """Return the digest of each file of a model folder, by name, but for the card's."""
     files = sorted(folder.iterdir()) if folder.is_dir() else ()
-    return {path.name: digest_file(path) for path in files if path.is_file()}
+    return {path.name: digest_file(path) for path in files if path.is_file() and path.name != CARD}
 
 
 def _cpu_name() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,12 @@ import numpy as np
 from grpo.common.errors import BrokenRun
 from grpo.tracking.sample_row import COLUMNS, SampleRow, component_column, component_of, group_rows
 from policies.files import replacing
-from policies.json_types import JsonDict
+from policies.json_types import JsonDict, JsonMapping
 from rewards.types import ScoredGroup
 
 if TYPE_CHECKING:
     import pyarrow
+    import pyarrow.parquet
 
 TOKEN_COLUMNS = frozenset(name for name, kind in COLUMNS.items() if kind == "list<int32>")
 
@@ -78,19 +80,22 @@ def read_samples(path: Path) -> Iterator[SampleRow]:
     Raises:
         BrokenRun: the file is not readable, or has not the columns of `SampleRow`.
     """
-    import pyarrow as pa
-
     for schema, row in _read(path, None):
-        beside = [name for name in schema.names if name not in COLUMNS]
-        components = [name for name in beside if pa.types.is_floating(schema.field(name).type)]
-        own = {name: row[name] for name in COLUMNS}
-        for name in TOKEN_COLUMNS:
-            own[name] = None if own[name] is None else np.asarray(own[name], dtype=np.int32)
-        yield SampleRow(
-            **own,
-            components={component_of(name): row[name] for name in components},
-            kept={name: row[name] for name in beside if name not in components},
-        )
+        yield _sample_row(schema, row)
+
+
+def read_head(path: Path, limit: int) -> tuple[int, list[SampleRow]]:
+    """Read the first `limit` samples of a file, without their token ids; returns (rows of the file, samples).
+
+    Raises:
+        BrokenRun: see `read_samples`.
+    """
+    with _opened(path) as file:
+        names = [name for name in file.schema_arrow.names if name not in TOKEN_COLUMNS]
+        batch = next(file.iter_batches(batch_size=limit, columns=names), None)
+        absent: JsonDict = dict.fromkeys(TOKEN_COLUMNS)
+        rows = [] if batch is None else [_sample_row(batch.schema, absent | row) for row in batch.to_pylist()]
+        return file.metadata.num_rows, rows
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> Iterator[JsonDict]:
@@ -104,21 +109,43 @@ def read_columns(path: Path, columns: Sequence[str]) -> Iterator[JsonDict]:
 
 
 def _read(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[pyarrow.Schema, JsonDict]]:
+    with _opened(path) as file:
+        for batch in file.iter_batches(columns=None if columns is None else list(columns)):
+            for row in batch.to_pylist():
+                yield batch.schema, row
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
+    """Yield an open sample file; what goes wrong while it is read names it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path)
-        missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
-        if missing:
-            raise BrokenRun(
-                f"{path}: no column {missing[0]!r}; not a sample file, or one that a version before 0.2 wrote"
-            )
-        for batch in file.iter_batches(columns=None if columns is None else list(columns)):
-            for row in batch.to_pylist():
-                yield batch.schema, row
+        with pq.ParquetFile(path) as file:
+            missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
+            if missing:
+                raise BrokenRun(
+                    f"{path}: no column {missing[0]!r}; not a sample file, or one that a version before 0.2 wrote"
+                )
+            yield file
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BrokenRun(f"{path}: {error}") from error
+
+
+def _sample_row(schema: pyarrow.Schema, row: JsonMapping) -> SampleRow:
+    import pyarrow as pa
+
+    beside = [name for name in schema.names if name not in COLUMNS]
+    components = [name for name in beside if pa.types.is_floating(schema.field(name).type)]
+    own = {name: row[name] for name in COLUMNS}
+    for name in TOKEN_COLUMNS:
+        own[name] = None if own[name] is None else np.asarray(own[name], dtype=np.int32)
+    return SampleRow(
+        **own,
+        components={component_of(name): row[name] for name in components},
+        kept={name: row[name] for name in beside if name not in components},
+    )
 
 
 def file_schema(components: Sequence[str], kept: Sequence[str]) -> pyarrow.Schema:

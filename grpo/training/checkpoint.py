@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from policies.json_types import JsonDict, JsonMapping
 log = logging.getLogger(__name__)
 
 MANIFEST, STATE = "manifest.json", "state.json"
-_PARTIAL = ".writing-"
+_PARTIAL, _DELETED = ".writing-", ".deleted-"
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,14 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    root: Path, step: int, extra: JsonMapping, write: Callable[[Path], None], keep: int
+    root: Path,
+    step: int,
+    extra: JsonMapping,
+    write: Callable[[Path], None],
+    keep: int,
+    protected: Sequence[int] = (),
 ) -> Checkpoint:
-    """Write one checkpoint, all or nothing, and delete all but the newest `keep`.
+    """Write one checkpoint, all or nothing, and delete all but the newest `keep` and the protected.
 
     Args:
         root: folder of the run's checkpoints; created if missing.
@@ -49,16 +54,21 @@ def save_checkpoint(
         extra: small facts that JSON can hold.
         write: puts its files into the (empty) folder it is given.
         keep: ≥ 1.
+        protected: steps whose checkpoints stay however old they are.
 
     Raises:
         RunError: the disk is full or cannot be written; older checkpoints are untouched and nothing half-written is
             left.
     """
-    target = root / f"step-{step:06d}"
+    target = folder_of(root, step)
     building: Path | None = None
     try:
         root.mkdir(parents=True, exist_ok=True)
-        for left_over in (*root.glob(f"{_PARTIAL}*"), *root.glob(f".*{REPLACED}*")):
+        for left_over in (
+            *root.glob(f"{_PARTIAL}*"),
+            *root.glob(f"{_DELETED}*"),
+            *root.glob(f".*{REPLACED}*"),
+        ):
             shutil.rmtree(left_over, ignore_errors=True)
         building = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=root))
         building.chmod(0o755)
@@ -78,9 +88,41 @@ def save_checkpoint(
             f"cannot write checkpoint {target} ({error}); free space or choose another run_dir. "
             "The checkpoints before it are whole: the same command resumes from the last one"
         ) from error
+    stay = {folder_of(root, kept) for kept in protected}
     for old in _newest_first(root)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+        if old not in stay:
+            _delete(old)
     return Checkpoint(target, step, dict(extra))
+
+
+def folder_of(root: Path, step: int) -> Path:
+    """Return the folder of the checkpoint after `step` updates."""
+    return root / f"step-{step:06d}"
+
+
+def whole_checkpoint(root: Path, step: int) -> Path:
+    """Return the folder of a checkpoint that must be there.
+
+    Raises:
+        BrokenRun: it is missing or damaged.
+    """
+    path = folder_of(root, step)
+    if (error := find_error(path)) is not None:
+        raise BrokenRun(
+            f"the best checkpoint {path} cannot be exported: {error}. The same command with "
+            '--set best.export="last" exports the last one'
+        )
+    return path
+
+
+def _delete(folder: Path) -> None:
+    """Delete a checkpoint; killed in between, it leaves nothing that looks like one."""
+    hidden = folder.with_name(f"{_DELETED}{folder.name}")
+    try:
+        folder.replace(hidden)
+    except OSError:  # the name is taken by what an earlier call could not delete
+        hidden = folder
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def latest(root: Path) -> Checkpoint | None:

@@ -11,7 +11,7 @@ import functools
 import marshal
 from pathlib import Path
 
-_PARTS = ("data", "driver", "checker")
+_PARTS = ("data", "preamble", "driver", "checker")
 _BOOT = """\
 import marshal, sys, types
 for name in ("rewards", "rewards.code"):

@@ -17,6 +17,7 @@ import types
 from collections.abc import Callable
 
 from rewards.code.data import NotPlain, Value, decode, encode, plain
+from rewards.code.preamble import missing
 
 _MESSAGE_CHARS = 1000
 
@@ -52,10 +53,16 @@ def main() -> None:
 
 
 def load(source: str, entry_point: str) -> Callable[..., Value]:
-    """Run the program as a module named `program` and return the entry point, which may be a method of `Solution`."""
+    """Run the program as a module named `program` and return the entry point, which may be a method of `Solution`.
+
+    A program with a class `Solution` may use the names of LeetCode's preamble without importing them.
+    """
     module = types.ModuleType("program")
     sys.modules["program"] = module
-    exec(compile(source, "program.py", "exec", dont_inherit=True), module.__dict__)
+    code = compile(source, "program.py", "exec", dont_inherit=True)
+    if "Solution" in code.co_names:
+        module.__dict__.update(missing(code))
+    exec(code, module.__dict__)
     if entry_point not in module.__dict__ and "Solution" in module.__dict__:
         method: Callable[..., Value] = getattr(module.__dict__["Solution"](), entry_point)
         return method

@@ -106,7 +106,7 @@ class Code:
     def _program(self, completion: str, problem: Problem) -> str | None:
         if self._continues:
             return problem.given + continuation_of(completion)
-        program = program_of(completion, problem.language)
+        program = program_of(completion, problem.language, problem.entry_point)
         if program is None or not problem.given or "from __future__" in program:
             return program
         # The given code provides imports and definitions; the program's own definition comes last and overrides them.

@@ -5,9 +5,14 @@ Column `tests` (or `test`, `test_list`, `input_output`, or the reference answer)
     [{"stdin": "3 4\\n", "stdout": "7\\n"}]                              a program run on an input (also input, output)
     [{"args": [3, 4], "kwargs": {}, "expected": 7}]                     calls of the function in column `entry_point`
     {"inputs": ["3 4\\n"], "outputs": ["7\\n"]}                          the first, as APPS and TACO write it;
-    {"inputs": [[3, 4]], "outputs": [7], "fn_name": "add"}              and the second
+    {"inputs": [[3, 4]], "outputs": [7], "fn_name": "add"}              and the second; also an argument a line, as
+    {"inputs": ["3\n4"], "outputs": ["7"], "fn_name": "add"}            JSON (LiveCodeBench)
+    [{"input": "3\n4", "output": "7", "testtype": "functional"}]        LiveCodeBench's columns public_test_cases and
+                                                                        private_test_cases, with `metadata`
     ["assert add(3, 4) == 7"]                                           MBPP: one test per line
     "def check(candidate):\\n    assert candidate(3, 4) == 7"             HumanEval
+
+Tests that cannot be read, or that a program which does nothing would pass, are refused.
 
 The column `setup` (or `test_setup_code`) holds code that asserts and checks need; `language` holds the language, if it
 differs between rows.
@@ -23,10 +28,13 @@ from dataclasses import dataclass
 from typing import Any  # Any: values that a program takes or returns
 
 from policies.json_types import JsonMapping
+from rewards.code.arguments import read_calls
 from rewards.code.data import NotPlain, encode
+from rewards.code.packed import BadPacking, unpacked
 from rewards.rows import RewardRow
 
 TEST_COLUMNS = ("tests", "test", "test_list", "input_output")
+_CASE_COLUMNS = ("public_test_cases", "private_test_cases")
 _SETUP_COLUMNS = ("setup", "test_setup_code")
 _ENTRY_COLUMNS = ("entry_point", "fn_name")
 
@@ -89,21 +97,24 @@ def read_problem(row: RewardRow, language: str = "python", given: str | None = N
         BadTests: the tests cannot be read; the message names the problem.
     """
     columns = row.columns
-    found = _first(columns, TEST_COLUMNS) or row.answer
+    found = _first(columns, TEST_COLUMNS) or _cases(columns) or row.answer
     if found in (None, "", []):
         return None
     language = str(columns.get("language") or language).lower()
-    entry_point = str(_first(columns, _ENTRY_COLUMNS) or "")
+    entry_point = str(_first(columns, _ENTRY_COLUMNS) or "").removeprefix("Solution().")
     value = _unpacked(found)
     if value in ([], {}):
         return None
     if isinstance(value, Mapping):
         entry_point = entry_point or str(value.get("fn_name") or "")
+    entry_point = entry_point or _function_of_metadata(columns.get("metadata"))
     code = _given(row, given, entry_point)
     setup = str(_first(columns, _SETUP_COLUMNS) or "")
     tests, entry_point = _tests(value, entry_point, setup or code)
     if language != "python" and not all(isinstance(test, StdioTest) for test in tests):
         raise BadTests(f"calls and checks are for Python; a {language} program needs stdin and stdout")
+    if all(isinstance(test, StdioTest) and not test.stdout.strip() for test in tests):
+        raise BadTests("no test expects any output, so that a program which does nothing would pass")
     return Problem(language, tests, entry_point, code)
 
 
@@ -111,12 +122,32 @@ def _first(columns: JsonMapping, names: Sequence[str]) -> object:
     return next((columns[name] for name in names if columns.get(name) not in (None, "", [])), None)
 
 
+def _cases(columns: JsonMapping) -> list[object]:
+    """Return the tests of both columns of LiveCodeBench, one list."""
+    joined: list[object] = []
+    for name in _CASE_COLUMNS:
+        value = _unpacked(columns.get(name) or [])
+        if not isinstance(value, list):
+            raise BadTests(f"{name} is no list of tests")
+        joined += value
+    return joined
+
+
+def _function_of_metadata(metadata: object) -> str:
+    """Return `func_name` of LiveCodeBench's column `metadata` (JSON text or an object); "" if there is none."""
+    value = _unpacked(metadata)
+    return str(value.get("func_name") or "") if isinstance(value, Mapping) else ""
+
+
 def _unpacked(found: object) -> object:
-    """Parse JSON text; return any other text, which is test code, unchanged."""
+    """Parse JSON text, compressed or not; return any other text, which is test code, unchanged."""
     if not isinstance(found, str):
         return found
     try:
+        found = unpacked(found) or found
         value = json.loads(found)
+    except BadPacking as error:
+        raise BadTests(str(error)) from None
     except (ValueError, RecursionError):
         return found
     return value if isinstance(value, list | dict) else found
@@ -157,6 +188,19 @@ def _tests(value: object, entry_point: str, setup: str) -> tuple[tuple[Test, ...
         return tuple(CheckTest(item, setup) for item in value), entry_point
     if not all(isinstance(item, Mapping) for item in value):
         raise BadTests("tests must be all objects or all lines of code")
+    functional = [item.get("testtype") == "functional" for item in value]
+    if any(functional):
+        if not all(functional):
+            raise BadTests("tests of two kinds: functional, and with stdin")
+        pairs = {
+            "inputs": [item.get("input") for item in value],
+            "outputs": [item.get("output") for item in value],
+        }
+        if not entry_point:
+            raise BadTests(
+                "functional tests need the function's name: column entry_point, or func_name in metadata"
+            )
+        return _pairs(pairs, entry_point), entry_point
     tests = tuple(_object(item) for item in value)
     if any(isinstance(test, CallTest) for test in tests) and not entry_point:
         raise BadTests("calls need the function's name in column entry_point")
@@ -188,16 +232,17 @@ def _pairs(value: JsonMapping, entry_point: str) -> tuple[Test, ...]:
         or not inputs
     ):
         raise BadTests("expected `inputs` and `outputs`, two lists of the same length")
-    pairs = zip(inputs, outputs, strict=True)
     if not entry_point:
+        pairs = zip(inputs, outputs, strict=True)
         return tuple(StdioTest(_text(i).encode(errors="surrogatepass"), _text(o)) for i, o in pairs)
+    calls, results, are_lines = read_calls(inputs, outputs)
     return tuple(
         CallTest(
-            _call(args if isinstance(args, list) else [args], {}),
+            _call(args, {}),
             out,
-            out[0] if isinstance(out, list) and len(out) == 1 else None,
+            out[0] if isinstance(out, list) and len(out) == 1 and not are_lines else None,
         )
-        for args, out in pairs
+        for args, out in zip(calls, results, strict=True)
     )
 
 

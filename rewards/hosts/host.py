@@ -8,10 +8,10 @@ that a plug-in writes into some file descriptor is not a result. This stops acci
 process could read the token if it went looking. Plug-ins are the user's own code; programs written by a model
 belong in the sandbox.
 
-First message: {"token", "name", "params", "path", "memory_bytes"} → {"token", "ready": {"style", "needs_ids"}} or
-{"token", "load_error"}. Then {"token", "deadline_s", "stage", "step", "groups", "rows"} → {"token", "begun"}, one
-{"token", "row", "score"} each, and {"token", "done", "threads", "kept"}: Python threads the call left behind, and
-children that are to stay (`rewards.hosts.processes.keep`).
+First message: {"token", "name", "params", "path", "memory_bytes"} → {"token", "ready": {"style", "needs_ids",
+"row_wise", "needs"}} or {"token", "load_error"}. Then {"token", "deadline_s", "stage", "step", "groups", "rows"} →
+{"token", "begun"}, one {"token", "row", "score"} each, and {"token", "done", "threads", "kept"}: Python threads the
+call left behind, and children that are to stay (`rewards.hosts.processes.keep`).
 """
 
 from __future__ import annotations
@@ -87,7 +87,12 @@ def _load(message: dict[str, Any], results: Results) -> RewardFunction | None:
             {"token": message["token"], "load_error": f"reward {message['name']!r}: {describe(error)}"}
         )
         return None
-    ready = {"style": function.style, "needs_ids": function.needs_ids, "row_wise": function.is_row_wise}
+    ready = {
+        "style": function.style,
+        "needs_ids": function.needs_ids,
+        "row_wise": function.is_row_wise,
+        "needs": {"columns": sorted(function.needs.columns), "answer": function.needs.answer},
+    }
     results.send({"token": message["token"], "ready": ready})
     return function
 

@@ -19,7 +19,7 @@ from rewards.errors import RewardLoadError
 from rewards.hosts.channel import Channel, HostGone, HostProtocolError, HostTimeout
 from rewards.hosts.processes import TAG_VARIABLE, end_tree, live_children
 from rewards.rows import RewardRow, dump_line, encode_rows
-from rewards.types import Score
+from rewards.types import Needs, Score
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _BOOT = (
@@ -67,6 +67,7 @@ class Host:
         self.style: str = ready["style"]
         self.is_row_wise: bool = ready["row_wise"]
         self.needs_ids: bool = ready["needs_ids"]
+        self.needs = Needs(frozenset(ready["needs"]["columns"]), ready["needs"]["answer"])
 
     def _load(self) -> JsonDict:
         token = secrets.token_hex(16)

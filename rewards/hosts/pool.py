@@ -25,7 +25,7 @@ from rewards.hosts.channel import HostGone, HostProtocolError, HostTimeout
 from rewards.hosts.futures import joined
 from rewards.hosts.host_process import Host, HostSpec
 from rewards.rows import RewardRow
-from rewards.types import Score
+from rewards.types import Needs, Score
 from rewards.values import failed
 
 __all__ = ["HostPool", "HostSpec", "check_reward", "rows_per_call"]
@@ -65,13 +65,14 @@ class HostPool:
         self.leaked = 0
         """… and those that left a process or a thread behind."""
         self.style = ""
+        self.needs = Needs()
         self.is_row_wise = False
 
     def start(self) -> None:
         """Start the hosts and load the reward in each. Raises RewardLoadError, with no process left."""
         first = self._new_host()
         self._idle.put(first)
-        self.style, self.is_row_wise = first.style, first.is_row_wise
+        self.style, self.is_row_wise, self.needs = first.style, first.is_row_wise, first.needs
         if not self.is_row_wise:
             # One call sees all rows of a group, and what the function keeps between calls stays in one place.
             self._workers = 1
@@ -246,9 +247,11 @@ def rows_per_call(rows: int, workers: int) -> int:
     return max(1, math.ceil(rows / (workers * max(rounds, 1))))
 
 
-def check_reward(name: str, params: JsonMapping | None = None) -> None:
-    """Load a reward in a process of its own and end it. Raises RewardLoadError."""
-    Host(HostSpec(name, params or {}, timeout_s=1.0)).leave()
+def check_reward(name: str, params: JsonMapping | None = None) -> Needs:
+    """Load a reward in a process of its own and end it; returns what it needs of the data. Raises RewardLoadError."""
+    host = Host(HostSpec(name, params or {}, timeout_s=1.0))
+    host.leave()
+    return host.needs
 
 
 def _hopeless(call: _Call, last: int) -> range:

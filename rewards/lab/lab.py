@@ -34,6 +34,7 @@ from rewards.lab.rows import FOR_ANSWERS, FOR_OWN, SLOT, TEMPLATES, LabData, Lab
 from rewards.lab.stability import by_group, stability, threaded_spec
 from rewards.registry import BUILTINS
 from rewards.rows import RewardRow
+from rewards.scoring.needs import check_rows
 from rewards.types import Score
 
 _VALUE_CHECKS = (
@@ -113,6 +114,9 @@ def try_reward(name: str, data: Path, options: Options) -> LabReport:
         loading = [threads.submit(pool.start) for pool in (*pools, threaded)]
         try:
             loading[0].result()
+            usable = [(row.answer, row.columns) for row in found.rows]
+            usable += [(row.answer, row.columns) for row in found.labelled]
+            check_rows(name, pools[0].needs, usable, str(data))
         except RewardLoadError as error:
             for future in loading:
                 future.exception()

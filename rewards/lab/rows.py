@@ -1,6 +1,6 @@
 """Reads the data of `grpo reward try`: rows with a reference answer, from which right completions are built.
 
-Input has one JSON object per line; further keys are columns for the reward:
+Input is JSON Lines, also gzipped, or Parquet (rewards/row_files.py); further keys are columns for the reward:
 
     {"prompt": "What is 17 + 25?", "answer": "42"}                       a template writes the completion
     {"prompt": "…", "answer": "42", "solution": "17 + 25 = \\boxed{42}"}   the row has its own completion (`GOLD_KEYS`)
@@ -11,13 +11,13 @@ Input has one JSON object per line; further keys are columns for the reward:
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # Any: reference answers may have any class
 
 from policies.json_types import JsonMapping
+from rewards.row_files import read_file
 
 PROMPT_KEYS = ("prompt", "question", "problem")
 ANSWER_KEYS = ("answer", "ground_truth")
@@ -90,16 +90,18 @@ class LabData:
 
 
 def read_data(path: Path, max_rows: int) -> LabData:
-    """Read at most `max_rows` of each kind, drawn with a fixed seed and kept in the file's order. Raises OSError."""
+    """Read at most `max_rows` of each kind, drawn with a fixed seed and kept in the file's order.
+
+    Raises:
+        OSError, ValueError: see `rewards.row_files.read_file`.
+    """
     rows: list[LabRow] = []
     labelled: list[Labelled] = []
     problems: list[str] = []
-    for line, raw in enumerate(path.read_bytes().splitlines(), 1):
-        if not raw.strip():
-            continue
-        found = _read(line, raw)
+    for row in read_file(path):
+        found = row.problem if row.record is None else _read(row.number, row.record)
         if isinstance(found, str):
-            problems.append(f"line {line}: {found}")
+            problems.append(f"line {row.number}: {found}")
         else:
             rows += [item for item in found if isinstance(item, LabRow)]
             labelled += [item for item in found if isinstance(item, Labelled)]
@@ -113,13 +115,7 @@ def _some(items: list[Any], count: int) -> list[Any]:
     return [items[at] for at in chosen]
 
 
-def _read(line: int, raw: bytes) -> list[LabRow | Labelled] | str:
-    try:
-        record = json.loads(raw.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        return f"no JSON: {error}"
-    if not isinstance(record, dict):
-        return f"holds {type(record).__name__}, expected an object"
+def _read(line: int, record: JsonMapping) -> list[LabRow | Labelled] | str:
     prompt = next((record[key] for key in PROMPT_KEYS if record.get(key) is not None), "")
     if not isinstance(prompt, str):
         return f"the prompt is {type(prompt).__name__}, expected a string"

@@ -24,6 +24,7 @@ from rewards.math.compare import DIFFERENT, SAME, compare, speaks_of_bases
 from rewards.math.numbers import read_integer
 from rewards.math.parse import parse
 from rewards.math.question import asks_for, asks_for_another
+from rewards.math.sentence import value_in
 from rewards.math.symbolic import Refused
 from rewards.math.text import clean, has_hidden_characters, is_reordered, occurs_in, regrouped
 from rewards.math.values import Based, Expression, Group, Quantity, Value, Words
@@ -96,6 +97,14 @@ def is_correct(reference: object, answer: str, prompt: str = "") -> tuple[bool, 
 
     Raises `Refused` if an expression is too large to compare. `OutOfTime` passes through if it runs in `cpu_budget`.
     """
+    found = _is_correct(reference, answer, prompt)
+    if found[0] or found[1] or isinstance(reference, list):
+        return found
+    said = value_in(clean(answer), prompt[-_PROMPT_CHARS:])
+    return found if said is None else _is_correct(reference, said, prompt)
+
+
+def _is_correct(reference: object, answer: str, prompt: str) -> tuple[bool, str]:
     plain = read_integer(answer.strip())
     if plain is not None and (expected := _plain_integer(reference)) is not None:
         return plain == expected, ""

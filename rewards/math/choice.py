@@ -1,8 +1,9 @@
 """Reward `mcq`: 1 if the chosen option letters equal the reference, else 0. Choosing several where one is right is 0.
 
 The answer (see `rewards.text.extract`) may be a letter in any common form (`B`, `(b)`, `\\text{B}`, `Option B`,
-`B. Paris`, `答案：B`) or, if the data row has a column `choices`, the text of exactly one option. The reference is a
-letter, several letters ("AC", ["A", "C"]), the text of an option or, with `choices`, its zero-based index.
+`B. Paris`, `答案：B`), a sentence that settles on one (see `rewards.math.conclusion`) or, if the data row has a column
+`choices`, the text of exactly one option. The reference is a letter, several letters ("AC", ["A", "C"]), the text of an
+option or, with `choices`, its zero-based index.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from rewards.math.answer import is_denied
+from rewards.math.conclusion import concluded, settles
 from rewards.rows import RewardRow
 from rewards.text.extract import answer_text, boxes
 from rewards.types import Score
@@ -81,6 +83,14 @@ def _chosen(body: str, choices: Sequence[object]) -> frozenset[str] | None:
         return None
     text = inner.pop() if inner else _undressed(body)
     limit = _LETTERS[: len(choices)] if choices else _LETTERS
+    chosen = _named(text, limit, choices)
+    if chosen is None and not inner and (end := concluded(_marked(body))) is not None:
+        chosen = _named(_undressed(end), limit, choices)
+    return chosen
+
+
+def _named(text: str, limit: str, choices: Sequence[object]) -> frozenset[str] | None:
+    """Return the letters that a bare answer names: B, (b), A and C, "B. Paris", or the text of one option."""
     if match := _ONE.match(text):
         return _within(match.group(1).upper(), limit)
     if _MANY.match(text):
@@ -106,13 +116,22 @@ def _agrees(letter: str, text: str, limit: str, choices: Sequence[object]) -> bo
         return False
     if choices:
         return _folded(text) == _folded(str(choices[_LETTERS.index(letter)]))
-    return not re.search(
-        r"\([A-J]\)|\b[B-J]\b|\bA[.):]|\b(?:or|not|maybe|either|wrong|incorrect)\b|或|不", text
+    return not settles(text) - {letter} and not re.search(
+        r"\([A-J]\)|(?<![A-Za-z])[B-J](?![A-Za-z])|\bA[.):]|\b(?:or|not|maybe|either|wrong|incorrect)\b|[?？]|或|不",
+        text,
     )
 
 
 def _within(letters: str, limit: str) -> frozenset[str] | None:
     return frozenset(letters) if set(letters) <= set(limit) else None
+
+
+def _marked(text: str) -> str:
+    """Remove LaTeX wrappers, emphasis and dollar signs, so that words and letters stand side by side."""
+    text = unicodedata.normalize("NFKC", text)
+    for _ in range(3):
+        text = _WRAP.sub(r"\1", text)
+    return re.sub(r"[*_`$]+|\\[()\[\]]", "", text).strip()
 
 
 def _undressed(text: str) -> str:

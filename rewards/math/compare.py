@@ -14,7 +14,8 @@ from fractions import Fraction
 from rewards.math import symbolic
 from rewards.math.numbers import Numeral
 from rewards.math.quantity import BASE_NAMES
-from rewards.math.question import may_name
+from rewards.math.question import asks_for_place, may_name
+from rewards.math.real_sets import is_same_set
 from rewards.math.relations import FLIPPED, in_order, interval, is_solved, letter_of, unnamed
 from rewards.math.scalars import DIFFERENT, EQUAL, SAME, expressions, latex_of, quantities
 from rewards.math.values import (
@@ -25,11 +26,14 @@ from rewards.math.values import (
     Group,
     Matrix,
     Measured,
+    Ordinal,
     Quantity,
     Ratio,
     Relation,
+    SetDifference,
     Union,
     Value,
+    Weekday,
     Words,
 )
 
@@ -42,11 +46,30 @@ _ASKED_BASE = re.compile(
     re.IGNORECASE,
 )
 _RATIO_WORDS = re.compile(r"\bratios?\b|\bproportion|比", re.IGNORECASE)
+_DAY_WORDS = re.compile(r"\bdays?\b|\bweekday|星期|周几|礼拜", re.IGNORECASE)
 _SPELLINGS = {
     spelling: spellings[0]
     for spellings in (
         ("does not exist", "dne", "doesn't exist", "不存在"),
         ("no solution", "no solutions", "there is no solution", "there are no solutions", "无解", "没有解"),
+        ("true", "correct", "对", "正确", "对的", "正确的", "是对的", "是正确的", "真", "真的", "√"),
+        (
+            "false",
+            "incorrect",
+            "错",
+            "错误",
+            "错的",
+            "错误的",
+            "是错的",
+            "是错误的",
+            "不对",
+            "不正确",
+            "假",
+            "假的",
+            r"\times",
+        ),
+        ("yes", "是", "是的"),
+        ("no", "否", "不是"),
         ("undefined", "not defined", "无定义", "未定义"),
     )
     for spelling in spellings
@@ -65,6 +88,10 @@ def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
         return DIFFERENT
     reference, candidate = unnamed(interval(reference), interval(candidate))
     reference, candidate = interval(reference), interval(candidate)
+    if isinstance(reference, Union | SetDifference) or isinstance(candidate, Union | SetDifference):
+        is_same = None if reference == candidate else is_same_set(reference, candidate)
+        if is_same is not None:
+            return EQUAL if is_same else DIFFERENT
     match reference, candidate:
         case Quantity(), Quantity():
             return quantities(reference, candidate, prompt)
@@ -81,6 +108,16 @@ def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
             if not level and _RATIO_WORDS.search(prompt):  # 10:15 equals 20:30 only as a ratio
                 return _ratios(_as_ratio(reference), _as_ratio(candidate), prompt)
             return level
+        case Weekday(), Weekday():
+            return _weekdays(reference, candidate, prompt)
+        case Ordinal(), Ordinal():
+            return SAME if reference.number == candidate.number else DIFFERENT
+        case Ordinal(), Quantity(unit=None, is_percent=False):
+            is_place = asks_for_place(prompt)
+            return SAME if candidate.number.value == reference.number and is_place else DIFFERENT
+        case Quantity(unit=None, is_percent=False), Ordinal():
+            is_place = asks_for_place(prompt, candidate.noun)
+            return SAME if reference.number.value == candidate.number and is_place else DIFFERENT
         case Day(), Day():
             return SAME if reference == candidate else DIFFERENT
         case Ratio(), Ratio():
@@ -93,6 +130,8 @@ def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
             return _matrices(reference, candidate, prompt)
         case (Matrix(), Group()) | (Group(), Matrix()):
             return _matrices(_as_matrix(reference), _as_matrix(candidate), prompt)
+        case SetDifference(), SetDifference():
+            return SAME if reference == candidate else DIFFERENT
         case Union(), Union():
             return _unordered(reference.parts, candidate.parts, prompt)
         case Group(), Group():
@@ -141,6 +180,12 @@ def _clocks(reference: Clock, candidate: Clock) -> int:
     if reference.half and not candidate.half and reference.hour == candidate.hour:
         return SAME
     return SAME if _hour(reference) == _hour(candidate) else DIFFERENT
+
+
+def _weekdays(reference: Weekday, candidate: Weekday, prompt: str) -> int:
+    """Compare days of the week. A reference such as "Sun" may be another word, unless the question is about days."""
+    is_day = reference.is_short == candidate.is_short or not reference.is_short or _DAY_WORDS.search(prompt)
+    return SAME if reference.number == candidate.number and is_day else DIFFERENT
 
 
 def _hour(clock: Clock) -> int:
@@ -215,7 +260,7 @@ def _groups(reference: Group, candidate: Group, prompt: str) -> int:
         len(reference.items) == 2 and "[" in a + b
     )  # without its brackets, the interval [1, 2] loses its meaning
     if "" in (a, b) and {a, b} <= {"", "()", "[]"} and not is_interval:
-        first, second = (in_order(group) for group in (reference, candidate))
+        first, second = (in_order(group, prompt) for group in (reference, candidate))
         return _ordered(first.items, second.items, prompt)  # type: ignore[union-attr]
     return DIFFERENT
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from rewards.math.calendar import read_clock, read_day
+from rewards.math.calendar import read_clock, read_day, read_weekday
 from rewards.math.numbers import Numeral, read_integer
+from rewards.math.ordinals import read_ordinal
+from rewards.math.products import scalar, times
 from rewards.math.quantity import read_based, read_quantity
 from rewards.math.relations import FLIPPED
 from rewards.math.units import parse_unit
@@ -24,6 +26,7 @@ from rewards.math.values import (
     Quantity,
     Ratio,
     Relation,
+    SetDifference,
     Union,
     Value,
     Words,
@@ -42,9 +45,16 @@ _OPERATORS = {
     r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\approx": "=", r"\lt": "<", r"\gt": ">",
     r"\equiv": "equiv",
 }  # fmt: skip
+_MINUS_SET = re.compile(
+    r"\s*\\(?:setminus|smallsetminus|backslash)(?![A-Za-z])\s*|(?<=[)\]}])\s*-\s*(?=\\\{)|(?<=[)\]}])\s*\\\s+(?=\\\{)"
+)
 _COMMA = re.compile(r"\s*[,;]\s*")
 _LOOSE_COMMA = re.compile(r"\s*;\s*|\s*,(?!(?<=[0-9],)[0-9]{3}(?![0-9]))\s*")
 """A list separator: a semicolon, or a comma that does not group digits."""
+_NAME = re.compile(
+    r"\s*(?:[A-Za-z]|\\(?:alpha|beta|gamma|theta|phi|varphi|rho|lambda|mu|omega))(?:_\{?[0-9a-z]\}?)?\s*"
+)
+"""A variable, Latin or Greek, with or without an index."""
 _TURNED = re.compile(r"(?=\]|.*\[$)([\[\](])([^\[\]()]*,[^\[\]()]*)([\[\])])")
 _STRAIGHT, _STRAIGHT_END = {"]": "("}, {"[": ")"}
 _SET_BUILDER = re.compile(
@@ -60,7 +70,7 @@ _FUNCTIONS = (
     "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt pi theta alpha beta gamma delta "
     "epsilon lambda mu nu rho sigma tau phi varphi psi omega infty frac cdot times div binom lfloor rfloor lceil rceil "
     "circ pm abs max min gcd lcm emptyset vert left right Re Im overline bar vec hat dots ldots cdots mod "
-    "cup cap setminus"
+    "cup cap setminus mp"
 ).split()
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _PLAIN_FUNCTION = re.compile(
@@ -83,9 +93,12 @@ def parse(text: str, depth: int = 0) -> Value:
     return (
         read_day(text)
         or read_clock(text)
+        or read_weekday(text)
+        or read_ordinal(text)
         or read_based(text)
         or read_quantity(text)
         or _matrix(text, depth)
+        or _difference(text, depth)
         or _union(text, depth)
         or _bracketed(text, depth)
         or _listed(text, depth)
@@ -120,12 +133,30 @@ def split_top(text: str, separators: re.Pattern[str]) -> list[str]:
 
 
 def _matrix(text: str, depth: int) -> Matrix | None:
-    match = _MATRIX.fullmatch(text.strip("()[] ") if text.startswith(("(\\begin", "[\\begin")) else text)
+    """Parse a matrix, with a scalar or a sign before it or a divisor behind it if there is one."""
+    match = _MATRIX.search(text)
     if match is None or match[2].count(r"\begin") or match[1] in ("vmatrix", "Vmatrix"):
         return None
+    before, after = text[: match.start()].strip(), text[match.end() :].strip()
+    while before.endswith(("(", "[")) and after.startswith((")", "]")):
+        before, after = before[:-1].strip(), after[1:].strip()
+    scale = scalar(before, after)
     lines = [line for line in re.split(r"\\\\", match[2].replace(r"\hline", "")) if line.strip()]
     rows = tuple(tuple(parse(cell, depth + 1) for cell in line.split("&")) for line in lines)
-    return Matrix(rows) if rows and len({len(row) for row in rows}) == 1 else None
+    if not rows or len({len(row) for row in rows}) > 1 or scale is None:
+        return None
+    scaled = tuple(tuple(times(scale, cell) for cell in row) for row in rows)
+    return None if any(cell is None for row in scaled for cell in row) else Matrix(scaled)  # type: ignore[arg-type]
+
+
+def _difference(text: str, depth: int) -> SetDifference | None:
+    whole, *removed = split_top(text, _MINUS_SET)
+    if not removed or len(split_top(text, _RELATION)) > 1:
+        return None
+    value = parse(whole, depth + 1)
+    for part in removed:
+        value = SetDifference(value, parse(part, depth + 1))
+    return value if isinstance(value, SetDifference) else None
 
 
 def _union(text: str, depth: int) -> Union | None:
@@ -154,6 +185,10 @@ def _bracketed(text: str, depth: int) -> Value | None:
         condition = parse(match[1], depth + 1)
         return condition if isinstance(condition, Relation | Group) else None
     pieces = split_top(inner, _commas(inner))
+    if opening == "{":
+        pieces = [signed for piece in pieces for signed in both_signs(piece)]
+    elif opening + closing == "()" and len(pieces) > 1 and len(points := both_signs(text)) > 1:
+        return Group("", tuple(parse(point, depth + 1) for point in points))
     if len(pieces) == 1:
         value = parse(inner, depth + 1)
         if opening == "{" and text.startswith("\\"):
@@ -183,6 +218,7 @@ def _listed(text: str, depth: int) -> Group | None:
     pieces = [re.sub(r"^(?:and|or)\s+", "", piece.strip()) for piece in pieces]
     if len(pieces) < 2 or not all(pieces):
         return None
+    pieces = [signed for piece in pieces for signed in both_signs(piece)]
     values = tuple(parse(piece, depth + 1) for piece in pieces)
     are_inequalities = all(
         isinstance(value, Relation) and set(value.operators) <= set(FLIPPED) for value in values
@@ -213,28 +249,33 @@ def _relation(text: str, depth: int) -> Value | None:
         return None
     values = tuple(parse(part, depth + 1) for part in parts)
     names, point = values[0], values[-1]
+    if operators == ("!=",) and isinstance(point, Group) and not point.brackets:  # x ≠ ±1
+        return Group("&", tuple(Relation(operators, (names, one)) for one in point.items))
     if (  # (x, y) = (1, 2) means x = 1, y = 2
         operators == ("=",)
         and isinstance(names, Group)
         and isinstance(point, Group)
         and names.brackets == point.brackets == "()"
         and len(names.items) == len(point.items)
-        and all(isinstance(item, Expression) and len(item.latex) == 1 for item in names.items)
+        and all(isinstance(item, Expression) and _NAME.fullmatch(item.latex) for item in names.items)
     ):
         return Group("", tuple(Relation(("=",), pair) for pair in zip(names.items, point.items, strict=True)))
     return Relation(operators, values)
 
 
 def _plus_minus(text: str, depth: int) -> Group | None:
-    if text.count(r"\pm") != 1:
-        return None
-    return Group(
-        "",
-        (
-            parse(text.replace(r"\pm", "+").lstrip("+ "), depth + 1),
-            parse(text.replace(r"\pm", "-"), depth + 1),
-        ),
+    found = both_signs(text)
+    return Group("", tuple(parse(one, depth + 1) for one in found)) if len(found) > 1 else None
+
+
+def both_signs(text: str) -> list[str]:
+    """Return the two texts that a single ± stands for (∓ goes with it); any other text alone."""
+    if text.count(r"\pm") != 1 or re.search(r"\\pm[A-Za-z]", text):
+        return [text]
+    plus, minus = (
+        text.replace(r"\pm", first).replace(r"\mp", second) for first, second in (("+", "-"), ("-", "+"))
     )
+    return [re.sub(r"(^|[=(,{])\s*\+\s*", r"\1", plus), minus]
 
 
 def _ratio(text: str, depth: int) -> Ratio | None:

@@ -10,6 +10,8 @@ from rewards.math.units import Unit, parse_unit
 from rewards.math.values import Based, Quantity
 
 _MONEY = re.compile(r"^([+-]?)\s*(US\$|USD|\$|€|£|¥|₹|₩|RMB|CNY|EUR|GBP)\s*(?=[-+]?[\d.])")
+_PER = re.compile(r"(.+?)\s*(?:/|\bper\b|\ban?\b|\beach\b|\bevery\b)\s*([A-Za-z]+)")
+_IN_BRACKETS = re.compile(r"\(([^()]{1,60})\)\s*(\^\\circ.*|[A-Za-z\u4e00-\u9fff]{2}.*)")
 _BASE_SUBSCRIPT = re.compile(
     r"\(?\s*([0-9A-Fa-f]{1,200}(?:\.[0-9A-Fa-f]+)?)\s*\)?\s*_\s*\{?\s*\(?\s*([0-9]{1,2})\s*\)?\s*\}?"
 )
@@ -64,11 +66,19 @@ def read_quantity(text: str) -> Quantity | None:
         unit = parse_unit("个" + match[3]) or parse_unit(match[3])
         half = Numeral(number.value + Fraction(1, 2), "mixed")
         return Quantity(half, unit) if unit is not None and number.value.denominator == 1 else None
+    if (match := _IN_BRACKETS.fullmatch(text)) and read_number(match[1]):  # (\frac{3}{2})^\circ
+        text = f"{match[1]} {match[2]}"
     if match := _MONEY.match(text):
         rest = text[match.end() :]
         number = read_number(match[1] + rest)
         unit = parse_unit(match[2].replace("US$", "$"))
-        if number is None:  # "$5 dollars", "$5 per hour"
+        if number is None and (rate := _PER.fullmatch(rest)):  # "$5 per hour"
+            number, unit = (
+                read_number(match[1] + rate[1]),
+                parse_unit(f"{match[2].replace('US$', '$')}/{rate[2]}"),
+            )
+            return Quantity(number, unit) if number is not None and unit is not None else None
+        if number is None:  # "$5 dollars"
             inner = read_quantity(rest)
             if inner is None or inner.unit is None or unit is None or inner.is_percent:
                 return None

@@ -28,7 +28,7 @@ _SENTENCE_END = re.compile(
     r"(?<=[.?!])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)\s+|(?<=[。？！])"
 )
 _UNIT_FOLLOWS = re.compile(r"\b(?:in|into|to)\s+$", re.IGNORECASE)
-_HOW_MANY_ZH = re.compile(r"(?:多少|几)(?:个)?([\u4e00-\u9fff]{1,6})")
+_HOW_MANY_ZH = re.compile(r"(?:多少|(?<!第)几)(?:个)?([\u4e00-\u9fff]{1,6})")
 _UNIT_ZH = re.compile(r"单位[:：是为]\s*([^\s)）,，。]{1,8})")
 _QUANTITY = re.compile(
     r"(?:what(?:'s|\s+is|\s+was|\s+are|\s+will\s+be)|find|compute|calculate|determine|give)\s+"
@@ -37,6 +37,17 @@ _QUANTITY = re.compile(
     r"|acceleration|probability|ratio|slope)s?\b",
     re.IGNORECASE,
 )
+_PLACE = re.compile(
+    r"\b(?:which|what)\s+(?!is\b|are\b|was\b|were\b|the\b|will\b|would\b|do\b|does\b|did\b|of\b|fraction|percent|portion|part\b"
+    r"|number|value|total)[a-z]+|\b(?:position|place|rank|ranked|ordinal|[a-z0-9]+-th|nth)\b|第几|第多少",
+    re.IGNORECASE,
+)
+"""A question for a place in an order: which term, in what year, what is its rank."""
+_RATE = re.compile(
+    r"\b(?:per|each|every|an?)\s+([a-z]+)|\b(hourly|daily|weekly|monthly|yearly)\b", re.IGNORECASE
+)
+_ADVERBS = {"hourly": "hour", "daily": "day", "weekly": "week", "monthly": "month", "yearly": "year"}
+_DEGREES, _TEMPERATURES = (("angle", 1),), ((("celsius", 1),), (("fahrenheit", 1),))
 _VARIABLE = re.compile(
     r"(?:\b[Ff]ind|\b[Cc]ompute|\b[Cc]alculate|\b[Dd]etermine|\b[Ww]hat\s+is|\b[Ss]olve\s+for|\bvalues?\s+of|求)\s*"
     r"(?:(?:the|all)\s+)?(?:(?:possible\s+)?values?\s+of\s+)?\$?([A-Za-z])\$?(?=[\s.,?!;。，]|$)(?!\s*[-+*/^=<>(])"
@@ -73,20 +84,53 @@ def may_name(unit: Unit, prompt: str) -> bool:
         return unit.is_plural  # without a question, nothing else can have been asked for
     things = counted(prompt)
     if things:
-        return _is_counted(unit, things)
+        said = _without_rate(unit, prompt)
+        is_bare = bool(unit.dims) and any(not one.dims and one.factor == 1 for one in said)  # "26 per day"
+        return is_bare or any(_is_counted(one, things) for one in (unit, *said))
     if unit.noun:
         return _mentions(prompt, unit.noun)
     if any(base == "square" for base, _ in unit.dims):
         return True  # "9 square units"
-    asked = _QUANTITY.search(_question(prompt))
+    asked = _QUANTITY.search(asking_sentence(prompt))
     if asked and unit.dims not in _DIMS[asked[1].lower()]:
         return False
     named = requested(prompt)
+    if unit.dims == _DEGREES and any(other.dims in _TEMPERATURES for other in named):
+        return True  # "7 degrees", where the question is about degrees Celsius
     if asked:  # "a rectangle measured in inches": its area is in square inches
         named = tuple(other for other in named if other.dims == unit.dims)
     if not named:
         named = tuple(found.unit for found in units_in(prompt) if _kind(found.unit) == _kind(unit))
     return not named or any(_same(other, unit) for other in named)
+
+
+def _without_rate(unit: Unit, prompt: str) -> tuple[Unit, ...]:
+    """Return the units that say the same beside a question of "per day": dollars per day is dollars, and back."""
+    found: list[Unit] = []
+    for match in _RATE.finditer(asking_sentence(prompt)):
+        below = parse_unit(match[1] or _ADVERBS[match[2].lower()])
+        if below is None:
+            continue
+        for sign in (1, -1):
+            powers = dict(unit.dims)
+            for base, power in below.dims:
+                powers[base] = powers.get(base, 0) + sign * power
+            dims = tuple(sorted((base, power) for base, power in powers.items() if power))
+            found.append(Unit(unit.factor * below.factor**sign, dims, noun=unit.noun if not dims else ""))
+    return tuple(found)
+
+
+def asks_for_place(prompt: str, noun: str = "") -> bool:
+    """Return True if an answer may be an ordinal number, because the question asks for a place in an order.
+
+    Args:
+        prompt: the question; without it no answer may.
+        noun: what the answer counts ("6th term"); it must be in the question.
+    """
+    question = asking_sentence(prompt)
+    return (
+        not counted(prompt) and _PLACE.search(question) is not None and (not noun or noun in prompt.lower())
+    )
 
 
 def asks_for(expression: str, prompt: str) -> bool:
@@ -112,7 +156,7 @@ def asks_for_another(name: str, prompt: str) -> bool:
 @lru_cache(maxsize=256)
 def counted(prompt: str) -> tuple[str, ...]:
     """Return the lower-case noun phrases after "how many" or "the number of"; empty if no count is asked for."""
-    prompt = _question(prompt)
+    prompt = asking_sentence(prompt)
     found = [_phrase(prompt[m.end() :]) for m in _HOW_MANY.finditer(prompt)]
     if not any(found):
         found = [_phrase(prompt[m.end() :]) for m in list(_NUMBER_OF.finditer(prompt))[-1:]]
@@ -132,7 +176,7 @@ def requested(prompt: str) -> tuple[Unit, ...]:
     return tuple(named)
 
 
-def _question(prompt: str) -> str:
+def asking_sentence(prompt: str) -> str:
     """Return the last sentence with a question mark, or the whole prompt if there is none."""
     asking = [sentence for sentence in _SENTENCE_END.split(prompt) if re.search(r"[?？]", sentence)]
     return asking[-1] if asking else prompt

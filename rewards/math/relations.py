@@ -17,6 +17,13 @@ _DENIES = re.compile(
     re.IGNORECASE,
 )
 """Words in the name of a value which show that it is not the answer, or only approximately."""
+_TUPLE = re.compile(r"\(([^()=]{3,60})\)")
+_ORDERS = (
+    ["r", r"\theta"],
+    ["r", r"\theta", "z"],
+    [r"\rho", r"\theta", r"\phi"],
+    [r"\rho", r"\theta", r"\varphi"],
+)
 _INFINITY, _MINUS_INFINITY = Expression(r"\infty"), Expression(r"-\infty")
 
 
@@ -54,19 +61,27 @@ def _is_assignment(value: Value) -> bool:
     )
 
 
-def in_order(value: Value) -> Value:
-    """Sort a list of assignments such as y = 2, x = 1 by name if the names are exactly x, y or x, y, z.
+def in_order(value: Value, prompt: str = "") -> Value:
+    """Sort a list of assignments such as y = 2, x = 1 by name, as the tuple of these names is written.
 
-    Any other value is returned unchanged.
+    The order is that of the question, if it has such a tuple; else x, y, z and any single letters by alphabet, and the
+    usual order of polar coordinates. Other names, and any other value, are returned unchanged.
     """
     if not isinstance(value, Group) or value.brackets != "" or not all(map(_is_assignment, value.items)):
         return value
-    names = [latex_of(item.parts[0]) for item in value.items]  # type: ignore[union-attr]
-    if sorted(map(str, names)) not in (["x", "y"], ["x", "y", "z"]):
+    names = [_squeezed(latex_of(item.parts[0]) or "") for item in value.items]  # type: ignore[union-attr]
+    asked = [[_squeezed(name) for name in found.split(",")] for found in _TUPLE.findall(prompt)]
+    order = next((found for found in (*asked, *_ORDERS) if sorted(found) == sorted(names)), None)
+    if order is None and all(len(name) == 1 for name in names):
+        order = sorted(names)
+    if order is None or len(set(names)) != len(names):
         return value
-    return Group(
-        "", tuple(item for _, item in sorted(zip(names, value.items, strict=True), key=lambda p: str(p[0])))
-    )
+    by_name = dict(zip(names, value.items, strict=True))
+    return Group("", tuple(by_name[name] for name in order))
+
+
+def _squeezed(name: str) -> str:
+    return re.sub(r"[\s{}$]|\\left|\\right", "", name)
 
 
 def is_solved(value: Value) -> bool:

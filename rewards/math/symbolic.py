@@ -22,8 +22,9 @@ _MAX_DIGITS = 60
 _FACTORIAL = re.compile(r"([0-9]+|\)|\}|[A-Za-z])\s*!")
 _POINTS = (("0.7310585786300049", "1.2"), ("-1.4142135623730951", "0.37"), ("2.2360679774997896", "-0.81"))
 _DIGITS = 30
-_ZERO = 1e-100
-"""Upper bound on the numerical value of a difference that is zero but that SymPy cannot prove to be zero."""
+_ZERO = 100
+"""A difference below 10^-100 is zero, if the numbers in it are short; see `_long_digits`."""
+_SHORT_DIGITS = 40
 
 
 class Refused(Exception):
@@ -99,6 +100,18 @@ def near(reference: str, value: Fraction, decimals: int) -> bool:
     if not exact.is_Float and not exact.is_Integer and not exact.is_Rational:
         return False
     return "e" not in str(exact) and rounds_to(Fraction(str(exact)), value, decimals)
+
+
+def real_number(latex: str) -> Fraction | None:
+    """Return the value of a real constant to 30 digits, or None if the expression is anything else.
+
+    Raises `Refused` if the expression is too large.
+    """
+    expression = parsed(latex)
+    if expression is None or not _is_plain(expression) or expression.free_symbols:
+        return None
+    exact = expression.evalf(_DIGITS)
+    return Fraction(str(exact)) if exact.is_Float or exact.is_Integer or exact.is_Rational else None
 
 
 def rounds_to(exact: Fraction, value: Fraction, decimals: int) -> bool:
@@ -198,25 +211,67 @@ def _is_plain(expression: object) -> bool:
 def _is_equal_everywhere(a: Expression, b: Expression) -> bool | None:
     """Return whether a equals b at all points of evaluation, or None if too few points could be evaluated.
 
-    SymPy raises its precision to make up for digits that cancel, so a nonzero difference of constants is found and a
-    zero one evaluates to less than `_ZERO`. The points for variables have only 40 digits, so there the difference must
-    be below 1e-34, or below 1e-30 times the larger side. That factor is at most 1, and it follows small sides down
-    because constants of nature are small.
+    Rational numbers are compared exactly. SymPy raises its precision to make up for digits that cancel, so a nonzero
+    difference of other constants is found and a zero one evaluates to less than 10^-100. The points for variables have
+    only 40 digits, so there the difference must be below 1e-34, or below 1e-30 times the larger side. That factor is at
+    most 1, and it follows small sides down because constants of nature are small. All of these bounds shrink by the
+    digits of long numbers, which can make a difference that small without being zero.
     """
-    points = _points(a.free_symbols | b.free_symbols)
-    values = [(_at(a - b, point), point) for point in points]
+    import sympy
+
+    a, b = _worked_out(a), _worked_out(b)
+    difference = a - b
+    if isinstance(difference, sympy.Rational):
+        return bool(difference == 0)
+    extra = _long_digits(a) + _long_digits(b)
+    points = _points(a.free_symbols | b.free_symbols, 40 + extra)
+    values = [(_at(difference, point, extra), point) for point in points]
     known = [(value, point) for value, point in values if value is not None]
     if len(known) < min(2, len(values)):
         return None
+    small, smaller = sympy.Float(f"1e-{34 + extra}"), sympy.Float(f"1e-{_ZERO + 2 * extra}")
     return all(
-        abs(value) < _ZERO
-        or (point and abs(value) < 1e-34)
-        or (point and abs(value) < 1e-30 * min(1, max(abs(_at(a, point) or 0), abs(_at(b, point) or 0))))
+        abs(value) < smaller
+        or (point and abs(value) < small)
+        or (
+            point
+            and abs(value) < small * 10**4 * min(1, max(abs(_at(a, point) or 0), abs(_at(b, point) or 0)))
+        )
         for value, point in known
     )
 
 
-def _points(symbols: set[Expression]) -> list[dict[Expression, Expression]]:
+def _worked_out(expression: Expression) -> Expression:
+    """Evaluate factorials and binomials of numbers, which the parser leaves as they are."""
+    try:
+        return expression.doit()
+    except (ArithmeticError, TypeError, ValueError, AttributeError, NotImplementedError, RecursionError):
+        return expression
+
+
+def _long_digits(expression: Expression) -> int:
+    """Return the number of digits of all numbers in the expression, powers worked out, beyond the first 40.
+
+    Raises `Refused` if there are more than 40,000.
+    """
+    import sympy
+
+    digits = 0
+    for number in expression.atoms(sympy.Rational):
+        digits += (int(number.p).bit_length() + int(number.q).bit_length()) * 3 // 10
+    for power in expression.atoms(sympy.Pow):
+        if power.exp.is_Rational and power.base.is_number and abs(power.exp) > 1:
+            size = abs(power.base.evalf(15))
+            digits += int(abs(power.exp) * abs(sympy.log(size, 10).evalf(15))) if size else 0
+    for power in expression.atoms(sympy.exp):
+        if power.args[0].is_number:
+            digits += int(abs(power.args[0].evalf(15)) / 2)
+    if digits > 40_000:
+        raise Refused("numbers of too many digits")
+    return max(0, digits - _SHORT_DIGITS)
+
+
+def _points(symbols: set[Expression], digits: int = 40) -> list[dict[Expression, Expression]]:
     import sympy
 
     ordered = sorted(symbols, key=str)
@@ -224,20 +279,20 @@ def _points(symbols: set[Expression]) -> list[dict[Expression, Expression]]:
         return [{}]
     return [
         {
-            symbol: sympy.Float(start, 40) + number * sympy.Float(shift, 40)
+            symbol: sympy.Float(start, digits) + number * sympy.Float(shift, digits)
             for number, symbol in enumerate(ordered)
         }
         for start, shift in _POINTS
     ]
 
 
-def _at(expression: Expression, point: dict[Expression, Expression]) -> Expression:
-    """Evaluate at `point` to 30 digits; return None if the result is not a finite number.
+def _at(expression: Expression, point: dict[Expression, Expression], extra: int = 0) -> Expression:
+    """Evaluate at `point` to 30 digits and `extra` more; return None if the result is not a finite number.
 
     Points hold floats, never exact numbers, because exact arithmetic can blow up.
     """
     try:
-        value = expression.doit().evalf(_DIGITS, subs=point, maxn=200)
+        value = expression.doit().evalf(_DIGITS + extra * bool(point), subs=point, maxn=200 + 3 * extra)
         return value if value.is_number and value.is_finite else None
     except (ArithmeticError, TypeError, ValueError, AttributeError, NotImplementedError, RecursionError):
         return None

@@ -18,6 +18,7 @@ _SYMBOLS = {
     "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ",
     "∩": r"\cap ", "∅": r"\emptyset ", "∈": r"\in ", "±": r"\pm ", "°": r"^\circ ", "℃": r"^\circ C", "℉": r"^\circ F",
     "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "μ": r"\mu ", "φ": r"\phi ", "ω": r"\omega ",
+    "∖": r"\setminus ", "ℝ": r"\mathbb{R}", "∓": r"\mp ",
     "，": ",", "。": ".", "：": ":", "；": ";", "、": ",", "％": "%", "‰": r"\permille ", "’": "'", "‘": "'",
     "“": '"', "”": '"', "￥": "¥", "\u00a0": " ", "\u3000": " ", "\u202f": " ", "\u2009": " ",
 }  # fmt: skip
@@ -26,6 +27,24 @@ _FRACTION_CHARS = {char: unicodedata.normalize("NFKC", char).split("\u2044") for
 _SPACING = re.compile(
     r"\\(?:[,;:! ]|quad\b|qquad\b|displaystyle\b|limits\b|hspace\{[^{}]*\})|(?<!~)~(?!~)|&nbsp;"
 )
+_GROUPED = re.compile(
+    r"(?<![0-9.])[0-9]{1,3}"
+    r"(?:\s?(?:\{,\}(?:\s?\\!)?|,\s?\\!|(?:\\[,;:! ]|\\thinspace(?![A-Za-z]))+)\s?[0-9]{3})+(?![0-9])"
+)
+"""Digits in groups of three with a LaTeX separator: 12,\\!600, 7,\\! 300,\\! 000, 1{,}234, 9\\,400."""
+_COMMA_SPACE = re.compile(r"(?<=\d)\\[,;! ](?=\d{3}(?!\d))")
+_TIGHT = re.compile(r"\s*\\!\s*")
+_ROOT = re.compile(r"\\sqrt\s*(\[[^\[\]]{1,8}\])?\s*(\d|[A-Za-z](?![A-Za-z]))")
+_COLON = re.compile(r"\s*(?:\\math(?:rel|bin|ord|punct)\s*)?(?:\{\s*:\s*\}|\\colon(?![A-Za-z]))\s*")
+_CURRENCY = {
+    "£": "pounds|textsterling|mathsterling", "€": "euro|texteuro|EUR", "¥": "yen|textyen|mathyen", "₹": "rupee|INR",
+    "¢": "cent|textcent", "$": r"textdollar|mathdollar",
+}  # fmt: skip
+_SIGNS = {sign: re.compile(rf"\\(?:{names})(?![A-Za-z])(?:\{{\}})?\s*") for sign, names in _CURRENCY.items()}
+_MARKS = "✅✔✓☑🎯👉➡📌🏁⭐🌟💡🔹🔸▶►●•■◆⇒→🎉\ufe0f"
+"""Signs that models set before an answer."""
+_HEADING = re.compile(r"^#{1,6}\s+(?=\S)")
+_HOPE = re.compile(r"[.,]?\s*I\s+hope\s+(?:it|this)\s+is\s+correct\.?\s*$", re.IGNORECASE)
 _SIZING = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?![A-Za-z])\s*")
 _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|math(?:rm|bf|it|sf|tt|bb)|operatorname\*?|boldsymbol|bm|fbox)\s*"
@@ -49,7 +68,7 @@ _LEAD = re.compile(
           |number|remainder|cost|price|expression|ratio|percentage|angle|matrix|set|equation|domain|range)
         (?:\s+of\s+[A-Za-z]\b)?\s*(?:is|are|equals|=|:|will\ be)
         (?:\s+(?:equal\ to|exactly|given\ by|simply))?\s*[:=]?\s+
-      | (?:the|my)?\s*(?:final\s+)?(?:answer|result|solution)\s*[:=]\s*
+      | (?:the|my)?\s*(?:final\s+)?(?:answer|result|solution)\s*[:=→⇒]\s*
       | (?:it|that|this)(?:\s+is|'s)\s+
       | (?:there\s+(?:is|are)|we\s+(?:get|have|obtain|find)|which\s+(?:is|gives)|equals|it\ equals)\s+
       | (?:所以|因此|故|综上)?,?\s*(?:最终|最后|正确)?(?:的)?(?:答案|结果|解)(?:应该|应)?(?:是|为|等于)?\s*[:：]?\s*
@@ -65,6 +84,8 @@ def clean(text: str) -> str:
     Invisible characters inside the answer are kept on purpose, so that it equals no answer without them.
     """
     text = text.strip().strip("\ufeff\u200b")
+    text = _HOPE.sub("", _HEADING.sub("", text.lstrip(f"{_MARKS} \t\r\n")))
+    text = {"×": "错", "√": "对"}.get(text, text)  # alone, the marks that teachers set
     if not text.isascii():
         text = _ascii_math(text)
     text = _unboxed(text).replace("\r", " ").replace("\n", " ").replace("\t", " ")
@@ -194,8 +215,11 @@ def _plain_latex(text: str) -> str:
     text = text.replace("\\\\", "\ue002").replace(r"\{", "\ue000").replace(r"\}", "\ue001")
     if re.search(r"(?<!\\)\$.*\$", text):  # math within prose: "the total is $42$"
         text = re.sub(r"(?<!\\)\$([^$]*)\$", r" \1 ", text)
-    text = re.sub(r"(?<=\d)\s?\{,\}\s?(?=\d{3}(?!\d))", "", text)
-    text = re.sub(r"(?<=\d)\\[,;! ](?=\d{3}(?!\d))", "", text)
+    text = _GROUPED.sub(lambda m: re.sub(r"[^0-9]", "", m.group()), text)
+    text = _COMMA_SPACE.sub("", text)
+    text = _COLON.sub(":", _TIGHT.sub("", text))
+    for sign, names in _SIGNS.items():
+        text = names.sub(sign, text)
     text = _SPACING.sub(" ", text)
     text = _SIZING.sub("", text)
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
@@ -207,6 +231,11 @@ def _plain_latex(text: str) -> str:
         if not count:
             break
     text = re.sub(r"^\s*all real numbers\s*$", r"(-\\infty,\\infty)", text)
+    text = re.sub(
+        r"^\s*all real numbers(?:\s+[a-z])?\s+except(?:\s+for)?\s+(?:[a-z]\s*=\s*)?([^\sA-Za-z,;]+)\s*$",
+        "(-\\\\infty,\\\\infty)\\\\setminus \ue000\\1\ue001",
+        text,
+    )
     text = re.sub(r"\\lg(?![A-Za-z])", r"\\log_{10}", text)
     text = text.replace(r"\%", "%").replace(r"\$", "$").replace(r"\#", "#").replace(r"\_", "_")
     text = re.sub(r"\\(?:degree|deg)(?![A-Za-z])", r"^\\circ ", text)
@@ -224,7 +253,10 @@ def _plain_latex(text: str) -> str:
     text = re.sub(r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{", text)
     text = re.sub(r"\\frac\s*\{([^{}]*)\}\s*(\d)", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*\{([^{}]*)\}\s*\{", r"\\frac{\1}{", text)
-    text = re.sub(r"\\sqrt\s*(\d|[A-Za-z](?![A-Za-z]))", r"\\sqrt{\1}", text)
+    text = _ROOT.sub(lambda m: f"\\sqrt{m[1] or ''}{{{m[2]}}}", text)
+    text = re.sub(r"\\log\s*_\s*\{?\s*e\s*\}?(?![A-Za-z])", r"\\ln ", text)
+    text = re.sub(r"\(?\s*\\[pb]?mod\s*\{?\s*([0-9]+|[a-z])\s*\}?\s*\)?", r" \\pmod{\1}", text)
+    text = re.sub(r"\\[dt]binom(?![A-Za-z])", r"\\binom", text)
     return text.replace("\ue000", r"\{").replace("\ue001", r"\}").replace("\ue002", "\\\\ ")
 
 

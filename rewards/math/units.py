@@ -65,7 +65,7 @@ def _table() -> dict[str, tuple[Fraction, str]]:
         ("yuan", "1/10", "角 毛"),
         ("yuan", "1/100", "分"),
         ("euro", "1", "€ eur euro euros 欧元"),
-        ("pound", "1", "£ gbp 英镑"),
+        ("pound", "1", "£ gbp sterling 英镑"),
         ("rupee", "1", "₹ inr rs rupee rupees 卢比"),
         ("yen", "1", "jpy yen 日元"),
         ("won", "1", "₩ krw won 韩元"),
@@ -142,6 +142,8 @@ _SHORTHAND = {
     "degrees fahrenheit": r"^\circf",
     "degree fahrenheit": r"^\circf",
     "fahrenheit": r"^\circf",
+    "pounds sterling": "£",
+    "pound sterling": "£",
     "mph": "mi/h",
     "kph": "km/h",
     "kmh": "km/h",
@@ -193,10 +195,12 @@ def parse_unit(text: str) -> Unit | None:
 
 
 _IN_TEXT = re.compile(
-    r"(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?:[A-Za-zΩ]+|[$€£¥°]|\\circ)"
+    r"(?i:degrees?\s+(?:celsius|fahrenheit))\b|(?:°|\^?\s*\{?\\circ\}?)\s*(?:\\(?:text|mathrm)\{\s*)?[CF]\b"
+    r"|(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?:[A-Za-zΩ]+|[$€£¥°]|\\circ)"
     r"(?:\s*\^\s*\{?-?[0-9]\}?|\s(?:squared|cubed)\b)?"
 )
 _LETTERS = re.compile(r"[A-Za-z]*")
+_TEMPERATURE = re.compile(r"(?i:degrees?\s+([cf])[a-z]+)|.*(?:°|circ\}?).*([CF])")
 _JOINT = re.compile(r"\s*/\s*|\s+(?:per|an?)\s+")
 _ALSO_WORDS = frozenset("won second yard foot degree mole ton cent rad hectare".split())
 """Unit names that questions also use in other senses: he won, the second day, on foot."""
@@ -220,6 +224,11 @@ def units_in(text: str) -> tuple[NamedUnit, ...]:
     at = 0
     while match := _IN_TEXT.search(text, at):
         end, at = match.end(), match.end()
+        if scale := _TEMPERATURE.fullmatch(match.group()):
+            unit = _known(f"^\\circ{(scale[1] or scale[2]).lower()}")
+            if unit is not None:
+                found.append(NamedUnit(unit, match.start(), end))
+            continue
         unit = _known(match.group().lstrip("\\")) or _known("^\\circ" * (match.group() in ("°", "\\circ")))
         if unit is None:  # "square root", or a power of something else: resume after its first word
             at = _LETTERS.match(text, match.start() + 1).end()  # type: ignore[union-attr]
@@ -265,10 +274,12 @@ def _known(text: str) -> Unit | None:
     text = _SHORTHAND.get(text.lower(), text)
     text = re.sub(r"^每(\S+?)(\S+)$", r"\2/\1", text)
     text = re.sub(r"^\\frac\s*\{([^{}]+)\}\s*\{((?:[^{}]|\{[^{}]*\})+)\}$", r"\1/\2", text)
-    top, *below = re.split(r"\s*/\s*|\s+per\s+|每", text)
+    if bare := re.fullmatch(r"per\s+([A-Za-z]+)", text):  # "26 per day"
+        text = f"1/{bare[1]}"
+    top, *below = re.split(r"\s*/\s*|\s+(?:per|an?|each|every)\s+|每", text)
     factor, powers = Fraction(1), dict[str, int]()
     for sign, part in [(1, top), *((-1, _PER_ZH.get(part, part)) for part in below)]:
-        singles = _product(part)
+        singles = [] if part == "1" and below and sign == 1 else _product(part)
         if singles is None:
             return None
         for piece_factor, base, power in singles:

@@ -70,6 +70,30 @@ class Union:
 
 
 @dataclass(frozen=True)
+class SetDifference:
+    """The elements of `whole` that are not in `removed`."""
+
+    whole: Value
+    removed: Value
+
+
+@dataclass(frozen=True)
+class Ordinal:
+    """A place in an order: 6th, the sixth term; `noun` is what is counted, or ""."""
+
+    number: int
+    noun: str
+
+
+@dataclass(frozen=True)
+class Weekday:
+    """A day of the week, 0 for Monday; `is_short` for abbreviations, which may be other words (Sun, Sat)."""
+
+    number: int
+    is_short: bool
+
+
+@dataclass(frozen=True)
 class Matrix:
     """A matrix as a tuple of rows of equal length."""
 
@@ -107,5 +131,19 @@ class Words:
 
 
 Value = (
-    Quantity | Based | Clock | Day | Ratio | Group | Union | Matrix | Relation | Expression | Measured | Words
+    Quantity
+    | Based
+    | Clock
+    | Day
+    | Weekday
+    | Ordinal
+    | Ratio
+    | Group
+    | Union
+    | SetDifference
+    | Matrix
+    | Relation
+    | Expression
+    | Measured
+    | Words
 )

@@ -13,8 +13,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from policies.json_types import JsonDict
@@ -56,6 +56,8 @@ class Start:
     """Weaker tiers: the folder for work directories if the launcher may not mount."""
     serves_many: bool = True
     """False if the launcher is for a single run, which imports for itself what it uses."""
+    modules: Mapping[str, str] = field(default_factory=dict)
+    """Packages that Python programs may import: name → folder or file, all among the launcher's binds."""
 
 
 class Launcher:
@@ -188,6 +190,7 @@ def _config(start: Start, machine: str, binds: Sequence[str]) -> JsonDict:
         "readable": [*_SYSTEM, *_PUBLIC_FILES, *dict.fromkeys(path for bind in resolved for path in bind)],
         "is_counted": is_counted,
         "serves_many": start.serves_many,
+        "modules": dict(start.modules),
         "base": str(start.base) if start.base else "",
         "groups": start.groups.parent_fds if start.groups else [],
     }

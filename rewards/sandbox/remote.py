@@ -18,12 +18,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 
 import urllib3
 
 from rewards.sandbox.errors import SandboxUnavailable
 from rewards.sandbox.judge import unstarted
+from rewards.sandbox.packages import probe_source
 from rewards.sandbox.run_code import COMPILED, TIER, HostError, Reply, longest_reply, outcome, parse, request
 from rewards.sandbox.types import Job, Limits, Outcome
 
@@ -31,6 +33,8 @@ _TRIES = 2
 _CONNECT_S = 5.0
 _REST_S = 30.0
 """Seconds until a host that failed is asked again; sooner if all have failed."""
+_IMPORT_S = 60.0
+"""Longest time for the first import of the packages."""
 _CHUNK = 1 << 16
 _MESSAGE_CHARS = 200
 _PROBE = Job("python", b"import sys\nprint(6 * 7 if sys.version_info >= (3, 10) else sys.version)\n")
@@ -80,17 +84,33 @@ class RemoteSandbox:
         self._is_closed = False
 
     @classmethod
-    def open(cls, urls: Sequence[str]) -> RemoteSandbox:
+    def open(cls, urls: Sequence[str], packages: Sequence[str] = ()) -> RemoteSandbox:
         """Run a first program on every host.
 
+        Args:
+            urls: of the hosts.
+            packages: that programs may import; a host without one would call right programs wrong.
+
         Raises:
-            SandboxUnavailable: none of the hosts runs it; the message says what is wrong with each.
+            SandboxUnavailable: none of the hosts runs it, or a host lacks a package; the message says what is wrong.
         """
         sandbox = cls(urls)
         with ThreadPoolExecutor(min(len(urls), 16)) as threads:
-            errors = list(threads.map(sandbox._probe, sandbox._hosts.hosts))
-        if all(errors):
-            raise SandboxUnavailable("no sandbox host can be used: " + "; ".join(map(str, errors)))
+            hosts = list(sandbox._hosts.hosts)
+            errors = list(threads.map(sandbox._probe, hosts))
+            if all(errors):
+                raise SandboxUnavailable("no sandbox host can be used: " + "; ".join(map(str, errors)))
+            working = [host for host, error in zip(hosts, errors, strict=True) if not error]
+            if not packages:
+                return sandbox
+            importing = Job("python", probe_source(packages), limits=Limits(wall_s=_IMPORT_S))
+            lacking = [
+                found for found in threads.map(partial(sandbox._probe, job=importing), working) if found
+            ]
+        if lacking:
+            raise SandboxUnavailable(
+                f"sandbox.packages: not every host can import {', '.join(packages)}: {'; '.join(lacking)}"
+            )
         return sandbox
 
     @property
@@ -181,15 +201,13 @@ class RemoteSandbox:
             raise HostError(f"HTTP status {response.status}: {shown}")
         return parse(bytes(answer))
 
-    def _probe(self, host: _Host) -> str:
-        """Run a first program; return what is wrong with the host, or "" if nothing is."""
-        limits = _PROBE.limits
-        body = request(_PROBE, b"", limits.wall_s)
+    def _probe(self, host: _Host, job: Job = _PROBE) -> str:
+        """Run a first program, which prints 42; return what is wrong with the host, or "" if nothing is."""
+        limits = job.limits
+        body = request(job, b"", limits.wall_s)
         assert isinstance(body, bytes)
         try:
-            seen = outcome(
-                self._ask(host, body, limits.wall_s + _PROBE.wait_s, limits), limits.wall_s, limits
-            )
+            seen = outcome(self._ask(host, body, limits.wall_s + job.wait_s, limits), limits.wall_s, limits)
         except HostError as error:
             found = str(error)
         else:

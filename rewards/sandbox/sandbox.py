@@ -28,14 +28,15 @@ from rewards.sandbox.languages import MissingToolchain, Toolchain, find_toolchai
 from rewards.sandbox.launcher import Launcher, LauncherGone, LauncherRefused, Start, program_uids
 from rewards.sandbox.leases import work_base
 from rewards.sandbox.memory_files import SandboxFile
+from rewards.sandbox.packages import THREADS, find_packages, probe_source
 from rewards.sandbox.settings import SandboxSettings, TierName
 from rewards.sandbox.tiers import Tier, describe, unavailable
 from rewards.sandbox.types import MIB, Job, Limits, Outcome
 
 _TRIES = 2
 _PAGE = 4096
-_PYTHON = Toolchain(name="python", source_name="main.py", compile=None, run=(), env={}, binds=())
-"""Python programs run in the launcher's own interpreter, which is already started and forks for each run."""
+_IMPORT_S = 60.0
+"""Longest time for the first import of a package."""
 _MAX_PROGRAM_BYTES = 64 * MIB
 _COMPILER = {
     "memory_bytes": 2048 * MIB,
@@ -55,6 +56,16 @@ class Sandbox:
 
     def __init__(self, settings: SandboxSettings, on_launcher: Callable[[int], None] | None = None) -> None:
         self._settings, self._on_launcher = settings, on_launcher
+        self._packages = find_packages(settings.packages)
+        # Python programs run in the launcher's own interpreter, which is already started and forks for each run.
+        self._python = Toolchain(
+            name="python",
+            source_name="main.py",
+            compile=None,
+            run=(),
+            env=THREADS if settings.packages else {},
+            binds=self._packages.binds,
+        )
         self._tier_name: TierName = "namespaces" if settings.tier == "auto" else settings.tier
         self._lock = threading.Lock()
         self._launchers: dict[tuple[str, ...], Launcher] = {}
@@ -89,6 +100,7 @@ class Sandbox:
         if failure:
             sandbox.close()
             raise SandboxUnavailable(unavailable(sandbox._tier_name, failure))
+        sandbox._check_packages()
         return sandbox
 
     @property
@@ -123,7 +135,7 @@ class Sandbox:
         """Run a job, see `JobRunner`. Compiles once."""
         limits, stdins, total_wall_s = job.limits, job.stdins, job.total_wall_s
         try:
-            toolchain = _PYTHON if job.language == "python" else find_toolchain(job.language)
+            toolchain = self._python if job.language == "python" else find_toolchain(job.language)
         except MissingToolchain as error:
             return [unstarted("unsupported_language", str(error), self._tier_name)] * len(stdins)
         if toolchain is None:
@@ -249,7 +261,14 @@ class Sandbox:
 
     def _start(self, binds: tuple[str, ...]) -> Launcher:
         base = self._base[0] if self._base else None
-        start = Start(self._tier_name, self._uids, self._groups, base, self._settings.zygote)
+        start = Start(
+            tier=self._tier_name,
+            uids=self._uids,
+            groups=self._groups,
+            base=base,
+            serves_many=self._settings.zygote,
+            modules=self._packages.modules,
+        )
         launcher = Launcher(start, binds)
         self._facts = launcher.facts
         if self._on_launcher:
@@ -270,6 +289,21 @@ class Sandbox:
         except (SandboxUnavailable, LauncherGone, OSError) as error:
             return str(error)
         return "" if report.stdout == b"42\n" else f"a first program did not run: {report.failure or report}"
+
+    def _check_packages(self) -> None:
+        """Import every package in a first program.
+
+        Raises:
+            SandboxUnavailable: one of them cannot be imported in the sandbox.
+        """
+        for name in self._settings.packages:
+            outcome = self.run("python", probe_source([name]), limits=Limits(wall_s=_IMPORT_S))
+            if outcome.stdout != b"42\n":
+                self.close()
+                said = outcome.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+                raise SandboxUnavailable(
+                    f"sandbox.packages: {name} cannot be imported in the sandbox: {said or outcome.reason}"
+                )
 
     def _end_all(self) -> None:
         with self._lock:

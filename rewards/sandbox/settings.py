@@ -28,6 +28,17 @@ class SandboxSettings(Settings):
     urls: Operational[tuple[str, ...]] = Field(default=(), max_length=4096)
     """Hosts with SandboxFusion's `run_code` API, to which programs are sent. If empty, programs run on this host."""
 
+    packages: Identity[tuple[str, ...]] = ()
+    """Packages that Python programs may import besides the standard library, e.g. ["numpy"]: of this environment, with
+    what they require; of the hosts if urls names any."""
+
+    @field_validator("packages")
+    @classmethod
+    def _are_names(cls, packages: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [name for name in packages if not name.isidentifier()]:
+            raise ValueError(f"{wrong[0]!r}: expected the name that a program imports, such as numpy")
+        return packages
+
     @field_validator("urls")
     @classmethod
     def _are_http(cls, urls: tuple[str, ...]) -> tuple[str, ...]:

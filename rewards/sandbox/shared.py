@@ -41,7 +41,11 @@ def open_sandbox(settings: SandboxSettings) -> JobRunner:
     Raises:
         SandboxUnavailable: the sandbox cannot run a first program.
     """
-    return RemoteSandbox.open(settings.urls) if settings.urls else Sandbox.open(settings, on_launcher=keep)
+    return (
+        RemoteSandbox.open(settings.urls, settings.packages)
+        if settings.urls
+        else Sandbox.open(settings, on_launcher=keep)
+    )
 
 
 def close_shared() -> None:

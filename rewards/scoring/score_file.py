@@ -1,5 +1,7 @@
 """`grpo reward score NAME --data cases.jsonl --out scores.jsonl`: one verdict for each row of a file, in order.
 
+The file is JSON Lines, also gzipped, or Parquet (rewards/row_files.py).
+
 In:  {"completion": "…", "prompt"?: "…", "answer"?: string | number | list | null, further columns}
 Out: {"index": 0, "id": …, "score": 1.0 | null, "verdict": "ok", "reason": "", "seconds": 0.001}
 
@@ -15,12 +17,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any  # Any: a row's id is of any class
+from typing import Any  # Any: a row's id is of any class
 
 from policies.files import replacing
 from policies.json_types import JsonDict, JsonMapping
 from rewards.config import RewardConfig
+from rewards.row_files import FileRow, read_file
 from rewards.rows import RewardRow
+from rewards.scoring.needs import check_rows
 from rewards.scoring.scorer import Scorer
 from rewards.types import Score
 from rewards.values import failed
@@ -43,6 +47,11 @@ class ScoreSummary:
     mean: float | None = None
     """Of the finite scores; None if there are none."""
     seconds: float = 0.0
+
+    @property
+    def is_failure(self) -> bool:
+        """True if there are rows and none could be scored: each ended in an error or at its deadline."""
+        return 0 < self.rows == self.verdicts["error"] + self.verdicts["timeout"]
 
 
 @dataclass(frozen=True)
@@ -68,26 +77,29 @@ def score_file(
         workers: reward processes; None: one per core, at most 8.
         timeout_s: deadline of a row (of the call for list-wise functions).
     Raises:
-        RewardLoadError: the reward cannot be loaded; `out` is not touched.
+        RewardLoadError: the reward cannot be loaded, or needs a column that the file lacks; `out` is not touched.
         OSError: `data` cannot be read or `out` cannot be written.
+        ValueError: `data` is a damaged Parquet file.
     """
     started = time.perf_counter()
     config = RewardConfig(name=name, params=dict(params or {}), timeout_s=timeout_s)
     workers = workers or min(os.cpu_count() or 1, 8)
     summary, total = ScoreSummary(), 0.0
     with (
-        open(data, "rb") as source,
         Scorer([config], workers) as scorer,
         replacing(out) as temporary,
         temporary.open("w", encoding="utf-8") as target,
     ):
-        for lines in _chunks(_read(source)):
+        (needs,) = scorer.needs
+        for lines in _chunks(data):
             readable = [line.row for line in lines if line.row is not None]
+            if not summary.rows:
+                check_rows(name, needs, [(row.answer, row.columns) for row in readable], str(data))
             scores = iter(scorer.score_rows(readable))
             for line in lines:
                 score = next(scores) if line.row is not None else failed("error", line.problem)
                 record = _record(line, score, name)
-                target.write(json.dumps(record, ensure_ascii=True) + "\n")
+                target.write(json.dumps(record, ensure_ascii=True, default=str) + "\n")
                 summary.rows += 1
                 summary.verdicts[score.verdict] += 1
                 if score.verdict != "ok":
@@ -98,22 +110,10 @@ def score_file(
     return summary
 
 
-def _read(source: IO[bytes]) -> Iterator[tuple[int, _Line]]:
-    """(size in bytes, line) for each line that is not blank."""
-    index = 0
-    for raw in source:
-        if raw.strip():
-            yield len(raw), _parse(index, raw)
-            index += 1
-
-
-def _parse(index: int, raw: bytes) -> _Line:
-    try:
-        record = json.loads(raw.decode("utf-8-sig" if index == 0 else "utf-8"))
-    except (ValueError, RecursionError) as error:
-        return _Line(index, None, None, f"line is no JSON: {error}")
-    if not isinstance(record, dict):
-        return _Line(index, None, None, f"line holds {type(record).__name__}, expected an object")
+def _line(index: int, row: FileRow) -> _Line:
+    record = row.record
+    if record is None:
+        return _Line(index, None, None, row.problem)
     identity = record.get("id", index)
     if not isinstance(completion := record.get("completion"), str):
         found = "is missing" if "completion" not in record else f"is {type(completion).__name__}"
@@ -132,12 +132,12 @@ def _parse(index: int, raw: bytes) -> _Line:
     return _Line(index, identity, RewardRow(completion, prompt, answer, columns, group_index=index), "")
 
 
-def _chunks(lines: Iterator[tuple[int, _Line]]) -> Iterator[list[_Line]]:
+def _chunks(data: Path) -> Iterator[list[_Line]]:
     chunk: list[_Line] = []
     size = 0
-    for length, line in lines:
-        chunk.append(line)
-        size += length
+    for index, row in enumerate(read_file(data)):
+        chunk.append(_line(index, row))
+        size += row.size
         if len(chunk) >= _MAX_ROWS or size >= _MAX_BYTES:
             yield chunk
             chunk, size = [], 0

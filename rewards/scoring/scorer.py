@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from rewards.config import AuditConfig, RewardConfig
+from rewards.config import AuditConfig, RewardConfig, component_labels
 from rewards.errors import RewardLoadError
 from rewards.hosts.futures import joined
 from rewards.hosts.pool import HostPool, HostSpec
-from rewards.registry import BUILTINS, component_label, load_reward, own_seconds, runs_inline
+from rewards.registry import BUILTINS, load_reward, own_seconds, runs_inline
 from rewards.rows import RewardRow
 from rewards.scoring.stats import AUDIT
 from rewards.signatures import RewardFunction, call_row
-from rewards.types import Score, ScoredGroup, Verdict
+from rewards.types import Needs, Score, ScoredGroup, Verdict
 from rewards.values import shorten
 from rollout.types import Sample, SampleGroup
 
@@ -66,6 +66,7 @@ class _Component:
     label: str
     config: RewardConfig
     workers: _Workers
+    needs: Needs
 
 
 class Scorer:
@@ -116,6 +117,11 @@ class Scorer:
             self.close()
             raise
 
+    @property
+    def needs(self) -> list[Needs]:
+        """What each component needs of the data, in their order."""
+        return [component.needs for component in self._components]
+
     def submit(self, groups: Sequence[SampleGroup], stage: str, step: int) -> Future[list[ScoredGroup]]:
         """Start scoring, behind what was submitted before; see `score` for what the future holds."""
         rows = [
@@ -158,7 +164,8 @@ class Scorer:
 
     def _component(self, label: str, config: RewardConfig) -> _Component:
         if runs_inline(config.name):
-            return _Component(label, config, _Inline(load_reward(config.name, config.params)))
+            function = load_reward(config.name, config.params)
+            return _Component(label, config, _Inline(function), function.needs)
         is_builtin = config.name in BUILTINS
         spec = HostSpec(
             name=config.name,
@@ -170,18 +177,7 @@ class Scorer:
         )
         pool = HostPool(spec, self._workers)
         pool.start()
-        return _Component(label, config, pool)
-
-
-def component_labels(rewards: Sequence[RewardConfig]) -> list[str]:
-    """Names of the components in `Score.components`: short, and numbered from the second of a kind on."""
-    seen: dict[str, int] = {}
-    labels: list[str] = []
-    for config in rewards:
-        label = component_label(config.name)
-        seen[label] = seen.get(label, 0) + 1
-        labels.append(label if seen[label] == 1 else f"{label}#{seen[label]}")
-    return labels
+        return _Component(label, config, pool, pool.needs)
 
 
 def component_weights(rewards: Sequence[RewardConfig]) -> dict[str, float]:
@@ -264,11 +260,13 @@ def _total(parts: Sequence[tuple[_Component, Score | None]]) -> Score:
     reason = shorten("; ".join(reasons))
     if verdict != "ok":
         trace = next((s.trace for _, s in deciding if s.verdict == verdict and s.trace), "")
-        return Score(None, values, verdict, reason, seconds, trace)
-    total = math.fsum(c.config.weight * s.total for c, s in deciding if s.total is not None)
+        return Score(None, values, verdict, reason, seconds, trace=trace)
+    terms = [(c.config.weight, s.total) for c, s in deciding if s.total is not None]
+    total = math.fsum(weight * value for weight, value in terms)
     if not math.isfinite(total):
         return Score(None, values, "error", f"the weighted sum is {total}", seconds)
-    return Score(total, values, "ok", reason, seconds)
+    scale = max((abs(weight) * max(1.0, abs(value)) for weight, value in terms), default=1.0)
+    return Score(total, values, "ok", reason, seconds, scale)
 
 
 def _row(group: SampleGroup, sample: Sample, number: int, stage: str, step: int) -> RewardRow:

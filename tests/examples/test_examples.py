@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import environment
+from tests.tiny import environment, make_base
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -62,14 +62,27 @@ def test_sample_with_engine_prints_a_group() -> None:
     assert len(set(lines)) > 1
 
 
+@pytest.mark.engine
+def test_one_update_moves_the_policy_and_the_engine_follows(tmp_path: Path) -> None:
+    lines = run_example("one_update", str(make_base(tmp_path)))
+    text = "\n".join(lines)
+    assert re.search(r"^reward 0\.\d+ over 64 samples$", text, re.MULTILINE)
+    norm = re.search(r"^loss -?[\d.]+, gradient norm ([\d.]+)$", text, re.MULTILINE)
+    assert norm is not None
+    assert float(norm[1]) > 0
+    gap = re.search(r"^engine at version 1: log-probs within (\S+) of the learner's$", text, re.MULTILINE)
+    assert gap is not None
+    assert float(gap[1]) < 1e-4
+
+
 def test_every_example_is_short_documented_tested_and_listed() -> None:
     names = sorted(path.stem for path in EXAMPLES.glob("*.py"))
-    assert len(names) == 5
+    assert len(names) == 6
     tested = (ROOT / "tests/integration/test_rl_run.py").read_text() + Path(__file__).read_text()
-    readme = (ROOT / "README.md").read_text()
+    listed = (ROOT / "README.md").read_text() + (ROOT / "docs/api.md").read_text()
     for name in names:
         text = (EXAMPLES / f"{name}.py").read_text()
         assert len(text.splitlines()) <= MAX_LINES, name
         assert f"    python examples/{name}.py" in text, name
         assert f'run_example("{name}"' in tested, name
-        assert f"examples/{name}.py" in readme, name
+        assert f"examples/{name}.py" in listed, name

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,39 @@ def test_config_missing_or_not_json(tmp_path: Path):
     (tmp_path / "config.json").write_text("[1]")
     with pytest.raises(BrokenCheckpoint, match="expected a JSON object"):
         read_facts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "inside"),
+    [
+        ("runs/x", ["runs/x/policy"]),
+        ("runs/x", ["runs/x/policy", "runs/x/checkpoints/step-000002/policy"]),
+        ("runs/x/checkpoints/step-000002", ["runs/x/checkpoints/step-000002/policy"]),
+        ("runs/x", ["runs/x/checkpoints/step-000002/policy"]),
+        ("runs/graph", ["runs/graph/base/policy", "runs/graph/zero/policy"]),
+    ],
+)
+@pytest.mark.parametrize("config", [None, '{"stage": "rl", "steps": 3}', "[1"])
+def test_a_folder_that_holds_a_policy_offers_it(
+    folder: Path, tmp_path: Path, given: str, inside: list[str], config: str | None
+):
+    place = tmp_path / "there" / given
+    place.mkdir(parents=True)
+    if config is not None:
+        (place / "config.json").write_text(config)
+    paths = [tmp_path / "there" / path for path in inside]
+    for path in paths:
+        shutil.copytree(folder, path)
+    with pytest.raises(UnsupportedArchitecture) as error:
+        read_facts(resolve_model(place))
+    first, *rest = paths
+    assert f"{place} is no model folder; did you mean {first}" in str(error.value)
+    assert all(str(path) in str(error.value) for path in rest)
+
+
+def test_a_file_of_a_model_folder_offers_the_folder(folder: Path):
+    with pytest.raises(PolicyError, match=f"is a file; a policy is a folder; did you mean {folder}"):
+        resolve_model(folder / "model.safetensors")
 
 
 def test_resolving_a_folder_gives_it_back(tmp_path: Path):

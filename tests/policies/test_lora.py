@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,47 @@ def test_peft_reads_the_adapter(tmp_path: Path) -> None:
     torch.testing.assert_close(
         sequence_logprobs(wrapped, TOKENS), sequence_logprobs(model, TOKENS), rtol=0, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("preset", "targets"), [("tiny-v3", MLA), ("tiny-v2", MLA), ("tiny-llama-tied", ()), ("tiny-qwen3", ())]
+)
+def test_peft_on_transformers_own_model_gives_the_logits_of_the_merged_export(
+    tmp_path: Path, preset: str, targets: tuple[str, ...]
+) -> None:
+    """As a user loads them: transformers' model and attention, peft's adapter; no code of ours computes."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    def logits(model: Any) -> Tensor:
+        with torch.no_grad():
+            result: Tensor = model.eval()(torch.tensor([TOKENS])).logits
+        return result
+
+    base = save_policy(tiny_policy(preset), tmp_path / "base", None)
+    model = adapted(preset, targets)
+    merged = save_policy(model, tmp_path / "policy", None)
+    save_adapter(model, merged / "adapter", str(base))
+    plain = AutoModelForCausalLM.from_pretrained(base)
+    unadapted = logits(plain)
+    found = logits(PeftModel.from_pretrained(plain, merged / "adapter"))
+    expected = logits(AutoModelForCausalLM.from_pretrained(merged))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert (found - unadapted).abs().max() > 0.1
+
+
+def test_peft_still_takes_a_shared_experts_layers_for_routed_experts(tmp_path: Path) -> None:
+    """If this fails, peft has been fixed: take the warning out of the model card and docs/use.md."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = save_policy(tiny_policy("tiny-v3"), tmp_path / "base", None)
+    save_adapter(adapted("tiny-v3"), tmp_path / "adapter", str(base))
+    plain = AutoModelForCausalLM.from_pretrained(base)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        PeftModel.from_pretrained(plain, tmp_path / "adapter")
+    assert any("missing adapter keys" in str(warning.message) for warning in caught)
 
 
 def test_an_adapter_comes_back_or_is_refused_whole(tmp_path: Path) -> None:

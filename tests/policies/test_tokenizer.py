@@ -127,6 +127,39 @@ def test_generation_config_adds_stop_tokens(tmp_path: Path, eos: Any, expected: 
     assert load_tokenizer(tmp_path).stop_token_ids == expected
 
 
+def with_special(folder: Path, *tokens: str) -> Tokenizer:
+    """The tiny tokenizer with further special tokens."""
+    from tokenizers import AddedToken
+    from tokenizers import Tokenizer as Backend
+
+    file = write_tokenizer(folder) / "tokenizer.json"
+    backend = Backend.from_file(str(file))
+    backend.add_special_tokens([AddedToken(token, special=True) for token in tokens])
+    backend.save(str(file))
+    return load_tokenizer(folder)
+
+
+def test_a_reader_sees_the_special_tokens_that_carry_a_meaning(tmp_path: Path):
+    """Tokenizers make <think> and <answer> special tokens; a reply without them has another format."""
+    tokenizer = with_special(tmp_path, "<think>", "</think>", "<answer>", "</answer>", "<|call|>")
+    text = "<think>\n12 + 34</think>\n<answer>46</answer><|call|>"
+    ids = tokenizer.encode(text + "<|im_end|><|endoftext|>")
+    assert tokenizer.decode(ids) == "\n12 + 34\n46"
+    assert tokenizer.decode_reply(ids) == text
+    assert tokenizer.decode_reply(ids, stop_ids=[tokenizer.encode("<|call|>")[0]]) == text.removesuffix(
+        "<|call|>"
+    )
+    number = tokenizer.encode("6")[0]
+    assert tokenizer.decode_reply([number], stop_ids=[number]) == "6", "a stop that is text stays text"
+
+
+@given(st.lists(st.integers(0, 399), max_size=30))
+def test_a_reply_without_such_tokens_reads_as_ever(ours: Tokenizer, ids: list[int]):
+    start = ours.token_id("<|im_start|>")
+    if start not in ids:
+        assert ours.decode_reply(ids) == ours.decode(ids)
+
+
 def test_pickles_by_its_folder(ours: Tokenizer):
     assert pickle.loads(pickle.dumps(ours)).encode("the cat") == ours.encode("the cat")
 

@@ -3,8 +3,9 @@ import textwrap
 
 import pytest
 
+from rewards.config import component_label
 from rewards.errors import RewardLoadError
-from rewards.registry import BUILTINS, component_label, load_reward, with_absolute_path
+from rewards.registry import BUILTINS, load_reward, with_absolute_path
 from rewards.rows import RewardRow
 from rewards.signatures import call_row
 

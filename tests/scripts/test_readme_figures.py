@@ -1,4 +1,4 @@
-"""The figures in README.md and docs/r1_tiny.md are those of benchmarks/results/."""
+"""The figures in README.md, docs/results.md and docs/r1_tiny.md are those of benchmarks/results/."""
 
 from __future__ import annotations
 
@@ -81,12 +81,13 @@ def test_another_result_is_reported_and_can_be_written(
     shutil.copytree(figures.RESULTS, results)
     edit(results, name, path, value)
     changed = figures.by_page(figures.claims_of_results(results))
-    text = (ROOT / "README.md").read_text()
-    lines = list(figures.differences(text, changed["README.md"]))
+    texts = {page: (ROOT / page).read_text() for page in changed}
+    lines = [line for page, text in texts.items() for line in figures.differences(text, changed[page])]
     assert any(f"should be {shown}," in line for line in lines), lines
-    written = figures.corrected(text, changed["README.md"])
-    assert list(figures.differences(written, changed["README.md"])) == []
-    assert written.count("\n") == text.count("\n")
+    for page, text in texts.items():
+        written = figures.corrected(text, changed[page])
+        assert list(figures.differences(written, changed[page])) == []
+        assert written.count("\n") == text.count("\n")
 
 
 def test_a_claim_whose_words_are_gone_is_an_error() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any  # Any: options of a chart; items of any class
 
-from grpo.tracking.sample_row import SampleRow
-from grpo.tracking.samples import read_samples, sample_files
+from grpo.tracking.sample_row import component_column
+from grpo.tracking.samples import read_columns, read_head, sample_files
 from grpo.tracking.screen import PHASE_TIMES
 from policies.json_types import JsonDict, JsonMapping
 
@@ -41,6 +41,8 @@ SHOWN_COLUMNS = (
 def status(config: JsonMapping, rows: Sequence[JsonMapping], summary: JsonMapping) -> str:
     """Say in words how far the run is."""
     done, steps = (rows[-1]["step"] if rows else 0), config.get("steps")
+    if reason := summary.get("stopped_early"):
+        return f"stopped early after {done:,} updates: {reason}"
     if summary:
         return f"finished after {done:,} updates"
     return f"not finished: {done:,}{f' of {steps:,}' if steps else ''} updates so far"
@@ -162,24 +164,36 @@ def compared(run_dir: Path, correct: str) -> list[JsonDict]:
     found = sample_files(run_dir / "eval")
     if not found:
         return []
-    first = [row for row in read_samples(found[0][1]) if row.index == 0][:COMPARED_PROBLEMS]
-    last: dict[str, SampleRow] = {}
+    column = component_column(correct)
+    first = list(islice(_first_samples(found[0][1], column), COMPARED_PROBLEMS))
+    last: dict[str, JsonDict] = {}
     if len(found) > 1:
-        last = {row.prompt_id: row for row in read_samples(found[-1][1]) if row.index == 0}
+        last = {row["prompt_id"]: row for row in _first_samples(found[-1][1], column)}
     return [
         {
-            "prompt": _cut(row.prompt),
-            "answer": row.answer,
-            "sides": [_side(side, correct) for side in (row, last.get(row.prompt_id)) if side],
+            "prompt": _cut(row["prompt"]),
+            "answer": row["answer"],
+            "sides": [_side(side, column) for side in (row, last.get(row["prompt_id"])) if side],
         }
         for row in first
     ]
 
 
-def _side(row: SampleRow, correct: str) -> JsonDict:
-    value = row.components.get(correct)
+def _first_samples(path: Path, column: str) -> Iterator[JsonDict]:
+    """Yield the first sample of each problem; `column` holds the reward that says what is right, if there is one."""
+    columns = ("prompt_id", "index", "step", "tokens", "prompt", "answer", "completion", column)
+    return (row for row in read_columns(path, columns) if row["index"] == 0)
+
+
+def _side(row: JsonMapping, column: str) -> JsonDict:
+    value = row.get(column)
     right = None if value is None else value >= 1
-    return {"step": row.step, "completion": _cut(row.completion), "right": right, "tokens": row.tokens}
+    return {
+        "step": row["step"],
+        "completion": _cut(row["completion"]),
+        "right": right,
+        "tokens": row["tokens"],
+    }
 
 
 def samples(run_dir: Path) -> list[JsonDict]:
@@ -191,13 +205,13 @@ def samples(run_dir: Path) -> list[JsonDict]:
     ]
     shown = []
     for step, path in [file for files in by_folder for file in files]:
-        rows = list(read_samples(path))
+        total, rows = read_head(path, MAX_ROWS_PER_STEP)
         components = list(rows[0].components) if rows else []
         shown.append(
             {
                 "step": step,
                 "stage": "held out" if path.parent.name == "eval" else "training",
-                "of": len(rows),
+                "of": total,
                 "components": components,
                 "rows": [
                     {
@@ -206,7 +220,7 @@ def samples(run_dir: Path) -> list[JsonDict]:
                         "completion": _cut(row.completion),
                         "components": [row.components[name] for name in components],
                     }
-                    for row in rows[:MAX_ROWS_PER_STEP]
+                    for row in rows
                 ],
             }
         )

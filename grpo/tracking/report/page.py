@@ -17,6 +17,7 @@ from grpo.common.errors import BrokenRun
 from grpo.tracking.jsonl import read_rows
 from grpo.tracking.report.figures import charts, compared, headline, samples, status
 from grpo.tracking.report.rewards import reward_lines
+from grpo.tracking.stopped import read_stopped
 from policies.files import write_atomic
 from policies.json_types import JsonDict, JsonMapping
 
@@ -63,6 +64,7 @@ def collect(run_dir: Path, notes: str = "") -> JsonDict:
     correct = (config.get("eval") or {}).get("correct", "accuracy")
     return {
         "status": status(config, rows, summary),
+        "stopped": _stopped(run_dir),
         "headline": headline(rows, evals, summary),
         "rewards": reward_lines(config, rows),
         "charts": [chart for chart in charts(rows, evals) if chart["series"]],
@@ -72,6 +74,18 @@ def collect(run_dir: Path, notes: str = "") -> JsonDict:
         "facts": _facts(config, manifest, summary),
         "config": config,
         "notes": [paragraph.strip() for paragraph in notes.split("\n\n") if paragraph.strip()],
+    }
+
+
+def _stopped(run_dir: Path) -> JsonDict | None:
+    """Return why the run ended early, for the top of the page."""
+    stopped = read_stopped(run_dir)
+    if stopped is None:
+        return None
+    return {
+        "title": f"{stopped.title} after update {stopped.step:,}, {stopped.at}",
+        "message": stopped.message or stopped.error,
+        "traceback": stopped.traceback if stopped.kind == "error" else "",
     }
 
 

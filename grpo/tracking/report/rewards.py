@@ -6,10 +6,8 @@ import json
 from collections.abc import Sequence
 
 from policies.json_types import JsonMapping
-from rewards.config import AuditConfig, RewardConfig
-from rewards.registry import component_label
+from rewards.config import AuditConfig, RewardConfig, component_label, component_labels
 from rewards.scoring.monitor import history, summary
-from rewards.scoring.scorer import component_labels
 
 DEFAULT_WINDOW = 5
 

@@ -16,6 +16,8 @@ import sys
 import types
 import weakref
 from collections.abc import Callable, Mapping
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from typing import NoReturn
 
 from rewards.sandbox.child.isolation import Place
@@ -43,6 +45,36 @@ def warm_up(serves_many: bool) -> None:
             __import__(name)
         gc.collect()
         gc.freeze()
+
+
+def allow_imports(modules: Mapping[str, str]) -> None:
+    """Have `import` find these packages.
+
+    Args:
+        modules: name → folder or file. The folder around them is no place to search: it may not be readable.
+    """
+    if modules:
+        sys.meta_path.append(_Named(dict(modules)))
+
+
+class _Named:
+    """Finds top-level packages by their names."""
+
+    def __init__(self, modules: Mapping[str, str]) -> None:
+        self._modules = modules
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        where = self._modules.get(name) if path is None else None
+        if where is None:
+            return None
+        if not os.path.isdir(where):
+            return spec_from_file_location(name, where)
+        init = os.path.join(where, "__init__.py")
+        if os.path.exists(init):
+            return spec_from_file_location(name, init, submodule_search_locations=[where])
+        spec = ModuleSpec(name, None, is_package=True)  # a namespace package
+        spec.submodule_search_locations = [where]
+        return spec
 
 
 def become_program(job: Job, place: Place, limits: Mapping[str, int], ready: int) -> None:

@@ -49,6 +49,7 @@ def main(control_fd: int, owner: int) -> str:
         start = _own_namespaces if config["tier"] == "namespaces" else _shared_host
         keepers, facts = start(config, control, owner_fd)
         program.warm_up(config["serves_many"])
+        program.allow_imports(config["modules"])
         control.send(json.dumps({"ready": True, **facts}).encode())
     except BaseException as error:
         with contextlib.suppress(OSError):

@@ -87,7 +87,13 @@ def test_other_field_names_columns_and_constants(tmp_path: Path, load) -> None:
         constants={"kind": "math"},
     )
     assert prompt.answer == 2
-    assert prompt.columns == {"question": "1 + 1", "language": "en", "level": 3, "kind": "math"}
+    assert prompt.columns == {
+        "question": "1 + 1",
+        "solution": 2,
+        "language": "en",
+        "level": 3,
+        "kind": "math",
+    }, "a reward that asks for the answer by its field's name gets it"
 
 
 def test_rewards_without_reference_need_no_answer(tmp_path: Path, load) -> None:
@@ -266,13 +272,11 @@ def test_what_is_left_out_is_reported(tmp_path: Path, load, caplog: pytest.LogCa
     assert "left out 1 prompts above 8 tokens and 1 duplicates, kept 5" in record.getMessage()
 
 
-@pytest.mark.parametrize("name", ["a.json", "a.csv", "a.ndjson", "a"])
+@pytest.mark.parametrize("name", ["a.csv", "a.ndjson", "a"])
 def test_a_file_of_another_ending_is_not_looked_for_on_the_hub(name: str, tmp_path: Path, load) -> None:
     path = tmp_path / name
     path.write_text('{"question": "1", "answer": "1"}')
-    with pytest.raises(
-        DataError, match=r"supported are \.jsonl, \.jsonl\.gz, \.parquet: rename or convert the file"
-    ):
+    with pytest.raises(DataError, match=r"supported are \.jsonl, .*, \.parquet: rename or convert the file"):
         load(path)
 
 
@@ -368,3 +372,19 @@ def test_a_folder_is_its_files_in_order_of_their_names(tmp_path: Path) -> None:
         read_rows(DatasetConfig(source=f"{folder}/deeper/"))
     with pytest.raises(DataError, match="nowhere/: no folder"):
         read_rows(DatasetConfig(source=f"{tmp_path}/nowhere/"))
+
+
+def test_rewards_read_the_think_that_a_chat_template_opens(tmp_path: Path) -> None:
+    """The template of R1's distilled models ends a prompt with <think>; without it no reply has the format."""
+    from rewards.rows import RewardRow
+    from rewards.text.format import format_r1_reward
+    from tests.data_recipes.sft.test_examples import R1_TEMPLATE, tokenizer_with
+
+    r1 = tokenizer_with(tmp_path, R1_TEMPLATE)
+    source = write(tmp_path / "a.jsonl", ROWS[:1])
+    (prompt,) = load_prompts(DatasetConfig(source=str(source), template="chat"), r1)
+    assert prompt.text.endswith("A:<think>\n")
+    reply = prompt.prefill + "0 + 3 = 3</think>\n3"
+    assert format_r1_reward(RewardRow(reply)).total == 1.0
+    with pytest.raises(DataError, match="two <think>; remove prefill"):
+        load_prompts(DatasetConfig(source=str(source), template="chat", prefill="<think>\n"), r1)

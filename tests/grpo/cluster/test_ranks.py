@@ -12,7 +12,7 @@ import pytest
 from grpo.cluster.actor import RankPosition
 from grpo.cluster.ranks import RankGroup, start_ranks
 from grpo.cluster.ray_session import connect, put
-from grpo.common.errors import RunError
+from grpo.common.errors import BrokenRun, RunError
 from grpo.training.checkpoint import latest
 from policies.errors import PolicyError
 
@@ -62,7 +62,7 @@ class Counter:
 
     def export(self, folder: Path) -> None:
         folder.mkdir()
-        (folder / f"rank-{self._position.rank}").touch()
+        (folder / f"rank-{self._position.rank}").write_text(str(self._total))
 
     def close(self) -> None:
         (self._traces / f"closed-{self._position.rank}").touch()
@@ -90,14 +90,14 @@ def test_calls_reach_all_ranks_and_the_first_answers(tmp_path: Path) -> None:
     assert ranks.call_all("add", put([1, 2]), 10) == (0, 60)
     assert ranks.call_all("add", [3], 1) == (0, 66)
 
-    ranks.save_checkpoint(5, {"cursor": 7})
-    ranks.save_checkpoint(6, {"cursor": 8})
+    ranks.save_checkpoint(5, {"cursor": 7}, ())
+    ranks.save_checkpoint(6, {"cursor": 8}, ())
     checkpoint = latest(tmp_path / "run" / "checkpoints")
     assert checkpoint is not None
     assert (checkpoint.step, checkpoint.extra) == (6, {"cursor": 8})
     assert len(list(checkpoint.path.parent.iterdir())) == 1, "keep = 1"
 
-    ranks.export(tmp_path / "policy")
+    ranks.export(tmp_path / "policy", 6, 6)
     assert os.listdir(tmp_path / "policy") == ["rank-0"]
     ranks.close()
     assert closed(tmp_path) == ["closed-0", "closed-1"]
@@ -106,6 +106,24 @@ def test_calls_reach_all_ranks_and_the_first_answers(tmp_path: Path) -> None:
     resumed.open()
     assert resumed.call_all("add", [1], 1) == (0, 34)
     resumed.close()
+
+
+def test_the_best_step_is_exported_and_not_the_last(tmp_path: Path) -> None:
+    ranks = group(tmp_path, 2)
+    ranks.open()
+    for step in (1, 2, 3):
+        ranks.call_all("add", [1], 1)
+        ranks.save_checkpoint(step, {}, (1,))
+    ranks.call_all("add", [1], 1)
+    assert sorted(os.listdir(tmp_path / "run" / "checkpoints")) == ["step-000001", "step-000003"]
+    ranks.export(tmp_path / "last", 4, 4)
+    with pytest.raises(BrokenRun, match=r'step-000002 cannot be exported: .*best\.export="last"'):
+        ranks.export(tmp_path / "gone", 2, 4)
+    assert not (tmp_path / "gone").exists()
+    ranks.export(tmp_path / "best", 1, 4)
+    assert (tmp_path / "last" / "rank-0").read_text() == "4"
+    assert (tmp_path / "best" / "rank-0").read_text() == "1"
+    ranks.close()
 
 
 def test_errors_of_a_learner_and_of_its_process_are_told_apart(tmp_path: Path) -> None:

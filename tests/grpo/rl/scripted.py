@@ -15,6 +15,7 @@ from grpo.config.rl import RlConfig
 from grpo.rl.evaluate import EvalResult
 from grpo.rl.loop import LoopState, PhaseRecord, train
 from grpo.rl.recorder import make_recorder
+from grpo.tracking.best import BestKeeper
 from rewards.types import Score, ScoredGroup
 from rollout.ledger import Ledger
 from rollout.publication import Publication
@@ -95,6 +96,8 @@ class Learners:
     trained: list[list[TrainGroup]] = field(default_factory=list)
     """Every mini-batch."""
     checkpoints: list[LoopState] = field(default_factory=list)
+    protected: list[tuple[int, ...]] = field(default_factory=list)
+    """Steps that each save was told to keep."""
 
     def begin_phase(self, groups: Sequence[TrainGroup], step: int, temperature: float) -> dict[str, float]:
         return {}
@@ -106,8 +109,9 @@ class Learners:
     def publish(self, version: int) -> Publication:
         return Publication(version, {})
 
-    def save(self, state: LoopState) -> None:
+    def save(self, state: LoopState, protected: Sequence[int]) -> None:
         self.checkpoints.append(state)
+        self.protected.append(tuple(protected))
 
 
 @dataclass
@@ -120,6 +124,10 @@ class Run:
     evals: list[EvalResult] = field(default_factory=list)
     scored_evals: list[Sequence[ScoredGroup]] = field(default_factory=list)
     end: LoopState | None = None
+    parts: list[tuple[str, int]] = field(default_factory=list)
+    """(part that begins, updates done)."""
+    checkpoints_seen: list[int] = field(default_factory=list)
+    """Checkpoints written, at each call of `on_checkpoint`."""
 
 
 def make_config(settings: dict[str, Any]) -> RlConfig:
@@ -165,6 +173,8 @@ def run_loop(
     def on_eval(result: EvalResult, scored: Sequence[ScoredGroup]) -> None:
         run.evals.append(result)
         run.scored_evals.append(scored)
+        if recorder is not None:
+            recorder.on_eval(result, scored)
 
     questions = [Prompt(f"p{i}", "q", (1,), "1") for i in range(prompts)]
     run.end = train(
@@ -179,5 +189,8 @@ def run_loop(
         on_scored=recorder.on_scored if recorder else lambda step, scored: None,
         on_phase=on_phase,
         on_eval=on_eval,
+        on_checkpoint=lambda: run.checkpoints_seen.append(len(run.learners.checkpoints)),
+        on_part=lambda part, step: run.parts.append((part, step)),
+        best=recorder.best if recorder else BestKeeper(config.run_dir, None, start.step),
     )
     return run

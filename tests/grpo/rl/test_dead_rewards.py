@@ -27,7 +27,11 @@ TWO = ({"name": "accuracy"}, {"name": "format"})
 def raising(sample: Sample) -> Score:
     trace = TRACE if sample.index == 1 else ""
     return Score(
-        None, {"accuracy": None, "format": 1.0}, "error", "accuracy: raised KeyError (/mine.py:3)", 0.0, trace
+        None,
+        {"accuracy": None, "format": 1.0},
+        "error",
+        "accuracy: raised KeyError (/mine.py:3)",
+        trace=trace,
     )
 
 

@@ -59,3 +59,16 @@ def test_evaluations_come_before_the_first_update_at_the_period_and_at_the_end()
     assert [(c.id, c.policy_version) for c in asked] == [(f"eval/{step}/0", step) for step in (0, 2, 4, 5)]
     resumed = run_loop(settings, held_out=2, start=LoopState(step=4))
     assert [e.step for e in resumed.evals] == [5]
+
+
+def test_the_parts_of_a_phase_are_told_as_they_begin_and_a_checkpoint_when_it_is_written() -> None:
+    run = run_loop({"steps": 2, "eval": {"every_steps": 2}, "checkpoint": {"every_phases": 1}}, held_out=1)
+    begun = [(part, step) for part, step in run.parts if part]
+    phase = ["rollout", "reward", "old_ref", "learn"]
+    assert begun == [
+        ("eval", 0),
+        *((part, 0) for part in phase), ("sync", 1), ("checkpoint", 1),
+        *((part, 1) for part in phase), ("sync", 2), ("eval", 2), ("checkpoint", 2),
+    ]  # fmt: skip
+    assert all(part == "" for part, _ in run.parts[1::2])
+    assert run.checkpoints_seen == [1, 2]

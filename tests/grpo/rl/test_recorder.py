@@ -175,11 +175,13 @@ def test_the_summary_compares_the_first_evaluation_with_the_last(tmp_path: Path)
     made.write_phase(phase(4, mismatch=3e-6))
     right = ScoredGroup(scored().group, (Score(1.0, {"accuracy": 1.0}),) * 2)
     made.write_eval(summarize(4, [right], "accuracy"), [right])
-    summary = run_summary(7, LoopState(step=4, tokens=12), made.metrics, worker_restarts=1, minutes=1.23456)
+    summary = run_summary(
+        7, LoopState(step=4, tokens=12), made.metrics, worker_restarts=1, minutes=1.23456, best={}
+    )
     assert (summary["seed"], summary["steps"], summary["trained_tokens"]) == (7, 4, 12)
     assert (summary["base_pass1"], summary["final_pass1"]) == (0.5, 1.0)
     assert summary["logprob_mismatch_mean"] == 3e-6
     assert summary["logprob_mismatch_max"] is None
     assert (summary["worker_restarts"], summary["minutes"]) == (1, 1.235)
     empty, _ = files(tmp_path / "other")
-    assert run_summary(7, LoopState(), empty.metrics, 0, 0.0)["base_pass1"] is None
+    assert run_summary(7, LoopState(), empty.metrics, 0, 0.0, {})["base_pass1"] is None

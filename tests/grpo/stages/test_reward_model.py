@@ -166,7 +166,7 @@ def config(base: Path, source: Path, **changes: object) -> RewardModelConfig:
 
 def train(base: Path, settings: RewardModelConfig, steps: int, out: Path) -> tuple[float, float]:
     """Trains without Ray; held-out accuracy before and after, and the folder as the stage leaves it."""
-    items, _ = read_judgements(settings, load_tokenizer(base))
+    items, _, _ = read_judgements(settings, load_tokenizer(base))
     held, kept = items[:100], items[100:]
     factory: ObjectiveFactory = PairwiseObjective if settings.objective == "pairwise" else PointwiseObjective
     learner = SupervisedLearner(
@@ -265,7 +265,7 @@ def test_a_bad_row_is_named(base: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 1: prompt is empty"):
         read_judgements(config(base, empty), load_tokenizer(base))
     settings = config(base, source, data={"source": str(source), "bad_rows": "skip"})
-    items, counts = read_judgements(settings, load_tokenizer(base))
+    items, counts, _ = read_judgements(settings, load_tokenizer(base))
     assert (len(items), counts["read"], counts["bad_rows"]) == (2, 3, 1)
 
 
@@ -277,7 +277,7 @@ def test_what_is_left_out_is_counted(base: Path, tmp_path: Path) -> None:
     ]
     source = write_rows(tmp_path / "rows.jsonl", rows)
     settings = config(base, source, data={"source": str(source), "max_tokens": 20})
-    items, counts = read_judgements(settings, load_tokenizer(base))
+    items, counts, _ = read_judgements(settings, load_tokenizer(base))
     assert len(items) == 1
     assert counts == {"read": 3, "too_long": 1, "identical": 1}
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from torch import Tensor, nn
 
 from grpo.algorithm.packing_plan import balance, best_fit
 from grpo.common.errors import BrokenRun, RunError
+from grpo.config.best import BestConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.config.supervised import SupervisedConfig
 from grpo.supervised.loop import take_holdout, train
+from grpo.tracking.best import BestKeeper
 from grpo.tracking.metrics import MetricsWriter
 from grpo.training.checkpoint import latest, save_checkpoint
 from grpo.training.epochs import BatchPlan, epoch_order
@@ -370,18 +373,20 @@ class OneRank:
     def evaluate(self, items: Any) -> dict[str, float]:
         return self._learner.evaluate(items)
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, protected: Sequence[int]) -> None:
         def write(folder: Path) -> None:
             self._learner.save(folder)
             if step == self._die_saving:
                 raise Killed
 
-        save_checkpoint(self._root, step, {}, write, keep=2)
+        save_checkpoint(self._root, step, {}, write, 2, protected)
         if step == self._die_saved:
             raise Killed
 
 
-def drive(folder: Path, run_dir: Path, **die: int) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+def drive(
+    folder: Path, run_dir: Path, best: BestConfig | None = None, **die: int
+) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     config = SupervisedConfig.model_validate(
         {
             "run_dir": run_dir,
@@ -390,6 +395,7 @@ def drive(folder: Path, run_dir: Path, **die: int) -> tuple[list[dict[str, Any]]
             "batch_size": 4,
             "eval": {"every_steps": 3},
             "checkpoint": {"every_steps": 2},
+            "best": best,
         }
     )
     items, held = make_items(11, 1), make_items(3, 2)
@@ -400,7 +406,8 @@ def drive(folder: Path, run_dir: Path, **die: int) -> tuple[list[dict[str, Any]]
         learner.load(checkpoint.path)
     step = checkpoint.step if checkpoint else 0
     writer = MetricsWriter(run_dir, resume_step=step or -1)
-    train(config, plan, step, items, held, OneRank(learner, run_dir / "checkpoints", **die), writer)
+    ranks = OneRank(learner, run_dir / "checkpoints", **die)
+    train(config, plan, step, items, held, ranks, writer, BestKeeper(run_dir, best, step))
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
     return [timeless(json.loads(line)) for line in lines], state(learner)
 
@@ -431,6 +438,40 @@ def test_a_signal_leaves_a_checkpoint_of_the_update_that_it_met(
     rows, weights = drive(folder, tmp_path)
     assert rows == uninterrupted[0]
     assert same(weights, uninterrupted[1])
+
+
+@pytest.mark.parametrize(
+    "die", [{}, {"die_at": 4}, {"die_saving": 3}, {"die_saved": 3}, {"die_at": 5}, {"die_saved": 6}], ids=str
+)
+def test_the_best_are_kept_whatever_kills_the_run(folder: Path, tmp_path: Path, die: dict[str, int]) -> None:
+    """Held-out loss is measured after 3 and 6 updates, and 3 is no regular checkpoint; the larger loss is wanted."""
+    best = BestConfig(metric="heldout/loss", mode="max")
+    if die:
+        with pytest.raises(Killed):
+            drive(folder, tmp_path, best, **die)
+    rows, _ = drive(folder, tmp_path, best)
+    losses = {row["step"]: row["heldout/loss"] for row in rows if "heldout/loss" in row}
+    assert losses[3] > losses[6]
+    judged = [json.loads(line) for line in (tmp_path / "best.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["value"]) for row in judged] == [(3, losses[3]), (6, losses[6])]
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["step-000003", "step-000004", "step-000006"]
+
+
+def test_early_stop_ends_a_supervised_run_with_a_checkpoint_and_stays_stopped(
+    folder: Path, tmp_path: Path
+) -> None:
+    best = BestConfig(
+        metric="lr", mode="max", patience=1
+    )  # the rate does not rise; judged at checkpoints: 2, 4
+    rows, weights = drive(folder, tmp_path, best)
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+    assert "heldout/loss" in rows[-1]
+    again, same_weights = drive(folder, tmp_path, best)
+    assert again == rows
+    assert same(weights, same_weights)
+    longer, _ = drive(folder, tmp_path, best.model_copy(update={"patience": 3}))
+    assert [row["step"] for row in longer] == [0, 1, 2, 3, 4, 5, 6]
 
 
 @pytest.fixture(scope="module")

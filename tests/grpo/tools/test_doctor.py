@@ -9,6 +9,7 @@ import pytest
 
 from grpo.tools import doctor, host
 from grpo.tools.doctor import Check
+from rollout import weight_folders
 
 LOCK = """\
 # a comment
@@ -161,9 +162,38 @@ def test_everything_that_is_not_ok_says_what_to_do() -> None:
     cheap = [doctor.python(), doctor.cores(), doctor.memory(), doctor.bfloat16()]
     cheap += [
         *doctor.gpu(doctor.ROOT / "requirements"),
-        doctor.shared_memory(),
+        *doctor.shared_memory(),
         doctor.disk(Path.cwd()),
         *doctor.isolation(),
     ]
     assert all(check.fix for check in cheap if check.status != "ok")
     assert not any(check.fix for check in cheap if check.status == "ok")
+
+
+def test_doctor_says_where_weights_go_and_what_dead_runs_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shm, tmp = tmp_path / "shm", tmp_path / "tmp"
+    for place in (shm, tmp):
+        place.mkdir()
+    free = {shm: 64 * 10**6, tmp: 5 * doctor.GB}
+    monkeypatch.setattr(weight_folders, "SHARED_MEMORY", shm)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp))
+    monkeypatch.setattr(weight_folders, "free_bytes", free.__getitem__)
+    (check,) = doctor.shared_memory()
+    assert (check.status, check.found) == ("note", f"through {shm}, 64.0 MB free")
+    assert check.fix.startswith(f"weights above 64.0 MB go through {tmp}, 5.0 GB free; docker run --shm-size")
+    free[shm] = 4 * doctor.GB
+    (check,) = doctor.shared_memory()
+    assert (check.status, check.fix) == ("ok", "")
+    left = shm / f"{weight_folders.PREFIX}dead"
+    left.mkdir()
+    (left / weight_folders.LOCK).touch()
+    (left / "weights-3.safetensors").write_bytes(bytes(1_500_000))
+    _, check = doctor.shared_memory()
+    assert check.found == f"1 folder(s) of dead runs, 1.5 MB: {left}"
+    assert left.is_dir(), "looking removes nothing"
+    monkeypatch.setattr(weight_folders, "SHARED_MEMORY", tmp_path / "absent")
+    (check,) = doctor.shared_memory()
+    assert check.found == f"through {tmp}, 5.0 GB free"
+    assert check.fix.startswith("this is the disk; docker run --shm-size")

@@ -35,6 +35,32 @@ def test_old_ones_go_and_the_newest_stay(tmp_path):
     assert names(tmp_path) == ["step-000003", "step-000004"]
 
 
+def test_protected_ones_stay_however_old(tmp_path):
+    for step in (1, 2, 3, 4, 5):
+        save_checkpoint(tmp_path, step, {}, write, 2, protected=(2, 99))
+    assert names(tmp_path) == ["step-000002", "step-000004", "step-000005"]
+    save_checkpoint(tmp_path, 6, {}, write, 1, protected=(5,))
+    assert names(tmp_path) == ["step-000005", "step-000006"]
+
+
+def test_a_run_that_is_killed_while_it_deletes_leaves_only_whole_checkpoints(tmp_path, monkeypatch):
+    save(tmp_path, 1, 2, 3)
+
+    def die_half_way(folder, **_):
+        remove(folder / MANIFEST)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("grpo.training.checkpoint.shutil.rmtree", die_half_way)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(tmp_path, 4, {}, write, 2)
+    found = [path for path in tmp_path.glob("step-*") if find_error(path) is not None]
+    assert found == []
+    assert latest(tmp_path).step == 4
+    save(tmp_path, 5, keep=2)
+    assert names(tmp_path) == ["step-000004", "step-000005"]
+
+
 def cut_in_half(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

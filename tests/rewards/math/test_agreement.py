@@ -8,7 +8,7 @@ from rewards.math.accuracy import accuracy, warm_up
 from rewards.rows import RewardRow
 
 KNOWN_MISSES = {
-    "half an hour", "quarter to four", "Wed.", "|x - 1| < 2", "x^2 + c",
+    "half an hour", "quarter to four", "|x - 1| < 2", "x^2 + c",
     "A", "5",  # of the reference (A) 5
 }  # fmt: skip
 """Right answers that are not understood; they cost a sample and teach nothing wrong."""

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from rewards.config import AuditConfig, RewardConfig
+from rewards.config import AuditConfig, RewardConfig, component_labels
 from rewards.errors import RewardLoadError
 from rewards.rows import RewardRow
 from rewards.scoring.actor import RewardWorker
-from rewards.scoring.scorer import Scorer, component_labels, is_audited
+from rewards.scoring.scorer import Scorer, is_audited
 from rewards.scoring.stats import AUDIT, component_stats, verdict_shares
 from rewards.types import Score, ScoredGroup
 from rollout.types import Prompt, Sample, SampleGroup

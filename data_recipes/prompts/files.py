@@ -1,0 +1,247 @@
+"""Reads the rows of files: JSON lines, JSON arrays, Parquet; and finds the files that a source names.
+
+for path in find_files("data/part-*.jsonl"): …
+for where, row in file_rows(path, on_bad): …       ("a.jsonl, line 7", {…}), ("a.parquet, row 3", ArrowRow({…}))
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import glob
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO  # Any: pyarrow has no types
+
+from data_recipes.config import FILE_ENDINGS, is_pattern
+from data_recipes.errors import DataError
+from data_recipes.fields import ArrowRow, Row
+
+OnBad = Callable[[DataError], None] | None
+"""Called with the error of a row that cannot be read, to continue; None raises it."""
+JSON_ENDINGS = (".json", ".json.gz")
+_SPACE = " \t\r\n"
+
+
+def find_files(source: str) -> list[Path]:
+    """Return the files of a pattern, a folder or a path, by name; hidden ones are being written.
+
+    Raises:
+        DataError: there is none; names the nearest ones.
+    """
+    if is_pattern(source):
+        found = sorted(Path(p) for p in glob.glob(str(Path(source).expanduser()), recursive=True))
+        files = [p for p in found if p.is_file() and p.name.endswith(FILE_ENDINGS)]
+        if not files:
+            other = f" ({len(found)} files have another ending)" if found else ""
+            raise DataError(
+                f"{source}: no file matches{other}; expected one of the endings {', '.join(FILE_ENDINGS)}"
+            )
+        return files
+    path = Path(source).expanduser()
+    if source.endswith("/") or path.is_dir():
+        entries = path.iterdir() if path.is_dir() else ()
+        files = sorted(p for p in entries if p.name.endswith(FILE_ENDINGS) and not p.name.startswith("."))
+        if not files:
+            raise DataError(
+                f"{path}/: no folder with files of these endings: {', '.join(FILE_ENDINGS)}{nearest(path)}; give a "
+                "path from the recipe's folder or from the directory that the command runs in"
+            )
+        return files
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such file{nearest(path)}; give a path from the recipe's folder or from the directory that the "
+            "command runs in"
+        )
+    if not path.name.endswith(FILE_ENDINGS):
+        raise DataError(
+            f"{path}: its ending determines how a file is read; supported are {', '.join(FILE_ENDINGS)}: rename or "
+            "convert the file"
+        )
+    return [path]
+
+
+def nearest(path: Path) -> str:
+    """Return " (did you mean …?)" with a file or folder of a name like the path's, or ""."""
+    try:
+        parent = path.parent
+        while not parent.is_dir() and parent != parent.parent:
+            path, parent = parent, parent.parent
+        names = [p.name for p in parent.iterdir() if not p.name.startswith(".")]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f" (did you mean {parent / near[0]}?)" if near else ""
+
+
+def file_rows(path: Path, on_bad: OnBad) -> Iterator[tuple[str, Row]]:
+    """Yield (location, row) of a file, lazily.
+
+    Raises:
+        DataError: the file cannot be read, or a row and there is no `on_bad`.
+    """
+    if path.suffix == ".parquet":
+        return _parquet(path, on_bad)
+    if path.name.endswith(JSON_ENDINGS) and _begins_with(path) == "[":
+        return _json_array(path, on_bad)
+    return _json_lines(path, on_bad)
+
+
+def _begins_with(path: Path) -> str:
+    """Return the first character of a text file that is no white space; "" if there is none."""
+    try:
+        with _open(path) as file:
+            for line in file:
+                text = line.removeprefix(codecs.BOM_UTF8).strip()
+                if text:
+                    return chr(text[0])
+    except (gzip.BadGzipFile, zlib.error, EOFError):
+        pass  # the reader reports it
+    return ""
+
+
+def _json_array(path: Path, on_bad: OnBad) -> Iterator[tuple[str, Row]]:
+    """Yield the objects of an array one by one, so that an error names the line and others are still read."""
+    try:
+        with _open(path) as file:
+            text = file.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path}: the gzip stream is broken ({error}); fetch it again") from error
+    decoder, has_escapes = json.JSONDecoder(), "\\u" in text
+    at = _skip(text, text.index("[") + 1)
+    number, line, counted = 0, 1, 0
+    while at < len(text) and text[at] != "]":
+        number += 1
+        line, counted = line + text.count("\n", counted, at), at
+        where = f"{path}, row {number} (line {line})"
+        try:
+            row, end = decoder.raw_decode(text, at)
+            if has_escapes:
+                json.dumps(row, ensure_ascii=False).encode()  # raises on half of a surrogate pair
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{where}: not JSON at line {error.lineno}, column {error.colno} ({error.msg}); fix the file"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: not JSON that can be read ({error}); fix or delete it") from error
+        if isinstance(row, dict):
+            yield where, row
+        else:
+            problem = DataError(f"{where}: expected an object with fields, found {_short(json.dumps(row))}")
+            if on_bad is None:
+                raise problem
+            on_bad(problem)
+        at = _skip(text, end)
+        if at < len(text) and text[at] == ",":
+            at = _skip(text, at + 1)
+        elif at < len(text) and text[at] != "]":
+            raise DataError(f"{where}: followed by {text[at : at + 20]!r}; expected , or ]; fix the file")
+    if at >= len(text):
+        raise DataError(f"{path}, after row {number}: the array has no end; the file is cut short")
+
+
+def _skip(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _SPACE:
+        at += 1
+    return at
+
+
+def _json_lines(path: Path, on_bad: OnBad) -> Iterator[tuple[str, Row]]:
+    number = 0
+    try:
+        with _open(path) as file:
+            for number, line in enumerate(file, 1):
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                if not line.strip():
+                    continue
+                try:
+                    row = _parse(path, number, line)
+                except DataError as error:
+                    if on_bad is None:
+                        raise
+                    on_bad(error)
+                    continue
+                yield f"{path}, line {number}", row
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(
+            f"{path}, after line {number}: the gzip stream is broken ({error}); fetch it again"
+        ) from error
+
+
+def _open(path: Path) -> BinaryIO:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _parse(path: Path, number: int, line: bytes) -> Row:
+    where = f"{path}, line {number}"
+    try:
+        # Without the line end; otherwise the error of a truncated line would name column 1 of the next line.
+        row = json.loads(line.decode("utf-8").rstrip("\r\n"))
+        if b"\\u" in line:
+            json.dumps(row, ensure_ascii=False).encode()  # raises on half of a surrogate pair
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where}: {error.object[error.start]!a} is half of a character (a surrogate without its other half); "
+            "fix or delete it"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
+    except json.JSONDecodeError as error:
+        found = line.decode("utf-8").strip()
+        raise DataError(
+            f"{where}: not JSON at column {error.colno} ({error.msg}): {_short(found)}; fix or delete it"
+        ) from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # e.g. numbers with thousands of digits, or thousands of brackets
+        raise DataError(f"{where}: not JSON that can be read ({error}); fix or delete it") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: expected an object with fields, found {_short(json.dumps(row))}")
+    return row
+
+
+def _parquet(path: Path, on_bad: OnBad) -> Iterator[tuple[str, Row]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    number = 0
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches():
+            for row in _values(batch):
+                number += 1
+                where = f"{path}, row {number}"
+                if isinstance(row, Exception):
+                    problem = DataError(f"{where}: not readable ({row}); fix or delete it")
+                    if on_bad is None:
+                        raise problem from row
+                    on_bad(problem)
+                else:
+                    yield where, ArrowRow(row)
+    except (pyarrow.ArrowException, OSError) as error:
+        location = f"{path}, after row {number}" if number else path
+        raise DataError(f"{location}: not a readable Parquet file ({error}); fetch it again") from error
+
+
+def _values(batch: Any) -> Iterator[Row | Exception]:
+    """Yield the rows of a record batch; for a row that Python cannot hold (text that is not UTF-8) its error."""
+    try:
+        yield from batch.to_pylist()
+    except ValueError:
+        for index in range(batch.num_rows):
+            try:
+                yield from batch.slice(index, 1).to_pylist()
+            except ValueError as error:
+                yield error
+
+
+def _short(text: str, limit: int = 120) -> str:
+    """Return the first line of a text, shortened for a message."""
+    line = text.splitlines()[0] if text else ""
+    return line if len(line) <= limit else f"{line[:limit]}…"

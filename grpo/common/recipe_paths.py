@@ -1,0 +1,105 @@
+"""Paths in a recipe: from the recipe's own folder, or from the directory that the command runs in.
+
+    inputs_beside(tree, ("data.source", "rewards.*.name"), Path("recipes/mine.toml"))
+
+"rows.jsonl" becomes "recipes/rows.jsonl" if that exists. Where both exist, the file beside the recipe is read, with a
+warning. Values of `--set` are from the directory of the command. Outputs are too, and names that look like no path stay
+("chain", "accuracy", a name on the hub that is no folder here).
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import glob
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any  # Any: nodes of a TOML tree
+
+from policies.json_types import JsonDict
+
+logger = logging.getLogger(__name__)
+
+
+def recipe_file(recipe: str) -> Path | None:
+    """Return the file of a recipe; None for a shipped name."""
+    path = Path(recipe).expanduser()
+    try:
+        return path if path.is_file() else None
+    except OSError:  # longer than any name
+        return None
+
+
+def inputs_beside(tree: JsonDict, patterns: Sequence[str], recipe: Path | None) -> None:
+    """Change the paths of a recipe's tree that exist beside the recipe, in place.
+
+    Args:
+        tree: the recipe as TOML has it.
+        patterns: key paths whose value may name a file or folder, `*` for any one part.
+        recipe: the file that the tree was written in; None changes nothing.
+    """
+    # A run's config.json is a recipe too: its paths are from the directory that the run was started in.
+    if recipe is None or recipe.suffix == ".json":
+        return
+    _walk(tree, "", patterns, recipe)
+
+
+def is_input(key: str, patterns: Sequence[str]) -> bool:
+    """Return True if the value of a key path may name a file or folder; an item of a list counts as the list."""
+    parent, _, last = key.rpartition(".")
+    keys = (key, parent) if last.isdecimal() else (key,)
+    return any(fnmatch.fnmatchcase(name, pattern) for name in keys for pattern in patterns)
+
+
+def _walk(node: Any, key: str, patterns: Sequence[str], recipe: Path) -> None:
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, value in list(items):
+        path = f"{key}.{name}" if key else str(name)
+        if isinstance(value, str):
+            if is_input(path, patterns):
+                node[name] = beside(value, recipe, path)
+        else:
+            _walk(value, path, patterns, recipe)
+
+
+def beside(value: str, recipe: Path, key: str) -> str:
+    """Return a value with its path from the recipe's folder, if that is where its file is."""
+    file, colon, function = value.rpartition(":")
+    if not (colon and file.endswith(".py")):
+        file, colon, function = value, "", ""
+    if not file or file.startswith(("/", "~", "$", "{")) or not ("/" in file or Path(file).suffix):
+        return value
+    there = recipe.parent / file
+    try:
+        if not _exists(str(there)) or (Path.cwd() / file).resolve() == there.resolve():
+            return value
+        if _exists(file):
+            logger.warning(
+                "%s: %s = %r is there twice: %s, beside the recipe, is read, and %s, in the directory that the command "
+                "runs in, is not; write the whole path of the one you mean",
+                recipe, key, value, there, Path.cwd() / file,
+            )  # fmt: skip
+    except OSError:  # a text too long for a name, e.g. a judge's instructions
+        return value
+    return f"{there}{'/' if file.endswith('/') else ''}{colon}{function}"
+
+
+def _exists(path: str) -> bool:
+    """Return True for a file, a folder, or a pattern that a file matches."""
+    return Path(path).exists() or (
+        any(mark in path for mark in "*?[") and bool(glob.glob(path, recursive=True))
+    )
+
+
+def nearest_recipe(recipe: str, shipped: Sequence[str]) -> str:
+    """Return " (did you mean …?)" with the shipped recipe or the TOML file of the nearest name, or ""."""
+    folder = Path(recipe).expanduser().parent
+    try:
+        files = [str(folder / f.name) if "/" in recipe else f.name for f in folder.glob("*.toml")]
+    except OSError:
+        files = []
+    near = difflib.get_close_matches(recipe, [*shipped, *files], n=1, cutoff=0.6)
+    if not near:
+        near = difflib.get_close_matches(f"{recipe}.toml", files, n=1, cutoff=0.8)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -1,0 +1,275 @@
+"""`grpo chat`: a conversation in the terminal, with a policy or with a server that runs already.
+
+A policy is served by `grpo serve` in a process of its own, on a free port of this machine, for as long as the chat
+lasts; so the chat and every other client see the same server.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, cast
+
+from grpo.common.errors import RunError
+from grpo.tools.policy_folder import Prompting, find_policy, prompting
+from grpo.tools.serve import chosen_template
+from policies.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types.chat import ChatCompletionMessageParam
+
+HELP = """/reset          forget the conversation
+/system TEXT    set the system message and forget the conversation; without a text, remove it
+/help           these lines
+/exit           leave (also Ctrl-D)"""
+START_TIMEOUT_S, STOP_TIMEOUT_S, REQUEST_TIMEOUT_S = 600.0, 20.0, 600.0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How replies are sampled."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int | None
+    """None: as far as the context goes."""
+    stop_token_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server, and what a client must know about its policy."""
+
+    url: str
+    """With /v1 at its end."""
+    one_turn: bool = False
+    """True if the policy's template has no turns: each message is a question of its own."""
+    prefill: str = ""
+    """Text at the start of the assistant's turn, which is part of the prompt."""
+    stop_token_ids: tuple[int, ...] = ()
+    is_ours: bool = False
+    """True if vLLM's own parameters may be sent."""
+
+
+def run(
+    policy: str | None,
+    *,
+    url: str | None,
+    system: str | None,
+    template: str | None,
+    sampling: Sampling,
+    serve_options: Sequence[str],
+) -> None:
+    """Chat until the input ends.
+
+    Args:
+        policy: model folder, run folder or hub id; None with `url`.
+        url: a running server, e.g. http://127.0.0.1:8000/v1.
+        system: the system message.
+        template: as for `grpo serve`.
+        sampling: how replies are sampled.
+        serve_options: more options of `grpo serve`.
+
+    Raises:
+        RunError: there is no server, or it refuses to start.
+    """
+    if url is not None:
+        talk(Server(url.rstrip("/").removesuffix("/v1") + "/v1"), system, sampling)
+        return
+    assert policy is not None
+    folder = find_policy(policy)
+    tokenizer = load_tokenizer(folder)
+    trained = prompting(folder)
+    known = chosen_template(template, tokenizer, trained)
+    if known is None and not tokenizer.has_chat_template:
+        raise RunError(
+            f"{folder} has no chat template, and how it was trained is not known here: "
+            "add --template r1-zero, plain or a Jinja file"
+        )
+    how = (
+        trained
+        if trained is not None and template in (None, trained.template)
+        else Prompting(template or "chat")
+    )
+    stops = [token for text in how.stop_tokens for token in tokenizer.encode(text)]
+    options = [*(["--template", template] if template else []), *serve_options]
+    with own_server(folder, options) as address:
+        server = Server(
+            address,
+            one_turn=how.template in ("r1-zero", "plain"),
+            prefill=how.prefill,
+            stop_token_ids=tuple(stops),
+            is_ours=True,
+        )
+        talk(server, system, sampling)
+
+
+@contextmanager
+def own_server(folder: Path, options: Sequence[str]) -> Iterator[str]:
+    """Serve a policy on a free port of this machine while the block runs; yields the address.
+
+    Raises:
+        RunError: the server ends or is not ready in time; the message has what it printed.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [sys.executable, "-m", "grpo.cli", "serve", str(folder), "--port", str(port), *options]
+    words += ["--", "--uvicorn-log-level", "warning"]
+    with tempfile.TemporaryFile("w+") as log:
+        # A session of its own: Ctrl-C at the prompt ends a reply or the chat, not the server under it.
+        child = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through `finally`
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_until_ready(child, url, log)
+            yield f"{url}/v1"
+        finally:
+            stop(child)
+            signal.signal(signal.SIGTERM, before)
+
+
+def wait_until_ready(child: subprocess.Popen[bytes], url: str, log: TextIO) -> None:
+    """Return when the server answers.
+
+    Raises:
+        RunError: it ended, or START_TIMEOUT_S are over.
+    """
+    print("starting vLLM (half a minute) …", file=sys.stderr, flush=True)
+    until = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < until:
+        if child.poll() is not None:
+            log.seek(0)
+            output = log.read()
+            raise RunError(
+                f"the server did not start (exit status {child.returncode}):\n{output[-4000:].strip()}"
+            )
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    raise RunError(f"the server was not ready after {START_TIMEOUT_S:.0f} s")
+
+
+def stop(child: subprocess.Popen[bytes]) -> None:
+    """End a server and all its processes."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+def talk(server: Server, system: str | None, sampling: Sampling, source: TextIO | None = None) -> None:
+    """Read lines, answer each; commands begin with a slash.
+
+    Raises:
+        RunError: the server cannot be reached or offers no model.
+    """
+    from openai import APIError, OpenAI
+
+    client = OpenAI(
+        base_url=server.url, api_key=os.environ.get("VLLM_API_KEY") or "none", timeout=REQUEST_TIMEOUT_S
+    )
+    try:
+        models = [model.id for model in client.models.list()]
+    except APIError as error:
+        raise RunError(
+            f"no server answers at {server.url}: {error}; `grpo serve POLICY` starts one"
+        ) from error
+    if not models:
+        raise RunError(f"{server.url} offers no model")
+    sampling = replace(sampling, stop_token_ids=sampling.stop_token_ids + server.stop_token_ids)
+    history: list[dict[str, str]] = []
+    note = "; each message is a question of its own" if server.one_turn else ""
+    print(f"{models[0]} at {server.url}{note}; /help lists the commands", file=sys.stderr, flush=True)
+    for line in lines(source or sys.stdin):
+        command, _, rest = line.partition(" ")
+        if command in ("/exit", "/quit"):
+            return
+        if command == "/help":
+            print(HELP)
+        elif command == "/reset":
+            history.clear()
+        elif command == "/system":
+            system = rest.strip() or None
+            history.clear()
+        elif line.startswith("/"):
+            print(f"no command {command}; /help lists them", file=sys.stderr)
+        elif line.strip():
+            question = {"role": "user", "content": line}
+            sent = [*([{"role": "system", "content": system}] if system else []), *history, question]
+            try:
+                text = reply(client, models[0], sent, sampling, server)
+            except APIError as error:
+                print(f"\nthe server refused this: {error}", file=sys.stderr)
+                continue
+            if not server.one_turn:
+                history += [question, {"role": "assistant", "content": text}]
+
+
+def lines(source: TextIO) -> Iterator[str]:
+    """Yield the lines of the input, with a prompt on a terminal; Ctrl-C and Ctrl-D end it."""
+    if source is sys.stdin and source.isatty():
+        import readline  # noqa: F401  # editing and history for input()
+
+        while True:
+            try:
+                yield input("> ")
+            except (EOFError, KeyboardInterrupt):
+                print()
+                return
+    for line in source:
+        yield line.rstrip("\n")
+
+
+def reply(
+    client: OpenAI, model: str, messages: list[dict[str, str]], sampling: Sampling, server: Server
+) -> str:
+    """Print a reply as it comes and return it; Ctrl-C cuts it short.
+
+    Raises:
+        openai.APIError: the server refuses the request.
+    """
+    extra: dict[str, object] = {}
+    if server.is_ours:  # text as the policy wrote it: tags may be special tokens
+        extra = {"skip_special_tokens": False, "stop_token_ids": list(sampling.stop_token_ids)}
+    stream = client.chat.completions.create(
+        model=model,
+        messages=cast("list[ChatCompletionMessageParam]", messages),
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_tokens=sampling.max_tokens,
+        stream=True,
+        extra_body=extra,
+    )
+    parts: list[str] = []
+    print(server.prefill, end="", flush=True)
+    try:
+        for chunk in stream:
+            for choice in chunk.choices:
+                if choice.delta.content:
+                    parts.append(choice.delta.content)
+                    print(choice.delta.content, end="", flush=True)
+                if choice.finish_reason == "length":
+                    print(" [cut at the length limit]", end="", file=sys.stderr)
+    except KeyboardInterrupt:
+        stream.close()
+        print(" [stopped]", end="", file=sys.stderr)
+    print(flush=True)
+    return "".join(parts)

@@ -1,0 +1,1 @@
+"""`grpo view`: a live page on localhost about runs and graphs."""

@@ -1,0 +1,85 @@
+"""Checks before launch that the data has what the rewards cannot judge without.
+
+needs = [check_reward(reward.name, reward.params) for reward in rewards]
+check_prompts(rewards, needs, prompts)          raises a RewardLoadError that names reward, column and key
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from policies.json_types import JsonMapping
+from rewards.config import RewardConfig
+from rewards.errors import RewardLoadError
+from rewards.scoring.scorer import applies
+from rewards.types import Needs
+from rollout.types import Prompt
+
+
+def check_prompts(rewards: Sequence[RewardConfig], needs: Sequence[Needs], prompts: Iterable[Prompt]) -> None:
+    """Check that every prompt has what the rewards that apply to it need, at whatever step.
+
+    Raises:
+        RewardLoadError: names the reward, what it needs, the data set, its columns and the key to set.
+    """
+    reported: set[tuple[int, str, str]] = set()
+    problems: list[str] = []
+    for prompt in prompts:
+        for number, (reward, need) in enumerate(zip(rewards, needs, strict=True)):
+            if not applies(reward, prompt.columns, reward.start_step):
+                continue
+            for name in missing(need, prompt.answer, prompt.columns):
+                if (number, name, prompt.source) not in reported:
+                    reported.add((number, name, prompt.source))
+                    what = _problem(reward.name, name, prompt.source, prompt.columns)
+                    problems.append(f"{what}; {_key(name, prompt.columns)}, or limit the reward with kinds")
+    if problems:
+        raise RewardLoadError("\n".join(problems))
+
+
+def check_rows(reward: str, need: Needs, rows: Sequence[tuple[object, JsonMapping]], source: str) -> None:
+    """Check that some row (answer, columns) of a file has what the reward needs.
+
+    Raises:
+        RewardLoadError: there are rows and none has it; names the reward, what it needs and the columns of the file.
+    """
+    columns: JsonMapping = {name: None for _, row in rows for name in row}
+    answer = next((answer for answer, _ in rows if answer is not None), None)
+    lacking = missing(need, answer, columns) if rows else []
+    if lacking:
+        fixes = [f"rename {_nearest(name, columns, 'a column')} to {name}" for name in lacking]
+        raise RewardLoadError(
+            "\n".join(
+                f"{_problem(reward, name, source, columns)}; {fix}"
+                for name, fix in zip(lacking, fixes, strict=True)
+            )
+        )
+
+
+def missing(need: Needs, answer: object, columns: JsonMapping) -> list[str]:
+    """Return the names of what a row lacks; the reference answer is called "answer"."""
+    lacking = sorted(name for name in need.columns if name not in columns)
+    return [*lacking, *(["answer"] if need.answer and answer is None else [])]
+
+
+def _problem(reward: str, name: str, source: str, columns: JsonMapping) -> str:
+    what = "a reference answer" if name == "answer" else f"the column {name!r}"
+    return (
+        f"reward {reward!r} needs {what}, which {source} lacks; it has {', '.join(columns) or 'no columns'}"
+    )
+
+
+def _key(name: str, columns: JsonMapping) -> str:
+    """Return the key of a recipe that gives the reward what it needs."""
+    if name == "answer":
+        return 'set answer_field = "FIELD" in the section of this data'
+    return (
+        f'set columns = {{ {name} = "{_nearest(name, columns, "FIELD")}" }} in the section of this data, or give the '
+        "argument a default"
+    )
+
+
+def _nearest(name: str, columns: JsonMapping, default: str) -> str:
+    near = difflib.get_close_matches(name, list(columns), n=1, cutoff=0.5)
+    return near[0] if near else default

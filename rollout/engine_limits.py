@@ -1,0 +1,46 @@
+"""What vLLM's CPU kernels refuse, known before an engine starts. Neither vLLM nor torch is imported.
+
+cpu_refusal(config)      None, or "heads of 40 …; vLLM's CPU attention has kernels for 32, 64, …"
+"""
+
+from __future__ import annotations
+
+from policies.json_types import JsonMapping
+
+CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+"""`CPUAttentionBackend.get_supported_head_sizes()` of the locked vLLM; a test compares them."""
+MLA_KERNEL_DIMENSIONS = (512, 64)
+"""(kv_lora_rank, qk_rope_head_dim) that vLLM's MLA kernels are built for."""
+
+
+def cpu_refusal(config: JsonMapping) -> str | None:
+    """Return why an engine on a CPU cannot compute this policy; None if it can.
+
+    Args:
+        config: content of its config.json.
+    """
+    width = attention_width(config)
+    if width is None or width in CPU_HEAD_SIZES:
+        return None
+    return (
+        f"its attention heads are {width} wide, and vLLM's CPU attention has kernels for "
+        f"{', '.join(map(str, CPU_HEAD_SIZES))}; take a policy with one of these widths, or a GPU"
+    )
+
+
+def attention_width(config: JsonMapping) -> int | None:
+    """Return the head width that the engine's attention kernel gets; None for MLA kernels, or if the config is silent.
+
+    An MLA policy whose dimensions the MLA kernels do not take runs with the latent expanded: its heads are those of the
+    queries.
+    """
+    config = config.get("text_config", config)
+    rank, rope = config.get("kv_lora_rank"), config.get("qk_rope_head_dim")
+    if rank is not None and rope is not None:
+        if (rank, rope) == MLA_KERNEL_DIMENSIONS or config.get("qk_nope_head_dim") is None:
+            return None
+        return int(config["qk_nope_head_dim"]) + int(rope)
+    if config.get("head_dim"):
+        return int(config["head_dim"])
+    hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    return int(hidden) // int(heads) if hidden and heads else None
