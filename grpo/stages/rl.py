@@ -64,7 +64,6 @@ class Inputs:
 
 def run(config: RlConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary."""
-
     from grpo.tracking.report.show import show_policy, show_stop
     from grpo.tracking.run_once import run_once
 
