@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from data_recipes.procedural import PROCEDURAL, PROCEDURAL_SPLITS
 from policies.json_types import JsonDict
-from policies.settings import Identity, Operational, Settings
+from policies.settings import Content, Identity, Operational, Settings
 
 FILE_ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 """A source with one of these endings is a local file; the ending determines its format. A source that ends with / is a
@@ -60,7 +60,7 @@ def source_name(source: str | tuple[str, ...]) -> str:
 class DatasetConfig(Settings, paths=("source",)):
     """The source of prompts and how a row becomes a prompt; read by `data_recipes.prompts.datasets.load_prompts`."""
 
-    source: Identity[str | tuple[str, ...]]
+    source: Content[str | tuple[str, ...]]
     """A procedural source ("chain", "r1-world": data_recipes/procedural.py), "reasoning-gym:<task>", a .jsonl, .json
     (an array, or lines) or .parquet file, also .jsonl.gz and .json.gz, a pattern of such files ("data/*.jsonl"), a
     folder of them or of save_to_disk ("runs/demo/samples/", with the / at its end), or a hub name. Several files,

@@ -1,6 +1,6 @@
 """The command `grpo`. Parses, then imports: `grpo --help` loads neither torch nor Ray nor vLLM.
 
-Exit codes: 0 done, 1 an error with a message, 2 wrong usage, 130 interrupted (resumable).
+Exit codes: `EXIT_CODES`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,14 @@ from grpo.commands.reward import reward_app
 from grpo.commands.sandbox import sandbox_app
 from grpo.commands.tools import demo, doctor, import_gguf, keys, recipes, report, submit, view
 from grpo.commands.use import chat, export_gguf, push, serve
+from grpo.common import stopping
 from grpo.common.shadows import HiddenPackage
 from policies.json_types import JsonMapping
 
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 an error, with a message; 2 wrong usage; 75 stopped by SIGTERM, the same command goes on; "
+    "130 stopped by Ctrl-C, likewise."
+)
 PIPELINE, USE, REWARDS, TOOLS = "The whole pipeline", "Use the result", "Rewards", "Around it"
 COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     (PIPELINE, "demo", demo, "grpo demo --seed 2 --run-dir runs/demo"),
@@ -102,6 +107,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Teach language models to reason by reinforcement learning: DeepSeek-R1's post-training on vLLM and Ray.\n\n"
     "First steps: `grpo doctor`, then `grpo demo`, then `grpo rl r1-zero-tiny --model runs/demo-base/policy`.",
+    epilog=EXIT_CODES,
 )
 
 
@@ -127,13 +133,11 @@ for name, group in (("reward", reward_app), ("sandbox", sandbox_app), ("tests", 
 
 errors = Console(stderr=True)
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT."""
-
 
 def main() -> None:
     """Entry point: an expected error is one message on stderr, not a traceback (GRPO_TRACEBACK=1 shows it)."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    stopping.listen()
     if os.path.isfile(os.path.expanduser("~/.ray/auth_token")):  # which, unlike Path.home(), may find no home
         # `ray start` demands the token as soon as there is one; a driver that joins must be told before it imports Ray.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -144,7 +148,7 @@ def _guarded(command: Callable[..., object]) -> int:
     try:
         code = command(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+        code = stopping.INTERRUPTED
     except Exception as error:
         if hasattr(error, "show") and hasattr(
             error, "exit_code"
@@ -159,8 +163,9 @@ def _guarded(command: Callable[..., object]) -> int:
         for note in getattr(error, "__notes__", ()):
             errors.print(f"[dim]{escape(note)}[/]", highlight=False, soft_wrap=True)
         return 1
-    if code == INTERRUPTED:  # typer turns Ctrl-C into this code
-        errors.print("[yellow]interrupted[/]; a run goes on from the last checkpoint by the same command")
+    if code == stopping.INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+        errors.print(f"[yellow]{escape(stopping.last_line())}[/]", highlight=False, soft_wrap=True)
+        return stopping.exit_code()
     return code if isinstance(code, int) else 0
 
 

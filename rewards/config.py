@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from policies.json_types import JsonDict
-from policies.settings import Identity, Operational, Settings
+from policies.settings import Code, Identity, Operational, Settings
 
 
 class RewardConfig(Settings, paths=("name", "params")):
     """One component of the reward: total = Σ weight · component over those that apply."""
 
-    name: Identity[str] = Field(min_length=1)
+    name: Code[str] = Field(min_length=1)
     """Built-in name, entry point of group `grpo.rewards`, `package.module:function` or `path/file.py:function`."""
     weight: Identity[float] = Field(default=1.0, allow_inf_nan=False)
     """Factor in the total (R1: accuracy and format weigh the same, Nature eq. 4)."""

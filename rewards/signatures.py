@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import os
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal  # Any: a function of the user
@@ -39,6 +41,11 @@ _ACCEPTED = (
     "accepted are reward(batch), reward(row), TRL's reward(prompts, completions, completion_ids, **columns) with "
     "any subset of its arguments, and verl's compute_score(data_source, solution_str, ground_truth, extra_info=None)"
 )
+
+
+MAX_TRACE = 4000
+"""Characters of a traceback that are kept, from its end."""
+_HERE = os.path.dirname(__file__)
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ def call_row(function: RewardFunction, row: RewardRow) -> Score:
             _awaited(function.call(row) if function.style == "row" else _call_verl(function, row))
         )
     except BaseException as error:  # SystemExit and KeyboardInterrupt of a plug-in cost a row too
-        score = failed("error", f"raised {describe(error)}")
+        score = raised(error)
     return _timed(score, time.perf_counter() - started)
 
 
@@ -124,9 +131,18 @@ def call_batch(function: RewardFunction, rows: Sequence[RewardRow], deadline_s: 
     except WrongLength as error:
         scores = [failed("error", str(error))] * len(rows)
     except BaseException as error:
-        scores = [failed("error", f"raised {describe(error)}")] * len(rows)
+        scores = [raised(error)] * len(rows)
     seconds = (time.perf_counter() - started) / max(len(rows), 1)
     return [_timed(score, seconds) for score in scores]
+
+
+def raised(error: BaseException) -> Score:
+    """Return the verdict on a reward that raised: what, where, and the traceback from the user's code on."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_HERE)] or list(frames)
+    where = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(own), describe(error)]
+    return failed("error", f"raised {describe(error)}{where}", trace="".join(lines)[-MAX_TRACE:])
 
 
 def describe(error: BaseException) -> str:
@@ -236,7 +252,7 @@ def _placed(call: Callable[..., object], places: Sequence[str]) -> Callable[...,
 
 
 def _timed(score: Score, seconds: float) -> Score:
-    return Score(score.total, score.components, score.verdict, score.reason, seconds)
+    return replace(score, seconds=seconds)
 
 
 def _construct(name: str, cls: type, params: JsonMapping) -> object:

@@ -34,6 +34,9 @@ class Score:
     scale: float = 1.0
     """What rounding errors of `total` are relative to: the largest |weight| × max(1, |value|) of its components. The 1
     stands for the terms inside a reward, which are not known: 0.1 + 0.2 − 0.3 is 5e-17."""
+    trace: str = ""
+    """The traceback of what the reward raised, with file and line. A process keeps it for the first of several equal
+    errors alone."""
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ class WrongLength(ValueError):
     """A list-wise reward returned another number of scores than it was given completions."""
 
 
-def failed(verdict: Verdict, reason: str, seconds: float = 0.0) -> Score:
+def failed(verdict: Verdict, reason: str, seconds: float = 0.0, trace: str = "") -> Score:
     """Return a score whose verdict is not "ok"."""
-    return Score(None, verdict=verdict, reason=shorten(reason), seconds=seconds)
+    return Score(None, verdict=verdict, reason=shorten(reason), seconds=seconds, trace=trace)
 
 
 def shorten(reason: str) -> str:

@@ -21,13 +21,13 @@ from pydantic import Field, field_validator, model_validator
 
 from data_recipes.config import AUTO, BadRowsMode, DatasetConfig
 from policies.json_types import JsonDict
-from policies.settings import Identity, Operational, Settings
+from policies.settings import Content, Identity, Operational, Settings
 
 
 class SftSource(Settings, paths=("source",)):
     """A data set and how its rows become training examples; read by `data_recipes.sft.examples.read_examples`."""
 
-    source: Identity[str | tuple[str, ...]]
+    source: Content[str | tuple[str, ...]]
     """Files, a pattern, a folder, a hub name or a list of files, as in RL; procedural sources hold no replies."""
     subset: Identity[str | None] = None
     """Config name on the hub, e.g. "main" of openai/gsm8k."""

@@ -12,6 +12,7 @@ import ray
 from rich.markup import escape
 
 from grpo.cluster.address import probe
+from grpo.common import stopping
 from grpo.common.console import log, say, starting
 from grpo.common.errors import GuardTripped, RunError
 from grpo.common.neighbours import announced, warning
@@ -74,7 +75,8 @@ def connect(address: str | None, run_dir: Path = Path()) -> Iterator[None]:
         if note := warning(neighbours, THREAD_KEYS):
             say(f"[yellow]note[/] {escape(note)}")
         try:
-            session = ray.init(**options)
+            with stopping.kept_from_children():
+                session = ray.init(**options)
         except (ConnectionError, ValueError) as error:
             if "exceeds the maximum size" in str(error):
                 raise too_large(handed, error) from error

@@ -8,6 +8,14 @@ from typing import Annotated
 
 import typer
 
+AllowChange = Annotated[
+    bool,
+    typer.Option(
+        "--allow-change",
+        help="Go on with a run although keys have changed that decide what it learns; `manifest.json` records them.",
+    ),
+]
+
 
 def shipped_names(incomplete: str) -> list[str]:
     """Return the shipped recipes that a shell may complete a word to; it adds the files itself."""
@@ -19,7 +27,9 @@ def shipped_names(incomplete: str) -> list[str]:
 Recipe = Annotated[
     str,
     typer.Argument(
-        help="TOML file or shipped recipe name (`grpo recipes` lists them).", autocompletion=shipped_names
+        help="TOML file, shipped recipe name (`grpo recipes` lists them), a run's `config.json`, or a run's folder to "
+        "go on with it.",
+        autocompletion=shipped_names,
     ),
 ]
 Set = Annotated[

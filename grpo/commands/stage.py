@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 
 from grpo.commands.options import (
     Address,
+    AllowChange,
     DryRun,
     Env,
     Exclude,
@@ -29,6 +30,7 @@ from grpo.common.runtime_env import hand_over, runtime_env
 from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
 from grpo.stages.registry import STAGES
 from grpo.stages.stage import Option, Stage
+from grpo.tracking.changes import allow_changes
 
 PANEL = "One stage"
 
@@ -78,6 +80,7 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
         working_dir: Path | None = None,
         py_modules: list[Path] | None = None,
         exclude: list[str] | None = None,
+        allow_change: bool = False,
         dry_run: bool = False,
         quiet: bool = False,
         verbose: bool = False,
@@ -91,7 +94,8 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
         hand_over(runtime_env(env or [], working_dir, py_modules or [], exclude or []))
         if dry_run:
             stage.preview(config)
-        else:
+            return
+        with allow_changes(allow_change):
             stage.run(config, address)
 
     command.__signature__ = inspect.Signature(list(_parameters(stage, options)))  # type: ignore[attr-defined]
@@ -113,6 +117,8 @@ def _parameters(stage: Stage[Any], options: dict[str, Option]) -> Iterator[inspe
         yield parameter("working_dir", WorkingDir)
         yield parameter("py_modules", PyModules)
         yield parameter("exclude", Exclude)
+    if stage.output_key == "run_dir":
+        yield parameter("allow_change", AllowChange, False)
     yield parameter("dry_run", DryRun, False)
     yield parameter("quiet", Quiet, False)
     yield parameter("verbose", Verbose, False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from data_recipes.fields import show
 from grpo.common.errors import ConfigError
+from grpo.common.json_text import line_in_json, read_json
 from grpo.common.recipe_paths import nearest_recipe
 from policies.json_types import JsonDict
 from policies.paths import expand
@@ -82,12 +84,25 @@ def load_config(kind: type[ConfigT], recipe: str, overrides: Sequence[str] = ())
 
 
 def read_recipe(recipe: str) -> tuple[str, str, JsonDict]:
-    """Return the name for messages, the TOML text and the tree of one stage's recipe.
+    """Return the name for messages, the text and the tree of one stage's recipe, or of a run's config.json.
+
+    The folder of a run stands for its config.json, and for itself as the place to go on in, wherever it is now.
 
     Raises:
-        ConfigError: there is no such recipe, it is not TOML, or it is a graph's.
+        ConfigError: there is no such recipe, it is not TOML or JSON, or it is a graph's.
     """
+    folder = Path(recipe).expanduser()
+    if os.path.isdir(folder) and recipe not in shipped_recipes():  # False for a text longer than any name
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"{recipe}: a folder without config.json, so not a run; give a recipe (TOML)")
+        name, text = find_recipe(str(folder / "config.json"))
+        tree = read_json(name, text)
+        if "stage" not in tree:
+            raise ConfigError(f"{name}: has no key stage, so {recipe} is not a run; give a recipe (TOML)")
+        return name, text, tree | {"run_dir": recipe}
     name, text = find_recipe(recipe)
+    if name.endswith(".json"):
+        return name, text, read_json(name, text)
     tree = read_toml(name, text)
     refuse_graph(name, tree)
     return name, text, tree
@@ -277,7 +292,8 @@ def _explain(kind: type[BaseModel], error: Any, name: str, text: str, places: di
     key = ".".join(str(p) for p in path)
     where = next((place for k, place in places.items() if k == key or key.startswith(k + ".")), "")
     if not where:
-        line = line_of(text, path[:-1] if error["type"] == "missing" else path)
+        place = path[:-1] if error["type"] == "missing" else path
+        line = line_in_json(text, place) if name.endswith(".json") else line_of(text, place)
         where = f"{name}, line {line}" if line else name
     found = error.get("input")
     if error["type"] == "extra_forbidden":

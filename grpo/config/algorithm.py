@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from policies.json_types import JsonDict
-from policies.settings import Identity, Settings
+from policies.settings import Code, Identity, Settings
 
 FORMS: Mapping[str, Mapping[str, str]] = {
     "advantage": {
@@ -67,7 +67,7 @@ class AlgorithmConfig(Settings, paths=OPEN_KEYS):
     mini_batches: Identity[int] = Field(1, ge=1)
     """M: updates per rollout phase. A phase generates questions_per_step × M questions × G outputs, splits the outputs
     at random into M mini-batches and passes over them once (R1: 16, i.e. 8,192 outputs per phase). 1 is on-policy."""
-    advantage: Identity[str] = "std"
+    advantage: Code[str] = "std"
     """Advantage function. "std": (r−mean)/std as printed; "mean": Dr. GRPO; "leave_one_out": r_i − mean of the others;
     or a function of your own."""
     advantage_params: Identity[JsonDict] = Field(default_factory=dict)
@@ -77,7 +77,7 @@ class AlgorithmConfig(Settings, paths=OPEN_KEYS):
     term, as printed; "drop": it is left out of both."""
     ratio: Identity[str] = "token"
     """Level of π_θ/π_old: token (DeepSeekMath), sequence (R1, V3 as printed), or length-normalised sequence (GSPO)."""
-    policy_loss: Identity[str] = "clip"
+    policy_loss: Code[str] = "clip"
     """Use of the ratio. "clip": min(ρA, clip(ρ)A), with dual clip if that is set; "cispo": the clipped ratio is a
     constant weight of A log π_θ; or a function of your own."""
     policy_loss_params: Identity[JsonDict] = Field(default_factory=dict)
@@ -95,7 +95,7 @@ class AlgorithmConfig(Settings, paths=OPEN_KEYS):
     """Divisor of "fixed_length"; None takes the step's max_tokens."""
     kl_coef: Identity[float] = Field(0.001, ge=0)
     """β (R1: 0.001; DeepSeekMath: 0.04). 0 skips the reference pass."""
-    kl_estimator: Identity[str] = "k3"
+    kl_estimator: Code[str] = "k3"
     """KL estimator. k3 = π_ref/π_θ − log(π_ref/π_θ) − 1, as printed; k1 and k2 for study; or a function of your own."""
     kl_estimator_params: Identity[JsonDict] = Field(default_factory=dict)
     """Keyword arguments of the KL estimator."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from policies.settings import Operational, Settings
+from policies.settings import Length, Operational, Settings
 
 EVALUATED = ("eval/", "heldout/")
 """Beginnings of the names of metrics that evaluations measure."""
@@ -28,17 +28,17 @@ class BestConfig(Settings):
     """The best checkpoint by a metric. It is judged at every evaluation if the metric is measured there (eval/…,
     heldout/…), otherwise at every checkpoint; a value of the base, before the first update, does not count."""
 
-    metric: Operational[str]
+    metric: Length[str]
     """A name of metrics.jsonl or an eval/… name, e.g. "eval/pass@1", "heldout/loss", "reward/total"."""
-    mode: Operational[Literal["auto", "max", "min"]] = "auto"
+    mode: Length[Literal["auto", "max", "min"]] = "auto"
     """What is better. "auto": less for losses, more for rewards, pass@k and accuracies; other metrics need it said."""
     keep: Operational[int] = Field(1, ge=1)
     """Best checkpoints that stay, beside the checkpoint.keep newest. Each is written when it is found."""
-    export: Operational[Literal["last", "best"]] = "last"
+    export: Length[Literal["last", "best"]] = "last"
     """The checkpoint that becomes policy/ when the run ends."""
-    patience: Operational[int | None] = Field(None, ge=1)
+    patience: Length[int | None] = Field(None, ge=1)
     """The run ends after so many judgements in a row without an improvement; None: never early."""
-    min_delta: Operational[float] = Field(0.0, ge=0)
+    min_delta: Length[float] = Field(0.0, ge=0)
     """An improvement counts for patience if it is larger than this."""
 
     @property

@@ -16,7 +16,7 @@ from typing import get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from policies.settings import KeyKind
+from policies.settings import KeyKind, KeyMark
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def keys_of(config: type[BaseModel], prefix: str = "") -> Iterator[Key]:
             yield from keys_of(section, f"{path}.{'*.' if _is_many(field.annotation) else ''}")
 
 
-def kind_of(config: type[BaseModel], path: str) -> KeyKind:
-    """Return the kind of a key, or of a whole section, which is identity if any of its keys is.
+def find(config: type[BaseModel], path: str) -> Key | type[BaseModel]:
+    """Return the key at a path, or the class of the section there.
 
     Args:
         config: the config class.
@@ -68,7 +68,6 @@ def kind_of(config: type[BaseModel], path: str) -> KeyKind:
 
     Raises:
         KeyError: the class has no such key.
-        ValueError: a key without a kind.
     """
     current, parts = config, path.split(".")
     while parts:
@@ -78,12 +77,39 @@ def kind_of(config: type[BaseModel], path: str) -> KeyKind:
             raise KeyError(path)
         section = section_in(field.annotation)
         if section is None:
-            return Key(path, current, name, field).kind
+            return Key(path, current, name, field)
         current = section
         if _is_many(field.annotation):
             parts = parts[1:]
-    kinds = {key.kind for key in keys_of(current)}
+    return current
+
+
+def kind_of(config: type[BaseModel], path: str) -> KeyKind:
+    """Return the kind of a key, or of a whole section, which is identity if any of its keys is; see `find`.
+
+    Raises:
+        KeyError: the class has no such key.
+        ValueError: a key without a kind.
+    """
+    found = find(config, path)
+    if isinstance(found, Key):
+        return found.kind
+    kinds = {key.kind for key in keys_of(found)}
     return KeyKind.IDENTITY if KeyKind.IDENTITY in kinds else KeyKind.OPERATIONAL
+
+
+def is_marked(config: type[BaseModel], path: str, mark: KeyMark) -> bool:
+    """Return True for a key with this mark; False for a section, and for what is no key.
+
+    Args:
+        config, path: see `find`.
+        mark: what to look for.
+    """
+    try:
+        found = find(config, path)
+    except KeyError:
+        return False
+    return isinstance(found, Key) and mark in found.field.metadata
 
 
 def check_kinds(config: type[BaseModel]) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from grpo.config.sections import TrackerNames
-from policies.settings import Identity, Operational, Settings
+from policies.settings import Identity, Length, Operational, Settings
 
 
 class PretrainConfig(Settings):
@@ -57,7 +57,7 @@ class PretrainConfig(Settings):
     sequence_balance: Identity[float] = Field(0.0, ge=0)
     """α of the sequence-wise balance loss of experts (V3 eq. 17; V3 has 0.0001); 0: none. For a policy with experts."""
 
-    max_steps: Operational[int] = Field(6000, ge=1)
+    max_steps: Length[int] = Field(6000, ge=1)
     """Maximum number of steps, decay included; if the gate has not opened by then, the decay starts anyway."""
     gate_every_steps: Identity[int] = Field(250, ge=1)
     """Updates between evaluations of the gate."""

@@ -10,13 +10,13 @@ from pydantic import Field, model_validator
 from data_recipes.config import AUTO, BadRowsMode, DatasetConfig
 from grpo.config.sections import OptimizerConfig
 from grpo.config.supervised import SupervisedConfig
-from policies.settings import Identity, Operational, Settings
+from policies.settings import Content, Identity, Length, Settings
 
 
 class RewardModelData(Settings, paths=("source",)):
     """Judged completions."""
 
-    source: Identity[str | tuple[str, ...]]
+    source: Content[str | tuple[str, ...]]
     """Files, a pattern, a folder, a hub name or a list of files, as in RL. Pairwise: chosen and rejected, and the
     prompt if they are not whole conversations. Pointwise: prompt, completion, label (1 good, 0 bad)."""
     subset: Identity[str | None] = None
@@ -85,7 +85,7 @@ class RewardModelConfig(SupervisedConfig):
     data: RewardModelData
     batch_size: Identity[int] = Field(256, ge=1)
     """Examples per update (R1: 256)."""
-    epochs: Operational[int] = Field(1, ge=1)
+    epochs: Length[int] = Field(1, ge=1)
     """Passes over the data (R1: 1)."""
     optimizer: RewardModelOptimizer = RewardModelOptimizer()
 

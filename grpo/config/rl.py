@@ -21,7 +21,7 @@ from grpo.config.sections import (
     TrackerNames,
     settled,
 )
-from policies.settings import Identity, Operational, Settings
+from policies.settings import Identity, Length, Operational, Settings
 from rewards.config import AuditConfig, RewardConfig
 from rollout.config import EngineConfig
 
@@ -33,9 +33,9 @@ class RlConfig(Settings):
     """Marks a recipe of `grpo rl`."""
     seed: Identity[int] = 0
     """Seed of the order of prompts, of every sample and of the split into mini-batches."""
-    steps: Operational[int] = Field(ge=1)
+    steps: Length[int] = Field(ge=1)
     """Number of optimizer updates; a multiple of algorithm.mini_batches."""
-    token_budget: Operational[int | None] = Field(None, ge=1)
+    token_budget: Length[int | None] = Field(None, ge=1)
     """Ends the run earlier, after the phase in which it has trained on this many completion tokens: to compare runs, or
     RL with distillation, at equal tokens."""
     run_dir: Operational[Path]

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from data_recipes.config import DatasetConfig
-from policies.settings import Identity, Operational, Settings
+from policies.settings import Content, Identity, Operational, Settings
 from rewards.config import RewardConfig, component_labels
 
 
@@ -44,7 +44,7 @@ class LoraConfig(Settings):
 class PolicyConfig(Settings, paths=("model",)):
     """The policy, and how the learner computes with it."""
 
-    model: Identity[str]
+    model: Content[str]
     """Hugging Face id or folder. `grpo rl --model` overrides it."""
     compute_dtype: Identity[Literal["auto", "float32", "bfloat16"]] = "auto"
     """Type of the learner's matrix multiplications; master weights and optimizer are always float32. "auto" takes

@@ -9,7 +9,7 @@ from pydantic import Field
 from data_recipes.sft.config import SftSource
 from grpo.config.sections import OptimizerConfig
 from grpo.config.supervised import SupervisedConfig
-from policies.settings import Identity, Operational
+from policies.settings import Identity, Length
 
 
 class SftOptimizer(OptimizerConfig):
@@ -33,7 +33,7 @@ class SftSettings(SupervisedConfig):
     example is left out whole and counted: truncated, it would teach the policy never to end."""
     batch_size: Identity[int] = Field(128, ge=1)
     """Examples per update (R1: 128; distillation 64)."""
-    epochs: Operational[int] = Field(2, ge=1)
+    epochs: Length[int] = Field(2, ge=1)
     """Passes over the data (R1: 2 to 3; v1 of the paper: 2)."""
     mtp_weight: Identity[float] = Field(0.1, ge=0)
     """λ of the multi-token prediction loss (V3 eq. 25: 0.3, for its last 4.8T tokens 0.1; R1's SFT: not printed), if

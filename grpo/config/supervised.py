@@ -11,7 +11,7 @@ from pydantic import Field
 
 from grpo.config.best import BestConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig, TrackerNames
-from policies.settings import Identity, Operational, Settings
+from policies.settings import Identity, Length, Operational, Settings
 
 
 class SupervisedCheckpointConfig(Settings):
@@ -40,9 +40,9 @@ class SupervisedConfig(Settings):
     run_dir: Operational[Path]
     """Folder of the run: metrics, checkpoints, report and at the end policy/."""
     policy: PolicyConfig
-    epochs: Operational[int] = Field(2, ge=1)
+    epochs: Length[int] = Field(2, ge=1)
     """Passes over the data."""
-    max_steps: Operational[int | None] = Field(None, ge=1)
+    max_steps: Length[int | None] = Field(None, ge=1)
     """Stop after this many updates if the epochs have more; the schedule ends there too."""
     batch_size: Identity[int] = Field(128, ge=1)
     """Examples per update, over all ranks. The last batch of a run may be smaller."""

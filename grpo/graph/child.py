@@ -1,6 +1,6 @@
 """The process of one stage: `python -m grpo.graph.child FOLDER [ADDRESS]` runs the config in FOLDER/node.json.
 
-It ends when the graph's own process ends. Its exit codes are the command's: 0, 1 with a message, 130.
+It ends when the graph's own process ends. Its exit codes are the command's (`grpo --help`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
+from grpo.common import stopping
 from grpo.graph.state import FILE
 from grpo.stages.registry import STAGES
 
@@ -21,13 +22,15 @@ _PR_SET_PDEATHSIG = 1
 def main(folder: str, address: str | None = None) -> int:
     """Run the stage; returns the exit code."""
     _end_with_parent()
+    stopping.listen(second_ends=False)
     config = json.loads((Path(folder) / FILE).read_text(encoding="utf-8"))["config"]
     stage = STAGES[config["stage"]]
     checked = stage.config.model_validate_json(json.dumps(config), strict=True)
     try:
         stage.run(checked, address)
     except KeyboardInterrupt:
-        return 130
+        print(stopping.last_line(), file=sys.stderr)
+        return stopping.exit_code()
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("GRPO_TRACEBACK"):
             raise

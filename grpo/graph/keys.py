@@ -8,23 +8,26 @@ hash covers the content of its files; values of a JSON summary that depend on th
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from data_recipes.config import FILE_ENDINGS, is_pattern, source_kind
 from data_recipes.errors import DataError
 from data_recipes.prompts.files import find_files, nearest
 from grpo.common import recipe_paths
+from grpo.config.kinds import is_marked, kind_of
 from grpo.graph.parse import Node
 from grpo.graph.references import leaves
-from grpo.tracking.run_dir import CARD, MACHINE_KEYS
+from grpo.tracking.changes import module_file
+from grpo.tracking.run_dir import CARD
 from policies.digests import digest_file, digest_json
+from policies.settings import KeyKind, KeyMark
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the same config begins to mean something else to a stage."""
-OWN_PACKAGES = ("grpo", "data_recipes", "rewards", "rollout", "policies")
 VOLATILE = frozenset({"minutes", "seconds", "tokens_per_s", "worker_restarts", "base_model_name_or_path"})
 """Keys of summaries that differ between two equal runs, and the folder of an adapter's base."""
 
@@ -46,7 +49,7 @@ def node_key(
     needed = {reference.key: reference for reference in node.needs}
     counted: dict[str, object] = {}
     for value, key in leaves(tree):
-        if any(key == machine or key.startswith(f"{machine}.") for machine in MACHINE_KEYS):
+        if not decides_outcome(type(node.config), key):
             continue
         if key in needed:
             reference = needed[key]
@@ -61,6 +64,11 @@ def node_key(
         else:
             counted[key] = value
     return digest_json({"format": FORMAT, "command": node.command, "config": counted})
+
+
+def decides_outcome(config: type[BaseModel], key: str) -> bool:
+    """Return True for a key whose change makes another outcome: what is learnt, or how long."""
+    return kind_of(config, key) is KeyKind.IDENTITY or is_marked(config, key, KeyMark.LENGTH)
 
 
 def is_input(node: Node, key: str) -> bool:
@@ -81,20 +89,6 @@ def _named(value: str, key: str) -> Path | None:
     if ".params." in key:
         return input_path(value) if Path(value).name else None
     return input_path(value) or module_file(value)
-
-
-def module_file(value: str) -> Path | None:
-    """Return the file of the user's module whose function a value names; None for this project's (see `FORMAT`)."""
-    module, _, function = value.partition(":")
-    if not function.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        return None
-    if module.partition(".")[0] in OWN_PACKAGES:
-        return None
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
 
 
 def input_path(value: str) -> Path | None:

@@ -17,9 +17,8 @@ from typing import Literal
 
 from grpo.common.config_io import differences
 from grpo.common.errors import BrokenRun
-from grpo.graph.keys import hash_file
+from grpo.graph.keys import decides_outcome, hash_file
 from grpo.graph.parse import Node
-from grpo.tracking.run_dir import MACHINE_KEYS
 from policies.digests import digest_json
 from policies.files import write_atomic
 from policies.json_types import JsonDict
@@ -99,7 +98,7 @@ def set_aside(folder: Path) -> None:
 def same_config(state: NodeState, node: Node) -> bool:
     """Return True if an unfinished stage may go on with this config in its folder."""
     now = node.config.model_dump(mode="json")
-    return not [d for d in differences(state.config, now) if d[0] not in MACHINE_KEYS]
+    return not any(decides_outcome(type(node.config), key) for key, *_ in differences(state.config, now))
 
 
 def take_artefacts(node: Node) -> dict[str, Artefact]:

@@ -21,13 +21,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from grpo.algorithm.schedules import is_due
+from grpo.common import stopping
 from grpo.common.console import console, say, starting
 from grpo.common.errors import ConfigError, RunError
 from grpo.config.pretrain import PretrainConfig
 from grpo.pretrain.corpora import PretrainCorpus, corpus_of
 from grpo.pretrain.state import PretrainState, load_state, save_state
 from grpo.tracking.metrics import MetricsWriter
-from grpo.tracking.run_dir import check_or_write_manifest, facts
+from grpo.tracking.run_dir import check_or_write_manifest, facts, refuse_less
 from grpo.tracking.run_once import Summary, run_once
 from grpo.tracking.trackers.process import tracked
 from grpo.tracking.trackers.registry import TENSORBOARD, check_trackers
@@ -82,12 +83,13 @@ def pretrain(config: PretrainConfig) -> Summary:
         RunError, BrokenRun: as `run`.
     """
     check_trackers(config.trackers)
-    check_or_write_manifest(config.run_dir, facts(config.seed, {}, None))
     threads_before = torch.get_num_threads()
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     try:
         starting(f"building the tokenizer, the problems of the gate and a policy ({config.preset})")
         trainer, state = start(config)
+        refuse_less(config.run_dir, "max_steps", last_step(config, state), state.step)
+        check_or_write_manifest(config.run_dir, config, facts(config, config.seed, {}, None), state.step)
         starting(f"training, {config.documents_per_step} documents per update")
         with tracked(config.trackers, config.run_dir, config, state.step):
             state, accuracy = train(trainer, state)
@@ -98,7 +100,7 @@ def pretrain(config: PretrainConfig) -> Summary:
     if min(accuracy.values()) < config.gate_pass:
         raise RunError(
             f"{policy}: trace accuracy {_show(accuracy)} after {state.step} steps, but each length "
-            f"needs gate_pass = {config.gate_pass}; raise max_steps (in a new run_dir)"
+            f"needs gate_pass = {config.gate_pass}; raise max_steps and run again"
         )
     return {
         "seed": config.seed,
@@ -166,10 +168,14 @@ def is_stuck(config: PretrainConfig, state: PretrainState, accuracy: Mapping[int
 
 
 def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[int, float]]:
-    """Run from `state` to the end of the decay; returns the last state and the trace accuracy by length."""
+    """Run from `state` to the end of the decay; returns the last state and the trace accuracy by length.
+
+    Ctrl-C and SIGTERM (`grpo.common.stopping`) leave a checkpoint of the last update.
+    """
     config = trainer.config
     began, before = time.perf_counter(), state.seconds
     accuracy: dict[int, float] = {}
+    saved = state
     metrics = MetricsWriter(config.run_dir, state.step, TENSORBOARD in config.trackers)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with (
@@ -177,36 +183,47 @@ def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[i
         ExpertLoads(trainer.model) as loads,
     ):
         task = progress.add_task("pre-training", total=last_step(config, state), completed=state.step)
-        while state.step < last_step(config, state):
-            row = update(trainer, state, loads)
-            state = replace(
-                state,
-                step=state.step + 1,
-                tokens=state.tokens + int(row["tokens/learner"]),
-                seconds=before + time.perf_counter() - began,
-            )
-            done = state.step == last_step(config, state)
-            if is_due(state.step, config.gate_every_steps, is_last=done):
-                accuracy = measure(trainer)
-                row |= {f"gate/trace_accuracy_k{k}": v for k, v in accuracy.items()}
-                if state.decay_from is None and min(accuracy.values()) >= config.gate_open:
-                    state = replace(state, decay_from=state.step)
-                if not done and is_stuck(config, state, accuracy):
-                    state = start_over(trainer, state)
-                    say(
-                        f"step {state.step}: trace accuracy {_show(accuracy)}, stuck in a shortcut; "
-                        f"starting over from new weights (attempt {state.attempt + 1})"
+        try:
+            while state.step < last_step(config, state):
+                with stopping.held():  # the row belongs to the update
+                    row = update(trainer, state, loads)
+                    state = replace(
+                        state,
+                        step=state.step + 1,
+                        tokens=state.tokens + int(row["tokens/learner"]),
+                        seconds=before + time.perf_counter() - began,
                     )
-            metrics.write(state.step, {"time/total_s": state.seconds, **row})
-            if is_due(state.step, config.checkpoint_every_steps, is_last=done):
+                    done = state.step == last_step(config, state)
+                    if is_due(state.step, config.gate_every_steps, is_last=done):
+                        accuracy = measure(trainer)
+                        row |= {f"gate/trace_accuracy_k{k}": v for k, v in accuracy.items()}
+                        if state.decay_from is None and min(accuracy.values()) >= config.gate_open:
+                            state = replace(state, decay_from=state.step)
+                        if not done and is_stuck(config, state, accuracy):
+                            state = start_over(trainer, state)
+                            say(
+                                f"step {state.step}: trace accuracy {_show(accuracy)}, stuck in a shortcut; "
+                                f"starting over from new weights (attempt {state.attempt + 1})"
+                            )
+                    metrics.write(state.step, {"time/total_s": state.seconds, **row})
+                if is_due(state.step, config.checkpoint_every_steps, is_last=done):
+                    save_state(_checkpoint(config), state, trainer.model, trainer.optimizer)
+                    saved = state
+                note = f"  trace accuracy {_show(accuracy)}" if accuracy else ""
+                progress.update(
+                    task,
+                    completed=state.step,
+                    total=last_step(config, state),
+                    description=f"pre-training  loss {row['loss']:.3f}{note}",
+                )
+        except KeyboardInterrupt:
+            if state != saved:
                 save_state(_checkpoint(config), state, trainer.model, trainer.optimizer)
-            note = f"  trace accuracy {_show(accuracy)}" if accuracy else ""
-            progress.update(
-                task,
-                completed=state.step,
-                total=last_step(config, state),
-                description=f"pre-training  loss {row['loss']:.3f}{note}",
-            )
+            if state.step:
+                stopping.leave_note(
+                    f"checkpoint of step {state.step:,} in {config.run_dir}; the same command goes on"
+                )
+            raise
     return state, accuracy or measure(trainer)
 
 

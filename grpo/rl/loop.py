@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from grpo.algorithm.batching import phase_mini_batches, to_train_groups
 from grpo.algorithm.registry import advantage_estimator
 from grpo.algorithm.schedules import is_due, max_tokens_at, temperature_at
 from grpo.algorithm.types import StepReport, TrainGroup
+from grpo.common import stopping
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.rl import RlConfig
 from grpo.rl.collect import (
@@ -75,15 +76,17 @@ class LoopState:
     """Positions of the stream that are done, those of discarded groups included."""
     tokens: int = 0
     """Completion tokens trained on; what dynamic sampling discards is not among them."""
+    owes_eval: bool = False
+    """The evaluation that is due at this step has not come to its end."""
 
     @classmethod
     def of(cls, checkpoint: Checkpoint | None) -> LoopState:
         """Return the position at which a checkpoint was written; without one, the start."""
         return cls() if checkpoint is None else cls(step=checkpoint.step, **checkpoint.extra)
 
-    def extra(self) -> dict[str, int]:
+    def extra(self) -> dict[str, int | bool]:
         """Return what a checkpoint stores of this beside the step; `of` reads it."""
-        return {"cursor": self.cursor, "tokens": self.tokens}
+        return {"cursor": self.cursor, "tokens": self.tokens, "owes_eval": self.owes_eval}
 
     def is_last(self, config: RlConfig) -> bool:
         """Return True when all updates, or all tokens of the budget, are done."""
@@ -116,6 +119,7 @@ def train(
     rewards: Rewards[Ticket],
     learners: Learners,
     stop_token_ids: tuple[int, ...],
+    on_scored: Callable[[int, Sequence[ScoredGroup]], None],
     on_phase: Callable[[PhaseRecord], None],
     on_eval: Callable[[EvalResult, Sequence[ScoredGroup]], None],
     best: BestKeeper,
@@ -130,14 +134,26 @@ def train(
     `on_checkpoint` is called when one is written, `on_part` with the part of the phase that begins (those of
     `PartClock`, "checkpoint", "" between them) and the updates done.
 
+    `on_scored` gets the updates done after the phase, and every group that the phase has sampled, before it trains.
+
     Raises:
-        GuardTripped: by `on_phase`, before the phase is checkpointed.
+        GuardTripped: by `on_scored`, before anything is trained, or by `on_phase`, before the phase is checkpointed.
+        KeyboardInterrupt: Ctrl-C or SIGTERM (`grpo.common.stopping`); all finished phases are checkpointed.
     """
     algorithm = config.algorithm
     weights = component_weights(config.rewards)
     estimator = advantage_estimator(algorithm)
     samplers = Samplers(rollouts, rewards, config.seed, config.engine.chunk_groups)
     spent = PartClock(lambda part: on_part(part, state.step))
+    saved_step = state.step
+
+    def save(protected: Sequence[int]) -> None:
+        nonlocal saved_step
+        on_part("checkpoint", state.step)
+        learners.save(state, protected)
+        saved_step = state.step
+        on_part("", state.step)
+        on_checkpoint()
 
     def evaluate() -> None:
         if eval_prompts:
@@ -152,65 +168,87 @@ def train(
                 )
             on_eval(*result)
 
-    rollouts.load(learners.publish(state.step))
-    if state.step == 0:
-        evaluate()
-    stop = best.stop_reason()
-    while not (state.is_last(config) or stop):
-        temperature = temperature_at(state.step, config.sampling)
-        max_tokens = max_tokens_at(state.step, config.sampling)
-        collected = collect_phase(
-            samplers=samplers,
-            stream=stream,
-            cursor=state.cursor,
-            step=state.step,
-            algorithm=algorithm,
-            sampling=SamplingParams(max_tokens, temperature, 1.0, stop_token_ids),
-            spent=spent,
-        )
-        groups, counts = to_train_groups(collected.groups, estimator, algorithm.zero_variance)
-        with spent.part("old_ref"):
-            mismatch = learners.begin_phase(groups, state.step, temperature)
-        reports: list[StepReport] = []
-        with spent.part("learn"):
-            for batch in phase_mini_batches(groups, algorithm.mini_batches, seed=(config.seed, state.step)):
-                reports.append(learners.update(batch, state.step + len(reports), max_tokens))
-        state = LoopState(
-            step=state.step + len(reports),
-            cursor=collected.cursor,
-            tokens=state.tokens + completion_tokens(groups),
-        )
-        with spent.part("sync"):
-            rollouts.load(learners.publish(state.step))
-
-        times = {f"time/{name}_s": seconds for name, seconds in spent.seconds.items()}
-        metrics = figures(collected, counts, weights, config, state.step) | mismatch | times
-        advantages = {(g.index, s.index): s.advantage for g in groups for s in g.samples}
-        on_phase(
-            PhaseRecord(
-                end=state,
-                metrics=metrics,
-                reports=tuple(reports),
-                scored=collected.groups,
-                advantages=advantages,
-                discarded=collected.discarded,
-            )
-        )
-        spent.seconds.clear()
+    def conclude_phase() -> str | None:
+        """Evaluate and checkpoint where it is due; returns why the run stops, if it does."""
+        nonlocal state
         due = partial(is_due, state.step, is_last=state.is_last(config), updates=algorithm.mini_batches)
-        is_evaluation = due(config.eval.every_steps)
         is_checkpoint = due(config.checkpoint.every_phases * algorithm.mini_batches)
-        if is_evaluation:
+        if state.owes_eval:
             evaluate()
         verdict = best.judge(state.step, is_checkpoint)
-        stop = verdict.stop
-        if stop and not is_evaluation:
+        if verdict.stop and not state.owes_eval:
             evaluate()
-        if is_checkpoint or verdict.save or stop:
-            on_part("checkpoint", state.step)
-            learners.save(state, verdict.protected)
-            on_part("", state.step)
-            on_checkpoint()
+        state = replace(state, owes_eval=False)
+        if is_checkpoint or verdict.save or verdict.stop:
+            save(verdict.protected)
+        return verdict.stop
+
+    try:
+        rollouts.load(learners.publish(state.step))
+        if state.step == 0:
+            evaluate()
+        stop = conclude_phase() if state.owes_eval else best.stop_reason()
+        while not (state.is_last(config) or stop):
+            temperature = temperature_at(state.step, config.sampling)
+            max_tokens = max_tokens_at(state.step, config.sampling)
+            collected = collect_phase(
+                samplers=samplers,
+                stream=stream,
+                cursor=state.cursor,
+                step=state.step,
+                algorithm=algorithm,
+                sampling=SamplingParams(max_tokens, temperature, 1.0, stop_token_ids),
+                spent=spent,
+            )
+            on_scored(state.step + algorithm.mini_batches, collected.sampled)
+            groups, counts = to_train_groups(collected.groups, estimator, algorithm.zero_variance)
+            with spent.part("old_ref"):
+                mismatch = learners.begin_phase(groups, state.step, temperature)
+            reports: list[StepReport] = []
+            with stopping.held():  # until the row is written the learner stands between two positions
+                with spent.part("learn"):
+                    for batch in phase_mini_batches(
+                        groups, algorithm.mini_batches, seed=(config.seed, state.step)
+                    ):
+                        reports.append(learners.update(batch, state.step + len(reports), max_tokens))
+                state = LoopState(
+                    step=state.step + len(reports),
+                    cursor=collected.cursor,
+                    tokens=state.tokens + completion_tokens(groups),
+                )
+                with spent.part("sync"):
+                    rollouts.load(learners.publish(state.step))
+
+                times = {f"time/{name}_s": seconds for name, seconds in spent.seconds.items()}
+                metrics = figures(collected, counts, weights, config, state.step) | mismatch | times
+                advantages = {(g.index, s.index): s.advantage for g in groups for s in g.samples}
+                on_phase(
+                    PhaseRecord(
+                        end=state,
+                        metrics=metrics,
+                        reports=tuple(reports),
+                        scored=collected.groups,
+                        advantages=advantages,
+                        discarded=collected.discarded,
+                    )
+                )
+                spent.seconds.clear()
+                is_evaluation = is_due(
+                    state.step,
+                    config.eval.every_steps,
+                    is_last=state.is_last(config),
+                    updates=algorithm.mini_batches,
+                )
+                state = replace(state, owes_eval=is_evaluation)
+            stop = conclude_phase()
+    except KeyboardInterrupt:
+        if state.step > saved_step:
+            save(best.protected)
+        if saved_step:
+            stopping.leave_note(
+                f"checkpoint of step {saved_step:,} in {config.run_dir}; the same command goes on"
+            )
+        raise
     return state
 
 

@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from grpo.common.console import say
 from grpo.config.rl import RlConfig
+from grpo.rl.death_watch import DeathWatch
 from grpo.rl.evaluate import EvalResult
 from grpo.rl.loop import LoopState, PhaseRecord
 from grpo.tracking.best import BestKeeper
@@ -30,6 +31,7 @@ from grpo.tracking.trackers.registry import TENSORBOARD
 from policies.json_types import JsonDict, JsonMapping
 from rewards.config import component_labels
 from rewards.scoring.monitor import Finding
+from rewards.scoring.scorer import component_weights
 from rewards.types import ScoredGroup
 from rollout.ledger import LedgerRow
 
@@ -55,7 +57,9 @@ def make_recorder(
     guards = make_guards(config, compute_dtype)
     guards.recall(files.metrics.read())
     best = BestKeeper(config.run_dir, config.best, start.step)
-    return Recorder(files, Screen(config.steps, config.token_budget, start), guards, best)
+    screen = Screen(config.steps, config.token_budget, start)
+    death = DeathWatch(component_weights(config.rewards), config.eval.correct, files.write_samples)
+    return Recorder(files, screen, guards, best, death)
 
 
 def make_guards(config: RlConfig, compute_dtype: str) -> Guards:
@@ -112,14 +116,21 @@ def _largest(rows: Sequence[Mapping[str, float]], key: str) -> float | None:
 
 
 class Recorder:
-    """The two callbacks of `grpo.rl.loop.train`."""
+    """The callbacks of `grpo.rl.loop.train`."""
 
-    def __init__(self, files: RunFiles, screen: Screen, guards: Guards, best: BestKeeper) -> None:
-        """Take over the four parts."""
+    def __init__(
+        self, files: RunFiles, screen: Screen, guards: Guards, best: BestKeeper, death: DeathWatch
+    ) -> None:
+        """Take over the five parts."""
+        self.death = death
         self.files = files
         self.screen = screen
         self.guards = guards
         self.best = best
+
+    def on_scored(self, step: int, scored: Sequence[ScoredGroup]) -> None:
+        """Stop the run if a reward is dead; see `DeathWatch.scored`."""
+        self.death.scored(step, scored)
 
     def on_phase(self, phase: PhaseRecord) -> None:
         """Write the phase, show it, and let the guards judge it.
@@ -134,8 +145,13 @@ class Recorder:
         self.screen.warn(self.guards.check(phase.metrics, [report.metrics for report in phase.reports]))
 
     def on_eval(self, result: EvalResult, scored: Sequence[ScoredGroup]) -> None:
-        """Write and show an evaluation."""
+        """Write and show an evaluation.
+
+        Raises:
+            GuardTripped: the reward that says what is right has given no value.
+        """
         self.files.write_eval(result, scored)
+        self.death.evaluated(scored)
         self.best.measured(result.step, eval_tags(result.row()))
         self.screen.show_eval(result)
 
@@ -166,6 +182,10 @@ class RunFiles:
             self.metrics.write(report.step + 1, {**shared, **report.metrics})
         self._samples.write(phase.end.step, phase.scored, phase.advantages, phase.discarded)
         self._ledger.write(phase.end.step, self._attempts())
+
+    def write_samples(self, step: int, scored: Sequence[ScoredGroup]) -> Path:
+        """Write the samples of a phase that does not train; returns the file."""
+        return self._samples.write(step, scored, {})
 
     def write_eval(self, result: EvalResult, scored: Sequence[ScoredGroup]) -> None:
         """Write a row of eval.jsonl, the samples, and the new attempts."""

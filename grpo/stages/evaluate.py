@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from grpo.common.console import say, show, starting
+from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.plan import StagePlan
@@ -21,6 +22,7 @@ from grpo.stages.preview import preview_end, preview_prompts
 from grpo.stages.rl import check_room, stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Option, Stage, Tree
 from grpo.stages.workload import Workload, sampling_workload
+from policies import clock
 from policies.facts import read_facts, resolve_model
 from policies.files import write_atomic
 from rewards.config import component_labels
@@ -43,25 +45,66 @@ class Inputs:
     stop_token_ids: tuple[int, ...]
 
 
+EVALUATION = (
+    ".lock",
+    "config.json",
+    "manifest.json",
+    "eval.jsonl",
+    "eval",
+    "summary.json",
+    "tensorboard",
+    "node.json",
+)
+"""What an evaluation leaves in its folder."""
+
+
 def run(config: EvalStageConfig, address: str | None) -> Summary:
     """Evaluate policy.model on eval.data; writes eval.jsonl, the samples and summary.json into config.run_dir.
 
-    Another call evaluates again: there is nothing to go on from, and the recipe may have changed.
+    Another call evaluates again: there is nothing to go on from.
 
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
+        BrokenRun: the folder holds the evaluation of another policy or of other data, or another driver is in it.
     """
+    from grpo.tracking.run_dir import began, open_run
+
+    refuse_other_folder(config.run_dir)
+    with open_run(config.run_dir, config), clock.fixed(began(config.run_dir)):
+        return evaluate(config, address)
+
+
+def refuse_other_folder(run_dir: Path) -> None:
+    """Refuse a folder that holds something else than an evaluation, whose files would be written over.
+
+    Raises:
+        ConfigError: names what is there. A run that says what it is, in config.json, is `open_run`'s to refuse.
+    """
+    if not run_dir.is_dir() or (run_dir / "config.json").exists():
+        return
+    other = sorted(entry.name for entry in run_dir.iterdir() if entry.name not in EVALUATION)
+    if other:
+        raise ConfigError(
+            f"{run_dir} holds other files than an evaluation's ({', '.join(other[:5])}); choose another folder (--out)"
+        )
+
+
+def evaluate(config: EvalStageConfig, address: str | None) -> Summary:
+    """Check everything, start the workers, sample and score; returns the summary. See `run`."""
     from grpo.cluster.ray_session import connect
     from grpo.cluster.rl_cluster import start_samplers
     from grpo.rl.loop import run_eval
     from grpo.tracking.metrics import MetricsWriter
-    from grpo.tracking.run_dir import facts, hash_prompts, model_hash
+    from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_prompts, model_hash
     from grpo.tracking.samples import SampleWriter
+    from rewards.scoring.dead import find_silent
 
     started = time.monotonic()
     starting("checking rewards and data")
     inputs = read_inputs(config)
     model_dir, prompts = inputs.model_dir, inputs.prompts
+    manifest = facts(config, config.seed, {"eval": hash_prompts(prompts)}, model_dir)
+    check_or_write_manifest(config.run_dir, config, manifest, step=None)
     with (
         connect(address, config.run_dir),
         closing(start_samplers(config, model_dir, inputs.compute_dtype, version=0)) as samplers,
@@ -78,9 +121,8 @@ def run(config: EvalStageConfig, address: str | None) -> Summary:
             stop_token_ids=inputs.stop_token_ids,
         )
         seconds = time.monotonic() - sampling
-    config.run_dir.mkdir(parents=True, exist_ok=True)
-    manifest = facts(config.seed, {"eval": hash_prompts(prompts)}, model_dir)
-    write_atomic(config.run_dir / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+    if (death := find_silent(scored, [config.eval.correct])) is not None:
+        raise RunError(f"{death}\nFix the reward and run the same command again")
     MetricsWriter(config.run_dir, resume_step=-1).write_eval(result.row())
     SampleWriter(config.run_dir, -1, model_hash(manifest)).write_eval(0, scored)
     lengths = [len(sample.token_ids) for group in scored for sample in group.group.samples]

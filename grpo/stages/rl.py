@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from grpo.common.console import say, starting
-from grpo.common.errors import ConfigError
+from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
@@ -64,7 +64,6 @@ class Inputs:
 
 def run(config: RlConfig, address: str | None) -> Summary:
     """Train, or go on training, in config.run_dir; returns the summary."""
-
     from grpo.tracking.report.show import show_policy, show_stop
     from grpo.tracking.run_once import run_once
 
@@ -87,7 +86,14 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     from grpo.tracking.activity import ActivityLog
     from grpo.tracking.best import announce_end
     from grpo.tracking.report.live import LiveReport
-    from grpo.tracking.run_dir import check_or_write_manifest, facts, hash_columns, hash_prompts, model_hash
+    from grpo.tracking.run_dir import (
+        check_or_write_manifest,
+        facts,
+        hash_columns,
+        hash_prompts,
+        model_hash,
+        refuse_less,
+    )
     from grpo.tracking.trackers.process import tracked
     from grpo.training.checkpoint import latest
 
@@ -99,10 +105,11 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
         "train columns": hash_columns(inputs.prompts),
         "eval": hash_prompts(inputs.eval_prompts),
     }
-    manifest = facts(config.seed, hashes, inputs.model_dir)
-    check_or_write_manifest(config.run_dir, manifest)
+    manifest = facts(config, config.seed, hashes, inputs.model_dir)
     checkpoint = latest(config.run_dir / "checkpoints")
     state = LoopState.of(checkpoint)
+    refuse_less(config.run_dir, "steps", config.steps, state.step)
+    check_or_write_manifest(config.run_dir, config, manifest, state.step)
     say(plan(config, inputs, state))
     canary_ids = canaries(inputs.prompts)
     with (
@@ -131,12 +138,14 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
             rewards=cluster.samplers.rewards,
             learners=cluster.learners,
             stop_token_ids=inputs.stop_token_ids,
+            on_scored=recorder.on_scored,
             on_phase=recorder.on_phase,
             on_eval=recorder.on_eval,
             best=recorder.best,
             on_checkpoint=report.update,
             on_part=announcing(ActivityLog(config.run_dir).begin),
         )
+        refuse_untrained(end)
         exported = announce_end(recorder.best, end.step)
         cluster.learners.export(config.run_dir / "policy", exported, end.step)
     return run_summary(
@@ -172,6 +181,19 @@ def announcing(begin: Callable[[str, int], None]) -> Callable[[str, int], None]:
         begin(part, step)
 
     return announced
+
+
+def refuse_untrained(end: LoopState) -> None:
+    """Refuse to export the policy of a run that has trained on nothing.
+
+    Raises:
+        RunError: no sample has trained in any update.
+    """
+    if end.step and not end.tokens:
+        raise RunError(
+            f"the run has trained on nothing: in {end.step:,} updates no sample had a verdict and a group to train in; "
+            "read the reasons in samples/*.parquet. No policy is exported"
+        )
 
 
 def read_inputs(config: RlConfig) -> Inputs:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any  # Any: tickets of the reward workers
 from rich.markup import escape
 
 from grpo.common.console import clock, say, starting
-from grpo.common.errors import ConfigError
+from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.sample import SampleConfig
@@ -81,7 +81,7 @@ def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None)
 
     starting("checking rewards and data")
     inputs = read_inputs(config)
-    check_or_write_manifest(config.run_dir, inputs.manifest)
+    check_or_write_manifest(config.run_dir, config, inputs.manifest, step=None)
     parts = SampleParts(config.run_dir, labels, config.keep_columns)
     missing = [n for n in range(len(inputs.chunks)) if not parts.is_written(n)]
     say(plan(config, inputs, len(missing)))
@@ -139,7 +139,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
     check_room(prompts, config.sampling.max_tokens, config.engine.max_model_len or policy.max_positions)
     check_kept(config.keep_columns, prompts)
     hashes = {"prompts": hash_prompts(prompts), "columns": hash_columns(prompts)}
-    manifest = facts(config.seed, hashes, model_dir)
+    manifest = facts(config, config.seed, hashes, model_dir)
     params = SamplingParams(
         config.sampling.max_tokens,
         config.sampling.temperature,
@@ -188,7 +188,8 @@ def sample(
     def write_complete() -> None:
         while complete:
             number = complete.pop(0)
-            rows = chunk_rows(inputs.chunks[number], waiting.pop(number), samplers, inputs.model, config)
+            chunk, is_first = inputs.chunks[number], progress.samples == 0
+            rows = chunk_rows(chunk, waiting.pop(number), samplers, inputs.model, config, is_first)
             parts.write(number, rows)
             say(progress.line(rows))
 
@@ -212,14 +213,22 @@ def chunk_rows(
     samplers: Samplers,
     model: str | None,
     config: SampleConfig,
+    is_first: bool,
 ) -> list[SampleRow]:
-    """Return the rows of a complete chunk, in prompt order."""
+    """Return the rows of a complete chunk, in prompt order.
 
+    Raises:
+        RunError: it is the first of this call, and every verdict is an error.
+    """
     from grpo.tracking.sample_row import group_rows
+    from rewards.scoring.dead import find_death
     from rewards.types import Score, ScoredGroup
 
     if config.rewards:
         scored = samplers.rewards.collect([ticket for _, ticket in groups])
+        death = find_death(scored, weights={}, alive=frozenset())
+        if is_first and death is not None:
+            raise RunError(f"{death}\nFix the reward and run the same command again")
     else:
         unscored = (Score(None, verdict="abstain"),) * config.samples
         scored = [ScoredGroup(group, unscored) for group, _ in groups]

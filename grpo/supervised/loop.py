@@ -22,13 +22,14 @@ import numpy as np
 from rich.markup import escape
 
 from grpo.algorithm.schedules import is_due
+from grpo.common import stopping
 from grpo.common.console import clock, say, starting
 from grpo.config.supervised import SupervisedConfig
 from grpo.tracking.best import BestKeeper, announce_end, check_best
 from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.report.live import LiveReport
 from grpo.tracking.report.show import show_policy, show_stop
-from grpo.tracking.run_dir import check_or_write_manifest, facts
+from grpo.tracking.run_dir import check_or_write_manifest, facts, refuse_less
 from grpo.tracking.run_once import Summary, run_once
 from grpo.tracking.trackers.process import tracked
 from grpo.tracking.trackers.registry import TENSORBOARD, check_trackers
@@ -117,10 +118,12 @@ def train_policy(
     starting("reading the data")
     job = read()
     check_best(config.best, measured_names(job), config.eval.every_steps)
-    check_or_write_manifest(config.run_dir, facts(config.seed, job.data_hashes, job.model_dir))
+    manifest = facts(config, config.seed, job.data_hashes, job.model_dir)
     plan = batch_plan(config, job)
     checkpoint = latest(config.run_dir / "checkpoints")
     step = checkpoint.step if checkpoint else 0
+    refuse_less(config.run_dir, "epochs or max_steps", plan.steps, step)
+    check_or_write_manifest(config.run_dir, config, manifest, step)
     say(_headline(config, title, job, plan, step))
     writer = MetricsWriter(config.run_dir, step or -1, TENSORBOARD in config.trackers)
     best = BestKeeper(config.run_dir, config.best, step)
@@ -167,33 +170,43 @@ def train(
 ) -> int:
     """Train from `step` to the plan's end, or until `best` stops it; returns the updates that are done.
 
-    A row of metrics is written per update, and row 0 with the held-out loss before the first.
+    A row of metrics is written per update, and row 0 with the held-out loss before the first. Ctrl-C and SIGTERM
+    (`grpo.common.stopping`) leave a checkpoint of the last update.
     """
-    first, since = step, time.monotonic()
+    first, since, saved = step, time.monotonic(), step
     stop = best.stop_reason()
-    if step == 0 and held_out is not None:
-        writer.write(0, _held_out(ranks.evaluate(held_out)))
-    while step < plan.steps and not stop:
-        row = ranks.update([items[i] for i in plan.batch(step)], step)
-        step += 1
-        row["epoch"] = plan.epoch(step)
-        due = partial(is_due, step, is_last=step == plan.steps)
-        if held_out is not None and due(config.eval.every_steps):
-            row |= _held_out(ranks.evaluate(held_out))
-        best.measured(step, row)
-        is_checkpoint = due(config.checkpoint.every_steps)
-        verdict = best.judge(step, is_checkpoint)
-        stop = verdict.stop
-        if stop and held_out is not None and "heldout/loss" not in row:
-            row |= _held_out(ranks.evaluate(held_out))
-        # The row is written first: a crash in between redoes it, the other order would lose it.
-        writer.write(step, row)
-        if is_checkpoint or verdict.save or stop:
-            ranks.save(step, verdict.protected)
-            on_checkpoint()
-        if "heldout/loss" in row or due(max(1, plan.steps // LINES)):
-            left = (time.monotonic() - since) / (step - first) * (plan.steps - step)
-            say(_line(step, plan.steps, row, left))
+    try:
+        if step == 0 and held_out is not None:
+            writer.write(0, _held_out(ranks.evaluate(held_out)))
+        while step < plan.steps and not stop:
+            with stopping.held():  # update, row and judgement belong together
+                row = ranks.update([items[i] for i in plan.batch(step)], step)
+                step += 1
+                row["epoch"] = plan.epoch(step)
+                due = partial(is_due, step, is_last=step == plan.steps)
+                if held_out is not None and due(config.eval.every_steps):
+                    row |= _held_out(ranks.evaluate(held_out))
+                best.measured(step, row)
+                is_checkpoint = due(config.checkpoint.every_steps)
+                verdict = best.judge(step, is_checkpoint)
+                stop = verdict.stop
+                if stop and held_out is not None and "heldout/loss" not in row:
+                    row |= _held_out(ranks.evaluate(held_out))
+                # The row is written first: a crash in between redoes it, the other order would lose it.
+                writer.write(step, row)
+            if is_checkpoint or verdict.save or stop:
+                ranks.save(step, verdict.protected)
+                saved = step
+                on_checkpoint()
+            if "heldout/loss" in row or due(max(1, plan.steps // LINES)):
+                left = (time.monotonic() - since) / (step - first) * (plan.steps - step)
+                say(_line(step, plan.steps, row, left))
+    except KeyboardInterrupt:
+        if step > saved:
+            ranks.save(step, best.protected)
+        if step:
+            stopping.leave_note(f"checkpoint of step {step:,} in {config.run_dir}; the same command goes on")
+        raise
     return step
 
 

@@ -115,6 +115,11 @@ class BestKeeper:
         return None if self._config is None else stop_reason(self._judged, self._config)
 
     @property
+    def protected(self) -> tuple[int, ...]:
+        """Return the steps whose checkpoints are kept for being the best so far."""
+        return () if self._config is None else tuple(ranking(self._judged, self._config))
+
+    @property
     def best(self) -> tuple[int, float] | None:
         """Return step and value of the best judgement; None if there is none yet."""
         if self._config is None or not self._judged:

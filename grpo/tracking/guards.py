@@ -24,6 +24,11 @@ from grpo.tracking.signal import (
 from rewards.config import AuditConfig
 from rewards.scoring.monitor import AUDIT_PHASES, Finding, findings, varying, verifier_finding
 
+ON_RESUME = (
+    "Keys of [guards] may change when the run is resumed; keys that decide what it learns need --allow-change"
+)
+"""How the knob that a finding names is turned."""
+
 
 class Guards:
     """Judges each phase together with those before it."""
@@ -79,7 +84,7 @@ class Guards:
             found += findings(window, self._components, self._audit, self._main, self._varied)
         for finding in found:
             if finding.is_fatal:
-                raise GuardTripped(finding.text)
+                raise GuardTripped(f"{finding.text}. {ON_RESUME}")
         return found
 
     def _remember(self, row: Row) -> None:

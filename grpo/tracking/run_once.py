@@ -9,9 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from grpo.common.console import say
+from grpo.tracking.changes import find_changes
 from grpo.tracking.model_card import write_card
-from grpo.tracking.run_dir import open_run
+from grpo.tracking.run_dir import began, is_extended, open_run
 from grpo.tracking.stopped import recording_stop
+from policies import clock
 from policies.files import write_atomic
 from policies.json_types import JsonDict
 
@@ -38,12 +40,12 @@ def run_once(
         on_stop: called when what ended the work early stands in stopped.json.
 
     Raises:
-        ConfigError: the directory holds a run with another config.
+        ConfigError: the directory holds a run that began with other identity keys.
         BrokenRun: another driver is running in it.
     """
     path = run_dir / "summary.json"
-    with open_run(run_dir, config) as resumed:
-        if resumed and path.exists():
+    with open_run(run_dir, config) as resumed, clock.fixed(began(run_dir)):
+        if resumed and path.exists() and not is_extended(find_changes(run_dir, config)):
             say(f"{run_dir} is complete; nothing to do")
             complete: Summary = json.loads(path.read_text(encoding="utf-8"))
             return complete

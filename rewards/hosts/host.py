@@ -57,6 +57,8 @@ class Results:
 
 def main(request_fd: int, result_fd: int, parent_pid: int) -> None:
     """Serve requests until the parent closes the pipe."""
+    # Ray's processes do not hear SIGTERM (grpo/common/stopping.py), but what a reward starts must be able to.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     requests: BinaryIO = os.fdopen(_hide(request_fd), "rb")
     results = Results(_hide(result_fd))
     become_subreaper()
@@ -101,18 +103,22 @@ def _serve(
     token = message["token"]
     rows = decode_rows(message)
     results.send({"token": token, "begun": len(rows)})
+    traced: set[str] = set()
     if function.is_row_wise:
         for number, row in enumerate(rows):
-            results.send({"token": token, "row": number, "score": _plain(call_row(function, row))})
+            results.send({"token": token, "row": number, "score": _plain(call_row(function, row), traced)})
     else:
         for number, score in enumerate(call_batch(function, rows, message["deadline_s"])):
-            results.send({"token": token, "row": number, "score": _plain(score)})
+            results.send({"token": token, "row": number, "score": _plain(score, traced)})
     threads = len(set(sys._current_frames()) - own_threads)
     results.send({"token": token, "done": True, "threads": threads, "kept": kept()})
 
 
-def _plain(score: Score) -> list[Any]:
-    return [score.total, score.verdict, score.reason, score.seconds]
+def _plain(score: Score, traced: set[str]) -> list[Any]:
+    """Return a score as JSON has it; the traceback is sent with the first of the call's equal errors alone."""
+    trace = "" if score.reason in traced else score.trace
+    traced.add(score.reason)
+    return [score.total, score.verdict, score.reason, score.seconds, trace]
 
 
 def _hide(fd: int) -> int:

@@ -172,9 +172,13 @@ def _spawn(spec: HostSpec, tag: str) -> tuple[subprocess.Popen[bytes], Channel]:
 
 
 def _score(message: Sequence[Any]) -> Score:
-    total, verdict, reason, seconds = message
+    total, verdict, reason, seconds, trace = message
     if verdict == "ok" and not (isinstance(total, float | int) and math.isfinite(total)):
         raise HostProtocolError("a score that is no finite number")
     return Score(
-        None if total is None else float(total), verdict=verdict, reason=str(reason), seconds=float(seconds)
+        None if total is None else float(total),
+        verdict=verdict,
+        reason=str(reason),
+        seconds=float(seconds),
+        trace=str(trace),
     )

@@ -44,6 +44,7 @@ _VALUE_CHECKS = (
 _FIRST_BUDGET_S = 60.0
 """Time limit of the first scores in seconds. The report says how many rows a slow reward left unscored."""
 _PROBE_ROWS = 6
+MAX_TRACES = 3
 _MAX_TIMEOUTS = 3
 
 
@@ -79,6 +80,8 @@ class LabReport:
     """Number of completions built from the rows."""
     tried: int = 0
     """Number of completions scored; lower if the reward is slow or hangs."""
+    traces: tuple[str, ...] = ()
+    """The traceback of each different error that the reward raised, with file and line; at most `MAX_TRACES`."""
 
     @property
     def passed(self) -> bool:
@@ -169,6 +172,7 @@ def _tried(
         slowest_s=slowest,
         cases=len(cases),
         tried=len(judged),
+        traces=tuple(dict.fromkeys(score.trace for score in judged if score.trace))[:MAX_TRACES],
     )
 
 

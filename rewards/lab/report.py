@@ -33,6 +33,9 @@ def lines(report: LabReport) -> Iterator[str]:
                     f"{item.expected}, got {item.got[:200]}"
                 )
                 yield f"          [dim]{escape(repr(item.completion))}[/]"
+    for trace in report.traces:
+        yield ""
+        yield escape(trace)
     yield ""
     if report.rows_per_s is not None and report.slowest_s is not None:
         yield f"{_rate(report.rows_per_s)} completions/s in one process, slowest {report.slowest_s:.3g} s"

@@ -103,7 +103,7 @@ def score_file(
                 summary.rows += 1
                 summary.verdicts[score.verdict] += 1
                 if score.verdict != "ok":
-                    summary.reasons.setdefault(score.verdict, record["reason"])
+                    summary.reasons.setdefault(score.verdict, f"{record['reason']}\n{score.trace}".rstrip())
                 total += score.total or 0.0
     summary.mean = total / summary.verdicts["ok"] if summary.verdicts["ok"] else None
     summary.seconds = time.perf_counter() - started

@@ -259,7 +259,8 @@ def _total(parts: Sequence[tuple[_Component, Score | None]]) -> Score:
     ]
     reason = shorten("; ".join(reasons))
     if verdict != "ok":
-        return Score(None, values, verdict, reason, seconds)
+        trace = next((s.trace for _, s in deciding if s.verdict == verdict and s.trace), "")
+        return Score(None, values, verdict, reason, seconds, trace=trace)
     terms = [(c.config.weight, s.total) for c, s in deciding if s.total is not None]
     total = math.fsum(weight * value for weight, value in terms)
     if not math.isfinite(total):

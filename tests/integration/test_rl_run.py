@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -134,16 +135,23 @@ def test_killed_driver_resumes_to_the_same_bits(
     assert outcome(tmp_path / "run") == outcome(uninterrupted)
 
 
-def test_interrupt_ends_cleanly_and_resumes(base: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_sigterm_to_every_process_leaves_a_checkpoint_and_resumes(
+    base: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """As Slurm ends a job. No checkpoint is due before the end, so the one found is the signal's."""
     recipe = write_recipe(tmp_path, base, tmp_path / "run")
-    # A test runner in the background ignores SIGINT, and what it starts would too.
-    listening = ["env", "--default-signal=INT", *command("rl", recipe)]
-    with subprocess.Popen(listening, env=environment(), stderr=subprocess.PIPE) as process:
+    words = command("rl", recipe, "--set", "checkpoint.every_phases=100")
+    with subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE) as process:
         _wait_for_rows(tmp_path / "run", 2, process)
-        process.send_signal(signal.SIGINT)
+        driver = psutil.Process(process.pid)
+        for one in (driver, *driver.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGTERM)
         _, error = process.communicate(timeout=90)
-    assert process.returncode == 130
-    assert b"goes on from the last checkpoint" in error
+    assert process.returncode == 75, error.decode()
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert int(checkpoint.name.removeprefix("step-")) in (2, 4)
+    assert b"interrupted by SIGTERM: checkpoint of step" in error
     assert b"Traceback" not in error
     run_grpo("rl", recipe)
     assert outcome(tmp_path / "run") == outcome(uninterrupted)

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+import re
 from decimal import Decimal
 from fractions import Fraction
 
@@ -233,7 +234,10 @@ def test_exception_that_cannot_be_printed():
     def compute_score(solution_str, ground_truth):
         raise Nasty
 
-    assert _scores(compute_score)[0].reason == "raised Nasty"
+    score = _scores(compute_score)[0]
+    assert re.fullmatch(r"raised Nasty \(.*test_signatures\.py:\d+\)", score.reason)
+    assert re.search(r"in compute_score\n    raise Nasty\nNasty$", score.trace)
+    assert "rewards/signatures.py" not in score.trace
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from grpo.config.pretrain import PretrainConfig
 from grpo.pretrain import trainer as pretrain
 from grpo.pretrain.state import PretrainState
 from grpo.pretrain.trainer import last_step, rate_share, run
+from tests.signals import listening  # noqa: F401 - a fixture
 
 
 def config(run_dir: Path, **changes: object) -> PretrainConfig:
@@ -71,6 +73,32 @@ def test_a_killed_run_goes_on_bit_for_bit(
         {k: v for k, v in s.items() if k not in ("minutes", "tokens_per_s")} for s in (whole, resumed)
     ]
     assert timeless[0] == timeless[1]
+
+
+@pytest.mark.usefixtures("listening")
+def test_a_signal_leaves_a_checkpoint_and_the_run_goes_on_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(config(tmp_path / "whole", max_steps=11))
+    real = pretrain.update
+
+    def update(trainer, state, loads):
+        if state.step == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return real(trainer, state, loads)
+
+    monkeypatch.setattr(pretrain, "update", update)
+    with pytest.raises(KeyboardInterrupt):
+        run(config(tmp_path / "cut", checkpoint_every_steps=100))
+    assert [row["step"] for row in rows(tmp_path / "cut")] == [1, 2, 3, 4, 5]
+    monkeypatch.setattr(pretrain, "update", real)
+    longer = run(config(tmp_path / "cut", max_steps=11))
+    assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
+    assert longer["steps"] == whole["steps"] == 11
+    changes = json.loads((tmp_path / "cut" / "manifest.json").read_text())["changes"]
+    assert {(row["key"], row["step"]) for row in changes} == {("checkpoint_every_steps", 5), ("max_steps", 5)}
+    with pytest.raises(ConfigError, match="has done 11 updates, and max_steps now asks for 8"):
+        run(config(tmp_path / "cut"))
 
 
 def test_the_policy_loads_everywhere_and_the_run_is_not_done_twice(tmp_path: Path, monkeypatch) -> None:

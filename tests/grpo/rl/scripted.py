@@ -122,6 +122,7 @@ class Run:
     learners: Learners
     phases: list[PhaseRecord] = field(default_factory=list)
     evals: list[EvalResult] = field(default_factory=list)
+    scored_evals: list[Sequence[ScoredGroup]] = field(default_factory=list)
     end: LoopState | None = None
     parts: list[tuple[str, int]] = field(default_factory=list)
     """(part that begins, updates done)."""
@@ -171,6 +172,7 @@ def run_loop(
 
     def on_eval(result: EvalResult, scored: Sequence[ScoredGroup]) -> None:
         run.evals.append(result)
+        run.scored_evals.append(scored)
         if recorder is not None:
             recorder.on_eval(result, scored)
 
@@ -184,6 +186,7 @@ def run_loop(
         rewards=Rewards(score),
         learners=run.learners,
         stop_token_ids=(),
+        on_scored=recorder.on_scored if recorder else lambda step, scored: None,
         on_phase=on_phase,
         on_eval=on_eval,
         on_checkpoint=lambda: run.checkpoints_seen.append(len(run.learners.checkpoints)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -35,6 +36,7 @@ from policies.load import load_policy
 from policies.logprobs import completion_logprobs, hidden_states
 from policies.packing import pack_documents
 from tests.grpo.tiny_phase import VOCAB, make_policy
+from tests.signals import listening  # noqa: F401 - a fixture
 from tests.tiny import free_port
 
 SIZES = st.lists(st.integers(1, 40), max_size=30)
@@ -355,13 +357,17 @@ class OneRank:
         die_at: int = -1,
         die_saving: int = -1,
         die_saved: int = -1,
+        stop_at: int = -1,
     ) -> None:
         self._learner, self._root = learner, root
         self._die_at, self._die_saving, self._die_saved = die_at, die_saving, die_saved
+        self._stop_at = stop_at
 
     def update(self, batch: Any, step: int) -> dict[str, float]:
         if step == self._die_at:
             raise Killed
+        if step == self._stop_at:
+            signal.raise_signal(signal.SIGTERM)
         return self._learner.update(batch, step)
 
     def evaluate(self, items: Any) -> dict[str, float]:
@@ -414,6 +420,21 @@ def test_a_killed_run_ends_with_the_same_rows_and_bits(
 ) -> None:
     with pytest.raises(Killed):
         drive(folder, tmp_path, **die)
+    rows, weights = drive(folder, tmp_path)
+    assert rows == uninterrupted[0]
+    assert same(weights, uninterrupted[1])
+
+
+@pytest.mark.usefixtures("listening")
+@pytest.mark.parametrize("stop_at", [0, 2, 5])
+def test_a_signal_leaves_a_checkpoint_of_the_update_that_it_met(
+    folder: Path, tmp_path: Path, stop_at: int, uninterrupted: tuple[Any, Any]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        drive(folder, tmp_path, stop_at=stop_at)
+    saved = latest(tmp_path / "checkpoints")
+    assert saved is not None
+    assert saved.step == stop_at + 1, "the row and the checkpoint of an update belong together"
     rows, weights = drive(folder, tmp_path)
     assert rows == uninterrupted[0]
     assert same(weights, uninterrupted[1])

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from grpo.common.errors import BrokenRun, ConfigError
 from grpo.config.sections import OptimizerConfig
+from grpo.tracking.changes import allow_changes
 from grpo.tracking.run_dir import (
     check_or_write_manifest,
     facts,
@@ -29,7 +31,7 @@ def test_second_driver_is_refused(tmp_path: Path) -> None:
 
 def test_another_config_names_the_keys(tmp_path: Path) -> None:
     with open_run(tmp_path, OptimizerConfig(lr=1e-3)):
-        (tmp_path / "manifest.json").touch()
+        (tmp_path / "policy").touch()
     with (
         pytest.raises(ConfigError, match=r"lr: 0.001 there, 0.002 now"),
         open_run(tmp_path, OptimizerConfig(lr=2e-3)),
@@ -50,7 +52,7 @@ def test_a_key_added_since_counts_as_its_default(tmp_path: Path) -> None:
     old = json.loads((tmp_path / "config.json").read_text())
     del old["warmup_steps"]
     (tmp_path / "config.json").write_text(json.dumps(old))
-    (tmp_path / "manifest.json").touch()
+    (tmp_path / "policy").touch()
     with open_run(tmp_path, OptimizerConfig()) as resumed:
         assert resumed
     with (
@@ -77,28 +79,39 @@ def test_atomic_write_leaves_no_litter_when_it_fails(tmp_path: Path) -> None:
 
 def test_facts_hold_versions_and_hashes(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    found = facts(3, {"train": "ab"}, tmp_path)
+    found = facts(OptimizerConfig(), 3, {"train": "ab"}, tmp_path)
     assert found["versions"]["torch"]
     assert found["model"]["files"]["config.json"] == "44136fa355b3678a"
     json.dumps(found)
 
 
-def test_a_run_that_goes_on_has_the_data_and_the_policy_that_it_began_with(tmp_path: Path) -> None:
-    begun = {"data": {"prompts": "x"}, "model": {"files": {"a": "1"}}}
-    check_or_write_manifest(tmp_path, begun)
-    check_or_write_manifest(tmp_path, begun)
+def test_a_run_that_goes_on_has_the_data_the_policy_and_the_code_that_it_began_with(tmp_path: Path) -> None:
+    config = OptimizerConfig()
+    begun: dict[str, Any] = {"data": {"prompts": "x"}, "model": {"files": {"a": "1"}}, "code": {"r": "1"}}
+    with open_run(tmp_path, config):
+        check_or_write_manifest(tmp_path, config, begun, step=0)
+    (tmp_path / "policy").touch()
+    check_or_write_manifest(tmp_path, config, begun, step=0)
     for changed, message in (
         ({"data": {"prompts": "y"}}, r"the data is not what the run began with \(prompts\)"),
         ({"data": {"prompts": "x", "eval": "y"}}, r"the data is not what the run began with \(eval\)"),
         ({"data": {}}, r"the data is not what the run began with \(prompts\)"),
         ({"model": {"files": {"a": "2"}}}, r"the policy is not what the run began with \(a\)"),
         ({"model": {"files": {"a": "1", "b": "1"}}}, r"the policy is not .* \(b\)"),
+        ({"code": {"r": "2"}}, r"the code is not what the run began with \(r\)"),
     ):
         with pytest.raises(BrokenRun, match=message):
-            check_or_write_manifest(tmp_path, begun | changed)
+            check_or_write_manifest(tmp_path, config, begun | changed, step=0)
+        with allow_changes(True):
+            check_or_write_manifest(tmp_path, config, begun | changed, step=7)
+        check_or_write_manifest(tmp_path, config, begun | changed, step=7)
+        recorded = json.loads((tmp_path / "manifest.json").read_text())["changes"][-1]
+        assert (recorded["step"], recorded["kind"]) == (7, "identity")
+        with allow_changes(True):
+            check_or_write_manifest(tmp_path, config, begun, step=7)
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(BrokenRun, match=r"manifest.json is damaged .*delete .* to start over"):
-        check_or_write_manifest(tmp_path, begun)
+        check_or_write_manifest(tmp_path, config, begun, step=0)
 
 
 def test_what_rewards_read_beside_a_prompt_has_a_hash_of_its_own() -> None:

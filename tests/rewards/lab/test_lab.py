@@ -13,6 +13,7 @@ from grpo.cli import app
 from rewards.lab.cases import Scores
 from rewards.lab.lab import Options, try_reward
 from rewards.lab.perturb import differs, wrong_answers
+from rewards.lab.report import lines
 from rewards.lab.rows import answer_text, read_data
 
 PLUGINS = reward_lab_plugins.__file__
@@ -197,3 +198,18 @@ def test_the_command_says_fit_or_not_by_its_exit_code(data: Path) -> None:
     bad = CliRunner().invoke(app, ["reward", "try", f"{PLUGINS}:bad_ignores_sign", "--data", str(data)])
     assert bad.exit_code == 1
     assert "not fit to train with" in bad.output
+
+
+def test_the_report_shows_the_traceback_of_a_reward_that_raises(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text('def exact(row):\n    return row.columns["gold"] == row.completion\n')
+    (tmp_path / "cases.jsonl").write_text(
+        '{"prompt": "1+1", "answer": "2"}\n{"prompt": "1+2", "answer": "3"}\n'
+    )
+    report = try_reward(f"{file}:exact", tmp_path / "cases.jsonl", Options({}))
+    (trace,) = report.traces
+    assert f'File "{file}", line 2, in exact' in trace
+    assert trace.endswith("KeyError: 'gold'")
+    shown = "\n".join(lines(report))
+    assert f'File "{file}", line 2, in exact' in shown
+    assert f"raised KeyError: 'gold' ({file}:2)" in shown
