@@ -54,6 +54,12 @@ Identity = Annotated[KeyT, KeyKind.IDENTITY]
 Operational = Annotated[KeyT, KeyKind.OPERATIONAL]
 """A key that decides how, where and how long a run goes on; it changes rounding at most."""
 
+MOST = dict.fromkeys(("threads", "workers", "ranks", "reward_workers", "tensor_parallel"), 4096) | {
+    "kv_cache_gib": 65536
+}
+"""Upper bounds by key, in whichever section it stands: more processes, threads or memory would exhaust a machine before
+anything could report why."""
+
 
 Content = Annotated[KeyT, KeyKind.IDENTITY, KeyMark.CONTENT]
 """An identity key whose value names something; the manifest of a run holds the digest of what that was."""
@@ -106,6 +112,8 @@ class Settings(BaseModel):
                 raise ValueError(f"expected a whole number of at most 64 bits, {LARGEST_WHOLE}")
             if isinstance(number, float) and abs(number) > LARGEST:
                 raise ValueError(f"expected a number between -{LARGEST:g} and {LARGEST:g}")
+            if key in MOST and number > MOST[key]:
+                raise ValueError(f"expected at most {MOST[key]:,}")
             if key.endswith("_s") and number > LONGEST_S:
                 raise ValueError(f"expected at most {LONGEST_S} seconds (30 days)")
             if key == "seed" and number < 0:

@@ -261,24 +261,4 @@ def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
     if on_cpu:
         engine.collective_rpc("quicken_sampling")
     engine.collective_rpc("release_memory")
-    check_head_width(engine.model_config, on_cpu)
     return engine
-
-
-def check_head_width(model_config: Any, on_cpu: bool) -> None:
-    """Check that vLLM's attention takes a policy's heads; vLLM itself raises at the first batch.
-
-    Args:
-        model_config: vLLM's model config.
-        on_cpu: True on vLLM's CPU build.
-
-    Raises:
-        RolloutError: names the width and those that the CPU kernel takes.
-    """
-    if not on_cpu or model_config.use_mla:
-        return
-    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
-
-    width, widths = model_config.get_head_size(), CPUAttentionBackend.get_supported_head_sizes()
-    if width not in widths:
-        raise RolloutError(f"attention heads are {width} wide; vLLM's CPU kernel takes {widths}")

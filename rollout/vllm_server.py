@@ -14,7 +14,6 @@ from typing import Any  # of vLLM's parsed options
 
 from policies.json_types import JsonDict
 from rollout.config import EngineConfig
-from rollout.vllm_engine import check_head_width
 from rollout.vllm_settings import model_args, prepare_process
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -52,7 +51,6 @@ def serve(model_dir: Path, config: EngineConfig, options: ServerOptions, vllm_op
     """
     prepare_process(model_dir, config)
     import uvloop
-    from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.api_server.entry import run_server
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.platforms import current_platform
@@ -65,7 +63,6 @@ def serve(model_dir: Path, config: EngineConfig, options: ServerOptions, vllm_op
     parsed = parser.parse_args(list(vllm_options))
     parsed.lora_modules = [*(parsed.lora_modules or []), *_adapters(options)] or None
     validate_parsed_serve_args(parsed)
-    check_head_width(AsyncEngineArgs.from_cli_args(parsed).create_model_config(), on_cpu)
     uvloop.run(run_server(parsed))
 
 

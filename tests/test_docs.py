@@ -96,7 +96,7 @@ def problems(words: list[str]) -> Iterator[str]:
         if command.name != "submit" and stage not in wanted:
             yield f"{recipe} is a recipe of {stage}, not of {command.name}"
         kind = kind or CLASSES.get(stage)
-    elif re.fullmatch(r"[a-z0-9-]+", recipe):
+    elif re.fullmatch(r"[a-z0-9][a-z0-9-]*", recipe):
         yield f"no recipe {recipe}"
     for flag, pair in pairwise(words):
         path = pair.partition("=")[0].split(".")

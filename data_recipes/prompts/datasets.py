@@ -27,6 +27,7 @@ from data_recipes.chat import (
 from data_recipes.config import AUTO, DatasetConfig, source_kind, source_name, sources_of
 from data_recipes.errors import DataError
 from data_recipes.fields import MISSING, ArrowRow, Row, field, look_up, show
+from data_recipes.prompts.answers import to_reference
 from data_recipes.prompts.rows import PeekedRows
 from data_recipes.shapes import CHAT, Layout, kind_of, recognise
 from data_recipes.templates import Rendered, check_template, render, render_chat
@@ -260,13 +261,7 @@ def _answer(where: str, row: Row, name: str, pattern: str | None) -> object:
     value = field(where, row, "answer_field", name)
     if kind_of(value) in CHAT and isinstance(value, list):
         value = to_messages(where, name, value, isinstance(row, ArrowRow))[-1]["content"]
-    if value is None or value == "" or value == [] or (isinstance(value, str) and not value.strip()):
-        raise DataError(
-            f"{where}: {name} = {show(value)}: no reference answer; add it, delete the row, or set "
-            "answer_field = false in a recipe whose rewards need none"
-        )
-    if not isinstance(value, str | int | float | list) or value != value:  # NaN
-        raise DataError(f"{where}: {name} = {show(value)}: expected text, a number or a list")
+    value = to_reference(where, name, value)
     if pattern is None:
         return value
     if not isinstance(value, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any  # Any: data sets of the library
@@ -11,6 +12,10 @@ from data_recipes.errors import DataError
 from data_recipes.fields import ArrowRow, Row
 from data_recipes.prompts.files import nearest
 
+_OTHER_FILES = frozenset(
+    {".csv", ".tsv", ".txt", ".ndjson", ".arrow", ".yaml", ".yml", ".xml", ".zip", ".gz", ".zst"}
+)
+"""Endings that a name on the hub does not have: the hub is not asked for half a minute for a file that is not here."""
 _SAVED_SET, _SAVED_SPLITS = "state.json", "dataset_dict.json"
 
 
@@ -57,6 +62,12 @@ def hub_rows(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
         )
     if Path(name).is_dir():
         raise DataError(f'{name}: a folder here; write source = "{name}/" to read it')
+    suffix = Path(name).suffix.lower()
+    if suffix in _OTHER_FILES or difflib.get_close_matches(suffix, FILE_ENDINGS, n=1, cutoff=0.7):
+        raise DataError(
+            f"{name}: no such file{nearest(Path(name))}, and not a name on the hub; files end with "
+            f"{', '.join(FILE_ENDINGS)}"
+        )
     return _hub(config, name)
 
 

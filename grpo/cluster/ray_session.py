@@ -11,9 +11,12 @@ from typing import Any  # Any: answers of remote calls
 import ray
 from rich.markup import escape
 
+from grpo.cluster.address import probe
 from grpo.common import stopping
-from grpo.common.console import log, starting
+from grpo.common.console import log, say, starting
 from grpo.common.errors import GuardTripped, RunError
+from grpo.common.neighbours import announced, warning
+from grpo.common.runtime_env import handed_over, too_large
 from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
 from policies.json_types import JsonDict
 from rollout.ray_errors import explain
@@ -22,20 +25,26 @@ Reference = ray.ObjectRef[Any]
 """Stands for a value in Ray's object store, or for the result of a call."""
 START_TIMEOUT_S = 600.0
 """An actor that has not answered by then (model loading included) is reported as lost."""
+SHORT_TMP = Path("/tmp")
+LONGEST_TMP = 107 - len("/ray/session_2026-11-30_12-00-00_123456_1234567/sockets/plasma_store")
+"""Bytes of a folder below which Ray's longest socket path is within the kernel's 107."""
+THREAD_KEYS = "learner.threads and engine.threads"
 ON_THE_CLUSTER = "on the cluster, `ray logs cluster` lists them"
 LEARNER_TIMEOUT_S = 7200.0
 """Longest update, log-prob pass or save."""
 
 
 @contextmanager
-def connect(address: str | None) -> Iterator[None]:
+def connect(address: str | None, run_dir: Path = Path()) -> Iterator[None]:
     """Join a Ray cluster or start one on localhost; leave or stop it at the end.
 
     Args:
         address: "local" for an own one, "auto" or "host:port" to join; None: RAY_ADDRESS if set, else "local".
+        run_dir: of the run, by which others on this machine are told of it.
 
     Raises:
-        RunError: there is no cluster at the address.
+        RunError: there is no cluster at the address, or TMPDIR is too long for Ray's sockets.
+        ConfigError: the files for the workers are too large.
         HiddenPackage: a file here would hide a package of the toolkit from the actors.
     """
     refuse_shadows_in(first_on_the_path_of_workers())
@@ -51,30 +60,63 @@ def connect(address: str | None) -> Iterator[None]:
             "include_dashboard": False,
             "_node_ip_address": "127.0.0.1",
             "object_store_memory": 256 * 2**20,
+            "_temp_dir": temp_dir(),
         }
     else:
+        probe(target)
         options |= {"address": target}
+    if handed := handed_over():
+        options["runtime_env"] = handed
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     starting(
         "starting Ray on this machine" if target == "local" else f"joining the Ray cluster {escape(target)}"
     )
-    try:
-        with stopping.kept_from_children():
-            session = ray.init(**options)
-    except (ConnectionError, ValueError) as error:
-        raise RunError(f"no Ray cluster at {target!r}: {error}; start one with `ray start --head`") from error
-    info: JsonDict = getattr(session, "address_info", {})  # a client of a remote cluster (ray://) has none
-    logs = Path(info["session_dir"]) / "logs" if "session_dir" in info else None
-    log(f"logs of the actors: {logs or ON_THE_CLUSTER}")
-    try:
-        yield
-    except GuardTripped:
-        raise
-    except Exception as error:
-        error.add_note(actor_logs(logs))
-        raise
-    finally:
-        ray.shutdown()
+    with announced(run_dir) as neighbours:
+        if note := warning(neighbours, THREAD_KEYS):
+            say(f"[yellow]note[/] {escape(note)}")
+        try:
+            with stopping.kept_from_children():
+                session = ray.init(**options)
+        except (ConnectionError, ValueError) as error:
+            if "exceeds the maximum size" in str(error):
+                raise too_large(handed, error) from error
+            raise RunError(
+                f"no Ray cluster at {target!r}: {error}; start one with `ray start --head`"
+            ) from error
+        info: JsonDict = getattr(
+            session, "address_info", {}
+        )  # a client of a remote cluster (ray://) has none
+        logs = Path(info["session_dir"]) / "logs" if "session_dir" in info else None
+        log(f"logs of the actors: {logs or ON_THE_CLUSTER}")
+        try:
+            yield
+        except GuardTripped:
+            raise
+        except Exception as error:
+            error.add_note(actor_logs(logs))
+            raise
+        finally:
+            ray.shutdown()
+
+
+def temp_dir() -> str | None:
+    """Return the folder for the files of an own Ray; None: Ray's own choice, which fits its sockets.
+
+    Ray makes Unix sockets below TMPDIR, whose paths the kernel limits to 107 bytes.
+
+    Raises:
+        RunError: neither TMPDIR nor /tmp will do.
+    """
+    chosen = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or str(SHORT_TMP)
+    if len(os.fsencode(chosen)) <= LONGEST_TMP:
+        return None
+    if not os.access(SHORT_TMP, os.W_OK | os.X_OK):
+        raise RunError(
+            f"TMPDIR = {chosen!r} has {len(os.fsencode(chosen))} bytes; Ray's sockets allow {LONGEST_TMP}, and "
+            f"{SHORT_TMP} cannot be written. Set RAY_TMPDIR to a shorter folder"
+        )
+    say(f"[yellow]note[/] TMPDIR is too long for Ray's sockets; Ray's files go to {SHORT_TMP}/ray")
+    return f"{SHORT_TMP}/ray"
 
 
 def actor_logs(folder: Path | None, newest: int = 3) -> str:

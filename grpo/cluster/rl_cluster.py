@@ -25,6 +25,8 @@ from grpo.cluster.ranks import start_ranks
 from grpo.cluster.ray_session import resources
 from grpo.cluster.rl_ranks import LearnerGroup, PublishSettings, RlLearnerFactory
 from grpo.common.console import counted, starting
+from grpo.common.runtime_env import for_workers
+from grpo.config.algorithm import OPEN_KEYS
 from grpo.config.rl import RlConfig
 from grpo.config.sections import LearnerConfig
 from grpo.training.checkpoint import Checkpoint
@@ -128,9 +130,9 @@ def start_samplers(
     pool = RayWorkers(start_rollout, engine.workers, engine.sync_timeout_s)
     dispatcher = Dispatcher(pool, engine.restart_limit, engine.chunk_timeout_s)
     # Actors may have another working directory than the driver, whose paths the recipe means.
-    plugins = [r.model_copy(update={"name": with_absolute_path(r.name, Path.cwd())}) for r in config.rewards]
+    plugins = [r.model_copy(update={"name": _for_workers(r.name)}) for r in config.rewards]
     if audit is not None and audit.verifier is not None:
-        audit = audit.model_copy(update={"verifier": with_absolute_path(audit.verifier, Path.cwd())})
+        audit = audit.model_copy(update={"verifier": _for_workers(audit.verifier)})
     rewards = RewardHandle.start(plugins, config.reward_workers, audit)
     return Samplers(RolloutHandle(pool, dispatcher), rewards)
 
@@ -158,6 +160,7 @@ def start_cluster(
     placement = plan_placement(config.engine, config.learner, *resources())
     policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
     algorithm = with_absolute_paths(config.algorithm, Path.cwd())
+    algorithm = algorithm.model_copy(update={key: for_workers(getattr(algorithm, key)) for key in OPEN_KEYS})
 
     make = RlLearnerFactory(
         config=config.model_copy(update={"policy": policy, "algorithm": algorithm}),
@@ -183,6 +186,10 @@ def start_cluster(
         samplers.close()
         raise
     return Cluster(samplers, learners)
+
+
+def _for_workers(name: str) -> str:
+    return for_workers(with_absolute_path(name, Path.cwd()))
 
 
 def engine_dtype(engine: EngineConfig, compute_dtype: str) -> str:

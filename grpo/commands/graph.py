@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from grpo.commands.options import Address, DryRun, Quiet, Verbose, set_verbosity
+from grpo.commands.options import (
+    Address,
+    DryRun,
+    Env,
+    Exclude,
+    PyModules,
+    Quiet,
+    Verbose,
+    WorkingDir,
+    set_verbosity,
+)
 
 GraphName = Annotated[str, typer.Argument(help="Graph recipe: TOML file or shipped name, e.g. r1-tiny.")]
 GraphSet = Annotated[
@@ -40,6 +50,10 @@ def run_graph(
         typer.Option("--from", help="Run this stage and all that need it again, whatever is there."),
     ] = None,
     address: Address = None,
+    env: Env = None,
+    working_dir: WorkingDir = None,
+    py_modules: PyModules = None,
+    exclude: Exclude = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -60,8 +74,10 @@ def run_graph(
         show_plan(graph, None)
         typer.echo("dry run: nothing was started, nothing was written")
         return
+    from grpo.common.runtime_env import hand_over, runtime_env
     from grpo.graph.run import run
 
+    hand_over(runtime_env(env or [], working_dir, py_modules or [], exclude or []))
     run(graph, address, until, from_)
 
 

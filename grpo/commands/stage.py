@@ -11,8 +11,22 @@ import typer
 import typer.main
 from typer.core import TyperCommand
 
-from grpo.commands.options import Address, AllowChange, DryRun, Quiet, Recipe, Set, Verbose, set_verbosity
+from grpo.commands.options import (
+    Address,
+    AllowChange,
+    DryRun,
+    Env,
+    Exclude,
+    PyModules,
+    Quiet,
+    Recipe,
+    Set,
+    Verbose,
+    WorkingDir,
+    set_verbosity,
+)
 from grpo.common.errors import ConfigError
+from grpo.common.runtime_env import hand_over, runtime_env
 from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
 from grpo.stages.registry import STAGES
 from grpo.stages.stage import Option, Stage
@@ -63,6 +77,10 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
         set_: list[str] | None,
         address: str | None = None,
         allow_change: bool = False,
+        env: list[str] | None = None,
+        working_dir: Path | None = None,
+        py_modules: list[Path] | None = None,
+        exclude: list[str] | None = None,
         dry_run: bool = False,
         quiet: bool = False,
         verbose: bool = False,
@@ -73,6 +91,7 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
             refuse_shadows_in(first_on_the_path_of_workers())
         named = [options[name].override(value) for name, value in values.items() if value is not None]
         config = stage.load(recipe, [*(set_ or []), *named])
+        hand_over(runtime_env(env or [], working_dir, py_modules or [], exclude or []))
         if dry_run:
             stage.preview(config)
             return
@@ -94,6 +113,10 @@ def _parameters(stage: Stage[Any], options: dict[str, Option]) -> Iterator[inspe
         yield parameter(name, Annotated[kind, typer.Option(option.flag, help=option.help)])
     if stage.takes_address:
         yield parameter("address", Address)
+        yield parameter("env", Env)
+        yield parameter("working_dir", WorkingDir)
+        yield parameter("py_modules", PyModules)
+        yield parameter("exclude", Exclude)
     if stage.output_key == "run_dir":
         yield parameter("allow_change", AllowChange, False)
     yield parameter("dry_run", DryRun, False)

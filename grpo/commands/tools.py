@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grpo.commands.options import Model, Recipe, Set
+from grpo.commands.options import Env, Exclude, Model, PyModules, Set, WorkingDir
 
 
 def demo(
@@ -128,15 +128,36 @@ def import_gguf(
 
 
 def submit(
-    recipe: Recipe,
-    address: Annotated[str, typer.Option(help="Job server of the cluster, e.g. http://127.0.0.1:8265.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help="TOML file or shipped recipe name (`grpo recipes` lists them).")
+    ] = None,
+    address: Annotated[str, typer.Option(help="Job server of the cluster.")] = "http://127.0.0.1:8265",
     set_: Set = None,
     model: Model = None,
     command: Annotated[str | None, typer.Option(help="Default: the recipe's `stage`.")] = None,
+    attach: Annotated[
+        str | None, typer.Option(metavar="JOB_ID", help="Follow the log of a job that was submitted before.")
+    ] = None,
+    stop: Annotated[
+        str | None, typer.Option(metavar="JOB_ID", help="End a job; a run writes its checkpoint first.")
+    ] = None,
+    env: Env = None,
+    working_dir: WorkingDir = None,
+    py_modules: PyModules = None,
+    exclude: Exclude = None,
 ) -> None:
-    """Run a stage as a Ray job: follows its log and returns its exit code."""
+    """Run a stage as a Ray job: follows its log, returns its exit code; 3 if Ctrl-C left it running."""
+    if sum(given is not None for given in (recipe, attach, stop)) != 1:
+        raise typer.BadParameter("give a recipe, or --attach JOB_ID, or --stop JOB_ID")
+    from grpo.common.runtime_env import runtime_env
     from grpo.stages.stage import MODEL
-    from grpo.tools.submit import run
+    from grpo.tools import submit as jobs
 
+    if attach is not None:
+        raise typer.Exit(jobs.attach(attach, address))
+    if stop is not None:
+        raise typer.Exit(jobs.stop(stop, address))
+    assert recipe is not None
     overrides = [*(set_ or []), *([MODEL.override(model)] if model is not None else [])]
-    raise typer.Exit(run(command, recipe, overrides, address))
+    handed = runtime_env(env or [], working_dir, py_modules or [], exclude or [])
+    raise typer.Exit(jobs.run(command, recipe, overrides, address, handed))

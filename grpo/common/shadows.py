@@ -46,8 +46,8 @@ def refuse_shadows_in(folders: Iterable[str]) -> None:
     """
     # A folder without __init__.py hides a package that is on no path of its own, as in an editable installation.
     plain_folders_hide = not any(_same(entry, ROOT) for entry in sys.path)
-    for folder in dict.fromkeys(os.path.abspath(folder) for folder in folders):
-        if _same(folder, ROOT) or _is_a_copy(folder):
+    for folder in dict.fromkeys(_absolute(folder) for folder in folders):
+        if folder is None or _same(folder, ROOT) or _is_a_copy(folder):
             continue
         for name in PACKAGES:
             found = os.path.join(folder, name)
@@ -62,7 +62,7 @@ def refuse_shadows_in(folders: Iterable[str]) -> None:
 def first_on_the_path_of_workers() -> list[str]:
     """Return the folders that Ray's workers search first: that of the script, and the working directory."""
     script = os.path.dirname(os.path.realpath(sys.argv[0]))
-    return [*([script] if script in sys.path else []), os.getcwd()]
+    return [*([script] if script in sys.path else []), ""]
 
 
 def _is_a_copy(folder: str) -> bool:
@@ -70,8 +70,16 @@ def _is_a_copy(folder: str) -> bool:
     return all(os.path.isfile(os.path.join(folder, name, "__init__.py")) for name in PACKAGES)
 
 
-def _same(one: str, other: str) -> bool:
-    return os.path.realpath(one or os.getcwd()) == os.path.realpath(other)
+def _absolute(entry: str) -> str | None:
+    """Return the folder that an entry of Python's path means; None if it is in a working directory that is gone."""
+    try:
+        return os.path.realpath(entry or os.curdir)
+    except FileNotFoundError:
+        return None
+
+
+def _same(entry: str, folder: str) -> bool:
+    return _absolute(entry) == os.path.realpath(folder)
 
 
 def _message(found: str, name: str) -> str:

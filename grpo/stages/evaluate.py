@@ -106,7 +106,7 @@ def evaluate(config: EvalStageConfig, address: str | None) -> Summary:
     manifest = facts(config, config.seed, {"eval": hash_prompts(prompts)}, model_dir)
     check_or_write_manifest(config.run_dir, config, manifest, step=None)
     with (
-        connect(address),
+        connect(address, config.run_dir),
         closing(start_samplers(config, model_dir, inputs.compute_dtype, version=0)) as samplers,
     ):
         samplers.rollouts.wait_started()

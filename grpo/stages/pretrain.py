@@ -24,9 +24,16 @@ USUAL_VOCABULARY = 100
 
 def run(config: PretrainConfig, address: str | None) -> Summary:
     """Pre-train in this process, on no cluster; see `grpo.pretrain.trainer.run`."""
+    from rich.markup import escape
+
+    from grpo.common.console import say
+    from grpo.common.neighbours import announced, warning
     from grpo.pretrain import trainer
 
-    return trainer.run(config)
+    with announced(config.run_dir) as neighbours:
+        if note := warning(neighbours, "threads"):
+            say(f"[yellow]note[/] {escape(note)}")
+        return trainer.run(config)
 
 
 def preview(config: PretrainConfig) -> None:

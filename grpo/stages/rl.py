@@ -114,7 +114,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     canary_ids = canaries(inputs.prompts)
     with (
         tracked(config.trackers, config.run_dir, config, resume_step=state.step or -1),
-        connect(address),
+        connect(address, config.run_dir),
         closing(
             start_cluster(config, inputs.model_dir, inputs.compute_dtype, canary_ids, checkpoint)
         ) as cluster,

@@ -89,7 +89,7 @@ def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None)
     if missing:
         model_dir = resolve_model(config.policy.model)
         with (
-            connect(address),
+            connect(address, config.run_dir),
             closing(start_samplers(config, model_dir, inputs.compute_dtype, version=0)) as samplers,
         ):
             sample(config, inputs, missing, samplers, parts, progress)

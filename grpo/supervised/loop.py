@@ -129,7 +129,7 @@ def train_policy(
     best = BestKeeper(config.run_dir, config.best, step)
     with (
         tracked(config.trackers, config.run_dir, config, resume_step=step or -1),
-        connect(address),
+        connect(address, config.run_dir),
         closing(
             start_supervised(config, job.objective, job.model_dir, job.compute_dtype, plan.steps, checkpoint)
         ) as ranks,
@@ -144,7 +144,9 @@ def train_policy(
 
 
 def preview(config: SupervisedConfig, title: str, job: Job) -> None:
-    """Print what `train_policy` prints before it starts the ranks."""
+    """Check what `train_policy` checks before it starts the ranks, and print what it prints."""
+    check_trackers(config.trackers)
+    check_best(config.best, measured_names(job), config.eval.every_steps)
     checkpoint = latest(config.run_dir / "checkpoints")
     say(_headline(config, title, job, batch_plan(config, job), checkpoint.step if checkpoint else 0))
 

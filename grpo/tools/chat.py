@@ -21,10 +21,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
+from data_recipes.templates import render
 from grpo.common.errors import RunError
 from grpo.tools.policy_folder import Prompting, find_policy, prompting
-from grpo.tools.serve import chosen_template
-from policies.tokenizer import load_tokenizer
+from grpo.tools.serve import TEMPLATES, chosen_template
+from policies.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -109,11 +110,18 @@ def run(
         server = Server(
             address,
             one_turn=how.template in ("r1-zero", "plain"),
-            prefill=how.prefill,
+            prefill=shown_prefill(how, tokenizer),
             stop_token_ids=tuple(stops),
             is_ours=True,
         )
         talk(server, system, sampling)
+
+
+def shown_prefill(how: Prompting, tokenizer: Tokenizer) -> str:
+    """Return the start of each reply that is part of the prompt: the template's own `<think>`, the recipe's prefill."""
+    if how.template not in TEMPLATES:
+        return ""
+    return render(how.template, "", tokenizer, how.system, how.prefill, how.preamble).prefill
 
 
 @contextmanager

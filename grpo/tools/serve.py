@@ -22,6 +22,7 @@ from policies.facts import read_facts
 from policies.tokenizer import Tokenizer, load_tokenizer
 from rollout.config import EngineConfig
 from rollout.vllm_server import LORA_RANKS, ServerOptions
+from rollout.vllm_settings import check_cpu_engine
 
 INTERRUPTED = 130
 TEMPLATES = ("r1-zero", "plain", "chat")
@@ -83,6 +84,8 @@ def run(
         threads=threads,
         gpu_memory_share=GPU_MEMORY_SHARE,
     )
+    if not has_gpu():
+        check_cpu_engine(folder)
     require_free_port(host, port)
     announce(folder, options, config.dtype, has_chat=bool(options.chat_template or tokenizer.chat_template))
     from rollout.vllm_server import serve

@@ -129,18 +129,21 @@ def loading(folder: Path, facts: PolicyFacts) -> str:
         lines.append(
             "- **Plain `vllm serve` does not work.** vLLM's kernels for latent attention (MLA) take kv_lora_rank "
             f"{rank} with qk_rope_head_dim {rope} only, this policy has {config['kv_lora_rank']} and "
-            f"{config['qk_rope_head_dim']}, and vLLM does not start. With `VLLM_MLA_DISABLE=1` it starts; on a CPU "
-            "it then writes garbage without an error, because its rotary embedding is wrong for this attention. "
-            "`grpo serve` sets both right."
+            f"{config['qk_rope_head_dim']}, and vLLM does not start. With `VLLM_MLA_DISABLE=1` it starts; with "
+            "`--enforce-eager` on a CPU it then writes garbage without an error, because its rotary embedding is wrong "
+            "for this attention. `grpo serve` sets both right."
         )
     elif is_mla:
         lines.append(
-            "- **Plain `vllm serve` does not work on a CPU**: its rotary embedding is wrong for latent attention "
-            "(MLA), so it writes garbage without an error, and on processors with AMX it takes bfloat16 only. "
-            "`grpo serve` sets both right, and keeps the experts' router in float32, as training does."
+            "- **Plain `vllm serve` may be wrong on a CPU**: with `--enforce-eager` its rotary embedding is wrong for "
+            "latent attention (MLA), and it writes garbage without an error; on processors with AMX it takes bfloat16 "
+            "only. `grpo serve` sets both right, and keeps the experts' router in float32, as training does."
         )
     else:
-        lines.append("- `vllm serve FOLDER --dtype float32` works as well.")
+        lines.append(
+            "- `vllm serve FOLDER --dtype float32` works as well; on a CPU add `--no-enable-chunked-prefill`, without "
+            "which vLLM 0.32.0 fails at seeded requests with long prompts."
+        )
     lines.append(
         "- The weights are float32; there is no code in this folder, so nothing needs `trust_remote_code`."
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from itertools import zip_longest
 from pathlib import Path
@@ -12,6 +11,7 @@ from grpo.common.errors import BrokenRun
 from grpo.tracking.activity import FILE
 from grpo.tracking.ledger_file import FILE as LEDGER
 from grpo.tracking.ledger_file import read_ledger
+from grpo.view.tail import last_lines
 from policies.json_types import JsonDict, JsonMapping
 
 BUSY = {
@@ -36,7 +36,7 @@ def spans(run_dir: Path, now: float, is_live: bool) -> list[JsonDict]:
         now: Unix time.
         is_live: a process holds the run; without one, what began last is not known to have gone on.
     """
-    rows = last_lines(run_dir / FILE)
+    rows = last_events(run_dir / FILE)
     found = []
     for row, after in zip_longest(rows, rows[1:]):
         if row["part"] and (after is not None or is_live):
@@ -49,22 +49,14 @@ def spans(run_dir: Path, now: float, is_live: bool) -> list[JsonDict]:
 
 def current(run_dir: Path) -> JsonDict | None:
     """Return the last line of the activity: {"at", "step", "part"}; None for a run that has none."""
-    rows = last_lines(run_dir / FILE)
+    rows = last_events(run_dir / FILE)
     return rows[-1] if rows else None
 
 
-def last_lines(path: Path) -> list[JsonDict]:
-    """Return the whole lines at the end of a file of activity."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            start = max(0, size - LAST_BYTES)
-            file.seek(start)
-            lines = file.read().split(b"\n")[1 if start else 0 : -1]
-    except FileNotFoundError:
-        return []
+def last_events(path: Path) -> list[JsonDict]:
+    """Return what the end of a file of activity says."""
     rows = []
-    for line in lines:
+    for line in last_lines(path, LAST_BYTES):
         try:
             row = json.loads(line)
             rows.append({"at": float(row["at"]), "step": int(row["step"]), "part": str(row["part"])})

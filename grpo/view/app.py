@@ -7,7 +7,6 @@ this machine is refused: a page on the internet cannot read a run by pointing it
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import time
@@ -15,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any  # Any: JSON values
 
+import anyio
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -24,6 +24,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from grpo.common.console import LOG_FILE
 from grpo.view import activity
 from grpo.view.curves import charts
 from grpo.view.folders import read_json
@@ -33,11 +34,16 @@ from grpo.view.query import BadQuery, parse_query
 from grpo.view.search import Located, page_rows, search
 from grpo.view.stage_graph import stage_graph
 from grpo.view.status import is_held
+from grpo.view.tail import last_lines
 from grpo.view.watch import LOOK_EVERY_S, UnknownRun, Watch
 from policies.json_types import JsonDict
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+LOG_BYTES = 1 << 15
+"""Of a run's log that are shown, from its end."""
+END_S = 1.0
+"""Time that an open stream has to come to its end when the server shuts down."""
 MAX_RUNS = 24
 """Runs that one request may name."""
 HEADERS = {
@@ -132,13 +138,17 @@ def make_app(watch: Watch) -> Starlette:
         (name,) = runs_of(request)[:1]
         path = watch.run(name).folder.path
         files = ("config", "manifest", "summary", "stopped")
-        return {"path": str(path), **{file: read_json(path / f"{file}.json") for file in files}}
+        log = b"\n".join(last_lines(path / LOG_FILE, LOG_BYTES)).decode(errors="replace")
+        return {"path": str(path), "log": log, **{file: read_json(path / f"{file}.json") for file in files}}
 
     def graph(request: Request) -> Any:
         return stage_graph(watch.graph(request.query_params.get("graph", "")), watch.folders())
 
     async def events(request: Request) -> Response:
-        return EventSourceResponse(changes(watch), headers=HEADERS)
+        end = anyio.Event()
+        return EventSourceResponse(
+            changes(watch, end), headers=HEADERS, shutdown_event=end, shutdown_grace_period=END_S
+        )
 
     async def page(request: Request) -> Response:
         path = PAGE / (request.path_params.get("name") or "index.html")
@@ -156,18 +166,22 @@ def make_app(watch: Watch) -> Starlette:
     return Starlette(routes=routes, middleware=[Middleware(LocalOnly)])
 
 
-async def changes(watch: Watch) -> AsyncIterator[dict[str, str]]:
-    """Yield an event with the cards of the runs that changed, all of them at first, and with the ids of all runs."""
+async def changes(watch: Watch, end: anyio.Event) -> AsyncIterator[dict[str, str]]:
+    """Yield an event with the cards of the runs that changed, all of them at first, and with the ids of all runs.
+
+    Returns when `end` is set, which the server does when it shuts down.
+    """
     sent: dict[str, JsonDict] = {}
     order: list[str] | None = None
-    while True:
+    while not end.is_set():
         cards = await run_in_threadpool(watch.cards)
         changed = [card for card in cards if sent.get(card["id"]) != card]
         ids = [card["id"] for card in cards]
         if changed or ids != order:
             yield {"data": json.dumps(finite({"order": ids, "cards": changed}))}
             sent, order = {card["id"]: card for card in cards}, ids
-        await asyncio.sleep(LOOK_EVERY_S)
+        with anyio.move_on_after(LOOK_EVERY_S):
+            await end.wait()
 
 
 def to_json(content: Any) -> Response:

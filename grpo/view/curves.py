@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -54,8 +54,8 @@ EVAL_TITLES = {
 class Columns:
     """Rows with a step, by column; NaN where a row lacks the value."""
 
-    steps: array[int] = field(default_factory=lambda: array("q"))
-    values: dict[str, array[float]] = field(default_factory=dict)
+    steps: MutableSequence[int] = field(default_factory=lambda: array("q"))
+    values: dict[str, MutableSequence[float]] = field(default_factory=dict)
 
     def add(self, rows: Iterable[JsonDict]) -> None:
         """Append rows; a row of an earlier step drops those from that step on, which the run has done again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -17,7 +18,7 @@ from grpo.view.watch import Watch
 
 PORT = 7420
 HOST = "127.0.0.1"
-CLOSE_AFTER_S = 1
+CLOSE_AFTER_S = 3
 """Open streams end this long after Ctrl-C."""
 
 
@@ -49,7 +50,8 @@ def serve(roots: Sequence[Path], port: int | None) -> None:
         timeout_graceful_shutdown=CLOSE_AFTER_S,
         server_header=False,
     )
-    with listening:
+    # uvicorn raises the Ctrl-C that ended it once more; here it is the way to end, not an interruption.
+    with listening, suppress(KeyboardInterrupt):
         uvicorn.Server(settings).run(sockets=[listening])
 
 

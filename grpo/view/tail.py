@@ -80,13 +80,17 @@ def parse_line(line: bytes) -> JsonDict | None:
 
 def last_rows(path: Path) -> list[JsonDict]:
     """Return the whole rows at the end of a file, those of its last 64 KiB; [] if there is no file."""
+    rows = [parse_line(line) for line in last_lines(path, LAST_BYTES)]
+    return [row for row in rows if row is not None]
+
+
+def last_lines(path: Path, most: int) -> list[bytes]:
+    """Return the whole lines of a file's last `most` bytes; [] if there is no file."""
     try:
         with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            start = max(0, size - LAST_BYTES)
+            start = max(0, file.seek(0, os.SEEK_END) - most)
             file.seek(start)
             lines = file.read().split(b"\n")
     except FileNotFoundError:
         return []
-    rows = [parse_line(line) for line in lines[1 if start else 0 : -1]]
-    return [row for row in rows if row is not None]
+    return lines[1 if start else 0 : -1]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import re
 import signal
 import threading
@@ -134,14 +135,11 @@ def _plain_integer(reference: object) -> int | None:
 
 
 def _reference_problem(reference: object) -> str:
-    if (isinstance(reference, float) and reference != reference) or reference in (
-        float("inf"),
-        float("-inf"),
-    ):
-        return f"reference answer is {reference}"
-    if isinstance(reference, str | int | float):
-        return ""
-    if isinstance(reference, list) and all(isinstance(item, str | int | float) for item in reference):
+    items = reference if isinstance(reference, list) else [reference]
+    for item in items:
+        if isinstance(item, float) and not math.isfinite(item):
+            return f"reference answer is {item}"
+    if all(isinstance(item, str | int | float) for item in items):
         return ""
     return f"reference answer is {type(reference).__name__}, expected string, number or a list of them"
 

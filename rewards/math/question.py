@@ -83,9 +83,10 @@ def may_name(unit: Unit, prompt: str) -> bool:
     if unit.noun and not prompt.strip():
         return unit.is_plural  # without a question, nothing else can have been asked for
     things = counted(prompt)
+    said = _without_rate(unit, prompt)
     if things:
-        said = _without_rate(unit, prompt)
-        is_bare = bool(unit.dims) and any(not one.dims and one.factor == 1 for one in said)  # "26 per day"
+        is_rate = bool(unit.dims) and all(power < 0 for _, power in unit.dims)
+        is_bare = is_rate and any(not one.dims and one.factor == 1 for one in said)  # "26 per day"
         return is_bare or any(_is_counted(one, things) for one in (unit, *said))
     if unit.noun:
         return _mentions(prompt, unit.noun)
@@ -101,7 +102,7 @@ def may_name(unit: Unit, prompt: str) -> bool:
         named = tuple(other for other in named if other.dims == unit.dims)
     if not named:
         named = tuple(found.unit for found in units_in(prompt) if _kind(found.unit) == _kind(unit))
-    return not named or any(_same(other, unit) for other in named)
+    return not named or any(_same(other, one) for other in named for one in (unit, *said))
 
 
 def _without_rate(unit: Unit, prompt: str) -> tuple[Unit, ...]:

@@ -16,7 +16,7 @@ from typing import Literal
 from rewards.math import symbolic
 from rewards.math.relations import interval
 from rewards.math.scalars import expressions, latex_of
-from rewards.math.values import Group, Quantity, Relation, SetDifference, Union, Value
+from rewards.math.values import Expression, Group, Quantity, Relation, SetDifference, Union, Value
 
 _MAX_POINTS = 64
 _CLOSE = Fraction(1, 10**20)
@@ -70,6 +70,8 @@ def _read(value: Value) -> _Span | _Combined | None:
         return _combined("minus", (value.whole, value.removed))
     if isinstance(value, Union):
         return _combined("or", value.parts)
+    if isinstance(value, Quantity | Expression) and (only := _point(value)):
+        return _Span(only, only, True, True)  # {3}, its braces taken for grouping
     if not isinstance(value, Group):
         return None
     if (

@@ -43,6 +43,9 @@ _PASTS = """sell sold, buy bought, spend spent, give gave given, take took taken
     go went gone, get got, run ran, write wrote written, drive drove driven, pay paid, leave left, see saw seen,
     win won, lose lost, find found, build built, catch caught, grow grew grown, keep kept, bring brought, send sent,
     lend lent, sleep slept, swim swam, fly flew, drink drank, break broke broken, wear wore worn, read, put, cut"""
+_NO_THINGS = _NEUTRAL | frozenset(
+    "per each every for by with from left away after before during until".split()
+)
 _COMPARES = re.compile(r"\b(?:more|less|fewer|than)\b", re.IGNORECASE)
 _IRREGULAR = {past: verb for verb, *pasts in map(str.split, _PASTS.split(",")) for past in pasts}
 _WHO = re.compile(r"^(?:who|which(?:\s+[a-z]+){1,3}?|what)\s+(.+?)\s*\?$", re.IGNORECASE)
@@ -84,7 +87,10 @@ def _number_in(sentence: str, question: str) -> str | None:
     stated = [word for word in re.findall(r"[A-Z][a-z]+", rest) if word in names]
     if stated != [name for name in names if name in stated]:
         return None
-    return f"{found[0].group().strip()} {unit or _counted_behind(behind)}".strip()
+    number = found[0].group().strip()
+    return (
+        number if number[0] in "$€£¥U" and not unit else f"{number} {unit or _counted_behind(behind)}".strip()
+    )
 
 
 def _says_only(rest: str, question: str) -> bool:
@@ -116,7 +122,7 @@ def _counted_behind(behind: str) -> str:
     """Return the counted thing right behind the number, without "more" and "of the"; "" if there is none."""
     words = re.sub(r"^\s*(?:more|fewer|less)\s+", "", behind).split()
     return (
-        words[0] if words and words[0].isalpha() and words[0].islower() and words[0] not in _NEUTRAL else ""
+        words[0] if words and words[0].isalpha() and words[0].islower() and words[0] not in _NO_THINGS else ""
     )
 
 
@@ -137,6 +143,8 @@ def _in_place_zh(sentence: str, question: str) -> str | None:
     if len(asked) != 1:
         return None
     head, tail = clause[: asked[0].start()], re.sub(r"[呢啊吗]$", "", clause[asked[0].end() :])
+    if tail and asked[0].group() not in ("多少", "几") and sentence.startswith(f"{tail}的是"):
+        sentence = sentence.removeprefix(f"{tail}的是") + tail  # 最重的是乙
     if not tail or not sentence.endswith(tail):
         return None
     rest = sentence.removesuffix(tail)

@@ -24,7 +24,7 @@ _POINTS = (("0.7310585786300049", "1.2"), ("-1.4142135623730951", "0.37"), ("2.2
 _DIGITS = 30
 _ZERO = 100
 """A difference below 10^-100 is zero, if the numbers in it are short; see `_long_digits`."""
-_SHORT_DIGITS = 40
+_SHORT_DIGITS = 20
 
 
 class Refused(Exception):
@@ -250,7 +250,7 @@ def _worked_out(expression: Expression) -> Expression:
 
 
 def _long_digits(expression: Expression) -> int:
-    """Return the number of digits of all numbers in the expression, powers worked out, beyond the first 40.
+    """Return the number of digits of all numbers in the expression, powers worked out, beyond the first 20.
 
     Raises `Refused` if there are more than 40,000.
     """

@@ -43,6 +43,7 @@ _CURRENCY = {
 _SIGNS = {sign: re.compile(rf"\\(?:{names})(?![A-Za-z])(?:\{{\}})?\s*") for sign, names in _CURRENCY.items()}
 _MARKS = "✅✔✓☑🎯👉➡📌🏁⭐🌟💡🔹🔸▶►●•■◆⇒→🎉\ufe0f"
 """Signs that models set before an answer."""
+_MARKED_BOLD = re.compile(rf"^(\*\*|__)[{_MARKS}\s]+(?=\S)")
 _HEADING = re.compile(r"^#{1,6}\s+(?=\S)")
 _HOPE = re.compile(r"[.,]?\s*I\s+hope\s+(?:it|this)\s+is\s+correct\.?\s*$", re.IGNORECASE)
 _SIZING = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?![A-Za-z])\s*")
@@ -85,6 +86,7 @@ def clean(text: str) -> str:
     """
     text = text.strip().strip("\ufeff\u200b")
     text = _HOPE.sub("", _HEADING.sub("", text.lstrip(f"{_MARKS} \t\r\n")))
+    text = _MARKED_BOLD.sub(r"\1", text)
     text = {"×": "错", "√": "对"}.get(text, text)  # alone, the marks that teachers set
     if not text.isascii():
         text = _ascii_math(text)
@@ -256,6 +258,7 @@ def _plain_latex(text: str) -> str:
     text = _ROOT.sub(lambda m: f"\\sqrt{m[1] or ''}{{{m[2]}}}", text)
     text = re.sub(r"\\log\s*_\s*\{?\s*e\s*\}?(?![A-Za-z])", r"\\ln ", text)
     text = re.sub(r"\(?\s*\\[pb]?mod\s*\{?\s*([0-9]+|[a-z])\s*\}?\s*\)?", r" \\pmod{\1}", text)
+    text = re.sub(r"\{\s*([^{}\\]{1,20}?)\s*\\choose\s*([^{}\\]{1,20}?)\s*\}", r"\\binom{\1}{\2}", text)
     text = re.sub(r"\\[dt]binom(?![A-Za-z])", r"\\binom", text)
     return text.replace("\ue000", r"\{").replace("\ue001", r"\}").replace("\ue002", "\\\\ ")
 

@@ -64,6 +64,7 @@ def _table() -> dict[str, tuple[Fraction, str]]:
         ("yuan", "1", "¥ cny rmb yuan 元 块 圆 人民币"),
         ("yuan", "1/10", "角 毛"),
         ("yuan", "1/100", "分"),
+        ("pound", "1/100", "pence 便士"),
         ("euro", "1", "€ eur euro euros 欧元"),
         ("pound", "1", "£ gbp sterling 英镑"),
         ("rupee", "1", "₹ inr rs rupee rupees 卢比"),

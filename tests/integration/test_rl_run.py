@@ -43,7 +43,11 @@ def test_a_run_leaves_what_the_map_says(uninterrupted: Path) -> None:
         "summary.json",
         "policy",
         "report.html",
+        "activity.jsonl",
     } <= names
+    done = [json.loads(line) for line in (uninterrupted / "activity.jsonl").read_text().splitlines()]
+    parts = {"eval", "rollout", "reward", "old_ref", "learn", "sync", "checkpoint"}
+    assert {row["part"] for row in done} == parts | {""}
     rows = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in rows] == [1, 2, 3, 4]
     assert rows[-1]["logprob_mismatch/max"] < 1e-4

@@ -7,6 +7,7 @@ export async function show(root) {
   for (const run of state.runs) {
     const found = await ask("about", [["run", run]]);
     root.append(el("h2", {}, run), el("p", {class: "small"}, found.path), ...["stopped", "summary", "config", "manifest"].filter(name => Object.keys(found[name]).length).map(name =>
-      el("details", {open: name === "summary" || name === "stopped"}, el("summary", {}, `${name}.json`), el("pre", {}, JSON.stringify(found[name], null, 2)))));
+      el("details", {open: name === "summary" || name === "stopped"}, el("summary", {}, `${name}.json`), el("pre", {}, JSON.stringify(found[name], null, 2)))),
+      found.log ? el("details", {}, el("summary", {}, "end of the log"), el("pre", {class: "log"}, found.log)) : "");
   }
 }

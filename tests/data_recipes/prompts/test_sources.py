@@ -113,6 +113,8 @@ def test_a_list_is_one_data_set(here: Path, tiny_tokenizer: Tokenizer) -> None:
     [
         ("datta/rows.jsonl", r"no such file \(did you mean data\?\)"),
         ("data/row.jsonl", r"no such file \(did you mean data/rows\.jsonl\?\)"),
+        ("data/rows.jsnl", r"no such file \(did you mean data/rows\.jsonl\?\), and not a name on the hub"),
+        ("data/rows.csv", r"no such file .*, and not a name on the hub; files end with \.jsonl"),
         ("dat/", r"no folder with files .*\(did you mean data\?\)"),
         ("data", r'data: a folder here; write source = "data/" to read it'),
     ],

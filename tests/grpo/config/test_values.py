@@ -16,7 +16,7 @@ from grpo.common.errors import ConfigError
 from grpo.graph.config import GraphRecipe
 from grpo.stages.registry import STAGES
 from policies.paths import expand
-from policies.settings import Settings
+from policies.settings import MOST, Settings
 from tests.grpo.common.test_config_io import LEAST
 
 STAGE = {"command": "rl", "recipe": "r.toml", "plan": {}, "gate": {"metric": "m", "at_least": 0.1}}
@@ -95,6 +95,19 @@ def test_no_number_is_too_absurd_to_be_refused_by_its_key(
                 check(kind, with_value(tree, path, absurd), "r.toml")
 
 
+def test_processes_threads_and_memory_have_a_bound() -> None:
+    """A million processes would end the machine, not the command."""
+    seen = set()
+    for kind, written in WHOLE:
+        tree = full(kind, written)
+        for path, _ in leaves(kind, tree):
+            if path[-1] in MOST:
+                seen.add(path[-1])
+                with pytest.raises(ConfigError, match=rf"{path[-1]} = 1000000: expected at most"):
+                    check(kind, with_value(tree, path, 10**6), "r.toml")
+    assert seen == MOST.keys()
+
+
 def test_a_negative_seed_is_refused_wherever_one_stands() -> None:
     seen = 0
     for kind, written in WHOLE:
@@ -115,7 +128,7 @@ def test_every_path_of_every_recipe_knows_home_and_variables(
 ) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     monkeypatch.setenv("SCRATCH", "/scratch")
-    ending = ".parquet" if path[-1] == "out" else ".jsonl" if "source" in str(path[-1]) else ".py:f"
+    ending = ".parquet" if path[-1] == "out" else ".jsonl" if "source" in str(path[-1]) else ".py:accuracy"
     tree = full(kind, written)
     old = tree
     for part in path:
@@ -137,6 +150,8 @@ def test_every_path_of_every_recipe_knows_home_and_variables(
             for part in path[:-1]:
                 node = node[part]
             node |= {key: empty for key, empty in (("params", {}), ("subset", None)) if key in node}
+        if path[0] == "rewards" and "eval" in changed:  # names the reward that is renamed
+            changed["eval"] = {key: value for key, value in changed["eval"].items() if key != "correct"}
         config = check(kind, changed, "r.toml")
         found = json.loads(dump(config))
         for part in path:

@@ -193,7 +193,7 @@ def test_a_key_depends_on_the_content_of_named_files(tmp_path: Path, monkeypatch
     assert len({without, one, node_key(node, HASHES)}) == 3
     plugin = Path("own.py")
     plugin.write_text("a")
-    zero = load(tmp_path, GRAPH, 'zero.rewards.0.name="own.py:f"').nodes["zero"]
+    zero = load(tmp_path, GRAPH, 'zero.rewards.0.name="own.py:f"', "zero.eval.correct='f'").nodes["zero"]
     before = node_key(zero, HASHES)
     plugin.write_text("b")
     assert node_key(zero, HASHES) != before
@@ -393,7 +393,7 @@ def test_long_and_short_texts_of_a_reward_are_no_files(
             'data = { source = "chain" }',
             f'data = {{ source = "chain" }}, rewards = [{{ name = "format", params = {{ text = "{value}" }} }}]',
         )
-        node = load(tmp_path, text).nodes["drawn"]
+        node = load(tmp_path, text, "picked.correct='format'").nodes["drawn"]
         before = node_key(node, {("zero", "policy"): "p"})
         (tmp_path / f"new{len(value)}.txt").write_text("a file of others")
         assert node_key(node, {("zero", "policy"): "p"}) == before

@@ -288,4 +288,4 @@ def test_defaults_are_the_papers(tmp_path: Path) -> None:
     assert settings.data.max_tokens == 8192
     assert settings.reads == "summary"
     with pytest.raises(ValidationError):
-        config(tmp_path, tmp_path / "x.csv")
+        config(tmp_path, tmp_path / "x.jsonl", data={"source": "x.jsonl", "split": "train"})

@@ -18,7 +18,9 @@ import pytest
 from grpo.common.errors import RunError
 from grpo.tools import chat
 from grpo.tools.chat import Sampling, Server, talk
-from tests.policies.tiny import write_tokenizer
+from grpo.tools.policy_folder import Prompting
+from policies.tokenizer import load_tokenizer
+from tests.policies.tiny import CHAT_TEMPLATE, write_tokenizer
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, max_tokens=9)
 
@@ -144,6 +146,23 @@ def test_a_policy_that_nobody_knows_how_to_prompt_is_refused_before_a_server_sta
     (tmp_path / "config.json").write_text('{"architectures": ["X"]}')
     with pytest.raises(RunError, match="add --template r1-zero, plain or a Jinja file"):
         chat.run(str(tmp_path), url=None, system=None, template=None, sampling=GREEDY, serve_options=())
+
+
+@pytest.mark.parametrize(
+    ("how", "shown"),
+    [
+        (Prompting("r1-zero"), ""),
+        (Prompting("plain", preamble="p", prefill="a"), "a"),
+        (Prompting("chat"), "<think>\n"),
+        (Prompting("chat", prefill="so"), "<think>\nso"),
+        (Prompting("own.jinja"), ""),
+    ],
+)
+def test_what_the_prompt_holds_of_the_reply_is_shown(tmp_path: Path, how: Prompting, shown: str) -> None:
+    opens = CHAT_TEMPLATE.replace("assistant\n' }}", "assistant\n<think>\n' }}")
+    assert opens != CHAT_TEMPLATE
+    tokenizer = load_tokenizer(write_tokenizer(tmp_path, chat_template=opens))
+    assert chat.shown_prefill(how, tokenizer) == shown
 
 
 def child(code: str, log: Any = None) -> subprocess.Popen[bytes]:

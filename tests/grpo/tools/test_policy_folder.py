@@ -13,11 +13,13 @@ from grpo.common.errors import ConfigError, RunError
 from grpo.tools import serve
 from grpo.tools.policy_folder import Prompting, find_policy, policy_name, prompting
 from policies.errors import PolicyError
+from policies.load import save_policy
 from policies.tokenizer import load_tokenizer
 from rollout.config import EngineConfig
+from rollout.errors import RolloutError
 from rollout.vllm_server import LORA_RANKS, ServerOptions, server_defaults
 from rollout.vllm_settings import engine_args
-from tests.policies.tiny import write_tokenizer
+from tests.policies.tiny import tiny_policy, write_tokenizer
 
 
 def model_folder(path: Path, **config: Any) -> Path:
@@ -122,6 +124,22 @@ def test_the_template_of_training_is_served_unless_another_is_named(tmp_path: Pa
     )
     with pytest.raises(ConfigError, match="none of r1-zero, plain, chat"):
         serve.chosen_template("r1zero", tokenizer, trained)
+
+
+def test_a_policy_that_vllm_cannot_compute_is_refused_before_vllm_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = save_policy(
+        tiny_policy("tiny-llama"), tmp_path / "policy", write_tokenizer(tmp_path / "tokenizer")
+    )
+    config = json.loads((policy / "config.json").read_text())
+    (policy / "config.json").write_text(json.dumps(config | {"head_dim": 40}))
+    monkeypatch.setattr(serve, "has_gpu", lambda: False)
+    with pytest.raises(RolloutError, match="heads are 40 wide"):
+        serve.run(
+            str(policy), host="127.0.0.1", port=8000, name=None, template="chat", adapters=(), dtype="auto",
+            max_model_len=None, kv_cache_gib=None, threads=None, vllm_options=(),
+        )  # fmt: skip
 
 
 def test_a_taken_port_is_refused(tmp_path: Path) -> None:

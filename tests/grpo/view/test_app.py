@@ -5,6 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import signal
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from grpo.common.console import LOG_FILE
 from grpo.common.errors import ConfigError
 from grpo.tracking.activity import ActivityLog
 from grpo.tracking.run_dir import exclusive_lock
@@ -214,8 +218,8 @@ def test_linked_folders_are_followed_and_a_circle_of_links_ends(tmp_path: Path) 
 
 
 def test_a_folder_that_is_missing_has_a_hint(runs: Path) -> None:
-    with pytest.raises(ConfigError, match=r"deeep is no folder.*deep"):
-        check_roots([runs / "deeep"])
+    with pytest.raises(ConfigError, match=r"deap is no folder.*deep"):
+        check_roots([runs / "deap"])
 
 
 def test_a_port_that_is_taken_is_an_error_when_it_was_asked_for(runs: Path) -> None:
@@ -231,3 +235,27 @@ def test_numbers_that_json_lacks_are_null() -> None:
         "a": [1.0, None, None],
         "b": [None, "x"],
     }
+
+
+def test_the_end_of_a_log_is_shown_as_it_is(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "r", 1)
+    (run / LOG_FILE).write_bytes(b"x" * 40_000 + b"\n<b>phase 1</b> \xff\nlast\n")
+    with serving(tmp_path) as address:
+        assert get(address, "about", run="r")["log"] == "<b>phase 1</b> \ufffd\nlast"
+
+
+def test_ctrl_c_ends_it_without_a_word_though_a_page_is_open(tmp_path: Path) -> None:
+    make_run(tmp_path / "r", 1)
+    command = [sys.executable, "-m", "grpo.cli", "view", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+        assert server.stdout is not None
+        address = re.search(r"http://localhost:(\d+)/", server.stdout.readline())
+        assert address is not None
+        server.stdout.readline()  # how to forward the port
+        stream = http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=60)
+        stream.request("GET", "/api/events")
+        assert event(stream.getresponse())["order"] == ["r"]
+        server.send_signal(signal.SIGINT)
+        rest, _ = server.communicate(timeout=60)
+        stream.close()
+    assert (server.returncode, rest) == (0, "")

@@ -44,6 +44,7 @@ def test_every_row_comes_once_and_evaluations_never_after_a_later_step(
 
         def while_reading(path: Path) -> list[dict[str, float]]:
             advance()
+            advance()
             evaluate()
             return real_rows(path)
 
