@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 
 PACKAGES = ("grpo", "data_recipes", "rewards", "rollout", "policies")
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 """The folder that holds the packages."""
 
 
@@ -28,11 +28,11 @@ def refuse_shadows() -> None:
     """
     for name in PACKAGES:
         file = getattr(sys.modules.get(name), "__file__", None)
-        if file is not None and not _same(os.path.dirname(os.path.dirname(file)), ROOT):
+        if file is not None and not _same(os.path.dirname(os.path.dirname(file)), _ROOT):
             raise HiddenPackage(_message(file, name))
     before = []
     for entry in sys.path:
-        if _same(entry, ROOT):
+        if _same(entry, _ROOT):
             break
         before.append(entry)
     refuse_shadows_in(before)
@@ -45,9 +45,9 @@ def refuse_shadows_in(folders: Iterable[str]) -> None:
         HiddenPackage: names what hides one, and the fix.
     """
     # A folder without __init__.py hides a package that is on no path of its own, as in an editable installation.
-    plain_folders_hide = not any(_same(entry, ROOT) for entry in sys.path)
+    plain_folders_hide = not any(_same(entry, _ROOT) for entry in sys.path)
     for folder in dict.fromkeys(_absolute(folder) for folder in folders):
-        if folder is None or _same(folder, ROOT) or _is_a_copy(folder):
+        if folder is None or _same(folder, _ROOT) or _is_a_copy(folder):
             continue
         for name in PACKAGES:
             found = os.path.join(folder, name)
@@ -86,6 +86,6 @@ def _message(found: str, name: str) -> str:
     found = found.removesuffix(f"{os.sep}__init__.py")
     is_file = found.endswith(".py")
     return (
-        f"{found}{'' if is_file else os.sep} hides the toolkit's package {name!r} ({os.path.join(ROOT, name)}): rename "
+        f"{found}{'' if is_file else os.sep} hides the toolkit's package {name!r} ({os.path.join(_ROOT, name)}): rename "
         f"yours, e.g. my_{name}{'.py' if is_file else os.sep}, or work in another folder"
     )

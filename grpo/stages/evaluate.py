@@ -54,6 +54,8 @@ EVALUATION = (
     "summary.json",
     "tensorboard",
     "node.json",
+    "run.log",
+    "stopped.json",
 )
 """What an evaluation leaves in its folder."""
 

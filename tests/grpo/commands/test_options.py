@@ -12,7 +12,8 @@ import typer
 
 from grpo.cli import _guarded
 from grpo.commands.options import set_verbosity, shipped_names
-from grpo.common.shadows import ROOT, HiddenPackage
+from grpo.common.shadows import _ROOT as ROOT
+from grpo.common.shadows import HiddenPackage
 from grpo.tools.version import version
 
 BOOT = "import sys; sys.argv[0] = 'grpo'; from grpo.cli import main; main()"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from grpo.common.shadows import PACKAGES, ROOT, HiddenPackage, refuse_shadows_in
+from grpo.common.shadows import _ROOT as ROOT
+from grpo.common.shadows import PACKAGES, HiddenPackage, refuse_shadows_in
 
 HIDDEN = ("data_recipes", "rewards", "rollout", "policies")
 """All but grpo: one that is hidden itself cannot say so in a script."""
