@@ -86,6 +86,6 @@ def _message(found: str, name: str) -> str:
     found = found.removesuffix(f"{os.sep}__init__.py")
     is_file = found.endswith(".py")
     return (
-        f"{found}{'' if is_file else os.sep} hides the toolkit's package {name!r} ({os.path.join(_ROOT, name)}): rename "
-        f"yours, e.g. my_{name}{'.py' if is_file else os.sep}, or work in another folder"
+        f"{found}{'' if is_file else os.sep} hides the toolkit's package {name!r} ({os.path.join(_ROOT, name)}): "
+        f"rename yours, e.g. my_{name}{'.py' if is_file else os.sep}, or work in another folder"
     )
