@@ -20,7 +20,7 @@ from typing import Literal
 from rich.markup import escape
 
 from grpo.common.console import say
-from grpo.common.errors import BrokenRun, GuardTripped
+from grpo.common.errors import BrokenRun, ConfigError, GuardTripped
 from grpo.tracking.jsonl import read_rows
 from policies.files import write_atomic
 
@@ -75,11 +75,18 @@ def recording_stop(run_dir: Path, on_stop: Callable[[], object]) -> Iterator[Non
     """Leave stopped.json if the block raises, then call `on_stop`; the error goes on.
 
     Nothing is written for a run that ends before its inputs have been checked (it has no manifest.json). What fails
-    while the stop is recorded is a warning: the error of the run matters more.
+    while the stop is recorded is a warning: the error of the run matters more. A `ConfigError` refuses the call: the run
+    stands where it stood, and so does what was recorded of it.
     """
-    (run_dir / FILE).unlink(missing_ok=True)
+    path = run_dir / FILE
+    before = path.read_text(encoding="utf-8") if path.exists() else None
+    path.unlink(missing_ok=True)
     try:
         yield
+    except ConfigError:
+        if before is not None:
+            write_atomic(path, before)
+        raise
     except BaseException as error:
         if (run_dir / "manifest.json").exists():
             try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from grpo.common.errors import BrokenRun, GuardTripped
+from grpo.common.errors import BrokenRun, ConfigError, GuardTripped
 from grpo.tracking import stopped as module
 from grpo.tracking.activity import ActivityLog
 from grpo.tracking.report.page import collect
@@ -126,3 +126,21 @@ def test_the_activity_of_every_start_is_appended(tmp_path: Path) -> None:
         (101.5, 0, ""),
         (109.25, 1, "learn"),
     ]
+
+
+@pytest.mark.parametrize("first", [None, GuardTripped("entropy fell")])
+def test_a_call_that_is_refused_changes_nothing_of_what_is_recorded(
+    tmp_path: Path, first: BaseException | None
+) -> None:
+    """A run that is done, or that a guard stopped, is called with fewer steps than it has."""
+    if first is None:
+        attempt(tmp_path, None)
+        (tmp_path / "summary.json").unlink()  # as for a run that is to be extended
+    else:
+        with pytest.raises(GuardTripped):
+            attempt(tmp_path, first)
+    before = read_stopped(tmp_path)
+    with pytest.raises(ConfigError):
+        attempt(tmp_path, ConfigError("steps now asks for 1"))
+    assert read_stopped(tmp_path) == before
+    assert (before is None) == (first is None)
