@@ -75,8 +75,8 @@ def recording_stop(run_dir: Path, on_stop: Callable[[], object]) -> Iterator[Non
     """Leave stopped.json if the block raises, then call `on_stop`; the error goes on.
 
     Nothing is written for a run that ends before its inputs have been checked (it has no manifest.json). What fails
-    while the stop is recorded is a warning: the error of the run matters more. A `ConfigError` refuses the call: the run
-    stands where it stood, and so does what was recorded of it.
+    while the stop is recorded is a warning: the error of the run matters more. A `ConfigError` refuses the call:
+    the run stands where it stood, and so does what was recorded of it.
     """
     path = run_dir / FILE
     before = path.read_text(encoding="utf-8") if path.exists() else None
