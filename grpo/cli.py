@@ -137,7 +137,6 @@ errors = Console(stderr=True)
 def main() -> None:
     """Entry point: an expected error is one message on stderr, not a traceback (GRPO_TRACEBACK=1 shows it)."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    stopping.listen()
     if os.path.isfile(os.path.expanduser("~/.ray/auth_token")):  # which, unlike Path.home(), may find no home
         # `ray start` demands the token as soon as there is one; a driver that joins must be told before it imports Ray.
         os.environ.setdefault("RAY_AUTH_MODE", "token")

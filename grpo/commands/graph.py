@@ -59,9 +59,11 @@ def run_graph(
     verbose: Verbose = False,
 ) -> None:
     """All stages of a recipe, e.g. DeepSeek-R1's. Run it again: what is up to date is kept, what was cut goes on."""
+    from grpo.common import stopping
     from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
     from grpo.graph.parse import load_graph
 
+    stopping.listen()
     set_verbosity(quiet=quiet, verbose=verbose)
     refuse_shadows_in(first_on_the_path_of_workers())
     graph = load_graph(recipe, set_ or [])

@@ -25,6 +25,7 @@ from grpo.commands.options import (
     WorkingDir,
     set_verbosity,
 )
+from grpo.common import stopping
 from grpo.common.errors import ConfigError
 from grpo.common.runtime_env import hand_over, runtime_env
 from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
@@ -86,6 +87,7 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
         verbose: bool = False,
         **values: str | int | float | Path | None,
     ) -> None:
+        stopping.listen()
         set_verbosity(quiet=quiet, verbose=verbose)
         if stage.takes_address:
             refuse_shadows_in(first_on_the_path_of_workers())

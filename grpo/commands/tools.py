@@ -18,9 +18,11 @@ def demo(
     ] = "chain",
 ) -> None:
     """DeepSeek-R1-Zero in miniature: pre-train a tiny DeepSeek-V3, then GRPO; a report and samples at the end."""
+    from grpo.common import stopping
     from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
     from grpo.tools.demo import TASKS, run
 
+    stopping.listen()
     refuse_shadows_in(first_on_the_path_of_workers())
     if task not in TASKS:
         raise typer.BadParameter(f"there are {', '.join(TASKS)}", param_hint="--task")

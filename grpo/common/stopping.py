@@ -7,7 +7,7 @@
     sys.exit(stopping.exit_code())       130 after Ctrl-C, 75 after SIGTERM
 
 Slurm and Kubernetes send SIGTERM and kill what is still there half a minute later. The state is the process's own, as
-signal handlers are.
+signal handlers are. Commands that run something that can go on listen; others keep Python's own ways.
 """
 
 from __future__ import annotations
@@ -95,6 +95,8 @@ def leave_note(text: str) -> None:
 
 def last_line() -> str:
     """Return the line that tells a user how the process was stopped and how to go on."""
+    if not _state.is_listening:
+        return "interrupted"
     name = "SIGTERM" if _state.first == signal.SIGTERM else "Ctrl-C"
     rest = _state.note or "a run goes on from the last checkpoint by the same command"
     return f"interrupted by {name}: {rest} (exit code {exit_code()})"

@@ -30,7 +30,16 @@ source = "chain"
 [[rewards]]
 name = "accuracy"
 """
-OPTIONAL = [s for s in sections_of(RlConfig) if s.shape == "one" and len(s.path) == 1 and not s.is_required]
+OPTIONAL = [
+    section
+    for section in sections_of(RlConfig)
+    if section.shape == "one"
+    and len(section.path) == 1
+    and not section.is_required
+    and all(
+        key.default_text is not None for key in section.keys
+    )  # a section with a required key is not empty
+]
 
 
 def uncommented(text: str) -> str:

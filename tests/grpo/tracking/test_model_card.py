@@ -29,11 +29,15 @@ CONFIG: dict[str, Any] = {
 SUMMARY = {"seed": 7, "final_pass1": 0.98765, "trained_tokens": 1234567, "done": True, "pass_at": {"1": 0.5}}
 
 
+class Recipe(Settings):
+    """A config without keys."""
+
+
 def make_run(folder: Path, preset: str = "tiny-llama", **config: Any) -> Path:
     run = folder / "my-run"
     save_policy(tiny_policy(preset), run / "policy", write_tokenizer(folder / "tokenizer"))
     (run / "config.json").write_text(json.dumps(CONFIG | config))
-    manifest = facts(7, {"train": "aa11", "eval": "bb22"}, None) | {"git_commit": "c0ffee"}
+    manifest = facts(Recipe(), 7, {"train": "aa11", "eval": "bb22"}, None) | {"git_commit": "c0ffee"}
     (run / "manifest.json").write_text(json.dumps(manifest))
     return run
 
@@ -164,9 +168,9 @@ def test_a_run_without_a_policy_gets_none_and_one_without_a_manifest_does(tmp_pa
 
 def test_the_card_is_no_part_of_the_policys_hashes(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    before = facts(1, {}, run / "policy")["model"], hash_path(run / "policy")
+    before = facts(Recipe(), 1, {}, run / "policy")["model"], hash_path(run / "policy")
     card_of(run)
-    assert (facts(1, {}, run / "policy")["model"], hash_path(run / "policy")) == before
+    assert (facts(Recipe(), 1, {}, run / "policy")["model"], hash_path(run / "policy")) == before
 
 
 class Config(Settings):
