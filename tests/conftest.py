@@ -1,23 +1,35 @@
-"""Hypothesis without deadlines, since tests hold no timings; and which tests share a worker of `pytest -n 2`."""
+"""Hypothesis without deadlines, since tests hold no timings; and which files share a process of `pytest -n 2`."""
 
-from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
 
+ROOT = Path(__file__).resolve().parent.parent
 
-@pytest.hookimpl(wrapper=True)  # before xdist, which reads the groups in a hook of its own that comes first
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
-    """Put all tests that start engines or Ray into one group, first, and each other file into one of its own.
 
-    With `-n 2 --dist loadgroup` one worker then runs the engines, one at a time, as many as fit two cores and their
-    memory, while the other runs the rest. Without -n the groups mean nothing.
+class EnginesInOneProcess(LoadScopeScheduling):
+    """Gives all files that start engines or Ray to one process, one test at a time, and each other file to the next.
+
+    Two cores and their memory hold one engine and its learner.
     """
-    for item in items:
-        heavy = item.get_closest_marker("engine") or item.get_closest_marker("ray")
-        item.add_marker(pytest.mark.xdist_group("engines" if heavy else str(item.path)))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "engines")  # type: ignore[union-attr]
-    yield
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "engines" if starts_engines(file) else file
+
+
+def starts_engines(file: str) -> bool:
+    """Return True if a test of the file has the marker `engine` or `ray`."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    return "pytest.mark.engine" in text or "pytest.mark.ray" in text
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> EnginesInOneProcess:
+    """Choose the schedule of `pytest -n`."""
+    return EnginesInOneProcess(config, log)
