@@ -100,7 +100,9 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         export_gguf(folder, tmp_path / "no" / "x.gguf", CONVERTER)
 
 
-FLOATS = arrays(np.float32, (4, 32), elements=st.floats(-100, 100, width=32))
+# Below 1e-30 the library's own division overflows, with a warning.
+WEIGHTS = st.floats(-100, 100, width=32).map(lambda value: 0.0 if abs(value) < 1e-30 else value)
+FLOATS = arrays(np.float32, (4, 32), elements=WEIGHTS)
 
 
 @given(values=FLOATS)
