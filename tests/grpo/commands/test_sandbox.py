@@ -293,7 +293,9 @@ def test_wrong_options_are_one_clear_error(place: Path, options: list[str]) -> N
     ("time_limit", "memory"), [("0.000001", "512"), ("1000000", "1073741824"), ("10", "1")]
 )
 def test_extreme_limits_are_verdicts(place: Path, time_limit: str, memory: str) -> None:
-    answer = run("print(1)", "--time-limit", time_limit, "--memory-mb", memory, cwd=place)
+    # Memory is read every few milliseconds: a program that ends sooner may have had more.
+    program = "import time; time.sleep(0.5); print(1)"
+    answer = run(program, "--time-limit", time_limit, "--memory-mb", memory, cwd=place)
     assert answer["verdict"] == {"0.000001": "time_limit", "1000000": "ok", "10": "memory_limit"}[time_limit]
 
 
