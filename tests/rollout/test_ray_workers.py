@@ -86,7 +86,7 @@ def test_a_worker_killed_in_mid_chunk_loses_and_repeats_nothing(
         rows = [row for row in dispatcher.ledger.rows() if row.chunk.startswith("storm")]
         lost = [row for row in rows if row.state == "lost"]
         assert [row.worker for row in lost] == [0]
-        assert "ActorDiedError" in lost[0].cause
+        assert "The actor is dead" in lost[0].cause
         assert sum(row.groups for row in rows) == 16
         assert sorted(row.chunk for row in rows if row.state == "done") == ["storm/0", "storm/1"]
 

@@ -60,7 +60,7 @@ def test_a_host_keeps_its_launcher_from_call_to_call(pool):
     assert first
     pids = {_score(pool, "print('pid')")[0] for _ in range(3)}
     assert len(pids) == 1  # the host was not replaced for having children
-    assert {process.pid for process in _launchers()} - before == first
+    assert first <= {process.pid for process in _launchers()}  # a process about to run a program is there too
 
 
 def test_a_host_that_is_killed_takes_its_launcher_along(pool):
