@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO  # Any: pyarrow has no types
+from typing import BinaryIO
 
 from policies.json_types import JsonDict
+from policies.record_batches import rows_of
 
 _PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"
 _BATCH_ROWS = 256
@@ -76,7 +77,7 @@ def _parquet(path: Path) -> Iterator[FileRow]:
     try:
         for batch in parquet.ParquetFile(path).iter_batches(_BATCH_ROWS):
             size = batch.nbytes // max(batch.num_rows, 1)
-            for record in _values(batch):
+            for record in rows_of(batch):
                 number += 1
                 if isinstance(record, Exception):
                     yield FileRow(number, None, f"row is not readable: {record}", size)
@@ -84,15 +85,3 @@ def _parquet(path: Path) -> Iterator[FileRow]:
                     yield FileRow(number, record, "", size)
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{path}, after row {number}: not a readable Parquet file ({error})") from error
-
-
-def _values(batch: Any) -> Iterator[JsonDict | Exception]:
-    """Yield the rows of a record batch; for one that Python cannot hold (text that is not UTF-8) its error."""
-    try:
-        yield from batch.to_pylist()
-    except ValueError:
-        for index in range(batch.num_rows):
-            try:
-                yield from batch.slice(index, 1).to_pylist()
-            except ValueError as error:
-                yield error

@@ -14,11 +14,12 @@ import json
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO  # Any: pyarrow has no types
+from typing import BinaryIO
 
 from data_recipes.config import FILE_ENDINGS, is_pattern
 from data_recipes.errors import DataError
 from data_recipes.fields import ArrowRow, Row
+from policies.record_batches import rows_of
 
 OnBad = Callable[[DataError], None] | None
 """Called with the error of a row that cannot be read, to continue; None raises it."""
@@ -214,7 +215,7 @@ def _parquet(path: Path, on_bad: OnBad) -> Iterator[tuple[str, Row]]:
     number = 0
     try:
         for batch in parquet.ParquetFile(path).iter_batches():
-            for row in _values(batch):
+            for row in rows_of(batch):
                 number += 1
                 where = f"{path}, row {number}"
                 if isinstance(row, Exception):
@@ -227,18 +228,6 @@ def _parquet(path: Path, on_bad: OnBad) -> Iterator[tuple[str, Row]]:
     except (pyarrow.ArrowException, OSError) as error:
         location = f"{path}, after row {number}" if number else path
         raise DataError(f"{location}: not a readable Parquet file ({error}); fetch it again") from error
-
-
-def _values(batch: Any) -> Iterator[Row | Exception]:
-    """Yield the rows of a record batch; for a row that Python cannot hold (text that is not UTF-8) its error."""
-    try:
-        yield from batch.to_pylist()
-    except ValueError:
-        for index in range(batch.num_rows):
-            try:
-                yield from batch.slice(index, 1).to_pylist()
-            except ValueError as error:
-                yield error
 
 
 def _short(text: str, limit: int = 120) -> str:

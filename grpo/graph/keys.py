@@ -133,9 +133,14 @@ def missing_inputs(node: Node) -> list[str]:
 def hash_path(path: Path) -> str:
     """Hash a file by its content, a folder by the names and contents of its files, but for a model card's."""
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != CARD)
-        return digest_json({str(p.relative_to(path)): hash_file(p) for p in files})
+        return digest_json({name: hash_file(file) for name, file in content_files(path).items()})
     return hash_file(path)
+
+
+def content_files(folder: Path) -> dict[str, Path]:
+    """Return the files that make a folder's content by their names in it: all but model cards, which have a date."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != CARD)
+    return {str(p.relative_to(folder)): p for p in files}
 
 
 def hash_file(path: Path) -> str:

@@ -17,9 +17,8 @@ from typing import Literal
 
 from grpo.common.config_io import differences
 from grpo.common.errors import BrokenRun
-from grpo.graph.keys import decides_outcome, hash_file
+from grpo.graph.keys import content_files, decides_outcome, hash_file
 from grpo.graph.parse import Node
-from grpo.tracking.run_dir import CARD
 from policies.digests import digest_json
 from policies.files import write_atomic
 from policies.json_types import JsonDict
@@ -140,8 +139,7 @@ def current_artefact(path: Path, known: Artefact) -> Artefact | None:
 
 def _files(path: Path) -> dict[str, Path]:
     if path.is_dir():
-        found = (p for p in sorted(path.rglob("*")) if p.is_file() and p.name != CARD)
-        return {str(p.relative_to(path)): p for p in found}
+        return content_files(path)
     return {"": path} if path.exists() else {}
 
 
