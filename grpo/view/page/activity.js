@@ -13,7 +13,7 @@ export async function show(root) {
 export async function changed(root, kinds) {
   if (!["activity", "card"].some(kind => kinds.has(kind)) || !state.runs.length) return;
   const answer = await ask("activity", runPairs());
-  if (state.tab === "activity") root.replaceChildren(...answer.runs.map(run => draw(run, answer.busy)));
+  root.replaceChildren(...answer.runs.map(run => draw(run, answer.busy)));
 }
 function draw(run, busy) {
   const card = cards.get(run.run), now = run.live ? run.spans.find(span => span.to === 0) : null;

@@ -19,9 +19,7 @@ export async function changed(root, kinds) {
   if (!kinds.has("curves") || !state.runs.length) return;
   const answer = await ask("curves", runPairs());
   charts = answer.charts;
-  const problems = root.querySelector("#problems");
-  if (!problems) return; // another tab by now
-  problems.replaceChildren(...answer.problems.map(text => el("div", {class: "notice warn"}, text)));
+  root.querySelector("#problems").replaceChildren(...answer.problems.map(text => el("div", {class: "notice warn"}, text)));
   draw(root);
 }
 function draw(root) {

@@ -17,7 +17,6 @@ export async function changed(root, kinds) {
 }
 async function draw(root, id) {
   const plan = await ask("graph", [["graph", id]]);
-  if (state.tab !== "graph") return;
   const detail = el("div", {id: "stage"});
   root.replaceChildren(el("div", {class: "card"}, el("h3", {}, plan.name ?? id, el("span", {}, `seed ${plan.seed ?? "–"} · ${plan.stages.filter(s => ["done", "kept"].includes(s.status)).length} of ${plan.stages.length} stages done`)),
     el("div", {class: "small"}, "a stage stands below what it needs; click one"), picture(plan, stage => { opened = stage.name; open(detail, stage); })), detail);

@@ -12,7 +12,7 @@ import * as about from "./about.js";
 const TABS = {curves: ["Curves", curves], samples: ["Samples", samples], activity: ["Activity", activity], graph: ["Stages", graph], about: ["About", about]};
 const REFRESH_MS = 1200;
 const $ = id => document.getElementById(id);
-let shown = null, waiting = new Set(), timer = null;
+let shown = null, place = el("div"), waiting = new Set(), timer = null;
 
 function drawFrame() {
   $("tabs").replaceChildren(...Object.entries(TABS).map(([name, [title]]) =>
@@ -22,19 +22,23 @@ function drawFrame() {
   $("notices").replaceChildren(...stopped.map(card => el("div", {class: "notice", role: "alert"},
     el("b", {}, card.stopped ? `${card.id}: ${card.stopped.title} after update ${card.stopped.step}, ${card.stopped.at}` : card.id), "\n", card.stopped?.message ?? card.problem)));
 }
-/** Show the tab anew: another tab, or other runs. */
+/** Show the tab anew: another tab, or other runs. Each showing has an element of its own: an answer that comes too late is
+ * drawn into the element it was asked for, which is no longer on the page. */
 async function showTab() {
   drawFrame();
   shown = `${state.tab} ${state.runs.join("\n")} ${state.graph}`;
   const [, view] = TABS[state.tab] ?? TABS.curves;
-  $("content").replaceChildren();
-  await attempt(() => view.show($("content")));
+  const mine = place = el("div");
+  $("content").replaceChildren(mine);
+  await attempt(() => view.show(mine), mine);
 }
-async function attempt(work) {
+async function attempt(work, root) {
   try { await work(); } catch (error) {
     if (error.name === "AbortError") return;
     if (!(error instanceof Refused) && !(error instanceof TypeError && /fetch|network/i.test(error.message))) throw error;
-    $("content").replaceChildren(el("div", {class: "notice", role: "alert"}, error instanceof Refused ? error.message : "no answer from grpo view; is it still running?"));
+    root.dataset.failed = "yes"; // what the tab had drawn is gone: the next change shows it anew
+    root.hidden = false;
+    root.replaceChildren(el("div", {class: "notice", role: "alert"}, error instanceof Refused ? error.message : "no answer from grpo view; is it still running?"));
   }
 }
 /** Data changed on disk: tell the tab, at most once per REFRESH_MS. */
@@ -44,7 +48,7 @@ function refresh(kinds) {
   timer = setTimeout(async () => {
     const now = waiting;
     waiting = new Set();
-    if (!document.hidden) await attempt(() => TABS[state.tab][1].changed?.($("content"), now));
+    if (!document.hidden) await (place.dataset.failed ? showTab() : attempt(() => TABS[state.tab][1].changed?.(place, now), place));
     timer = null;
     if (waiting.size) refresh(new Set());
   }, REFRESH_MS);
@@ -86,14 +90,14 @@ function listen() {
 
 onState(changes => {
   drawRuns($("runs"), $("run-filter").value);
-  if (shown !== `${state.tab} ${state.runs.join("\n")} ${state.graph}`) showTab();
-  else if ("filters" in changes) attempt(() => samples.filtered($("content")));
-  if ("sample" in changes) state.sample ? attempt(() => showSample($("drawer"))) : closeSample($("drawer"));
+  if (place.dataset.failed || shown !== `${state.tab} ${state.runs.join("\n")} ${state.graph}`) showTab();
+  else if ("filters" in changes) attempt(() => samples.filtered(place), place);
+  if ("sample" in changes) state.sample ? attempt(() => showSample($("drawer")), $("drawer")) : closeSample($("drawer"));
 });
 $("run-filter").addEventListener("input", () => drawRuns($("runs"), $("run-filter").value));
 addEventListener("hashchange", () => { readAddress(); showTab(); });
 addEventListener("keydown", event => { if (event.key === "Escape" && state.sample) go({sample: null}); });
 readAddress();
 showTab();
-if (state.sample) attempt(() => showSample($("drawer")));
+if (state.sample) attempt(() => showSample($("drawer")), $("drawer"));
 listen();

@@ -256,3 +256,31 @@ def test_what_a_model_wrote_is_text_everywhere(page: Any) -> None:
     page.click("#close")
     page.click("#tab-about")
     page.wait_for_selector("#content pre")
+
+
+@pytest.mark.parametrize("tab", ["curves", "samples", "activity"])
+def test_an_answer_that_comes_after_a_change_of_tab_draws_nothing(page: Any, tab: str) -> None:
+    held: list[Any] = []
+    page.route(f"**/api/{tab}*", lambda route: held.append(route))
+    open_page(page, "beta", tab=tab)
+    page.wait_for_function("document.getElementById('tab-about') !== null")
+    while not held:
+        page.wait_for_timeout(20)
+    page.click("#tab-about")
+    page.wait_for_selector("#content pre")
+    shown = page.inner_html("#content")
+    for route in held:
+        with page.expect_response(f"**/api/{tab}*"):
+            route.continue_()
+    page.wait_for_timeout(200)
+    assert page.inner_html("#content") == shown
+
+
+def test_a_tab_that_got_no_answer_is_shown_again_by_the_next_choice(page: Any) -> None:
+    page.route("**/api/samples*", lambda route: route.abort())
+    open_page(page, "beta", tab="samples")
+    page.locator("#content .notice", has_text="no answer from grpo view").wait_for()
+    page.unroute("**/api/samples*")
+    page.click('#runs [data-id="alpha"]')
+    found(page, "of ")
+    page.wait_for_selector("#content table.samples")
