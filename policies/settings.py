@@ -54,7 +54,7 @@ Identity = Annotated[KeyT, KeyKind.IDENTITY]
 Operational = Annotated[KeyT, KeyKind.OPERATIONAL]
 """A key that decides how, where and how long a run goes on; it changes rounding at most."""
 
-MOST = dict.fromkeys(("threads", "workers", "ranks", "reward_workers", "tensor_parallel"), 4096) | {
+MOST = dict.fromkeys(("threads", "workers", "ranks", "reward_workers", "tensor_parallel", "nodes"), 4096) | {
     "kv_cache_gib": 65536
 }
 """Upper bounds by key, in whichever section it stands: more processes, threads or memory would exhaust a machine before

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # of Ray's handles and references, which are not typed
 
 import numpy as np
 import ray
 
+from policies.json_types import JsonMapping
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError, WeightSyncError
+from rollout.gang import EngineGang, rendezvous_address
+from rollout.parts import EnginePart
 from rollout.publication import Publication, SyncReport
 from rollout.ray_errors import explain
 from rollout.types import RolloutChunk, SampleGroup
@@ -33,17 +36,25 @@ SEND_EVERY_S = 0.1
 
 
 class RolloutWorker:
-    """The actor that holds one engine; `start_worker` applies `ray.remote`. Calls run one after the other."""
+    """The actor that holds one engine, or one GPU of it. `start_worker` applies `ray.remote`; calls run one by one."""
 
-    def __init__(self, model_dir: str, config: EngineConfig, version: int | None = None) -> None:
+    def __init__(self, model_dir: str, config: EngineConfig, version: int | None, part: EnginePart) -> None:
         """Keep the arguments of `VllmEngine` for `start`."""
-        self._arguments = (model_dir, config, version)
+        self._arguments = (model_dir, config, version, part)
         self._engine: VllmEngine | None = None
 
-    def start(self) -> dict[str, int]:
-        """Start the engine, once, and return the process id and the engine's `max_model_len`.
+    def rendezvous_address(self) -> str:
+        """Return the address where the other parts of the engine meet this one."""
+        return rendezvous_address()
 
-        This is not done in the constructor, because Ray wraps a constructor's errors in its own.
+    def start(self, rendezvous: str | None = None) -> dict[str, int]:
+        """Start the engine, once, and return its rank, process id and `max_model_len`.
+
+        This is not done in the constructor, because Ray wraps a constructor's errors in its own. An engine that takes
+        turns with a learner sleeps at once: the learner loads next.
+
+        Args:
+            rendezvous: rank 0's `rendezvous_address`; None for an engine of one process.
 
         Raises:
             RolloutError: the engine cannot load the folder.
@@ -51,8 +62,11 @@ class RolloutWorker:
         if self._engine is None:
             from rollout.vllm_engine import VllmEngine
 
-            self._engine = VllmEngine(*self._arguments)
-        return {"pid": os.getpid(), "max_model_len": self._engine.max_model_len}
+            self._engine = VllmEngine(*self._arguments, rendezvous)
+            if self._arguments[-1].takes_turns:
+                self._engine.sleep()
+        rank = self._arguments[-1].rank
+        return {"rank": rank, "pid": os.getpid(), "max_model_len": self._engine.max_model_len}
 
     def generate(self, chunk: RolloutChunk) -> Iterator[list[SampleGroup]]:
         """Yield groups as `VllmEngine.generate` does, at most one list every `SEND_EVERY_S` seconds."""
@@ -65,6 +79,15 @@ class RolloutWorker:
                 ended, sent = [], time.monotonic()
         if ended:
             yield ended
+
+    def follow(self, chunk: RolloutChunk) -> None:
+        """Generate as rank 0 does, step by step with it, and keep nothing."""
+        for _ in self._started().generate(chunk):
+            pass
+
+    def sleep(self) -> None:
+        """Call `VllmEngine.sleep`."""
+        self._started().sleep()
 
     def load_weights(self, publication: Publication) -> SyncReport:
         """Call `VllmEngine.load_weights`."""
@@ -83,22 +106,31 @@ def start_worker(
     model_dir: str | Path,
     config: EngineConfig,
     version: int | None = None,
-    gpus: float = 0.0,
-    **options: Any,
-) -> Any:
-    """Create the actor and return its handle at once.
+    seats: Sequence[JsonMapping] = (),
+    takes_turns: bool = False,
+) -> EngineGang:
+    """Create the actors of one engine and return at once.
 
     Args:
-        model_dir: path on the worker's node.
+        model_dir: path on the workers' nodes.
         config: engine settings with dtype and, on a CPU, threads resolved.
         version: policy version of the folder's weights, if they may be sampled from.
-        gpus: GPUs or a share of one to ask Ray for.
-        options: further Ray actor options, such as a scheduling strategy.
+        seats: Ray's options for each of the config.tensor_parallel actors (GPUs, scheduling strategy); none on a CPU.
+        takes_turns: a learner computes on the same devices while the engine sleeps.
     """
     # Set here because Ray would set one thread per logical CPU that the actor asks for.
     threads = {} if config.threads is None else {"OMP_NUM_THREADS": str(config.threads)}
-    settings = {"num_cpus": 0, "num_gpus": gpus, "max_restarts": 0, "runtime_env": {"env_vars": threads}}
-    return ray.remote(RolloutWorker).options(**(settings | options)).remote(str(model_dir), config, version)
+    fixed = {"num_cpus": 0, "max_restarts": 0, "runtime_env": {"env_vars": threads}}
+    size = config.tensor_parallel
+    parts = [EnginePart(rank, size, takes_turns) for rank in range(size)]
+    return EngineGang(
+        [
+            ray.remote(RolloutWorker)
+            .options(**(fixed | dict(seat)))
+            .remote(str(model_dir), config, version, part)
+            for part, seat in zip(parts, seats or ({},) * size, strict=True)
+        ]
+    )
 
 
 class RayWorkers:
@@ -108,48 +140,65 @@ class RayWorkers:
     shared memory, or it is a reference to one whose bytes are in the object store.
     """
 
-    def __init__(self, start: Callable[[int], Any], size: int, sync_timeout_s: float) -> None:
+    def __init__(self, start: Callable[[int], EngineGang], size: int, sync_timeout_s: float) -> None:
         """Start all workers and return without waiting for them.
 
         Args:
-            start: creates the actor of worker i; called again to restart it.
+            start: creates the actors of worker i; called again to restart it.
             size: number of workers.
-            sync_timeout_s: a worker that has not loaded weights by then counts as dead.
+            sync_timeout_s: a worker that has not loaded weights, or fallen asleep, by then counts as dead.
         """
         self.size = size
         self._start = start
         self._sync_timeout_s = sync_timeout_s
-        self._actors: dict[int, Any] = {}
+        self._gangs: dict[int, EngineGang] = {}
         self._starting: dict[Any, int] = {}
         self._streams: dict[Any, tuple[int, int]] = {}
+        self._followers: dict[Any, tuple[int, int]] = {}
         self.info: dict[int, dict[str, int]] = {}
-        """What each worker reported at its last start: pid and max_model_len."""
+        """What rank 0 of each worker reported at its last start: rank, pid and max_model_len."""
         for worker in range(size):
             self.restart(worker)
 
     def submit(self, worker: int, ticket: int, chunk: RolloutChunk) -> None:
         """Start a chunk on a ready worker."""
-        stream = self._actors[worker].generate.options(num_returns="streaming").remote(chunk)
+        stream, followers = self._gangs[worker].generate(chunk)
         self._streams[stream] = (worker, ticket)
+        self._followers.update(dict.fromkeys(followers, (worker, ticket)))
 
     def wait(self, timeout_s: float) -> list[Event]:
         """Return new events, in order per worker; none if nothing happened within `timeout_s` seconds."""
-        watched = [*self._starting, *self._streams]
+        watched = [*self._starting, *self._streams, *self._followers]
         done, _ = ray.wait(watched, num_returns=1, timeout=max(timeout_s, MINIMAL_WAIT_S))
         if done and len(watched) > 1:
             done, _ = ray.wait(watched, num_returns=len(watched), timeout=MINIMAL_WAIT_S / 10)
         events: list[Event] = []
         for ref in done:
-            events += [self._started(ref)] if ref in self._starting else self._streamed(ref)
+            if ref in self._starting:
+                events += self._started(ref)
+            elif ref in self._followers:
+                events += self._followed(ref)
+            elif ref in self._streams:  # not of a worker that has been killed since
+                events += self._streamed(ref)
         return events
 
-    def _started(self, ref: Any) -> Event:
+    def _started(self, ref: Any) -> list[Event]:
         worker = self._starting.pop(ref)
         try:
-            self.info[worker] = ray.get(ref)
+            info = ray.get(ref)
         except ray.exceptions.RayError as error:
-            return self._failure(worker, 0, error)
-        return Ready(worker)
+            return [self._failure(worker, 0, error)]
+        if info["rank"] == 0:
+            self.info[worker] = info
+        return [] if worker in self._starting.values() else [Ready(worker)]
+
+    def _followed(self, ref: Any) -> list[Event]:
+        worker, ticket = self._followers.pop(ref)
+        try:
+            ray.get(ref)
+        except ray.exceptions.RayError as error:
+            return [self._failure(worker, ticket, error)]
+        return []
 
     def _streamed(self, stream: Any) -> list[Event]:
         worker, ticket = self._streams[stream]
@@ -179,35 +228,66 @@ class RayWorkers:
         Raises:
             WeightSyncError: a worker does not hold what was published.
         """
-        calls = {worker: self._actors[worker].load_weights.remote(publication) for worker in workers}
-        answers: dict[int, SyncReport | Died] = {}
-        if calls:
-            ray.wait(list(calls.values()), num_returns=len(calls), timeout=self._sync_timeout_s)
-        for worker, call in calls.items():
-            try:
-                answers[worker] = ray.get(call, timeout=MINIMAL_WAIT_S)
-            except ray.exceptions.GetTimeoutError:
-                self.kill(worker)
-                answers[worker] = Died(worker, f"had not loaded weights after {self._sync_timeout_s:g} s")
-            except ray.exceptions.RayError as error:
-                if isinstance(getattr(error, "cause", None), WeightSyncError):
-                    raise error.cause from None  # type: ignore[attr-defined]
-                self.kill(worker)
-                answers[worker] = Died(worker, explain(error))
-        return answers
+        calls = {worker: self._gangs[worker].call("load_weights", publication) for worker in workers}
+        return self._answers(calls, "loaded weights")
+
+    def sleep(self, workers: Sequence[int]) -> dict[int, Died | None]:
+        """Let these workers free what a learner on the same devices needs."""
+        return self._answers(
+            {worker: self._gangs[worker].call("sleep") for worker in workers}, "fallen asleep"
+        )
+
+    def _answers(self, calls: Mapping[int, Sequence[Any]], what: str) -> dict[int, Any]:
+        """Return rank 0's answer of each worker, or its death. Answers have the types of the method called.
+
+        The first error of a worker's actors decides: the others may wait for the one that failed until the deadline.
+
+        Raises:
+            WeightSyncError: from whichever actor.
+        """
+        answers: dict[int, Any] = {}
+        open_calls = {call: worker for worker, parts in calls.items() for call in parts}
+        deadline = time.monotonic() + self._sync_timeout_s
+        while open_calls:
+            left = max(deadline - time.monotonic(), MINIMAL_WAIT_S)
+            done, _ = ray.wait(list(open_calls), num_returns=1, timeout=left)
+            for call in done:
+                worker = open_calls.pop(call)
+                try:
+                    answer = ray.get(call)
+                except ray.exceptions.RayError as error:
+                    if isinstance(getattr(error, "cause", None), WeightSyncError):
+                        raise error.cause from None  # type: ignore[attr-defined]
+                    self.kill(worker)
+                    answers[worker] = Died(worker, explain(error))
+                    open_calls = {c: w for c, w in open_calls.items() if w != worker}
+                    break
+                if call is calls[worker][0]:
+                    answers[worker] = answer
+            if not done:
+                for worker in set(open_calls.values()):
+                    self.kill(worker)
+                    answers[worker] = Died(worker, f"had not {what} after {self._sync_timeout_s:g} s")
+                break
+        return {worker: answers[worker] for worker in calls}
 
     def kill(self, worker: int) -> None:
-        """End the worker's process and drop its pending calls."""
-        ray.kill(self._actors[worker], no_restart=True)
+        """End the worker's processes and drop its pending calls."""
+        self._gangs[worker].kill()
         self._starting = {ref: w for ref, w in self._starting.items() if w != worker}
         self._streams = {stream: (w, t) for stream, (w, t) in self._streams.items() if w != worker}
+        self._followers = {ref: (w, t) for ref, (w, t) in self._followers.items() if w != worker}
 
     def restart(self, worker: int) -> None:
         """Start the worker again; a `Ready`, `Died` or `Failed` event follows."""
-        self._actors[worker] = self._start(worker)
-        self._starting[self._actors[worker].start.remote()] = worker
+        self._gangs[worker] = self._start(worker)
+        self._starting.update(dict.fromkeys(self._gangs[worker].start(), worker))
+
+    def parts(self, worker: int) -> list[Any]:
+        """Return the actors of a worker, rank 0 first."""
+        return self._gangs[worker].actors
 
     def close(self) -> None:
         """End all workers."""
-        for worker in self._actors:
+        for worker in self._gangs:
             self.kill(worker)

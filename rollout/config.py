@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from policies.settings import Identity, Operational, Settings
 
@@ -25,18 +25,24 @@ class EngineConfig(Settings):
     threads: Operational[int | None] = Field(None, ge=1)
     """OpenMP threads per worker on a CPU; None: the node's cores / workers."""
     tensor_parallel: Operational[int] = Field(1, ge=1)
-    """GPUs that one worker's weights are split over."""
+    """GPUs that one engine's weights are split over; it must divide the policy's attention heads. Each GPU has an actor
+    of its own."""
+    nodes: Operational[int] = Field(1, ge=1)
+    """Nodes that one engine's GPUs are spread over in equal parts, for a policy that does not fit one node."""
+    expert_parallel: Operational[bool] = False
+    """Gives each of an engine's GPUs whole experts of a mixture-of-experts policy, instead of a slice of each."""
     max_sequences: Operational[int] = Field(256, ge=1)
     """Sequences that one engine decodes at the same time; the others of a chunk wait."""
     max_batched_tokens: Operational[int] = Field(8192, ge=16)
     """Prompt and completion tokens of one forward pass, at most."""
     max_model_len: Operational[int | None] = Field(None, ge=2)
-    """Longest prompt + completion, in tokens; None: the policy's own context length."""
+    """Longest prompt + completion, in tokens, for which an engine keeps room; None: what the longest prompt and the
+    largest length limit of the recipe need."""
     kv_cache_gib: Operational[float | None] = Field(None, gt=0)
     """GiB for keys and values per worker; None: 1 GiB on a CPU, on a GPU what `gpu_memory_share` leaves."""
-    gpu_memory_share: Operational[float] = Field(0.45, gt=0, le=1)
-    """Fraction of a GPU's memory that a worker takes (weights, activations, keys and values). The default leaves room
-    for a learner on the same GPU. Read on a GPU only."""
+    gpu_memory_share: Operational[float | None] = Field(None, gt=0, le=1)
+    """Fraction of a GPU's memory that an engine takes (weights, activations, keys and values). None: 0.45 where it
+    takes turns with a learner rank, which keeps its own weights and optimizer there; 0.9 alone. Read on a GPU only."""
     enforce_eager: Operational[bool | None] = None
     """False compiles the model and captures CUDA graphs. None does so on a GPU only: on a CPU compiling costs a minute
     at the start and gains little."""
@@ -49,3 +55,17 @@ class EngineConfig(Settings):
     """A worker that has delivered nothing for so many seconds is killed, and its chunk is retried on another worker."""
     sync_timeout_s: Operational[float] = Field(300.0, gt=0)
     """Longest wait, in seconds, for a worker to load published weights and to check the canary prompts."""
+
+    @model_validator(mode="after")
+    def _whole_parts(self) -> EngineConfig:
+        if self.tensor_parallel % self.nodes:
+            raise ValueError(
+                f"tensor_parallel = {self.tensor_parallel} GPUs cannot be spread over nodes = {self.nodes} in equal "
+                "parts; make it a multiple of nodes"
+            )
+        if self.expert_parallel and self.tensor_parallel == 1:
+            raise ValueError(
+                "expert_parallel divides the experts over the GPUs of an engine; set tensor_parallel above 1, or leave "
+                "it out"
+            )
+        return self

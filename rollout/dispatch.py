@@ -80,6 +80,8 @@ class Dispatcher:
         self._idle: set[int] = set()
         self._busy: dict[int, _Assignment] = {}
         self._causes: list[str] = []
+        self._lost_asleep: dict[int, str] = {}
+        """Workers that died as they fell asleep, and why."""
         self._tickets = 0
 
     def wait_started(self) -> None:
@@ -100,13 +102,33 @@ class Dispatcher:
             WeightSyncError: a worker does not hold what was published; the message names tensor or canary position.
             WorkersLost: no worker is left.
         """
-        while self._starting or self._busy:  # busy only with chunks whose caller has stopped iterating
-            for event in self._next_events():
-                self._handle_abandoned(event)
+        for worker, cause in sorted(self._lost_asleep.items()):
+            self._restart(worker, cause)
+        self._lost_asleep.clear()
+        self._settle()
         self._publication = publication
         reports = self._sync(sorted(self._idle))
         self._require_workers()
         return reports
+
+    def sleep(self) -> None:
+        """Let every worker free its memory for a learner on the same devices, until the next `load`.
+
+        A worker that dies on the way is restarted by `load`: started now, it would take the learner's memory.
+        """
+        self._settle()
+        self._publication = None
+        for worker, answer in self._pool.sleep(sorted(self._idle)).items():
+            if isinstance(answer, Died):
+                self._idle.remove(worker)
+                self._causes.append(f"worker {worker}: {answer.cause}")
+                self._lost_asleep[worker] = answer.cause
+
+    def _settle(self) -> None:
+        """Wait until no worker starts or is busy; it can be with chunks whose caller has stopped iterating."""
+        while self._starting or self._busy:
+            for event in self._next_events():
+                self._handle_abandoned(event)
 
     def generate(self, chunks: Sequence[RolloutChunk]) -> Iterator[SampleGroup]:
         """Yield the groups of `run` without their chunk ids."""
@@ -253,20 +275,24 @@ class Dispatcher:
         self._causes.append(f"worker {worker}: {death.cause}")
         if assignment is not None and assignment.row.state == "running":
             assignment.row.state, assignment.row.cause = "lost", death.cause
+        self._restart(worker, death.cause)
+        return assignment
+
+    def _restart(self, worker: int, cause: str) -> None:
+        """Start a dead worker anew if a restart is left."""
         if self._restarts_left > 0:
             self._restarts_left -= 1
             self.restarts += 1
             logger.warning(
                 "rollout worker %d: %s; restarting it (%d restarts left)",
                 worker,
-                death.cause,
+                cause,
                 self._restarts_left,
             )
             self._pool.restart(worker)
             self._starting[worker] = self._clock() + START_TIMEOUT_S
         else:
-            logger.warning("rollout worker %d: %s; no restart is left", worker, death.cause)
-        return assignment
+            logger.warning("rollout worker %d: %s; no restart is left", worker, cause)
 
     def _require_workers(self) -> None:
         if not (self._idle or self._busy or self._starting):

@@ -38,5 +38,8 @@ class Engine(Protocol):
                 version afterwards.
         """
 
+    def sleep(self) -> None:
+        """Free what a learner on the same device needs, until the next `load_weights`; the engine has no version."""
+
     def close(self) -> None:
         """Free all memory; the engine cannot be used afterwards."""

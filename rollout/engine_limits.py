@@ -13,12 +13,15 @@ MLA_KERNEL_DIMENSIONS = (512, 64)
 """(kv_lora_rank, qk_rope_head_dim) that vLLM's MLA kernels are built for."""
 
 
-def cpu_refusal(config: JsonMapping) -> str | None:
+def cpu_refusal(config: JsonMapping, expert_parallel: bool = False) -> str | None:
     """Return why an engine on a CPU cannot compute this policy; None if it can.
 
     Args:
         config: content of its config.json.
+        expert_parallel: of `[engine]`.
     """
+    if expert_parallel:
+        return "vLLM's CPU kernels crash with engine.expert_parallel; leave it out, or take GPUs"
     width = attention_width(config)
     if width is None or width in CPU_HEAD_SIZES:
         return None
@@ -44,3 +47,36 @@ def attention_width(config: JsonMapping) -> int | None:
         return int(config["head_dim"])
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
     return int(hidden) // int(heads) if hidden and heads else None
+
+
+def split_refusal(config: JsonMapping, tensor_parallel: int, expert_parallel: bool) -> str | None:
+    """Return why this policy cannot be split over so many GPUs; None if it can.
+
+    Args:
+        config: content of its config.json.
+        tensor_parallel, expert_parallel: of `[engine]`.
+    """
+    config = config.get("text_config", config)
+    experts = int(config.get("n_routed_experts") or config.get("num_experts") or 0)
+    if expert_parallel and not experts:
+        return "engine.expert_parallel divides experts, and the policy has none; leave it out"
+    heads = int(config.get("num_attention_heads") or 0)
+    # MLA's latent has no key-value heads; with fewer of them than GPUs vLLM keeps copies.
+    kv_heads = heads if config.get("kv_lora_rank") else int(config.get("num_key_value_heads") or heads)
+    widths = {"attention heads": heads, "an intermediate_size": int(config.get("intermediate_size") or 0)}
+    if experts and not expert_parallel:
+        widths["a moe_intermediate_size"] = int(config.get("moe_intermediate_size") or 0)
+    for name, width in widths.items():
+        if width % tensor_parallel:
+            return _cannot_split(tensor_parallel, f"{name} of {width:,}", width)
+    if kv_heads and max(kv_heads, tensor_parallel) % min(kv_heads, tensor_parallel):
+        return _cannot_split(tensor_parallel, f"key-value heads of {kv_heads}", kv_heads)
+    return None
+
+
+def _cannot_split(tensor_parallel: int, what: str, width: int) -> str:
+    divisors = [n for n in range(1, tensor_parallel) if width % n == 0]
+    return (
+        f"engine.tensor_parallel = {tensor_parallel} does not divide the policy's {what}; set it to {divisors[-1]}, or "
+        "to another divisor"
+    )

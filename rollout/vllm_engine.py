@@ -24,6 +24,7 @@ from rollout.canary import CANARY_TOLERANCES, check_canary
 from rollout.config import EngineConfig
 from rollout.engine import Engine
 from rollout.errors import RolloutError, StaleEngine
+from rollout.parts import ALONE, EnginePart
 from rollout.publication import Publication, SyncReport
 from rollout.types import RolloutChunk, Sample, SampleGroup, SamplingParams
 from rollout.vllm_settings import engine_args, prepare_process
@@ -32,7 +33,14 @@ from rollout.vllm_settings import engine_args, prepare_process
 class VllmEngine(Engine):
     """The engine of one rollout worker. One per process: vLLM keeps global state."""
 
-    def __init__(self, model_dir: str | Path, config: EngineConfig, version: int | None = None) -> None:
+    def __init__(
+        self,
+        model_dir: str | Path,
+        config: EngineConfig,
+        version: int | None = None,
+        part: EnginePart = ALONE,
+        rendezvous: str | None = None,
+    ) -> None:
         """Start vLLM on a model folder (Hugging Face config, safetensors, tokenizer).
 
         Args:
@@ -40,19 +48,26 @@ class VllmEngine(Engine):
             config: engine settings; `dtype` must not be "auto".
             version: policy version of the folder's weights; with None the engine does not sample before the first
                 `load_weights`.
+            part, rendezvous: which process of an engine over several GPUs this is, and where rank 0 is met. All
+                processes make the same calls.
 
         Raises:
-            ValueError: dtype is "auto".
+            ValueError: dtype is "auto", or config.tensor_parallel is not the number of processes.
             RolloutError: vLLM or the tokenizer cannot load the folder.
         """
         if config.dtype == "auto":
             raise ValueError('engine dtype "auto" must be resolved to the learner\'s compute dtype first')
+        if config.tensor_parallel != part.world_size:
+            raise ValueError(
+                f"tensor_parallel = {config.tensor_parallel} takes as many processes, not {part.world_size}"
+            )
         self._version: int | None = version
+        self._asleep = False
         self._tolerance = CANARY_TOLERANCES[config.dtype]
-        prepare_process(Path(model_dir), config)
+        prepare_process(Path(model_dir), config, part, rendezvous)
         try:
             self._tokenizer = load_tokenizer(Path(model_dir))
-            self._engine: Any = start_vllm(Path(model_dir), config)
+            self._engine: Any = start_vllm(Path(model_dir), config, part.takes_turns)
         except KeyError as error:
             raise RolloutError(
                 f"the engine cannot start on {model_dir}: its model has no tensor {error}"
@@ -60,6 +75,7 @@ class VllmEngine(Engine):
         except (OSError, ValueError, RuntimeError) as error:
             raise RolloutError(f"the engine cannot start on {model_dir}: {error}") from error
         model_config = self._engine.model_config
+        self._sleeps_deeply: bool = model_config.enable_sleep_mode
         self.max_model_len: int = model_config.max_model_len
         """Longest prompt plus completion, in tokens."""
         self._vocabulary = model_config.get_vocab_size()
@@ -216,7 +232,10 @@ class VllmEngine(Engine):
         """
         started = time.perf_counter()
         self._version = None
+        self._wake("weights")
         (tensors, *_) = self._engine.collective_rpc("receive_weights", args=(publication,))
+        self._wake("kv_cache")
+        self._asleep = False
         self._forget_prompts()
         found = self.prompt_logprobs([canary.token_ids for canary in publication.canary])
         largest, mean = check_canary(publication.canary, found, self._tolerance, publication.version)
@@ -228,6 +247,26 @@ class VllmEngine(Engine):
             canary_max_mismatch=largest,
             canary_mean_mismatch=mean,
         )
+
+    def sleep(self) -> None:
+        """Free what a learner on the same device needs, until the next `load_weights`; the engine has no version.
+
+        On a GPU weights and cache go (vLLM's level 2); on a CPU the cache's pages do, and the weights stay.
+        """
+        self._version = None
+        if self._asleep:
+            return
+        if self._sleeps_deeply:
+            self._engine.sleep(level=2)
+        else:
+            self._engine.collective_rpc("release_memory")
+        self._asleep = True
+
+    def _wake(self, tag: str) -> None:
+        """Get the memory of "weights", or of the "kv_cache", back after `sleep`: the cache comes when weights have been
+        loaded, so that a sender's buffers and the cache are never there together."""
+        if self._asleep and self._sleeps_deeply:
+            self._engine.wake_up([tag])
 
     def _forget_prompts(self) -> None:
         """Empty the prefix cache.
@@ -248,8 +287,8 @@ class VllmEngine(Engine):
         cleanup_dist_env_and_memory()
 
 
-def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
-    """Start vLLM's engine in this process, on the device that vLLM was built for."""
+def start_vllm(model_dir: Path, config: EngineConfig, takes_turns: bool) -> Any:
+    """Start vLLM's engine in this process, on the device that vLLM was built for; see `engine_args`."""
     from vllm.engine.arg_utils import EngineArgs
     from vllm.platforms import current_platform
     from vllm.v1.engine.llm_engine import LLMEngine
@@ -257,7 +296,7 @@ def start_vllm(model_dir: Path, config: EngineConfig) -> Any:
     # On a crash vLLM logs the whole batch, megabytes of text, before it raises.
     logging.getLogger("vllm.logging_utils.dump_input").setLevel(logging.CRITICAL)
     on_cpu = current_platform.is_cpu()
-    engine = LLMEngine.from_engine_args(EngineArgs(**engine_args(model_dir, config, on_cpu)))
+    engine = LLMEngine.from_engine_args(EngineArgs(**engine_args(model_dir, config, on_cpu, takes_turns)))
     if on_cpu:
         engine.collective_rpc("quicken_sampling")
     engine.collective_rpc("release_memory")

@@ -13,7 +13,10 @@ from policies.json_types import JsonDict
 from rollout.config import EngineConfig
 from rollout.engine_limits import MLA_KERNEL_DIMENSIONS, cpu_refusal
 from rollout.errors import RolloutError
+from rollout.parts import ALONE, EnginePart, launcher_environment, parallel_args
 
+GPU_MEMORY_SHARE = 0.9
+"""Fraction of a GPU's memory for an engine that has it to itself; close to vLLM's own default."""
 CPU_KV_CACHE_GIB = 1.0
 CPU_BLOCK_SIZE = 32
 """Tokens per block of keys and values. Samples of a group share the full blocks of their prompt; with vLLM's default of
@@ -30,8 +33,16 @@ CPU_MLA_BACKEND = "CPU_MLA"
 cannot start with them; a bfloat16 engine starts and fails when it loads new weights. Policies without MLA ignore it."""
 
 
-def prepare_process(model_dir: Path, config: EngineConfig) -> None:
-    """Set the environment variables that vLLM reads; call this before vLLM is imported."""
+def prepare_process(
+    model_dir: Path, config: EngineConfig, part: EnginePart = ALONE, rendezvous: str | None = None
+) -> None:
+    """Set the environment variables that vLLM reads; call this before vLLM is imported.
+
+    Args:
+        model_dir, config: see `VllmEngine`.
+        part, rendezvous: which process of the engine this is; see `launcher_environment`.
+    """
+    os.environ.update(launcher_environment(part, rendezvous))
     # The engine runs in this process: it starts in 2 s instead of 20, and VllmEngine steps it.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -48,9 +59,16 @@ def prepare_process(model_dir: Path, config: EngineConfig) -> None:
         torch.set_num_threads(config.threads)
 
 
-def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
-    """Return the arguments of `vllm.EngineArgs` for a rollout engine."""
+def engine_args(model_dir: Path, config: EngineConfig, on_cpu: bool, takes_turns: bool = False) -> JsonDict:
+    """Return the arguments of `vllm.EngineArgs` for a rollout engine.
+
+    Args:
+        model_dir, config: see `VllmEngine`.
+        on_cpu: vLLM was built for a CPU.
+        takes_turns: the engine frees its memory between phases; vLLM must allocate it for that on a GPU.
+    """
     return model_args(model_dir, config, on_cpu) | {
+        "enable_sleep_mode": takes_turns and not on_cpu,
         "skip_tokenizer_init": True,
         # Log-probs under the distribution that was sampled from: temperature and top-p applied.
         "logprobs_mode": "processed_logprobs",
@@ -68,7 +86,7 @@ def model_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
     Sampling defaults are vLLM's own: log-probs at temperature 1, and the folder's generation_config.json.
     """
     if on_cpu:
-        check_cpu_engine(model_dir)
+        check_cpu_engine(model_dir, config)
     context = config.max_model_len or context_length(model_dir)
     kv_cache_gib = config.kv_cache_gib or (CPU_KV_CACHE_GIB if on_cpu else None)
     common: JsonDict = {
@@ -79,14 +97,14 @@ def model_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
         "max_num_seqs": config.max_sequences,
         "max_num_batched_tokens": config.max_batched_tokens,
         "kv_cache_memory_bytes": None if kv_cache_gib is None else int(kv_cache_gib * 2**30),
-        "tensor_parallel_size": config.tensor_parallel,
+        **parallel_args(config.tensor_parallel, config.expert_parallel),
         "enforce_eager": on_cpu if config.enforce_eager is None else config.enforce_eager,
         # Its import puts the routers into float32, as the learner's are.
         "worker_extension_cls": "rollout.vllm_worker.WorkerExtension",
         "use_tqdm_on_load": False,
     }
     if not on_cpu:
-        return common | {"gpu_memory_utilization": config.gpu_memory_share}
+        return common | {"gpu_memory_utilization": config.gpu_memory_share or GPU_MEMORY_SHARE}
     return common | {
         "block_size": CPU_BLOCK_SIZE,
         "attention_backend": CPU_MLA_BACKEND,
@@ -96,13 +114,13 @@ def model_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
     }
 
 
-def check_cpu_engine(model_dir: Path) -> None:
-    """Check that an engine on a CPU can compute this policy.
+def check_cpu_engine(model_dir: Path, config: EngineConfig) -> None:
+    """Check that an engine on a CPU can compute this policy with these settings.
 
     Raises:
         RolloutError: it cannot; says why.
     """
-    refusal = cpu_refusal(read_config(model_dir))
+    refusal = cpu_refusal(read_config(model_dir), config.expert_parallel)
     if refusal is not None:
         raise RolloutError(f"the engine cannot start on {model_dir}: {refusal}")
 
@@ -115,6 +133,11 @@ def needs_plain_attention(model_dir: Path) -> bool:
     config = read_config(model_dir)
     rank = config.get("kv_lora_rank")
     return rank is not None and (rank, config.get("qk_rope_head_dim")) != MLA_KERNEL_DIMENSIONS
+
+
+def hidden_size(model_dir: Path) -> int:
+    """Return the width of a policy's residual stream."""
+    return int(read_config(model_dir)["hidden_size"])
 
 
 def context_length(model_dir: Path) -> int:

@@ -73,6 +73,9 @@ class WorkerPool(Protocol):
             WeightSyncError: a worker does not hold what was published.
         """
 
+    def sleep(self, workers: Sequence[int]) -> dict[int, Died | None]:
+        """Let these workers free what a learner on the same devices needs, until the next `load`."""
+
     def kill(self, worker: int) -> None:
         """End the worker's process; no further event of it arrives."""
 

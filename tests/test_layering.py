@@ -23,8 +23,9 @@ PACKAGES = ("policies", "rollout", "rewards", "data_recipes", "grpo")
 CONFINED = {
     "ray": {
         "rollout/actor.py",
+        "rollout/gang.py",
         "rewards/scoring/actor.py",
-        "grpo/cluster/actor.py",
+        "grpo/cluster/bundles.py",
         "grpo/cluster/handles.py",
         "grpo/cluster/ranks.py",
         "grpo/cluster/ray_session.py",
@@ -35,6 +36,7 @@ CONFINED = {
         "rollout/vllm_engine.py",
         "rollout/vllm_router.py",
         "rollout/vllm_sampling.py",
+        "rollout/vllm_shared_memory.py",
         "rollout/vllm_server.py",
         "rollout/vllm_weights.py",
     },

@@ -7,15 +7,13 @@ grpo/cluster/supervised_cluster.py.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol  # Any: a method called by its name
 
-import ray
-
 from policies.json_types import JsonMapping
+from rollout.gang import rendezvous_address
 
 ONEDNN_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """Environment variables that torch reads at its first kernel."""
@@ -110,17 +108,6 @@ class RankWorker:
         if self._learner is None:
             raise RuntimeError(f"rank {self._rank} has not started")
         return self._learner
-
-
-def rendezvous_address() -> str:
-    """Return "tcp://host:port", free now, by which the ranks on all nodes reach this actor.
-
-    The host is localhost on a cluster of this machine alone.
-    """
-    host = ray.util.get_node_ip_address()
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return f"tcp://{host}:{probe.getsockname()[1]}"
 
 
 def join_ranks(rank: int, world_size: int, threads: int, rendezvous: str | None) -> str:

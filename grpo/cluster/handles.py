@@ -83,9 +83,11 @@ class RewardHandle:
 class RolloutHandle:
     """The rollout workers, seen from the loop (`grpo.rl.loop.Rollouts`)."""
 
-    def __init__(self, pool: RayWorkers, dispatcher: Dispatcher) -> None:
+    def __init__(self, pool: RayWorkers, dispatcher: Dispatcher, takes_turns: bool) -> None:
+        """Take the workers; `takes_turns` says that a learner computes on the same devices."""
         self._pool = pool
         self._dispatcher = dispatcher
+        self._takes_turns = takes_turns
 
     def generate(self, chunks: Sequence[RolloutChunk]) -> Iterator[SampleGroup]:
         """See `Dispatcher.generate`."""
@@ -98,6 +100,11 @@ class RolloutHandle:
     def wait_started(self) -> None:
         """See `Dispatcher.wait_started`."""
         self._dispatcher.wait_started()
+
+    def sleep(self) -> None:
+        """See `Dispatcher.sleep`; engines with devices of their own keep their memory."""
+        if self._takes_turns:
+            self._dispatcher.sleep()
 
     def load(self, publication: Publication) -> None:
         """See `Dispatcher.load`."""

@@ -44,24 +44,27 @@ class RankActor(Protocol):
 
 
 def start_ranks(
-    make: LearnerFactory, *, ranks: int, gpus: float, threads: int, resume_from: Path | None
+    make: LearnerFactory, *, seats: Sequence[JsonMapping], threads: int, resume_from: Path | None
 ) -> list[RankActor]:
     """Start one actor per rank, without waiting for them; `RankGroup.open` has them load.
 
     Args:
         make: makes the learner on each rank.
-        ranks: how many.
-        gpus, threads: of each.
+        seats: Ray's options for each rank (`ReservedSeats.options`), rank 0 first.
+        threads: of each.
         resume_from: checkpoint folder to go on from, as every node sees it.
     """
+    ranks = len(seats)
     starting(f"starting {counted(ranks, 'learner')}: {'each' if ranks > 1 else 'it'} loads the policy")
-    remote: Any = ray.remote(RankWorker).options(num_cpus=0, num_gpus=gpus, max_restarts=0)
+    remote: Any = ray.remote(RankWorker)
     return [
         cast(
             RankActor,
-            remote.remote(make, rank=rank, world_size=ranks, threads=threads, resume_from=resume_from),
+            remote.options(**seat, max_restarts=0).remote(
+                make, rank=rank, world_size=ranks, threads=threads, resume_from=resume_from
+            ),
         )
-        for rank in range(ranks)
+        for rank, seat in enumerate(seats)
     ]
 
 

@@ -12,9 +12,11 @@ import ray
 from rich.markup import escape
 
 from grpo.cluster.address import probe
+from grpo.cluster.placement import Node
 from grpo.common import stopping
 from grpo.common.console import log, say, starting
 from grpo.common.errors import GuardTripped, RunError
+from grpo.common.hardware import resolve_compute_dtype
 from grpo.common.neighbours import announced, warning
 from grpo.common.runtime_env import handed_over, too_large
 from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
@@ -131,11 +133,32 @@ def actor_logs(folder: Path | None, newest: int = 3) -> str:
     return f"logs of the actors: {folder}" + (f" (written last: {', '.join(names)})" if names else "")
 
 
-def resources() -> tuple[int, int]:
-    """Return (cores of the smallest node, GPUs of the cluster)."""
-    nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
-    cores = min((int(n.get("CPU", 0)) for n in nodes), default=0) or (os.cpu_count() or 1)
-    return min(cores, os.cpu_count() or cores), int(sum(n.get("GPU", 0) for n in nodes))
+def cluster_nodes() -> list[Node]:
+    """Return the nodes that are alive: the head first, then by address."""
+    here = os.cpu_count() or 1
+    found = []
+    for node in ray.nodes():
+        if not node["Alive"]:
+            continue
+        given: JsonDict = node["Resources"]
+        types = [key.partition(":")[2] for key in given if key.startswith("accelerator_type:")]
+        cores = min(int(given.get("CPU", 0)) or here, here)
+        is_head = "node:__internal_head__" in given
+        found.append(
+            (
+                (not is_head, node["NodeManagerAddress"], node["NodeID"]),
+                Node(node["NodeID"], cores, int(given.get("GPU", 0)), types[0] if types else ""),
+            )
+        )
+    return [node for _, node in sorted(found, key=lambda pair: pair[0])]
+
+
+def cluster_dtype(setting: str, hidden_size: int, nodes: Sequence[Node]) -> str:
+    """Return what policy.compute_dtype means where the actors run, whose GPUs the driver's host need not have."""
+    chosen = resolve_compute_dtype(setting, hidden_size, on_gpu=any(node.gpus for node in nodes))
+    if chosen != resolve_compute_dtype(setting, hidden_size):
+        say(f"[yellow]note[/] the cluster computes in {chosen}, whatever this machine would choose")
+    return chosen
 
 
 def get(references: Sequence[Reference], what: str, timeout_s: float = START_TIMEOUT_S) -> list[Any]:

@@ -19,28 +19,41 @@ from typing import Protocol
 import ray
 
 from grpo.algorithm.registry import with_absolute_paths
+from grpo.cluster.bundles import ReservedSeats, reserve
 from grpo.cluster.handles import RewardHandle, RolloutHandle
-from grpo.cluster.placement import plan_placement
+from grpo.cluster.placement import Placement, plan_placement
 from grpo.cluster.ranks import start_ranks
-from grpo.cluster.ray_session import resources
+from grpo.cluster.ray_session import cluster_dtype, cluster_nodes
 from grpo.cluster.rl_ranks import LearnerGroup, PublishSettings, RlLearnerFactory
 from grpo.common.console import counted, starting
 from grpo.common.runtime_env import for_workers
 from grpo.config.algorithm import OPEN_KEYS
 from grpo.config.rl import RlConfig
-from grpo.config.sections import LearnerConfig
 from grpo.training.checkpoint import Checkpoint
 from rewards.config import AuditConfig, RewardConfig
 from rewards.registry import with_absolute_path
 from rollout.actor import RayWorkers, start_worker
 from rollout.config import EngineConfig
 from rollout.dispatch import Dispatcher
-from rollout.vllm_settings import check_cpu_engine
+from rollout.gang import EngineGang
+from rollout.vllm_settings import check_cpu_engine, hidden_size
 from rollout.weight_folders import publication_roots
+
+
+class ComputesIn(Protocol):
+    """A `[policy]` section of any stage."""
+
+    @property
+    def compute_dtype(self) -> str:
+        """The recipe's, which may be "auto"."""
 
 
 class SamplerConfig(Protocol):
     """What sampling reads of a stage's config."""
+
+    @property
+    def policy(self) -> ComputesIn:
+        """The `[policy]` section."""
 
     @property
     def engine(self) -> EngineConfig:
@@ -80,6 +93,8 @@ class Cluster:
 
     samplers: Samplers
     learners: LearnerGroup
+    compute_dtype: str
+    """What policy.compute_dtype means on the cluster."""
 
     def close(self) -> None:
         """End every actor; what was published goes with them."""
@@ -93,39 +108,57 @@ def _close(*handles: Handle) -> None:
             handle.close()
 
 
-def start_samplers(
-    config: SamplerConfig,
-    model_dir: Path,
-    compute_dtype: str,
-    version: int | None,
-    learner: LearnerConfig | None = None,
-    audit: AuditConfig | None = None,
-) -> Samplers:
-    """Start rollout and reward workers, without waiting for them.
+def start_samplers(config: SamplerConfig, model_dir: Path, context: int, version: int) -> Samplers:
+    """Start rollout and reward workers where nothing is trained, without waiting for them.
 
     Args:
         config: the recipe.
         model_dir: as every node sees it.
-        compute_dtype: the learner's, resolved; the engines' too unless engine.dtype names another.
-        version: policy version of the folder's weights; None if a weight sync will come first.
-        learner: what is trained beside them on the same machines; None: nothing.
-        audit: the rewards' second verifier.
+        context: tokens that the longest prompt and its completion need; engine.max_model_len overrides it.
+        version: policy version of the folder's weights.
 
     Raises:
         RunError: there are too few GPUs.
         RolloutError: there is none, and the engine cannot compute this policy on a CPU.
     """
-    cores, gpus = resources()
-    if not gpus:
-        check_cpu_engine(model_dir)
-    placement = plan_placement(config.engine, learner, cores, gpus)
-    starting(f"starting {counted(config.engine.workers, 'engine')}: vLLM loads the policy")
-    engine = config.engine.model_copy(
-        update={"dtype": engine_dtype(config.engine, compute_dtype), "threads": placement.rollout_threads}
+    nodes = cluster_nodes()
+    compute_dtype = cluster_dtype(config.policy.compute_dtype, hidden_size(model_dir), nodes)
+    placement = plan_placement(nodes, None, config.engine)
+    seats = reserve(placement, nodes)
+    engine = engine_settings(config.engine, placement, compute_dtype, context)
+    return _start_samplers(config, model_dir, engine, placement, seats, version, None)
+
+
+def engine_settings(
+    engine: EngineConfig, placement: Placement, compute_dtype: str, context: int
+) -> EngineConfig:
+    """Return the section as the engines get it: what it leaves open comes from recipe and placement."""
+    return engine.model_copy(
+        update={
+            "dtype": engine_dtype(engine, compute_dtype),
+            "threads": placement.rollout_threads,
+            "gpu_memory_share": placement.gpu_memory_share,
+            "max_model_len": engine.max_model_len or context,
+        }
     )
 
-    def start_rollout(_: int) -> object:
-        return start_worker(model_dir.absolute(), engine, version, placement.rollout_gpus)
+
+def _start_samplers(
+    config: SamplerConfig,
+    model_dir: Path,
+    engine: EngineConfig,
+    placement: Placement,
+    seats: ReservedSeats,
+    version: int | None,
+    audit: AuditConfig | None,
+) -> Samplers:
+    if not placement.groups:
+        check_cpu_engine(model_dir, engine)
+    starting(f"starting {counted(engine.workers, 'engine')}: vLLM loads the policy")
+
+    def start_rollout(worker: int) -> EngineGang:
+        own = [seats.options(seat) for seat in placement.engines[worker]]
+        return start_worker(model_dir.absolute(), engine, version, own, placement.takes_turns)
 
     pool = RayWorkers(start_rollout, engine.workers, engine.sync_timeout_s)
     dispatcher = Dispatcher(pool, engine.restart_limit, engine.chunk_timeout_s)
@@ -134,30 +167,35 @@ def start_samplers(
     if audit is not None and audit.verifier is not None:
         audit = audit.model_copy(update={"verifier": _for_workers(audit.verifier)})
     rewards = RewardHandle.start(plugins, config.reward_workers, audit)
-    return Samplers(RolloutHandle(pool, dispatcher), rewards)
+    return Samplers(RolloutHandle(pool, dispatcher, placement.takes_turns), rewards)
 
 
 def start_cluster(
     config: RlConfig,
     model_dir: Path,
-    compute_dtype: str,
+    context: int,
     canaries: Sequence[tuple[int, ...]],
     checkpoint: Checkpoint | None,
 ) -> Cluster:
-    """Start all actors of a training run side by side and wait until each learner has loaded the policy.
+    """Start all actors of a training run and wait until each learner has loaded the policy.
+
+    They start side by side, but for engines whose GPUs the learner shares: vLLM measures the free memory of its GPU, so
+    the learner waits until the engines are up and asleep.
 
     Args:
-        config, model_dir, compute_dtype: see `start_samplers`.
+        config, model_dir, context: see `start_samplers`.
         canaries: prompts whose log-probs prove each weight sync.
         checkpoint: to resume from.
 
     Raises:
         RunError, PolicyError: what a learner could not load, or there are too few GPUs.
     """
-    samplers = start_samplers(
-        config, model_dir, compute_dtype, version=None, learner=config.learner, audit=config.audit
-    )
-    placement = plan_placement(config.engine, config.learner, *resources())
+    nodes = cluster_nodes()
+    compute_dtype = cluster_dtype(config.policy.compute_dtype, hidden_size(model_dir), nodes)
+    placement = plan_placement(nodes, config.learner, config.engine, config.placement)
+    seats = reserve(placement, nodes)
+    engine = engine_settings(config.engine, placement, compute_dtype, context)
+    samplers = _start_samplers(config, model_dir, engine, placement, seats, None, config.audit)
     policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
     algorithm = with_absolute_paths(config.algorithm, Path.cwd())
     algorithm = algorithm.model_copy(update={key: for_workers(getattr(algorithm, key)) for key in OPEN_KEYS})
@@ -168,24 +206,25 @@ def start_cluster(
         publish=PublishSettings(
             roots=publication_roots(),
             wire_dtype=engine_dtype(config.engine, compute_dtype),
-            inline=sum(node["Alive"] for node in ray.nodes()) > 1,
+            inline=len(nodes) > 1,
             canaries=tuple(tuple(ids) for ids in canaries),
         ),
     )
-    actors = start_ranks(
-        make,
-        ranks=config.learner.ranks,
-        gpus=placement.learner_gpus,
-        threads=placement.learner_threads,
-        resume_from=checkpoint.path.absolute() if checkpoint else None,
-    )
-    learners = LearnerGroup(actors, config.run_dir, config.checkpoint.keep)
     try:
+        if placement.takes_turns and placement.groups:
+            samplers.rollouts.wait_started()
+        actors = start_ranks(
+            make,
+            seats=[seats.options(seat) for seat in placement.ranks],
+            threads=placement.learner_threads,
+            resume_from=checkpoint.path.absolute() if checkpoint else None,
+        )
+        learners = LearnerGroup(actors, config.run_dir, config.checkpoint.keep)
         learners.open()
     except BaseException:
         samplers.close()
         raise
-    return Cluster(samplers, learners)
+    return Cluster(samplers, learners, compute_dtype)
 
 
 def _for_workers(name: str) -> str:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: items of the stage's own
 
 from grpo.cluster.actor import RankPosition
-from grpo.cluster.placement import plan_ranks
+from grpo.cluster.bundles import reserve
+from grpo.cluster.placement import plan_placement
 from grpo.cluster.ranks import RankGroup, start_ranks
-from grpo.cluster.ray_session import Reference, put, resources
+from grpo.cluster.ray_session import Reference, cluster_dtype, cluster_nodes, put
 from grpo.config.supervised import SupervisedConfig
 from grpo.training.checkpoint import Checkpoint
+from rollout.vllm_settings import hidden_size
 
 if TYPE_CHECKING:
     from grpo.training.supervised_learner import ObjectiveFactory, SupervisedLearner
@@ -75,7 +77,6 @@ def start_supervised(
     config: SupervisedConfig,
     objective: ObjectiveFactory,
     model_dir: Path,
-    compute_dtype: str,
     total_steps: int,
     checkpoint: Checkpoint | None,
 ) -> SupervisedRanks:
@@ -84,8 +85,11 @@ def start_supervised(
     Raises:
         RunError, PolicyError: what a rank could not load, or there are too few GPUs.
     """
+    nodes = cluster_nodes()
+    compute_dtype = cluster_dtype(config.policy.compute_dtype, hidden_size(model_dir), nodes)
     policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
-    gpus, threads = plan_ranks(config.learner, *resources())
+    placement = plan_placement(nodes, config.learner, None)
+    reserved = reserve(placement, nodes)
     make = SupervisedLearnerFactory(
         config=config.model_copy(update={"policy": policy}),
         objective=objective,
@@ -94,9 +98,8 @@ def start_supervised(
     )
     actors = start_ranks(
         make,
-        ranks=config.learner.ranks,
-        gpus=gpus,
-        threads=threads,
+        seats=[reserved.options(seat) for seat in placement.ranks],
+        threads=placement.learner_threads,
         resume_from=checkpoint.path.absolute() if checkpoint else None,
     )
     ranks = SupervisedRanks(actors, config.run_dir, config.checkpoint.keep)

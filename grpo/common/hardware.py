@@ -27,12 +27,19 @@ def has_native_bfloat16() -> bool:
     return any(flag in text for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
-def resolve_compute_dtype(setting: str, hidden_size: int) -> str:
-    """Return the dtype that policy.compute_dtype means on this machine: "float32" or "bfloat16".
+def resolve_compute_dtype(setting: str, hidden_size: int, on_gpu: bool | None = None) -> str:
+    """Return the dtype that policy.compute_dtype means: "float32" or "bfloat16".
 
     "auto" takes bfloat16 on a GPU, and on a CPU that multiplies it in hardware if the policy is wide enough (512) for
     it to be faster.
+
+    Args:
+        setting: the recipe's.
+        hidden_size: of the policy.
+        on_gpu: the actors compute on GPUs; None: they do if this machine has one.
     """
     if setting != "auto":
         return setting
-    return "bfloat16" if has_gpu() or (hidden_size >= 512 and has_native_bfloat16()) else "float32"
+    if on_gpu is None:
+        on_gpu = has_gpu()
+    return "bfloat16" if on_gpu or (hidden_size >= 512 and has_native_bfloat16()) else "float32"

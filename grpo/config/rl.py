@@ -58,6 +58,10 @@ class RlConfig(Settings):
     optimizer: OptimizerConfig = OptimizerConfig()
     engine: EngineConfig = EngineConfig()
     learner: LearnerConfig = LearnerConfig()
+    placement: Operational[Literal["auto", "colocated", "disaggregated"]] = "auto"
+    """"colocated": learner ranks share the engines' GPUs and take turns; "disaggregated": every actor has a GPU of its
+    own, or engines and learner have different nodes of a cluster without GPUs. "auto" is disaggregated where the GPUs
+    suffice, else colocated."""
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     guards: GuardConfig = GuardConfig()

@@ -19,7 +19,8 @@ from grpo.graph.references import leaves
 from policies.json_types import JsonMapping
 from rewards.errors import RewardLoadError
 from rewards.registry import origin
-from rollout.engine_limits import cpu_refusal
+from rollout.config import EngineConfig
+from rollout.engine_limits import cpu_refusal, split_refusal
 
 
 def check_inputs(graph: Graph) -> None:
@@ -29,8 +30,7 @@ def check_inputs(graph: Graph) -> None:
         ConfigError: lists every error, by stage.
     """
     errors = [error for node in graph.nodes.values() for error in _missing(graph, node)]
-    if not has_gpu():
-        errors += _refusals(graph)
+    errors += _refusals(graph, on_cpu=not has_gpu())
     if errors:
         raise ConfigError("\n".join(errors))
 
@@ -60,8 +60,8 @@ def _missing(graph: Graph, node: Node) -> Iterator[str]:
             yield f"{where}: no such file or folder, and no stage makes it"
 
 
-def _refusals(graph: Graph) -> Iterator[str]:
-    """Yield each policy that the engine of a stage cannot compute on this machine's CPU, once."""
+def _refusals(graph: Graph, on_cpu: bool) -> Iterator[str]:
+    """Yield each policy that a stage's engine cannot split over its GPUs, or compute on this machine's CPU, once."""
     policies: dict[str, tuple[JsonMapping, str]] = {}
     reported: set[str] = set()
     for node in graph.nodes.values():
@@ -71,8 +71,11 @@ def _refusals(graph: Graph) -> Iterator[str]:
             continue
         policies[node.name] = found
         shape, maker = found
-        if "engine" in type(node.config).model_fields and maker not in reported:
-            refusal = cpu_refusal(shape)
+        engine = getattr(node.config, "engine", None)
+        if isinstance(engine, EngineConfig) and maker not in reported:
+            refusal = split_refusal(shape, engine.tensor_parallel, engine.expert_parallel)
+            if on_cpu:
+                refusal = refusal or cpu_refusal(shape, engine.expert_parallel)
             if refusal is not None:
                 reported.add(maker)
                 yield f"{graph.name}, {maker}, from which stage {node.name} samples: {refusal}"

@@ -56,6 +56,9 @@ class Rollouts(Protocol):
     def generate(self, chunks: Sequence[RolloutChunk]) -> Iterator[SampleGroup]:
         """Yield every group of every chunk exactly once, in any order, as they finish."""
 
+    def sleep(self) -> None:
+        """Leave the memory of shared devices to the learner; the next call is `load`."""
+
     def load(self, publication: Publication) -> None:
         """Load a version into all workers.
 

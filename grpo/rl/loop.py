@@ -4,6 +4,7 @@
     Rollouts.generate          [SampleGroup]    vLLM samples G completions each          rollout/vllm_engine.py
     Rewards.submit, collect    [ScoredGroup]    while the others still generate           rewards/scoring/scorer.py
     to_train_groups            [TrainGroup]     group-relative advantages                 grpo/algorithm/advantages.py
+    Rollouts.sleep                              their memory is the learner's until the next load
     Learners.begin_phase                        old and reference log-probs               grpo/training/learner.py
     Learners.update × M        StepReport       packed, clipped, one optimizer step each  grpo/algorithm/losses.py
     Learners.publish ─▶ Rollouts.load           weights with digests, then a canary       rollout/weights.py
@@ -203,6 +204,7 @@ def train(
             on_scored(state.step + algorithm.mini_batches, collected.sampled)
             groups, counts = to_train_groups(collected.groups, estimator, algorithm.zero_variance)
             with spent.part("old_ref"):
+                rollouts.sleep()
                 mismatch = learners.begin_phase(groups, state.step, temperature)
             reports: list[StepReport] = []
             with stopping.held():  # until the row is written the learner stands between two positions

@@ -18,8 +18,9 @@ from grpo.config.evaluate import EvalStageConfig
 from grpo.config.plan import StagePlan
 from grpo.stages.figures import Figures, number, sampled_tokens
 from grpo.stages.launch_data import read_and_show
+from grpo.stages.lengths import check_room
 from grpo.stages.preview import preview_end, preview_prompts
-from grpo.stages.rl import check_room, stop_tokens
+from grpo.stages.rl import stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Option, Stage, Tree
 from grpo.stages.workload import Workload, sampling_workload
 from policies import clock
@@ -42,6 +43,9 @@ class Inputs:
     model_dir: Path
     prompts: list[Prompt]
     compute_dtype: str
+    """What policy.compute_dtype means on this machine; a cluster may mean another."""
+    context: int
+    """Tokens that the longest question and its completion need."""
     stop_token_ids: tuple[int, ...]
 
 
@@ -109,7 +113,7 @@ def evaluate(config: EvalStageConfig, address: str | None) -> Summary:
     check_or_write_manifest(config.run_dir, config, manifest, step=None)
     with (
         connect(address, config.run_dir),
-        closing(start_samplers(config, model_dir, inputs.compute_dtype, version=0)) as samplers,
+        closing(start_samplers(config, model_dir, inputs.context, version=0)) as samplers,
     ):
         samplers.rollouts.wait_started()
         starting(f"sampling {len(prompts):,} questions × {config.eval.samples}")
@@ -149,7 +153,7 @@ def preview(config: EvalStageConfig) -> None:
         f"  {len(inputs.prompts):,} questions × {config.eval.samples} = "
         f"{len(inputs.prompts) * config.eval.samples:,} samples; right: {escape(config.eval.correct)}"
     )
-    preview_prompts(inputs.model_dir, inputs.prompts, config.rewards)
+    preview_prompts(inputs.model_dir, config.engine, inputs.prompts, config.rewards)
     preview_end(config.run_dir)
 
 
@@ -175,12 +179,13 @@ def read_inputs(config: EvalStageConfig) -> Inputs:
     (prompts,) = read_and_show([config.eval.data], tokenizer)
     check_prompts(config.rewards, needs, prompts)
     limit = config.eval.max_tokens or max_tokens_at(0, config.sampling)
-    check_room(prompts, limit, config.engine.max_model_len or policy.max_positions)
+    context = check_room(prompts, limit, config.engine, policy)
     stops = stop_tokens(config.sampling.stop_tokens, tokenizer)
     return Inputs(
         model_dir=model_dir,
         prompts=prompts,
         compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
+        context=context,
         stop_token_ids=stops,
     )
 

@@ -19,6 +19,7 @@ from grpo.common.hardware import has_gpu
 
 if TYPE_CHECKING:
     from rewards.config import RewardConfig
+    from rollout.config import EngineConfig
     from rollout.types import Prompt
 
 EXAMPLES = 2
@@ -29,7 +30,9 @@ BEGINS = "▸"
 """Stands where the policy goes on, or where the tokens that it learns begin."""
 
 
-def preview_prompts(model_dir: Path, prompts: Sequence[Prompt], rewards: Sequence[RewardConfig]) -> None:
+def preview_prompts(
+    model_dir: Path, engine: EngineConfig, prompts: Sequence[Prompt], rewards: Sequence[RewardConfig]
+) -> None:
     """Check that an engine here can compute the policy; print where the rewards are found, and the first prompts.
 
     Raises:
@@ -39,7 +42,7 @@ def preview_prompts(model_dir: Path, prompts: Sequence[Prompt], rewards: Sequenc
     from rollout.vllm_settings import check_cpu_engine
 
     if not has_gpu():
-        check_cpu_engine(model_dir)
+        check_cpu_engine(model_dir, engine)
     for reward in rewards:
         say(f"  reward {escape(reward.name)}: {escape(origin(reward.name))}")
     for number, prompt in enumerate(prompts[:EXAMPLES], 1):

@@ -19,6 +19,7 @@ from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
 from grpo.stages.figures import Figures, Finished, TokenTime, number
 from grpo.stages.launch_data import read_and_show
+from grpo.stages.lengths import check_lengths
 from grpo.stages.preview import preview_end, preview_prompts
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, REWARD_INPUTS, Stage
 from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
@@ -59,6 +60,9 @@ class Inputs:
     """The same prompts, by source."""
     eval_prompts: list[Prompt]
     compute_dtype: str
+    """What policy.compute_dtype means on this machine; a cluster may mean another."""
+    context: int
+    """Tokens that the longest prompt and its completion need."""
     stop_token_ids: tuple[int, ...]
 
 
@@ -115,9 +119,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     with (
         tracked(config.trackers, config.run_dir, config, resume_step=state.step or -1),
         connect(address, config.run_dir),
-        closing(
-            start_cluster(config, inputs.model_dir, inputs.compute_dtype, canary_ids, checkpoint)
-        ) as cluster,
+        closing(start_cluster(config, inputs.model_dir, inputs.context, canary_ids, checkpoint)) as cluster,
         closing(LiveReport(config.run_dir)) as report,
     ):
         starting("first weight sync, as soon as the engines are up")
@@ -125,7 +127,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
         recorder = make_recorder(
             config,
             state,
-            compute_dtype=inputs.compute_dtype,
+            compute_dtype=cluster.compute_dtype,
             model=model_hash(manifest),
             attempts=rollouts.ledger_rows,
         )
@@ -165,7 +167,7 @@ def preview(config: RlConfig) -> None:
 
     inputs = read_inputs(config)
     say(plan(config, inputs, LoopState.of(latest(config.run_dir / "checkpoints"))))
-    preview_prompts(inputs.model_dir, inputs.prompts, config.rewards)
+    preview_prompts(inputs.model_dir, config.engine, inputs.prompts, config.rewards)
     preview_end(config.run_dir)
 
 
@@ -234,7 +236,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     prompts = [p for source in sources for p in source.prompts]
     eval_prompts = more[-1] if held_out else []
     check_prompts(rewards, needs, [*prompts, *eval_prompts])
-    check_lengths(config, policy, [*prompts, *eval_prompts])
+    context = check_lengths(config, policy, [*prompts, *eval_prompts])
     overlap = {p.id for p in prompts} & {p.id for p in eval_prompts}
     if overlap:
         raise ConfigError(
@@ -248,6 +250,7 @@ def read_inputs(config: RlConfig) -> Inputs:
         sources=sources,
         eval_prompts=eval_prompts,
         compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
+        context=context,
         stop_token_ids=stop_tokens(config.sampling.stop_tokens, tokenizer),
     )
 
@@ -267,33 +270,6 @@ def stop_tokens(extra: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
             )
         ids += encoded
     return tuple(ids)
-
-
-def check_lengths(config: RlConfig, policy: PolicyFacts, prompts: Sequence[Prompt]) -> None:
-    """Check that every prompt leaves room for the longest completion that the recipe allows.
-
-    Raises:
-        ConfigError: see `check_room`.
-    """
-    limits = [config.sampling.max_tokens, *(int(s.value) for s in config.sampling.max_tokens_schedule)]
-    limits += [config.eval.max_tokens] if config.eval.max_tokens else []
-    check_room(prompts, max(limits), config.engine.max_model_len or policy.max_positions)
-
-
-def check_room(prompts: Sequence[Prompt], completion: int, context: int) -> None:
-    """Check that every prompt leaves room in the context for `completion` tokens.
-
-    Raises:
-        ConfigError: names the longest prompt and what to lower.
-    """
-    longest = max(prompts, key=lambda p: len(p.token_ids))
-    if len(longest.token_ids) + completion > context:
-        room = context - len(longest.token_ids)
-        lower = f"Lower sampling.max_tokens to {room}, or leave" if room > 0 else "Leave"
-        raise ConfigError(
-            f"prompt {longest.id} has {len(longest.token_ids)} tokens; with {completion} to generate that is over "
-            f"the context of {context}. {lower} long prompts out (data.max_prompt_tokens)"
-        )
 
 
 def canaries(prompts: Sequence[Prompt], count: int = 2, tokens: int = 64) -> list[tuple[int, ...]]:

@@ -23,8 +23,9 @@ from grpo.config.plan import StagePlan
 from grpo.config.sample import SampleConfig
 from grpo.stages.figures import Figures, number, sampled_tokens
 from grpo.stages.launch_data import read_and_show
+from grpo.stages.lengths import check_room
 from grpo.stages.preview import preview_end, preview_prompts
-from grpo.stages.rl import check_room, stop_tokens
+from grpo.stages.rl import stop_tokens
 from grpo.stages.stage import MODEL, REWARD_INPUTS, Stage
 from grpo.stages.workload import Workload, sampling_workload
 from policies.facts import read_facts, resolve_model
@@ -45,6 +46,9 @@ class Inputs:
 
     chunks: list[RolloutChunk]
     compute_dtype: str
+    """What policy.compute_dtype means on this machine; a cluster may mean another."""
+    context: int
+    """Tokens that the longest prompt and its completion need."""
     model: str | None
     """A hash of the policy's files."""
     manifest: JsonDict
@@ -90,7 +94,7 @@ def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None)
         model_dir = resolve_model(config.policy.model)
         with (
             connect(address, config.run_dir),
-            closing(start_samplers(config, model_dir, inputs.compute_dtype, version=0)) as samplers,
+            closing(start_samplers(config, model_dir, inputs.context, version=0)) as samplers,
         ):
             sample(config, inputs, missing, samplers, parts, progress)
     parts.merge(len(inputs.chunks))
@@ -101,7 +105,7 @@ def preview(config: SampleConfig) -> None:
     """Check everything and print the plan, where the rewards come from and the first prompts."""
     inputs = read_inputs(config)
     say(plan(config, inputs, len(inputs.chunks)))
-    preview_prompts(resolve_model(config.policy.model), inputs.prompts, config.rewards)
+    preview_prompts(resolve_model(config.policy.model), config.engine, inputs.prompts, config.rewards)
     preview_end(config.run_dir)
 
 
@@ -136,7 +140,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
             f"mix: {len(twice)} prompts are in two sources, the first in {first.source} and {again.source}: "
             f"{again.text[-80:]!r}; leave them out of one"
         )
-    check_room(prompts, config.sampling.max_tokens, config.engine.max_model_len or policy.max_positions)
+    context = check_room(prompts, config.sampling.max_tokens, config.engine, policy)
     check_kept(config.keep_columns, prompts)
     hashes = {"prompts": hash_prompts(prompts), "columns": hash_columns(prompts)}
     manifest = facts(config, config.seed, hashes, model_dir)
@@ -152,6 +156,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
     return Inputs(
         chunks=chunks,
         compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
+        context=context,
         model=model_hash(manifest),
         manifest=manifest,
     )

@@ -130,9 +130,7 @@ def train_policy(
     with (
         tracked(config.trackers, config.run_dir, config, resume_step=step or -1),
         connect(address, config.run_dir),
-        closing(
-            start_supervised(config, job.objective, job.model_dir, job.compute_dtype, plan.steps, checkpoint)
-        ) as ranks,
+        closing(start_supervised(config, job.objective, job.model_dir, plan.steps, checkpoint)) as ranks,
         closing(LiveReport(config.run_dir)) as report,
     ):
         starting("first update" if step or not job.held_out else "held-out loss before the first update")

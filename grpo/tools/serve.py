@@ -26,8 +26,6 @@ from rollout.vllm_settings import check_cpu_engine
 
 INTERRUPTED = 130
 TEMPLATES = ("r1-zero", "plain", "chat")
-GPU_MEMORY_SHARE = 0.9
-"""Fraction of a GPU's memory for a server, which has no learner beside it; vLLM's own default."""
 
 
 def run(
@@ -82,10 +80,9 @@ def run(
         max_model_len=max_model_len,
         kv_cache_gib=kv_cache_gib,
         threads=threads,
-        gpu_memory_share=GPU_MEMORY_SHARE,
     )
     if not has_gpu():
-        check_cpu_engine(folder)
+        check_cpu_engine(folder, config)
     require_free_port(host, port)
     announce(folder, options, config.dtype, has_chat=bool(options.chat_template or tokenizer.chat_template))
     from rollout.vllm_server import serve

@@ -63,6 +63,8 @@ class ScriptedPool:
         self.killed: list[int] = []
         self.submitted: list[tuple[int, str]] = []
         self.versions: dict[int, int | None] = {}
+        self.sleeps: deque[Literal["ok", "die"]] = deque()
+        self.asleep: set[int] = set()
         self._fates, self._starts, self._loads = deque(fates), deque(starts), deque(loads)
         self._random = random.Random(order_seed)
         self._echo = echo
@@ -116,8 +118,22 @@ class ScriptedPool:
                 self.deaths += 1
                 answers[worker] = Died(worker, "scripted death while loading")
             else:
+                self.asleep.discard(worker)
                 self.versions[worker] = publication.version
                 answers[worker] = SyncReport(publication.version, 1, 0.0, 0.0, 0.0)
+        return answers
+
+    def sleep(self, workers: Sequence[int]) -> dict[int, Died | None]:
+        answers: dict[int, Died | None] = {}
+        for worker in workers:
+            assert worker in self._alive, "sleep for a worker that is not there"
+            if self.sleeps and self.sleeps.popleft() == "die":
+                self._alive.discard(worker)
+                answers[worker] = Died(worker, "scripted death while falling asleep")
+            else:
+                self.versions[worker] = None
+                self.asleep.add(worker)
+                answers[worker] = None
         return answers
 
     def kill(self, worker: int) -> None:
@@ -128,6 +144,7 @@ class ScriptedPool:
 
     def restart(self, worker: int) -> None:
         assert worker not in self._alive, "a second life for a worker that is not dead"
+        assert not self.asleep, "an engine starts while a learner has its turn"
         self.versions[worker] = None
         fate = self._starts.popleft() if self._starts else "ready"
         self.deaths += fate in ("die", "hang")

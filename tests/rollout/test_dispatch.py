@@ -251,3 +251,37 @@ def test_no_chunks_is_no_work() -> None:
     made = dispatcher(ScriptedPool(1))
     made.load(PUBLICATION)
     assert list(made.run([])) == []
+
+
+@pytest.mark.parametrize("restart_limit", [0, 1])
+def test_engines_fall_asleep_and_one_that_dies_meanwhile_comes_back_with_the_next_load(
+    restart_limit: int,
+) -> None:
+    pool = ScriptedPool(2)
+    made = dispatcher(pool, restart_limit)
+    made.load(PUBLICATION)
+    abandoned = made.generate([make_chunk("left", 3)])
+    next(abandoned)
+    abandoned.close()
+    pool.sleeps.extend(["die", "ok"])
+    made.sleep()
+    assert made.restarts == 0, "an engine started in the learner's turn"
+    assert pool.asleep == {1}, "a worker with a chunk that nobody reads was not waited for"
+    pool.asleep.clear()  # the learner's turn is over
+    made.load(PUBLICATION)
+    assert made.restarts == restart_limit
+    chunks = [make_chunk(f"c{i}", 2) for i in range(4)]
+    assert deliver(made, chunks) == expected(chunks)
+    assert {worker for worker, chunk in pool.submitted if chunk != "left"} == (
+        {0, 1} if restart_limit else {1}
+    )
+
+
+def test_a_run_whose_engines_all_die_asleep_ends_with_their_causes() -> None:
+    pool = ScriptedPool(1)
+    made = dispatcher(pool, restart_limit=0)
+    made.load(PUBLICATION)
+    pool.sleeps.append("die")
+    made.sleep()
+    with pytest.raises(WorkersLost, match="worker 0: scripted death while falling asleep"):
+        made.load(PUBLICATION)

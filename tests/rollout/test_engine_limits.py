@@ -10,7 +10,8 @@ import pytest
 from transformers import AutoConfig
 
 from policies.presets import PRESETS, tiny_config
-from rollout.engine_limits import CPU_HEAD_SIZES, attention_width, cpu_refusal
+from rollout.config import EngineConfig
+from rollout.engine_limits import CPU_HEAD_SIZES, attention_width, cpu_refusal, split_refusal
 from rollout.errors import RolloutError
 from rollout.vllm_settings import check_cpu_engine
 
@@ -58,4 +59,44 @@ def test_a_policy_with_another_width_is_refused_with_the_widths_there_are(tmp_pa
     with pytest.raises(
         RolloutError, match=r"heads are 40 wide, and vLLM's CPU attention has kernels for 32, 64, 80"
     ):
-        check_cpu_engine(tmp_path)
+        check_cpu_engine(tmp_path, EngineConfig())
+
+
+def test_experts_are_not_divided_on_a_cpu() -> None:
+    refusal = cpu_refusal(tiny_config("tiny-v3", 100).to_dict(), expert_parallel=True)
+    assert refusal is not None
+    assert "engine.expert_parallel" in refusal
+
+
+QWEN_32B = {"num_attention_heads": 40, "num_key_value_heads": 8, "intermediate_size": 27648}
+V3 = {
+    "num_attention_heads": 128,
+    "num_key_value_heads": 128,
+    "kv_lora_rank": 512,
+    "intermediate_size": 18432,
+    "n_routed_experts": 256,
+    "moe_intermediate_size": 2048,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "parts", "experts", "named"),
+    [
+        (QWEN_32B, 8, False, None),
+        (QWEN_32B, 16, False, "attention heads of 40; set it to 10, or to another divisor"),
+        (QWEN_32B, 40, False, "an intermediate_size of 27,648"),
+        (QWEN_32B | {"intermediate_size": 27640}, 20, False, "key-value heads of 8"),
+        (QWEN_32B, 8, True, "the policy has none"),
+        ({"text_config": QWEN_32B}, 16, False, "attention heads of 40"),
+        (QWEN_32B | {"num_key_value_heads": 2}, 8, False, None),  # vLLM keeps copies of the two
+        (V3, 16, False, None),
+        (V3, 32, True, None),
+        (V3 | {"moe_intermediate_size": 1000}, 16, False, "a moe_intermediate_size of 1,000"),
+        (V3 | {"moe_intermediate_size": 1000}, 16, True, None),  # experts stay whole
+    ],
+)
+def test_policies_that_cannot_be_split_are_refused(
+    config: dict[str, object], parts: int, experts: bool, named: str | None
+) -> None:
+    refusal = split_refusal(config, parts, experts)
+    assert refusal is None if named is None else named in (refusal or "")

@@ -50,8 +50,10 @@ class Rollouts:
     """Every chunk asked for."""
     versions: list[int] = field(default_factory=list)
     """Every version loaded."""
+    asleep: bool = False
 
     def generate(self, chunks: Sequence[RolloutChunk]) -> Iterator[SampleGroup]:
+        assert not self.asleep, "asked to sample after its weights had gone"
         self.chunks += chunks
         groups = [
             (c.policy_version, p, seeds) for c in chunks for p, seeds in zip(c.prompts, c.seeds, strict=True)
@@ -61,7 +63,12 @@ class Rollouts:
                 prompt, tuple(self.change(_sample(prompt, i, seed, version)) for i, seed in enumerate(seeds))
             )
 
+    def sleep(self) -> None:
+        assert not self.asleep, "asleep already"
+        self.asleep = True
+
     def load(self, publication: Publication) -> None:
+        self.asleep = False
         self.versions.append(publication.version)
 
 
