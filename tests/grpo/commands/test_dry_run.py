@@ -62,6 +62,8 @@ def recipe(folder: Path, base: Path, stage: str) -> str:
         f'data = {{ source = "{rows(folder / "pairs.jsonl", pair)}", reads = "response" }}\n',
         "curate": f'out = "out/rows.parquet"\nsources = ["{rows(folder / "scored.jsonl", SCORED)}"]\n'
         "min_language_share = false\n",
+        "decontaminate": f'out = "out/rows.parquet"\nsources = ["{rows(folder / "all.jsonl", SCORED, {"question": "6 * 9"})}"]\n'
+        f'against = [{{ source = "{rows(folder / "held-out.jsonl", {"question": "6 * 9"})}" }}]\n',
         "pairs": f'out = "out/pairs.parquet"\nsource = "'
         f'{rows(folder / "two.jsonl", SCORED, SCORED | {"completion": "41"})}"\njudge = {{ name = "format" }}\n',
     }
