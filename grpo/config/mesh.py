@@ -132,7 +132,8 @@ def check_mesh(mesh: Mesh, config: JsonMapping) -> None:
         if width % mesh.expert_parts:
             raise ConfigError(
                 f"learner.mesh.expert = {mesh.expert} leaves {mesh.expert_parts} ranks for each expert's tensors, "
-                f"which do not divide the policy's {key} ({width} rows); raise learner.mesh.expert or change learner.ranks"
+                f"which do not divide the policy's {key} ({width} rows); raise learner.mesh.expert or change "
+                "learner.ranks"
             )
 
 
