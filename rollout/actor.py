@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # of Ray's handles and references, which are not typed
 
@@ -17,19 +17,17 @@ import ray
 
 from policies.json_types import JsonMapping
 from rollout.config import EngineConfig
-from rollout.errors import RolloutError, WeightSyncError
+from rollout.errors import RolloutError
 from rollout.gang import EngineGang, rendezvous_address
+from rollout.gang_calls import MINIMAL_WAIT_S, GangCalls
 from rollout.parts import EnginePart
-from rollout.publication import Publication, SyncReport
+from rollout.publication import Head, Publication, SyncReport, Tail, Window
 from rollout.ray_errors import explain
 from rollout.types import RolloutChunk, SampleGroup
 from rollout.worker_pool import Delivered, Died, Event, Failed, Finished, Ready
 
 if TYPE_CHECKING:
     from rollout.vllm_engine import VllmEngine
-
-MINIMAL_WAIT_S = 0.05
-"""With a shorter timeout `ray.wait` may miss results that have arrived."""
 
 SEND_EVERY_S = 0.1
 """Seconds between two messages of a worker: each costs driver and worker some milliseconds of computing time."""
@@ -89,9 +87,17 @@ class RolloutWorker:
         """Call `VllmEngine.sleep`."""
         self._started().sleep()
 
-    def load_weights(self, publication: Publication) -> SyncReport:
-        """Call `VllmEngine.load_weights`."""
-        return self._started().load_weights(publication)
+    def begin_load(self, head: Head, reader: str) -> None:
+        """Call `VllmEngine.begin_load`."""
+        self._started().begin_load(head, reader)
+
+    def load_window(self, window: Window) -> None:
+        """Call `VllmEngine.load_window`."""
+        self._started().load_window(window)
+
+    def finish_load(self, tail: Tail) -> SyncReport:
+        """Call `VllmEngine.finish_load`."""
+        return self._started().finish_load(tail)
 
     def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """Call `VllmEngine.prompt_logprobs`."""
@@ -136,8 +142,7 @@ def start_worker(
 class RayWorkers:
     """A `WorkerPool` of Ray actors.
 
-    Weights go from the learner's node to the workers and never through the driver: a publication holds a path in
-    shared memory, or it is a reference to one whose bytes are in the object store.
+    Weights go from the learner to the workers and never through the driver, which passes on where they lie.
     """
 
     def __init__(self, start: Callable[[int], EngineGang], size: int, sync_timeout_s: float) -> None:
@@ -152,6 +157,7 @@ class RayWorkers:
         self._start = start
         self._sync_timeout_s = sync_timeout_s
         self._gangs: dict[int, EngineGang] = {}
+        self._starts: dict[int, int] = {}
         self._starting: dict[Any, int] = {}
         self._streams: dict[Any, tuple[int, int]] = {}
         self._followers: dict[Any, tuple[int, int]] = {}
@@ -222,54 +228,46 @@ class RayWorkers:
         self.kill(worker)
         return Died(worker, explain(error))
 
-    def load(self, workers: Sequence[int], publication: object) -> dict[int, SyncReport | Died]:
-        """Load weights into these workers in parallel; `publication` may be a Ray object reference.
+    def load(self, workers: Sequence[int], publication: Publication) -> dict[int, SyncReport | Died]:
+        """Stream weights into these workers in parallel; one that dies or is late holds up no other.
 
         Raises:
             WeightSyncError: a worker does not hold what was published.
         """
-        calls = {worker: self._gangs[worker].call("load_weights", publication) for worker in workers}
-        return self._answers(calls, "loaded weights")
+        if not workers:
+            return {}
+        gangs = {worker: self._gangs[worker] for worker in workers}
+        calls = GangCalls(gangs, self._sync_timeout_s, "loaded weights")
+        # A worker that was restarted is another reader, and so is each of its processes.
+        readers = {
+            worker: [f"{worker}/{self._starts[worker]}/{rank}" for rank in range(len(gang.actors))]
+            for worker, gang in gangs.items()
+        }
+        head = publication.begin([reader for own in readers.values() for reader in own])
+        calls.send(
+            "begin_load", {worker: [(head, reader) for reader in own] for worker, own in readers.items()}
+        )
+        for window in publication.windows(
+            lambda index: calls.wait(index + 2)
+        ):  # begin_load and the windows before
+            calls.send("load_window", {worker: [(window,)] * len(own) for worker, own in readers.items()})
+        tail = publication.finish()
+        calls.send("finish_load", {worker: [(tail,)] * len(own) for worker, own in readers.items()})
+        return self._bury(calls.finish())
 
     def sleep(self, workers: Sequence[int]) -> dict[int, Died | None]:
         """Let these workers free what a learner on the same devices needs."""
-        return self._answers(
-            {worker: self._gangs[worker].call("sleep") for worker in workers}, "fallen asleep"
-        )
+        gangs = {worker: self._gangs[worker] for worker in workers}
+        calls = GangCalls(gangs, self._sync_timeout_s, "fallen asleep")
+        calls.send("sleep", {worker: [()] * len(gang.actors) for worker, gang in gangs.items()})
+        return self._bury(calls.finish())
 
-    def _answers(self, calls: Mapping[int, Sequence[Any]], what: str) -> dict[int, Any]:
-        """Return rank 0's answer of each worker, or its death. Answers have the types of the method called.
-
-        The first error of a worker's actors decides: the others may wait for the one that failed until the deadline.
-
-        Raises:
-            WeightSyncError: from whichever actor.
-        """
-        answers: dict[int, Any] = {}
-        open_calls = {call: worker for worker, parts in calls.items() for call in parts}
-        deadline = time.monotonic() + self._sync_timeout_s
-        while open_calls:
-            left = max(deadline - time.monotonic(), MINIMAL_WAIT_S)
-            done, _ = ray.wait(list(open_calls), num_returns=1, timeout=left)
-            for call in done:
-                worker = open_calls.pop(call)
-                try:
-                    answer = ray.get(call)
-                except ray.exceptions.RayError as error:
-                    if isinstance(getattr(error, "cause", None), WeightSyncError):
-                        raise error.cause from None  # type: ignore[attr-defined]
-                    self.kill(worker)
-                    answers[worker] = Died(worker, explain(error))
-                    open_calls = {c: w for c, w in open_calls.items() if w != worker}
-                    break
-                if call is calls[worker][0]:
-                    answers[worker] = answer
-            if not done:
-                for worker in set(open_calls.values()):
-                    self.kill(worker)
-                    answers[worker] = Died(worker, f"had not {what} after {self._sync_timeout_s:g} s")
-                break
-        return {worker: answers[worker] for worker in calls}
+    def _bury(self, answers: dict[int, Any]) -> dict[int, Any]:
+        """Kill the workers that died among these answers, whose types are those of the method called."""
+        for answer in answers.values():
+            if isinstance(answer, Died):
+                self.kill(answer.worker)
+        return answers
 
     def kill(self, worker: int) -> None:
         """End the worker's processes and drop its pending calls."""
@@ -281,6 +279,7 @@ class RayWorkers:
     def restart(self, worker: int) -> None:
         """Start the worker again; a `Ready`, `Died` or `Failed` event follows."""
         self._gangs[worker] = self._start(worker)
+        self._starts[worker] = self._starts.get(worker, 0) + 1
         self._starting.update(dict.fromkeys(self._gangs[worker].start(), worker))
 
     def parts(self, worker: int) -> list[Any]:

@@ -102,6 +102,7 @@ class Dispatcher:
             WeightSyncError: a worker does not hold what was published; the message names tensor or canary position.
             WorkersLost: no worker is left.
         """
+        self._publication = None  # a worker that starts meanwhile does not want the weights before these
         for worker, cause in sorted(self._lost_asleep.items()):
             self._restart(worker, cause)
         self._lost_asleep.clear()

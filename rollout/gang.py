@@ -47,10 +47,6 @@ class EngineGang:
         stream = first.generate.options(num_returns="streaming").remote(chunk)
         return stream, [actor.follow.remote(chunk) for actor in others]
 
-    def call(self, method: str, *arguments: object) -> list[Any]:
-        """Call a method of every actor; returns the references, rank 0's first."""
-        return [getattr(actor, method).remote(*arguments) for actor in self.actors]
-
     def kill(self) -> None:
         """End the processes: what one rank knows alone is worth nothing."""
         for actor in self.actors:

@@ -24,6 +24,9 @@ CONFINED = {
     "ray": {
         "rollout/actor.py",
         "rollout/gang.py",
+        "rollout/gang_calls.py",
+        "rollout/transport/gloo.py",
+        "rollout/transport/object_store.py",
         "rewards/scoring/actor.py",
         "grpo/cluster/bundles.py",
         "grpo/cluster/handles.py",
@@ -34,6 +37,7 @@ CONFINED = {
     },
     "vllm": {
         "rollout/vllm_engine.py",
+        "rollout/vllm_readback.py",
         "rollout/vllm_router.py",
         "rollout/vllm_sampling.py",
         "rollout/vllm_shared_memory.py",
@@ -61,7 +65,7 @@ LIGHT_FOLDERS = ("grpo/common/", "grpo/config/", "grpo/commands/", "grpo/stages/
 FLOORS = (
     ("common",),
     ("config",),
-    ("algorithm",),
+    ("algorithm", "memory"),
     ("tracking", "training"),
     ("rl",),
     ("cluster",),

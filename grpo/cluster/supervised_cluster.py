@@ -13,7 +13,7 @@ from grpo.cluster.placement import plan_placement
 from grpo.cluster.ranks import RankGroup, start_ranks
 from grpo.cluster.ray_session import Reference, cluster_dtype, cluster_nodes, put
 from grpo.config.supervised import SupervisedConfig
-from grpo.training.checkpoint import Checkpoint
+from grpo.training.checkpoint import EXAMPLES, Checkpoint
 from rollout.vllm_settings import hidden_size
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ class SupervisedLearnerFactory:
             total_steps=self.total_steps,
             seed=self.config.seed,
             rank=position.rank,
-            world_size=position.world_size,
             device=position.device,
         )
 
@@ -68,9 +67,9 @@ class SupervisedRanks(RankGroup):
         metrics: dict[str, float] = self.call_all("evaluate", items)
         return metrics
 
-    def save(self, step: int, protected: Sequence[int]) -> None:
-        """Have rank 0 write a checkpoint, and delete old ones but the protected."""
-        self.save_checkpoint(step, {}, protected)
+    def save(self, step: int, examples: int, protected: Sequence[int]) -> None:
+        """Have rank 0 write a checkpoint with the examples taken so far, and delete old ones but the protected."""
+        self.save_checkpoint(step, {EXAMPLES: examples}, protected)
 
 
 def start_supervised(
