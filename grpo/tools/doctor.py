@@ -315,7 +315,7 @@ def shared_memory() -> list[Check]:
         what = f"{above}{below[0] if below else 'stop the run'}; " if above else "this is the disk; "
         fix = f"{what}docker run --shm-size=4g, or mount -o remount,size=4g /dev/shm, keeps them in memory"
     left = [folder for root, _ in places for folder in weight_folders.dead_folders(root)]
-    held = sum(file.stat().st_size for folder in left for file in folder.glob("*.safetensors"))
+    held = sum(file.stat().st_size for folder in left for file in folder.glob(f"{weight_folders.WINDOWS}*"))
     checks = [Check("weights", "note" if small else "ok", found, fix)]
     if left:
         found = f"{len(left)} folder(s) of dead runs, {_size(held)}: {', '.join(map(str, left[:3]))}"

@@ -20,6 +20,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard
 
+from grpo.training.sharding.experts import shard_experts
 from grpo.training.sharding.mesh import Ranks
 from policies.model import HfModel, causal_lm
 from policies.shards import whole
@@ -45,9 +46,14 @@ def shard_policy(model: nn.Module, ranks: Ranks) -> None:
     head.weight = embedding.weight if tied else _divided(head.weight, mesh)
     embedding.forward = MethodType(_embed, embedding)  # type: ignore[method-assign]
     decoder: HfModel = base.get_decoder()
+    wrapped = shard_experts(decoder, ranks) if ranks.experts is not None else []
     for layer in decoder.layers:
-        _fully_shard(layer, mesh, set())
-    _fully_shard(decoder, mesh, {embedding.weight})
+        wrapped.append(fully_shard(layer, mesh=mesh, reshard_after_forward=True))
+    root = fully_shard(decoder, mesh=mesh, reshard_after_forward=True, ignored_params={embedding.weight})
+    for module in (*wrapped, root):
+        # The loss has the denominators of the whole batch, so gradients are summed. gloo has no sum with a factor.
+        module.set_gradient_divide_factor(1.0)
+        module.set_force_sum_reduction_for_comms(True)
 
 
 def reshard(model: nn.Module) -> None:
@@ -59,13 +65,6 @@ def reshard(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()
-
-
-def _fully_shard(module: nn.Module, mesh: DeviceMesh, ignored: set[nn.Parameter]) -> None:
-    wrapped = fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=ignored)
-    # The loss has the denominators of the whole batch, so gradients are summed. gloo has no sum with a factor.
-    wrapped.set_gradient_divide_factor(1.0)
-    wrapped.set_force_sum_reduction_for_comms(True)
 
 
 def _divided(parameter: Tensor, mesh: DeviceMesh) -> nn.Parameter:
