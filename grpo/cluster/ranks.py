@@ -8,7 +8,7 @@ group.close()
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, cast  # Any: methods called by name; Ray's handles have no types
@@ -103,19 +103,20 @@ class RankGroup:
         Raises:
             RunError: a rank died or did not answer in time; an error that the learner raised comes as it is.
         """
-        return _answers([actor.call.remote(method, *arguments) for actor in self._actors], method)[0]
+        return self.start_all(method, *arguments)()
 
-    def call_first(self, method: str, *arguments: Any) -> Any:
-        """Call a method of rank 0's learner alone; see `call_all`."""
-        return _answers([self._actors[0].call.remote(method, *arguments)], method)[0]
+    def start_all(self, method: str, *arguments: Any) -> Callable[[], Any]:
+        """Start a method of every rank's learner, after the calls before; the result waits for it, as `call_all`."""
+        calls = [actor.call.remote(method, *arguments) for actor in self._actors]
+        return lambda: _answers(calls, method)[0]
 
     def save_checkpoint(self, step: int, extra: JsonMapping, protected: Sequence[int]) -> None:
-        """Have rank 0 write a checkpoint; `extra` and `protected` as in `save_checkpoint`."""
-        save = self._actors[0].save
-        _answers([save.remote(self._checkpoints, step, dict(extra), self._keep, tuple(protected))], "save")
+        """Have the ranks write a checkpoint; `extra` and `protected` as in `save_checkpoint`."""
+        arguments = (self._checkpoints, step, dict(extra), self._keep, tuple(protected))
+        _answers([actor.save.remote(*arguments) for actor in self._actors], "save")
 
     def export(self, folder: Path, step: int, last: int) -> None:
-        """Have rank 0 write the policy of a step for transformers and vLLM; for an earlier one it is loaded first.
+        """Have the ranks write the policy of a step for transformers and vLLM; for an earlier one it is loaded first.
 
         Args:
             folder: where to.
@@ -127,7 +128,7 @@ class RankGroup:
         """
         if step != last:
             self.call_all("load", whole_checkpoint(self._checkpoints, step))
-        self.call_first("export", folder.absolute())
+        self.call_all("export", folder.absolute())
 
     def close(self) -> None:
         """Close the ranks, then end their processes."""

@@ -51,9 +51,15 @@ def run_graph(
     set_verbosity(quiet=quiet, verbose=verbose)
     refuse_shadows_in(first_on_the_path_of_workers())
     graph = load_graph(recipe, set_ or [])
+    from rich.markup import escape
+
+    from grpo.common.console import say
     from grpo.graph.checks import check_inputs
+    from grpo.graph.contamination import uncompared
 
     check_inputs(graph)
+    for line in uncompared(graph):
+        say(f"[yellow]note[/] {escape(line)}")
     if dry_run:
         from grpo.plan.plan import run as show_plan
 
