@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from grpo.config.mesh import MeshConfig
+from grpo.common.errors import ConfigError
+from grpo.config.mesh import Mesh, refuse_context
 from grpo.config.rl import RlConfig
 from grpo.config.sections import SamplingConfig
 from policies.facts import FAMILIES
@@ -35,8 +36,12 @@ def machines() -> Iterator[dict[str, Any]]:
 
 
 def no_context_parallelism() -> bool:
-    """No axis of the mesh divides a completion's tokens."""
-    return set(MeshConfig.model_fields) == {"replicate", "expert"}
+    """A run refuses a mesh that divides a completion's tokens."""
+    try:
+        refuse_context(Mesh(context=2))
+    except ConfigError:
+        return True
+    return False
 
 
 def no_gpu_results() -> bool:

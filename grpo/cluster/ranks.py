@@ -8,7 +8,7 @@ group.close()
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, cast  # Any: methods called by name; Ray's handles have no types
@@ -105,7 +105,12 @@ class RankGroup:
         Raises:
             RunError: a rank died or did not answer in time; an error that the learner raised comes as it is.
         """
-        return _answers([actor.call.remote(method, *arguments) for actor in self._actors], method)[0]
+        return self.start_all(method, *arguments)()
+
+    def start_all(self, method: str, *arguments: Any) -> Callable[[], Any]:
+        """Start a method of every rank's learner, after the calls before; the result waits for it, as `call_all`."""
+        calls = [actor.call.remote(method, *arguments) for actor in self._actors]
+        return lambda: _answers(calls, method)[0]
 
     def save_checkpoint(self, step: int, extra: JsonMapping, protected: Sequence[int]) -> None:
         """Have the ranks write a checkpoint; `extra` and `protected` as in `save_checkpoint`."""

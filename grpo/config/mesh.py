@@ -1,12 +1,12 @@
 """How the learner's ranks divide the policy and the work: one plan object, checked without torch.
 
-    mesh = mesh_of(config.learner)        Mesh(replicate=1, shard=8, expert=1)
+    mesh = mesh_of(config.learner)        Mesh(replicate=1, shard=8, context=1, expert=1)
     check_mesh(mesh, config_json)         the policy's experts divide over the expert axis
 
-Rank r · shard + s is the s-th of copy r. The ranks of a copy hold one policy together, each a part of every tensor, and
-every rank works on its own samples. Expert parallelism takes its ranks from those of a copy: `expert` consecutive ranks
-share out the experts of a layer, and each expert's tensors are divided over the shard / expert ranks that hold the same
-experts.
+Ranks are numbered with the context axis fastest, then shard, then replicate: rank = (r · shard + s) · context + c. The
+ranks of one replica (shard × context of them) hold one copy of the policy together, each a part of every tensor. Expert
+parallelism takes its ranks from those of a replica: `expert` consecutive ranks share out the experts of a layer, and
+each expert's tensors are then divided over the shard · context / expert ranks that hold the same experts.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ class MeshConfig(Settings):
     replicate: Operational[int] = Field(1, ge=1)
     """Copies of the policy: ranks / replicate ranks hold one together. More copies need more memory and less traffic
     between nodes; set it to the number of nodes if one node holds a copy."""
+    context: Operational[int] = Field(1, ge=1)
+    """Ranks that divide the tokens of every completion among them, for completions too long for one rank's memory.
+    `grpo plan` estimates it; a run takes 1 alone."""
     expert: Operational[int] = Field(1, ge=1)
     """Ranks of a copy that share out the routed experts of each layer; the tokens travel to their experts. 1: every
     rank gathers all experts of a layer when it computes the layer."""
@@ -42,19 +45,35 @@ class Mesh:
     replicate: int = 1
     """Copies of the policy."""
     shard: int = 1
-    """Ranks of one copy: a tensor's bytes per rank are 1/shard, those of routed experts too."""
+    """Ranks of one copy that work on different samples."""
+    context: int = 1
+    """Ranks that work on the same samples, each on a part of the tokens."""
     expert: int = 1
     """Ranks of one copy that share out the routed experts."""
 
     @property
     def ranks(self) -> int:
-        """Number of ranks; a batch is divided over all of them."""
+        """Number of ranks."""
+        return self.replicate * self.shard * self.context
+
+    @property
+    def data(self) -> int:
+        """Number of parts into which a batch is divided."""
         return self.replicate * self.shard
 
     @property
+    def parts(self) -> int:
+        """Ranks that a tensor outside the routed experts is divided over: its bytes per rank are 1/parts."""
+        return self.shard * self.context
+
+    @property
     def expert_parts(self) -> int:
-        """Ranks that a single routed expert's tensors are divided over; times `expert` this is `shard`."""
-        return self.shard // self.expert
+        """Ranks that a single routed expert's tensors are divided over; times `expert` this is `parts`."""
+        return self.parts // self.expert
+
+    def data_index(self, rank: int) -> int:
+        """Return which part of a batch the rank works on; the ranks of a context axis have the same."""
+        return rank // self.context
 
 
 def mesh_of(learner: LearnerConfig) -> Mesh:
@@ -64,17 +83,25 @@ def mesh_of(learner: LearnerConfig) -> Mesh:
         ConfigError: the axes do not divide the ranks; names the key and the values that fit.
     """
     wanted, ranks = learner.mesh, learner.ranks
-    if ranks % wanted.replicate:
-        raise ConfigError(
-            f"learner.mesh.replicate = {wanted.replicate} does not divide learner.ranks = {ranks}; set it to one of "
-            f"{_listed(divisors(ranks))}, or learner.ranks to a multiple of {wanted.replicate}"
+    copies = wanted.replicate * wanted.context
+    if ranks % copies:
+        axes = " × ".join(
+            f"learner.mesh.{name} = {value}"
+            for name, value in (("replicate", wanted.replicate), ("context", wanted.context))
+            if value > 1
         )
-    mesh = Mesh(replicate=wanted.replicate, shard=ranks // wanted.replicate, expert=wanted.expert)
-    if mesh.shard % mesh.expert:
         raise ConfigError(
-            f"learner.mesh.expert = {mesh.expert} does not divide the {mesh.shard} rank(s) that hold one copy of the "
+            f"{axes} does not divide learner.ranks = {ranks}; set learner.ranks to a multiple of {copies}, or "
+            f"choose divisors of {ranks}: {_listed(divisors(ranks))}"
+        )
+    mesh = Mesh(
+        replicate=wanted.replicate, shard=ranks // copies, context=wanted.context, expert=wanted.expert
+    )
+    if mesh.parts % mesh.expert:
+        raise ConfigError(
+            f"learner.mesh.expert = {mesh.expert} does not divide the {mesh.parts} rank(s) that hold one copy of the "
             f"policy (learner.ranks = {ranks} / learner.mesh.replicate = {mesh.replicate}); set it to one of "
-            f"{_listed(divisors(mesh.shard))}"
+            f"{_listed(divisors(mesh.parts))}"
         )
     return mesh
 
@@ -94,10 +121,10 @@ def check_mesh(mesh: Mesh, config: JsonMapping) -> None:
             "leave it at 1"
         )
     if experts % mesh.expert:
-        fitting = [n for n in divisors(mesh.shard) if experts % n == 0]
+        fitting = [n for n in divisors(mesh.parts) if experts % n == 0]
         raise ConfigError(
             f"learner.mesh.expert = {mesh.expert} does not divide the policy's {experts} routed experts; with "
-            f"{mesh.shard} ranks per copy set it to one of {_listed(fitting)}"
+            f"{mesh.parts} ranks per copy set it to one of {_listed(fitting)}"
         )
     for key, width in (
         ("moe_intermediate_size", 2 * int(config.get("moe_intermediate_size") or 0)),
@@ -105,10 +132,33 @@ def check_mesh(mesh: Mesh, config: JsonMapping) -> None:
     ):
         if width % mesh.expert_parts:
             raise ConfigError(
-                f"learner.mesh.expert = {mesh.expert} leaves {mesh.expert_parts} ranks for an expert's tensors, "
+                f"learner.mesh.expert = {mesh.expert} leaves {mesh.expert_parts} ranks for each expert's tensors, "
                 f"which do not divide the policy's {key} ({width} rows); raise learner.mesh.expert or change "
                 "learner.ranks"
             )
+
+
+def check_launch(learner: LearnerConfig, config: JsonMapping) -> None:
+    """Check the mesh of a run that is about to start against its policy's config.json.
+
+    Raises:
+        ConfigError: as `check_mesh` and `refuse_context`.
+    """
+    check_mesh(mesh_of(learner), config)
+    refuse_context(mesh_of(learner))
+
+
+def refuse_context(mesh: Mesh) -> None:
+    """Refuse a mesh that `grpo plan` can estimate and the learner cannot compute with.
+
+    Raises:
+        ConfigError: the tokens of a sample are to be divided over ranks; names the keys to change.
+    """
+    if mesh.context > 1:
+        raise ConfigError(
+            f"learner.mesh.context = {mesh.context}: `grpo plan` estimates such a run, but the learner does not divide "
+            "a sample's tokens over ranks yet; set it to 1, and for long samples learner.recompute = true"
+        )
 
 
 def divisors(number: int) -> list[int]:

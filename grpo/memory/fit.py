@@ -101,7 +101,7 @@ def knobs(shape: RunShape, machine: Machine) -> Iterator[Knob]:
     """Yield the keys that save memory, from those that cost nothing to those that change the training."""
     rank, engine = shape.rank, shape.engine
     if rank is not None:
-        learner, tokens = rank.learner, rank.tokens
+        learner, tokens = rank.learner, rank.tokens * rank.learner.mesh.context
         if learner.logit_chunk_tokens > 128:
             yield _learner(shape, "learner.logit_chunk_tokens = 128", {"logit_chunk_tokens": 128})
         if tokens >= 1024:

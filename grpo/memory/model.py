@@ -73,7 +73,7 @@ class RankRun:
     def tokens(self) -> int:
         """Packed tokens of a micro-batch on this rank."""
         wanted = self.learner.tokens_per_micro_batch
-        return min(wanted, self.most_tokens or wanted)
+        return -(-min(wanted, self.most_tokens or wanted) // self.learner.mesh.context)
 
 
 @dataclass(frozen=True)
@@ -182,13 +182,13 @@ def _local(listed: Iterable[Tensor], mesh: Mesh) -> int:
             cut = experts if experts >= mesh.expert_parts else tensor.shape[1]
             total += (experts * rest // cut) * -(-cut // mesh.expert_parts)
         else:
-            total += -(-rows // mesh.shard) * rest
+            total += -(-rows // mesh.parts) * rest
     return total
 
 
 def _gathered(run: RankRun, listed: Iterable[Tensor], mesh: Mesh) -> float:
     """Return the bytes of whole layers that exist while they compute, and of one layer's whole gradient."""
-    if mesh.shard == 1:
+    if mesh.parts == 1:
         return 0.0
     by_layer: dict[int | None, float] = {}
     for tensor in listed:
@@ -226,7 +226,7 @@ def _logits(run: RankRun, mesh: Mesh, trains_head: bool) -> float:
     found = element * chunk * vocab + min(PIECE_BYTES, 16 * chunk * vocab)
     if element != MASTER:
         found += element * head
-    if mesh.shard > 1:  # gathered whole, and so is the embedding or the tied gradient
+    if mesh.parts > 1:  # gathered whole, and so is the embedding or the tied gradient
         found += MASTER * head
     if trains_head:
         found += MASTER * head + (element * head if element != MASTER else 0)

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
-from grpo.config.mesh import Mesh
+from grpo.config.mesh import Mesh, refuse_context
 
 COLLECTIVE_TIMEOUT_S = 900.0
 """Longest wait for the other ranks inside one collective. Ranks agree on the number of micro-batches, so they differ by
@@ -39,7 +39,9 @@ class Ranks:
 
         Raises:
             ValueError: torch.distributed has another number of ranks than the mesh.
+            ConfigError: the mesh has a context axis, which the learner does not have.
         """
+        refuse_context(mesh)
         if mesh.ranks == 1:
             return cls(mesh, rank)
         if dist.get_world_size() != mesh.ranks:

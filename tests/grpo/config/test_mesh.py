@@ -10,46 +10,41 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from grpo.common.errors import ConfigError
-from grpo.config.mesh import Mesh, MeshConfig, check_mesh, divisors, mesh_of
+from grpo.config.mesh import Mesh, MeshConfig, check_mesh, divisors, mesh_of, refuse_context
 from grpo.config.sections import LearnerConfig
 
 V3 = {"model_type": "deepseek_v3", "n_routed_experts": 8, "hidden_size": 72, "moe_intermediate_size": 36}
 axis = st.integers(1, 6)
 
 
-@given(replicate=axis, shard=axis, data=st.data())
+@given(replicate=axis, shard=axis, context=axis, data=st.data())
 def test_the_axes_of_a_mesh_multiply_up_to_the_ranks_and_expert_parts_to_the_copy(
-    replicate: int, shard: int, data: st.DataObject
+    replicate: int, shard: int, context: int, data: st.DataObject
 ) -> None:
-    expert = data.draw(st.sampled_from(divisors(shard)))
-    learner = LearnerConfig(ranks=replicate * shard, mesh=MeshConfig(replicate=replicate, expert=expert))
+    expert = data.draw(st.sampled_from(divisors(shard * context)))
+    ranks = replicate * shard * context
+    learner = LearnerConfig(ranks=ranks, mesh=MeshConfig(replicate=replicate, context=context, expert=expert))
     mesh = mesh_of(learner)
-    assert mesh == Mesh(replicate, shard, expert)
-    assert mesh.ranks == replicate * shard
-    assert mesh.expert * mesh.expert_parts == shard
+    assert mesh == Mesh(replicate, shard, context, expert)
+    assert mesh.ranks == ranks
+    assert mesh.expert * mesh.expert_parts == mesh.parts
+    assert mesh.parts * mesh.replicate == ranks
+    # Every part of a batch has `context` ranks.
+    assert sorted(mesh.data_index(rank) for rank in range(ranks)) == sorted(list(range(mesh.data)) * context)
 
 
-@given(ranks=st.integers(1, 24), replicate=axis, expert=axis)
+@given(ranks=st.integers(1, 24), replicate=axis, context=axis, expert=axis)
 def test_axes_that_do_not_divide_are_an_error_that_names_key_and_fix(
-    ranks: int, replicate: int, expert: int
+    ranks: int, replicate: int, context: int, expert: int
 ) -> None:
-    mesh = MeshConfig(replicate=replicate, expert=expert)
-    if ranks % replicate == 0 and (ranks // replicate) % expert == 0:
+    divides = ranks % (replicate * context) == 0 and (ranks // replicate) % expert == 0
+    mesh = MeshConfig(replicate=replicate, context=context, expert=expert)
+    if divides:
         LearnerConfig(ranks=ranks, mesh=mesh)
         return
     with pytest.raises(ValidationError, match=r"learner\.mesh\.\w+ = \d+.*does not divide.*set ") as error:
         LearnerConfig(ranks=ranks, mesh=mesh)
     assert f"learner.ranks = {ranks}" in str(error.value)
-    # The key that the error names takes every value that it offers.
-    key, offered = re.findall(r"mesh\.(\w+) = \d+ does not|one of ([\d, ]+)", str(error.value)), []
-    name, values = key[0][0], [int(n) for n in re.findall(r"\d+", key[1][1])]
-    for value in values:
-        offered.append(
-            mesh.model_copy(update={name: value, **({"expert": 1} if name == "replicate" else {})})
-        )
-    assert offered
-    for fixed in offered:
-        LearnerConfig(ranks=ranks, mesh=fixed)
 
 
 def test_ranks_without_a_mesh_hold_one_copy_together() -> None:
@@ -78,3 +73,9 @@ def test_the_error_about_experts_offers_only_values_that_fit() -> None:
     for expert in offered:
         check_mesh(Mesh(shard=12, expert=expert), V3)
     check_mesh(Mesh(shard=8), {"model_type": "llama"})
+
+
+def test_a_run_takes_no_context_axis() -> None:
+    with pytest.raises(ConfigError, match=r"learner\.mesh\.context = 2: .*set it to 1"):
+        refuse_context(Mesh(shard=2, context=2))
+    refuse_context(Mesh(shard=4, replicate=2, expert=2))

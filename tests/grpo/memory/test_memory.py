@@ -60,6 +60,8 @@ def test_shards_divide_what_belongs_to_the_policy_and_nothing_else() -> None:
     assert alone["gathered"] == 0
     copies = rank(ranks=8, mesh=MeshConfig(replicate=2))
     assert rank_memory(copies).kinds["update"]["weights"] == pytest.approx(alone["weights"] / 4, rel=1e-4)
+    context = rank_memory(rank(ranks=8, mesh=MeshConfig(context=4))).kinds["update"]
+    assert context["activations"] < alone["activations"] / 2, "rounded weights stay"
 
 
 def test_recompute_keeps_inputs_and_one_layer() -> None:
