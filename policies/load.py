@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any  # of transformers' classes
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from policies import attention
 from policies.errors import BrokenCheckpoint
 from policies.facts import read_facts
 from policies.files import replace_folder, sync_tree
-from policies.lora import has_adapters, plain_state
+from policies.lora import plain_state
 from policies.model import HfModel
 from policies.mtp import shared_copies
 from policies.router import route_in_float32
+from policies.shards import gathered
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -89,7 +90,9 @@ def _model_class(mtp_layers: int) -> Any:
     return AutoModelForCausalLM
 
 
-def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | str | None) -> Path:
+def save_policy(
+    model: nn.Module, out_dir: Path | str, tokenizer_from: Path | str | None, *, writes: bool = True
+) -> Path:
     """Write weights, config and tokenizer for transformers and vLLM; either all files appear or none.
 
     The files are written into a temporary folder next to `out_dir`, which is then renamed; it replaces an earlier
@@ -100,15 +103,19 @@ def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | st
             written with their copies of embedding and head, as in published checkpoints.
         out_dir: the folder to create.
         tokenizer_from: folder whose tokenizer files are copied; None copies none.
+        writes: False on a rank of a divided policy that only takes part in gathering; one rank writes.
 
     Returns:
         `out_dir`.
     """
     out_dir = Path(out_dir)
+    state = _state(model, writes)
+    if not writes:
+        return out_dir
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
     try:
-        _write(model, building, tokenizer_from)
+        _write(model, state, building, tokenizer_from)
         building.chmod(0o755)
         sync_tree(building)
         replace_folder(building, out_dir)
@@ -118,12 +125,22 @@ def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | st
     return out_dir
 
 
-def _write(model: HfModel, folder: Path, tokenizer_from: Path | str | None) -> None:
+def _state(model: nn.Module, keep: bool) -> dict[str, Tensor]:
+    """Return all tensors of a checkpoint, whole; a tied head is its embedding. Empty where `keep` is False."""
+    state = gathered(plain_state(model), keep)
+    first: dict[int, str] = {}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        original = first.setdefault(id(tensor), name)
+        if original != name and keep:
+            state[name] = state[original]
+    return state | gathered(shared_copies(model), keep)
+
+
+def _write(model: HfModel, state: dict[str, Tensor], folder: Path, tokenizer_from: Path | str | None) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    state = dict(plain_state(model)) if has_adapters(model) else model.state_dict()
-    model.save_pretrained(folder, state_dict={**state, **dict(shared_copies(model))})
+    model.save_pretrained(folder, state_dict=state)
     if tokenizer_from is not None:
         for name in TOKENIZER_FILES:
             if (source := Path(tokenizer_from) / name).is_file():

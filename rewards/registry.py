@@ -70,6 +70,7 @@ BUILTINS: dict[str, Builtin] = {
         "rewards.code.reward:Code",
         False,
         "the answer's program passes the row's tests, in the sandbox",
+        needs=Needs(reads=(("programming_language", "programming language"),)),
         bounds_s={"total_s": 8.0, "compile_s": 30.0, "wait_s": 30.0},
     ),
     "mcq": Builtin(
@@ -83,7 +84,7 @@ BUILTINS: dict[str, Builtin] = {
         True,
         "share of target-language words in the reasoning",
         judges="value",
-        needs=Needs(frozenset({"language"})),
+        needs=Needs(frozenset({"language"}), reads=(("language", "natural language"),)),
     ),
     "overlong": Builtin(
         "rewards.text.length:overlong", True, "DAPO's soft length punishment, -1 … 0", judges="value"

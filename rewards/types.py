@@ -47,6 +47,9 @@ class Needs:
     """Columns of the data that are arguments without a default."""
     answer: bool = False
     """True if it compares with the reference answer."""
+    reads: tuple[tuple[str, str], ...] = ()
+    """(column, meaning) of columns that it reads where a row has them; the meanings are those of
+    `rewards.scoring.needs.MEANINGS`."""
 
 
 NO_NEEDS = Needs()

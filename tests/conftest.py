@@ -1,4 +1,4 @@
-"""Hypothesis without deadlines, since tests hold no timings; and which files share a process of `pytest -n 2`."""
+"""Hypothesis without deadlines, since tests hold no timings; and how `pytest -n 2` divides the files."""
 
 from pathlib import Path
 
@@ -12,15 +12,11 @@ settings.load_profile("no-deadline")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class EnginesInOneProcess(LoadScopeScheduling):
-    """Gives all files that start engines or Ray to one process, one test at a time, and each other file to the next.
-
-    Two cores and their memory hold one engine and its learner.
-    """
+class FileByFile(LoadScopeScheduling):
+    """Gives each process the next file, so that the runs that a file's tests share are made once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "engines" if starts_engines(file) else file
+        return nodeid.partition("::")[0]
 
 
 def starts_engines(file: str) -> bool:
@@ -29,7 +25,13 @@ def starts_engines(file: str) -> bool:
     return "pytest.mark.engine" in text or "pytest.mark.ray" in text
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, those that start engines: the others fill the end evenly."""
+    first = {file: starts_engines(file) for file in {item.nodeid.partition("::")[0] for item in items}}
+    items.sort(key=lambda item: not first[item.nodeid.partition("::")[0]])
+
+
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> EnginesInOneProcess:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FileByFile:
     """Choose the schedule of `pytest -n`."""
-    return EnginesInOneProcess(config, log)
+    return FileByFile(config, log)

@@ -117,7 +117,8 @@ def command(*words: str | Path) -> list[str]:
 def environment() -> dict[str, str]:
     """A clean environment for a run of its own."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "OMP_", "VLLM_"))}
-    return env | {"COLUMNS": "160", "NO_COLOR": "1"}
+    # Files run side by side: threads that wait must leave the cores to the others.
+    return env | {"COLUMNS": "160", "NO_COLOR": "1", "OMP_WAIT_POLICY": "passive"}
 
 
 def run_grpo(

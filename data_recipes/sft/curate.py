@@ -91,10 +91,14 @@ def curate(
 
 
 def r1_format(completion: str) -> str:
-    """Rewrite `<think>…</think><answer>…</answer>` as `<think>…</think>` and the answer as summary (rule `r1-format`).
+    """Rewrite `<think>…</think><answer>…</answer>` as `<think>…</think>` and the answer in a box (rule `r1-format`).
+
+    Rewards find an answer by its tags or its box. Without the box, what is learnt from the row could not be scored. An
+    answer with a box or a block of code stays as it is.
 
     Raises:
-        ValueError: the completion has another form; the caller counts it as not rewritten.
+        ValueError: the completion has another form, or the answer fits into no box; the caller counts it as not
+            rewritten.
     """
     text = completion.strip()
     head, closing, tail = text.partition("</think>")
@@ -105,7 +109,16 @@ def r1_format(completion: str) -> str:
     answer = tail[len("<answer>") : -len("</answer>")]
     if not answer.strip() or any(tag in answer for tag in ("<think>", "</think>", "<answer>", "</answer>")):
         raise ValueError("the answer is empty or contains a tag")
-    return f"<think>\n{head[len('<think>') :].strip()}\n</think>\n\n{answer.strip()}"
+    return f"<think>\n{head[len('<think>') :].strip()}\n</think>\n\n{_summary(answer.strip())}"
+
+
+def _summary(answer: str) -> str:
+    if "\\boxed" in answer or "```" in answer:
+        return answer
+    bare = answer.replace("\\{", "").replace("\\}", "")
+    if "\n" in answer or bare.count("{") != bare.count("}"):
+        raise ValueError("the answer has several lines or unbalanced braces, and no box")
+    return f"\\boxed{{{answer}}}"
 
 
 def _reason(sample: Sample, rules: CurateRules, evaluation: EvaluationGrams | None) -> str | None:

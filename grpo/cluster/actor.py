@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol  # Any: a method called by its name
 
@@ -52,7 +53,7 @@ LearnerFactory = Callable[[RankPosition], RankLearner]
 
 
 class RankWorker:
-    """One data-parallel rank. Ranks make the same calls; rank 0 also publishes, saves and exports."""
+    """One rank. All ranks make the same calls; of what they publish, save and export rank 0 writes the files."""
 
     def __init__(
         self, make: LearnerFactory, *, rank: int, world_size: int, threads: int, resume_from: Path | None
@@ -95,9 +96,15 @@ class RankWorker:
         return getattr(self._started(), method)(*arguments)
 
     def save(self, root: Path, step: int, extra: JsonMapping, keep: int, protected: Sequence[int]) -> Path:
-        """Write a checkpoint below `root`; returns its folder. See `save_checkpoint`."""
+        """Write a checkpoint below `root`; returns its folder. See `save_checkpoint`.
+
+        The first rank writes; the others take part in gathering its tensors.
+        """
         from grpo.training.checkpoint import save_checkpoint
 
+        if self._rank:
+            self._started().save(root)
+            return root
         return save_checkpoint(root, step, extra, self._started().save, keep, protected).path
 
     def close(self) -> None:
@@ -134,11 +141,17 @@ def join_ranks(rank: int, world_size: int, threads: int, rendezvous: str | None)
         os.environ.setdefault(cache, "64")
     import torch
 
+    from grpo.training.sharding.mesh import COLLECTIVE_TIMEOUT_S
+
     torch.set_num_threads(threads)
     has_gpu = torch.cuda.is_available()
     if world_size > 1:
         torch.distributed.init_process_group(
-            "nccl" if has_gpu else "gloo", init_method=rendezvous, rank=rank, world_size=world_size
+            "nccl" if has_gpu else "gloo",
+            init_method=rendezvous,
+            rank=rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=COLLECTIVE_TIMEOUT_S),
         )
     return "cuda" if has_gpu else "cpu"
 

@@ -67,7 +67,6 @@ class RlLearnerFactory:
             model_path=self.model_dir,
             total_steps=config.steps,
             rank=position.rank,
-            world_size=position.world_size,
             device=position.device,
             seed=config.seed,
         )
@@ -118,6 +117,8 @@ class PublishingLearner:
 
     def begin_stream(self, version: int, readers: Sequence[str]) -> Stream:
         """Start a stream of the weights as this version, or of the same version again.
+
+        Every rank takes part in gathering the tensors; the first one writes, and the others return None.
 
         Raises:
             NoRoomForWeights: a window fits nowhere on this node.

@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data_recipes.config import BadRowsMode, DatasetConfig
+from data_recipes.config import BadRowsMode
+from grpo.config.evaluation_text import EvaluationText
 from grpo.config.sections import ParquetPath
-from policies.json_types import JsonDict
 from policies.settings import Identity, Operational, Settings
 
 
@@ -20,33 +20,6 @@ class MixFile(Settings, paths=("source",)):
     """A .jsonl, .jsonl.gz or .parquet file with the columns prompt and completion; kind and language are kept."""
     limit: Identity[int | None] = Field(None, ge=1)
     """Number of rows to take, from the start of the file."""
-
-
-class EvaluationText(Settings, paths=("source",)):
-    """An evaluation set; training samples must not share a run of words with it."""
-
-    source: Identity[str] = Field(min_length=1)
-    """A .jsonl, .jsonl.gz or .parquet file; or any other source that `[eval.data]` of a recipe takes."""
-    subset: Identity[str | None] = None
-    """As in `[eval.data]`: config name on the hub."""
-    split: Identity[str | None] = None
-    """As in `[eval.data]`: a split, "held-out" for a procedural source."""
-    seed: Identity[int] = 0
-    """As in `[eval.data]`: seed of a procedural source's problems."""
-    params: Identity[JsonDict] = Field(default_factory=dict)
-    """As in `[eval.data]`; not for files."""
-    fields: Identity[tuple[str, ...]] = Field(("question",), min_length=1)
-    """Columns with questions and solutions."""
-
-    @property
-    def rows(self) -> DatasetConfig:
-        """Return the source that `data_recipes.prompts.rows.read_rows` takes."""
-        return DatasetConfig(**self.model_dump(exclude={"fields"}))
-
-    @model_validator(mode="after")
-    def _fits(self) -> EvaluationText:
-        _ = self.rows
-        return self
 
 
 class CurateConfig(Settings, paths=("sources", "rewrite")):

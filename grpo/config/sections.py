@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from data_recipes.config import DatasetConfig
+from grpo.config.mesh import MeshConfig, mesh_of
 from policies.settings import Content, Identity, Operational, Settings
 from rewards.config import RewardConfig, component_labels
 
@@ -129,7 +130,7 @@ class LearnerConfig(Settings):
     """Processes, threads and batch portions of the learner; they change rounding, never the mathematics."""
 
     ranks: Operational[int] = Field(1, ge=1)
-    """Number of data-parallel learner workers."""
+    """Number of learner workers. Together they hold one copy of the policy, or as many as mesh.replicate says."""
     threads: Operational[int | None] = Field(None, ge=1)
     """Torch threads per rank; None: the node's cores / ranks."""
     tokens_per_micro_batch: Operational[int] = Field(4096, ge=1)
@@ -139,6 +140,12 @@ class LearnerConfig(Settings):
     activations of one layer instead of all; for long completions or little memory."""
     logit_chunk_tokens: Operational[int] = Field(512, ge=1)
     """Number of tokens whose logits are in memory at one time."""
+    mesh: MeshConfig = MeshConfig()
+
+    @model_validator(mode="after")
+    def _ranks_divide(self) -> LearnerConfig:
+        mesh_of(self)
+        return self
 
 
 class EvalConfig(Settings):

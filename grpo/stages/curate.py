@@ -14,6 +14,7 @@ from data_recipes.errors import DataError
 from data_recipes.sft.columns import renamed
 from grpo.common.console import say
 from grpo.config.curate import CurateConfig
+from grpo.stages.evaluation_texts import evaluation_texts
 from grpo.stages.figures import Figures
 from grpo.stages.pairs import write_parquet
 from grpo.stages.preview import BEGINS, EXAMPLES, preview_end, preview_text
@@ -60,11 +61,15 @@ def curated_rows(config: CurateConfig) -> tuple[list[JsonDict], Summary]:
     from data_recipes.bad_rows import BadRows
     from data_recipes.prompts.rows import read_rows
     from data_recipes.sft.curate import CurateRules, curate, verdicts
-    from data_recipes.sft.decontaminate import is_contaminated
+    from data_recipes.sft.decontaminate import evaluation_grams, is_contaminated
     from data_recipes.sft.readability import ReadabilityLimits
 
     rewrite = load_rewriter(config.rewrite)
-    evaluation = read_evaluation(config)
+    evaluation = (
+        evaluation_grams(evaluation_texts(config.decontaminate), config.ngram)
+        if config.decontaminate
+        else None
+    )
     origins: dict[str, JsonMapping] = {}
     samples = []
     bad = BadRows()
@@ -205,38 +210,6 @@ def load_rewriter(name: str | None) -> Callable[[str, str], str]:
     return load_function(name)
 
 
-def read_evaluation(config: CurateConfig) -> EvaluationGrams | None:
-    """Return the n-grams of all evaluation sets; None if the config names none.
-
-    Raises:
-        DataError: a row lacks one of its fields.
-    """
-
-    from data_recipes.bad_rows import BadRows
-    from data_recipes.prompts.rows import read_rows
-    from data_recipes.sft.decontaminate import evaluation_grams
-
-    if not config.decontaminate:
-        return None
-    texts: list[str] = []
-    bad = BadRows()
-    for held_out in config.decontaminate:
-        for where, row in read_rows(held_out.rows, on_bad=bad.add):
-            with bad.caught():
-                for name in held_out.fields:
-                    if not isinstance(row.get(name), str):
-                        raise DataError(
-                            f"{where}: {name} = {row.get(name)!r}; expected text (fields names other columns)"
-                        )
-                    texts.append(row[name])
-    bad.settle("error", "", hint="")  # a question that was left out could not be found in the samples
-    if not texts:
-        raise DataError(
-            f"{', '.join(h.source for h in config.decontaminate)}: no rows to compare the samples with"
-        )
-    return evaluation_grams(texts, config.ngram)
-
-
 def read_mix(config: CurateConfig, evaluation: EvaluationGrams | None) -> tuple[list[JsonDict], int, int]:
     """Return the rows to add, and how many were left out as contaminated and as bad.
 
@@ -286,6 +259,7 @@ STAGE = Stage(
     run=lambda config, _: run(config),
     preview=preview,
     reads_components=lambda config: config.deciding,
+    compares_with=lambda config: config.decontaminate,
     outputs={"rows": "rows.parquet", "summary": "rows.json"},
     key_figure=key_figure,
     inputs=("sources.*", "mix.*.source", "decontaminate.*.source", "rewrite"),

@@ -197,13 +197,27 @@ def write_pairs(path: Path, pairs: Sequence[Preference]) -> None:
 
 
 def write_parquet(path: Path, rows: Sequence[JsonMapping]) -> None:
-    """Write rows to a Parquet file, atomically."""
+    """Write rows to a Parquet file, atomically.
+
+    Raises:
+        DataError: a column has values of different types, or objects without a key; names the column.
+    """
     import pyarrow
     from pyarrow import parquet
 
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {}
+    for name in names:
+        try:
+            columns[name] = pyarrow.array([row.get(name) for row in rows])
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+            raise DataError(
+                f"{path}: column {name!r} cannot be written, since a Parquet column has one type ({error}); make its "
+                "values alike, all text for example"
+            ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        parquet.write_table(pyarrow.Table.from_pylist([dict(r) for r in rows]), temporary)
+        parquet.write_table(pyarrow.table(columns), temporary)
 
 
 def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[str, int]) -> Summary:

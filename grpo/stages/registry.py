@@ -24,6 +24,7 @@ BUILTINS: dict[str, str] = {
     "rl": "grpo.stages.rl:STAGE",
     "sample": "grpo.stages.sample:STAGE",
     "curate": "grpo.stages.curate:STAGE",
+    "decontaminate": "grpo.stages.decontaminate:STAGE",
     "sft": "grpo.stages.sft:STAGE",
     "distill": "grpo.stages.distill:STAGE",
     "pairs": "grpo.stages.pairs:STAGE",

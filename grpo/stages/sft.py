@@ -18,7 +18,7 @@ from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.distill import DistillConfig
 from grpo.config.sft import SftConfig, SftSettings
 from grpo.stages.figures import loss_figure, trained_tokens
-from grpo.stages.launch_data import middle_out, show_rows
+from grpo.stages.launch_data import show_rows, shown
 from grpo.stages.preview import BEGINS, EXAMPLES, preview_end, preview_text
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import supervised_workload
@@ -145,7 +145,7 @@ def rendered_example(example: Example, tokenizer: Tokenizer) -> str:
         tokenizer.decode(ids.tolist(), skip_special=False)
         for ids in (example.token_ids[:first], example.token_ids[first:])
     )
-    return f"{middle_out(read)}; to learn {middle_out(learnt)}"
+    return f"{shown(read)}; to learn {shown(learnt)}"
 
 
 def show_examples(run_dir: Path, examples: Sequence[Example], tokenizer: Tokenizer) -> None:

@@ -20,6 +20,7 @@ from grpo.common.config_io import apply_overrides, check, read_recipe, refuse_ot
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
 from grpo.common.recipe_paths import inputs_beside, recipe_file
+from grpo.config.evaluation_text import EvaluationText
 from grpo.config.kinds import check_kinds
 from grpo.config.plan import StagePlan
 from grpo.stages.figures import Figures, Finished, TokenTime
@@ -65,6 +66,10 @@ def _no_workload(config: BaseModel, plan: StagePlan, mean: float | None) -> Work
 
 
 def _no_components(config: BaseModel) -> Sequence[str]:
+    return ()
+
+
+def _no_sets(config: BaseModel) -> Sequence[EvaluationText]:
     return ()
 
 
@@ -116,6 +121,8 @@ class Stage(Generic[ConfigT]):
     """The reward components that its samples have."""
     reads_components: Callable[[ConfigT], Sequence[str]] = _no_components
     """The reward components of which the samples that it reads must have one."""
+    compares_with: Callable[[ConfigT], Sequence[EvaluationText]] = _no_sets
+    """The evaluation sets that none of its rows shares text with."""
     new_policy: Callable[[ConfigT], JsonMapping] | None = None
     """The transformers config of a policy that the stage makes from nothing; None: it starts from `policy.model`."""
     is_evaluation: bool = False

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from grpo.config.sections import OptimizerConfig
+from policies.shards import fill, like, local
 
 PIECE = 1 << 18
 """Elements per piece: five float32 pieces, 5 MiB, stay in a core's cache."""
@@ -27,14 +28,14 @@ class AdamW:
 
         Args:
             parameters: float32 tensors by name, updated in place; weight decay applies to those of two or more
-                dimensions.
+                dimensions. Of a tensor that is divided over ranks this one updates its part and has its moments.
             config: the recipe's [optimizer].
         """
         self._parameters = dict(parameters)
         self._config = config
         dtype = torch.bfloat16 if config.moments == "bfloat16" else torch.float32
-        self._first = {name: torch.zeros_like(p, dtype=dtype) for name, p in self._parameters.items()}
-        self._second = {name: torch.zeros_like(p, dtype=dtype) for name, p in self._parameters.items()}
+        self._first = {name: torch.zeros_like(local(p), dtype=dtype) for name, p in self._parameters.items()}
+        self._second = {name: torch.zeros_like(local(p), dtype=dtype) for name, p in self._parameters.items()}
         self.steps = 0
         """Number of updates done: the t of the bias correction."""
 
@@ -49,8 +50,9 @@ class AdamW:
         """
         self.steps += 1
         for name, parameter in self._parameters.items():
-            gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
-            tensors = (parameter, gradient, self._first[name], self._second[name])
+            own = local(parameter)
+            gradient = torch.zeros_like(own) if parameter.grad is None else local(parameter.grad)
+            tensors = (own, gradient, self._first[name], self._second[name])
             decay = self._config.weight_decay if parameter.ndim >= 2 else 0.0
             for pieces in zip(*(_flat(t).split(PIECE) for t in tensors), strict=True):
                 self._step_piece(*pieces, lr=lr, decay=decay, scale=gradient_scale)
@@ -90,10 +92,13 @@ class AdamW:
             second.copy_(second32)
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the moments themselves, not copies, as "first/<parameter>" and "second/<parameter>"."""
+        """Yield the moments themselves, not copies, as "first/<parameter>" and "second/<parameter>".
+
+        They are divided over ranks as the parameters are.
+        """
         for kind, moments in (("first", self._first), ("second", self._second)):
             for name, tensor in moments.items():
-                yield f"{kind}/{name}", tensor
+                yield f"{kind}/{name}", like(self._parameters[name], tensor)
 
     def load_state(self, tensors: Mapping[str, Tensor], steps: int) -> None:
         """Copy a saved state into the moments.
@@ -112,14 +117,8 @@ class AdamW:
                 raise ValueError(
                     f"optimizer state {name} is {found}, expected {own.dtype} {tuple(own.shape)}"
                 )
-            own.copy_(saved)
+            fill(own, saved)
         self.steps = steps
-
-
-def gradient_norm(parameters: Mapping[str, Tensor]) -> float:
-    """Euclidean norm of all gradients: each tensor's in float32, their squares summed in float64."""
-    norms = [float(p.grad.norm()) for p in parameters.values() if p.grad is not None]
-    return sum(n * n for n in norms) ** 0.5
 
 
 def _flat(tensor: Tensor) -> Tensor:

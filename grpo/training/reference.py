@@ -1,5 +1,7 @@
 """π_ref beside π_θ: a frozen copy of the policy's tensors on disk, mapped into memory only while it is used.
 
+Of a policy that is divided over ranks each rank keeps its own parts.
+
 Tensors that are not trained are the same in both and are not copied: for a policy with LoRA adapters the reference is
 the adapters as they were, at first without effect.
 
@@ -18,6 +20,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from policies.shards import gathered, like, local, part_of
 
 ALIGNMENT = 64
 """Bytes; any dtype can be viewed at such an offset."""
@@ -60,7 +65,7 @@ def snapshot(model: nn.Module, compute_dtype: torch.dtype) -> FrozenWeights:
     tensors = {}
     for name, tensor in _live(model).items():
         is_matrix = isinstance(tensor, nn.Parameter) and tensor.ndim >= 2 and id(tensor) not in embeddings
-        tensors[name] = tensor.detach().to(compute_dtype) if is_matrix else tensor.detach()
+        tensors[name] = local(tensor).to(compute_dtype) if is_matrix else local(tensor)
     return FrozenWeights(tensors)
 
 
@@ -68,19 +73,44 @@ def snapshot(model: nn.Module, compute_dtype: torch.dtype) -> FrozenWeights:
 def swap_weights(model: nn.Module, frozen: FrozenWeights) -> Iterator[None]:
     """Let the model compute with the frozen weights inside the block, without gradients.
 
-    The block must not step the optimizer.
+    The block must not step the optimizer, and the caller frees gathered layers before and after it
+    (grpo/training/sharding/wrap.py).
     """
     live = _live(model)
-    own = {name: tensor.data for name, tensor in live.items()}
+    divided = {name: tensor for name, tensor in live.items() if isinstance(tensor, DTensor)}
+    own = {name: tensor.data for name, tensor in live.items() if name not in divided}
+    # FSDP2 gathers from buffers of its own and would not see another `.data`: the contents change places.
+    kept = {name: local(tensor).clone() for name, tensor in divided.items()}
     try:
         for name, tensor in live.items():
-            tensor.data = frozen.tensors[name].to(tensor.device)
+            if name in divided:
+                local(tensor).copy_(frozen.tensors[name])
+            else:
+                tensor.data = frozen.tensors[name].to(tensor.device)
         with torch.no_grad():
             yield
     finally:
         for name, tensor in live.items():
-            tensor.data = own[name]
+            if name in divided:
+                local(tensor).copy_(kept.pop(name))
+            else:
+                tensor.data = own[name]
         frozen.release()
+
+
+def whole_reference(model: nn.Module, frozen: FrozenWeights, keep: bool) -> dict[str, Tensor]:
+    """Return the frozen tensors, gathered from all ranks where `keep` is True; a collective.
+
+    Those of a policy that is not divided are the frozen ones themselves.
+    """
+    live = _live(model)
+    return gathered(((name, like(live[name], part)) for name, part in frozen.tensors.items()), keep)
+
+
+def own_reference(model: nn.Module, tensors: Mapping[str, Tensor]) -> FrozenWeights:
+    """Freeze this rank's parts of whole tensors."""
+    live = _live(model)
+    return FrozenWeights({name: part_of(live[name], tensor) for name, tensor in tensors.items()})
 
 
 def _live(model: nn.Module) -> dict[str, Tensor]:

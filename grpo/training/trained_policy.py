@@ -1,7 +1,8 @@
 """A policy under training on one rank: its weights, its optimizer, and how a gradient becomes an update.
 
 RL (grpo/training/learner.py) and supervised training (grpo/training/supervised_learner.py) share it; it knows neither a
-loss nor a batch. Each rank holds the whole policy, and the ranks add up their gradients.
+loss nor a batch. With several ranks each holds a part of every tensor (grpo/training/sharding/), and all methods are
+collective.
 """
 
 from __future__ import annotations
@@ -15,9 +16,14 @@ from torch import Tensor, nn
 
 from grpo.common.errors import RunError
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.mesh import mesh_of
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training import collectives, trainer_state
-from grpo.training.optimizer import AdamW, gradient_norm
+from grpo.training.optimizer import AdamW
+from grpo.training.reference import FrozenWeights, own_reference, whole_reference
+from grpo.training.sharding.gradients import add_gradients, gradient_norm
+from grpo.training.sharding.mesh import Ranks
+from grpo.training.sharding.wrap import reshard, shard_policy
 from policies import hf_names
 from policies.fused import fuse
 from policies.load import load_policy, save_policy
@@ -25,6 +31,7 @@ from policies.lora import add_adapters, load_adapter, save_adapter
 from policies.model import HfConfig, HfModel
 from policies.mtp import is_mtp_tensor, mtp_layers
 from policies.router import update_router_bias
+from policies.shards import gathered
 from rollout.memory import release
 
 
@@ -41,7 +48,7 @@ class TrainedPolicy:
         optimizer: OptimizerConfig,
         learner: LearnerConfig,
         model_path: Path | str,
-        world_size: int = 1,
+        rank: int = 0,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
@@ -50,7 +57,7 @@ class TrainedPolicy:
         Args:
             policy, optimizer, learner: sections of the recipe.
             model_path: folder with config and safetensors.
-            world_size: number of ranks; with more than one torch.distributed is already initialised.
+            rank: of this process among learner.ranks; with more than one torch.distributed is already initialised.
             device: where the policy is.
             seed: of the adapters' random weights, if policy.lora asks for such; equal on all ranks.
 
@@ -58,8 +65,10 @@ class TrainedPolicy:
             PolicyError: the folder cannot be loaded, or has no layer that policy.lora names.
         """
         self._policy, self._optimizer_config, self._learner_config = policy, optimizer, learner
-        self._model_path, self._world_size = Path(model_path), world_size
+        self._model_path = Path(model_path)
         self.device = torch.device(device)
+        self.ranks = Ranks.join(mesh_of(learner), rank, self.device.type)
+        """Where this rank stands among the others."""
         self.model: nn.Module = load_policy(model_path, device=device)
         for layer in mtp_layers(self.model):
             layer.requires_grad_(False)
@@ -69,6 +78,7 @@ class TrainedPolicy:
         fuse(self.model)
         if learner.recompute:
             _recompute_layers(self.model)
+        shard_policy(self.model, self.ranks)
         config: HfConfig = self.model.config  # of transformers, whose attributes have no types
         self.dtype: str = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
         """Dtype of the matrix products: float32 or bfloat16."""
@@ -114,8 +124,8 @@ class TrainedPolicy:
         loss.backward()
 
     def add_gradients(self) -> None:
-        """Replace every `.grad` by its sum over ranks."""
-        collectives.add_gradients(self.parameters.values(), self._world_size)
+        """Complete the sum of every `.grad` over ranks."""
+        add_gradients(self.parameters.values(), self.ranks)
 
     def step(self, loss: float, lr: float, step: int, hint: str) -> float:
         """Clip the gradient, apply it and drop it.
@@ -132,7 +142,7 @@ class TrainedPolicy:
         Raises:
             RunError: loss or gradient is not finite; the weights are untouched.
         """
-        norm = gradient_norm(self.parameters)
+        norm = gradient_norm(self.parameters, self.ranks)
         if not (math.isfinite(norm) and math.isfinite(loss)):
             self._drop_gradients()
             raise RunError(
@@ -140,6 +150,7 @@ class TrainedPolicy:
             )
         self.optimizer.step(lr, min(1.0, self._optimizer_config.grad_clip / norm) if norm else 1.0)
         self._drop_gradients()
+        self.reshard()
         return norm
 
     def balance_experts(self, counts: Mapping[str, Tensor]) -> None:
@@ -151,13 +162,14 @@ class TrainedPolicy:
         if not (self._policy.router_bias_rate and counts):
             return
         for count in counts.values():
-            collectives.add(count, self._world_size)
+            collectives.add(count, self.ranks.mesh.ranks)
         update_router_bias(self.model, counts, self._policy.router_bias_rate)
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Float32 weights and buffers that an engine reads, under Hugging Face checkpoint names.
 
-        They are the live tensors, or with adapters merged copies; layers of multi-token prediction are left out.
+        They are the live tensors, or with adapters merged copies; layers of multi-token prediction are left out. With
+        several ranks all run through the iterator together, and each tensor is gathered when its turn comes.
         """
         config: HfConfig = self.model.config
         return (
@@ -172,28 +184,35 @@ class TrainedPolicy:
         A head goes beside the weights, in head.safetensors. Adapters are merged into the weights, and also written to
         adapter/.
         """
-        save_policy(self.model, folder, tokenizer_from=self._model_path)
+        writes = self._is_first
+        save_policy(self.model, folder, tokenizer_from=self._model_path, writes=writes)
         if self._policy.lora is not None:
-            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path))
-        if self.head is not None:
+            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path), writes=writes)
+        if self.head is not None and writes:
             trainer_state.save_head(folder, self.head.state_dict())
 
-    def save(self, folder: Path, reference: Mapping[str, Tensor] | None) -> None:
-        """Write what `load` needs into an existing folder.
+    def save(self, folder: Path, reference: FrozenWeights | None) -> None:
+        """Write what `load` needs into an existing folder; of several ranks the first writes.
 
         The policy goes to policy/, or with adapters these alone to adapter/; moments, reference and head go beside it
         (grpo/training/trainer_state.py).
         """
+        writes = self._is_first
         if self._policy.lora is not None:
-            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path))
+            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path), writes=writes)
         else:
-            save_policy(self.model, folder / trainer_state.POLICY, tokenizer_from=self._model_path)
+            policy = folder / trainer_state.POLICY
+            save_policy(self.model, policy, tokenizer_from=self._model_path, writes=writes)
+        moments = gathered(self.optimizer.state(), writes)
+        frozen = None if reference is None else whole_reference(self.model, reference, writes)
+        if not writes:
+            return
         if self.head is not None:
             trainer_state.save_head(folder, self.head.state_dict())
-        trainer_state.save(folder, dict(self.optimizer.state()), self.optimizer.steps, reference)
+        trainer_state.save(folder, moments, self.optimizer.steps, frozen)
 
-    def load(self, folder: Path, with_reference: bool) -> dict[str, Tensor] | None:
-        """Go on from `save`; returns the reference's tensors, or None without a reference.
+    def load(self, folder: Path, with_reference: bool) -> FrozenWeights | None:
+        """Go on from `save`; returns the reference, or None without one.
 
         Raises:
             BrokenRun: a file is missing or does not fit the policy or the recipe.
@@ -210,7 +229,17 @@ class TrainedPolicy:
             self.optimizer.load_state(state.moments, state.optimizer_steps)
         except (ValueError, RuntimeError) as error:
             raise trainer_state.broken(folder, error) from error
-        return state.reference
+        self.reshard()
+        return None if state.reference is None else own_reference(self.model, state.reference)
+
+    def reshard(self) -> None:
+        """Free the gathered layers: after a pass without a gradient, and after each change of the weights."""
+        if self.ranks.is_sharded:
+            reshard(self.model)
+
+    @property
+    def _is_first(self) -> bool:
+        return self.ranks.rank == 0
 
     def _drop_gradients(self) -> None:
         for parameter in self.parameters.values():

@@ -29,7 +29,7 @@ class Code:
     """Gives 1.0 if the program passes all tests, else 0.0; or the fraction of tests that it passes.
 
     Args:
-        language: language of rows without a column `language`.
+        language: language of rows without a column `programming_language`.
         credit: "all" or "fraction".
         test_s: wall time of one test in seconds.
         total_s: wall time of all tests of a completion in seconds.

@@ -14,8 +14,8 @@ Column `tests` (or `test`, `test_list`, `input_output`, or the reference answer)
 
 Tests that cannot be read, or that a program which does nothing would pass, are refused.
 
-The column `setup` (or `test_setup_code`) holds code that asserts and checks need; `language` holds the language, if it
-differs between rows.
+The column `setup` (or `test_setup_code`) holds code that asserts and checks need; `programming_language` holds the
+language of the program, if it differs between rows. (`language` is the natural language of the text, en or zh.)
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from rewards.code.arguments import read_calls
 from rewards.code.data import NotPlain, encode
 from rewards.code.packed import BadPacking, unpacked
 from rewards.rows import RewardRow
+from rewards.sandbox.types import LANGUAGES
 
 TEST_COLUMNS = ("tests", "test", "test_list", "input_output")
 _CASE_COLUMNS = ("public_test_cases", "private_test_cases")
@@ -89,7 +90,7 @@ def read_problem(row: RewardRow, language: str = "python", given: str | None = N
 
     Args:
         row: a row with the columns described above.
-        language: language of rows without a column `language`.
+        language: language of rows without a column `programming_language`.
         given: column with the code before the completion. None: the question, if it is Python code
             that defines the entry point.
 
@@ -100,7 +101,7 @@ def read_problem(row: RewardRow, language: str = "python", given: str | None = N
     found = _first(columns, TEST_COLUMNS) or _cases(columns) or row.answer
     if found in (None, "", []):
         return None
-    language = str(columns.get("language") or language).lower()
+    language = _language(columns, language)
     entry_point = str(_first(columns, _ENTRY_COLUMNS) or "").removeprefix("Solution().")
     value = _unpacked(found)
     if value in ([], {}):
@@ -116,6 +117,18 @@ def read_problem(row: RewardRow, language: str = "python", given: str | None = N
     if all(isinstance(test, StdioTest) and not test.stdout.strip() for test in tests):
         raise BadTests("no test expects any output, so that a program which does nothing would pass")
     return Problem(language, tests, entry_point, code)
+
+
+def _language(columns: JsonMapping, default: str) -> str:
+    """Return the language of the program, in lower case."""
+    named = columns.get("programming_language")
+    other = str(columns.get("language") or "").lower()
+    if named in (None, "") and other in LANGUAGES:
+        raise BadTests(
+            f"column language = {other!r}: the language of a program stands in the column programming_language, and "
+            "language is for the natural language of the text (en, zh)"
+        )
+    return str(named or default).lower()
 
 
 def _first(columns: JsonMapping, names: Sequence[str]) -> object:

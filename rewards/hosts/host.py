@@ -91,7 +91,11 @@ def _load(message: dict[str, Any], results: Results) -> RewardFunction | None:
         "style": function.style,
         "needs_ids": function.needs_ids,
         "row_wise": function.is_row_wise,
-        "needs": {"columns": sorted(function.needs.columns), "answer": function.needs.answer},
+        "needs": {
+            "columns": sorted(function.needs.columns),
+            "answer": function.needs.answer,
+            "reads": function.needs.reads,
+        },
     }
     results.send({"token": message["token"], "ready": ready})
     return function

@@ -67,7 +67,12 @@ class Host:
         self.style: str = ready["style"]
         self.is_row_wise: bool = ready["row_wise"]
         self.needs_ids: bool = ready["needs_ids"]
-        self.needs = Needs(frozenset(ready["needs"]["columns"]), ready["needs"]["answer"])
+        needs = ready["needs"]
+        self.needs = Needs(
+            frozenset(needs["columns"]),
+            needs["answer"],
+            tuple((column, what) for column, what in needs["reads"]),
+        )
 
     def _load(self) -> JsonDict:
         token = secrets.token_hex(16)

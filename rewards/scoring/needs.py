@@ -12,19 +12,21 @@ from collections.abc import Iterable, Sequence
 from policies.json_types import JsonMapping
 from rewards.config import RewardConfig
 from rewards.errors import RewardLoadError
+from rewards.scoring.meanings import find_misread
 from rewards.scoring.scorer import applies
 from rewards.types import Needs
 from rollout.types import Prompt
 
 
 def check_prompts(rewards: Sequence[RewardConfig], needs: Sequence[Needs], prompts: Iterable[Prompt]) -> None:
-    """Check that every prompt has what the rewards that apply to it need, at whatever step.
+    """Check that every prompt has what the rewards that apply to it need, at whatever step, and in the right column.
 
     Raises:
         RewardLoadError: names the reward, what it needs, the data set, its columns and the key to set.
     """
+    prompts = list(prompts)
     reported: set[tuple[int, str, str]] = set()
-    problems: list[str] = []
+    problems = find_misread(rewards, needs, prompts)
     for prompt in prompts:
         for number, (reward, need) in enumerate(zip(rewards, needs, strict=True)):
             if not applies(reward, prompt.columns, reward.start_step):

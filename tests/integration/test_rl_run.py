@@ -117,29 +117,21 @@ def _end(process: subprocess.Popen[bytes], number: int) -> None:
     process.wait(timeout=60)
 
 
-@pytest.mark.parametrize("rows", [0, 2])
-def test_killed_driver_resumes_to_the_same_bits(
-    rows: int, base: Path, uninterrupted: Path, tmp_path: Path
-) -> None:
-    recipe = write_recipe(tmp_path, base, tmp_path / "run")
-    with subprocess.Popen(command("rl", recipe), env=environment(), stdout=subprocess.DEVNULL) as process:
-        if rows:
-            _wait_for_rows(tmp_path / "run", rows, process)
-        else:
-            while not (tmp_path / "run" / "eval.jsonl").exists():
-                assert process.poll() is None
-                time.sleep(0.02)
-        _end(process, signal.SIGKILL)
-    assert not (tmp_path / "run" / "summary.json").exists()
-    run_grpo("rl", recipe)
-    assert outcome(tmp_path / "run") == outcome(uninterrupted)
-
-
-def test_sigterm_to_every_process_leaves_a_checkpoint_and_resumes(
+def test_killed_and_interrupted_it_resumes_to_the_same_bits(
     base: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    """As Slurm ends a job. No checkpoint is due before the end, so the one found is the signal's."""
+    """SIGKILL before the first update, then SIGTERM to every process, as Slurm ends a job.
+
+    No checkpoint is due before the end of the second try, so the one found is the signal's.
+    """
     recipe = write_recipe(tmp_path, base, tmp_path / "run")
+    with subprocess.Popen(command("rl", recipe), env=environment(), stdout=subprocess.DEVNULL) as process:
+        while not (tmp_path / "run" / "eval.jsonl").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        _end(process, signal.SIGKILL)
+    assert not (tmp_path / "run" / "summary.json").exists()
+
     words = command("rl", recipe, "--set", "checkpoint.every_phases=100")
     with subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE) as process:
         _wait_for_rows(tmp_path / "run", 2, process)
@@ -153,13 +145,39 @@ def test_sigterm_to_every_process_leaves_a_checkpoint_and_resumes(
     assert int(checkpoint.name.removeprefix("step-")) in (2, 4)
     assert b"interrupted by SIGTERM: checkpoint of step" in error
     assert b"Traceback" not in error
+
     run_grpo("rl", recipe)
     assert outcome(tmp_path / "run") == outcome(uninterrupted)
 
 
-def test_killed_rollout_worker_costs_only_its_chunk(base: Path, uninterrupted: Path, tmp_path: Path) -> None:
+OWN_FUNCTIONS = """
+import torch
+
+from grpo.algorithm.advantages import std as advantages
+
+
+def k3(logprobs, ref_logprobs):
+    difference = logprobs - ref_logprobs
+    return torch.expm1(-difference) + difference
+"""
+
+
+def test_own_functions_and_a_killed_rollout_worker_give_the_same_bits(
+    base: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """The user's functions say what the built-in ones say, so the run must be the one without them.
+
+    A killed worker costs only its chunk.
+    """
+    file = tmp_path / "own_functions.py"
+    file.write_text(OWN_FUNCTIONS)
     recipe = write_recipe(tmp_path, base, tmp_path / "run")
-    with subprocess.Popen(command("rl", recipe), env=environment(), stdout=subprocess.DEVNULL) as process:
+    keys = (
+        f"algorithm.kl_estimator={os.path.relpath(file)}:k3",
+        f"algorithm.advantage={os.path.relpath(file)}:advantages",
+    )
+    words = command("rl", recipe, *(word for key in keys for word in ("--set", key)))
+    with subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL) as process:
         _wait_for_rows(tmp_path / "run", 2, process)
         victims = [
             p for p in psutil.Process(process.pid).children(recursive=True)
@@ -188,30 +206,3 @@ def test_two_workers_and_two_ranks_learn_the_same_to_rounding(
     ]
     for key in ("loss", "grad_norm", "policy/kl"):
         assert two["metrics"][0][key] == pytest.approx(one["metrics"][0][key], rel=1e-4, abs=1e-6)
-
-
-OWN_FUNCTIONS = """
-import torch
-
-from grpo.algorithm.advantages import std as advantages
-
-
-def k3(logprobs, ref_logprobs):
-    difference = logprobs - ref_logprobs
-    return torch.expm1(-difference) + difference
-"""
-
-
-def test_functions_of_the_users_file_reach_driver_and_ranks_with_the_same_bits(
-    base: Path, uninterrupted: Path, tmp_path: Path
-) -> None:
-    """They say what the built-in ones say, so the run must be the one without them."""
-    file = tmp_path / "own_functions.py"
-    file.write_text(OWN_FUNCTIONS)
-    recipe = write_recipe(tmp_path, base, tmp_path / "run")
-    keys = (
-        f"algorithm.kl_estimator={os.path.relpath(file)}:k3",
-        f"algorithm.advantage={os.path.relpath(file)}:advantages",
-    )
-    run_grpo("rl", recipe, *(word for key in keys for word in ("--set", key)))
-    assert outcome(tmp_path / "run") == outcome(uninterrupted)

@@ -117,26 +117,27 @@ def test_a_run_leaves_a_policy_that_learnt(uninterrupted: Path) -> None:
     assert {"config.json", "manifest.json", "report.html", "samples", "checkpoints"} <= names
 
 
-def test_killed_it_goes_on_to_the_same_bits(base: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_killed_it_goes_on_to_the_same_bits_but_not_with_other_data(
+    base: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
     recipe = write_inputs(tmp_path, base)
     kill_after_rows(recipe, 6)
     kill_after_rows(recipe, 15)
     assert not (tmp_path / "run" / "summary.json").exists()
+
+    rows = (tmp_path / "rows.jsonl").read_text()
+    (tmp_path / "rows.jsonl").write_text(rows + '{"prompt": " 1", "completion": " 1."}\n')
+    refused = run_grpo("sft", recipe, check=False)
+    assert refused.returncode == 1
+    assert "the data is not what the run began with" in " ".join(refused.stderr.split())
+
+    (tmp_path / "rows.jsonl").write_text(rows)
     run_grpo("sft", recipe)
     assert outcome(tmp_path / "run") == outcome(uninterrupted)
 
 
-def test_a_finished_run_does_nothing_and_changed_data_does_not_pass(
-    base: Path, uninterrupted: Path, tmp_path: Path
-) -> None:
+def test_a_finished_run_does_nothing(uninterrupted: Path) -> None:
     assert "nothing to do" in run_grpo("sft", uninterrupted.parent / "run.toml").stdout
-    recipe = write_inputs(tmp_path, base)
-    kill_after_rows(recipe, 4)
-    with (tmp_path / "rows.jsonl").open("a") as file:
-        file.write('{"prompt": " 1", "completion": " 1."}\n')
-    done = run_grpo("sft", recipe, check=False)
-    assert done.returncode == 1
-    assert "the data is not what the run began with" in " ".join(done.stderr.split())
 
 
 def test_distillation_by_lora_leaves_merged_weights_and_the_adapter(base: Path, tmp_path: Path) -> None:

@@ -59,6 +59,10 @@ correct = "format"
 min_score = 0.0
 max_repeated_share = false
 """,
+    "decontaminate": """sources = ["{place}/curate/rows.parquet"]
+out = "{place}/decontaminate/rows.parquet"
+against = [{ source = "chain", split = "held-out", params = { count = 8 } }]
+""",
     "sft": TAUGHT,
     "distill": TAUGHT,
     "pairs": """source = "{place}/sample/samples.parquet"

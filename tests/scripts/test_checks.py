@@ -39,7 +39,8 @@ def test_hosted_ci_runs_what_ci_run_does_under_the_oldest_python() -> None:
 
 def test_ci_runs_checks_reference_and_tests() -> None:
     lines = (ROOT / ".ci/run").read_text().splitlines()
-    assert [line.split()[1] for line in lines if line.startswith("make ")] == ["check", "docs", "test"]
+    called = [line.split()[1] for line in lines if line.startswith("make ")]
+    assert called == ["install", "docs", "check", "test"]
 
 
 def test_the_hooks_are_the_commands_of_make_check_with_the_tools_of_the_lock() -> None:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from data_recipes.sft.curate import CurateRules, Sample, curate, r1_format
 from data_recipes.sft.decontaminate import evaluation_grams, is_contaminated, words
 from data_recipes.sft.readability import ReadabilityLimits, longest_paragraph, unreadable
+from rewards.registry import load_reward
+from rewards.rows import RewardRow
 
 GOOD = "<think>first we add three and four to get seven</think><answer>7</answer>"
 
@@ -117,7 +119,7 @@ def test_every_sample_is_kept_or_counted_and_no_prompt_is_over_its_cap(
 
 
 def test_r1_format():
-    assert r1_format(GOOD) == "<think>\nfirst we add three and four to get seven\n</think>\n\n7"
+    assert r1_format(GOOD) == "<think>\nfirst we add three and four to get seven\n</think>\n\n\\boxed{7}"
     for bad in ("7", GOOD + " so", "<think>a</think><answer> </answer>", GOOD.replace("7<", "<answer>7<")):
         with pytest.raises(ValueError, match="answer"):
             r1_format(bad)
@@ -181,3 +183,26 @@ def test_filters_can_be_switched_off():
     free = ReadabilityLimits(None, None, True, None)
     for text in ("word " * 400, "```code```", "也 and this"):
         assert unreadable(f"<think>{text}</think><answer>7</answer>", "en", free) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("72", "72"), ("72", "71"), ("\\frac{1}{2}", "0.5"), ("x = 5", "5"), ("The answer is 5.", "5"),
+        ("$18", "18"), ("50%", "0.5"), ("(1, 2)", "(1,2)"), ("\\{1, 2\\}", "{2, 1}"), ("Monday", "Monday"),
+        ("\\boxed{7}", "7"), ("It is \\boxed{7}.", "7"), ("1 hour 30 minutes", "1.5 hours"),
+    ],
+)  # fmt: skip
+def test_r1_format_keeps_the_verdict_of_accuracy(answer, reference):
+    accuracy = load_reward("accuracy").call
+    before = f"<think>we count</think> <answer>{answer}</answer>"
+    scores = [accuracy(RewardRow(text, answer=reference)).total for text in (before, r1_format(before))]
+    assert scores[0] == scores[1] == float(reference != "71")
+
+
+def test_r1_format_leaves_a_program_and_refuses_what_fits_into_no_box():
+    program = "```python\nprint(7)\n```"
+    assert r1_format(f"<think>a</think><answer>{program}</answer>").endswith(f"</think>\n\n{program}")
+    for bad in ("first 7\nthen 8", "{1, 2"):
+        with pytest.raises(ValueError, match="no box"):
+            r1_format(f"<think>a</think><answer>{bad}</answer>")

@@ -49,7 +49,7 @@ set = { sources = ["other.jsonl", "{drawn.samples}"], rewrite = "r1-format" }
 
 [stages.drawn]
 command = "sample"
-set = { policy = { model = "{zero.policy}" }, data = { source = "chain" } }
+set = { policy = { model = "{zero.policy}" }, data = { source = "chain" }, rewards = [{ name = "accuracy" }] }
 """
 
 
@@ -390,10 +390,24 @@ def test_long_and_short_texts_of_a_reward_are_no_files(
     monkeypatch.chdir(tmp_path)
     for value in ("x" * 5000, ".", "/"):
         text = GRAPH.replace(
-            'data = { source = "chain" }',
-            f'data = {{ source = "chain" }}, rewards = [{{ name = "format", params = {{ text = "{value}" }} }}]',
+            'rewards = [{ name = "accuracy" }]',
+            f'rewards = [{{ name = "format", params = {{ text = "{value}" }} }}]',
         )
         node = load(tmp_path, text, "picked.correct='format'").nodes["drawn"]
         before = node_key(node, {("zero", "policy"): "p"})
         (tmp_path / f"new{len(value)}.txt").write_text("a file of others")
         assert node_key(node, {("zero", "policy"): "p"}) == before
+
+
+def test_every_policy_of_r1_learns_the_template_it_is_used_with() -> None:
+    nodes = load_graph("r1").nodes
+    taught = [node.config for node in nodes.values() if node.command in ("sft", "distill")]
+    assert len(taught) == 8
+    assert {(config.data.prompt_field, config.data.template) for config in taught} == {("question", "chat")}
+    used = {name: node for name, node in nodes.items() if node.command in ("rl", "sample", "eval")}
+    for name, node in used.items():
+        data = node.config.eval.data if node.command == "eval" else node.config.data
+        begins_at_base = name in ("zero", "cold-samples", "aime-zero", "math-zero") or name.endswith(
+            "32b-zero"
+        )
+        assert data.template == ("r1-zero" if begins_at_base else "chat"), name

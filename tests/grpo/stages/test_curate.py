@@ -61,7 +61,7 @@ def test_from_samples_to_training_rows(tmp_path: Path) -> None:
     kept, mixed = parquet.read_table(tmp_path / "sft.parquet").to_pylist()
     assert kept == {
         "id": "a#0", "prompt": "a?", "question": None, "prefill": None,
-        "completion": "<think>\nwe add the two numbers\n</think>\n\n7",
+        "completion": "<think>\nwe add the two numbers\n</think>\n\n\\boxed{7}",
         "kind": "reasoning", "language": "en", "source": None, "score": 1.0,
         "origin": f"{tmp_path.name}/samples.jsonl", "model": "abc",
     }  # fmt: skip

@@ -48,7 +48,6 @@ def make(
         model_path=folder,
         total_steps=20,
         rank=rank,
-        world_size=world_size,
     )
 
 

@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from grpo.config.mesh import Mesh
 from grpo.config.sections import OptimizerConfig
-from grpo.training.optimizer import PIECE, AdamW, gradient_norm
+from grpo.training.optimizer import PIECE, AdamW
 from grpo.training.reference import FrozenWeights
+from grpo.training.sharding.gradients import gradient_norm
+from grpo.training.sharding.mesh import Ranks
 
 
 def adamw(weight, gradients, lr, beta1, beta2, eps, decay):
@@ -51,7 +54,7 @@ def test_a_parameter_without_gradient_counts_as_zero():
 def test_gradient_norm_is_over_all_parameters():
     parameters = {n: torch.nn.Parameter(torch.zeros(2)) for n in "abc"}
     parameters["a"].grad, parameters["b"].grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])
-    assert gradient_norm(parameters) == pytest.approx(5.0)
+    assert gradient_norm(parameters, Ranks(Mesh(), 0)) == pytest.approx(5.0)
 
 
 def test_state_of_another_form_is_refused():

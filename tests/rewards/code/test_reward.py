@@ -188,7 +188,7 @@ def test_no_program_is_zero_and_no_tests_abstain() -> None:
 
 
 def test_a_missing_language_or_a_broken_sandbox_abstains(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = RewardRow("```cobol\nSTOP RUN.\n```", columns={"tests": DOUBLE, "language": "cobol"})
+    row = RewardRow("```cobol\nSTOP RUN.\n```", columns={"tests": DOUBLE, "programming_language": "cobol"})
     assert Code()(row).verdict == "abstain"
 
     def broken(*_: object) -> Outcome:
@@ -224,6 +224,13 @@ def test_a_program_that_turns_the_alarm_off_meets_the_total_time() -> None:
     )
     found = score(program, tests=ADD, entry_point="add", params={"total_s": 1.5})
     assert (found.total, found.verdict) == (0.0, "ok")
+
+
+def test_a_programs_language_in_the_texts_column_is_an_error_of_the_data() -> None:
+    row = RewardRow("```cpp\nint main() {}\n```", columns={"tests": DOUBLE, "language": "CPP"})
+    score = Code()(row)
+    assert score.verdict == "error"
+    assert "the column programming_language" in score.reason
 
 
 def test_a_compiled_language_compiles_once() -> None:

@@ -260,7 +260,7 @@ def test_forms_of_tests() -> None:
         {"tests": [{"args": [1], "expected": 2}]},
         {"tests": [{"args": "x", "expected": 2}], "entry_point": "f"},
         {"tests": [{"stdin": "x"}]},
-        {"tests": [{"args": [1], "expected": 2}], "entry_point": "f", "language": "rust"},
+        {"tests": [{"args": [1], "expected": 2}], "entry_point": "f", "programming_language": "rust"},
         {"tests": ["assert len([1]) == 1"]},
         {"tests": ["assert ("]},
         {"tests": 5},

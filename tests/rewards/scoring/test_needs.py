@@ -89,6 +89,60 @@ def test_a_reward_needs_nothing_of_prompts_that_it_does_not_apply_to() -> None:
         check_prompts(late, [Needs(answer=True)], [prompt(None)])
 
 
+LANGUAGE_REWARDS = [RewardConfig(name="code", kinds=("code",)), RewardConfig(name="language_consistency")]
+LANGUAGE_NEEDS = [BUILTINS[reward.name].needs for reward in LANGUAGE_REWARDS]
+
+
+def test_a_programs_language_and_a_texts_language_stand_in_two_columns() -> None:
+    both = prompt(None, kind="code", programming_language="cpp", language="en")
+    check_prompts(LANGUAGE_REWARDS, LANGUAGE_NEEDS, [both, prompt(None, kind="math", language="zh_CN")])
+    python_by_default = prompt(None, kind="code", language="en")
+    check_prompts(LANGUAGE_REWARDS, LANGUAGE_NEEDS, [python_by_default])
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"kind": "code", "language": "cpp", "programming_language": "cpp"},
+            r'"language_consistency" reads the column "language" as natural language, but .* a programming language',
+        ),
+        (
+            {"kind": "code", "language": "C"},
+            r'"code" reads the programming language from the column .* in "language"',
+        ),
+        (
+            {"kind": "code", "language": "en", "prog_lang": "java"},
+            r'set columns = \{ programming_language = "prog_lang" \}',
+        ),
+        (
+            {"kind": "code", "language": "en", "programming_language": "zh"},
+            r'"code" reads the column "programming_language" as programming language, but .* a natural language',
+        ),
+    ],
+)
+def test_a_column_that_holds_the_other_language_is_refused(columns: dict[str, str], message: str) -> None:
+    with pytest.raises(RewardLoadError, match=message):
+        check_prompts(LANGUAGE_REWARDS, LANGUAGE_NEEDS, [prompt(None, **columns)])
+
+
+def test_a_problem_of_every_row_is_reported_once() -> None:
+    rows = [prompt(None, kind="code", language="go", number=i) for i in range(3)]
+    with pytest.raises(RewardLoadError) as caught:
+        check_prompts(LANGUAGE_REWARDS[:1], LANGUAGE_NEEDS[:1], rows)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_two_rewards_that_read_one_column_differently_are_refused() -> None:
+    needs = [Needs(reads=(("language", "programming language"),)), LANGUAGE_NEEDS[1]]
+    with pytest.raises(RewardLoadError, match="read the column 'language' differently"):
+        check_prompts(LANGUAGE_REWARDS, needs, [])
+
+
+def test_the_host_reports_what_its_reward_reads() -> None:
+    assert check_reward("code") == BUILTINS["code"].needs
+
+
 @pytest.fixture
 def plugin(tmp_path: Path) -> str:
     file = tmp_path / "r.py"
