@@ -14,6 +14,7 @@ from grpo.cluster import address as addresses
 from grpo.cluster import ray_session
 from grpo.cluster.address import probe
 from grpo.common.errors import RunError
+from tests.signals import listening  # noqa: F401 - a fixture
 from tests.tiny import free_port
 
 
@@ -46,6 +47,7 @@ def service() -> Iterator[Callable[[bytes | None], int]]:
         one.close()
 
 
+@pytest.mark.usefixtures("listening")  # the command takes the signals of its process
 @pytest.mark.parametrize("by", ["option", "environment"])
 def test_a_command_finds_a_wrong_address_before_it_reads_model_and_data(
     by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
