@@ -72,7 +72,6 @@ def rank_process(case: dict[str, Any]) -> None:
         model_path=case["model"],
         total_steps=10,
         rank=case["rank"],
-        world_size=case["ranks"],
     )
     rng = np.random.default_rng(0)
     vocab = learner.model.config.vocab_size
