@@ -79,13 +79,11 @@ FOUR = [
     Case("copies-2x2", "tiny-v3", 4, mesh={"replicate": 2}, algorithm=KL, policy={"router_bias_rate": 0.01}),
     Case("copies-4", "tiny-llama-tied", 4, mesh={"replicate": 4}, algorithm=KL),
     Case("copies-lora", "tiny-qwen3-untied", 4, mesh={"replicate": 2}, policy={"lora": LORA}, algorithm=KL),
-    Case("small-packs", "tiny-v2", 4, learner={"tokens_per_micro_batch": 40}, algorithm=KL),
     Case("experts-4", "tiny-v3", 4, mesh={"expert": 4}, algorithm=KL, policy={"router_bias_rate": 0.01}),
     Case("experts-2x2", "tiny-v2", 4, mesh={"expert": 2}, learner={"recompute": True}, algorithm=KL),
     Case("experts-copies", "tiny-v3", 4, mesh={"expert": 2, "replicate": 2}, algorithm=KL),
     Case("experts-lora", "tiny-v3", 4, mesh={"expert": 2}, policy={"lora": LORA}, algorithm=KL),
     Case("experts-mtp", "tiny-v3-mtp", 4, mesh={"expert": 4}, objective="sft-mtp"),
-    Case("reward-model-4", "tiny-v3", 4, mesh={"replicate": 2}, objective="pairs"),
 ]
 
 

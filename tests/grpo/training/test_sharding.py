@@ -14,8 +14,10 @@ import torch.multiprocessing as mp
 
 from grpo.algorithm.batching import phase_mini_batches
 from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.mesh import MeshConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
+from policies.shards import whole
 from tests.grpo.tiny_phase import make_groups, make_policy
 from tests.grpo.training.sharded_cases import FOUR, TWO, Case, Outcome, run_case
 from tests.tiny import free_port
@@ -31,6 +33,7 @@ def _work(rank: int, folder: Path, ports: tuple[int, ...]) -> None:
     _join(ports[0], rank, 4)
     for case in FOUR:
         _keep(case, folder, rank)
+    torch.save(resumed(folder, rank), folder / f"resumed-{rank}.pt")
     torch.save(uneven(folder / "tiny-v3", rank, 4), folder / f"uneven-{rank}.pt")
     dist.destroy_process_group()
     _join(ports[1 + pair], place, 2)
@@ -58,6 +61,41 @@ def uneven(folder: Path, rank: int, ranks: int) -> list[float]:
         for batch in phase_mini_batches(groups, 2, (seed,)):
             norms.append(learner.update(batch, 0, 16).metrics["grad_norm"])
     return norms
+
+
+def resumed(folder: Path, rank: int) -> bool:
+    """Tell if a learner that loads what another saved has its weights, moments and reference, bit for bit."""
+
+    def make() -> Learner:
+        return Learner(
+            policy=PolicyConfig(model=str(folder / "tiny-v3"), compute_dtype="float32"),
+            algorithm=AlgorithmConfig(kl_coef=0.1),
+            optimizer=OptimizerConfig(lr=1e-3),
+            learner=LearnerConfig(ranks=4, mesh=MeshConfig(expert=2)),
+            model_path=folder / "tiny-v3",
+            total_steps=99,
+            rank=rank,
+        )
+
+    def state(learner: Learner) -> dict[str, torch.Tensor]:
+        moments = {name: whole(tensor) for name, tensor in learner.trained.optimizer.state()}
+        assert learner._reference is not None
+        return dict(learner.named_tensors()) | moments | learner._reference.tensors
+
+    learner, out = make(), folder / "saved"
+    if rank == 0:
+        out.mkdir()
+    dist.barrier()
+    learner.begin_phase(make_groups(), 0, 1.0)
+    learner.update(make_groups(), 0, 16)
+    learner.save(out)
+    dist.barrier()
+    again = make()
+    fresh = state(again)
+    again.load(out)
+    before, after = state(learner), state(again)
+    assert any(not torch.equal(before[name], fresh[name]) for name in before)
+    return before.keys() == after.keys() and all(torch.equal(before[n], after[n]) for n in before)
 
 
 def _join(port: int, rank: int, ranks: int) -> None:
@@ -146,3 +184,7 @@ def test_uneven_work_neither_hangs_nor_changes_the_gradient(
 @pytest.fixture(scope="module")
 def outcomes_of_one(folder: Path, one_thread: None) -> list[float]:
     return uneven(folder / "tiny-v3", 0, 1)
+
+
+def test_a_checkpoint_of_many_ranks_is_loaded_bit_for_bit(folder: Path) -> None:
+    assert all(torch.load(folder / f"resumed-{rank}.pt") for rank in range(4))
