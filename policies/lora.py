@@ -23,7 +23,7 @@ from policies.errors import BrokenCheckpoint, PolicyError
 from policies.json_types import JsonDict
 from policies.model import HfModel
 from policies.mtp import is_mtp_tensor
-from policies.shards import fill, gathered, whole
+from policies.shards import fill, gathered, proven_whole, whole
 
 ADAPTER_FILE = "adapter_model.safetensors"
 _NAME = "default"
@@ -102,11 +102,11 @@ def plain_state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         prefix, base, rest = name.partition(_BASE)
         if base and rest == "weight":
             with torch.no_grad():
-                yield f"{prefix}.weight", whole(tensor) + _delta(adapted[prefix])
+                yield f"{prefix}.weight", proven_whole(name, tensor) + _delta(adapted[prefix])
         elif base:
-            yield f"{prefix}.{rest}", whole(tensor)
+            yield f"{prefix}.{rest}", proven_whole(name, tensor)
         elif _MARK not in name:
-            yield name, whole(tensor)
+            yield name, proven_whole(name, tensor)
 
 
 def save_adapter(model: HfModel, folder: Path, base: str, *, writes: bool = True) -> None:
