@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from policies.errors import BrokenCheckpoint
 from policies.lora import has_adapters, plain_state
+from policies.model import tied_names
 from policies.mtp import is_shared_copy
 
 _GATE_UP = ".experts.gate_up_proj"
@@ -29,7 +30,7 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     views of the live weights: copy those that must outlive the next optimizer step. LoRA adapters are merged, and
     merged tensors are new memory.
     """
-    tied = _tied_names(model)
+    tied = tied_names(model)
     for name, tensor in plain_state(model):
         if name in tied:
             continue
@@ -71,9 +72,3 @@ def load_named_tensors(model: nn.Module, mapping: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(mapping[name])
-
-
-def _tied_names(model: nn.Module) -> set[str]:
-    """Return parameters that share storage with an earlier one (the head of a policy with a tied embedding)."""
-    first = {name for name, _ in model.named_parameters(remove_duplicate=True)}
-    return {name for name, _ in model.named_parameters(remove_duplicate=False)} - first

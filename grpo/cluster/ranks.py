@@ -110,12 +110,12 @@ class RankGroup:
         return _answers([self._actors[0].call.remote(method, *arguments)], method)[0]
 
     def save_checkpoint(self, step: int, extra: JsonMapping, protected: Sequence[int]) -> None:
-        """Have rank 0 write a checkpoint; `extra` and `protected` as in `save_checkpoint`."""
-        save = self._actors[0].save
-        _answers([save.remote(self._checkpoints, step, dict(extra), self._keep, tuple(protected))], "save")
+        """Have the ranks write a checkpoint; `extra` and `protected` as in `save_checkpoint`."""
+        arguments = (self._checkpoints, step, dict(extra), self._keep, tuple(protected))
+        _answers([actor.save.remote(*arguments) for actor in self._actors], "save")
 
     def export(self, folder: Path, step: int, last: int) -> None:
-        """Have rank 0 write the policy of a step for transformers and vLLM; for an earlier one it is loaded first.
+        """Have the ranks write the policy of a step for transformers and vLLM; for an earlier one it is loaded first.
 
         Args:
             folder: where to.
@@ -127,7 +127,7 @@ class RankGroup:
         """
         if step != last:
             self.call_all("load", whole_checkpoint(self._checkpoints, step))
-        self.call_first("export", folder.absolute())
+        self.call_all("export", folder.absolute())
 
     def close(self) -> None:
         """Close the ranks, then end their processes."""

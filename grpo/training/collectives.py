@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,6 +12,22 @@ from torch import Tensor
 
 BUCKET_ELEMENTS = 1 << 22
 """Gradients travel in buckets of up to 16 MiB: few messages, and little memory beside the gradients."""
+
+
+@dataclass(frozen=True)
+class RankTeam:
+    """The ranks of torch.distributed, as those that write a checkpoint together (grpo/training/checkpoint.py)."""
+
+    rank: int
+    ranks: int
+    device: str
+    """Where the backend wants tensors."""
+
+    def any_failed(self, failed: bool) -> bool:
+        """Wait for all ranks, within the group's deadline; returns True if one of them failed."""
+        flag = torch.tensor(float(failed), device=self.device)
+        maximum(flag, self.ranks)
+        return bool(flag)
 
 
 def add(tensor: Tensor, world_size: int) -> None:

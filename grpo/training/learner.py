@@ -81,6 +81,7 @@ class Learner:
             optimizer=optimizer,
             learner=learner,
             model_path=model_path,
+            rank=rank,
             world_size=world_size,
             device=device,
             seed=seed,
@@ -176,7 +177,7 @@ class Learner:
 
     def save(self, folder: Path) -> None:
         """Write what `load` needs; see `TrainedPolicy.save`."""
-        self.trained.save(folder, None if self._reference is None else self._reference.tensors)
+        self.trained.save(folder, self._reference)
 
     def load(self, folder: Path) -> None:
         """Go on from `save`; the next update has the bits it would have had without the break.
@@ -184,9 +185,7 @@ class Learner:
         Raises:
             BrokenRun: a file is missing or does not fit the policy or the recipe.
         """
-        reference = self.trained.load(folder, with_reference=self._reference is not None)
-        if reference is not None:
-            self._reference = FrozenWeights(reference)
+        self.trained.load(folder, self._reference)
         self._old = self._ref = None
 
     def _accumulate(

@@ -93,6 +93,7 @@ class SupervisedLearner:
             optimizer=optimizer,
             learner=learner,
             model_path=model_path,
+            rank=rank,
             world_size=world_size,
             device=device,
             seed=seed,
@@ -157,7 +158,7 @@ class SupervisedLearner:
         Raises:
             BrokenRun: a file is missing or does not fit the policy or the recipe.
         """
-        self.trained.load(folder, with_reference=False)
+        self.trained.load(folder, reference=None)
 
     def export(self, folder: Path) -> None:
         """See `TrainedPolicy.export`."""

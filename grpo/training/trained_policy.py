@@ -13,15 +13,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from grpo.common.errors import RunError
+from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training import collectives, trainer_state
+from grpo.training.collectives import RankTeam
 from grpo.training.optimizer import AdamW, gradient_norm
+from grpo.training.reference import FrozenWeights, shards
+from grpo.training.shard_files import load_shards, save_shards
+from grpo.training.together import Alone, Team, write_folder
 from policies import hf_names
+from policies.export import write_policy
 from policies.fused import fuse
-from policies.load import load_policy, save_policy
-from policies.lora import add_adapters, load_adapter, save_adapter
+from policies.load import blank_policy, fill_policy, read_policy
+from policies.lora import add_adapters, draw_adapters, load_adapter, save_adapter, store_frozen
 from policies.model import HfConfig, HfModel
 from policies.mtp import is_mtp_tensor, mtp_layers
 from policies.router import update_router_bias
@@ -41,6 +46,7 @@ class TrainedPolicy:
         optimizer: OptimizerConfig,
         learner: LearnerConfig,
         model_path: Path | str,
+        rank: int = 0,
         world_size: int = 1,
         device: torch.device | str = "cpu",
         seed: int = 0,
@@ -50,28 +56,41 @@ class TrainedPolicy:
         Args:
             policy, optimizer, learner: sections of the recipe.
             model_path: folder with config and safetensors.
-            world_size: number of ranks; with more than one torch.distributed is already initialised.
+            rank, world_size: index of this rank and number of ranks; with more than one torch.distributed is already
+                initialised.
             device: where the policy is.
             seed: of the adapters' random weights, if policy.lora asks for such; equal on all ranks.
 
         Raises:
             PolicyError: the folder cannot be loaded, or has no layer that policy.lora names.
+            ConfigError: policy.lora.frozen_dtype is not what the products are computed in.
         """
         self._policy, self._optimizer_config, self._learner_config = policy, optimizer, learner
-        self._model_path, self._world_size = Path(model_path), world_size
+        self._model_path, self._rank, self._world_size = Path(model_path), rank, world_size
         self.device = torch.device(device)
-        self.model: nn.Module = load_policy(model_path, device=device)
+        self.model: nn.Module = blank_policy(model_path)
+        config: HfConfig = self.model.config  # of transformers, whose attributes have no types
+        self.dtype: str = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
+        """Dtype of the matrix products: float32 or bfloat16."""
         for layer in mtp_layers(self.model):
             layer.requires_grad_(False)
         lora = policy.lora
         if lora is not None:
             add_adapters(self.model, lora.rank, lora.alpha, lora.targets, seed)
+            if lora.frozen_dtype == "bfloat16":
+                if self.dtype != "bfloat16":
+                    raise ConfigError(
+                        f'policy.lora.frozen_dtype = "bfloat16", but policy.compute_dtype = "{policy.compute_dtype}" '
+                        'is float32 on this machine; set policy.compute_dtype = "bfloat16"'
+                    )
+                store_frozen(self.model, torch.bfloat16)
         fuse(self.model)
         if learner.recompute:
             _recompute_layers(self.model)
-        config: HfConfig = self.model.config  # of transformers, whose attributes have no types
-        self.dtype: str = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
-        """Dtype of the matrix products: float32 or bfloat16."""
+        # Until here the tensors have no memory: a rank that holds a part of each reads that part alone.
+        fill_policy(self.model, model_path, self.device)
+        if lora is not None:
+            draw_adapters(self.model, seed)
         self.head: nn.Module | None = None
         """A module that is trained beside the policy, such as a reward model's scalar head."""
         self.parameters: dict[str, nn.Parameter] = {}
@@ -88,7 +107,12 @@ class TrainedPolicy:
         self.parameters = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         if self.head is not None:
             self.parameters |= {f"{HEAD}.{n}": p for n, p in self.head.named_parameters()}
-        self.optimizer = AdamW(self.parameters, self._optimizer_config)
+        self.optimizer = AdamW(
+            self.parameters,
+            self._optimizer_config,
+            rank=self._rank,
+            on_host=self._learner_config.offload_optimizer,
+        )
 
     def autocast(self) -> torch.autocast:
         """The context manager for every forward and backward."""
@@ -170,47 +194,70 @@ class TrainedPolicy:
         """Write the policy for transformers and vLLM: config, float32 safetensors, tokenizer.
 
         A head goes beside the weights, in head.safetensors. Adapters are merged into the weights, and also written to
-        adapter/.
+        adapter/. All ranks call it together and share the files out; either all appear or none.
         """
-        save_policy(self.model, folder, tokenizer_from=self._model_path)
-        if self._policy.lora is not None:
-            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path))
-        if self.head is not None:
-            trainer_state.save_head(folder, self.head.state_dict())
+        building = folder.with_name(f".{folder.name}.writing")
+        write_folder(folder, building, write=self._write_export, finish=lambda _: None, team=self.team)
 
-    def save(self, folder: Path, reference: Mapping[str, Tensor] | None) -> None:
-        """Write what `load` needs into an existing folder.
+    def save(self, folder: Path, reference: FrozenWeights | None) -> None:
+        """Write what `load` needs into an existing folder; all ranks call it together, and each writes its own files.
 
         The policy goes to policy/, or with adapters these alone to adapter/; moments, reference and head go beside it
         (grpo/training/trainer_state.py).
         """
-        if self._policy.lora is not None:
-            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path))
-        else:
-            save_policy(self.model, folder / trainer_state.POLICY, tokenizer_from=self._model_path)
-        if self.head is not None:
-            trainer_state.save_head(folder, self.head.state_dict())
-        trainer_state.save(folder, dict(self.optimizer.state()), self.optimizer.steps, reference)
+        if self._policy.lora is None:
+            policy = folder / trainer_state.POLICY
+            policy.mkdir(exist_ok=True)
+            self._write_policy(policy)
+        self._write_adapter_and_head(folder)
+        if self._rank == 0:
+            trainer_state.save_steps(folder, self.optimizer.steps)
+        place = {"rank": self._rank, "ranks": self._world_size}
+        save_shards(folder, trainer_state.OPTIMIZER, self.optimizer.state(), **place)
+        if reference is not None:
+            frozen = shards(self.model, reference, self._rank)
+            save_shards(folder, trainer_state.REFERENCE, frozen, **place)
 
-    def load(self, folder: Path, with_reference: bool) -> dict[str, Tensor] | None:
-        """Go on from `save`; returns the reference's tensors, or None without a reference.
+    def load(self, folder: Path, reference: FrozenWeights | None) -> None:
+        """Go on from `save`, whatever number of ranks wrote; fills the reference too.
 
         Raises:
             BrokenRun: a file is missing or does not fit the policy or the recipe.
         """
-        weights, state = trainer_state.load(folder, with_reference=with_reference)
+        steps = trainer_state.load_steps(folder)
         head = None if self.head is None else trainer_state.load_head(folder)
         try:
             if self._policy.lora is not None:
                 load_adapter(self.model, folder / trainer_state.ADAPTER)
             else:
-                hf_names.load_named_tensors(self.model, weights)
+                read_policy(self.model, folder / trainer_state.POLICY)
             if self.head is not None and head is not None:
                 self.head.load_state_dict(head)
-            self.optimizer.load_state(state.moments, state.optimizer_steps)
-        except (ValueError, RuntimeError) as error:
+            load_shards(folder, trainer_state.OPTIMIZER, self.optimizer.state())
+            self.optimizer.steps = steps
+            if reference is not None:
+                load_shards(folder, trainer_state.REFERENCE, shards(self.model, reference, self._rank))
+                reference.release()
+        except (OSError, ValueError, RuntimeError) as error:
             raise trainer_state.broken(folder, error) from error
-        return state.reference
+
+    @property
+    def team(self) -> Team:
+        """The ranks, as those that write a folder together."""
+        return RankTeam(self._rank, self._world_size, self.device.type) if self._world_size > 1 else Alone()
+
+    def _write_export(self, folder: Path) -> None:
+        self._write_policy(folder)
+        self._write_adapter_and_head(folder)
+
+    def _write_policy(self, folder: Path) -> None:
+        write_policy(self.model, folder, self._model_path, part=self._rank, parts=self._world_size)
+
+    def _write_adapter_and_head(self, folder: Path) -> None:
+        if self._policy.lora is not None and self._rank == 0:
+            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path))
+        if self.head is not None and self._rank == 0:
+            trainer_state.save_head(folder, self.head.state_dict())
 
     def _drop_gradients(self) -> None:
         for parameter in self.parameters.values():

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from policies.errors import BrokenCheckpoint, PolicyError
+from policies.export import save_policy
 from policies.hf_names import named_tensors
-from policies.load import load_policy, save_policy
+from policies.load import load_policy
 from policies.logprobs import completion_logprobs, sequence_logprobs
 from policies.lora import add_adapters, has_adapters, linear_layers, load_adapter, plain_state, save_adapter
 from policies.mtp import mtp_layers
