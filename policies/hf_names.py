@@ -18,6 +18,7 @@ from policies.errors import BrokenCheckpoint
 from policies.lora import has_adapters, plain_state
 from policies.model import tied_names
 from policies.mtp import is_shared_copy
+from policies.shards import fill
 
 _GATE_UP = ".experts.gate_up_proj"
 _DOWN = ".experts.down_proj"
@@ -28,7 +29,8 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
     Persistent buffers such as `e_score_correction_bias` are included, a tied head is not. The tensors are detached
     views of the live weights: copy those that must outlive the next optimizer step. LoRA adapters are merged, and
-    merged tensors are new memory.
+    merged tensors are new memory. Of a policy that is divided over ranks each tensor is gathered when its turn comes:
+    all ranks run through the iterator together.
     """
     tied = tied_names(model)
     for name, tensor in plain_state(model):
@@ -56,7 +58,9 @@ def load_named_tensors(model: nn.Module, mapping: Mapping[str, Tensor]) -> None:
     """
     assert not has_adapters(model), "merged weights cannot be copied into adapters: load the adapter"
     mapping = {name: tensor for name, tensor in mapping.items() if not is_shared_copy(name)}
-    own = dict(named_tensors(model))
+    tied = tied_names(model)
+    state = {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
+    own = {part: shape for name, tensor in state.items() for part, shape in _parts(name, tensor.shape)}
     missing = [name for name in own if name not in mapping]
     unknown = [name for name in mapping if name not in own]
     if missing or unknown:
@@ -64,11 +68,31 @@ def load_named_tensors(model: nn.Module, mapping: Mapping[str, Tensor]) -> None:
             f"tensors do not fit the model: {len(missing)} missing {missing[:3]}, "
             f"{len(unknown)} unknown {unknown[:3]}"
         )
-    for name, tensor in own.items():
-        if mapping[name].shape != tensor.shape:
+    for name, shape in own.items():
+        if mapping[name].shape != shape:
             raise BrokenCheckpoint(
-                f"{name} has shape {tuple(mapping[name].shape)}, the model's is {tuple(tensor.shape)}"
+                f"{name} has shape {tuple(mapping[name].shape)}, the model's is {tuple(shape)}"
             )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(mapping[name])
+    for name, tensor in state.items():
+        fill(tensor, _fused(name, tensor.shape, mapping))
+
+
+def _parts(name: str, shape: torch.Size) -> Iterator[tuple[str, torch.Size]]:
+    """Yield names and shapes in a checkpoint of a tensor of the model."""
+    if name.endswith(_GATE_UP):
+        prefix, (experts, rows, columns) = name.removesuffix("gate_up_proj"), shape
+        for expert in range(experts):
+            for part in ("gate", "up"):
+                yield f"{prefix}{expert}.{part}_proj.weight", torch.Size((rows // 2, columns))
+    elif name.endswith(_DOWN):
+        prefix = name.removesuffix("down_proj")
+        for expert in range(shape[0]):
+            yield f"{prefix}{expert}.down_proj.weight", shape[1:]
+    else:
+        yield name, shape
+
+
+def _fused(name: str, shape: torch.Size, mapping: Mapping[str, Tensor]) -> Tensor:
+    """Return a tensor of the model, whole, from its parts in a checkpoint."""
+    parts = [mapping[part] for part, _ in _parts(name, shape)]
+    return parts[0] if len(parts) == 1 and parts[0].shape == shape else torch.cat(parts).view(shape)

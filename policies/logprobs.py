@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from policies.model import AutogradContext, causal_lm
 from policies.packing import PackedSequences, pack_documents
+from policies.shards import whole
 
 PIECE_ELEMENTS = 2**22
 """Logits that one elementwise pass over a chunk works on (16 MiB in float32)."""
@@ -36,7 +37,7 @@ def completion_logprobs(
     states_CD = hidden_states(model, packed).index_select(0, packed.predict_index)
     head = causal_lm(model).get_output_embeddings()
     return token_logprobs(
-        states_CD, head.weight, packed.target_ids, temperature=temperature, chunk_tokens=chunk_tokens
+        states_CD, whole(head.weight), packed.target_ids, temperature=temperature, chunk_tokens=chunk_tokens
     )
 
 

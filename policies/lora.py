@@ -26,7 +26,7 @@ from policies.json_types import JsonDict
 from policies.model import HfModel
 from policies.mtp import is_mtp_tensor
 from policies.router import routers
-from policies.shards import fill, local
+from policies.shards import fill, gathered, local, whole
 
 ADAPTER_FILE = "adapter_model.safetensors"
 _NAME = "default"
@@ -129,30 +129,37 @@ def own_name(name: str) -> str | None:
 def plain_state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield the model's state dict in float32, with the adapters merged into its weights.
 
-    Float32 tensors without an adapter are views; the others are new memory, created one at a time.
+    Float32 tensors without an adapter are views; the others are new memory, created one at a time. Of a policy that is
+    divided over ranks each tensor is gathered when its turn comes: all ranks run through the iterator together.
     """
     adapted = _adapted(model)
     for name, tensor in model.state_dict().items():
         prefix, base, rest = name.partition(_BASE)
         if base and rest == "weight":
             with torch.no_grad():
-                yield f"{prefix}.weight", tensor.float() + adapted[prefix].get_delta_weight(_NAME)
+                yield f"{prefix}.weight", whole(tensor).float() + _delta(adapted[prefix])
         elif base:
-            yield f"{prefix}.{rest}", tensor.float()
+            yield f"{prefix}.{rest}", whole(tensor).float()
         elif _MARK not in name:
-            yield name, tensor.float()
+            yield name, whole(tensor).float()
 
 
-def save_adapter(model: HfModel, folder: Path, base: str) -> None:
+def save_adapter(model: HfModel, folder: Path, base: str, *, writes: bool = True) -> None:
     """Write the adapter in peft's format (for PeftModel.from_pretrained), into a folder that may exist.
+
+    The ranks of a divided policy call it together, and one of them writes.
 
     Args:
         model: a policy after `add_adapters`.
         folder: destination of adapter_model.safetensors and adapter_config.json.
         base: folder or hub name of the policy that the adapter belongs to.
+        writes: False on a rank that only takes part in gathering.
     """
+    tensors = gathered(_adapter(model).items(), writes)
+    if not writes:
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({n: t.detach().cpu().contiguous() for n, t in _adapter(model).items()}, folder / ADAPTER_FILE)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / ADAPTER_FILE)
     config = model.lora_config.to_dict() | {"base_model_name_or_path": base, "inference_mode": True}
     plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
     (folder / "adapter_config.json").write_text(json.dumps(plain, indent=2, default=str) + "\n")
@@ -175,11 +182,18 @@ def load_adapter(model: HfModel, folder: Path) -> None:
         raise BrokenCheckpoint(f"{folder}: the adapter does not fit policy.lora: {sorted(wrong)[0]}")
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(saved[name])
+            fill(tensor, saved[name])
 
 
 def _adapted(model: nn.Module) -> JsonDict:
     return {name: m for name, m in model.named_modules() if hasattr(m, "get_delta_weight")}
+
+
+def _delta(layer: HfModel) -> Tensor:
+    """Return α/r · B A of an adapted layer, as peft's get_delta_weight does for a linear layer."""
+    first, second = (whole(matrices[_NAME].weight) for matrices in (layer.lora_A, layer.lora_B))
+    delta: Tensor = (second @ first) * layer.scaling[_NAME]
+    return delta
 
 
 def _adapter(model: nn.Module) -> dict[str, Tensor]:

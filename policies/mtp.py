@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from policies.logprobs import token_logprobs
 from policies.model import causal_lm
 from policies.packing import PackedSequences
+from policies.shards import whole
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.")
 _COPY = re.compile(r"model\.layers\.\d+\.(embed_tokens|shared_head\.head)\.weight")
@@ -56,6 +57,7 @@ def mtp_logprobs(
     size = len(packed.token_ids)
     indices = torch.arange(size, device=states_TD.device)
     states = states_TD[None]
+    head_VD = whole(base.get_output_embeddings().weight)
     result: list[Tensor] = []
     for k, layer in enumerate(mtp_layers(model), 1):
         # The last k tokens of a sequence read tokens of the next one. Nothing is predicted from them, and attention
@@ -72,7 +74,7 @@ def mtp_logprobs(
         kept = target_index > k
         logprobs, _ = token_logprobs(
             states[0].index_select(0, packed.predict_index[kept] - k),
-            base.get_output_embeddings().weight,
+            head_VD,
             packed.target_ids[kept],
             chunk_tokens=chunk_tokens,
         )
@@ -98,7 +100,7 @@ def shared_copies(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for number in range(first, first + len(mtp_layers(model))):
         yield (
             f"model.layers.{number}.embed_tokens.weight",
-            base.get_input_embeddings().weight.detach().clone(),
+            whole(base.get_input_embeddings().weight.detach()).clone(),
         )
-        head = base.get_output_embeddings().weight.detach().clone()
+        head = whole(base.get_output_embeddings().weight.detach()).clone()
         yield f"model.layers.{number}.shared_head.head.weight", head

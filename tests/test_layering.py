@@ -59,7 +59,7 @@ LIGHT_FOLDERS = ("grpo/common/", "grpo/config/", "grpo/commands/", "grpo/stages/
 FLOORS = (
     ("common",),
     ("config",),
-    ("algorithm",),
+    ("algorithm", "memory"),
     ("tracking", "training"),
     ("rl",),
     ("cluster",),

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol  # Any: a method called by its name
 
@@ -52,7 +53,7 @@ LearnerFactory = Callable[[RankPosition], RankLearner]
 
 
 class RankWorker:
-    """One data-parallel rank. Ranks make the same calls and share out the files they write; rank 0 also publishes."""
+    """One rank. All ranks make the same calls and share out the files they write; what they publish is rank 0's."""
 
     def __init__(
         self, make: LearnerFactory, *, rank: int, world_size: int, threads: int, resume_from: Path | None
@@ -137,11 +138,17 @@ def join_ranks(rank: int, world_size: int, threads: int, rendezvous: str | None)
         os.environ.setdefault(cache, "64")
     import torch
 
+    from grpo.training.sharding.mesh import COLLECTIVE_TIMEOUT_S
+
     torch.set_num_threads(threads)
     has_gpu = torch.cuda.is_available()
     if world_size > 1:
         torch.distributed.init_process_group(
-            "nccl" if has_gpu else "gloo", init_method=rendezvous, rank=rank, world_size=world_size
+            "nccl" if has_gpu else "gloo",
+            init_method=rendezvous,
+            rank=rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=COLLECTIVE_TIMEOUT_S),
         )
     return "cuda" if has_gpu else "cpu"
 

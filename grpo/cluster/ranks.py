@@ -105,10 +105,6 @@ class RankGroup:
         """
         return _answers([actor.call.remote(method, *arguments) for actor in self._actors], method)[0]
 
-    def call_first(self, method: str, *arguments: Any) -> Any:
-        """Call a method of rank 0's learner alone; see `call_all`."""
-        return _answers([self._actors[0].call.remote(method, *arguments)], method)[0]
-
     def save_checkpoint(self, step: int, extra: JsonMapping, protected: Sequence[int]) -> None:
         """Have the ranks write a checkpoint; `extra` and `protected` as in `save_checkpoint`."""
         arguments = (self._checkpoints, step, dict(extra), self._keep, tuple(protected))

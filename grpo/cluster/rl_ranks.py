@@ -65,18 +65,17 @@ class RlLearnerFactory:
             model_path=self.model_dir,
             total_steps=config.steps,
             rank=position.rank,
-            world_size=position.world_size,
             device=position.device,
             seed=config.seed,
         )
-        return PublishingLearner(learner, self.publish)
+        return PublishingLearner(learner, self.publish, is_first=position.rank == 0)
 
 
 class PublishingLearner:
     """A `Learner` that publishes its weights."""
 
-    def __init__(self, learner: Learner, settings: PublishSettings) -> None:
-        self._learner, self._settings = learner, settings
+    def __init__(self, learner: Learner, settings: PublishSettings, is_first: bool) -> None:
+        self._learner, self._settings, self._is_first = learner, settings, is_first
         self._folders = WeightFolders(settings.roots)
         self.begin_phase = learner.begin_phase
         self.update = learner.update
@@ -84,8 +83,10 @@ class PublishingLearner:
         self.save = learner.save
         self.export = learner.export
 
-    def publish(self, version: int) -> Publication:
+    def publish(self, version: int) -> Publication | None:
         """Write the weights as this version, with digests and canary log-probs.
+
+        Every rank takes part in gathering the tensors; the first one writes, and the others return None.
 
         Raises:
             NoRoomForWeights: they fit nowhere on this node.
@@ -95,9 +96,11 @@ class PublishingLearner:
         from rollout.weights import publish
 
         settings = self._settings
-        tensors = list(self._learner.named_tensors())
+        tensors = [item for item in self._learner.named_tensors() if self._is_first]
         dtype = getattr(torch, settings.wire_dtype)
         canary = [Canary(ids, self._learner.canary_logprobs(ids)) for ids in settings.canaries]
+        if not self._is_first:
+            return None
         if settings.inline:
             return publish(tensors, version, None, dtype, canary, inline=True)
         return self._folders.publish(tensors, version, dtype, canary)
@@ -124,8 +127,8 @@ class LearnerGroup(RankGroup):
         return report
 
     def publish(self, version: int) -> Publication:
-        """Have rank 0 publish its weights as this version; says where, once, if that is not shared memory."""
-        publication: Publication = self.call_first("publish", version)
+        """Have the ranks publish their weights as this version; says where, once, if that is not shared memory."""
+        publication: Publication = self.call_all("publish", version)
         place = Path(publication.path).parent if publication.path else None
         if publication.note and place != self._place:
             say(f"[yellow]note[/] {escape(publication.note)}")

@@ -48,7 +48,6 @@ class SupervisedLearnerFactory:
             total_steps=self.total_steps,
             seed=self.config.seed,
             rank=position.rank,
-            world_size=position.world_size,
             device=position.device,
         )
 

@@ -125,6 +125,16 @@ def check_mesh(mesh: Mesh, config: JsonMapping) -> None:
             f"learner.mesh.expert = {mesh.expert} does not divide the policy's {experts} routed experts; with "
             f"{mesh.parts} ranks per copy set it to one of {_listed(fitting)}"
         )
+    for key, width in (
+        ("moe_intermediate_size", 2 * int(config.get("moe_intermediate_size") or 0)),
+        ("hidden_size", int(config.get("hidden_size") or 0)),
+    ):
+        if width % mesh.expert_parts:
+            raise ConfigError(
+                f"learner.mesh.expert = {mesh.expert} leaves {mesh.expert_parts} ranks for each expert's tensors, "
+                f"which do not divide the policy's {key} ({width} rows); raise learner.mesh.expert "
+                "or change learner.ranks"
+            )
 
 
 def divisors(number: int) -> list[int]:

@@ -151,22 +151,11 @@ class LearnerConfig(Settings):
     recompute: Operational[bool] = False
     """Keep only each layer's input and recompute the layer in the backward pass: a third more time, but memory for the
     activations of one layer instead of all; for long completions or little memory."""
-    offload_activations: Operational[bool] = False
-    """With recompute: the inputs of the layers wait for the backward in the host's memory instead of the GPU's. On a
-    CPU, where they are there anyway, it changes nothing."""
     offload_optimizer: Operational[bool] = False
     """AdamW's moments are in the host's memory and pass over the GPU piece by piece, with the same bits: 8 bytes a
     parameter less on the GPU (4 with bfloat16 moments). On a CPU, where they are there anyway, it changes nothing."""
     logit_chunk_tokens: Operational[int] = Field(512, ge=1)
     """Number of tokens whose logits are in memory at one time."""
-
-    @model_validator(mode="after")
-    def _offloads_layer_inputs(self) -> LearnerConfig:
-        if self.offload_activations and not self.recompute:
-            raise ValueError(
-                "offload_activations moves the inputs of recomputed layers; set recompute = true with it"
-            )
-        return self
 
     mesh: MeshConfig = MeshConfig()
 

@@ -1,4 +1,4 @@
-"""Time and memory of a stage on a cluster, from sizes alone. Pure arithmetic; every assumption is an argument.
+"""Time of a stage on a cluster, from sizes alone. Pure arithmetic; every assumption is an argument.
 
 Decoding: a pass reads from memory the weights that its tokens use and the cache of every sequence, multiplies, and
 waits for the network in every layer. A phase lasts as long as its longest samples, so the batch of an engine shrinks
@@ -9,7 +9,6 @@ Log-probs: one forward pass per token. Training: three, and a fourth if activati
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from grpo.config.plan import MachineConfig
 from policies.sizes import PolicySize
@@ -18,17 +17,6 @@ WEIGHT_BYTES = 2
 """bfloat16."""
 POINTS = 256
 """Points of the integral over a completion's length."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Memory per GPU, in GiB."""
-
-    engine_weights: float
-    cache: float
-    """Cache of the sequences that run at a time, at their mean length; at most what the engine has left."""
-    learner: float
-    """Weights, gradients (bfloat16), master weights (float32) and two moments (bfloat16), over all GPUs."""
 
 
 def cut_exponential_scale(mean: float, limit: float) -> float:
@@ -108,17 +96,3 @@ def rollout_s(
 def forward_s(size: PolicySize, machine: MachineConfig, tokens: float, context: float) -> float:
     """Return the seconds of one forward pass over `tokens` on all GPUs, each after `context` tokens on average."""
     return tokens * size.forward_flops(context) / (machine.gpus * machine.peak_tflops * 1e12 * machine.mfu)
-
-
-def memory(
-    size: PolicySize, machine: MachineConfig, sequences: float, context: float, trains: bool, generates: bool
-) -> Memory:
-    """Return the memory per GPU; `sequences` run at a time on all engines together."""
-    engine = machine.engine_gpus * 2**30
-    engines = max(1, machine.gpus // machine.engine_gpus)
-    cache = min(sequences / engines, engine_capacity(size, machine, context)) if generates else 0.0
-    return Memory(
-        engine_weights=WEIGHT_BYTES * size.total / engine if generates else 0.0,
-        cache=cache * WEIGHT_BYTES * size.cache * context / engine,
-        learner=(2 + 2 + 4 + 2 * 2) * size.total / (machine.gpus * 2**30) if trains else 0.0,
-    )

@@ -1,4 +1,4 @@
-"""The time and memory of a stage on a cluster: grpo/plan/costs.py applied to its workload. Pure."""
+"""The time of a stage on a cluster: grpo/plan/costs.py applied to its workload. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from grpo.config.plan import MachineConfig
 from grpo.graph.parse import Node
-from grpo.plan.costs import Memory, forward_s, memory, rollout_s
+from grpo.plan.costs import forward_s, rollout_s
 from grpo.stages.workload import Workload
 from policies.sizes import PolicySize
 
@@ -16,13 +16,12 @@ TRAIN_PASSES = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """The estimated time and memory of one stage."""
+    """The estimated time of one stage."""
 
     rollout_s: float
     logprob_s: float
     train_s: float
     overhead_s: float
-    memory: Memory
 
     @property
     def seconds(self) -> float:
@@ -46,24 +45,15 @@ def workload(node: Node, mean_tokens: float | None = None) -> Workload:
 
 
 def estimate(work: Workload, size: PolicySize, machine: MachineConfig) -> Estimate:
-    """Estimate the time and memory of a stage whose workload is known."""
+    """Estimate the time of a stage whose workload is known."""
     rollout = sum(
         p.count * rollout_s(size, machine, p.samples, work.prompt_tokens, p.mean, p.limit)
         for p in work.phases
     )
     one_pass = forward_s(size, machine, work.trained or 0.0, work.mean_context)
-    longest = max((p.mean for p in work.phases), default=0.0)
     return Estimate(
         rollout_s=rollout,
         logprob_s=work.passes * one_pass,
         train_s=(TRAIN_PASSES + work.recompute) * one_pass,
         overhead_s=machine.phase_overhead_s * sum(p.count for p in work.phases),
-        memory=memory(
-            size,
-            machine,
-            sequences=max((p.samples for p in work.phases), default=0.0),
-            context=work.prompt_tokens + longest,
-            trains=work.trained is not None,
-            generates=bool(work.phases),
-        ),
     )

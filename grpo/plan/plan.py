@@ -19,10 +19,11 @@ from grpo.common.errors import ConfigError
 from grpo.config.plan import MachineConfig
 from grpo.graph.parse import Graph, Node
 from grpo.plan.estimate import Estimate, estimate, workload
+from grpo.plan.memory import StageMemory, advice_lines, machine_of, memory_table, stage_memory
 from grpo.plan.rates import Observation, Rates, estimate_seconds, observe, rates
 from grpo.stages.workload import Workload
 from policies.json_types import JsonDict
-from policies.sizes import SIZES, PolicySize, policy_size
+from policies.sizes import CONFIGS, PolicySize, policy_size
 
 console = Console(width=max(Console().width, 150))
 
@@ -35,7 +36,9 @@ class Line:
     size: PolicySize | None
     work: Workload
     estimate: Estimate | None = None
-    """Time and memory on the recipe's cluster."""
+    """Time on the recipe's cluster."""
+    memory: StageMemory | None = None
+    """What each GPU, or this machine, has to hold; None without a known policy, or without ranks and engines."""
     seconds: float | None = None
     """Predicted time on this machine."""
     peak_mib: float | None = None
@@ -52,30 +55,43 @@ def run(graph: Graph, rates_from: Path | None) -> list[Line]:
     if machine is not None:
         lines = cluster_plan(graph, machine)
         console.print(cluster_table(graph, lines, machine))
+        show_memory(lines)
         for text in conclusions(lines, machine):
             console.print(text, highlight=False)
         return lines
     known = read_rates(rates_from)
     lines = local_plan(graph, known)
     console.print(local_table(graph, lines))
+    show_memory(lines)
     for text in local_conclusions(lines, rates_from, graph.run_dir):
         console.print(text, highlight=False)
     return lines
 
 
-def sizes(graph: Graph) -> dict[str, PolicySize | None]:
-    """Return the size of every stage's policy, as far as it is known without loading or downloading it."""
-    found: dict[str, PolicySize | None] = {}
+def show_memory(lines: Sequence[Line]) -> None:
+    """Print the memory of every stage by kind, and what to change where it does not fit."""
+    known = {line.node.name: line.memory for line in lines if line.memory is not None}
+    if not known:
+        return
+    console.print(memory_table(known))
+    for text in advice_lines(known):
+        console.print(text, highlight=False)
+
+
+def policies(graph: Graph) -> dict[str, JsonDict | None]:
+    """Return the config of every stage's policy, as far as it is known without loading or downloading it."""
+    found: dict[str, JsonDict | None] = {}
     for node in graph.nodes.values():
         parent = next((r.stage for r in node.needs if r.key == "policy.model"), None)
         if parent is not None:
             found[node.name] = found[parent]
         elif node.stage.new_policy is not None:
-            made = node.folder / "policy"
-            found[node.name] = _read_size(made) or policy_size(node.stage.new_policy(node.config))
+            found[node.name] = _read_config(node.folder / "policy") or dict(
+                node.stage.new_policy(node.config)
+            )
         else:
             model = getattr(getattr(node.config, "policy", None), "model", None)
-            found[node.name] = None if model is None else SIZES.get(model) or _read_size(Path(model))
+            found[node.name] = None if model is None else CONFIGS.get(model) or _read_config(Path(model))
     return found
 
 
@@ -85,31 +101,34 @@ def cluster_plan(graph: Graph, machine: MachineConfig) -> list[Line]:
     Raises:
         ConfigError: the plan of a stage contradicts itself, or its policy does not fit.
     """
-    size_of = sizes(graph)
+    policy_of, here = policies(graph), machine_of(machine)
     lines = []
     for node in graph.nodes.values():
-        size, work = size_of[node.name], workload(node)
+        policy, work = policy_of[node.name], workload(node)
+        size = _size(policy)
         known = size is not None and (work.phases or work.trained)
         try:
             found = estimate(work, size, machine) if size and known else None
         except ValueError as error:
             raise ConfigError(f"stage {node.name}: {error}") from error
-        lines.append(Line(node, size, work, found))
+        lines.append(Line(node, size, work, found, stage_memory(node, policy, here)))
     return lines
 
 
 def local_plan(graph: Graph, known: Rates) -> list[Line]:
     """Predict times on this machine, beside what finished stages of this recipe took."""
-    size_of = sizes(graph)
+    policy_of, here = policies(graph), machine_of(None)
     lines = []
     for node in graph.nodes.values():
+        policy = policy_of[node.name]
         rate = known.of(node.name, node.command)
         work = workload(node, rate.tokens if rate else None)
         lines.append(
             Line(
                 node,
-                size_of[node.name],
+                _size(policy),
                 work,
+                memory=stage_memory(node, policy, here),
                 seconds=estimate_seconds(work, rate) if rate else None,
                 peak_mib=rate.peak_mib if rate else None,
                 measured=observe(node.folder),
@@ -137,25 +156,18 @@ def read_rates(folder: Path | None) -> Rates:
 
 def cluster_table(graph: Graph, lines: Sequence[Line], machine: MachineConfig) -> Table:
     """Return the table of a plan for a cluster."""
-    table = Table(
-        title=f"{graph.name} on {machine.gpus} {machine.name}: memory in GiB per GPU", title_justify="left"
-    )
-    heads = ("updates", "samples", "generated", "trained", "weights", "cache", "learner")
+    table = Table(title=f"{graph.name} on {machine.gpus} {machine.name}", title_justify="left")
+    heads = ("updates", "samples", "generated", "trained")
     for head in ("stage", "grpo", "policy"):
         table.add_column(head, no_wrap=True)
     for head in (*heads, "rollout h", "learner h", "GPU-hours"):
         table.add_column(head, justify="right")
     for line in lines:
         work, e = line.work, line.estimate
-        memory = (
-            [_number(v, 1) for v in (e.memory.engine_weights, e.memory.cache, e.memory.learner)]
-            if e
-            else ["–"] * 3
-        )
         times = [_number(s / 3600, 1) for s in (e.rollout_s, e.logprob_s + e.train_s)] if e else ["–"] * 2
         table.add_row(
             line.node.name, line.node.command, _billions(line.size), _number(work.steps), _short(work.samples),
-            _short(work.generated), _short(work.trained), *memory, *times,
+            _short(work.generated), _short(work.trained), *times,
             _number(e.gpu_hours(machine)) if e else "–",
         )  # fmt: skip
     return table
@@ -179,8 +191,7 @@ def conclusions(lines: Sequence[Line], machine: MachineConfig) -> list[str]:
     assumed = ", ".join(f"{k} {v}" for k, v in machine.model_dump().items() if k not in ("name", "gpus"))
     found.append(
         f"assumptions: {assumed}; weights and cache in bfloat16; lengths exponential, cut at the limit; a phase waits "
-        "for its longest sample; rewards and sandbox cost nothing beside; mean lengths from the stages' plan sections; "
-        "memory without activations"
+        "for its longest sample; rewards and sandbox cost nothing beside; mean lengths from the stages' plan sections"
     )
     return found
 
@@ -237,13 +248,17 @@ def local_conclusions(lines: Sequence[Line], rates_from: Path | None, run_dir: P
     return found
 
 
-def _read_size(folder: Path) -> PolicySize | None:
+def _read_config(folder: Path) -> JsonDict | None:
     path = folder / "config.json"
     if not path.exists():
         return None
     config: JsonDict = json.loads(path.read_text(encoding="utf-8"))
+    return config
+
+
+def _size(policy: JsonDict | None) -> PolicySize | None:
     try:
-        return policy_size(config)
+        return None if policy is None else policy_size(policy)
     except (KeyError, ValueError):
         return None
 

@@ -16,6 +16,7 @@ from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.plan import StagePlan
+from grpo.memory.launch import check_memory
 from grpo.stages.figures import Figures, number, sampled_tokens
 from grpo.stages.launch_data import read_and_show
 from grpo.stages.preview import preview_end, preview_prompts
@@ -107,6 +108,7 @@ def evaluate(config: EvalStageConfig, address: str | None) -> Summary:
     model_dir, prompts = inputs.model_dir, inputs.prompts
     manifest = facts(config, config.seed, {"eval": hash_prompts(prompts)}, model_dir)
     check_or_write_manifest(config.run_dir, config, manifest, step=None)
+    check_memory(config, model_dir, inputs.compute_dtype, address, prompts)
     with (
         connect(address, config.run_dir),
         closing(start_samplers(config, model_dir, inputs.compute_dtype, version=0)) as samplers,
@@ -149,6 +151,7 @@ def preview(config: EvalStageConfig) -> None:
         f"  {len(inputs.prompts):,} questions × {config.eval.samples} = "
         f"{len(inputs.prompts) * config.eval.samples:,} samples; right: {escape(config.eval.correct)}"
     )
+    check_memory(config, inputs.model_dir, inputs.compute_dtype, None, inputs.prompts)
     preview_prompts(inputs.model_dir, inputs.prompts, config.rewards)
     preview_end(config.run_dir)
 

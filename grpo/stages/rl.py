@@ -17,6 +17,7 @@ from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
+from grpo.memory.launch import check_memory
 from grpo.stages.figures import Figures, Finished, TokenTime, number
 from grpo.stages.launch_data import read_and_show
 from grpo.stages.preview import preview_end, preview_prompts
@@ -100,17 +101,15 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     started = time.monotonic()
     starting("checking rewards and data")
     inputs = read_inputs(config)
-    hashes = {
-        "train": hash_prompts(inputs.prompts),
-        "train columns": hash_columns(inputs.prompts),
-        "eval": hash_prompts(inputs.eval_prompts),
-    }
+    hashes = {"train": hash_prompts(inputs.prompts), "train columns": hash_columns(inputs.prompts)}
+    hashes["eval"] = hash_prompts(inputs.eval_prompts)
     manifest = facts(config, config.seed, hashes, inputs.model_dir)
     checkpoint = latest(config.run_dir / "checkpoints")
     state = LoopState.of(checkpoint)
     refuse_less(config.run_dir, "steps", config.steps, state.step)
     check_or_write_manifest(config.run_dir, config, manifest, state.step)
     say(plan(config, inputs, state))
+    check_memory(config, inputs.model_dir, inputs.compute_dtype, address, inputs.prompts)
     canary_ids = canaries(inputs.prompts)
     with (
         tracked(config.trackers, config.run_dir, config, resume_step=state.step or -1),
@@ -165,6 +164,7 @@ def preview(config: RlConfig) -> None:
 
     inputs = read_inputs(config)
     say(plan(config, inputs, LoopState.of(latest(config.run_dir / "checkpoints"))))
+    check_memory(config, inputs.model_dir, inputs.compute_dtype, None, inputs.prompts)
     preview_prompts(inputs.model_dir, inputs.prompts, config.rewards)
     preview_end(config.run_dir)
 
@@ -202,7 +202,6 @@ def read_inputs(config: RlConfig) -> Inputs:
     Raises:
         ConfigError, PolicyError, DataError, RewardLoadError: names file, field and fix.
     """
-
     from data_recipes.prompts.mixed_stream import Source
     from grpo.algorithm.check import check_functions
     from grpo.tracking.best import check_best
@@ -328,7 +327,6 @@ def key_figure(figures: Figures) -> str:
 
 def workload(config: RlConfig, plan: StagePlan, mean: float | None) -> Workload:
     """Return the rollouts and updates of a run; `mean` is of a completion, where plan.lengths does not say more."""
-
     from grpo.algorithm.schedules import max_tokens_at
 
     a = config.algorithm

@@ -21,6 +21,7 @@ from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.plan import StagePlan
 from grpo.config.sample import SampleConfig
+from grpo.memory.launch import check_memory
 from grpo.stages.figures import Figures, number, sampled_tokens
 from grpo.stages.launch_data import read_and_show
 from grpo.stages.preview import preview_end, preview_prompts
@@ -88,6 +89,7 @@ def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None)
     progress = Progress(labels, sum(len(inputs.chunks[n].prompts) for n in missing) * config.samples)
     if missing:
         model_dir = resolve_model(config.policy.model)
+        check_memory(config, model_dir, inputs.compute_dtype, address, inputs.prompts)
         with (
             connect(address, config.run_dir),
             closing(start_samplers(config, model_dir, inputs.compute_dtype, version=0)) as samplers,
@@ -101,6 +103,7 @@ def preview(config: SampleConfig) -> None:
     """Check everything and print the plan, where the rewards come from and the first prompts."""
     inputs = read_inputs(config)
     say(plan(config, inputs, len(inputs.chunks)))
+    check_memory(config, resolve_model(config.policy.model), inputs.compute_dtype, None, inputs.prompts)
     preview_prompts(resolve_model(config.policy.model), inputs.prompts, config.rewards)
     preview_end(config.run_dir)
 

@@ -25,6 +25,7 @@ from grpo.algorithm.schedules import is_due
 from grpo.common import stopping
 from grpo.common.console import clock, say, starting
 from grpo.config.supervised import SupervisedConfig
+from grpo.memory.launch import check_memory
 from grpo.tracking.best import BestKeeper, announce_end, check_best
 from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.report.live import LiveReport
@@ -125,6 +126,7 @@ def train_policy(
     refuse_less(config.run_dir, "epochs or max_steps", plan.steps, step)
     check_or_write_manifest(config.run_dir, config, manifest, step)
     say(_headline(config, title, job, plan, step))
+    check_memory(config, job.model_dir, job.compute_dtype, address)
     writer = MetricsWriter(config.run_dir, step or -1, TENSORBOARD in config.trackers)
     best = BestKeeper(config.run_dir, config.best, step)
     with (
@@ -149,6 +151,7 @@ def preview(config: SupervisedConfig, title: str, job: Job) -> None:
     check_best(config.best, measured_names(job), config.eval.every_steps)
     checkpoint = latest(config.run_dir / "checkpoints")
     say(_headline(config, title, job, batch_plan(config, job), checkpoint.step if checkpoint else 0))
+    check_memory(config, job.model_dir, job.compute_dtype, None)
 
 
 def batch_plan(config: SupervisedConfig, job: Job) -> BatchPlan:

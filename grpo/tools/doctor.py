@@ -23,8 +23,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from grpo.common import hardware
-from grpo.tools import host, nvidia
+from grpo.common import hardware, host, nvidia
 from rewards.sandbox.packages import describe_imports
 from rewards.sandbox.settings import SandboxSettings
 from rollout import weight_folders

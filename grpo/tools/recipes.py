@@ -98,6 +98,7 @@ class Commentator:
         """Tables that stand above one with a header, and may have a header of their own too."""
         self._dotted: set[tuple[str, ...]] = set()
         """Tables that dotted keys make."""
+        self._headers: set[tuple[str, ...]] = set()
 
     def run(self, text: str) -> str:
         """Return the commented text."""
@@ -109,6 +110,7 @@ class Commentator:
                 blocks.append([])
                 header = statement.header
                 self._opened.update(header[:length] for length in range(1, len(header)))
+                self._headers.add(header)
             if statement.key is not None:
                 self._dotted.update(
                     (*header, *statement.key[:length]) for length in range(1, len(statement.key))
@@ -232,6 +234,8 @@ class Commentator:
     def _absent(self, section: Section, place: Path_) -> Iterator[str]:
         """Yield a section without a header in the recipe: its defaults, or a line about it if it has none."""
         is_there = place[-1] in self._node(place[:-1])
+        if any(self._is_inline(place[:length]) for length in range(1, len(place))):
+            return
         if section.path in self._complete or (is_there and _names(place) not in self._opened):
             return  # it is written already, or as an inline table, which nothing can be added to
         self._complete.add(section.path)
@@ -247,6 +251,12 @@ class Commentator:
         shown = f"[[{header}]]" if section.shape == "list" else f"[{header}]"
         need = "must be added" if section.is_required else "none here"
         yield from prose(f"{shown}, {need}: {section.text} Its keys: `grpo keys {place[-1]}`.")
+
+    def _is_inline(self, place: Path_) -> bool:
+        """Return True for a table that the recipe has as a value, { … }, to which no header can add."""
+        names = _names(place)
+        open_tables = self._headers | self._opened | self._dotted
+        return place[-1] in self._node(place[:-1]) and names not in open_tables
 
     def _default(self, key: KeyDoc, prefix: str = "") -> Iterator[str]:
         yield from prose(_with_type(key, is_set=False))

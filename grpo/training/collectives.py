@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-BUCKET_ELEMENTS = 1 << 22
-"""Gradients travel in buckets of up to 16 MiB: few messages, and little memory beside the gradients."""
+ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True)
 class RankTeam:
-    """The ranks of torch.distributed, as those that write a checkpoint together (grpo/training/checkpoint.py)."""
+    """The ranks of torch.distributed, as those that write a folder together (grpo/training/together.py)."""
 
     rank: int
     ranks: int
@@ -42,31 +42,16 @@ def maximum(tensor: Tensor, world_size: int) -> None:
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
 
 
-@torch.no_grad()
-def add_gradients(parameters: Iterable[Tensor], world_size: int) -> None:
-    """Replace every `.grad` by its sum over ranks; a rank without one (an expert it did not use) adds zero."""
-    if world_size == 1:
-        return
-    bucket: list[Tensor] = []
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        bucket.append(parameter.grad)
-        if sum(g.numel() for g in bucket) >= BUCKET_ELEMENTS:
-            _add_bucket(bucket)
-            bucket = []
-    if bucket:
-        _add_bucket(bucket)
+def evened(own: Sequence[ItemT], world_size: int, device: torch.device) -> Iterator[ItemT | None]:
+    """Yield this rank's micro-batches, then None until every rank has had as many; a collective.
 
-
-def _add_bucket(gradients: list[Tensor]) -> None:
-    if len(gradients) == 1:
-        dist.all_reduce(gradients[0])
-        return
-    flat = torch.cat([g.reshape(-1) for g in gradients])
-    dist.all_reduce(flat)
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    Layers are gathered in the forward and the backward of each: a rank that did fewer would leave the others waiting.
+    """
+    most = torch.tensor(len(own), device=device)
+    maximum(most, world_size)
+    yield from own
+    for _ in range(int(most) - len(own)):
+        yield None
 
 
 def gather_parts(

@@ -6,11 +6,13 @@
     learner.save(folder), .load(folder)                    weights, moments, reference: training goes on bit for bit
 
 With one update per phase π_old is π_θ itself, so its log-probs are the detached current ones and cost no pass.
-Ranks each hold the whole policy, take their share of every mini-batch and add up their gradients.
+Ranks hold a part of every tensor, take their share of every mini-batch and add up their gradients
+(grpo/training/sharding/). Every method is collective: all ranks call it with the same arguments.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,7 +57,6 @@ class Learner:
         model_path: Path | str,
         total_steps: int,
         rank: int = 0,
-        world_size: int = 1,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
@@ -65,8 +66,7 @@ class Learner:
             policy, algorithm, optimizer, learner: sections of the recipe.
             model_path: folder with config and safetensors.
             total_steps: updates of the whole run, for the learning rate's schedule.
-            rank, world_size: index of this rank and number of ranks; with more than one torch.distributed is already
-                initialised.
+            rank: of this process among learner.ranks; with more than one torch.distributed is already initialised.
             device: where the policy is.
             seed: of the adapters' random weights, if policy.lora asks for such; equal on all ranks.
 
@@ -75,18 +75,18 @@ class Learner:
             ConfigError: a function that [algorithm] names cannot be loaded.
         """
         self._algorithm, self._optimizer_config, self._config = algorithm, optimizer, learner
-        self._total_steps, self._rank, self._world_size = total_steps, rank, world_size
+        self._total_steps = total_steps
         self.trained = TrainedPolicy(
             policy=policy,
             optimizer=optimizer,
             learner=learner,
             model_path=model_path,
             rank=rank,
-            world_size=world_size,
             device=device,
             seed=seed,
         )
         self.model, self.device = self.trained.model, self.trained.device
+        self._mesh, self._data_index = self.trained.ranks.mesh, self.trained.ranks.data_index
         self._form = loss_form(algorithm)
         self._reference: FrozenWeights | None = self._snapshot() if algorithm.kl_coef else None
         self._temperature = 1.0
@@ -110,9 +110,11 @@ class Learner:
         if self._reference is not None:
             with swap_weights(self.model, self._reference):
                 self._ref = self._logprobs(groups)
+                self.trained.reshard()
         if self._algorithm.mini_batches > 1:
             with torch.no_grad():
                 self._old = self._logprobs(groups)
+            self.trained.reshard()
         release(self.device)
         return {} if self._old is None else _mismatch(groups, self._old)
 
@@ -139,9 +141,9 @@ class Learner:
         norm = 0.0
         if total.samples:
             with ExpertLoads(self.model) as loads:
-                self._accumulate(split_by_rank(mini_batch, self._world_size)[self._rank], total, sums, loads)
+                self._accumulate(mini_batch, total, sums, loads)
             self.trained.add_gradients()
-            sums.reduce(self._world_size)
+            sums.reduce(self._mesh.ranks)
             norm = self.trained.step(sums.loss, lr, step, HINT)
             self.trained.balance_experts(loads.counts)
         if self._reference is not None and is_reference_refresh(
@@ -165,7 +167,9 @@ class Learner:
     def canary_logprobs(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """(n-1,) log-probabilities of tokens 1 … n-1 at T = 1, to compare with the engine's prompt_logprobs."""
         with self.trained.autocast():
-            return sequence_logprobs(self.model, token_ids).cpu().numpy()
+            values = sequence_logprobs(self.model, token_ids).cpu().numpy()
+        self.trained.reshard()
+        return values
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The tensors that an engine loads; see `TrainedPolicy.named_tensors`."""
@@ -189,11 +193,14 @@ class Learner:
         self._old = self._ref = None
 
     def _accumulate(
-        self, groups: Sequence[TrainGroup], total: Denominators, sums: StepSums, loads: ExpertLoads
+        self, mini_batch: Sequence[TrainGroup], total: Denominators, sums: StepSums, loads: ExpertLoads
     ) -> None:
         """Add up the gradient of this rank's share in `.grad`."""
         with self.trained.autocast():
-            for part in micro_batches(groups, self._config.tokens_per_micro_batch):
+            for part in self._shares(mini_batch):
+                if part is None:
+                    self._take_part(mini_batch, loads)
+                    continue
                 samples = [s for g in part for s in g.samples]
                 packed = self._pack(part)
                 loads.token_mask = _completion_mask(part).to(self.device)
@@ -212,7 +219,7 @@ class Learner:
                     denominators=total,
                     form=self._form,
                 )
-                if len(logprobs):
+                if len(logprobs) or self.trained.ranks.is_sharded:
                     self.trained.backward(loss)
                 sums.add(
                     loss=loss, metrics=metrics, entropy=entropy, logprobs=logprobs, rollout_logprobs=rollout
@@ -222,19 +229,34 @@ class Learner:
         """Log-probs of every sample under the weights that the model has now; ranks share the work and the result."""
         found: Logprobs = {}
         with self.trained.autocast():
-            for part in micro_batches(
-                split_by_rank(groups, self._world_size)[self._rank], self._config.tokens_per_micro_batch
-            ):
+            for part in self._shares(groups):
+                if part is None:
+                    self._forward(self._pack([_smallest(groups)]))
+                    continue
                 values = self._forward(self._pack(part))[0].cpu().numpy()
                 keys, lengths = _keys(part)
                 found |= dict(zip(keys, np.split(values, np.cumsum(lengths)[:-1]), strict=True))
-        if self._world_size == 1:
+        if not self.trained.ranks.is_sharded:
             return found
         keys, lengths = _keys(groups)
         if not keys:
             return {}
         own = [found.get(key) for key in keys]
         return dict(zip(keys, collectives.gather_parts(own, lengths, self.device), strict=True))
+
+    def _shares(self, groups: Sequence[TrainGroup]) -> Iterator[list[TrainGroup] | None]:
+        """Yield this rank's micro-batches; None where other ranks have one and this one only takes part."""
+        if not groups:
+            return
+        share = split_by_rank(groups, self._mesh.data)[self._data_index]
+        parts = micro_batches(share, self._config.tokens_per_micro_batch)
+        yield from collectives.evened(parts, self._mesh.ranks, self.device)
+
+    def _take_part(self, mini_batch: Sequence[TrainGroup], loads: ExpertLoads) -> None:
+        """Run one sample that adds nothing to the gradient, so that other ranks can gather and sum layers."""
+        filler = [_smallest(mini_batch)]
+        loads.token_mask = torch.zeros_like(_completion_mask(filler)).to(self.device)
+        self.trained.backward(0.0 * self._forward(self._pack(filler))[0].sum())
 
     def _forward(self, packed: PackedSequences) -> tuple[Tensor, Tensor]:
         return completion_logprobs(
@@ -251,6 +273,12 @@ class Learner:
 
     def _snapshot(self) -> FrozenWeights:
         return snapshot(self.model, torch.bfloat16 if self.trained.dtype == "bfloat16" else torch.float32)
+
+
+def _smallest(groups: Sequence[TrainGroup]) -> TrainGroup:
+    """Return the sample with the fewest packed tokens, as a group of its own."""
+    single = [dataclasses.replace(g, samples=(s,)) for g in groups for s in g.samples]
+    return min(single, key=packed_tokens)
 
 
 def _completion_mask(groups: Sequence[TrainGroup]) -> Tensor:

@@ -40,7 +40,7 @@ class AdamW:
 
         Args:
             parameters: float32 tensors by name, updated in place; weight decay applies to those of two or more
-                dimensions.
+                dimensions. Of a tensor that is divided over ranks this one updates its part and has its moments.
             config: the recipe's [optimizer].
             rank: of this process among those that share the parameters.
             on_host: keep the moments in the host's memory (grpo/training/host_moments.py).
@@ -126,12 +126,6 @@ class AdamW:
     def _zeros(self, parameter: Tensor, dtype: torch.dtype) -> Tensor:
         own = local(parameter)
         return torch.zeros_like(own, dtype=dtype) if self._host is None else self._host.zeros_like(own, dtype)
-
-
-def gradient_norm(parameters: Mapping[str, Tensor]) -> float:
-    """Euclidean norm of all gradients: each tensor's in float32, their squares summed in float64."""
-    norms = [float(p.grad.norm()) for p in parameters.values() if p.grad is not None]
-    return sum(n * n for n in norms) ** 0.5
 
 
 def _flat(tensor: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """π_ref beside π_θ: a frozen copy of the policy's tensors on disk, mapped into memory only while it is used.
 
+Of a policy that is divided over ranks each rank keeps its own parts.
+
 Tensors that are not trained are the same in both and are not copied: for a policy with LoRA adapters the reference is
 the adapters as they were, at first without effect.
 
@@ -18,6 +20,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from grpo.training.shard_files import Shard, shard_of
 from policies.shards import local
@@ -87,18 +90,28 @@ def shards(model: nn.Module, frozen: FrozenWeights, rank: int) -> Iterator[Shard
 def swap_weights(model: nn.Module, frozen: FrozenWeights) -> Iterator[None]:
     """Let the model compute with the frozen weights inside the block, without gradients.
 
-    The block must not step the optimizer.
+    The block must not step the optimizer, and the caller frees gathered layers before and after it
+    (grpo/training/sharding/wrap.py).
     """
     live = _live(model)
-    own = {name: tensor.data for name, tensor in live.items()}
+    divided = {name: tensor for name, tensor in live.items() if isinstance(tensor, DTensor)}
+    own = {name: tensor.data for name, tensor in live.items() if name not in divided}
+    # FSDP2 gathers from buffers of its own and would not see another `.data`: the contents change places.
+    kept = {name: local(tensor).clone() for name, tensor in divided.items()}
     try:
         for name, tensor in live.items():
-            tensor.data = frozen.tensors[name].to(tensor.device)
+            if name in divided:
+                local(tensor).copy_(frozen.tensors[name])
+            else:
+                tensor.data = frozen.tensors[name].to(tensor.device)
         with torch.no_grad():
             yield
     finally:
         for name, tensor in live.items():
-            tensor.data = own[name]
+            if name in divided:
+                local(tensor).copy_(kept.pop(name))
+            else:
+                tensor.data = own[name]
         frozen.release()
 
 

@@ -20,6 +20,7 @@ from policies.logprobs import hidden_states, token_logprobs
 from policies.model import causal_lm
 from policies.mtp import mtp_layers, mtp_logprobs
 from policies.packing import PackedSequences, pack_documents
+from policies.shards import whole
 
 
 class SftObjective:
@@ -65,7 +66,7 @@ class SftObjective:
         states = hidden_states(self._policy, packed)
         logprobs, _ = token_logprobs(
             states.index_select(0, packed.predict_index),
-            base.get_output_embeddings().weight,
+            whole(base.get_output_embeddings().weight),
             packed.target_ids,
             chunk_tokens=self._chunk_tokens,
         )

@@ -69,7 +69,6 @@ class SupervisedLearner:
         total_steps: int,
         seed: int = 0,
         rank: int = 0,
-        world_size: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
         """Load the policy and make the objective.
@@ -80,21 +79,20 @@ class SupervisedLearner:
             model_path: folder with config and safetensors.
             total_steps: updates of the whole run, for the learning rate's schedule.
             seed: of random weights (the objective's, the adapters'); equal on all ranks.
-            rank, world_size: position among the ranks; with more than one torch.distributed is already initialised.
+            rank: of this process among learner.ranks; with more than one torch.distributed is already initialised.
             device: where the policy is.
 
         Raises:
             PolicyError: the folder cannot be loaded.
         """
         self._optimizer_config, self._config = optimizer, learner
-        self._total_steps, self._rank, self._world_size = total_steps, rank, world_size
+        self._total_steps = total_steps
         self.trained = TrainedPolicy(
             policy=policy,
             optimizer=optimizer,
             learner=learner,
             model_path=model_path,
             rank=rank,
-            world_size=world_size,
             device=device,
             seed=seed,
         )
@@ -120,10 +118,11 @@ class SupervisedLearner:
         sums = torch.zeros(len(self.objective.names), dtype=torch.float64, device=self.trained.device)
         with ExpertLoads(self.trained.model) as loads, self.trained.autocast():
             for part in self._packs(batch):
-                loss, values = self.objective.loss(part)
+                loss, values = self.objective.loss(part or [self._smallest(batch)])
                 if loss.requires_grad:
-                    self.trained.backward(loss / weight)
-                self._add(sums, loss, values)
+                    self.trained.backward(loss / weight if part else 0.0 * loss)
+                if part:
+                    self._add(sums, loss, values)
         self.trained.add_gradients()
         means = self._means(sums, weight)
         norm = self.trained.step(means["loss"], lr, step, HINT)
@@ -144,7 +143,10 @@ class SupervisedLearner:
         sums = torch.zeros(len(self.objective.names), dtype=torch.float64, device=self.trained.device)
         with torch.no_grad(), self.trained.autocast():
             for part in self._packs(items):
-                self._add(sums, *self.objective.loss(part))
+                loss, values = self.objective.loss(part or [self._smallest(items)])
+                if part:
+                    self._add(sums, loss, values)
+        self.trained.reshard()
         release(self.trained.device)
         return self._means(sums, sum(map(self.objective.weight, items)))
 
@@ -167,17 +169,22 @@ class SupervisedLearner:
     def close(self) -> None:
         """Do nothing: a supervised learner keeps nothing outside its process."""
 
-    def _packs(self, items: Sequence[object]) -> Iterator[list[object]]:
-        """Yield this rank's items, pack by pack."""
+    def _packs(self, items: Sequence[object]) -> Iterator[list[object] | None]:
+        """Yield this rank's items, pack by pack; None where other ranks have one and this one only takes part."""
+        ranks = self.trained.ranks
         sizes = [self.objective.tokens(item) for item in items]
-        share = balance(sizes, self._world_size)[self._rank]
-        for chosen in best_fit([sizes[i] for i in share], self._config.tokens_per_micro_batch):
-            yield [items[share[i]] for i in chosen]
+        share = balance(sizes, ranks.mesh.data)[ranks.data_index]
+        packs = best_fit([sizes[i] for i in share], self._config.tokens_per_micro_batch)
+        for chosen in collectives.evened(packs, ranks.mesh.ranks, self.trained.device):
+            yield None if chosen is None else [items[share[i]] for i in chosen]
+
+    def _smallest(self, items: Sequence[object]) -> object:
+        return min(items, key=self.objective.tokens)
 
     def _add(self, sums: Tensor, loss: Tensor, values: Mapping[str, Tensor]) -> None:
         every = {"loss": loss.detach(), **values}
         sums += torch.stack([every[name].detach().double() for name in self.objective.names])
 
     def _means(self, sums: Tensor, weight: float) -> dict[str, float]:
-        collectives.add(sums, self._world_size)
+        collectives.add(sums, self.trained.ranks.mesh.ranks)
         return {name: value / weight for name, value in zip(self.objective.names, sums.tolist(), strict=True)}

@@ -1,7 +1,8 @@
 """A policy under training on one rank: its weights, its optimizer, and how a gradient becomes an update.
 
 RL (grpo/training/learner.py) and supervised training (grpo/training/supervised_learner.py) share it; it knows neither a
-loss nor a batch. Each rank holds the whole policy, and the ranks add up their gradients.
+loss nor a batch. With several ranks each holds a part of every tensor (grpo/training/sharding/), and all methods are
+collective.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from torch import Tensor, nn
 
 from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.mesh import mesh_of
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training import collectives, trainer_state
 from grpo.training.collectives import RankTeam
-from grpo.training.optimizer import AdamW, gradient_norm
+from grpo.training.optimizer import AdamW
 from grpo.training.reference import FrozenWeights, shards
 from grpo.training.shard_files import load_shards, save_shards
-from grpo.training.together import Alone, Team, write_folder
+from grpo.training.sharding.gradients import add_gradients, gradient_norm
+from grpo.training.sharding.mesh import Ranks
+from grpo.training.sharding.wrap import reshard, shard_policy
+from grpo.training.together import Team, write_folder
 from policies import hf_names
 from policies.export import write_policy
 from policies.fused import fuse
@@ -47,7 +52,6 @@ class TrainedPolicy:
         learner: LearnerConfig,
         model_path: Path | str,
         rank: int = 0,
-        world_size: int = 1,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
@@ -56,8 +60,7 @@ class TrainedPolicy:
         Args:
             policy, optimizer, learner: sections of the recipe.
             model_path: folder with config and safetensors.
-            rank, world_size: index of this rank and number of ranks; with more than one torch.distributed is already
-                initialised.
+            rank: of this process among learner.ranks; with more than one torch.distributed is already initialised.
             device: where the policy is.
             seed: of the adapters' random weights, if policy.lora asks for such; equal on all ranks.
 
@@ -66,8 +69,10 @@ class TrainedPolicy:
             ConfigError: policy.lora.frozen_dtype is not what the products are computed in.
         """
         self._policy, self._optimizer_config, self._learner_config = policy, optimizer, learner
-        self._model_path, self._rank, self._world_size = Path(model_path), rank, world_size
+        self._model_path = Path(model_path)
         self.device = torch.device(device)
+        self.ranks = Ranks.join(mesh_of(learner), rank, self.device.type)
+        """Where this rank stands among the others."""
         self.model: nn.Module = blank_policy(model_path)
         config: HfConfig = self.model.config  # of transformers, whose attributes have no types
         self.dtype: str = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
@@ -87,7 +92,8 @@ class TrainedPolicy:
         fuse(self.model)
         if learner.recompute:
             _recompute_layers(self.model)
-        # Until here the tensors have no memory: a rank that holds a part of each reads that part alone.
+        # Until here the tensors have no memory: a rank reads its own part of each.
+        shard_policy(self.model, self.ranks)
         fill_policy(self.model, model_path, self.device)
         if lora is not None:
             draw_adapters(self.model, seed)
@@ -110,7 +116,7 @@ class TrainedPolicy:
         self.optimizer = AdamW(
             self.parameters,
             self._optimizer_config,
-            rank=self._rank,
+            rank=self.ranks.rank,
             on_host=self._learner_config.offload_optimizer,
         )
 
@@ -138,8 +144,8 @@ class TrainedPolicy:
         loss.backward()
 
     def add_gradients(self) -> None:
-        """Replace every `.grad` by its sum over ranks."""
-        collectives.add_gradients(self.parameters.values(), self._world_size)
+        """Complete the sum of every `.grad` over ranks."""
+        add_gradients(self.parameters.values(), self.ranks)
 
     def step(self, loss: float, lr: float, step: int, hint: str) -> float:
         """Clip the gradient, apply it and drop it.
@@ -156,7 +162,7 @@ class TrainedPolicy:
         Raises:
             RunError: loss or gradient is not finite; the weights are untouched.
         """
-        norm = gradient_norm(self.parameters)
+        norm = gradient_norm(self.parameters, self.ranks)
         if not (math.isfinite(norm) and math.isfinite(loss)):
             self._drop_gradients()
             raise RunError(
@@ -164,6 +170,7 @@ class TrainedPolicy:
             )
         self.optimizer.step(lr, min(1.0, self._optimizer_config.grad_clip / norm) if norm else 1.0)
         self._drop_gradients()
+        self.reshard()
         return norm
 
     def balance_experts(self, counts: Mapping[str, Tensor]) -> None:
@@ -175,13 +182,14 @@ class TrainedPolicy:
         if not (self._policy.router_bias_rate and counts):
             return
         for count in counts.values():
-            collectives.add(count, self._world_size)
+            collectives.add(count, self.ranks.mesh.ranks)
         update_router_bias(self.model, counts, self._policy.router_bias_rate)
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Float32 weights and buffers that an engine reads, under Hugging Face checkpoint names.
 
-        They are the live tensors, or with adapters merged copies; layers of multi-token prediction are left out.
+        They are the live tensors, or with adapters merged copies; layers of multi-token prediction are left out. With
+        several ranks all run through the iterator together, and each tensor is gathered when its turn comes.
         """
         config: HfConfig = self.model.config
         return (
@@ -210,12 +218,12 @@ class TrainedPolicy:
             policy.mkdir(exist_ok=True)
             self._write_policy(policy)
         self._write_adapter_and_head(folder)
-        if self._rank == 0:
+        if self.ranks.rank == 0:
             trainer_state.save_steps(folder, self.optimizer.steps)
-        place = {"rank": self._rank, "ranks": self._world_size}
+        place = {"rank": self.ranks.rank, "ranks": self.ranks.mesh.ranks}
         save_shards(folder, trainer_state.OPTIMIZER, self.optimizer.state(), **place)
         if reference is not None:
-            frozen = shards(self.model, reference, self._rank)
+            frozen = shards(self.model, reference, self.ranks.rank)
             save_shards(folder, trainer_state.REFERENCE, frozen, **place)
 
     def load(self, folder: Path, reference: FrozenWeights | None) -> None:
@@ -236,27 +244,35 @@ class TrainedPolicy:
             load_shards(folder, trainer_state.OPTIMIZER, self.optimizer.state())
             self.optimizer.steps = steps
             if reference is not None:
-                load_shards(folder, trainer_state.REFERENCE, shards(self.model, reference, self._rank))
+                load_shards(folder, trainer_state.REFERENCE, shards(self.model, reference, self.ranks.rank))
                 reference.release()
         except (OSError, ValueError, RuntimeError) as error:
             raise trainer_state.broken(folder, error) from error
+        self.reshard()
+
+    def reshard(self) -> None:
+        """Free the gathered layers: after a pass without a gradient, and after each change of the weights."""
+        if self.ranks.is_sharded:
+            reshard(self.model)
 
     @property
     def team(self) -> Team:
         """The ranks, as those that write a folder together."""
-        return RankTeam(self._rank, self._world_size, self.device.type) if self._world_size > 1 else Alone()
+        return RankTeam(self.ranks.rank, self.ranks.mesh.ranks, self.device.type)
 
     def _write_export(self, folder: Path) -> None:
         self._write_policy(folder)
         self._write_adapter_and_head(folder)
 
     def _write_policy(self, folder: Path) -> None:
-        write_policy(self.model, folder, self._model_path, part=self._rank, parts=self._world_size)
+        part, parts = self.ranks.rank, self.ranks.mesh.ranks
+        write_policy(self.model, folder, self._model_path, part=part, parts=parts)
 
     def _write_adapter_and_head(self, folder: Path) -> None:
-        if self._policy.lora is not None and self._rank == 0:
-            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path))
-        if self.head is not None and self._rank == 0:
+        is_first = self.ranks.rank == 0
+        if self._policy.lora is not None:
+            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path), writes=is_first)
+        if self.head is not None and is_first:
             trainer_state.save_head(folder, self.head.state_dict())
 
     def _drop_gradients(self) -> None:

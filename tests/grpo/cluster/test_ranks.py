@@ -134,7 +134,7 @@ def test_errors_of_a_learner_and_of_its_process_are_told_apart(tmp_path: Path) -
     with pytest.raises(RunError, match=r"(?s)^learner fail: .*KeyError"):
         ranks.call_all("fail", "foreign")
     with pytest.raises(RunError, match=r"^learner fail: the worker died"):
-        ranks.call_first("fail", "exit")
+        ranks.call_all("fail", "exit")
     ranks.close()
 
 
@@ -144,4 +144,4 @@ def test_a_rank_that_cannot_load_ends_all(tmp_path: Path) -> None:
         ranks.open()
     assert closed(tmp_path) in ([], ["closed-0"])
     with pytest.raises(RunError, match="the worker died"):
-        ranks.call_first("add", [1], 1)
+        ranks.call_all("add", [1], 1)

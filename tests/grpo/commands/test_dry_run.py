@@ -62,6 +62,9 @@ def recipe(folder: Path, base: Path, stage: str) -> str:
         f'data = {{ source = "{rows(folder / "pairs.jsonl", pair)}", reads = "response" }}\n',
         "curate": f'out = "out/rows.parquet"\nsources = ["{rows(folder / "scored.jsonl", SCORED)}"]\n'
         "min_language_share = false\n",
+        "decontaminate": 'out = "out/rows.parquet"\n'
+        f'sources = ["{rows(folder / "all.jsonl", SCORED, {"question": "6 * 9"})}"]\n'
+        f'against = [{{ source = "{rows(folder / "held-out.jsonl", {"question": "6 * 9"})}" }}]\n',
         "pairs": f'out = "out/pairs.parquet"\nsource = "'
         f'{rows(folder / "two.jsonl", SCORED, SCORED | {"completion": "41"})}"\njudge = {{ name = "format" }}\n',
     }
@@ -91,6 +94,7 @@ def test_a_dry_run_shows_plan_and_examples_and_writes_nothing(
         "distill": ("example 1 of 1", "lr"),
         "reward-model": ("chosen", "rejected"),
         "curate": ("'kept': 1", "42</answer>"),
+        "decontaminate": ("'kept': 1", "│ 6 * 9", "held-out.jsonl"),
         "pairs": ("1 to judge", "completion 1 to judge"),
         "pretrain": ("5,000 updates at most", "document 1"),
     }

@@ -21,7 +21,6 @@ from grpo.plan.costs import (
     decode_pass_s,
     engine_capacity,
     forward_s,
-    memory,
     rollout_s,
 )
 from grpo.plan.estimate import estimate, workload
@@ -62,13 +61,9 @@ def test_a_decoding_step_by_hand() -> None:
     assert decode_pass_s(DENSE, MACHINE, 1e5, 0) == pytest.approx(1e5 * 1.8e9 / 1e14 + 1e-3)
 
 
-def test_capacity_and_memory_by_hand() -> None:
+def test_capacity_by_hand() -> None:
     left = 2 * 10 * 2**30 * 0.8 - 2e9
     assert engine_capacity(DENSE, MACHINE, 100) == pytest.approx(left / (2 * 1000 * 100))
-    found = memory(DENSE, MACHINE, sequences=40, context=100, trains=True, generates=True)
-    assert found.engine_weights == pytest.approx(2e9 / 2 / 2**30)
-    assert found.cache == pytest.approx(20 * 2 * 1000 * 100 / 2 / 2**30)
-    assert found.learner == pytest.approx(12e9 / 4 / 2**30)
     with pytest.raises(ValueError, match="engine_gpus"):
         engine_capacity(DENSE, MACHINE.model_copy(update={"memory_gib": 0.5}), 100)
 
@@ -204,7 +199,7 @@ def test_estimate_adds_up(tmp_path: Path) -> None:
 def test_cluster_plan_follows_policies_through_the_graph(tmp_path: Path) -> None:
     more = "[plan.machine]\ngpus = 8\n"
     lines = {line.node.name: line for line in cluster_plan(*_with_machine(graph(tmp_path, more)))}
-    assert lines["seen"].size is SIZES["Qwen/Qwen2.5-14B"]
+    assert lines["seen"].size == SIZES["Qwen/Qwen2.5-14B"]
     assert lines["zero"].estimate is not None
     assert lines["seen"].estimate is None
     text = "\n".join(conclusions(list(lines.values()), MachineConfig(gpus=8)))

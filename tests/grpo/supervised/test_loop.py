@@ -35,6 +35,7 @@ from grpo.training.supervised_learner import SupervisedLearner
 from policies.load import load_policy
 from policies.logprobs import completion_logprobs, hidden_states
 from policies.packing import pack_documents
+from policies.shards import whole
 from tests.grpo.tiny_phase import VOCAB, make_policy
 from tests.signals import listening  # noqa: F401 - a fixture
 from tests.tiny import free_port
@@ -187,12 +188,11 @@ def make(
         total_steps=8,
         seed=seed,
         rank=rank,
-        world_size=world,
     )
 
 
 def state(learner: SupervisedLearner) -> dict[str, Tensor]:
-    tensors = {n: p.detach().clone() for n, p in learner.trained.parameters.items()}
+    tensors = {n: whole(p.detach()).clone() for n, p in learner.trained.parameters.items()}
     return tensors | {n: t.clone() for n, t in learner.trained.named_tensors()}
 
 

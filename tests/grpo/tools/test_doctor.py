@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from grpo.tools import doctor, host
+from grpo.common import host
+from grpo.tools import doctor
 from grpo.tools.doctor import Check
 from rollout import weight_folders
 

@@ -71,7 +71,7 @@ def has_user_namespaces() -> bool:
 
 def has_seccomp() -> bool:
     """Return True if the kernel supports seccomp filters."""
-    return _libc().prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0
+    return bool(_libc().prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0)
 
 
 def landlock_abi() -> int:

@@ -63,7 +63,7 @@ def problems(gpus: Sequence[Gpu], cuda: str) -> list[Problem]:
     if major not in OLDEST_DRIVER:
         known = ", ".join(map(str, OLDEST_DRIVER))
         text = f"no driver and compute capability on record for CUDA {cuda} (known: {known})"
-        return [Problem(text, "add them to grpo/tools/nvidia.py, from the CUDA release notes", fatal=False)]
+        return [Problem(text, "add them to grpo/common/nvidia.py, from the CUDA release notes", fatal=False)]
     needed = OLDEST_DRIVER[major]
     for driver in sorted({gpu.driver for gpu in gpus}):
         if _numbers(driver) < _numbers(needed):

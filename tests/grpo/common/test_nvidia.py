@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from grpo.tools import doctor, nvidia
-from grpo.tools.nvidia import Gpu
+from grpo.common import nvidia
+from grpo.common.nvidia import Gpu
+from grpo.tools import doctor
 
 LOCK = "cuda-toolkit==13.0.3.0 \\\n    --hash=sha256:aa\n"
 H100 = "NVIDIA H100 80GB HBM3, 81559 MiB, 580.65.06, 9.0"

@@ -1,0 +1,84 @@
+"""Bytes that a forward keeps for its backward, per packed token: what autograd saves, module by module. Pure.
+
+Checked against torch's saved tensors (tests/grpo/memory/test_activations.py). c is the bytes of an element in the
+compute dtype, a those of the attention's operands (float32 on a CPU, whatever the compute dtype). The residual stream
+is float32 in either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policies.json_types import JsonMapping
+from policies.parts import MLA_FAMILIES, head_width, is_sparse
+
+RESIDUAL = 4
+"""Bytes of an element between the layers."""
+ELEMENT = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Bytes per token."""
+
+    layers: tuple[float, ...]
+    """Of each layer, all that its backward reads but the weights."""
+    layer_input: float
+    """Of a layer with recompute: its input alone."""
+
+
+def saved(config: JsonMapping, dtype: str, device: str) -> Saved:
+    """Return what a forward with gradients keeps.
+
+    Args:
+        config: config.json as a dict.
+        dtype: of the matrix products, "float32" or "bfloat16".
+        device: "cpu" or "cuda"; decides the dtype of the attention.
+    """
+    c = ELEMENT[dtype]
+    a = 4 if device == "cpu" else c
+    hidden = config["hidden_size"]
+    attention = _mla if config["model_type"] in MLA_FAMILIES else _attention
+    # Each layer has two norms, which save their input in the residual's type, and their outputs feed the projections.
+    common = 2 * (RESIDUAL + c) * hidden + attention(config, c, a)
+    return Saved(
+        layers=tuple(common + _feed_forward(config, i, c) for i in range(config["num_hidden_layers"])),
+        layer_input=RESIDUAL * hidden,
+    )
+
+
+def _joined(config: JsonMapping, query: int, value: int, c: int, a: int) -> float:
+    """Return the attention's own: queries, keys, values, output and log-sum-exp, and the output as o_proj reads it."""
+    heads: int = config["num_attention_heads"]
+    output = heads * value
+    return a * (2 * heads * query + 2 * output) + 4 * heads + (c * output if c != a else 0)
+
+
+def _attention(config: JsonMapping, c: int, a: int) -> float:
+    width = head_width(config)
+    norms = 0.0
+    if config["model_type"] == "qwen3":  # scales queries and keys, whose projections it saves
+        kv = config.get("num_key_value_heads") or config["num_attention_heads"]
+        norms = c * width * (config["num_attention_heads"] + kv)
+    return norms + _joined(config, width, width, c, a)
+
+
+def _mla(config: JsonMapping, c: int, a: int) -> float:
+    nope, rope, value = (config[k] for k in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
+    # The latent before and after its norm; the whole projection stays, the rotary part with it.
+    latent = c * (2 * config["kv_lora_rank"] + rope)
+    query_rank = config.get("q_lora_rank")
+    latent += 2 * c * query_rank if query_rank else 0
+    return float(latent + _joined(config, nope + rope, value, c, a))
+
+
+def _feed_forward(config: JsonMapping, layer: int, c: int) -> float:
+    hidden = config["hidden_size"]
+    if not is_sparse(config, layer):
+        return float(3 * c * config["intermediate_size"])  # gate, up, and their product
+    inner, chosen = config["moe_intermediate_size"], config["num_experts_per_tok"]
+    shared = config.get("n_shared_experts") or 0
+    # An expert's tokens, gate and up together, silu(gate), the product, and its result before it is weighted.
+    one = c * (2 * hidden + 4 * inner)
+    router = 4 * hidden + 4 * 2 * config["n_routed_experts"]
+    return float(chosen * one + 3 * c * shared * inner + router)

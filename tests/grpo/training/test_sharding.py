@@ -1,0 +1,105 @@
+"""Ranks that each hold a part of the policy compute what one rank computes. All ranks start once, for all cases."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from tests.grpo.tiny_phase import make_policy
+from tests.grpo.training.sharded_cases import FOUR, TWO, Case, Outcome, run_case
+from tests.tiny import free_port
+
+PRESETS = sorted({case.preset for case in (*TWO, *FOUR)})
+ROUNDING = 1e-6
+
+
+def _work(rank: int, folder: Path, ports: tuple[int, ...]) -> None:
+    """Run the cases of four ranks, then, in pairs of ranks, every second case of two."""
+    torch.set_num_threads(1)
+    pair, place = divmod(rank, 2)
+    _join(ports[0], rank, 4)
+    for case in FOUR:
+        _keep(case, folder, rank)
+    dist.destroy_process_group()
+    _join(ports[1 + pair], place, 2)
+    for case in TWO[pair::2]:
+        _keep(case, folder, place)
+    dist.destroy_process_group()
+
+
+def _join(port: int, rank: int, ranks: int) -> None:
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
+
+
+def _keep(case: Case, folder: Path, rank: int) -> None:
+    try:
+        result: Outcome | str = run_case(case, folder / case.preset, rank)
+    except Exception:
+        result = traceback.format_exc()
+    torch.save(result, folder / f"{case.name}-{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sharded")
+    for preset in PRESETS:
+        make_policy(folder / preset, preset)
+    ports = tuple(free_port() for _ in range(3))
+    mp.start_processes(_work, (folder, ports), nprocs=4, start_method="spawn")
+    return folder
+
+
+def outcomes(folder: Path, case: Case) -> list[Outcome]:
+    found = [torch.load(folder / f"{case.name}-{r}.pt", weights_only=False) for r in range(case.ranks)]
+    for result in found:
+        assert not isinstance(result, str), result
+    return found
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("case", [*TWO, *FOUR], ids=lambda case: case.name)
+def test_ranks_compute_what_one_computes(folder: Path, case: Case, one_thread: None) -> None:
+    expected = run_case(case, folder / case.preset, oracle=True)
+    for found in outcomes(folder, case):
+        assert len(found.gradients) == len(expected.gradients) >= 2
+        # The first gradient; a later one follows weights that rounding has already moved.
+        norm = sum(g.double().square().sum() for g in expected.gradients[0].values()).sqrt().item()
+        assert norm > 1e-3
+        assert found.gradients[0].keys() >= expected.gradients[0].keys()
+        error = 0.0
+        for name, gradient in found.gradients[0].items():
+            wanted = expected.gradients[0].get(name, torch.zeros_like(gradient))
+            if case.same_bits:
+                assert torch.equal(gradient, wanted), name
+            error += (gradient.double() - wanted.double()).square().sum().item()
+        assert error**0.5 <= ROUNDING * norm
+        for ours, theirs in zip(found.metrics, expected.metrics, strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
+        if "kl_coef" in case.algorithm:
+            assert found.metrics[1]["policy/kl"] > 1e-5
+        for name, tensor in found.weights.items():
+            # Adam divides by |g|: a gradient near zero may move a weight by up to lr either way.
+            torch.testing.assert_close(tensor, expected.weights[name], rtol=0, atol=5e-3, msg=name)
+            assert (tensor - expected.weights[name]).abs().mean() < 5e-5
+        for ours, theirs in zip(found.canary, expected.canary, strict=True):
+            assert ours == pytest.approx(theirs, abs=2e-3)
+
+
+@pytest.mark.parametrize("case", [*TWO, *FOUR], ids=lambda case: case.name)
+def test_all_ranks_see_the_same_policy_and_the_same_metrics(folder: Path, case: Case) -> None:
+    first, *others = outcomes(folder, case)
+    for other in others:
+        assert other.metrics == first.metrics
+        assert all(torch.equal(other.weights[name], tensor) for name, tensor in first.weights.items())
