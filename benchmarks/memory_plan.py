@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import save
+from common import RESULTS, save
 
 from grpo.config.sections import LearnerConfig, LoraConfig, OptimizerConfig
 from grpo.memory.model import MIB, RankRun, rank_memory
@@ -171,10 +171,20 @@ def main() -> None:
         for ranks in args.ranks:
             for name in args.cases:
                 case = {"case": name, **CASES[name], "ranks": ranks, "tokens": args.tokens}
+                case |= {"policy": args.random or args.model.name}
                 case |= {"moments": args.moments, "model": str(model), "threads": max(1, 2 // ranks)}
                 rows.append(compare(case))
                 print(json.dumps(rows[-1]), flush=True)
-    print(save(args.name, {"policy": args.random or str(args.model.name), "cases": rows}))
+    print(save(args.name, {"cases": merged(args.name, rows)}))
+
+
+def merged(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows beside those of earlier calls for other cases: a large policy is measured when memory allows."""
+    path = RESULTS / f"{name}.json"
+    earlier = json.loads(path.read_text())["cases"] if path.exists() else []
+    keys = ("policy", "case", "ranks", "tokens", "moments")
+    new = {tuple(row[k] for k in keys) for row in rows}
+    return [row for row in earlier if tuple(row[k] for k in keys) not in new] + rows
 
 
 if __name__ == "__main__":

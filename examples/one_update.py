@@ -44,7 +44,7 @@ def main(model: str) -> None:
         print(f"loss {report.metrics['loss']:.4f}, gradient norm {report.metrics['grad_norm']:.3f}")
 
         canary = api.Canary(prompts[0].token_ids, learner.canary_logprobs(prompts[0].token_ids))
-        publication = api.publish(learner.named_tensors(), 1, None, canary=[canary], inline=True)
+        publication = api.publish(learner.named_tensors, 1, canary=[canary])
         mismatch = engine.load_weights(publication).canary_max_mismatch
         print(f"engine at version {engine.version}: log-probs within {mismatch:.1e} of the learner's")
 

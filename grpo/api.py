@@ -34,9 +34,9 @@ from rollout.canary import Canary
 from rollout.chunks import make_chunks
 from rollout.config import EngineConfig
 from rollout.publication import Publication, SyncReport
+from rollout.transport.sender import publish
 from rollout.types import Prompt, RolloutChunk, Sample, SampleGroup, SamplingParams
 from rollout.vllm_engine import VllmEngine
-from rollout.weights import publish
 
 __all__ = [
     "AlgorithmConfig",

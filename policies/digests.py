@@ -1,8 +1,8 @@
 """One content digest: the first 16 hex digits of SHA-256, for names, manifests and the keys of graph nodes.
 
 64 bits tell some 10⁸ contents apart and fit on a line. Two other digests have other jobs: xxh3-128 proves gigabytes at
-memory speed (tensors of a publication in rollout/weights.py, files of a checkpoint in grpo/training/checkpoint.py), and
-seeds or splits draw numbers from a hash where they are used.
+memory speed (tensors in rollout/wire.py, files of a checkpoint in grpo/training/checkpoint.py), and seeds or
+splits draw numbers from a hash where they are used.
 """
 
 from __future__ import annotations

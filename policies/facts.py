@@ -105,6 +105,15 @@ def read_facts(folder: Path | str, *, need_weights: bool = True, need_tokenizer:
     return facts
 
 
+def read_config(folder: Path) -> JsonDict:
+    """Return the model folder's config.json.
+
+    Raises:
+        BrokenCheckpoint: it is missing or no JSON object.
+    """
+    return _read_json(folder / "config.json")
+
+
 def resolve_model(name_or_path: str | Path) -> Path:
     """Return the folder, or the local copy of a hub model (config, safetensors and tokenizer only).
 

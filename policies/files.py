@@ -6,7 +6,7 @@
     sync(path)                                    a file or a folder, down to the disk
 
 This module stands in the lowest package so that all packages share one implementation. Weights in shared memory
-(rollout/weights.py) do not outlive a crash anyway and need none of this.
+(rollout/transport/stores.py) do not outlive a crash anyway and need none of this.
 """
 
 from __future__ import annotations

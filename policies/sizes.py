@@ -123,6 +123,14 @@ _V3 = {
 }  # fmt: skip
 """2412.19437 §4.2; the dense layers' width from its config.json."""
 
+_V2_LITE = {
+    "model_type": "deepseek_v2", "hidden_size": 2048, "num_hidden_layers": 27, "vocab_size": 102400,
+    "num_attention_heads": 16, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+    "kv_lora_rank": 512, "q_lora_rank": None, "intermediate_size": 10944, "first_k_dense_replace": 1,
+    "n_routed_experts": 64, "num_experts_per_tok": 6, "n_shared_experts": 2, "moe_intermediate_size": 1408,
+}  # fmt: skip
+"""2405.04434 §B.1; widths from its config.json."""
+
 _QWEN = {
     "1.5B": _dense("qwen2", 1536, 28, 12, 2, 8960, 151936, tie_word_embeddings=True),
     "7B": _dense("qwen2", 3584, 28, 28, 4, 18944, 152064),
@@ -132,6 +140,7 @@ _QWEN = {
 
 CONFIGS: dict[str, JsonDict] = {
     "deepseek-ai/DeepSeek-V3-Base": _V3,
+    "deepseek-ai/DeepSeek-V2-Lite": _V2_LITE,
     "Qwen/Qwen2.5-Math-1.5B": _QWEN["1.5B"],
     "Qwen/Qwen2.5-Math-7B": _QWEN["7B"],
     "Qwen/Qwen2.5-14B": _QWEN["14B"],
@@ -139,6 +148,6 @@ CONFIGS: dict[str, JsonDict] = {
     "meta-llama/Llama-3.1-8B": _dense("llama", 4096, 32, 32, 8, 14336, 128256),
     "meta-llama/Llama-3.3-70B-Instruct": _dense("llama", 8192, 80, 64, 8, 28672, 128256),
 }
-"""Configs of R1's base and of its students (R1 v2 §B.4.3), so that a plan needs no download."""
+"""Configs of R1's base, of its students (R1 v2 §B.4.3) and of V2-Lite, so that a plan needs no download."""
 
 SIZES: dict[str, PolicySize] = {name: policy_size(config) for name, config in CONFIGS.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # of Ray's handles and references, which are not typed
 
@@ -16,8 +16,8 @@ import numpy as np
 import ray
 
 from rollout.config import EngineConfig
-from rollout.errors import RolloutError, WeightSyncError
-from rollout.publication import Publication, SyncReport
+from rollout.errors import RolloutError
+from rollout.publication import Head, Publication, SyncReport, Tail, Window
 from rollout.ray_errors import explain
 from rollout.types import RolloutChunk, SampleGroup
 from rollout.worker_pool import Delivered, Died, Event, Failed, Finished, Ready
@@ -66,9 +66,17 @@ class RolloutWorker:
         if ended:
             yield ended
 
-    def load_weights(self, publication: Publication) -> SyncReport:
-        """Call `VllmEngine.load_weights`."""
-        return self._started().load_weights(publication)
+    def begin_load(self, head: Head, reader: str) -> None:
+        """Call `VllmEngine.begin_load`."""
+        self._started().begin_load(head, reader)
+
+    def load_window(self, window: Window) -> None:
+        """Call `VllmEngine.load_window`."""
+        self._started().load_window(window)
+
+    def finish_load(self, tail: Tail) -> SyncReport:
+        """Call `VllmEngine.finish_load`."""
+        return self._started().finish_load(tail)
 
     def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """Call `VllmEngine.prompt_logprobs`."""
@@ -104,8 +112,7 @@ def start_worker(
 class RayWorkers:
     """A `WorkerPool` of Ray actors.
 
-    Weights go from the learner's node to the workers and never through the driver: a publication holds a path in
-    shared memory, or it is a reference to one whose bytes are in the object store.
+    Weights go from the learner to the workers and never through the driver, which passes on where they lie.
     """
 
     def __init__(self, start: Callable[[int], Any], size: int, sync_timeout_s: float) -> None:
@@ -120,6 +127,7 @@ class RayWorkers:
         self._start = start
         self._sync_timeout_s = sync_timeout_s
         self._actors: dict[int, Any] = {}
+        self._starts: dict[int, int] = {}
         self._starting: dict[Any, int] = {}
         self._streams: dict[Any, tuple[int, int]] = {}
         self.info: dict[int, dict[str, int]] = {}
@@ -173,28 +181,27 @@ class RayWorkers:
         self.kill(worker)
         return Died(worker, explain(error))
 
-    def load(self, workers: Sequence[int], publication: object) -> dict[int, SyncReport | Died]:
-        """Load weights into these workers in parallel; `publication` may be a Ray object reference.
+    def load(self, workers: Sequence[int], publication: Publication) -> dict[int, SyncReport | Died]:
+        """Stream weights into these workers in parallel; one that dies or is late holds up no other.
 
         Raises:
             WeightSyncError: a worker does not hold what was published.
         """
-        calls = {worker: self._actors[worker].load_weights.remote(publication) for worker in workers}
-        answers: dict[int, SyncReport | Died] = {}
-        if calls:
-            ray.wait(list(calls.values()), num_returns=len(calls), timeout=self._sync_timeout_s)
-        for worker, call in calls.items():
-            try:
-                answers[worker] = ray.get(call, timeout=MINIMAL_WAIT_S)
-            except ray.exceptions.GetTimeoutError:
-                self.kill(worker)
-                answers[worker] = Died(worker, f"had not loaded weights after {self._sync_timeout_s:g} s")
-            except ray.exceptions.RayError as error:
-                if isinstance(getattr(error, "cause", None), WeightSyncError):
-                    raise error.cause from None  # type: ignore[attr-defined]
-                self.kill(worker)
-                answers[worker] = Died(worker, explain(error))
-        return answers
+        if not workers:
+            return {}
+        loads = _Loads({worker: self._actors[worker] for worker in workers}, self._sync_timeout_s)
+        # A worker that was restarted is another reader.
+        readers = {worker: f"{worker}/{self._starts[worker]}" for worker in workers}
+        head = publication.begin(list(readers.values()))
+        loads.send("begin_load", {worker: (head, reader) for worker, reader in readers.items()})
+        for window in publication.windows(loads.wait):
+            loads.send("load_window", dict.fromkeys(readers, (window,)))
+        loads.send("finish_load", dict.fromkeys(readers, (publication.finish(),)))
+        reports = loads.finish()
+        for answer in reports.values():
+            if isinstance(answer, Died):
+                self.kill(answer.worker)
+        return reports
 
     def kill(self, worker: int) -> None:
         """End the worker's process and drop its pending calls."""
@@ -205,9 +212,68 @@ class RayWorkers:
     def restart(self, worker: int) -> None:
         """Start the worker again; a `Ready`, `Died` or `Failed` event follows."""
         self._actors[worker] = self._start(worker)
+        self._starts[worker] = self._starts.get(worker, 0) + 1
         self._starting[self._actors[worker].start.remote()] = worker
 
     def close(self) -> None:
         """End all workers."""
         for worker in self._actors:
             self.kill(worker)
+
+
+class _Loads:
+    """The calls of one stream at several workers; each worker serves its own in order."""
+
+    def __init__(self, actors: Mapping[int, Any], timeout_s: float) -> None:
+        self._actors = actors
+        self._timeout_s = timeout_s
+        self._deadline = time.monotonic() + timeout_s
+        self._open: dict[int, list[Any]] = {worker: [] for worker in actors}
+        """References of the calls that are not known to be done; the first is `_done` calls after the start."""
+        self._done = dict.fromkeys(actors, 0)
+        self._answers: dict[int, SyncReport | Died] = {}
+
+    def send(self, method: str, arguments: Mapping[int, tuple[object, ...]]) -> None:
+        """Call a method of every worker that is alive, without waiting."""
+        for worker, values in arguments.items():
+            if worker not in self._answers:
+                self._open[worker].append(getattr(self._actors[worker], method).remote(*values))
+
+    def wait(self, index: int) -> None:
+        """Wait until every worker that is alive has loaded the window of this index.
+
+        Raises:
+            WeightSyncError: a worker cannot load.
+        """
+        for worker in self._actors:
+            self._wait(worker, index + 2)  # begin_load and the windows before
+
+    def finish(self) -> dict[int, SyncReport | Died]:
+        """Wait for all calls; returns the workers' reports.
+
+        Raises:
+            WeightSyncError: a worker cannot load, or does not hold what was published.
+        """
+        for worker in self._actors:
+            report = self._wait(worker, self._done[worker] + len(self._open[worker]))
+            if worker not in self._answers:
+                self._answers[worker] = report
+        return self._answers
+
+    def _wait(self, worker: int, calls: int) -> Any:
+        """Wait until so many calls of a worker are done; returns the last one's answer."""
+        answer = None
+        while worker not in self._answers and self._done[worker] < calls:
+            try:
+                left = max(self._deadline - time.monotonic(), MINIMAL_WAIT_S)
+                answer = ray.get(self._open[worker][0], timeout=left)
+            except ray.exceptions.GetTimeoutError:
+                self._answers[worker] = Died(worker, f"had not loaded weights after {self._timeout_s:g} s")
+            except ray.exceptions.RayError as error:
+                if isinstance(getattr(error, "cause", None), RolloutError):
+                    raise error.cause from None  # type: ignore[attr-defined]
+                self._answers[worker] = Died(worker, explain(error))
+            else:
+                self._open[worker].pop(0)
+                self._done[worker] += 1
+        return answer

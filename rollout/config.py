@@ -13,6 +13,8 @@ from pydantic import Field
 
 from policies.settings import Identity, Operational, Settings
 
+Transport = Literal["auto", "shared_memory", "object_store", "gloo"]
+
 
 class EngineConfig(Settings):
     """Number of rollout workers, their resources and their timeouts."""
@@ -47,5 +49,8 @@ class EngineConfig(Settings):
     """Restarts of dead or hanging rollout workers in a run, all workers together."""
     chunk_timeout_s: Operational[float] = Field(1800.0, gt=0)
     """A worker that has delivered nothing for so many seconds is killed, and its chunk is retried on another worker."""
+    transport: Operational[Transport] = "auto"
+    """How new weights reach the engines. "auto": shared memory on one node, Ray's object store on several; "gloo": TCP
+    between learner and engines, for clusters whose object stores are small. docs/scale.md compares them."""
     sync_timeout_s: Operational[float] = Field(300.0, gt=0)
     """Longest wait, in seconds, for a worker to load published weights and to check the canary prompts."""

@@ -100,6 +100,7 @@ class Dispatcher:
             WeightSyncError: a worker does not hold what was published; the message names tensor or canary position.
             WorkersLost: no worker is left.
         """
+        self._publication = None  # a worker that starts meanwhile does not want the weights before these
         while self._starting or self._busy:  # busy only with chunks whose caller has stopped iterating
             for event in self._next_events():
                 self._handle_abandoned(event)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rollout.publication import Publication, SyncReport
+from rollout.publication import Head, SyncReport, Tail, Window
 from rollout.types import RolloutChunk, SampleGroup
 
 
@@ -30,8 +30,18 @@ class Engine(Protocol):
         """Return, for each prompt of n tokens, (n-1,) float32 log-probs of every token but the first, at
         temperature 1."""
 
-    def load_weights(self, publication: Publication) -> SyncReport:
-        """Replace the weights and verify the result.
+    def begin_load(self, head: Head, reader: str) -> None:
+        """Start to load a stream of weights; the engine has no version until `finish_load`.
+
+        Raises:
+            WeightSyncError: the writer cannot be reached.
+        """
+
+    def load_window(self, window: Window) -> None:
+        """Load a window of the stream; its memory may be written over afterwards."""
+
+    def finish_load(self, tail: Tail) -> SyncReport:
+        """End the stream and verify that the engine holds it.
 
         Raises:
             WeightSyncError: the message names the tensors, or the canary prompt and position. The engine has no

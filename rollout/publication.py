@@ -1,40 +1,132 @@
-"""What learner, driver and engines exchange about weights. No torch is imported here: the driver loads none."""
+"""What learner, driver and engines exchange about weights. No torch is imported here: the driver loads none.
+
+A version of the weights travels as a stream of windows, each some whole layers. The driver passes descriptions on; the
+bytes go from the learner to the engines by a transport (rollout/transport/):
+
+    head = publication.begin()                  names, dtypes and shapes of all tensors
+    for window in publication.windows(wait): …  where the next layers lie, with a digest per tensor
+    tail = publication.finish()                 how many windows there were, and the canary
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Protocol
 
 from rollout.canary import Canary
 
 
 @dataclass(frozen=True)
-class TensorEntry:
-    """Dtype, shape and digest of one published tensor."""
+class TensorSpec:
+    """Dtype and shape of one published tensor."""
 
     dtype: str
     """safetensors' name, e.g. "BF16"."""
     shape: tuple[int, ...]
-    digest: str
-    """Result of `rollout.weights.digest` for the tensor."""
 
 
 @dataclass(frozen=True)
-class Publication:
-    """One version of the policy's weights, ready to be loaded. The object is small unless `inline` holds the bytes."""
+class Head:
+    """What a stream will hold; an engine that has it knows if something is missing at the end."""
 
     version: int
-    manifest: Mapping[str, TensorEntry]
-    """Entries by Hugging Face checkpoint name."""
+    entries: Mapping[str, TensorSpec]
+    """By Hugging Face checkpoint name, in the order of the stream."""
+    channel: Channel
+    """How an engine reads the windows."""
+
+
+class Source(Protocol):
+    """The reading end of a transport, in an engine's process."""
+
+    def read(self, place: object) -> memoryview:
+        """Return the bytes of a window, valid until the window counts as read.
+
+        Raises:
+            WeightSyncError: they cannot be read.
+        """
+
+    def close(self) -> None:
+        """Let the transport's memory go."""
+
+
+class Channel(Protocol):
+    """What an engine needs to become a reader; picklable and small."""
+
+    def connect(self, reader: str) -> Source:
+        """Return the reading end.
+
+        Args:
+            reader: the engine's name among the readers of `Publication.begin`.
+
+        Raises:
+            WeightSyncError: the writer cannot be reached.
+        """
+
+
+@dataclass(frozen=True)
+class WindowEntry:
+    """One tensor of a window."""
+
+    name: str
+    start: int
+    """Offset of its first byte in the window."""
+    size: int
+    """Bytes."""
+    digest: str
+    """Result of `rollout.wire.digest` for the tensor."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some consecutive tensors of a stream."""
+
+    version: int
+    index: int
+    """0, 1, …"""
+    entries: tuple[WindowEntry, ...]
+    place: object
+    """Where its bytes lie, for `Source.read`; picklable and small, but for a transport within one process."""
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The end of a stream."""
+
+    version: int
+    windows: int
     canary: tuple[Canary, ...] = ()
-    path: str | None = None
-    """Path of a safetensors file on this node; None with `inline`."""
-    inline: np.ndarray | None = None
-    """Bytes of such a file, (N,) uint8; None with `path`."""
-    note: str = ""
-    """What the user should know about `path`: that the first choice had no room."""
+
+
+class Publication(Protocol):
+    """One version of the policy's weights. It can be streamed again, to an engine that came later, while the learner
+    still holds this version."""
+
+    @property
+    def version(self) -> int:
+        """The policy version."""
+
+    def begin(self, readers: Sequence[str]) -> Head:
+        """Start a stream.
+
+        Args:
+            readers: names of the engines that will read it; no other engine, dead or alive, has the same name.
+
+        Raises:
+            WeightSyncError: the learner no longer holds this version.
+            NoRoomForWeights: the transport has no room for a window.
+        """
+
+    def windows(self, wait: Callable[[int], None]) -> Iterator[Window]:
+        """Yield the windows in order.
+
+        Args:
+            wait: returns when every engine has read the window of this index, whose memory is used again then.
+        """
+
+    def finish(self) -> Tail:
+        """End the stream."""
 
 
 @dataclass(frozen=True)
@@ -48,3 +140,7 @@ class SyncReport:
     """Largest |Δ log-prob| over the canary's tokens, in nats; nan without a canary."""
     canary_mean_mismatch: float
     """Mean |Δ log-prob| over the canary's tokens, in nats."""
+    read_back: int = 0
+    """Tensors that were found, bit for bit, in the engine's own parameters after the load."""
+    packed: tuple[str, ...] = ()
+    """Tensors of the part read back that the engine keeps in a packed form only; the canary vouches for them."""

@@ -24,9 +24,13 @@ from rollout.canary import CANARY_TOLERANCES, check_canary
 from rollout.config import EngineConfig
 from rollout.engine import Engine
 from rollout.errors import RolloutError, StaleEngine
-from rollout.publication import Publication, SyncReport
+from rollout.publication import Head, Publication, SyncReport, Tail, Window
 from rollout.types import RolloutChunk, Sample, SampleGroup, SamplingParams
 from rollout.vllm_settings import engine_args, prepare_process
+
+READ_BACK_PARTS = 8
+"""Loads after the first in which every tensor has been read back once."""
+LOCAL_READER = "engine"
 
 
 class VllmEngine(Engine):
@@ -48,6 +52,8 @@ class VllmEngine(Engine):
         if config.dtype == "auto":
             raise ValueError('engine dtype "auto" must be resolved to the learner\'s compute dtype first')
         self._version: int | None = version
+        self._loads = 0
+        self._load_started = 0.0
         self._tolerance = CANARY_TOLERANCES[config.dtype]
         prepare_process(Path(model_dir), config)
         try:
@@ -207,27 +213,52 @@ class VllmEngine(Engine):
                 found[number] = np.asarray(values, dtype=np.float32)
         return [found[number] for number in range(len(prompts))]
 
-    def load_weights(self, publication: Publication) -> SyncReport:
-        """Replace the weights and verify them: digests before loading, the canary prompts afterwards.
+    def begin_load(self, head: Head, reader: str) -> None:
+        """Start to load a stream of weights; the engine has no version until `finish_load`.
+
+        Raises:
+            WeightSyncError: the writer cannot be reached.
+        """
+        self._version = None
+        self._load_started = time.perf_counter()
+        part = (self._loads % READ_BACK_PARTS, READ_BACK_PARTS) if self._loads else (0, 1)
+        self._engine.collective_rpc("begin_weights", args=(head, reader, part))
+
+    def load_window(self, window: Window) -> None:
+        """Load a window of the stream; its memory may be written over afterwards."""
+        self._engine.collective_rpc("load_window", args=(window,))
+
+    def finish_load(self, tail: Tail) -> SyncReport:
+        """End a stream and verify it: digests of all tensors, bits in the engine's parameters, the canary prompts.
+
+        The first load is read back whole, each later one in one of `READ_BACK_PARTS` parts, in turn.
 
         Raises:
             WeightSyncError: the message names the tensors, or the canary prompt and position. The engine has no
                 version afterwards.
         """
-        started = time.perf_counter()
-        self._version = None
-        (tensors, *_) = self._engine.collective_rpc("receive_weights", args=(publication,))
+        (report, *_) = self._engine.collective_rpc("finish_weights", args=(tail,))
         self._forget_prompts()
-        found = self.prompt_logprobs([canary.token_ids for canary in publication.canary])
-        largest, mean = check_canary(publication.canary, found, self._tolerance, publication.version)
-        self._version = publication.version
+        found = self.prompt_logprobs([canary.token_ids for canary in tail.canary])
+        largest, mean = check_canary(tail.canary, found, self._tolerance, tail.version)
+        self._version = tail.version
+        self._loads += 1
         return SyncReport(
-            version=publication.version,
-            tensors=tensors,
-            seconds=time.perf_counter() - started,
+            version=tail.version,
+            tensors=report.tensors,
+            seconds=time.perf_counter() - self._load_started,
             canary_max_mismatch=largest,
             canary_mean_mismatch=mean,
+            read_back=report.read_back,
+            packed=report.packed,
         )
+
+    def load_weights(self, publication: Publication) -> SyncReport:
+        """Load a publication of this process; see `begin_load` and `finish_load`."""
+        self.begin_load(publication.begin([LOCAL_READER]), LOCAL_READER)
+        for window in publication.windows(lambda index: None):
+            self.load_window(window)
+        return self.finish_load(publication.finish())
 
     def _forget_prompts(self) -> None:
         """Empty the prefix cache.

@@ -1,12 +1,12 @@
-"""The engine's side of a weight update: loads published tensors into a running vLLM model.
+"""The engine's side of a weight update: loads a stream of windows into a running vLLM model.
 
-vLLM runs `WeightReceiver.receive_weights` in its worker, in one call, so nothing is scheduled while some parameters are
-old and others new. The steps, each with the vLLM behaviour that makes it necessary in its docstring:
+vLLM runs `WeightReceiver` in its worker. Nothing is scheduled between the calls of one stream, so no token is computed
+while some parameters are old and others new. The steps, each with the vLLM behaviour that makes it necessary in its
+docstring:
 
-    read_and_verify → rebuild_moe_kernels → begin_reload → load → finish_reload → refresh_heads
+    rebuild_moe_kernels → begin_reload → (load → keep_pending → read back) × windows → finish_reload → refresh_heads
 
-The prefix cache, which holds keys and values of the old weights, belongs to the scheduler: `VllmEngine.load_weights`
-empties it.
+The prefix cache, which holds keys and values of the old weights, belongs to the scheduler: `VllmEngine` empties it.
 """
 
 from __future__ import annotations
@@ -20,71 +20,145 @@ import torch
 from torch import Tensor, nn
 
 from rollout.errors import WeightSyncError
-from rollout.publication import Publication
-from rollout.weights import read_and_verify
+from rollout.publication import Head, Tail, Window
+from rollout.receiver import Receiver
+from rollout.vllm_readback import LoaderCall, ReadBack
 
 EMBEDDING = "embed_tokens.weight"
 HEAD = "lm_head.weight"
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What the worker says about a stream that it has loaded."""
+
+    tensors: int
+    read_back: int
+    """Tensors that were found in the engine's parameters, bit for bit."""
+    packed: tuple[str, ...]
+    """Tensors of which the engine keeps a packed form alone."""
 
 
 class WeightReceiver:
     """Mixed into vLLM's worker class (`worker_extension_cls`); `model_runner` is the worker's."""
 
     model_runner: Any
+    _stream: StreamLoad | None = None
 
-    def receive_weights(self, publication: Publication) -> int:
-        """Load a publication; returns the number of tensors.
+    def begin_weights(self, head: Head, reader: str, part: tuple[int, int]) -> None:
+        """Start to load a stream; one that was broken off is ended first.
+
+        Args:
+            head: its start.
+            reader: this engine's name among the stream's readers.
+            part: (i, n): the i-th of n parts of the tensors is read back; (0, 1): all.
 
         Raises:
-            WeightSyncError: a tensor is missing, unexpected or corrupted, or does not fit the model.
+            WeightSyncError: the writer cannot be reached.
         """
-        tensors = read_and_verify(publication)
-        load_into(self.model_runner.get_model(), self.model_runner.model_config, tensors)
-        return len(tensors)
+        if self._stream is not None:
+            self._stream.abandon()
+        receiver = Receiver(head, head.channel.connect(reader))
+        self._stream = StreamLoad(
+            self.model_runner.get_model(), self.model_runner.model_config, receiver, part
+        )
+
+    def load_window(self, window: Window) -> None:
+        """Load a window; its memory may be written over afterwards. What is wrong comes with `finish_weights`."""
+        assert self._stream is not None, "begin_weights() comes first"
+        self._stream.window(window)
+
+    def finish_weights(self, tail: Tail) -> LoadReport:
+        """End the stream.
+
+        Raises:
+            WeightSyncError: a tensor is missing, unexpected or corrupted, or the model does not hold it.
+        """
+        assert self._stream is not None, "begin_weights() comes first"
+        stream, self._stream = self._stream, None
+        return stream.finish(tail)
 
 
-@torch.no_grad()
-def load_into(model: nn.Module, model_config: object, tensors: Mapping[str, Tensor]) -> None:
-    """Replace every weight of a running model.
+class StreamLoad:
+    """Replaces every weight of a running model by those of one stream."""
 
-    Args:
-        model: vLLM's model.
-        model_config: vLLM's model config, for the attention layers' dtype.
-        tensors: new weights by Hugging Face checkpoint name.
+    def __init__(
+        self, model: nn.Module, model_config: object, receiver: Receiver, part: tuple[int, int]
+    ) -> None:
+        """Prepare the model.
 
-    Raises:
-        WeightSyncError: the model ignored a tensor, or some of its weights were not replaced.
-    """
-    tensors = without_tied_head(model_config, tensors)
-    rebuild_moe_kernels(model)
-    begin_reload(model)
-    try:
-        loaded = load(model, tensors)
-        unfilled = unfilled_layers(model, model_config, loaded)
-    finally:
-        finish_reload(model, model_config)  # after an error too, so that a later publication can be loaded
-    refresh_heads(model)
+        Args:
+            model: vLLM's model.
+            model_config: vLLM's model config, for the attention layers' dtype and the tied head.
+            receiver: of the stream.
+            part: (i, n): the i-th of n parts of the tensors is read back.
+        """
+        self._model, self._config, self._receiver = model, model_config, receiver
+        self._error: WeightSyncError | None = None
+        chosen = {name for i, name in enumerate(receiver.head.entries) if i % part[1] == part[0]}
+        rebuild_moe_kernels(model)
+        self._loaded = Loaded(read_back=ReadBack(chosen))
+        begin_reload(model)
 
-    problems = [f"{name} is no tensor of the model" for name in tensors if name not in loaded.names]
-    problems += [f"{layer} got {got:,} of {size:,} elements" for layer, (got, size) in unfilled.items()]
-    if problems:
-        raise WeightSyncError("the engine did not load the published weights: " + "; ".join(problems))
+    @torch.no_grad()
+    def window(self, window: Window) -> None:
+        """Load one window; what is wrong is kept for `finish`."""
+        tensors, verdict = self._receiver.open(window)
+        try:
+            if self._error is None:
+                skipped = {HEAD} if ties_head(self._config) else set()
+                load(self._model, {n: t for n, t in tensors.items() if n not in skipped}, self._loaded)
+                keep_pending(self._model)
+                self._loaded.read_back.compare()
+        except WeightSyncError as error:
+            self._error = error
+        finally:
+            self._receiver.problems += verdict.result()
+
+    @torch.no_grad()
+    def finish(self, tail: Tail) -> LoadReport:
+        """Check that the model holds all of the stream and nothing else.
+
+        Raises:
+            WeightSyncError: it does not; the message names every tensor.
+        """
+        try:
+            unfilled = unfilled_layers(self._model, self._config, self._loaded)
+        finally:
+            self.abandon()
+        refresh_heads(self._model)
+        self._receiver.finish(tail)
+        if self._error is not None:
+            raise self._error
+        read_back = self._loaded.read_back
+        read_back.compare()
+        check_tied_head(self._config, self._receiver.digests)
+        loaded = self._loaded.names | ({HEAD} if ties_head(self._config) else set())
+        problems = [
+            f"{name} is no tensor of the model" for name in self._receiver.digests if name not in loaded
+        ]
+        problems += [f"{layer} got {got:,} of {size:,} elements" for layer, (got, size) in unfilled.items()]
+        problems += read_back.problems
+        if problems:
+            raise WeightSyncError("the engine did not load the published weights: " + "; ".join(problems))
+        return LoadReport(len(self._receiver.digests), len(read_back.equal), tuple(sorted(read_back.packed)))
+
+    def abandon(self) -> None:
+        """End the reload, after an error too, so that a later stream can be loaded."""
+        finish_reload(self._model, self._config)
+        self._receiver.close()
 
 
-def without_tied_head(model_config: object, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the output head of a policy that ties it to the embedding, after a check that both are equal.
+def check_tied_head(model_config: object, digests: Mapping[str, str]) -> None:
+    """Check that a published head of a policy that ties it is the embedding.
 
     Raises:
         WeightSyncError: the head differs from the embedding, so the engine would compute with another one.
     """
-    result = dict(tensors)
-    if not ties_head(model_config) or HEAD not in result:
-        return result
-    head = result.pop(HEAD)
-    embedding = next((t for name, t in result.items() if name.endswith(EMBEDDING)), None)
-    if embedding is None or not torch.equal(head, embedding):
-        raise WeightSyncError(f"{HEAD} differs from the embedding, but the engine's config ties the two")
-    return result
+    if ties_head(model_config) and HEAD in digests:
+        embedding = next((d for name, d in digests.items() if name.endswith(EMBEDDING)), None)
+        if digests[HEAD] != embedding:
+            raise WeightSyncError(f"{HEAD} differs from the embedding, but the engine's config ties the two")
 
 
 def rebuild_moe_kernels(model: nn.Module) -> None:
@@ -132,13 +206,14 @@ def refresh_heads(model: nn.Module) -> None:
 class Loaded:
     """Records which tensors reached the model."""
 
+    read_back: ReadBack
     names: set[str] = field(default_factory=set)
     """Published names that were written to some parameter."""
     parameters: set[int] = field(default_factory=set)
     """id() of the parameters that were written to."""
 
 
-def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> Loaded:
+def load(model: nn.Module, tensors: Mapping[str, Tensor], loaded: Loaded) -> None:
     """Call the model's `load_weights` and record what reaches a parameter: vLLM silently skips unknown names.
 
     Raises:
@@ -146,7 +221,6 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> Loaded:
     """
     from vllm.model_executor.model_loader.weight_utils import default_weight_loader
 
-    loaded = Loaded()
     owner = {tensor.data_ptr(): name for name, tensor in tensors.items()}
     current = ""
 
@@ -156,22 +230,32 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> Loaded:
             current = name
             yield name, tensor
 
-    def observed(loader: Callable[..., object]) -> Callable[..., object]:
+    def observed(
+        layer: nn.Module, parameter_name: str, loader: Callable[..., object]
+    ) -> Callable[..., object]:
         # `wraps` keeps the name, by which the reload recognises its loaders, and __wrapped__, which it follows.
         @wraps(loader)
         def note(parameter: Tensor, weight: Tensor, *args: object, **kwargs: object) -> object:
-            loaded.names.add(owner.get(weight.data_ptr(), current))
+            name = owner.get(weight.data_ptr(), current)
+            loaded.names.add(name)
             loaded.parameters.add(id(parameter))
+            loaded.read_back.note(
+                LoaderCall(name, weight, layer, parameter_name, parameter, loader, args, kwargs)
+            )
             return loader(parameter, weight, *args, **kwargs)
 
         return note
 
-    plain = []
-    for parameter in model.parameters():
-        loader = getattr(parameter, "weight_loader", None)
-        if loader is None:
-            plain.append(parameter)
-        parameter.weight_loader = observed(loader or default_weight_loader)  # type: ignore[attr-defined]
+    originals: dict[int, tuple[Any, Callable[..., object] | None]] = {}
+    for layer in model.modules():
+        for parameter_name, parameter in layer.named_parameters(recurse=False):
+            if id(parameter) in originals:
+                continue
+            loader = getattr(parameter, "weight_loader", None)
+            originals[id(parameter)] = parameter, loader
+            parameter.weight_loader = observed(  # type: ignore[attr-defined]
+                layer, parameter_name, loader or default_weight_loader
+            )
     try:
         model.load_weights(stream())  # type: ignore[operator]
     except KeyError as error:
@@ -179,10 +263,26 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> Loaded:
     except Exception as error:
         raise WeightSyncError(f"the engine cannot load {current}: {error}") from error
     finally:
-        for parameter in plain:
-            if hasattr(parameter, "weight_loader"):
+        for parameter, loader in originals.values():
+            if loader is not None:
+                parameter.weight_loader = loader
+            elif hasattr(parameter, "weight_loader"):
                 del parameter.weight_loader
-    return loaded
+
+
+def keep_pending(model: nn.Module) -> None:
+    """Copy what vLLM still refers to in a window: the tensors of layers that it has not packed yet.
+
+    It packs a layer as soon as the layer is complete, and an embedding with padded rows only at the end of the reload.
+    """
+    from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
+
+    for layer in model.modules():
+        for _, bound in get_layerwise_info(layer).loaded_weights:
+            for key, value in bound.arguments.items():
+                if isinstance(value, Tensor) and not value.is_meta and not hasattr(value, "kept"):
+                    bound.arguments[key] = value.clone()
+                    bound.arguments[key].kept = True
 
 
 def unfilled_layers(model: nn.Module, model_config: object, loaded: Loaded) -> dict[str, tuple[int, int]]:

@@ -1,16 +1,17 @@
 """Where the learner publishes weights for engines on its node: folders of one run, which go with the run.
 
     folders = WeightFolders(publication_roots())        /dev/shm first, then TMPDIR (or /tmp)
-    publication = folders.publish(named_tensors, version=7, canary=[…])
+    path, note = folders.reserve(size)                  a file for the windows of streams (rollout/transport/stores.py)
     folders.close()
 
-The first root with room takes a version. A folder holds a lock file that its process keeps locked (flock), so that a
+The first root with room takes the file. A folder holds a lock file that its process keeps locked (flock), so that a
 later run of the same user can tell the folder of a dead run from a living one's, also where process ids mean nothing,
 as in containers that share /dev/shm. It removes the dead ones.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -19,20 +20,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rollout.errors import NoRoomForWeights
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from rollout.canary import Canary
-    from rollout.publication import Publication
 
 SHARED_MEMORY = Path("/dev/shm")
 PREFIX = "grpo-weights-"
 LOCK = ".lock"
+WINDOWS = "windows"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MB = 10**6
 
 
@@ -74,43 +69,37 @@ class WeightFolders:
     """The folders of one run, one in each root that was needed. Made by the process that publishes."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
-        """Take the roots, best first; nothing is made before the first version."""
+        """Take the roots, best first; nothing is made before `reserve`."""
         self._roots = tuple(roots)
         self._folders: dict[Path, Path] = {}
         self._locks: list[int] = []
 
-    def publish(
-        self,
-        tensors: Sequence[tuple[str, Tensor]],
-        version: int,
-        wire_dtype: torch.dtype | None = None,
-        canary: Sequence[Canary] = (),
-    ) -> Publication:
-        """Write a version into the first root that has room, and delete the older ones; see `rollout.weights.publish`.
+    def reserve(self, size: int) -> tuple[Path, str]:
+        """Take space for the windows of streams in the first root that has room; an earlier file goes.
+
+        Args:
+            size: bytes.
 
         Returns:
-            The publication; `note` says so if it is not in the first root.
+            The file, of so many bytes, and what the user should know about it: that it is not in the first root.
 
         Raises:
             NoRoomForWeights: no root has room; names each with its free space.
         """
-        from rollout.weights import publish
-
+        for folder in self._folders.values():
+            (folder / WINDOWS).unlink(missing_ok=True)
         refusals: list[str] = []
         for root in self._roots:
             try:
                 folder = self._folder(root)
-                note = f"{'; '.join(refusals)}: weights go through {root}" if refusals else ""
-                publication = publish(tensors, version, folder, wire_dtype, canary, note=note)
+                _reserve(folder / WINDOWS, size)
             except NoRoomForWeights as error:
                 refusals.append(str(error))
                 continue
-            for other in self._folders.values():
-                if other != folder:
-                    forget_versions(other)
-            return publication
+            note = f"{'; '.join(refusals)}: weights go through {root}" if refusals else ""
+            return folder / WINDOWS, note
         raise NoRoomForWeights(
-            f"weights of version {version} fit nowhere: {'; '.join(refusals) or 'no folder can be written'}. Make "
+            f"windows of weights fit nowhere: {'; '.join(refusals) or 'no folder can be written'}. Make "
             f"{SHARED_MEMORY} larger (docker run --shm-size=…, mount -o remount,size=… {SHARED_MEMORY}), or set TMPDIR "
             "to a folder with room"
         )
@@ -140,8 +129,22 @@ class WeightFolders:
         self._folders, self._locks = {}, []
 
 
-def forget_versions(folder: Path, but: Path | None = None) -> None:
-    """Delete the published versions in a folder."""
-    for old in folder.glob("weights-*.safetensors"):
-        if old != but:
-            old.unlink(missing_ok=True)
+def _reserve(path: Path, size: int) -> None:
+    """Write a file of so many bytes and take its space: a mapped file on a full disk would end the process by SIGBUS.
+
+    Raises:
+        NoRoomForWeights: there is less; nothing is left there.
+    """
+    try:
+        with path.open("wb") as file:
+            if free_bytes(path.parent) < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        if error.errno not in NO_ROOM:
+            raise
+        raise NoRoomForWeights(
+            f"a window's {size / MB:,.1f} MB do not fit into {path.parent}, which has "
+            f"{free_bytes(path.parent) / MB:,.1f} MB free ({error.strerror})"
+        ) from error

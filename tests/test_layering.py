@@ -23,6 +23,8 @@ PACKAGES = ("policies", "rollout", "rewards", "data_recipes", "grpo")
 CONFINED = {
     "ray": {
         "rollout/actor.py",
+        "rollout/transport/gloo.py",
+        "rollout/transport/object_store.py",
         "rewards/scoring/actor.py",
         "grpo/cluster/actor.py",
         "grpo/cluster/handles.py",
@@ -33,6 +35,7 @@ CONFINED = {
     },
     "vllm": {
         "rollout/vllm_engine.py",
+        "rollout/vllm_readback.py",
         "rollout/vllm_router.py",
         "rollout/vllm_sampling.py",
         "rollout/vllm_server.py",

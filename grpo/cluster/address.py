@@ -19,6 +19,23 @@ _SETTINGS = 4
 _HINT = "`ray start --head` starts one and prints its address, host:6379 unless --port says otherwise"
 
 
+def probe_chosen(address: str | None) -> None:
+    """Check the cluster that a command will join, before it reads models and data.
+
+    Args:
+        address: of the command line; None: RAY_ADDRESS, if it is set.
+
+    Raises:
+        RunError: see `probe`.
+    """
+    probe(chosen(address))
+
+
+def chosen(address: str | None) -> str:
+    """Return the address that a command means: its own, else RAY_ADDRESS, else "local"."""
+    return address or os.environ.get("RAY_ADDRESS") or "local"
+
+
 def probe(address: str) -> None:
     """Check that something at the address speaks gRPC, as Ray's head does.
 

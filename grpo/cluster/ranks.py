@@ -8,7 +8,7 @@ group.close()
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, cast  # Any: methods called by name; Ray's handles have no types
@@ -24,6 +24,8 @@ from policies.json_types import JsonMapping
 
 CLOSE_TIMEOUT_S = 20.0
 """Longest wait for ranks to clean up before they are killed."""
+GRACE_S = 20.0
+"""Longest wait, after the first error, for the other ranks to report theirs."""
 
 
 class RemoteMethod(Protocol):
@@ -103,7 +105,12 @@ class RankGroup:
         Raises:
             RunError: a rank died or did not answer in time; an error that the learner raised comes as it is.
         """
-        return _answers([actor.call.remote(method, *arguments) for actor in self._actors], method)[0]
+        return self.start_all(method, *arguments)()
+
+    def start_all(self, method: str, *arguments: Any) -> Callable[[], Any]:
+        """Start a method of every rank's learner, after the calls before; the result waits for it, as `call_all`."""
+        calls = [actor.call.remote(method, *arguments) for actor in self._actors]
+        return lambda: _answers(calls, method)[0]
 
     def save_checkpoint(self, step: int, extra: JsonMapping, protected: Sequence[int]) -> None:
         """Have the ranks write a checkpoint; `extra` and `protected` as in `save_checkpoint`."""
@@ -134,4 +141,31 @@ class RankGroup:
 
 
 def _answers(references: Sequence[Reference], method: str) -> list[object]:
-    return get(references, f"learner {method}", LEARNER_TIMEOUT_S)
+    what = f"learner {method}"
+    try:
+        return get(references, what, LEARNER_TIMEOUT_S)
+    except (RunError, RuntimeError) as error:
+        lost = _lost(references, is_collective=not isinstance(error, RunError)) if len(references) > 1 else []
+        if not lost:
+            raise
+        raise RunError(
+            f"{what}: {', '.join(lost)}; no other rank can go on without it. The same command resumes from the last "
+            f"checkpoint ({error})"
+        ) from error
+
+
+def _lost(references: Sequence[Reference], is_collective: bool) -> list[str]:
+    """Return which ranks died, or do not answer although a collective of the others has failed."""
+    done, _ = ray.wait(list(references), num_returns=len(references), timeout=GRACE_S)
+    lost = []
+    for rank, reference in enumerate(references):
+        if reference not in done:
+            lost += [f"rank {rank} does not answer"] if is_collective else []
+            continue
+        try:
+            ray.get(reference)
+        except ray.exceptions.RayActorError:
+            lost.append(f"rank {rank} died")
+        except Exception:
+            continue  # the error that is already at hand, or what followed from it
+    return lost

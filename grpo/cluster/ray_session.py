@@ -11,7 +11,7 @@ from typing import Any  # Any: answers of remote calls
 import ray
 from rich.markup import escape
 
-from grpo.cluster.address import probe
+from grpo.cluster.address import chosen, probe
 from grpo.common import stopping
 from grpo.common.console import log, say, starting
 from grpo.common.errors import GuardTripped, RunError
@@ -48,7 +48,7 @@ def connect(address: str | None, run_dir: Path = Path()) -> Iterator[None]:
         HiddenPackage: a file here would hide a package of the toolkit from the actors.
     """
     refuse_shadows_in(first_on_the_path_of_workers())
-    target = address or os.environ.get("RAY_ADDRESS") or "local"
+    target = chosen(address)
     options: JsonDict = {
         "logging_level": "error",
         "log_to_driver": bool(os.environ.get("GRPO_ACTOR_LOGS")),

@@ -25,6 +25,7 @@ from grpo.cluster.ranks import start_ranks
 from grpo.cluster.ray_session import resources
 from grpo.cluster.rl_ranks import LearnerGroup, PublishSettings, RlLearnerFactory
 from grpo.common.console import counted, starting
+from grpo.common.errors import RunError
 from grpo.common.runtime_env import for_workers
 from grpo.config.algorithm import OPEN_KEYS
 from grpo.config.rl import RlConfig
@@ -33,7 +34,7 @@ from grpo.training.checkpoint import Checkpoint
 from rewards.config import AuditConfig, RewardConfig
 from rewards.registry import with_absolute_path
 from rollout.actor import RayWorkers, start_worker
-from rollout.config import EngineConfig
+from rollout.config import EngineConfig, Transport
 from rollout.dispatch import Dispatcher
 from rollout.vllm_settings import check_cpu_engine
 from rollout.weight_folders import publication_roots
@@ -168,7 +169,7 @@ def start_cluster(
         publish=PublishSettings(
             roots=publication_roots(),
             wire_dtype=engine_dtype(config.engine, compute_dtype),
-            inline=sum(node["Alive"] for node in ray.nodes()) > 1,
+            transport=choose_transport(config.engine, sum(node["Alive"] for node in ray.nodes())),
             canaries=tuple(tuple(ids) for ids in canaries),
         ),
     )
@@ -186,6 +187,26 @@ def start_cluster(
         samplers.close()
         raise
     return Cluster(samplers, learners)
+
+
+def choose_transport(engine: EngineConfig, nodes: int) -> Transport:
+    """Return engine.transport; "auto" is shared memory on one node, and the object store on several.
+
+    Args:
+        engine: the recipe's section.
+        nodes: of the cluster.
+
+    Raises:
+        RunError: shared memory was asked for, but engines may be on other nodes than the learner.
+    """
+    if engine.transport == "auto":
+        return "shared_memory" if nodes == 1 else "object_store"
+    if engine.transport == "shared_memory" and nodes > 1:
+        raise RunError(
+            f'engine.transport = "shared_memory", but the cluster has {nodes} nodes, and engines of other nodes cannot '
+            'read the learner\'s memory; set it to "auto" or "object_store"'
+        )
+    return engine.transport
 
 
 def _for_workers(name: str) -> str:

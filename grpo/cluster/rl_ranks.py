@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any  # Any: the arguments of `Learner.update`, passed on
 
 from rich.markup import escape
 
@@ -17,8 +18,9 @@ from grpo.common.console import say
 from grpo.config.rl import RlConfig
 from grpo.rl.loop import LoopState
 from rollout.canary import Canary
-from rollout.publication import Publication
-from rollout.weight_folders import WeightFolders
+from rollout.config import Transport
+from rollout.errors import WeightSyncError
+from rollout.publication import Head, Publication, Tail, Window
 
 if TYPE_CHECKING:
     from grpo.training.learner import Learner
@@ -32,8 +34,8 @@ class PublishSettings:
     """Where weights may be published, best first (`rollout.weight_folders.publication_roots`)."""
     wire_dtype: str
     """Name of the engines' torch dtype."""
-    inline: bool
-    """Publish the bytes themselves, for engines on other nodes."""
+    transport: Transport
+    """engine.transport, "auto" resolved."""
     canaries: tuple[tuple[int, ...], ...]
     """Prompts whose log-probs prove each sync."""
 
@@ -68,53 +70,134 @@ class RlLearnerFactory:
             device=position.device,
             seed=config.seed,
         )
-        return PublishingLearner(learner, self.publish, is_first=position.rank == 0)
+        return PublishingLearner(learner, self.publish, position.rank)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What the driver needs to pass a stream on."""
+
+    head: Head
+    after: tuple[int, ...]
+    """By window: the window that must have been read before it may be written; -1: none."""
+    note: str
+    """What the user should know about the windows' place; empty: nothing."""
 
 
 class PublishingLearner:
-    """A `Learner` that publishes its weights."""
+    """A `Learner` that streams its weights to the engines.
 
-    def __init__(self, learner: Learner, settings: PublishSettings, is_first: bool) -> None:
-        self._learner, self._settings, self._is_first = learner, settings, is_first
-        self._folders = WeightFolders(settings.roots)
+    All ranks make the same calls, since a sharded policy's tensors are put together by all; rank 0 alone sends.
+    """
+
+    def __init__(self, learner: Learner, settings: PublishSettings, rank: int) -> None:
+        import torch
+
+        from rollout.transport.choice import make_store
+        from rollout.transport.sender import Sender
+
+        self._learner, self._settings, self._rank = learner, settings, rank
+        store = make_store(settings.transport if rank == 0 else "none", settings.roots)
+        self._sender = Sender(store, getattr(torch, settings.wire_dtype))
+        self._version = -1
+        self._has_changed = True
         self.begin_phase = learner.begin_phase
-        self.update = learner.update
-        self.load = learner.load
         self.save = learner.save
         self.export = learner.export
 
-    def publish(self, version: int) -> Publication | None:
-        """Write the weights as this version, with digests and canary log-probs.
+    def update(self, *arguments: Any) -> StepReport:
+        """Make one optimizer update; see `Learner.update`."""
+        self._has_changed = True
+        return self._learner.update(*arguments)
+
+    def load(self, folder: Path) -> None:
+        """Go on from `save`; see `Learner.load`."""
+        self._has_changed = True
+        self._learner.load(folder)
+
+    def begin_stream(self, version: int, readers: Sequence[str]) -> Stream:
+        """Start a stream of the weights as this version, or of the same version again.
 
         Every rank takes part in gathering the tensors; the first one writes, and the others return None.
 
         Raises:
-            NoRoomForWeights: they fit nowhere on this node.
+            NoRoomForWeights: a window fits nowhere on this node.
+            WeightSyncError: the weights have changed since this version.
         """
-        import torch
+        if self._has_changed and version <= self._version:
+            raise WeightSyncError(
+                f"weights of version {version} are asked for again, but the learner has gone on from {self._version}"
+            )
+        self._version, self._has_changed = version, False
+        sender = self._sender
+        head = sender.begin(version, self._learner.named_tensors, readers)
+        after = tuple(sender.store.after(index) for index in range(len(sender)))
+        return Stream(head, after, sender.store.note)
 
-        from rollout.weights import publish
-
-        settings = self._settings
-        tensors = [item for item in self._learner.named_tensors() if self._is_first]
-        dtype = getattr(torch, settings.wire_dtype)
-        canary = [Canary(ids, self._learner.canary_logprobs(ids)) for ids in settings.canaries]
-        if not self._is_first:
+    def write_window(self, index: int) -> Window | None:
+        """Write the next window of the stream, whose `after` has been read; None on ranks that do not send."""
+        if self._rank:
+            self._sender.skip(index)
             return None
-        if settings.inline:
-            return publish(tensors, version, None, dtype, canary, inline=True)
-        return self._folders.publish(tensors, version, dtype, canary)
+        return self._sender.window(index)
+
+    def finish_stream(self) -> Tail:
+        """End the stream, with the canary's log-probs."""
+        learner = self._learner
+        return self._sender.finish(
+            [Canary(ids, learner.canary_logprobs(ids)) for ids in self._settings.canaries]
+        )
 
     def close(self) -> None:
         """Remove what was published."""
-        self._folders.close()
+        self._sender.close()
+
+
+class StreamedWeights(Publication):
+    """One version of the weights, as the driver passes it on from the ranks to the engines."""
+
+    def __init__(self, ranks: RankGroup, version: int, on_note: Callable[[str], None]) -> None:
+        """Take the ranks, the version that they hold, and who is told of a stream's note."""
+        self._ranks, self._version, self._on_note = ranks, version, on_note
+        self._after: tuple[int, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """The policy version."""
+        return self._version
+
+    def begin(self, readers: Sequence[str]) -> Head:
+        """See `Publication.begin`."""
+        stream: Stream = self._ranks.call_all("begin_stream", self._version, list(readers))
+        self._after = stream.after
+        self._on_note(stream.note)
+        return stream.head
+
+    def windows(self, wait: Callable[[int], None]) -> Iterator[Window]:
+        """See `Publication.windows`; the ranks write a window while the engines load the one before."""
+        after = self._after
+        started: deque[Callable[[], Window]] = deque()
+        for index in range(len(after)):
+            while started and after[index] >= index - len(started):
+                yield started.popleft()()  # its memory is needed again: the engines must have it first
+            wait(after[index])
+            started.append(self._ranks.start_all("write_window", index))
+            if len(started) > 1:
+                yield started.popleft()()
+        while started:
+            yield started.popleft()()
+
+    def finish(self) -> Tail:
+        """See `Publication.finish`."""
+        tail: Tail = self._ranks.call_all("finish_stream")
+        return tail
 
 
 class LearnerGroup(RankGroup):
     """All learner ranks, seen from the loop (`grpo.rl.loop.Learners`)."""
 
-    _place: Path | None = None
-    """Folder of the last publication."""
+    _note = ""
+    """What was said about the place of the windows."""
 
     def begin_phase(self, groups: Sequence[TrainGroup], step: int, temperature: float) -> dict[str, float]:
         """Fix old and reference log-probs of the phase; see `Learner.begin_phase`."""
@@ -127,13 +210,13 @@ class LearnerGroup(RankGroup):
         return report
 
     def publish(self, version: int) -> Publication:
-        """Have the ranks publish their weights as this version; says where, once, if that is not shared memory."""
-        publication: Publication = self.call_all("publish", version)
-        place = Path(publication.path).parent if publication.path else None
-        if publication.note and place != self._place:
-            say(f"[yellow]note[/] {escape(publication.note)}")
-        self._place = place
-        return publication
+        """Return the ranks' weights as this version; nothing moves before an engine loads them."""
+        return StreamedWeights(self, version, self._say_once)
+
+    def _say_once(self, note: str) -> None:
+        if note and note != self._note:
+            say(f"[yellow]note[/] {escape(note)}")
+        self._note = note
 
     def save(self, state: LoopState, protected: Sequence[int]) -> None:
         """Have rank 0 write a checkpoint, and delete old ones but the protected."""

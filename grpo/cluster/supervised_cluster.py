@@ -12,7 +12,7 @@ from grpo.cluster.placement import plan_ranks
 from grpo.cluster.ranks import RankGroup, start_ranks
 from grpo.cluster.ray_session import Reference, put, resources
 from grpo.config.supervised import SupervisedConfig
-from grpo.training.checkpoint import Checkpoint
+from grpo.training.checkpoint import EXAMPLES, Checkpoint
 
 if TYPE_CHECKING:
     from grpo.training.supervised_learner import ObjectiveFactory, SupervisedLearner
@@ -65,9 +65,9 @@ class SupervisedRanks(RankGroup):
         metrics: dict[str, float] = self.call_all("evaluate", items)
         return metrics
 
-    def save(self, step: int, protected: Sequence[int]) -> None:
-        """Have rank 0 write a checkpoint, and delete old ones but the protected."""
-        self.save_checkpoint(step, {}, protected)
+    def save(self, step: int, examples: int, protected: Sequence[int]) -> None:
+        """Have rank 0 write a checkpoint with the examples taken so far, and delete old ones but the protected."""
+        self.save_checkpoint(step, {EXAMPLES: examples}, protected)
 
 
 def start_supervised(

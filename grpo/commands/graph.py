@@ -9,41 +9,24 @@ import typer
 
 from grpo.commands.options import (
     Address,
+    AllowChange,
     DryRun,
     Env,
     Exclude,
     PyModules,
     Quiet,
+    Set,
     Verbose,
     WorkingDir,
     set_verbosity,
 )
 
 GraphName = Annotated[str, typer.Argument(help="Graph recipe: TOML file or shipped name, e.g. r1-tiny.")]
-GraphSet = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="STAGE.KEY=VALUE",
-        help="Override a stage's config key, or graph.seed, graph.run_dir. Repeatable.",
-    ),
-]
-
-
-PlanSet = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override a key: STAGE.KEY of a graph, KEY of a stage's recipe; there `plan.machine.gpus=64` plans for a "
-        "cluster, `plan.tokens=8000` states the mean length of a completion. Repeatable.",
-    ),
-]
 
 
 def run_graph(
     recipe: GraphName,
-    set_: GraphSet = None,
+    set_: Set = None,
     until: Annotated[str | None, typer.Option(help="Run this stage and what it needs only.")] = None,
     from_: Annotated[
         str | None,
@@ -54,6 +37,7 @@ def run_graph(
     working_dir: WorkingDir = None,
     py_modules: PyModules = None,
     exclude: Exclude = None,
+    allow_change: AllowChange = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -86,12 +70,15 @@ def run_graph(
     from grpo.graph.run import run
 
     hand_over(runtime_env(env or [], working_dir, py_modules or [], exclude or []))
-    run(graph, address, until, from_)
+    from grpo.cluster.address import probe_chosen
+
+    probe_chosen(address)
+    run(graph, address, until, from_, allow_change)
 
 
 def plan(
     recipe: Annotated[str, typer.Argument(help="Recipe of a graph or stage: TOML file or shipped name.")],
-    set_: PlanSet = None,
+    set_: Set = None,
     rates: Annotated[
         Path | None,
         typer.Option(help="Run directory of a graph that this machine has run: its rates are used."),

@@ -36,8 +36,9 @@ Set = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        metavar="KEY=VALUE",
-        help="Override a config key, e.g. `--set optimizer.lr=1e-6`. Repeatable.",
+        metavar="[STAGE.]KEY=VALUE",
+        help="Override a key of a recipe, `optimizer.lr=1e-6`; of a graph's stage, `zero.steps=20`; of the graph, "
+        "`graph.seed=2`; for `grpo plan` also `plan.machine.gpus=64` and `plan.tokens=8000`. Repeatable.",
     ),
 ]
 Model = Annotated[str | None, typer.Option(help="Hugging Face id or folder; same as `--set policy.model=…`.")]

@@ -11,6 +11,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand
 
+from grpo.cluster.address import probe_chosen
 from grpo.commands.options import (
     Address,
     AllowChange,
@@ -97,6 +98,8 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
         if dry_run:
             stage.preview(config)
             return
+        if stage.takes_address:
+            probe_chosen(address)
         with allow_changes(allow_change):
             stage.run(config, address)
 

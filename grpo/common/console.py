@@ -108,6 +108,16 @@ class _Tee:
         return getattr(self._stream, name)
 
 
+def middle_out(text: str, limit: int) -> str:
+    """Return a text of more than `limit` characters without its middle: as many of its beginning and of its end."""
+    half = limit // 2
+    return (
+        text
+        if len(text) <= limit
+        else f"{text[:half]} … {len(text) - 2 * half:,} characters … {text[-half:]}"
+    )
+
+
 def counted(number: int, noun: str) -> str:
     """Return "1 engine", "2 engines"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -3,7 +3,8 @@
     inputs_beside(tree, ("data.source", "rewards.*.name"), Path("recipes/mine.toml"))
 
 "rows.jsonl" becomes "recipes/rows.jsonl" if that exists. Where both exist, the file beside the recipe is read, with a
-warning. Values of `--set` are from the directory of the command. Outputs are too, and names that look like no path stay
+warning. Paths of a run's config.json are from the directory in which the run was started, which its manifest names.
+Values of `--set` are from the directory of the command. Outputs are too, and names that look like no path stay
 ("chain", "accuracy", a name on the hub that is no folder here).
 """
 
@@ -12,8 +13,10 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import glob
+import json
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any  # Any: nodes of a TOML tree
 
@@ -39,10 +42,36 @@ def inputs_beside(tree: JsonDict, patterns: Sequence[str], recipe: Path | None) 
         patterns: key paths whose value may name a file or folder, `*` for any one part.
         recipe: the file that the tree was written in; None changes nothing.
     """
-    # A run's config.json is a recipe too: its paths are from the directory that the run was started in.
-    if recipe is None or recipe.suffix == ".json":
+    if recipe is None:
         return
-    _walk(tree, "", patterns, recipe)
+    if (
+        recipe.suffix == ".json"
+    ):  # a run's config.json is a recipe too: its paths are from where the run was started
+        began_in = start_folder(recipe.parent)
+        if began_in is not None:
+            _walk(tree, "", patterns, lambda value, _: from_start(value, began_in))
+        return
+    _walk(tree, "", patterns, lambda value, key: beside(value, recipe, key))
+
+
+def start_folder(run_dir: Path) -> Path | None:
+    """Return the directory in which the run of this folder was started; None if it does not say, or is gone."""
+    try:
+        folder = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))["directory"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Path(folder) if isinstance(folder, str) and os.path.isdir(folder) else None
+
+
+def from_start(value: str, folder: Path) -> str:
+    """Return a relative path of a run's config as an absolute one, if its file is where the run was started."""
+    file, colon, function = _file_and_function(value)
+    try:
+        if _names_no_file(file) or Path.cwd() == folder or not _exists(str(folder / file)):
+            return value
+    except OSError:  # a text too long for a name, e.g. a judge's instructions
+        return value
+    return f"{folder / file}{'/' if file.endswith('/') else ''}{colon}{function}"
 
 
 def is_input(key: str, patterns: Sequence[str]) -> bool:
@@ -52,23 +81,21 @@ def is_input(key: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in keys for pattern in patterns)
 
 
-def _walk(node: Any, key: str, patterns: Sequence[str], recipe: Path) -> None:
+def _walk(node: Any, key: str, patterns: Sequence[str], found: Callable[[str, str], str]) -> None:
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for name, value in list(items):
         path = f"{key}.{name}" if key else str(name)
         if isinstance(value, str):
             if is_input(path, patterns):
-                node[name] = beside(value, recipe, path)
+                node[name] = found(value, path)
         else:
-            _walk(value, path, patterns, recipe)
+            _walk(value, path, patterns, found)
 
 
 def beside(value: str, recipe: Path, key: str) -> str:
     """Return a value with its path from the recipe's folder, if that is where its file is."""
-    file, colon, function = value.rpartition(":")
-    if not (colon and file.endswith(".py")):
-        file, colon, function = value, "", ""
-    if not file or file.startswith(("/", "~", "$", "{")) or not ("/" in file or Path(file).suffix):
+    file, colon, function = _file_and_function(value)
+    if _names_no_file(file):
         return value
     there = recipe.parent / file
     try:
@@ -83,6 +110,17 @@ def beside(value: str, recipe: Path, key: str) -> str:
     except OSError:  # a text too long for a name, e.g. a judge's instructions
         return value
     return f"{there}{'/' if file.endswith('/') else ''}{colon}{function}"
+
+
+def _file_and_function(value: str) -> tuple[str, str, str]:
+    """Return ("a.py", ":", "exact") of "a.py:exact", and (value, "", "") of all else."""
+    file, colon, function = value.rpartition(":")
+    return (file, colon, function) if colon and file.endswith(".py") else (value, "", "")
+
+
+def _names_no_file(file: str) -> bool:
+    """Return True for what is no relative path: a name, or a path that says by itself where it begins."""
+    return not file or file.startswith(("/", "~", "$", "{")) or not ("/" in file or Path(file).suffix)
 
 
 def _exists(path: str) -> bool:

@@ -31,7 +31,7 @@ class EvalStageConfig(Settings):
     sampling: SamplingConfig = SamplingConfig()
     """Gives stop_tokens, and max_tokens if eval.max_tokens is not set."""
     engine: EngineConfig = EngineConfig()
-    eval: EvalConfig
+    eval: EvalConfig = EvalConfig()
 
     @model_validator(mode="after")
     def _has_data(self) -> EvalStageConfig:

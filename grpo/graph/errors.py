@@ -94,8 +94,11 @@ def component_errors(nodes: Mapping[str, Node], name: str, text: str) -> Iterato
         makers = {need.stage: nodes[need.stage] for need in node.needs if need.output == "samples"}
         for maker in makers.values() if wanted else ():
             offered = maker.stage.components(maker.config)
-            if offered and not set(wanted) & set(offered):
-                hint = did_you_mean(wanted[0], offered) or f"; it has {', '.join(offered)}"
+            if not set(wanted) & set(offered):
+                hint = (
+                    did_you_mean(wanted[0], offered)
+                    or f"; it has {', '.join(offered) or 'none: add [[rewards]]'}"
+                )
                 yield (
                     f"{location(name, text, node.name)}: the samples of {maker.name!r} have no reward "
                     f"{' or '.join(map(repr, wanted))}{hint}"

@@ -18,6 +18,7 @@ import psutil
 
 from grpo.graph.parse import Node
 
+ALLOW_CHANGE = "--allow-change"
 MEMORY_EVERY_S = 2.0
 TICK_S = 0.1
 PATIENCE_S = 60.0
@@ -33,7 +34,13 @@ class Ended:
     """Highest proportional set size (PSS) of its processes together, in MiB: shared pages are counted once."""
 
 
-def launch(node: Node, address: str | None, log: Path, on_tick: Callable[[str], None]) -> Ended:
+def launch(
+    node: Node,
+    address: str | None,
+    log: Path,
+    on_tick: Callable[[str], None],
+    allow_change: bool = False,
+) -> Ended:
     """Run the stage to its end; returns how it ended.
 
     Args:
@@ -41,11 +48,13 @@ def launch(node: Node, address: str | None, log: Path, on_tick: Callable[[str], 
         address: Ray cluster; None: each stage starts its own.
         log: file to which the output of the stage is appended.
         on_tick: called several times a second with the last line printed.
+        allow_change: the stage may go on with other identity keys.
 
     Raises:
         KeyboardInterrupt: after it was passed on and the stage has ended.
     """
     words = [sys.executable, "-m", "grpo.graph.child", str(node.folder), *([address] if address else [])]
+    words += [ALLOW_CHANGE] if allow_change else []
     log.parent.mkdir(parents=True, exist_ok=True)
     env = os.environ | {"COLUMNS": "160", "PYTHONUNBUFFERED": "1"}
     with log.open("ab") as out:

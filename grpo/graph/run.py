@@ -18,7 +18,9 @@ from policies.files import write_atomic
 from policies.json_types import JsonDict
 
 
-def run(graph: Graph, address: str | None, until: str | None, from_: str | None) -> JsonDict:
+def run(
+    graph: Graph, address: str | None, until: str | None, from_: str | None, allow_change: bool = False
+) -> JsonDict:
     """Run the stages that are not up to date; leaves summary.json and report.html in the graph's run directory.
 
     Raises:
@@ -30,11 +32,11 @@ def run(graph: Graph, address: str | None, until: str | None, from_: str | None)
     file = ProgressFile(graph, progress, screen)
 
     def start(node: Node, log: Path, on_tick: Callable[[str], None]) -> Ended:
-        return launch(node, address, log, on_tick)
+        return launch(node, address, log, on_tick, allow_change)
 
     try:
         with screen.open():
-            run_nodes(graph, progress, start, file, until, from_)
+            run_nodes(graph, progress, start, file, until, from_, allow_change)
             file.write()  # a gate's verdict comes after its stage's last view
     finally:
         if progress.hashes:  # some stage is done: its figures deserve a page, also after a failure

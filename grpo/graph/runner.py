@@ -3,7 +3,7 @@
     for each stage, parents first:
         key = hash(config, artefacts it reads)          grpo/graph/keys.py
         done with this key, outputs intact              → kept
-        begun with this key and config                  → goes on in its folder
+        begun with this key, or to be made longer       → goes on in its folder   grpo/graph/continuing.py
         anything else                                   → folder set aside, run from the start
         gate shut                                       → what needs it is held
 
@@ -21,6 +21,7 @@ from typing import Literal, Protocol
 
 from grpo.common.config_io import did_you_mean
 from grpo.common.errors import ConfigError, RunError
+from grpo.graph.continuing import goes_on
 from grpo.graph.figures import key_figure, read_figures, why_held
 from grpo.graph.keys import missing_inputs, node_key
 from grpo.graph.launch import Ended, tail
@@ -30,7 +31,6 @@ from grpo.graph.state import (
     NodeState,
     current_artefact,
     read_state,
-    same_config,
     set_aside,
     take_artefacts,
     write_state,
@@ -81,6 +81,7 @@ def run_nodes(
     screen: Screen,
     until: str | None = None,
     from_: str | None = None,
+    allow_change: bool = False,
 ) -> None:
     """Bring every chosen stage up to date.
 
@@ -91,6 +92,7 @@ def run_nodes(
         screen: shows each change.
         until: run only this stage and what it needs.
         from_: run this stage and all that need it again, up to date or not.
+        allow_change: a stage whose identity keys have changed goes on in its folder, if it has not ended.
 
     Raises:
         ConfigError: no such stage.
@@ -122,7 +124,7 @@ def run_nodes(
             elif not all(progress.is_open(p) for p in node.parents):
                 view = View("held")
             else:
-                view = _bring_up_to_date(node, progress, launch, screen)
+                view = _bring_up_to_date(node, progress, launch, screen, allow_change)
             progress.views[node.name] = view
             screen.show(node.name, view)
             if node.settings.gate is not None and view.status in ("done", "kept"):
@@ -141,7 +143,9 @@ def _left_out(node: Node, progress: Progress) -> View:
     return View("left out")
 
 
-def _bring_up_to_date(node: Node, progress: Progress, launch: Launch, screen: Screen) -> View:
+def _bring_up_to_date(
+    node: Node, progress: Progress, launch: Launch, screen: Screen, allow_change: bool
+) -> View:
     """Keep a stage, resume it or run it from the start; its hashes go into `progress`."""
     key = node_key(node, progress.hashes)
     state = read_state(node.folder)
@@ -150,9 +154,7 @@ def _bring_up_to_date(node: Node, progress: Progress, launch: Launch, screen: Sc
         if kept != state.outputs:  # touched or copied: the same content under other times
             write_state(node.folder, replace(state, outputs=kept))
     else:
-        if state is not None and not (
-            state.state == "begun" and state.key == key and same_config(state, node)
-        ):
+        if state is not None and not goes_on(node, state, progress.hashes, allow_change):
             set_aside(node.folder)
             state = None
         state = _run(node, key, state, progress, launch, screen)

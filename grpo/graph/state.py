@@ -15,9 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from grpo.common.config_io import differences
 from grpo.common.errors import BrokenRun
-from grpo.graph.keys import content_files, decides_outcome, hash_file
+from grpo.graph.keys import content_files, hash_file
 from grpo.graph.parse import Node
 from policies.digests import digest_json
 from policies.files import write_atomic
@@ -93,12 +92,6 @@ def set_aside(folder: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(exist_ok=True)
     folder.rename(target)
-
-
-def same_config(state: NodeState, node: Node) -> bool:
-    """Return True if an unfinished stage may go on with this config in its folder."""
-    now = node.config.model_dump(mode="json")
-    return not any(decides_outcome(type(node.config), key) for key, *_ in differences(state.config, now))
 
 
 def take_artefacts(node: Node) -> dict[str, Artefact]:

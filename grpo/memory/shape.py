@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grpo.config.mesh import check_mesh, mesh_of
 from grpo.config.rl import RlConfig
 from grpo.config.supervised import SupervisedConfig
 from grpo.memory.demand import RunShape
@@ -36,6 +37,9 @@ def run_shape(
         device: "cuda" or "cpu".
         prompt_tokens: of the longest prompt, where somebody knows.
         mtp_layers: layers of multi-token prediction with weights.
+
+    Raises:
+        ConfigError: the mesh of the learner does not fit the policy.
     """
     engine = getattr(config, "engine", None)  # of `sample` and `eval` too, whose classes share nothing else
     wire = dtype if engine is None or engine.dtype == "auto" else engine.dtype
@@ -77,6 +81,7 @@ def _rank(
         reference = False
     else:
         return None
+    check_mesh(mesh_of(config.learner), policy)
     return RankRun(
         config=policy,
         learner=config.learner,

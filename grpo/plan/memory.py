@@ -18,6 +18,13 @@ from grpo.memory.model import GIB, KINDS
 from grpo.memory.shape import run_shape
 from policies.json_types import JsonMapping
 
+PLACES = {
+    "GPU of a rank": "rank",
+    "GPU of an engine": "engine",
+    "GPU of an engine and a rank": "both",
+    "this machine": "all",
+}
+"""How a place is called in the table."""
 ENGINE_KINDS = ("engine weights", "cache", "sleeping engine", "Ray and driver")
 
 
@@ -67,14 +74,14 @@ def memory_table(stages: Mapping[str, StageMemory]) -> Table:
     columns = [(name, demand) for name, stage in stages.items() for demand in stage.demands]
     used = [k for k in (*KINDS, *ENGINE_KINDS) if any(d.kinds.get(k) for _, d in columns)]
     table = Table(title="memory in GiB", title_justify="left")
-    for head in ("stage", "place", "worst at"):
-        table.add_column(head, overflow="fold")
+    for head in ("stage", "on", "worst at"):
+        table.add_column(head, no_wrap=head == "stage", overflow="fold")
     for kind in (*used, "sum", "of", ""):
         table.add_column(kind, justify="right", overflow="fold")
     for name, demand in columns:
         cells = [f"{demand.kinds[k] / GIB:,.1f}" if demand.kinds.get(k) else "–" for k in used]
         total, limit = f"{demand.bytes / GIB:,.1f}", f"{demand.limit / GIB:,.1f}"
-        table.add_row(name, demand.place, demand.moment, *cells, total, limit, verdict(demand))
+        table.add_row(name, PLACES[demand.place], demand.moment, *cells, total, limit, verdict(demand))
     return table
 
 

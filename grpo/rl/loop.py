@@ -6,7 +6,7 @@
     to_train_groups            [TrainGroup]     group-relative advantages                 grpo/algorithm/advantages.py
     Learners.begin_phase                        old and reference log-probs               grpo/training/learner.py
     Learners.update × M        StepReport       packed, clipped, one optimizer step each  grpo/algorithm/losses.py
-    Learners.publish ─▶ Rollouts.load           weights with digests, then a canary       rollout/weights.py
+    Learners.publish ─▶ Rollouts.load           a stream of weights, then a canary         rollout/transport/
 
 The first three are `grpo.rl.collect`. What is missing from PPO: no value network, no GAE, no KL in the reward (it
 stands in the loss), one inner epoch.
@@ -60,7 +60,7 @@ class Learners(Protocol):
         """Do one optimizer update; `step` counts the updates before it."""
 
     def publish(self, version: int) -> Publication:
-        """Return the weights of this version, with digests and canary log-probs."""
+        """Return the weights as this version, for engines to load."""
 
     def save(self, state: LoopState, protected: Sequence[int]) -> None:
         """Write a checkpoint, atomically; old ones go, but for those of protected steps."""

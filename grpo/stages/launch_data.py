@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from grpo.common.console import say
+from grpo.common.console import middle_out, say
 
 if TYPE_CHECKING:
     from data_recipes.config import DatasetConfig
@@ -35,21 +35,20 @@ def read_and_show(configs: Sequence[DatasetConfig], tokenizer: Tokenizer) -> lis
         loaded = read_prompts(config, tokenizer)
         first = loaded.prompts[0]
         opening = f"; the reply begins with {first.prefill!r}" if first.prefill else ""
-        answer = "no reference answer" if first.answer is None else f"answer {middle_out(first.answer)}"
+        answer = "no reference answer" if first.answer is None else f"answer {shown(first.answer)}"
         show_rows(
             f"{loaded.source}, {loaded.layout.show()}; template {loaded.template}",
-            f"{middle_out(first.text)}{opening}; {answer}",
+            f"{shown(first.text)}{opening}; {answer}",
         )
         found.append(loaded.prompts)
     return found
 
 
+def shown(text: str) -> str:
+    """Return a text as a line on screen: its repr, of a long one the beginning and the end."""
+    return middle_out(repr(text), SHOWN_CHARS)
+
+
 def show_rows(how: str, example: str) -> None:
     """Print how the rows of a data set were read, and one of them."""
     say(f"  {escape(how)}\n    e.g. {escape(example)}")
-
-
-def middle_out(value: object, limit: int = SHOWN_CHARS) -> str:
-    """Return a value's repr with its middle left out if it is long."""
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[: limit // 2]} … {text[-limit // 2 :]}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from data_recipes.fields import show as shown
-from grpo.common.console import say
+from grpo.common.console import middle_out, say
 from grpo.common.hardware import has_gpu
 
 if TYPE_CHECKING:
@@ -50,10 +50,7 @@ def preview_prompts(model_dir: Path, prompts: Sequence[Prompt], rewards: Sequenc
 def preview_text(title: str, text: str, columns: Mapping[str, object] | None = None) -> None:
     """Print a text line by line, and the values that belong to it."""
     say(f"[bold]{escape(title)}[/]")
-    if len(text) > MAX_CHARACTERS:
-        half = MAX_CHARACTERS // 2
-        text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters …\n{text[-half:]}"
-    for line in text.split("\n"):
+    for line in middle_out(text, MAX_CHARACTERS).split("\n"):
         say(f"  [dim]│[/] {escape(line)}")
     if columns:
         say(

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.mesh import check_launch
 from grpo.config.plan import StagePlan
 from grpo.config.reward_model import RewardModelConfig
 from grpo.stages.figures import Figures, loss_figure, number, trained_tokens
-from grpo.stages.launch_data import middle_out, show_rows
+from grpo.stages.launch_data import show_rows, shown
 from grpo.stages.preview import EXAMPLES, preview_end, preview_text
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload, supervised_workload
-from policies.facts import read_facts, resolve_model
+from policies.facts import read_config, read_facts, resolve_model
 from policies.files import write_atomic
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def preview(config: RewardModelConfig) -> None:
     job = read_job(config)
     loop.preview(config, "grpo reward-model", job)
     tokenizer = load_tokenizer(job.model_dir)
-    for shown, item in enumerate(job.items[:EXAMPLES], 1):
-        title = f"example {shown} of {len(job.items):,}"
+    for place, item in enumerate(job.items[:EXAMPLES], 1):
+        title = f"example {place} of {len(job.items):,}"
         if isinstance(item, Pair):
             preview_text(f"{title}, chosen", tokenizer.decode(item.chosen.tolist(), skip_special=False))
             preview_text(f"{title}, rejected", tokenizer.decode(item.rejected.tolist(), skip_special=False))
@@ -86,10 +87,11 @@ def read_job(config: RewardModelConfig) -> Job:
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
+    check_launch(config.learner, read_config(model_dir))
     tokenizer = load_tokenizer(model_dir)
     items, counts, how = read_judgements(config, tokenizer)
     first = items[0].chosen if isinstance(items[0], Pair) else items[0].token_ids
-    show_rows(how, middle_out(tokenizer.decode(first.tolist(), skip_special=False)))
+    show_rows(how, shown(tokenizer.decode(first.tolist(), skip_special=False)))
     chosen = PairwiseObjective if config.objective == "pairwise" else PointwiseObjective
     objective: ObjectiveFactory = chosen
     kept, held = take_holdout(len(items), config.eval.holdout, config.seed)

@@ -34,7 +34,7 @@ from grpo.tracking.run_dir import check_or_write_manifest, facts, refuse_less
 from grpo.tracking.run_once import Summary, run_once
 from grpo.tracking.trackers.process import tracked
 from grpo.tracking.trackers.registry import TENSORBOARD, check_trackers
-from grpo.training.checkpoint import latest
+from grpo.training.checkpoint import EXAMPLES, Checkpoint, latest
 from grpo.training.epochs import BatchPlan
 from policies.json_types import JsonMapping
 
@@ -78,8 +78,9 @@ class Ranks(Protocol):
     def evaluate(self, items: Any) -> dict[str, float]:
         """Return the metrics of held-out items. Any: the items, or Ray's reference to them."""
 
-    def save(self, step: int, protected: Sequence[int]) -> None:
-        """Write a checkpoint, atomically; old ones go, but for those of protected steps."""
+    def save(self, step: int, examples: int, protected: Sequence[int]) -> None:
+        """Write a checkpoint, atomically, with the number of examples that the updates took; old ones go, but for those
+        of protected steps."""
 
 
 def run_supervised(
@@ -120,8 +121,8 @@ def train_policy(
     job = read()
     check_best(config.best, measured_names(job), config.eval.every_steps)
     manifest = facts(config, config.seed, job.data_hashes, job.model_dir)
-    plan = batch_plan(config, job)
     checkpoint = latest(config.run_dir / "checkpoints")
+    plan = batch_plan(config, job, checkpoint)
     step = checkpoint.step if checkpoint else 0
     refuse_less(config.run_dir, "epochs or max_steps", plan.steps, step)
     check_or_write_manifest(config.run_dir, config, manifest, step)
@@ -150,14 +151,21 @@ def preview(config: SupervisedConfig, title: str, job: Job) -> None:
     check_trackers(config.trackers)
     check_best(config.best, measured_names(job), config.eval.every_steps)
     checkpoint = latest(config.run_dir / "checkpoints")
-    say(_headline(config, title, job, batch_plan(config, job), checkpoint.step if checkpoint else 0))
+    say(
+        _headline(
+            config, title, job, batch_plan(config, job, checkpoint), checkpoint.step if checkpoint else 0
+        )
+    )
     check_memory(config, job.model_dir, job.compute_dtype, None)
 
 
-def batch_plan(config: SupervisedConfig, job: Job) -> BatchPlan:
-    """Return the batches of the whole run."""
+def batch_plan(config: SupervisedConfig, job: Job, checkpoint: Checkpoint | None) -> BatchPlan:
+    """Return the batches of the whole run, or of one that goes on from a checkpoint."""
     repeats = job.repeats if job.repeats is not None else [1.0] * len(job.items)
-    return BatchPlan(repeats, config.batch_size, config.epochs, config.max_steps, config.seed)
+    start = (0, 0)
+    if checkpoint is not None:  # 0.1 did not store it: batches were whole until then
+        start = checkpoint.step, int(checkpoint.extra.get(EXAMPLES, checkpoint.step * config.batch_size))
+    return BatchPlan(repeats, config.batch_size, config.epochs, config.max_steps, config.seed, start)
 
 
 def train(
@@ -198,7 +206,7 @@ def train(
                 # The row is written first: a crash in between redoes it, the other order would lose it.
                 writer.write(step, row)
             if is_checkpoint or verdict.save or stop:
-                ranks.save(step, verdict.protected)
+                ranks.save(step, plan.examples(step), verdict.protected)
                 saved = step
                 on_checkpoint()
             if "heldout/loss" in row or due(max(1, plan.steps // LINES)):
@@ -206,7 +214,7 @@ def train(
                 say(_line(step, plan.steps, row, left))
     except KeyboardInterrupt:
         if step > saved:
-            ranks.save(step, best.protected)
+            ranks.save(step, plan.examples(step), best.protected)
         if step:
             stopping.leave_note(f"checkpoint of step {step:,} in {config.run_dir}; the same command goes on")
         raise
@@ -280,7 +288,7 @@ def _summary(
 
     trained = {}
     if (targets := job.targets) is not None:
-        trained["trained_tokens"] = sum(targets[i] for step in range(last) for i in plan.batch(step))
+        trained["trained_tokens"] = sum(targets[i] for i in plan.trained(last))
     return {
         "seed": config.seed,
         "steps": last,

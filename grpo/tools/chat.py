@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from data_recipes.templates import render
 from grpo.common.errors import RunError
+from grpo.common.orphans import ending_with_me
 from grpo.tools.policy_folder import Prompting, find_policy, prompting
 from grpo.tools.serve import TEMPLATES, chosen_template
 from policies.tokenizer import Tokenizer, load_tokenizer
@@ -138,12 +139,18 @@ def own_server(folder: Path, options: Sequence[str]) -> Iterator[str]:
     words += ["--", "--uvicorn-log-level", "warning"]
     with tempfile.TemporaryFile("w+") as log:
         # A session of its own: Ctrl-C at the prompt ends a reply or the chat, not the server under it.
-        child = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        child = subprocess.Popen(
+            words,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through `finally`
         try:
             url = f"http://127.0.0.1:{port}"
-            wait_until_ready(child, url, log)
-            yield f"{url}/v1"
+            with ending_with_me(child.pid):
+                wait_until_ready(child, url, log)
+                yield f"{url}/v1"
         finally:
             stop(child)
             signal.signal(signal.SIGTERM, before)

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from grpo.common import hardware, host, nvidia
+from grpo.tools import gpu_host
 from rewards.sandbox.packages import describe_imports
 from rewards.sandbox.settings import SandboxSettings
 from rollout import weight_folders
@@ -231,7 +232,11 @@ def memory() -> Check:
 def gpu(requirements: Path) -> list[Check]:
     """Report NVIDIA GPUs, whether the installed build uses them, and whether the locked CUDA runs on them."""
     if not hardware.has_gpu():
-        return [Check("GPU", "ok", "none; the CPU build serves")]
+        return [
+            _check(gpu_host.no_device())
+            if shutil.which("nvidia-smi")
+            else Check("GPU", "ok", "none; the CPU build serves")
+        ]
     try:
         gpus = nvidia.query()
     except nvidia.QueryError as error:
@@ -251,16 +256,27 @@ def gpu(requirements: Path) -> list[Check]:
     if cuda is None:
         fix = "run from a checkout, or after make install DEVICE=cuda"
         return [*checks, Check("CUDA", "note", "neither locked nor installed: driver not compared", fix)]
+    versions = {name: _version(name) for name in gpu_host.NCCL_PACKAGES}
+    more = [gpu_host.kinds(gpus), gpu_host.nccl(gpus, versions, cuda), gpu_host.shared_memory(gpus)]
+    mounts = Path("/proc/mounts")
+    if mounts.exists():
+        more.append(gpu_host.file_system(Path.cwd(), mounts.read_text(errors="replace")))
+    rest = [_check(finding) for finding in more if finding is not None]
     problems = nvidia.problems(gpus, cuda)
     if not problems:
-        return [*checks, Check("CUDA", "ok", f"{cuda} is locked; driver and compute capability fit")]
+        return [*checks, Check("CUDA", "ok", f"{cuda} is locked; driver and compute capability fit"), *rest]
     return [
         *checks,
         *(
             Check("CUDA", "fail" if problem.fatal and not unused else "note", problem.found, problem.fix)
             for problem in problems
         ),
+        *rest,
     ]
+
+
+def _check(finding: gpu_host.Finding) -> Check:
+    return Check(finding.name, finding.status, finding.found, finding.fix)
 
 
 def locked_cuda(requirements: Path) -> str | None:
@@ -299,7 +315,7 @@ def shared_memory() -> list[Check]:
         what = f"{above}{below[0] if below else 'stop the run'}; " if above else "this is the disk; "
         fix = f"{what}docker run --shm-size=4g, or mount -o remount,size=4g /dev/shm, keeps them in memory"
     left = [folder for root, _ in places for folder in weight_folders.dead_folders(root)]
-    held = sum(file.stat().st_size for folder in left for file in folder.glob("*.safetensors"))
+    held = sum(file.stat().st_size for folder in left for file in folder.glob(f"{weight_folders.WINDOWS}*"))
     checks = [Check("weights", "note" if small else "ok", found, fix)]
     if left:
         found = f"{len(left)} folder(s) of dead runs, {_size(held)}: {', '.join(map(str, left[:3]))}"

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from grpo.common.config_io import differences, dump
 from grpo.common.errors import BrokenRun
+from grpo.common.recipe_paths import start_folder
 from grpo.config.kinds import is_marked, kind_of
 from policies.digests import digest_file
 from policies.json_types import JsonDict
@@ -81,7 +82,17 @@ def find_changes(run_dir: Path, config: BaseModel) -> list[Change]:
     with suppress(ValidationError):  # a key that was added since has its default in the old run
         old = json.loads(dump(type(config).model_validate_json(json.dumps(old), strict=True)))
     found = differences(old, json.loads(dump(config)))
-    return [_change(type(config), *difference) for difference in found if difference[0] != "run_dir"]
+    began_in = start_folder(run_dir)
+    return [
+        _change(type(config), key, before, now)
+        for key, before, now in found
+        if key != "run_dir" and not _is_same_place(before, now, began_in)
+    ]
+
+
+def _is_same_place(old: object, new: object, began_in: Path | None) -> bool:
+    """Return True for a path from where the run was started, and the same in full."""
+    return isinstance(old, str) and began_in is not None and new == str(began_in / old)
 
 
 def _change(config: type[BaseModel], key: str, old: object, new: object) -> Change:

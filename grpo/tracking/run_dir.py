@@ -217,6 +217,7 @@ def facts(config: BaseModel, seed: int, data: Mapping[str, str], model: Path | N
     return {
         "started": clock.now().isoformat(timespec="seconds"),
         "command": sys.argv,
+        "directory": os.getcwd(),
         "seed": seed,
         "git_commit": git_commit(),
         "python": platform.python_version(),

@@ -27,6 +27,8 @@ from policies.json_types import JsonDict, JsonMapping
 
 log = logging.getLogger(__name__)
 
+EXAMPLES = "examples"
+"""What a supervised run adds to a checkpoint's state: how many examples its updates took, in the order of epochs."""
 MANIFEST, STATE = "manifest.json", "state.json"
 _PARTIAL, _DELETED, _DIGESTS = ".writing-", ".deleted-", ".digests-"
 

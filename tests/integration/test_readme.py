@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from grpo.stages.registry import STAGES
 from tests.test_docs import ROOT
 from tests.tiny import command, environment, make_base
-
-pytestmark = [pytest.mark.engine, pytest.mark.ray]
 
 
 def block(language: str, first: str) -> str:
@@ -22,6 +21,8 @@ def block(language: str, first: str) -> str:
     return str(found[0])
 
 
+@pytest.mark.engine
+@pytest.mark.ray
 def test_the_printed_recipe_trains_with_the_printed_reward(tmp_path: Path) -> None:
     """On an untrained base in place of the demo's, and for two steps of the twenty."""
     import subprocess
@@ -40,3 +41,17 @@ def test_the_printed_recipe_trains_with_the_printed_reward(tmp_path: Path) -> No
     assert [row["step"] for row in rows] == [1, 2]
     assert all(0 <= row["reward/brevity"] <= 1 and "reward/accuracy" in row for row in rows)
     assert (tmp_path / "runs/mine/policy/config.json").exists()
+
+
+def test_the_printed_recipe_can_be_evaluated_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my-recipe.toml").write_text(block("toml", "my-recipe.toml"))
+    (line,) = re.findall(
+        r"^grpo (eval my-recipe.*)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    options = dict(zip(line.split()[2::2], line.split()[3::2], strict=True))
+    monkeypatch.chdir(tmp_path)
+    sets = [f"policy.model={options['--model']}", f"run_dir={options['--out']}"]
+    config = STAGES["eval"].load("my-recipe.toml", sets)
+    assert config.eval.data.source == "chain"

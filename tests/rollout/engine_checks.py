@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,19 +26,20 @@ from vllm.model_executor.layers.fused_moe.router.cpu_router import CPURouter
 
 from policies.hf_names import named_tensors
 from policies.mtp import is_mtp_tensor
-from rollout import vllm_sampling, vllm_settings, vllm_weights, weights
+from rollout import vllm_sampling, vllm_settings, vllm_weights, wire
 from rollout.canary import Canary
 from rollout.chunks import make_chunks
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError
-from rollout.publication import Publication
+from rollout.publication import Head, Publication, Tail, Window
+from rollout.transport.sender import publish
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 from rollout.vllm_engine import VllmEngine
 from rollout.vllm_sampling import SEEDS_AT_A_TIME
-from rollout.weights import publish
 from tests.rollout.families import FAMILIES, STOP, VOCABULARY, policy, save
 
 CONFIG = EngineConfig(dtype="float32", threads=1, kv_cache_gib=0.1, max_sequences=24, max_batched_tokens=1024)
+WINDOW_BYTES = 2**18
 RNG = np.random.default_rng(0)
 PROMPTS = [tuple(int(i) for i in RNG.integers(2, VOCABULARY, n)) for n in (5, 17, 40, 70, 110)]
 
@@ -69,10 +71,66 @@ class Reference:
         rows = torch.cat([self.logprobs(p) for p in PROMPTS])
         return float(-(rows.exp() * rows).sum(-1).mean() / np.log(VOCABULARY))
 
-    def publish(self, version: int, folder: Path, **changes: Any) -> Publication:
-        """Its weights with a canary."""
+    def publish(self, version: int, **changes: Any) -> Publication:
+        """Its weights with a canary, a layer or two to a window."""
         canary = [Canary(p, self.of_tokens(p)) for p in PROMPTS]
-        return publish(changes.pop("tensors", self.tensors), version, folder, canary=canary, **changes)
+        settings = {"canary": canary, "window_bytes": WINDOW_BYTES} | changes
+        return publish(dict(settings.pop("tensors", self.tensors)), version, **settings)
+
+
+@dataclass
+class Tampered:
+    """A publication whose windows are changed on the way; None drops one."""
+
+    publication: Publication
+    change: Callable[[Window], Window | None]
+
+    def begin(self, readers: Sequence[str]) -> Head:
+        return self.publication.begin(readers)
+
+    def windows(self, wait: Callable[[int], None]) -> Iterator[Window]:
+        return (window for w in self.publication.windows(wait) if (window := self.change(w)) is not None)
+
+    def finish(self) -> Tail:
+        return self.publication.finish()
+
+
+def one_bit(name: str, window: Window) -> Window:
+    for entry in window.entries:
+        if entry.name == name:
+            window.place[entry.start + 5] ^= 1
+    return window
+
+
+def without(name: str, window: Window) -> Window:
+    return replace(window, entries=tuple(e for e in window.entries if e.name != name))
+
+
+def swapped(first: str, second: str, window: Window) -> Window:
+    starts = {e.name: e.start for e in window.entries}
+    if first not in starts:
+        return window
+    starts |= {first: starts[second], second: starts[first]}
+    return replace(window, entries=tuple(replace(e, start=starts[e.name]) for e in window.entries))
+
+
+def stale_norm(model: Any) -> None:
+    """As if the engine had not taken one parameter over."""
+    norm = model.model.layers[1].input_layernorm.weight
+    if not norm.is_meta:
+        norm.data.fill_(1.0)
+
+
+def swapped_norms(model: Any) -> None:
+    """As if the engine had put two parameters into each other's place."""
+    norms = [
+        model.model.layers[1].input_layernorm.weight,
+        model.model.layers[1].post_attention_layernorm.weight,
+    ]
+    if not any(norm.is_meta for norm in norms):
+        copies = [norm.data.clone() for norm in norms]
+        norms[0].data.copy_(copies[1])
+        norms[1].data.copy_(copies[0])
 
 
 def chunk(version: int, sampling: SamplingParams, group_size: int = 6) -> RolloutChunk:
@@ -159,10 +217,12 @@ class Suite:
                 "prompts_before": prompt_mismatch(engine, before),
                 "samples_before": sample_mismatch(drawn(engine, chunk(0, hot)), before, 0.7),
             }
-            sync = engine.load_weights(after.publish(1, self.folder / "wire"))
+            sync = engine.load_weights(after.publish(1))
             result |= {
                 "canary": sync.canary_max_mismatch,
                 "tensors": sync.tensors,
+                "read_back": sync.read_back,
+                "packed": list(sync.packed),
                 "published": len(after.tensors),
                 "version": engine.version,
                 "prompts_after": prompt_mismatch(engine, after),
@@ -181,9 +241,9 @@ class Suite:
             once = bits(drawn(engine, work))
             again = bits(drawn(engine, work))
             between = bits(drawn(engine, other))
-            engine.load_weights(second.publish(7, self.folder / "wire"))
+            engine.load_weights(second.publish(7))
             changed = bits(drawn(engine, replace(work, policy_version=7)))
-            engine.load_weights(first.publish(0, self.folder / "wire", inline=True))
+            engine.load_weights(first.publish(0))
             back = bits(drawn(engine, work))
             stream = engine.generate(work)
             next(groups for groups in stream if groups)
@@ -286,7 +346,7 @@ class Suite:
         with self.engine(self.folder / "tiny-llama", version=None) as engine:
             unproven = refusal(lambda: engine.generate(work))
             model = policy("tiny-llama", 1)
-            engine.load_weights(Reference(model, self.folder / "r").publish(0, self.folder / "wire"))
+            engine.load_weights(Reference(model, self.folder / "r").publish(0))
             return {
                 "unproven": unproven,
                 "stale": refusal(lambda: engine.generate(replace(work, policy_version=3))),
@@ -303,12 +363,12 @@ class Suite:
         after = Reference(new, self.folder / "f2")
         bias = "model.layers.1.mlp.gate.e_score_correction_bias"
         expert = "model.layers.2.mlp.experts.3.down_proj.weight"
+        other = "model.layers.2.mlp.experts.1.down_proj.weight"
         stale = dict(after.tensors) | {bias: dict(before.tensors)[bias]}
         fewer = [(name, t) for name, t in after.tensors if name != expert]
         without_bias = [(name, t) for name, t in after.tensors if name != bias]
         more = [*after.tensors, ("model.layers.1.mlp.gate.surprise", torch.ones(3))]
         smaller = [(n, t[:, :8] if n == expert else t) for n, t in after.tensors]
-        wire = self.folder / "wire"
         result: dict[str, Any] = {}
 
         with self.engine(self.folder / "tiny-v3") as engine:
@@ -317,21 +377,20 @@ class Suite:
                 result[name] = refusal(lambda: engine.load_weights(publication))
                 result[f"{name}_version"] = engine.version
 
-            good = after.publish(1, wire)
-            spoilt = Path(good.path).read_bytes()
-            place = spoilt.index(dict(after.tensors)[expert].numpy().tobytes())
-            Path(good.path).write_bytes(
-                spoilt[: place + 5] + bytes([spoilt[place + 5] ^ 1]) + spoilt[place + 6 :]
-            )
-            attempt("corrupted", good)
-            dropped = after.publish(2, wire, tensors=fewer)
-            attempt("dropped_on_the_way", replace(dropped, manifest=good.manifest))
-            attempt("dropped_by_the_learner", dropped)
-            attempt("no_bias", after.publish(3, wire, tensors=without_bias))
-            attempt("stale_bias", after.publish(4, wire, tensors=list(stale.items())))
-            attempt("unknown", after.publish(5, wire, tensors=more))
-            attempt("smaller", after.publish(6, wire, tensors=smaller))
-            attempt("good", after.publish(7, wire))
+            attempt("corrupted", Tampered(after.publish(1), partial(one_bit, expert)))
+            attempt("dropped_on_the_way", Tampered(after.publish(2), partial(without, expert)))
+            attempt("dropped_window", Tampered(after.publish(2), lambda w: None if w.index == 1 else w))
+            attempt("swapped", Tampered(after.publish(2), partial(swapped, expert, other)))
+            with mock.patch.object(vllm_weights, "keep_pending", stale_norm):
+                attempt("stale_parameter", after.publish(2, canary=()))
+            with mock.patch.object(vllm_weights, "keep_pending", swapped_norms):
+                attempt("swapped_parameters", after.publish(2, canary=()))
+            attempt("dropped_by_the_learner", after.publish(2, tensors=fewer))
+            attempt("no_bias", after.publish(3, tensors=without_bias))
+            attempt("stale_bias", after.publish(4, tensors=list(stale.items())))
+            attempt("unknown", after.publish(5, tensors=more))
+            attempt("smaller", after.publish(6, tensors=smaller))
+            attempt("good", after.publish(7))
         return result
 
     def bias_without_noaux(self) -> dict[str, Any]:
@@ -344,28 +403,29 @@ class Suite:
 
         def attempt() -> None:
             with self.engine(folder) as engine:
-                engine.load_weights(Reference(model, self.folder / "n").publish(1, self.folder / "wire"))
+                engine.load_weights(Reference(model, self.folder / "n").publish(1))
 
         return {"error": refusal(attempt)}
 
     def bfloat16(self) -> dict[str, Any]:
         """A bfloat16 engine fed over a bfloat16 wire; the router's bias and weight stay float32."""
         after = Reference(policy("tiny-v3", 2), self.folder / "h")
-        publication = after.publish(1, self.folder / "wire", wire_dtype=torch.bfloat16)
+        publication = after.publish(1, wire_dtype=torch.bfloat16)
         config = CONFIG.model_copy(update={"dtype": "bfloat16"})
         with self.engine(self.folder / "tiny-v3", config) as engine:
             sync = engine.load_weights(publication)
             router_error = self._router_error(engine, after)
         with (
             mock.patch.dict(op_registry_oot),
-            mock.patch.object(weights, "NEVER_CAST", ("e_score_correction_bias",)),
+            mock.patch.object(wire, "NEVER_CAST", ("e_score_correction_bias",)),
         ):
             del op_registry_oot["GateLinear"]
             with self.engine(self.folder / "tiny-v3", config) as engine:
-                engine.load_weights(after.publish(1, self.folder / "wire", wire_dtype=torch.bfloat16))
+                engine.load_weights(after.publish(1, wire_dtype=torch.bfloat16))
                 uncured = self._router_error(engine, after)
-        routers = {name: entry.dtype for name, entry in publication.manifest.items() if ".mlp.gate." in name}
-        others = {entry.dtype for name, entry in publication.manifest.items() if name not in routers}
+        entries = publication.begin([]).entries
+        routers = {name: entry.dtype for name, entry in entries.items() if ".mlp.gate." in name}
+        others = {entry.dtype for name, entry in entries.items() if name not in routers}
         return {
             "mean": sync.canary_mean_mismatch,
             "kinds": sorted(others),
@@ -396,7 +456,6 @@ class Suite:
 
     def traps(self) -> dict[str, Any]:
         """Each cure taken away in turn; what then happens."""
-        wire = self.folder / "wire"
         new = {
             name: Reference(policy(name, 2), self.folder / f"t-{name}")
             for name in ("tiny-v3", "tiny-llama-tied")
@@ -406,14 +465,14 @@ class Suite:
 
         def sync(preset: str) -> str:
             with self.engine(self.folder / preset) as engine:
-                return refusal(lambda: engine.load_weights(new[preset].publish(1, wire)))
+                return refusal(lambda: engine.load_weights(new[preset].publish(1)))
 
         with (
             mock.patch.object(vllm_settings, "CPU_COMPILATION", {"custom_ops": ["all"]}),
             self.engine(self.folder / "tiny-v3") as engine,
         ):
             result["rope_mismatch"] = prompt_mismatch(engine, old)
-            result["rope"] = refusal(lambda: engine.load_weights(new["tiny-v3"].publish(1, wire)))
+            result["rope"] = refusal(lambda: engine.load_weights(new["tiny-v3"].publish(1)))
         with (
             mock.patch.object(vllm_weights, "begin_reload", return_value=None),
             mock.patch.object(vllm_weights, "finish_reload", return_value=None),
@@ -433,7 +492,7 @@ class Suite:
         with self.engine(self.folder / "tiny-v3") as engine:
             engine._forget_prompts = lambda: None
             drawn(engine, work)
-            engine.load_weights(new["tiny-v3"].publish(1, wire))
+            engine.load_weights(new["tiny-v3"].publish(1))
             groups = drawn(engine, replace(work, policy_version=1))
             result["prefix_mismatch"] = sample_mismatch(groups, new["tiny-v3"], 1.0)
 

@@ -11,10 +11,11 @@ from typing import Literal
 import numpy as np
 
 from rollout.publication import Publication, SyncReport
+from rollout.transport.sender import publish
 from rollout.types import Prompt, RolloutChunk, Sample, SampleGroup, SamplingParams
 from rollout.worker_pool import Delivered, Died, Event, Failed, Finished, Ready
 
-PUBLICATION = Publication(version=5, manifest={})
+PUBLICATION = publish({}, 5)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,9 @@ def test_engine_computes_what_transformers_does_after_a_sync(report: dict[str, A
     result = section(report, preset)
     assert result["version"] == 1
     assert result["tensors"] == result["published"]
+    assert result["read_back"] + len(result["packed"]) == result["published"]
+    plain = ("norm.weight", "embed_tokens.weight", "e_score_correction_bias")
+    assert not [name for name in result["packed"] if name.endswith(plain)], "not read back"
     assert result["canary"] < TOLERANCE
     assert result["prompts_after"] < TOLERANCE
     assert result["samples_after"] < TOLERANCE
@@ -133,6 +136,10 @@ def test_bad_chunks_are_refused_before_anything_runs(report: dict[str, Any]) -> 
     [
         ("corrupted", "model.layers.2.mlp.experts.3.down_proj.weight is corrupted"),
         ("dropped_on_the_way", "model.layers.2.mlp.experts.3.down_proj.weight is missing"),
+        ("dropped_window", "model.layers.1.self_attn.q_proj.weight is missing"),
+        ("swapped", "model.layers.2.mlp.experts.1.down_proj.weight is corrupted"),
+        ("stale_parameter", "model.layers.1.input_layernorm.weight: 64 of 64 elements"),
+        ("swapped_parameters", "model.layers.1.post_attention_layernorm.weight: 64 of 64 elements"),
         ("dropped_by_the_learner", "model.layers.2.mlp.experts.routed_experts got 45,056 of 49,152 elements"),
         ("no_bias", "model.layers.1.mlp.gate.e_score_correction_bias got 0 of 4"),
         ("stale_bias", "canary prompt"),

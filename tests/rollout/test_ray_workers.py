@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,42 @@ from rollout.chunks import make_chunks
 from rollout.config import EngineConfig
 from rollout.dispatch import Dispatcher
 from rollout.errors import RolloutError, WeightSyncError
+from rollout.publication import Head, Publication, Tail, Window
+from rollout.transport.object_store import ObjectStore
+from rollout.transport.sender import publish
+from rollout.transport.stores import SharedMemory
 from rollout.types import Prompt, SampleGroup, SamplingParams
-from rollout.weights import publish
+from rollout.weight_folders import WeightFolders
 from tests.rollout.families import VOCABULARY, policy, save
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
 CONFIG = EngineConfig(dtype="float32", threads=1, kv_cache_gib=0.1, max_sequences=16)
 SYNC_TIMEOUT_S = 120.0
+WINDOW_BYTES = 2**18
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A publication of which the last window is damaged in its file."""
+
+    publication: Publication
+    file: Path
+    version = 5
+
+    def begin(self, readers: Sequence[str]) -> Head:
+        return self.publication.begin(readers)
+
+    def windows(self, wait: Callable[[int], None]) -> Iterator[Window]:
+        for window in self.publication.windows(wait):
+            with self.file.open("r+b") as file:
+                file.seek(window.place.start + window.entries[-1].start)
+                (byte,) = file.read(1)
+                file.seek(-1, os.SEEK_CUR)
+                file.write(bytes([byte ^ 1]))
+            yield window
+
+    def finish(self) -> Tail:
+        return self.publication.finish()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +87,8 @@ def bits(found: dict[tuple[str, str], SampleGroup]) -> dict[tuple[str, str], lis
 def test_a_worker_killed_in_mid_chunk_loses_and_repeats_nothing(
     cluster: None, model_dir: Path, tmp_path: Path
 ) -> None:
-    tensors = list(named_tensors(policy("tiny-v3", 2)))
+    tensors = dict(named_tensors(policy("tiny-v3", 2)))
+    shared = SharedMemory(WeightFolders([tmp_path]), WINDOW_BYTES)
     pool = RayWorkers(lambda worker: start_worker(model_dir, CONFIG), 2, SYNC_TIMEOUT_S)
     dispatcher = Dispatcher(pool, restart_limit=1, chunk_timeout_s=120)
     rng = np.random.default_rng(0)
@@ -67,7 +97,7 @@ def test_a_worker_killed_in_mid_chunk_loses_and_repeats_nothing(
     ]
     sampling = SamplingParams(max_tokens=60)
     try:
-        reports = dispatcher.load(publish(tensors, 3, tmp_path))
+        reports = dispatcher.load(publish(tensors, 3, store=shared, window_bytes=WINDOW_BYTES))
         assert [report.version for report in reports] == [3, 3]
         calm = make_chunks(prompts, "calm", 0, 3, sampling, 4, 8)
         quiet = {(chunk, g.prompt.id): g for chunk, g in dispatcher.run(calm)}
@@ -90,9 +120,9 @@ def test_a_worker_killed_in_mid_chunk_loses_and_repeats_nothing(
         assert sum(row.groups for row in rows) == 16
         assert sorted(row.chunk for row in rows if row.state == "done") == ["storm/0", "storm/1"]
 
-        # The restarted worker takes part again; weights may also come by reference, unseen by the driver.
-        reference = ray.put(publish(tensors, 4, tmp_path, inline=True))
-        assert [report.version for report in dispatcher.load(reference)] == [4, 4]
+        # The restarted worker takes part again; weights may also come through the object store.
+        stored = publish(tensors, 4, store=ObjectStore(), window_bytes=WINDOW_BYTES)
+        assert [report.version for report in dispatcher.load(stored)] == [4, 4]
         later = make_chunks(prompts, "later", 0, 4, sampling, 4, 4)
         assert len(list(dispatcher.generate(later))) == 16
 
@@ -100,10 +130,9 @@ def test_a_worker_killed_in_mid_chunk_loses_and_repeats_nothing(
         (long,) = make_chunks([Prompt("long", "", (5,) * 2000, None)], "long", 0, 4, sampling, 1, 1)
         with pytest.raises(RolloutError, match=r"prompt long has 2000 tokens"):
             list(dispatcher.generate([long]))
-        broken = publish(tensors, 5, tmp_path)
-        data = bytearray(Path(str(broken.path)).read_bytes())
-        data[-1] ^= 1
-        Path(str(broken.path)).write_bytes(data)
+        broken = Broken(
+            publish(tensors, 5, store=shared, window_bytes=WINDOW_BYTES), next(tmp_path.rglob("windows"))
+        )
         with pytest.raises(WeightSyncError, match="is corrupted"):
             dispatcher.load(broken)
     finally:
@@ -116,6 +145,6 @@ def test_a_folder_that_does_not_load_is_reported_at_once(cluster: None, tmp_path
     dispatcher = Dispatcher(pool, restart_limit=5, chunk_timeout_s=60)
     try:
         with pytest.raises(RolloutError, match=str(tmp_path)):
-            dispatcher.load(publish([], 1, tmp_path / "wire"))
+            dispatcher.load(publish({}, 1))
     finally:
         pool.close()

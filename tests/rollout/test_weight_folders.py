@@ -10,19 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-from rollout import weight_folders, weights
+from rollout import weight_folders
 from rollout.errors import NoRoomForWeights
 from rollout.weight_folders import LOCK, PREFIX, WeightFolders, dead_folders, publication_roots, remove_dead
-from rollout.weights import read_and_verify
 
-TENSORS = [("a", torch.arange(1000.0)), ("b", torch.ones(3, 5))]
+SIZE = 4060
 HOLD = """
-import sys, time, pathlib, torch
+import sys, time, pathlib
 from rollout.weight_folders import WeightFolders
 folders = WeightFolders([pathlib.Path(sys.argv[1])])
-print(folders.publish([("a", torch.ones(3))], 1).path, flush=True)
+print(folders.reserve(12)[0], flush=True)
 time.sleep(600)
 """
 
@@ -54,14 +52,15 @@ def limit(monkeypatch: pytest.MonkeyPatch, free: dict[Path, int]) -> None:
         used = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
         return max(0, free[root] - used)
 
-    monkeypatch.setattr(weights, "free_bytes", left)
+    monkeypatch.setattr(weight_folders, "free_bytes", left)
 
 
 def test_the_first_root_takes_what_fits_and_says_nothing(roots: tuple[Path, Path]) -> None:
     folders = WeightFolders(roots)
-    publication = folders.publish(TENSORS, 1)
-    assert Path(str(publication.path)).is_relative_to(roots[0])
-    assert publication.note == ""
+    path, note = folders.reserve(SIZE)
+    assert path.is_relative_to(roots[0])
+    assert path.stat().st_size == SIZE
+    assert note == ""
     assert not list(roots[1].iterdir())
     folders.close()
     assert not list(roots[0].iterdir())
@@ -72,37 +71,35 @@ def test_what_does_not_fit_goes_to_the_next_root_with_a_note(
 ) -> None:
     limit(monkeypatch, {roots[0]: 3000, roots[1]: 10**6})
     folders = WeightFolders(roots)
-    for version in (1, 2):
-        publication = folders.publish(TENSORS, version)
-        assert Path(str(publication.path)).is_relative_to(roots[1])
-        assert f"version {version} has 0.0 MB, {roots[0]}" in publication.note
-        assert f"weights go through {roots[1]}" in publication.note
-        assert torch.equal(read_and_verify(publication)["a"], TENSORS[0][1])
+    for _ in range(2):
+        path, note = folders.reserve(SIZE)
+        assert path.is_relative_to(roots[1])
+        assert f"a window's 0.0 MB do not fit into {roots[0]}" in note
+        assert f"weights go through {roots[1]}" in note
     folders.close()
     assert not [*roots[0].iterdir(), *roots[1].iterdir()]
 
 
-def test_room_for_one_version_is_enough(roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The old version goes first where both do not fit."""
+def test_room_for_one_file_is_enough(roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old file goes first."""
     limit(monkeypatch, {roots[0]: 6000, roots[1]: 10**6})
     folders = WeightFolders(roots)
-    for version in (1, 2, 3):
-        publication = folders.publish(TENSORS, version)
-        assert Path(str(publication.path)).is_relative_to(roots[0])
-        assert len(list(roots[0].rglob("weights-*"))) == 1
+    for _ in range(3):
+        assert folders.reserve(SIZE)[0].is_relative_to(roots[0])
+        assert len(list(roots[0].rglob("windows"))) == 1
     folders.close()
 
 
-def test_a_version_leaves_none_behind_in_another_root(
+def test_a_file_leaves_none_behind_in_another_root(
     roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = {roots[0]: 10**6, roots[1]: 10**6}
     limit(monkeypatch, free)
     folders = WeightFolders(roots)
-    folders.publish(TENSORS, 1)
+    folders.reserve(SIZE)
     free[roots[0]] = 0
-    assert Path(str(folders.publish(TENSORS, 2).path)).is_relative_to(roots[1])
-    assert not list(roots[0].rglob("weights-*"))
+    assert folders.reserve(SIZE)[0].is_relative_to(roots[1])
+    assert not list(roots[0].rglob("windows"))
     folders.close()
 
 
@@ -112,14 +109,14 @@ def test_no_room_anywhere_is_one_error_with_sizes_places_and_fix(
     limit(monkeypatch, {roots[0]: 3_000_000, roots[1]: 2_000_000})
     folders = WeightFolders(roots)
     with pytest.raises(NoRoomForWeights) as error:
-        folders.publish([("a", torch.ones(1_000_000))], 7)
+        folders.reserve(4_000_000)
     text = str(error.value)
-    assert text.startswith("weights of version 7 fit nowhere: version 7 has 4.0 MB, ")
+    assert text.startswith("windows of weights fit nowhere: a window's 4.0 MB do not fit into ")
     assert "has 3.0 MB free" in text
     assert "has 2.0 MB free" in text
     assert "docker run --shm-size" in text
     assert "TMPDIR" in text
-    assert not list(roots[0].rglob("weights-*"))
+    assert not list(roots[0].rglob("windows"))
     folders.close()
 
 
@@ -132,15 +129,15 @@ def test_space_that_others_take_in_between_is_no_bare_error(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(NoRoomForWeights, match=os.strerror(code)):
-        WeightFolders(roots).publish(TENSORS, 1)
+        WeightFolders(roots).reserve(SIZE)
     assert not [path for root in roots for path in root.rglob("*") if path.is_file() and path.name != LOCK]
 
 
 def test_a_root_that_cannot_be_written_is_passed_over(roots: tuple[Path, Path]) -> None:
     shutil.rmtree(roots[0])
-    publication = WeightFolders(roots).publish(TENSORS, 1)
-    assert Path(str(publication.path)).is_relative_to(roots[1])
-    assert "cannot be used" in publication.note
+    path, note = WeightFolders(roots).reserve(SIZE)
+    assert path.is_relative_to(roots[1])
+    assert "cannot be used" in note
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -149,14 +146,14 @@ def test_the_next_run_removes_what_a_dead_one_left(
 ) -> None:
     process, left = holder
     folders = WeightFolders(roots)
-    folders.publish(TENSORS, 1)
+    folders.reserve(SIZE)
     assert left.is_dir(), "a living run lost its weights"
     assert list(dead_folders(roots[0])) == []
     process.send_signal(how)
     process.wait()
     assert list(dead_folders(roots[0])) == [left]
     later = WeightFolders(roots)
-    later.publish(TENSORS, 1)
+    later.reserve(SIZE)
     assert not left.exists()
     assert len(list(roots[0].iterdir())) == 2, "the two living runs keep theirs"
     later.close()
@@ -166,8 +163,8 @@ def test_the_next_run_removes_what_a_dead_one_left(
 
 def test_two_runs_of_one_process_do_not_remove_each_other(roots: tuple[Path, Path]) -> None:
     first, second = WeightFolders(roots), WeightFolders(roots)
-    publications = [folders.publish(TENSORS, 1) for folders in (first, second)]
-    assert all(Path(str(publication.path)).is_file() for publication in publications)
+    paths = [folders.reserve(SIZE)[0] for folders in (first, second)]
+    assert all(path.is_file() for path in paths)
 
 
 def test_what_is_not_ours_to_judge_stays(roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,15 +204,15 @@ def can_mount() -> bool:
 
 @pytest.mark.skipif(not can_mount(), reason="no user namespaces")
 def test_a_real_file_system_that_is_too_small(tmp_path: Path) -> None:
-    """1.2 MB of shared memory and 0.8 MB of weights: the second version goes where the first was, or to the disk."""
+    """1.2 MB of shared memory and a file of 0.8 MB: the second goes where the first was, a larger one to the disk."""
     script = """
-import pathlib, sys, torch
+import pathlib, sys
 from rollout.weight_folders import WeightFolders
 small, disk = map(pathlib.Path, sys.argv[1:])
 folders = WeightFolders([small, disk])
-for version, numbers in ((1, 200_000), (2, 200_000), (3, 400_000)):
-    found = folders.publish([("a", torch.ones(numbers))], version)
-    print(pathlib.Path(found.path).parent.parent.name, found.note)
+for size in (800_000, 800_000, 1_600_000):
+    path, note = folders.reserve(size)
+    print(path.parent.parent.name, note)
 folders.close()
 print(list(small.iterdir()))
 """
@@ -228,5 +225,5 @@ print(list(small.iterdir()))
     assert done.returncode == 0, done.stderr
     first, second, third, left = done.stdout.splitlines()
     assert (first.strip(), second.strip()) == ("shm", "shm")
-    assert third.startswith(f"{tmp_path.name} version 3 has 1.6 MB, {tmp_path}/shm/")
+    assert third.startswith(f"{tmp_path.name} a window's 1.6 MB do not fit into {tmp_path}/shm/")
     assert left == "[]"

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from grpo.common.config_io import find_recipe
+from grpo.common.config_io import dump, find_recipe
 from grpo.common.errors import ConfigError
 from grpo.common.recipe_paths import beside, inputs_beside, is_input, recipe_file
 from grpo.graph.keys import missing_inputs, node_key
 from grpo.graph.parse import load_graph
 from grpo.stages.registry import STAGES
+from grpo.tracking.changes import find_changes
+from grpo.tracking.run_dir import facts
 from policies.errors import PolicyError
 from policies.facts import resolve_model
 
@@ -31,6 +33,7 @@ source = ["parts/*.jsonl", "more.json"]
 name = "my_rewards.py:exact"
 [[rewards]]
 name = "format"
+params = { path = "base/policy" }
 """
 
 
@@ -54,6 +57,33 @@ def test_inputs_are_found_beside_the_recipe(project: Path) -> None:
     assert config.mix[0].source == ("../project/parts/*.jsonl", "../project/more.json")
     assert [reward.name for reward in config.rewards] == ["../project/my_rewards.py:exact", "format"]
     assert config.run_dir == Path("runs/x"), "outputs are from the directory that the command runs in"
+
+
+def test_a_run_goes_on_from_wherever_its_folder_is_given(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    began = STAGES["rl"].load("mine.toml")
+    run = project / "runs/x"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(dump(began))
+    (run / "manifest.json").write_text(json.dumps(facts(began, 0, {}, None)))
+    assert STAGES["rl"].load("runs/x") == began, "as it is written, where it was started"
+    monkeypatch.chdir(project.parent / "elsewhere")
+    config = STAGES["rl"].load("../project/runs/x")
+    assert config.policy.model == str(project / "base/policy")
+    assert config.data.source == str(project / "rows.jsonl")
+    assert config.mix[0].source == (str(project / "parts/*.jsonl"), str(project / "more.json"))
+    assert [reward.name for reward in config.rewards] == [f"{project}/my_rewards.py:exact", "format"]
+    assert config.rewards[1].params == {"path": f"{project}/base/policy"}
+    assert config.run_dir == Path("../project/runs/x")
+    assert [change.key for change in find_changes(run, config) if not change.is_content] == []
+    again = STAGES["rl"].load(str(run), ["data.source=rows.jsonl"])
+    assert again.data.source == "rows.jsonl", "what the command sets is from where the command runs"
+    moved = project.parent / "moved"
+    project.rename(moved)  # the folder in which it was started is gone
+    monkeypatch.chdir(moved)
+    assert STAGES["rl"].load("runs/x").data.source == "rows.jsonl"
 
 
 def test_a_set_is_from_the_directory_of_the_command(project: Path) -> None:

@@ -11,7 +11,7 @@ from grpo.graph.launch import Ended
 from grpo.graph.parse import Node
 from grpo.graph.runner import View
 from grpo.stages.stage import Stage
-from policies.settings import Identity, Operational, Settings
+from policies.settings import Identity, Length, Operational, Settings
 
 
 class MixConfig(Settings):
@@ -24,6 +24,7 @@ class MixConfig(Settings):
     """A change of `value` that is 0 modulo this does not change the output."""
     file: Identity[str | None] = None
     score: Identity[float] = 0.5
+    steps: Length[int | None] = 4
 
 
 def never(config: MixConfig, address: str | None) -> dict[str, float]:
@@ -75,7 +76,9 @@ class Launcher:
         half.write_text("begun")
         self.before()
         inputs = [Path(p).read_text() for p in config.inputs]
-        (node.folder / "out.txt").write_text(mixed(config.value, config.modulus, inputs))
+        (node.folder / "out.txt").write_text(
+            mixed(config.value, config.modulus, inputs if config.steps == 4 else [*inputs, str(config.steps)])
+        )
         self.before()
         (node.folder / "summary.json").write_text(f'{{"score": {config.score}, "minutes": {len(self.ran)}}}')
         self.before()

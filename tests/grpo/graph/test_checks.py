@@ -73,6 +73,13 @@ def test_a_reward_that_does_not_exist_is_an_error_of_the_recipe(
         load_graph(graph, [override])
 
 
+def test_samples_without_rewards_cannot_be_curated(graph: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"kept: the samples of 'drawn' have no reward 'accuracy'; it has none: add"
+    ):
+        load_graph(graph, ["drawn.rewards=[]"])
+
+
 def test_one_of_several_components_is_enough(graph: str) -> None:
     load_graph(graph, ["kept.correct=['code', 'content']"])
 

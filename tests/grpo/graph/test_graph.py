@@ -49,7 +49,7 @@ set = { sources = ["other.jsonl", "{drawn.samples}"], rewrite = "r1-format" }
 
 [stages.drawn]
 command = "sample"
-set = { policy = { model = "{zero.policy}" }, data = { source = "chain" } }
+set = { policy = { model = "{zero.policy}" }, data = { source = "chain" }, rewards = [{ name = "accuracy" }] }
 """
 
 
@@ -390,8 +390,8 @@ def test_long_and_short_texts_of_a_reward_are_no_files(
     monkeypatch.chdir(tmp_path)
     for value in ("x" * 5000, ".", "/"):
         text = GRAPH.replace(
-            'data = { source = "chain" }',
-            f'data = {{ source = "chain" }}, rewards = [{{ name = "format", params = {{ text = "{value}" }} }}]',
+            'rewards = [{ name = "accuracy" }]',
+            f'rewards = [{{ name = "format", params = {{ text = "{value}" }} }}]',
         )
         node = load(tmp_path, text, "picked.correct='format'").nodes["drawn"]
         before = node_key(node, {("zero", "policy"): "p"})

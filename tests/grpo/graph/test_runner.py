@@ -280,6 +280,57 @@ def test_an_unfinished_stage_whose_inputs_have_changed_is_begun_anew(tmp_path: P
     assert (tmp_path / "run" / ".old" / "b" / "half").exists()
 
 
+def again(
+    tmp_path: Path, *overrides: str, before: Callable[[], None] | None = None, **options: Any
+) -> list[str]:
+    """Run CHAIN with these overrides; returns the stages that ran, "b+" for one that found its folder as it was."""
+
+    class Looks(Launcher):
+        def __call__(self, node: Node, log: Path, on_tick: Callable[[str], None]) -> Ended:
+            there = (node.folder / "half").exists()
+            self.before = before or (lambda: None)
+            ended = super().__call__(node, log, on_tick)
+            if there:
+                self.ran[-1] += "+"
+            return ended
+
+    (tmp_path / "graph.toml").write_text(recipe(tmp_path / "run", CHAIN))
+    graph, launcher = load_graph(str(tmp_path / "graph.toml"), list(overrides)), Looks()
+    try:
+        run_nodes(graph, Progress({n: View() for n in graph.nodes}), launcher, Silent(), **options)
+    except Killed:
+        launcher.ran.append("killed")
+    return launcher.ran
+
+
+def test_a_stage_whose_length_alone_is_raised_goes_on_in_its_folder(tmp_path: Path) -> None:
+    run(tmp_path, CHAIN)
+    assert again(tmp_path, "b.steps=5") == ["b+", "c"]
+    assert again(tmp_path, "b.steps=5") == []
+    assert again(tmp_path, "b.steps=false") == ["b+", "c"], "without a limit"
+    assert again(tmp_path, "b.steps=6") == ["b", "c"], "a shorter one is another"
+    assert again(tmp_path, "b.steps=7", "b.value=0") == ["b", "c"], "and so is one of other values"
+    assert again(tmp_path, "a.value=9", "b.steps=8", "b.value=0") == ["a", "b", "c", "d"], (
+        "or of other inputs"
+    )
+
+
+def test_identity_keys_change_in_a_stage_that_has_not_ended_where_it_is_allowed(tmp_path: Path) -> None:
+    def die() -> None:
+        if (tmp_path / "run/b/half").exists():
+            raise Killed
+
+    assert again(tmp_path, before=die) == ["a", "b", "killed"]
+    assert again(tmp_path, "b.value=7", allow_change=True) == ["b+", "c", "d"]
+    assert again(tmp_path, "b.value=8", allow_change=True) == ["b", "c"], (
+        "one that has ended would not be up to date"
+    )
+    assert again(tmp_path, "b.value=9", "b.steps=5", allow_change=True) == ["b+", "c"]
+    shutil.rmtree(tmp_path / "run")
+    assert again(tmp_path, before=die) == ["a", "b", "killed"]
+    assert again(tmp_path, "b.value=7") == ["b", "c", "d"]
+
+
 def test_two_graphs_in_one_place_are_refused(tmp_path: Path) -> None:
     class Nested(Launcher):
         def __call__(self, node: Any, log: Path, on_tick: Any) -> Ended:

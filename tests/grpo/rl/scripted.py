@@ -19,6 +19,7 @@ from grpo.tracking.best import BestKeeper
 from rewards.types import Score, ScoredGroup
 from rollout.ledger import Ledger
 from rollout.publication import Publication
+from rollout.transport.sender import publish
 from rollout.types import Prompt, RolloutChunk, Sample, SampleGroup
 
 LENGTH = 3
@@ -107,7 +108,7 @@ class Learners:
         return StepReport(step, self.report(step))
 
     def publish(self, version: int) -> Publication:
-        return Publication(version, {})
+        return publish({}, version)
 
     def save(self, state: LoopState, protected: Sequence[int]) -> None:
         self.checkpoints.append(state)

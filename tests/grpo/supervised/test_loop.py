@@ -29,7 +29,7 @@ from grpo.config.supervised import SupervisedConfig
 from grpo.supervised.loop import take_holdout, train
 from grpo.tracking.best import BestKeeper
 from grpo.tracking.metrics import MetricsWriter
-from grpo.training.checkpoint import latest, save_checkpoint
+from grpo.training.checkpoint import EXAMPLES, latest, save_checkpoint
 from grpo.training.epochs import BatchPlan, epoch_order
 from grpo.training.supervised_learner import SupervisedLearner
 from policies.load import load_policy
@@ -75,6 +75,22 @@ def test_repeats_hold_in_every_epoch(repeats: list[float], seed: int) -> None:
             members = [i for i, r in enumerate(repeats) if r % 1 == value % 1]
             extra = sum(counts[i] - int(repeats[i]) for i in members)
             assert extra == round((value % 1) * len(members))
+
+
+@given(st.integers(1, 40), st.integers(1, 25), st.integers(1, 3), st.integers(1, 3))
+def test_a_run_that_goes_on_for_more_epochs_still_takes_every_example_once_an_epoch(
+    count: int, batch_size: int, epochs: int, more: int
+) -> None:
+    first = BatchPlan([1.0] * count, batch_size, epochs, None, 7)
+    taken = [i for step in range(first.steps) for i in first.batch(step)]
+    start = (first.steps, first.examples(first.steps))
+    then = BatchPlan([1.0] * count, batch_size, epochs + more, None, 7, start)
+    taken += [i for step in range(first.steps, then.steps) for i in then.batch(step)]
+    for epoch in range(epochs + more):
+        assert sorted(taken[epoch * count : (epoch + 1) * count]) == list(range(count))
+    assert len(taken) == count * (epochs + more)
+    assert then.trained(then.steps) == taken
+    assert then.epoch(then.steps) == epochs + more
 
 
 def test_a_plan_can_be_cut_and_must_not_be_empty() -> None:
@@ -373,13 +389,13 @@ class OneRank:
     def evaluate(self, items: Any) -> dict[str, float]:
         return self._learner.evaluate(items)
 
-    def save(self, step: int, protected: Sequence[int]) -> None:
+    def save(self, step: int, examples: int, protected: Sequence[int]) -> None:
         def write(folder: Path) -> None:
             self._learner.save(folder)
             if step == self._die_saving:
                 raise Killed
 
-        save_checkpoint(self._root, step, {}, write, 2, protected)
+        save_checkpoint(self._root, step, {EXAMPLES: examples}, write, 2, protected)
         if step == self._die_saved:
             raise Killed
 
@@ -399,9 +415,10 @@ def drive(
         }
     )
     items, held = make_items(11, 1), make_items(3, 2)
-    plan = BatchPlan([1.0] * 11, 4, 2, None, seed=3)
     learner = make(folder)
     checkpoint = latest(run_dir / "checkpoints")
+    start = (checkpoint.step, checkpoint.extra[EXAMPLES]) if checkpoint else (0, 0)
+    plan = BatchPlan([1.0] * 11, 4, 2, None, seed=3, start=start)
     if checkpoint:
         learner.load(checkpoint.path)
     step = checkpoint.step if checkpoint else 0

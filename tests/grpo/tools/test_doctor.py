@@ -190,7 +190,7 @@ def test_doctor_says_where_weights_go_and_what_dead_runs_left(
     left = shm / f"{weight_folders.PREFIX}dead"
     left.mkdir()
     (left / weight_folders.LOCK).touch()
-    (left / "weights-3.safetensors").write_bytes(bytes(1_500_000))
+    (left / "windows").write_bytes(bytes(1_500_000))
     _, check = doctor.shared_memory()
     assert check.found == f"1 folder(s) of dead runs, 1.5 MB: {left}"
     assert left.is_dir(), "looking removes nothing"

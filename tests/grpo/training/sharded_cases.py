@@ -45,10 +45,6 @@ class Case:
     same_bits: bool = False
     """True where the ranks add in the oracle's order."""
 
-    @property
-    def data(self) -> int:
-        return self.ranks // self.mesh.get("context", 1)
-
 
 @dataclass
 class Outcome:
@@ -122,7 +118,7 @@ def _rl(case: Case, sections: dict[str, Any], oracle: bool) -> Outcome:
     if oracle:
 
         def shares(groups: Sequence[TrainGroup]) -> Iterator[list[TrainGroup]]:
-            for share in split_by_rank(groups, case.data):
+            for share in split_by_rank(groups, case.ranks):
                 yield from micro_batches(share, budget)
 
         learner._shares = shares  # type: ignore[method-assign,assignment]
@@ -144,7 +140,7 @@ def _supervised(case: Case, sections: dict[str, Any], oracle: bool) -> Outcome:
 
         def packs(items: Sequence[object]) -> Iterator[list[object]]:
             sizes = [learner.objective.tokens(item) for item in items]
-            for share in balance(sizes, case.data):
+            for share in balance(sizes, case.ranks):
                 for chosen in best_fit([sizes[i] for i in share], budget):
                     yield [items[share[i]] for i in chosen]
 
