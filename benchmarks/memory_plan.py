@@ -141,7 +141,7 @@ def random_policy(folder: Path) -> Path:
     """Write a random policy of RANDOM's shape."""
     from transformers import LlamaConfig
 
-    from policies.load import save_policy
+    from policies.export import save_policy
     from policies.presets import new_policy
 
     config = LlamaConfig(**{k: v for k, v in RANDOM.items() if k not in ("model_type", "architectures")})

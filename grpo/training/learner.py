@@ -189,9 +189,7 @@ class Learner:
         Raises:
             BrokenRun: a file is missing or does not fit the policy or the recipe.
         """
-        reference = self.trained.load(folder, with_reference=self._reference is not None)
-        if reference is not None:
-            self._reference = reference
+        self.trained.load(folder, self._reference)
         self._old = self._ref = None
 
     def _accumulate(

@@ -160,7 +160,7 @@ class SupervisedLearner:
         Raises:
             BrokenRun: a file is missing or does not fit the policy or the recipe.
         """
-        self.trained.load(folder, with_reference=False)
+        self.trained.load(folder, reference=None)
 
     def export(self, folder: Path) -> None:
         """See `TrainedPolicy.export`."""
