@@ -119,7 +119,7 @@ def give_memory(model: nn.Module, device: torch.device | str) -> None:
     def place(tensor: Tensor) -> Tensor:
         return torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.to(device)
 
-    model._apply(place)
+    model._apply(place)  # type: ignore[no-untyped-call]
     for name, source in sources.items():
         owner, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(owner), attribute, model.get_parameter(source))

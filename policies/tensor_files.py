@@ -176,7 +176,7 @@ class PieceReader:
 
         if self._path != path:
             self.close()
-            self._file = safe_open(path, framework="pt").__enter__()
+            self._file = safe_open(path, framework="pt").__enter__()  # type: ignore[no-untyped-call]
             self._path = path
         return self._file
 
@@ -225,7 +225,7 @@ class TensorFile:
                 f"{entry.name} is {tensor.dtype} {tuple(tensor.shape)}, not {entry.dtype} {entry.shape}"
             )
         flat = tensor.detach().contiguous().reshape(-1)
-        for part in flat.split(max(1, CHUNK_BYTES // entry.dtype.itemsize)):
+        for part in flat.split(max(1, CHUNK_BYTES // entry.dtype.itemsize)):  # type: ignore[no-untyped-call]
             self._file.write(part.cpu().view(torch.uint8).numpy().data)
 
     def close(self) -> None:

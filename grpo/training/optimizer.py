@@ -9,7 +9,7 @@ are converted to float32 piece by piece.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -79,8 +79,7 @@ class AdamW:
                     step(*pieces)
             else:
                 self._host.visit(
-                    list(zip(first, second, strict=True)),
-                    lambda i, m, v, step=step, w=weights, g=gradients: step(w[i], g[i], m, v),
+                    list(zip(first, second, strict=True)), functools.partial(_at, step, weights, gradients)
                 )
 
     def _step_piece(
@@ -126,6 +125,18 @@ class AdamW:
     def _zeros(self, parameter: Tensor, dtype: torch.dtype) -> Tensor:
         own = local(parameter)
         return torch.zeros_like(own, dtype=dtype) if self._host is None else self._host.zeros_like(own, dtype)
+
+
+def _at(
+    step: Callable[[Tensor, Tensor, Tensor, Tensor], None],
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    index: int,
+    first: Tensor,
+    second: Tensor,
+) -> None:
+    """Update the piece of this index, whose moments are on the device."""
+    step(weights[index], gradients[index], first, second)
 
 
 def _flat(tensor: Tensor) -> Tensor:

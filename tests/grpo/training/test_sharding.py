@@ -17,7 +17,6 @@ from grpo.config.algorithm import AlgorithmConfig
 from grpo.config.mesh import MeshConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
-from policies.shards import whole
 from tests.grpo.tiny_phase import make_groups, make_policy
 from tests.grpo.training.sharded_cases import FOUR, TWO, Case, Outcome, run_case
 from tests.tiny import free_port
@@ -78,7 +77,7 @@ def resumed(folder: Path, rank: int) -> bool:
         )
 
     def state(learner: Learner) -> dict[str, torch.Tensor]:
-        moments = {name: whole(tensor) for name, tensor in learner.trained.optimizer.state()}
+        moments = {shard.name: shard.part for shard in learner.trained.optimizer.state()}
         assert learner._reference is not None
         return dict(learner.named_tensors()) | moments | learner._reference.tensors
 
