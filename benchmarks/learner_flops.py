@@ -23,7 +23,7 @@ from grpo.algorithm.types import TrainGroup, TrainSample
 from grpo.config.algorithm import AlgorithmConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
-from policies.load import save_policy
+from policies.export import save_policy
 from policies.presets import new_policy
 
 PROMPTS, GROUP, PROMPT_TOKENS, TOKENS = 4, 8, 100, 96

@@ -72,7 +72,6 @@ def rank_process(case: dict[str, Any]) -> None:
         model_path=case["model"],
         total_steps=10,
         rank=case["rank"],
-        world_size=case["ranks"],
     )
     rng = np.random.default_rng(0)
     vocab = learner.model.config.vocab_size
@@ -142,7 +141,7 @@ def random_policy(folder: Path) -> Path:
     """Write a random policy of RANDOM's shape."""
     from transformers import LlamaConfig
 
-    from policies.load import save_policy
+    from policies.export import save_policy
     from policies.presets import new_policy
 
     config = LlamaConfig(**{k: v for k, v in RANDOM.items() if k not in ("model_type", "architectures")})

@@ -99,7 +99,7 @@ def bare(args: argparse.Namespace) -> list[float]:
 def demo_policy(folder: Path) -> Path:
     """Write an untrained tiny V3 with the demo's tokenizer."""
     from data_recipes.worlds.chain.tokenizer import build_tokenizer, pieces
-    from policies.load import save_policy
+    from policies.export import save_policy
     from policies.presets import new_policy, tiny_config
 
     build_tokenizer(folder / "tokenizer")

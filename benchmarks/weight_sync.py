@@ -2,8 +2,10 @@
 
     .venv/bin/python benchmarks/weight_sync.py --model models/smollm2 --dtype bfloat16
 
-publish: cast to the wire's type, digest of every tensor, write to shared memory. load: digests checked, weights loaded
-and repacked by the engine, canary log-probs. The copy is `memcpy` of the wire's bytes within shared memory.
+Learner and engine are Ray actors, as in a run, and the stream is a run's: cast to the wire's type, digest of every
+tensor, windows through the transport; digests checked, weights loaded and repacked by the engine, an eighth of them
+read back, canary log-probs. The copy is `memcpy` of the wire's bytes. Peak memory is what the learner's and the
+engine's process grow by during the transfers, beyond what they hold before the first.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import json
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common import save
 from rollout_throughput import demo_policy
@@ -23,64 +27,139 @@ CHAIN = "7 * 4 + 3"
 """Text for the canary that the model expects. On tokens at −20 nats, bfloat16 log-probs carry no information."""
 
 
+@dataclass(frozen=True)
+class MakeLearner:
+    """Makes a rank that holds a policy and publishes it."""
+
+    folder: Path
+    dtype: str
+    transport: str
+    ids: tuple[int, ...]
+
+    def __call__(self, position: Any) -> Any:
+        from grpo.cluster.rl_ranks import PublishingLearner, PublishSettings
+        from rollout.weight_folders import publication_roots
+
+        settings = PublishSettings(publication_roots(), self.dtype, self.transport, (self.ids,))
+        return Rank(PublishingLearner(Weights(self.folder, self.dtype), settings, position.rank))
+
+
+class Weights:
+    """The part of a learner that a sync needs; a step changes every weight a little."""
+
+    def __init__(self, folder: Path, dtype: str) -> None:
+        from policies.load import load_policy
+
+        self.model, self.dtype = load_policy(folder), dtype
+        self.begin_phase = self.save = self.export = None
+
+    def named_tensors(self) -> Any:
+        from policies.hf_names import named_tensors
+
+        return named_tensors(self.model)
+
+    def update(self) -> None:
+        import torch
+
+        with torch.no_grad():
+            for parameter in self.model.parameters():
+                parameter.mul_(1.0001)
+
+    def canary_logprobs(self, ids: Any) -> Any:
+        import torch
+
+        from policies.logprobs import sequence_logprobs
+
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == "bfloat16"):
+            return sequence_logprobs(self.model, ids).detach().numpy()
+
+
+class Rank:
+    """Adds what the benchmark asks of the process."""
+
+    def __init__(self, learner: Any) -> None:
+        self._learner = learner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._learner, name)
+
+    def memory(self) -> tuple[int, int]:
+        return memory()
+
+
+def memory(pid: str = "self") -> tuple[int, int]:
+    """Return a process's (private bytes now, private bytes at its peak so far), shared memory left out."""
+    fields = dict(line.split(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    kib = {name: int(value.split()[0]) for name, value in fields.items() if value.strip().endswith("kB")}
+    return kib["RssAnon"] * 1024, (kib["VmHWM"] - kib["RssShmem"]) * 1024
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, help="default: an untrained tiny V3")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--transport", default="shared_memory")
+    parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--name", default="weight_sync")
     args = parser.parse_args()
 
     import numpy as np
-    import torch
 
-    from policies.hf_names import named_tensors
-    from policies.load import load_policy
-    from policies.logprobs import sequence_logprobs
+    from grpo.cluster.ranks import start_ranks
+    from grpo.cluster.ray_session import connect
+    from grpo.cluster.rl_ranks import LearnerGroup
     from policies.tokenizer import load_tokenizer
-    from rollout.canary import Canary
+    from rollout.actor import RayWorkers, start_worker
     from rollout.config import EngineConfig
-    from rollout.vllm_engine import VllmEngine
-    from rollout.weight_folders import WeightFolders, publication_roots
+    from rollout.dispatch import Dispatcher
 
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = args.model or demo_policy(Path(scratch))
+    with tempfile.TemporaryDirectory() as scratch, connect("local"):
+        folder = (args.model or demo_policy(Path(scratch))).absolute()
         config = EngineConfig(dtype=args.dtype, threads=args.threads, max_model_len=512, kv_cache_gib=0.25)
-        engine = VllmEngine(folder, config)
-        model = load_policy(folder)
         ids = tuple(load_tokenizer(folder).encode(TEXT if args.model else CHAIN))
-        folders = WeightFolders(publication_roots())
-        rows = []
+        pool = RayWorkers(lambda _: start_worker(folder, config), 1, 300)
+        dispatcher = Dispatcher(pool, 0, 300)
+        make: Any = MakeLearner(folder, args.dtype, args.transport, ids)
+        learners = LearnerGroup(
+            start_ranks(make, ranks=1, gpus=0, threads=args.threads, resume_from=None), Path(scratch), 1
+        )
+        learners.open()
+        dispatcher.wait_started()
+        engine = str(pool.info[0]["pid"])
+        before = learners.call_first("memory")[0], memory(engine)[0]
+        seconds, copies = [], []
         for version in range(args.repeats + 1):
-            with torch.autocast("cpu", torch.bfloat16, enabled=args.dtype == "bfloat16"):
-                canary = Canary(ids, sequence_logprobs(model, ids).detach().numpy())
+            learners.call_first("update")
             start = time.perf_counter()
-            publication = folders.publish(
-                list(named_tensors(model)), version, getattr(torch, args.dtype), [canary]
-            )
-            published = time.perf_counter()
-            report = engine.load_weights(publication)
-            loaded = time.perf_counter()
-            source = np.fromfile(str(publication.path), dtype=np.uint8)
-            target = np.empty_like(source)
-            target[:] = 1  # touch the pages, as in a reused buffer
+            (report,) = dispatcher.load(publication := learners.publish(version))
+            seconds.append(time.perf_counter() - start)
+            if not copies:
+                entries = publication.begin([]).entries
+                total = sum(
+                    np.prod(e.shape, dtype=int) * (2 if e.dtype == "BF16" else 4) for e in entries.values()
+                )
+                source, target = np.ones(total, np.uint8), np.ones(total, np.uint8)
             before_copy = time.perf_counter()
             np.copyto(target, source)
-            copied = time.perf_counter() - before_copy
-            rows.append((published - start, loaded - published, copied))
-        folders.close()
-    publish_s, load_s, copy_s = (statistics.median(column) for column in zip(*rows[1:], strict=True))
+            copies.append(time.perf_counter() - before_copy)
+        peaks = learners.call_first("memory")[1], memory(engine)[1]
+        learners.close()
+        pool.close()
+    sync_s, copy_s = statistics.median(seconds[1:]), statistics.median(copies[1:])
     result = {
-        "model": str(args.model or "tiny-v3"),
+        "model": args.model.name if args.model else "tiny-v3",
         "dtype": args.dtype,
-        "megabytes": round(source.nbytes / 1e6, 1),
-        "publish_s": round(publish_s, 4),
-        "load_s": round(load_s, 4),
+        "transport": args.transport,
+        "megabytes": round(total / 1e6, 1),
+        "sync_s": round(sync_s, 4),
+        "first_sync_s": round(seconds[0], 4),
         "copy_s": round(copy_s, 5),
-        "sync_over_copy": round((publish_s + load_s) / copy_s, 1),
+        "sync_over_copy": round(sync_s / copy_s, 1),
+        "learner_peak_over_weights": round((peaks[0] - before[0]) / total, 2),
+        "engine_peak_over_weights": round((peaks[1] - before[1]) / total, 2),
         "canary_max_mismatch": report.canary_max_mismatch,
     }
     print(json.dumps(result))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data_recipes.templates import render
 from data_recipes.worlds.chain.tokenizer import build_tokenizer, pieces
-from policies.load import save_policy
+from policies.export import save_policy
 from policies.presets import new_policy, tiny_config
 from policies.tokenizer import load_tokenizer
 from rollout.config import EngineConfig

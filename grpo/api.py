@@ -22,7 +22,8 @@ from grpo.config.rl import RlConfig
 from grpo.config.sections import LearnerConfig, LoraConfig, OptimizerConfig, PolicyConfig
 from grpo.tracking.samples import read_samples
 from grpo.training.learner import Learner
-from policies.load import load_policy, save_policy
+from policies.export import save_policy
+from policies.load import load_policy
 from policies.logprobs import sequence_logprobs
 from policies.tokenizer import Tokenizer, load_tokenizer
 from rewards.config import RewardConfig

@@ -83,7 +83,8 @@ def read_facts(folder: Path | str, *, need_weights: bool = True, need_tokenizer:
             f"{folder}: no {TOKENIZER_FILE}; copy the tokenizer's files into the folder "
             "(a slow tokenizer is converted by AutoTokenizer.from_pretrained(…).save_pretrained(…))"
         )
-    shapes = _weights(folder) if need_weights or _has_weights(folder) else {}
+    stored = stored_tensors(folder) if need_weights or _has_weights(folder) else {}
+    shapes = {name: shape for name, (_, shape) in stored.items()}
     facts = PolicyFacts(
         folder=folder,
         architecture=architecture,
@@ -102,6 +103,15 @@ def read_facts(folder: Path | str, *, need_weights: bool = True, need_tokenizer:
             f"{facts.vocab_size} and hidden_size {facts.hidden_size}"
         )
     return facts
+
+
+def read_config(folder: Path) -> JsonDict:
+    """Return the model folder's config.json.
+
+    Raises:
+        BrokenCheckpoint: it is missing or no JSON object.
+    """
+    return _read_json(folder / "config.json")
 
 
 def resolve_model(name_or_path: str | Path) -> Path:
@@ -207,8 +217,12 @@ def _has_weights(folder: Path) -> bool:
     return (folder / SINGLE_FILE).exists() or (folder / INDEX_FILE).exists()
 
 
-def _weights(folder: Path) -> dict[str, list[int]]:
-    """Return shapes by tensor name; checks every file against its header and the index."""
+def stored_tensors(folder: Path) -> dict[str, tuple[Path, list[int]]]:
+    """Return file and shape by tensor name; checks every file against its header and the index.
+
+    Raises:
+        BrokenCheckpoint: a file is missing or cut short, or the index lists a tensor that no file has.
+    """
     index_file = folder / INDEX_FILE
     weight_map: dict[str, str] | None = None
     if index_file.exists():
@@ -222,14 +236,14 @@ def _weights(folder: Path) -> dict[str, list[int]]:
         others = sorted(p.name for p in folder.glob("*.bin"))
         hint = f"; {others[0]} is a pickle and is not read: convert it to safetensors" if others else ""
         raise BrokenCheckpoint(f"{folder}: no {SINGLE_FILE} and no {INDEX_FILE}{hint}")
-    shapes: dict[str, list[int]] = {}
+    stored: dict[str, tuple[Path, list[int]]] = {}
     for name in files:
         file_shapes = _safetensors_header(folder / name)
-        shapes.update(file_shapes)
+        stored.update({tensor: (folder / name, shape) for tensor, shape in file_shapes.items()})
         missing = [t for t, file in (weight_map or {}).items() if file == name and t not in file_shapes]
         if missing:
             raise BrokenCheckpoint(f"{folder / name}: {missing[0]} is missing, though {INDEX_FILE} lists it")
-    return shapes
+    return stored
 
 
 def _safetensors_header(file: Path) -> dict[str, list[int]]:

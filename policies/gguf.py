@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from policies.errors import PolicyError
+from policies.export import save_policy
 from policies.facts import FAMILIES, PolicyFacts, read_facts
-from policies.load import save_policy
 from policies.model import HfModel
 
 

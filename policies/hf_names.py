@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from policies.errors import BrokenCheckpoint
 from policies.lora import has_adapters, plain_state
+from policies.model import tied_names
 from policies.mtp import is_shared_copy
 from policies.shards import fill
 
@@ -31,7 +32,7 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     merged tensors are new memory. Of a policy that is divided over ranks each tensor is gathered when its turn comes:
     all ranks run through the iterator together.
     """
-    tied = _tied_names(model)
+    tied = tied_names(model)
     for name, tensor in plain_state(model):
         if name in tied:
             continue
@@ -57,7 +58,7 @@ def load_named_tensors(model: nn.Module, mapping: Mapping[str, Tensor]) -> None:
     """
     assert not has_adapters(model), "merged weights cannot be copied into adapters: load the adapter"
     mapping = {name: tensor for name, tensor in mapping.items() if not is_shared_copy(name)}
-    tied = _tied_names(model)
+    tied = tied_names(model)
     state = {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
     own = {part: shape for name, tensor in state.items() for part, shape in _parts(name, tensor.shape)}
     missing = [name for name in own if name not in mapping]
@@ -95,9 +96,3 @@ def _fused(name: str, shape: torch.Size, mapping: Mapping[str, Tensor]) -> Tenso
     """Return a tensor of the model, whole, from its parts in a checkpoint."""
     parts = [mapping[part] for part, _ in _parts(name, shape)]
     return parts[0] if len(parts) == 1 and parts[0].shape == shape else torch.cat(parts).view(shape)
-
-
-def _tied_names(model: nn.Module) -> set[str]:
-    """Return parameters that share storage with an earlier one (the head of a policy with a tied embedding)."""
-    first = {name for name, _ in model.named_parameters(remove_duplicate=True)}
-    return {name for name, _ in model.named_parameters(remove_duplicate=False)} - first

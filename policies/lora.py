@@ -1,6 +1,7 @@
 """LoRA (2106.09685) with peft: W + (α/r) B A with W frozen. The policy remains the same transformers model.
 
     add_adapters(model, rank=16, alpha=32, targets=(), seed=0)      A random, B zero: the policy is unchanged
+    store_frozen(model, torch.bfloat16)                             W in half the memory
     plain_state(model)                                              its tensors with the adapters merged
     save_adapter(model, folder, base), load_adapter(model, folder)  peft's files
 
@@ -11,6 +12,7 @@ probabilities would differ from the engine's, and a resumed run from an uninterr
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,7 +25,8 @@ from policies.errors import BrokenCheckpoint, PolicyError
 from policies.json_types import JsonDict
 from policies.model import HfModel
 from policies.mtp import is_mtp_tensor
-from policies.shards import fill, gathered, whole
+from policies.router import routers
+from policies.shards import fill, gathered, local, proven_whole, whole
 
 ADAPTER_FILE = "adapter_model.safetensors"
 _NAME = "default"
@@ -72,6 +75,33 @@ def add_adapters(model: HfModel, rank: int, alpha: float, targets: Sequence[str]
         # Autocast casts the input; peft would cast it to float32 first.
         module.cast_input_dtype_enabled = False
     model.eval()
+    if not any(tensor.is_meta for tensor in _adapter(model).values()):
+        draw_adapters(model, seed)
+
+
+@torch.no_grad()
+def draw_adapters(model: nn.Module, seed: int) -> None:
+    """Draw the A matrices as peft does and set B to zero; for adapters that were added without memory."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in _adapted(model).values():
+            first, second = (matrices[_NAME].weight for matrices in (layer.lora_A, layer.lora_B))
+            # peft makes two linear layers, which draw values of their own, and then draws A.
+            for weight in (first, second, first):
+                drawn = nn.init.kaiming_uniform_(torch.empty(weight.shape), a=math.sqrt(5))
+            fill(first, drawn)
+            local(second).zero_()
+
+
+def store_frozen(model: HfModel, dtype: torch.dtype) -> None:
+    """Store the frozen matrices of layers and head in this type.
+
+    Embedding (with a head that is tied to it), routers and norms stay float32, as a forward under autocast uses them.
+    """
+    kept = {id(model.get_input_embeddings().weight), *(id(router.weight) for _, router in routers(model))}
+    for parameter in model.parameters():
+        if not parameter.requires_grad and parameter.ndim >= 2 and id(parameter) not in kept:
+            parameter.data = parameter.data.to(dtype)
 
 
 def linear_layers(model: HfModel) -> list[str]:
@@ -91,22 +121,27 @@ def has_adapters(model: nn.Module) -> bool:
     return hasattr(model, "lora_config")
 
 
-def plain_state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the model's state dict with the adapters merged into its weights.
+def own_name(name: str) -> str | None:
+    """Return a tensor's name without the adapters around it; None for an adapter's own."""
+    return None if _MARK in name else name.replace(_BASE, ".")
 
-    Tensors without an adapter are views; the others are new memory, created one at a time. Of a policy that is divided
-    over ranks each tensor is gathered when its turn comes: all ranks run through the iterator together.
+
+def plain_state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the model's state dict in float32, with the adapters merged into its weights.
+
+    Float32 tensors without an adapter are views; the others are new memory, created one at a time. Of a policy that is
+    divided over ranks each tensor is gathered when its turn comes: all ranks run through the iterator together.
     """
     adapted = _adapted(model)
     for name, tensor in model.state_dict().items():
         prefix, base, rest = name.partition(_BASE)
         if base and rest == "weight":
             with torch.no_grad():
-                yield f"{prefix}.weight", whole(tensor) + _delta(adapted[prefix])
+                yield f"{prefix}.weight", proven_whole(name, tensor).float() + _delta(adapted[prefix])
         elif base:
-            yield f"{prefix}.{rest}", whole(tensor)
+            yield f"{prefix}.{rest}", proven_whole(name, tensor).float()
         elif _MARK not in name:
-            yield name, whole(tensor)
+            yield name, proven_whole(name, tensor).float()
 
 
 def save_adapter(model: HfModel, folder: Path, base: str, *, writes: bool = True) -> None:

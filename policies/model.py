@@ -61,3 +61,9 @@ def causal_lm(model: nn.Module) -> CausalLm:
     """Return the transformers model inside a LoRA wrapper, or the model itself."""
     unwrap = getattr(model, "get_base_model", None)
     return cast(CausalLm, model if unwrap is None else unwrap())
+
+
+def tied_names(model: nn.Module) -> set[str]:
+    """Return parameters that are an earlier one too (the head of a policy with a tied embedding)."""
+    first = {name for name, _ in model.named_parameters(remove_duplicate=True)}
+    return {name for name, _ in model.named_parameters(remove_duplicate=False)} - first

@@ -1,6 +1,7 @@
 """Tensors that are divided over ranks (torch's DTensor), beside plain ones: one spelling for both.
 
     whole(weight)      all of it, on every rank that holds a part: a collective; differentiable
+    proven_whole(name, weight)    the same, with a proof that no part was lost or exchanged on the way
     local(weight)      this rank's part, the live storage
     fill(weight, full)  copies this rank's part of a whole tensor into it
 
@@ -9,12 +10,17 @@ A plain tensor is its own whole and its own part, without a copy.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 
 import torch
+import torch.distributed as dist
+import xxhash
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Partial
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+from policies.errors import GatherError
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -25,6 +31,44 @@ def whole(tensor: Tensor) -> Tensor:
     if not isinstance(tensor, DTensor):
         return tensor
     return tensor.full_tensor(grad_placements=[Partial()] * tensor.device_mesh.ndim)
+
+
+@torch.no_grad()
+def proven_whole(name: str, tensor: Tensor) -> Tensor:
+    """Return the whole tensor, without a gradient, after a proof that it is made of every rank's part.
+
+    Each rank digests its own part (xxh3-128) before the gather; rank 0 digests the same slices of the result. All ranks
+    call it together.
+
+    Raises:
+        GatherError: a slice differs from the part of a rank, or two ranks hold different copies of one part.
+    """
+    if not isinstance(tensor, DTensor):
+        return tensor
+    shape, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+    own = torch.tensor([*_digest(local(tensor)), *shape, *offset], device=tensor.device)
+    parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, own)
+    full = whole(tensor.detach())
+    if dist.get_rank() == 0:
+        found: dict[tuple[int, ...], tuple[int, int]] = {}
+        for rank, numbers in enumerate(part.tolist() for part in parts):
+            sizes, starts = numbers[2 : 2 + tensor.ndim], numbers[2 + tensor.ndim :]
+            if (place := (*sizes, *starts)) not in found:
+                rows = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+                found[place] = _digest(full[rows])
+            if found[place] != tuple(numbers[:2]):
+                raise GatherError(
+                    f"{name}: the gathered tensor differs from what rank {rank} holds of it, from index {starts}"
+                )
+    return full
+
+
+def _digest(part: Tensor) -> tuple[int, int]:
+    """Return the two halves of the xxh3-128 of a tensor's bytes, as signed numbers."""
+    data = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    high, low = struct.unpack(">qq", xxhash.xxh3_128(data).digest())
+    return high, low
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from grpo.common.errors import ConfigError
+from grpo.config.mesh import Mesh, refuse_context
 from grpo.config.rl import RlConfig
-from grpo.config.sections import LearnerConfig, SamplingConfig
+from grpo.config.sections import SamplingConfig
 from policies.facts import FAMILIES
 from policies.presets import PRESETS
 from tests.test_docs import ROOT
@@ -33,10 +35,13 @@ def machines() -> Iterator[dict[str, Any]]:
             yield content["machine"]
 
 
-def no_sharding() -> bool:
-    """The learner's section has ranks that are replicas, and no other way to lay out a policy."""
-    wanted = ("shard", "mesh", "fsdp", "expert", "context", "tensor")
-    return not [key for key in LearnerConfig.model_fields for word in wanted if word in key]
+def no_context_parallelism() -> bool:
+    """A run refuses a mesh that divides a completion's tokens."""
+    try:
+        refuse_context(Mesh(context=2))
+    except ConfigError:
+        return True
+    return False
 
 
 def no_gpu_results() -> bool:
@@ -68,7 +73,7 @@ def no_released_checkpoints() -> bool:
 
 
 LIMITS: dict[str, Callable[[], bool]] = {
-    "Shard a policy": no_sharding,
+    "Divide one completion over ranks": no_context_parallelism,
     "Show GPU results": no_gpu_results,
     "Overlap sampling and training": no_overlap,
     "Train with tools, images, or several turns in RL": no_tools,

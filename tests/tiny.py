@@ -89,7 +89,7 @@ def digits(completions, **kwargs):
 def make_base(folder: Path, seed: int = 3) -> Path:
     """Write an untrained tiny-v3 policy with the tiny tokenizer; logits far from uniform."""
     from data_recipes.worlds.chain.tokenizer import build_tokenizer, pieces
-    from policies.load import save_policy
+    from policies.export import save_policy
     from policies.presets import new_policy, tiny_config
     from policies.tokenizer import load_tokenizer
 

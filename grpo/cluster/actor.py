@@ -51,7 +51,7 @@ LearnerFactory = Callable[[RankPosition], RankLearner]
 
 
 class RankWorker:
-    """One rank. All ranks make the same calls; of what they publish, save and export rank 0 writes the files."""
+    """One rank. All ranks make the same calls and share out the files they write; what they publish is rank 0's."""
 
     def __init__(
         self, make: LearnerFactory, *, rank: int, world_size: int, threads: int, resume_from: Path | None
@@ -68,6 +68,7 @@ class RankWorker:
         self._make, self._rank, self._world_size = make, rank, world_size
         self._threads, self._resume_from = threads, resume_from
         self._learner: RankLearner | None = None
+        self._device = "cpu"
 
     def rendezvous_address(self) -> str:
         """Return the address where the ranks meet this one; see `rendezvous_address`."""
@@ -79,8 +80,8 @@ class RankWorker:
         Args:
             rendezvous: rank 0's `rendezvous_address`; None with one rank.
         """
-        device = join_ranks(self._rank, self._world_size, self._threads, rendezvous)
-        learner = self._make(RankPosition(self._rank, self._world_size, device))
+        self._device = join_ranks(self._rank, self._world_size, self._threads, rendezvous)
+        learner = self._make(RankPosition(self._rank, self._world_size, self._device))
         if self._resume_from is not None:
             learner.load(self._resume_from)
         self._learner = learner
@@ -94,16 +95,12 @@ class RankWorker:
         return getattr(self._started(), method)(*arguments)
 
     def save(self, root: Path, step: int, extra: JsonMapping, keep: int, protected: Sequence[int]) -> Path:
-        """Write a checkpoint below `root`; returns its folder. See `save_checkpoint`.
-
-        The first rank writes; the others take part in gathering its tensors.
-        """
+        """Write this rank's part of a checkpoint below `root`; returns its folder. See `save_checkpoint`."""
         from grpo.training.checkpoint import save_checkpoint
+        from grpo.training.collectives import RankTeam
 
-        if self._rank:
-            self._started().save(root)
-            return root
-        return save_checkpoint(root, step, extra, self._started().save, keep, protected).path
+        team = RankTeam(self._rank, self._world_size, self._device)
+        return save_checkpoint(root, step, extra, self._started().save, keep, protected, team).path
 
     def close(self) -> None:
         """Leave the group of ranks and let the learner clean up."""

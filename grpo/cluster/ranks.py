@@ -24,6 +24,8 @@ from policies.json_types import JsonMapping
 
 CLOSE_TIMEOUT_S = 20.0
 """Longest wait for ranks to clean up before they are killed."""
+GRACE_S = 20.0
+"""Longest wait, after the first error, for the other ranks to report theirs."""
 
 
 class RemoteMethod(Protocol):
@@ -142,4 +144,31 @@ class RankGroup:
 
 
 def _answers(references: Sequence[Reference], method: str) -> list[object]:
-    return get(references, f"learner {method}", LEARNER_TIMEOUT_S)
+    what = f"learner {method}"
+    try:
+        return get(references, what, LEARNER_TIMEOUT_S)
+    except (RunError, RuntimeError) as error:
+        lost = _lost(references, is_collective=not isinstance(error, RunError)) if len(references) > 1 else []
+        if not lost:
+            raise
+        raise RunError(
+            f"{what}: {', '.join(lost)}; no other rank can go on without it. The same command resumes from the last "
+            f"checkpoint ({error})"
+        ) from error
+
+
+def _lost(references: Sequence[Reference], is_collective: bool) -> list[str]:
+    """Return which ranks died, or do not answer although a collective of the others has failed."""
+    done, _ = ray.wait(list(references), num_returns=len(references), timeout=GRACE_S)
+    lost = []
+    for rank, reference in enumerate(references):
+        if reference not in done:
+            lost += [f"rank {rank} does not answer"] if is_collective else []
+            continue
+        try:
+            ray.get(reference)
+        except ray.exceptions.RayActorError:
+            lost.append(f"rank {rank} died")
+        except Exception:
+            continue  # the error that is already at hand, or what followed from it
+    return lost

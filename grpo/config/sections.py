@@ -40,6 +40,10 @@ class LoraConfig(Settings):
     targets: Identity[tuple[str, ...]] = ()
     """Linear layers to adapt, as the checkpoint names them, e.g. "q_proj", MLA's "kv_b_proj"; empty: all of the
     decoder's except the routed experts."""
+    frozen_dtype: Identity[Literal["float32", "bfloat16"]] = "float32"
+    """Type in which the frozen matrices of layers and head are stored; embedding, router and norms stay float32.
+    "bfloat16" halves their memory and needs compute_dtype = "bfloat16", which rounds them for each product anyway: the
+    learner's log-probs keep their bits. Engines and exports get the rounded matrix plus the adapter's product."""
 
 
 class PolicyConfig(Settings, paths=("model",)):
@@ -61,6 +65,15 @@ class PolicyConfig(Settings, paths=("model",)):
     def _adapters_alone(self) -> PolicyConfig:
         if self.lora is not None and self.router_bias_rate:
             raise ValueError("with lora nothing but the adapters moves; leave router_bias_rate at 0")
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_what_is_rounded_anyway(self) -> PolicyConfig:
+        if self.lora is not None and self.lora.frozen_dtype == "bfloat16" and self.compute_dtype == "float32":
+            raise ValueError(
+                'lora.frozen_dtype = "bfloat16" needs compute_dtype = "bfloat16"; with float32 products leave it at '
+                '"float32"'
+            )
         return self
 
 
@@ -138,8 +151,12 @@ class LearnerConfig(Settings):
     recompute: Operational[bool] = False
     """Keep only each layer's input and recompute the layer in the backward pass: a third more time, but memory for the
     activations of one layer instead of all; for long completions or little memory."""
+    offload_optimizer: Operational[bool] = False
+    """AdamW's moments are in the host's memory and pass over the GPU piece by piece, with the same bits: 8 bytes a
+    parameter less on the GPU (4 with bfloat16 moments). On a CPU, where they are there anyway, it changes nothing."""
     logit_chunk_tokens: Operational[int] = Field(512, ge=1)
     """Number of tokens whose logits are in memory at one time."""
+
     mesh: MeshConfig = MeshConfig()
 
     @model_validator(mode="after")

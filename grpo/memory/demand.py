@@ -20,6 +20,8 @@ from rollout.config import EngineConfig
 
 CPU_ENGINE = 700 * MIB
 """An engine's process on a CPU before it loads a policy: Python, torch and vLLM (measured)."""
+CPU_LIBRARIES = 150 * MIB
+"""The part of a learner's process that processes share: the pages of its libraries (measured)."""
 CPU_DRIVER = 650 * MIB
 """Ray's own processes, the driver and a reward worker (measured, benchmarks/results/grpo_step.json)."""
 GPU_ASLEEP = 1.0 * GIB
@@ -159,8 +161,16 @@ def _host(shape: RunShape, memory: RankMemory | None, machine: Machine) -> Deman
         cache = workers * (shape.engine.kv_cache_gib or CPU_CACHE_GIB) * GIB
     if memory is None:
         return Demand("this machine", "rollout", own | {"cache": cache}, machine.bytes)
-    training = own | {kind: ranks * value for kind, value in memory.kinds[memory.peak].items()}
-    sampling = own | {kind: ranks * value for kind, value in resident(memory).items()} | {"cache": cache}
+    training = own | _of_all(memory.kinds[memory.peak], ranks)
+    sampling = own | _of_all(resident(memory), ranks) | {"cache": cache}
     if sum(sampling.values()) > sum(training.values()):
         return Demand("this machine", "rollout", sampling, machine.bytes)
     return Demand("this machine", memory.peak, training, machine.bytes)
+
+
+def _of_all(kinds: Mapping[Kind, float], ranks: int) -> dict[str, float]:
+    """Return the bytes of all ranks on one machine, with the pages of their libraries once."""
+    return {
+        kind: ranks * value - ((ranks - 1) * CPU_LIBRARIES if kind == "process" else 0)
+        for kind, value in kinds.items()
+    }

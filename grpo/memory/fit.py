@@ -150,6 +150,8 @@ def _mesh(shape: RunShape, machine: Machine) -> Iterator[Knob]:
     if wider and wider[-1] > learner.mesh.expert:
         mesh = learner.mesh.model_copy(update={"expert": wider[-1]})
         yield _learner(shape, f"learner.mesh.expert = {wider[-1]}", {"mesh": mesh})
+    if not machine.gpus and learner.ranks > 1 and learner.mesh == type(learner.mesh)():
+        yield _learner(shape, "learner.ranks = 1", {"ranks": 1})
     if machine.gpus > learner.ranks:
         yield _learner(shape, f"learner.ranks = {machine.gpus}", {"ranks": machine.gpus})
 

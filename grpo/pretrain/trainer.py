@@ -32,7 +32,7 @@ from grpo.tracking.run_dir import check_or_write_manifest, facts, refuse_less
 from grpo.tracking.run_once import Summary, run_once
 from grpo.tracking.trackers.process import tracked
 from grpo.tracking.trackers.registry import TENSORBOARD, check_trackers
-from policies.load import save_policy
+from policies.export import save_policy
 from policies.logprobs import completion_logprobs
 from policies.model import HfConfig
 from policies.packing import pack_documents

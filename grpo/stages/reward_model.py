@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.mesh import check_launch
 from grpo.config.plan import StagePlan
 from grpo.config.reward_model import RewardModelConfig
 from grpo.stages.figures import Figures, loss_figure, number, trained_tokens
@@ -16,7 +17,7 @@ from grpo.stages.launch_data import show_rows, shown
 from grpo.stages.preview import EXAMPLES, preview_end, preview_text
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import Workload, supervised_workload
-from policies.facts import read_facts, resolve_model
+from policies.facts import read_config, read_facts, resolve_model
 from policies.files import write_atomic
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def read_job(config: RewardModelConfig) -> Job:
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
+    check_launch(config.learner, read_config(model_dir))
     tokenizer = load_tokenizer(model_dir)
     items, counts, how = read_judgements(config, tokenizer)
     first = items[0].chosen if isinstance(items[0], Pair) else items[0].token_ids

@@ -15,6 +15,7 @@ from rich.markup import escape
 from grpo.common.console import say, starting
 from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.mesh import check_launch
 from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
 from grpo.memory.launch import check_memory
@@ -24,7 +25,7 @@ from grpo.stages.lengths import check_lengths
 from grpo.stages.preview import preview_end, preview_prompts
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, REWARD_INPUTS, Stage
 from grpo.stages.workload import Phases, Workload, count_prompts, interpolate
-from policies.facts import PolicyFacts, read_facts, resolve_model
+from policies.facts import PolicyFacts, read_config, read_facts, resolve_model
 from rewards.config import component_labels
 
 if TYPE_CHECKING:
@@ -219,6 +220,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
+    check_launch(config.learner, read_config(model_dir))
     second = second_verifier(config.audit, config.rewards)
     rewards = [*config.rewards, *([] if second is None else [second])]
     needs = [check_reward(reward.name, reward.params) for reward in rewards]

@@ -16,13 +16,14 @@ from data_recipes.errors import DataError
 from grpo.common.console import say
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.distill import DistillConfig
+from grpo.config.mesh import check_launch
 from grpo.config.sft import SftConfig, SftSettings
 from grpo.stages.figures import loss_figure, trained_tokens
 from grpo.stages.launch_data import show_rows, shown
 from grpo.stages.preview import BEGINS, EXAMPLES, preview_end, preview_text
 from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import supervised_workload
-from policies.facts import read_facts, resolve_model
+from policies.facts import read_config, read_facts, resolve_model
 from policies.files import write_atomic
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
+    check_launch(config.learner, read_config(model_dir))
     tokenizer = load_tokenizer(model_dir)
     counts = ReadCounts()
     examples: list[Example] = []

@@ -144,13 +144,13 @@ def own_server(folder: Path, options: Sequence[str]) -> Iterator[str]:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=ending_with_me(signal.SIGTERM),  # no other thread runs yet
         )
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through `finally`
         try:
             url = f"http://127.0.0.1:{port}"
-            wait_until_ready(child, url, log)
-            yield f"{url}/v1"
+            with ending_with_me(child.pid):
+                wait_until_ready(child, url, log)
+                yield f"{url}/v1"
         finally:
             stop(child)
             signal.signal(signal.SIGTERM, before)

@@ -3,14 +3,17 @@
 checkpoints/step-000020/   manifest.json            size and xxh3-128 of every file below
                            state.json               step, and what the caller adds (the prompt cursor)
                            policy/ optimizer.safetensors …     by Learner.save (grpo/training/trainer_state.py)
+
+Several ranks write one checkpoint together: each its own files into the same folder beside the final name, and their
+digests; then the first merges these into the manifest and renames the folder.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +21,8 @@ from pathlib import Path
 import xxhash
 
 from grpo.common.errors import BrokenRun, RunError
-from policies.files import REPLACED, replace_folder, sync_tree
+from grpo.training.together import Alone, Team, write_folder
+from policies.files import REPLACED, sync
 from policies.json_types import JsonDict, JsonMapping
 
 log = logging.getLogger(__name__)
@@ -26,7 +30,7 @@ log = logging.getLogger(__name__)
 EXAMPLES = "examples"
 """What a supervised run adds to a checkpoint's state: how many examples its updates took, in the order of epochs."""
 MANIFEST, STATE = "manifest.json", "state.json"
-_PARTIAL, _DELETED = ".writing-", ".deleted-"
+_PARTIAL, _DELETED, _DIGESTS = ".writing-", ".deleted-", ".digests-"
 
 
 @dataclass(frozen=True)
@@ -47,54 +51,80 @@ def save_checkpoint(
     write: Callable[[Path], None],
     keep: int,
     protected: Sequence[int] = (),
+    team: Team | None = None,
 ) -> Checkpoint:
     """Write one checkpoint, all or nothing, and delete all but the newest `keep` and the protected.
+
+    All ranks of a team call it with the same arguments.
 
     Args:
         root: folder of the run's checkpoints; created if missing.
         step: updates done.
         extra: small facts that JSON can hold.
-        write: puts its files into the (empty) folder it is given.
+        write: puts this rank's files into the folder it is given, which is empty or holds other ranks' files. The
+            names of theirs end in a number, "-00002-of-00004.safetensors" for the second.
         keep: ≥ 1.
         protected: steps whose checkpoints stay however old they are.
+        team: the ranks; None: this process alone.
 
     Raises:
-        RunError: the disk is full or cannot be written; older checkpoints are untouched and nothing half-written is
-            left.
+        RunError: the disk is full or cannot be written, here or on another rank; older checkpoints are untouched and
+            nothing half-written is left.
     """
+    team = team or Alone()
     target = folder_of(root, step)
-    building: Path | None = None
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        for left_over in (
-            *root.glob(f"{_PARTIAL}*"),
-            *root.glob(f"{_DELETED}*"),
-            *root.glob(f".*{REPLACED}*"),
-        ):
-            shutil.rmtree(left_over, ignore_errors=True)
-        building = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=root))
-        building.chmod(0o755)
+
+    def write_part(building: Path) -> None:
         write(building)
-        (building / STATE).write_text(
-            json.dumps({"step": step, "extra": dict(extra)}) + "\n", encoding="utf-8"
-        )
-        _write_manifest(building)
+        if team.ranks > 1:
+            _write_digests(building, team)
+
+    def finish(building: Path) -> None:
+        state = json.dumps({"step": step, "extra": dict(extra)}) + "\n"
+        (building / STATE).write_text(state, encoding="utf-8")
+        _write_manifest(building, team.ranks)
+
+    if team.rank == 0:
+        _delete_left_overs(root)
+    try:
         # `target` exists where a resumed run redoes a step whose checkpoint was damaged.
-        replace_folder(building, target)
+        write_folder(target, root / f"{_PARTIAL}{target.name}", write=write_part, finish=finish, team=team)
     except Exception as error:
-        if building is not None:
-            shutil.rmtree(building, ignore_errors=True)
         if not _is_disk_error(error):
             raise
         raise RunError(
             f"cannot write checkpoint {target} ({error}); free space or choose another run_dir. "
             "The checkpoints before it are whole: the same command resumes from the last one"
         ) from error
-    stay = {folder_of(root, kept) for kept in protected}
-    for old in _newest_first(root)[keep:]:
-        if old not in stay:
-            _delete(old)
+    if team.rank == 0:
+        stay = {folder_of(root, kept) for kept in protected}
+        for old in _newest_first(root)[keep:]:
+            if old not in stay:
+                _delete(old)
     return Checkpoint(target, step, dict(extra))
+
+
+def _delete_left_overs(root: Path) -> None:
+    for left_over in (
+        *root.glob(f"{_PARTIAL}*"),
+        *root.glob(f"{_DELETED}*"),
+        *root.glob(f".*{REPLACED}*"),
+    ):
+        shutil.rmtree(left_over, ignore_errors=True)
+
+
+def _write_digests(building: Path, team: Team) -> None:
+    """Sync this rank's files and note their digests."""
+    own = [path for path in building.rglob("*-of-*") if _owner(path.name, team.ranks) == team.rank]
+    for path in own:
+        sync(path)
+    (building / f"{_DIGESTS}{team.rank}").write_text(json.dumps(_entries(building, own)), encoding="utf-8")
+
+
+def _owner(name: str, ranks: int) -> int | None:
+    """Return the rank that wrote a file with a number in its name; None for the others, which are the first's."""
+    found = re.search(r"-(\d+)-of-\d+\.safetensors$", name)
+    return None if found is None else (int(found[1]) - 1) % ranks
 
 
 def folder_of(root: Path, step: int) -> Path:
@@ -168,12 +198,22 @@ def find_error(path: Path) -> str | None:
     return None if STATE in manifest["files"] else f"{MANIFEST} does not list {STATE}"
 
 
-def _write_manifest(folder: Path) -> None:
-    """Write the manifest last of all: a checkpoint without it is not one."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    entries = {str(p.relative_to(folder)): [p.stat().st_size, _digest(p)] for p in files}
-    (folder / MANIFEST).write_text(json.dumps({"files": entries}, indent=1) + "\n", encoding="utf-8")
-    sync_tree(folder)
+def _write_manifest(folder: Path, ranks: int) -> None:
+    """Write the manifest last of all, from the ranks' digests: a checkpoint without it is not one."""
+    entries: JsonDict = {}
+    for rank in range(ranks if ranks > 1 else 0):
+        part = folder / f"{_DIGESTS}{rank}"
+        entries |= json.loads(part.read_text(encoding="utf-8"))
+        part.unlink()
+    files = [p for p in folder.rglob("*") if p.is_file() and str(p.relative_to(folder)) not in entries]
+    entries |= _entries(folder, files)
+    text = json.dumps({"files": dict(sorted(entries.items()))}, indent=1) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _entries(folder: Path, files: Sequence[Path]) -> JsonDict:
+    """Return size and digest of files by their names in the folder."""
+    return {str(p.relative_to(folder)): [p.stat().st_size, _digest(p)] for p in files}
 
 
 def _digest(file: Path) -> str:

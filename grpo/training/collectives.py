@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +12,22 @@ import torch.distributed as dist
 from torch import Tensor
 
 ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True)
+class RankTeam:
+    """The ranks of torch.distributed, as those that write a folder together (grpo/training/together.py)."""
+
+    rank: int
+    ranks: int
+    device: str
+    """Where the backend wants tensors."""
+
+    def any_failed(self, failed: bool) -> bool:
+        """Wait for all ranks, within the group's deadline; returns True if one of them failed."""
+        flag = torch.tensor(float(failed), device=self.device)
+        maximum(flag, self.ranks)
+        return bool(flag)
 
 
 def add(tensor: Tensor, world_size: int) -> None:

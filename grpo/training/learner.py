@@ -86,7 +86,7 @@ class Learner:
             seed=seed,
         )
         self.model, self.device = self.trained.model, self.trained.device
-        self._mesh, self._data_index = self.trained.ranks.mesh, self.trained.ranks.data_index
+        self._rank, self._world_size = rank, self.trained.ranks.mesh.ranks
         self._form = loss_form(algorithm)
         self._reference: FrozenWeights | None = self._snapshot() if algorithm.kl_coef else None
         self._temperature = 1.0
@@ -143,7 +143,7 @@ class Learner:
             with ExpertLoads(self.model) as loads:
                 self._accumulate(mini_batch, total, sums, loads)
             self.trained.add_gradients()
-            sums.reduce(self._mesh.ranks)
+            sums.reduce(self._world_size)
             norm = self.trained.step(sums.loss, lr, step, HINT)
             self.trained.balance_experts(loads.counts)
         if self._reference is not None and is_reference_refresh(
@@ -189,9 +189,7 @@ class Learner:
         Raises:
             BrokenRun: a file is missing or does not fit the policy or the recipe.
         """
-        reference = self.trained.load(folder, with_reference=self._reference is not None)
-        if reference is not None:
-            self._reference = reference
+        self.trained.load(folder, self._reference)
         self._old = self._ref = None
 
     def _accumulate(
@@ -250,9 +248,9 @@ class Learner:
         """Yield this rank's micro-batches; None where other ranks have one and this one only takes part."""
         if not groups:
             return
-        share = split_by_rank(groups, self._mesh.data)[self._data_index]
+        share = split_by_rank(groups, self._world_size)[self._rank]
         parts = micro_batches(share, self._config.tokens_per_micro_batch)
-        yield from collectives.evened(parts, self._mesh.ranks, self.device)
+        yield from collectives.evened(parts, self._world_size, self.device)
 
     def _take_part(self, mini_batch: Sequence[TrainGroup], loads: ExpertLoads) -> None:
         """Run one sample that adds nothing to the gradient, so that other ranks can gather and sum layers."""

@@ -8,34 +8,50 @@ are converted to float32 piece by piece.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from grpo.config.sections import OptimizerConfig
-from policies.shards import fill, like, local
+from grpo.training.host_moments import HostMoments
+from grpo.training.shard_files import Shard, shard_of
+from policies.shards import local
 
 PIECE = 1 << 18
 """Elements per piece: five float32 pieces, 5 MiB, stay in a core's cache."""
+HOST_PIECE = 1 << 24
+"""Elements per piece where the moments come from the host to a GPU: copies of 64 MiB keep the bus busy."""
 
 
 class AdamW:
     """AdamW for named tensors; each step is given its learning rate."""
 
-    def __init__(self, parameters: Mapping[str, Tensor], config: OptimizerConfig) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        config: OptimizerConfig,
+        *,
+        rank: int = 0,
+        on_host: bool = False,
+    ) -> None:
         """Start with zero moments.
 
         Args:
             parameters: float32 tensors by name, updated in place; weight decay applies to those of two or more
                 dimensions. Of a tensor that is divided over ranks this one updates its part and has its moments.
             config: the recipe's [optimizer].
+            rank: of this process among those that share the parameters.
+            on_host: keep the moments in the host's memory (grpo/training/host_moments.py).
         """
         self._parameters = dict(parameters)
-        self._config = config
+        self._config, self._rank = config, rank
+        device = next((p.device for p in self._parameters.values()), torch.device("cpu"))
+        self._host = HostMoments(device) if on_host else None
         dtype = torch.bfloat16 if config.moments == "bfloat16" else torch.float32
-        self._first = {name: torch.zeros_like(local(p), dtype=dtype) for name, p in self._parameters.items()}
-        self._second = {name: torch.zeros_like(local(p), dtype=dtype) for name, p in self._parameters.items()}
+        self._first = {name: self._zeros(p, dtype) for name, p in self._parameters.items()}
+        self._second = {name: self._zeros(p, dtype) for name, p in self._parameters.items()}
         self.steps = 0
         """Number of updates done: the t of the bias correction."""
 
@@ -51,11 +67,20 @@ class AdamW:
         self.steps += 1
         for name, parameter in self._parameters.items():
             own = local(parameter)
-            gradient = torch.zeros_like(own) if parameter.grad is None else local(parameter.grad)
-            tensors = (own, gradient, self._first[name], self._second[name])
+            gradient = local(parameter.grad) if parameter.grad is not None else torch.zeros_like(own)
             decay = self._config.weight_decay if parameter.ndim >= 2 else 0.0
-            for pieces in zip(*(_flat(t).split(PIECE) for t in tensors), strict=True):
-                self._step_piece(*pieces, lr=lr, decay=decay, scale=gradient_scale)
+            size = HOST_PIECE if self._host is not None and own.is_cuda else PIECE
+            weights, gradients, first, second = (
+                _flat(t).split(size) for t in (own, gradient, self._first[name], self._second[name])
+            )
+            step = functools.partial(self._step_piece, lr=lr, decay=decay, scale=gradient_scale)
+            if self._host is None:
+                for pieces in zip(weights, gradients, first, second, strict=True):
+                    step(*pieces)
+            else:
+                self._host.visit(
+                    list(zip(first, second, strict=True)), functools.partial(_at, step, weights, gradients)
+                )
 
     def _step_piece(
         self,
@@ -91,34 +116,27 @@ class AdamW:
             first.copy_(first32)
             second.copy_(second32)
 
-    def state(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the moments themselves, not copies, as "first/<parameter>" and "second/<parameter>".
-
-        They are divided over ranks as the parameters are.
-        """
+    def state(self) -> Iterator[Shard]:
+        """Yield the live moments, this rank's parts, as "first/<parameter>" and "second/<parameter>"."""
         for kind, moments in (("first", self._first), ("second", self._second)):
             for name, tensor in moments.items():
-                yield f"{kind}/{name}", like(self._parameters[name], tensor)
+                yield shard_of(f"{kind}/{name}", self._parameters[name], self._rank, tensor)
 
-    def load_state(self, tensors: Mapping[str, Tensor], steps: int) -> None:
-        """Copy a saved state into the moments.
+    def _zeros(self, parameter: Tensor, dtype: torch.dtype) -> Tensor:
+        own = local(parameter)
+        return torch.zeros_like(own, dtype=dtype) if self._host is None else self._host.zeros_like(own, dtype)
 
-        Args:
-            tensors: by the names of `state`.
-            steps: number of updates done.
 
-        Raises:
-            ValueError: a moment is missing, or has another shape or dtype.
-        """
-        for name, own in self.state():
-            saved = tensors.get(name)
-            if saved is None or saved.shape != own.shape or saved.dtype != own.dtype:
-                found = "missing" if saved is None else f"{saved.dtype} {tuple(saved.shape)}"
-                raise ValueError(
-                    f"optimizer state {name} is {found}, expected {own.dtype} {tuple(own.shape)}"
-                )
-            fill(own, saved)
-        self.steps = steps
+def _at(
+    step: Callable[[Tensor, Tensor, Tensor, Tensor], None],
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    index: int,
+    first: Tensor,
+    second: Tensor,
+) -> None:
+    """Update the piece of this index, whose moments are on the device."""
+    step(weights[index], gradients[index], first, second)
 
 
 def _flat(tensor: Tensor) -> Tensor:

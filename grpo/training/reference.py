@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from policies.shards import gathered, like, local, part_of
+from grpo.training.shard_files import Shard, shard_of
+from policies.shards import local
 
 ALIGNMENT = 64
 """Bytes; any dtype can be viewed at such an offset."""
@@ -31,24 +32,32 @@ ALIGNMENT = 64
 class FrozenWeights:
     """A read-only copy of named tensors."""
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Copy the tensors to a temporary file.
+    def __init__(
+        self, tensors: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype] | None = None
+    ) -> None:
+        """Copy the tensors to a temporary file, one after another.
+
+        Args:
+            tensors: by name.
+            dtypes: types to store them in, where that is not their own.
 
         Raises:
             OSError: the folder for temporary files (TMPDIR) has no room.
         """
         layout, position = {}, 0
         for name, tensor in tensors.items():
-            layout[name] = (position, tensor)
-            position += -(-tensor.nbytes // ALIGNMENT) * ALIGNMENT
+            dtype = (dtypes or {}).get(name, tensor.dtype)
+            layout[name] = (position, tensor, dtype)
+            position += -(-tensor.numel() * dtype.itemsize // ALIGNMENT) * ALIGNMENT
         with tempfile.TemporaryFile(prefix="grpo-reference-") as file:
             # Reserve first: writing to a mapped file on a full disk would end the process by SIGBUS.
             os.posix_fallocate(file.fileno(), 0, max(position, 1))
             self._map = mmap.mmap(file.fileno(), max(position, 1))
         buffer = torch.frombuffer(self._map, dtype=torch.uint8)
         self.tensors: dict[str, Tensor] = {}
-        for name, (start, tensor) in layout.items():
-            view = buffer[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        for name, (start, tensor, dtype) in layout.items():
+            size = tensor.numel() * dtype.itemsize
+            view = buffer[start : start + size].view(dtype).view(tensor.shape)
             view.copy_(tensor)
             self.tensors[name] = view
         self.release()
@@ -62,11 +71,19 @@ class FrozenWeights:
 def snapshot(model: nn.Module, compute_dtype: torch.dtype) -> FrozenWeights:
     """Freeze the model's trained parameters and persistent buffers as they are now."""
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    tensors = {}
+    live = _live(model)
+    matrices = {
+        name: compute_dtype
+        for name, tensor in live.items()
+        if isinstance(tensor, nn.Parameter) and tensor.ndim >= 2 and id(tensor) not in embeddings
+    }
+    return FrozenWeights({name: local(tensor) for name, tensor in live.items()}, matrices)
+
+
+def shards(model: nn.Module, frozen: FrozenWeights, rank: int) -> Iterator[Shard]:
+    """Yield the frozen tensors, this rank's parts, for a checkpoint; `load_shards` fills them in place."""
     for name, tensor in _live(model).items():
-        is_matrix = isinstance(tensor, nn.Parameter) and tensor.ndim >= 2 and id(tensor) not in embeddings
-        tensors[name] = local(tensor).to(compute_dtype) if is_matrix else local(tensor)
-    return FrozenWeights(tensors)
+        yield shard_of(name, tensor, rank, frozen.tensors[name])
 
 
 @contextmanager
@@ -96,21 +113,6 @@ def swap_weights(model: nn.Module, frozen: FrozenWeights) -> Iterator[None]:
             else:
                 tensor.data = own[name]
         frozen.release()
-
-
-def whole_reference(model: nn.Module, frozen: FrozenWeights, keep: bool) -> dict[str, Tensor]:
-    """Return the frozen tensors, gathered from all ranks where `keep` is True; a collective.
-
-    Those of a policy that is not divided are the frozen ones themselves.
-    """
-    live = _live(model)
-    return gathered(((name, like(live[name], part)) for name, part in frozen.tensors.items()), keep)
-
-
-def own_reference(model: nn.Module, tensors: Mapping[str, Tensor]) -> FrozenWeights:
-    """Freeze this rank's parts of whole tensors."""
-    live = _live(model)
-    return FrozenWeights({name: part_of(live[name], tensor) for name, tensor in tensors.items()})
 
 
 def _live(model: nn.Module) -> dict[str, Tensor]:

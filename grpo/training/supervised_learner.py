@@ -160,7 +160,7 @@ class SupervisedLearner:
         Raises:
             BrokenRun: a file is missing or does not fit the policy or the recipe.
         """
-        self.trained.load(folder, with_reference=False)
+        self.trained.load(folder, reference=None)
 
     def export(self, folder: Path) -> None:
         """See `TrainedPolicy.export`."""
@@ -173,7 +173,7 @@ class SupervisedLearner:
         """Yield this rank's items, pack by pack; None where other ranks have one and this one only takes part."""
         ranks = self.trained.ranks
         sizes = [self.objective.tokens(item) for item in items]
-        share = balance(sizes, ranks.mesh.data)[ranks.data_index]
+        share = balance(sizes, ranks.mesh.ranks)[ranks.rank]
         packs = best_fit([sizes[i] for i in share], self._config.tokens_per_micro_batch)
         for chosen in collectives.evened(packs, ranks.mesh.ranks, self.trained.device):
             yield None if chosen is None else [items[share[i]] for i in chosen]

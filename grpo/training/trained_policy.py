@@ -14,24 +14,27 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from grpo.common.errors import RunError
+from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.mesh import mesh_of
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training import collectives, trainer_state
+from grpo.training.collectives import RankTeam
 from grpo.training.optimizer import AdamW
-from grpo.training.reference import FrozenWeights, own_reference, whole_reference
+from grpo.training.reference import FrozenWeights, shards
+from grpo.training.shard_files import load_shards, save_shards
 from grpo.training.sharding.gradients import add_gradients, gradient_norm
 from grpo.training.sharding.mesh import Ranks
 from grpo.training.sharding.wrap import reshard, shard_policy
+from grpo.training.together import Team, write_folder
 from policies import hf_names
+from policies.export import write_policy
 from policies.fused import fuse
-from policies.load import load_policy, save_policy
-from policies.lora import add_adapters, load_adapter, save_adapter
+from policies.load import blank_policy, fill_policy, read_policy
+from policies.lora import add_adapters, draw_adapters, load_adapter, save_adapter, store_frozen
 from policies.model import HfConfig, HfModel
 from policies.mtp import is_mtp_tensor, mtp_layers
 from policies.router import update_router_bias
-from policies.shards import gathered
 from rollout.memory import release
 
 
@@ -63,25 +66,37 @@ class TrainedPolicy:
 
         Raises:
             PolicyError: the folder cannot be loaded, or has no layer that policy.lora names.
+            ConfigError: policy.lora.frozen_dtype is not what the products are computed in.
         """
         self._policy, self._optimizer_config, self._learner_config = policy, optimizer, learner
         self._model_path = Path(model_path)
         self.device = torch.device(device)
         self.ranks = Ranks.join(mesh_of(learner), rank, self.device.type)
         """Where this rank stands among the others."""
-        self.model: nn.Module = load_policy(model_path, device=device)
+        self.model: nn.Module = blank_policy(model_path)
+        config: HfConfig = self.model.config  # of transformers, whose attributes have no types
+        self.dtype: str = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
+        """Dtype of the matrix products: float32 or bfloat16."""
         for layer in mtp_layers(self.model):
             layer.requires_grad_(False)
         lora = policy.lora
         if lora is not None:
             add_adapters(self.model, lora.rank, lora.alpha, lora.targets, seed)
+            if lora.frozen_dtype == "bfloat16":
+                if self.dtype != "bfloat16":
+                    raise ConfigError(
+                        f'policy.lora.frozen_dtype = "bfloat16", but policy.compute_dtype = "{policy.compute_dtype}" '
+                        'is float32 on this machine; set policy.compute_dtype = "bfloat16"'
+                    )
+                store_frozen(self.model, torch.bfloat16)
         fuse(self.model)
         if learner.recompute:
             _recompute_layers(self.model)
+        # Until here the tensors have no memory: a rank reads its own part of each.
         shard_policy(self.model, self.ranks)
-        config: HfConfig = self.model.config  # of transformers, whose attributes have no types
-        self.dtype: str = resolve_compute_dtype(policy.compute_dtype, config.hidden_size)
-        """Dtype of the matrix products: float32 or bfloat16."""
+        fill_policy(self.model, model_path, self.device)
+        if lora is not None:
+            draw_adapters(self.model, seed)
         self.head: nn.Module | None = None
         """A module that is trained beside the policy, such as a reward model's scalar head."""
         self.parameters: dict[str, nn.Parameter] = {}
@@ -98,7 +113,12 @@ class TrainedPolicy:
         self.parameters = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         if self.head is not None:
             self.parameters |= {f"{HEAD}.{n}": p for n, p in self.head.named_parameters()}
-        self.optimizer = AdamW(self.parameters, self._optimizer_config)
+        self.optimizer = AdamW(
+            self.parameters,
+            self._optimizer_config,
+            rank=self.ranks.rank,
+            on_host=self._learner_config.offload_optimizer,
+        )
 
     def autocast(self) -> torch.autocast:
         """The context manager for every forward and backward."""
@@ -182,55 +202,53 @@ class TrainedPolicy:
         """Write the policy for transformers and vLLM: config, float32 safetensors, tokenizer.
 
         A head goes beside the weights, in head.safetensors. Adapters are merged into the weights, and also written to
-        adapter/.
+        adapter/. All ranks call it together and share the files out; either all appear or none.
         """
-        writes = self._is_first
-        save_policy(self.model, folder, tokenizer_from=self._model_path, writes=writes)
-        if self._policy.lora is not None:
-            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path), writes=writes)
-        if self.head is not None and writes:
-            trainer_state.save_head(folder, self.head.state_dict())
+        building = folder.with_name(f".{folder.name}.writing")
+        write_folder(folder, building, write=self._write_export, finish=lambda _: None, team=self.team)
 
     def save(self, folder: Path, reference: FrozenWeights | None) -> None:
-        """Write what `load` needs into an existing folder; of several ranks the first writes.
+        """Write what `load` needs into an existing folder; all ranks call it together, and each writes its own files.
 
         The policy goes to policy/, or with adapters these alone to adapter/; moments, reference and head go beside it
         (grpo/training/trainer_state.py).
         """
-        writes = self._is_first
-        if self._policy.lora is not None:
-            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path), writes=writes)
-        else:
+        if self._policy.lora is None:
             policy = folder / trainer_state.POLICY
-            save_policy(self.model, policy, tokenizer_from=self._model_path, writes=writes)
-        moments = gathered(self.optimizer.state(), writes)
-        frozen = None if reference is None else whole_reference(self.model, reference, writes)
-        if not writes:
-            return
-        if self.head is not None:
-            trainer_state.save_head(folder, self.head.state_dict())
-        trainer_state.save(folder, moments, self.optimizer.steps, frozen)
+            policy.mkdir(exist_ok=True)
+            self._write_policy(policy)
+        self._write_adapter_and_head(folder)
+        if self.ranks.rank == 0:
+            trainer_state.save_steps(folder, self.optimizer.steps)
+        place = {"rank": self.ranks.rank, "ranks": self.ranks.mesh.ranks}
+        save_shards(folder, trainer_state.OPTIMIZER, self.optimizer.state(), **place)
+        if reference is not None:
+            frozen = shards(self.model, reference, self.ranks.rank)
+            save_shards(folder, trainer_state.REFERENCE, frozen, **place)
 
-    def load(self, folder: Path, with_reference: bool) -> FrozenWeights | None:
-        """Go on from `save`; returns the reference, or None without one.
+    def load(self, folder: Path, reference: FrozenWeights | None) -> None:
+        """Go on from `save`, whatever number of ranks wrote; fills the reference too.
 
         Raises:
             BrokenRun: a file is missing or does not fit the policy or the recipe.
         """
-        weights, state = trainer_state.load(folder, with_reference=with_reference)
+        steps = trainer_state.load_steps(folder)
         head = None if self.head is None else trainer_state.load_head(folder)
         try:
             if self._policy.lora is not None:
                 load_adapter(self.model, folder / trainer_state.ADAPTER)
             else:
-                hf_names.load_named_tensors(self.model, weights)
+                read_policy(self.model, folder / trainer_state.POLICY)
             if self.head is not None and head is not None:
                 self.head.load_state_dict(head)
-            self.optimizer.load_state(state.moments, state.optimizer_steps)
-        except (ValueError, RuntimeError) as error:
+            load_shards(folder, trainer_state.OPTIMIZER, self.optimizer.state())
+            self.optimizer.steps = steps
+            if reference is not None:
+                load_shards(folder, trainer_state.REFERENCE, shards(self.model, reference, self.ranks.rank))
+                reference.release()
+        except (OSError, ValueError, RuntimeError) as error:
             raise trainer_state.broken(folder, error) from error
         self.reshard()
-        return None if state.reference is None else own_reference(self.model, state.reference)
 
     def reshard(self) -> None:
         """Free the gathered layers: after a pass without a gradient, and after each change of the weights."""
@@ -238,8 +256,24 @@ class TrainedPolicy:
             reshard(self.model)
 
     @property
-    def _is_first(self) -> bool:
-        return self.ranks.rank == 0
+    def team(self) -> Team:
+        """The ranks, as those that write a folder together."""
+        return RankTeam(self.ranks.rank, self.ranks.mesh.ranks, self.device.type)
+
+    def _write_export(self, folder: Path) -> None:
+        self._write_policy(folder)
+        self._write_adapter_and_head(folder)
+
+    def _write_policy(self, folder: Path) -> None:
+        part, parts = self.ranks.rank, self.ranks.mesh.ranks
+        write_policy(self.model, folder, self._model_path, part=part, parts=parts)
+
+    def _write_adapter_and_head(self, folder: Path) -> None:
+        is_first = self.ranks.rank == 0
+        if self._policy.lora is not None:
+            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path), writes=is_first)
+        if self.head is not None and is_first:
+            trainer_state.save_head(folder, self.head.state_dict())
 
     def _drop_gradients(self) -> None:
         for parameter in self.parameters.values():

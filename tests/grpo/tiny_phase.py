@@ -3,7 +3,7 @@
 import numpy as np
 
 from grpo.algorithm.types import TrainGroup, TrainSample
-from policies.load import save_policy
+from policies.export import save_policy
 from policies.presets import new_policy, tiny_config
 
 VOCAB = 40

@@ -22,7 +22,8 @@ import psutil
 import pytest
 
 from data_recipes.templates import render
-from policies.load import load_policy, save_policy
+from policies.export import save_policy
+from policies.load import load_policy
 from policies.logprobs import sequence_logprobs
 from policies.lora import add_adapters, save_adapter
 from policies.presets import new_policy, tiny_config

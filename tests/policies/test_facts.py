@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError, UnsupportedArchitecture
+from policies.export import save_policy
 from policies.facts import read_facts, resolve_model
-from policies.load import save_policy
 from policies.presets import PRESETS
 from tests.policies.tiny import tiny_policy, write_tokenizer
 

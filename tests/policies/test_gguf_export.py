@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from policies.errors import PolicyError
+from policies.export import save_policy
 from policies.gguf import import_gguf
 from policies.gguf_export import export_gguf, rounding
-from policies.load import load_policy, save_policy
+from policies.load import load_policy
 from policies.logprobs import sequence_logprobs
 from tests.policies.tiny import tiny_policy, write_tokenizer
 

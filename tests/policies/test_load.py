@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from policies.errors import BrokenCheckpoint, UnsupportedArchitecture
+from policies.export import save_policy
 from policies.hf_names import load_named_tensors, named_tensors
-from policies.load import load_policy, save_policy
+from policies.load import load_policy
 from policies.logprobs import sequence_logprobs
 from policies.mtp import is_shared_copy
 from policies.presets import PRESETS, new_policy, tiny_config

@@ -12,10 +12,20 @@ import torch
 from torch import Tensor
 
 from policies.errors import BrokenCheckpoint, PolicyError
+from policies.export import save_policy
 from policies.hf_names import named_tensors
-from policies.load import load_policy, save_policy
+from policies.load import blank_policy, fill_policy, load_policy
 from policies.logprobs import completion_logprobs, sequence_logprobs
-from policies.lora import add_adapters, has_adapters, linear_layers, load_adapter, plain_state, save_adapter
+from policies.lora import (
+    add_adapters,
+    draw_adapters,
+    has_adapters,
+    linear_layers,
+    load_adapter,
+    plain_state,
+    save_adapter,
+    store_frozen,
+)
 from policies.mtp import mtp_layers
 from policies.packing import pack_documents
 from tests.policies.tiny import tiny_policy
@@ -182,3 +192,38 @@ def test_an_adapter_comes_back_or_is_refused_whole(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.safetensors").write_bytes(b"no")
     with pytest.raises(BrokenCheckpoint, match="cannot be read"):
         load_adapter(other, tmp_path)
+
+
+def test_frozen_matrices_in_bfloat16_give_the_same_bits_under_autocast(tmp_path: Path) -> None:
+    for preset in ("tiny-v3", "tiny-llama"):
+        model = adapted(preset)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            expected = sequence_logprobs(model, TOKENS)
+        store_frozen(model, torch.bfloat16)
+        stored = {n for n, p in model.named_parameters() if p.dtype == torch.bfloat16}
+        assert any("base_layer" in n for n in stored)
+        assert not any(part in n for n in stored for part in ("lora_", "norm", "embed", ".gate."))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(sequence_logprobs(model, TOKENS), expected)
+        exported = load_policy(save_policy(model, tmp_path / preset, None)).state_dict()
+        assert all(torch.equal(exported[n], t) for n, t in plain_state(model))
+
+
+@pytest.mark.parametrize("preset", ["tiny-v3", "tiny-qwen2"])
+def test_a_blank_policy_gets_pefts_own_draws(tmp_path: Path, preset: str) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    base = save_policy(tiny_policy(preset), tmp_path / "base", None)
+    model: Any = blank_policy(base)
+    add_adapters(model, 4, 8.0, (), seed=1)
+    assert all(p.is_meta for p in model.parameters())
+    fill_policy(model, base)
+    draw_adapters(model, seed=1)
+    expected: Any = load_policy(base)
+    names = sorted({name.rpartition(".")[2] for name in linear_layers(expected)})
+    torch.manual_seed(1)
+    inject_adapter_in_model(
+        LoraConfig(r=4, target_modules=names), expected.model.layers, adapter_name="default"
+    )
+    own = dict(model.named_parameters())
+    assert all(torch.equal(own[n], p) for n, p in expected.named_parameters())

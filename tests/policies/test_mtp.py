@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from policies.errors import BrokenCheckpoint
+from policies.export import save_policy
 from policies.facts import read_facts
 from policies.hf_names import load_named_tensors, named_tensors
-from policies.load import load_policy, save_policy
+from policies.load import load_policy
 from policies.logprobs import hidden_states, sequence_logprobs
 from policies.mtp import is_mtp_tensor, mtp_layers, mtp_logprobs
 from policies.packing import pack_documents

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.load import load_policy, save_policy
+from policies.export import save_policy
+from policies.load import load_policy
 from policies.logprobs import completion_logprobs
 from policies.packing import pack, pack_documents
 from policies.presets import PRESETS

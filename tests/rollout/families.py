@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from policies.load import save_policy
+from policies.export import save_policy
 from policies.presets import new_policy, tiny_config
 
 VOCABULARY = 96

@@ -41,6 +41,6 @@ def gradient_norm(parameters: Mapping[str, Tensor], ranks: Ranks) -> float:
     total = sum(n * n for n in norms)
     if ranks.copy is not None:
         summed = torch.tensor(total, dtype=torch.float64, device=ranks.copy.device_type)
-        dist.all_reduce(summed, group=ranks.copy.get_group("parts"))
+        dist.all_reduce(summed, group=ranks.copy.get_group("shard"))
         total = float(summed)
     return float(total**0.5)

@@ -2,7 +2,7 @@
 
     ranks = Ranks.join(mesh_of(config.learner), rank, "cpu")      collective: every rank makes the same groups
 
-Two views of one numbering (grpo/config/mesh.py): (replicate, parts) for what is divided over a whole copy, and
+Two views of one numbering (grpo/config/mesh.py): (replicate, shard) for what is divided over a whole copy, and
 (replicate, expert_parts, expert) for routed experts.
 """
 
@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
-from grpo.config.mesh import Mesh
+from grpo.config.mesh import Mesh, refuse_context
 
 COLLECTIVE_TIMEOUT_S = 900.0
 """Longest wait for the other ranks inside one collective. Ranks agree on the number of micro-batches, so they differ by
@@ -29,26 +29,28 @@ class Ranks:
     mesh: Mesh
     rank: int
     copy: DeviceMesh | None = None
-    """("replicate", "parts"): the axes of every tensor but the routed experts'; None with one rank."""
+    """("replicate", "shard"): the axes of every tensor but the routed experts'; None with one rank."""
     experts: DeviceMesh | None = None
     """("replicate", "expert_parts", "expert"); None without expert parallelism."""
 
     @classmethod
-    def join(cls, mesh: Mesh, rank: int, device_type: str, timeout_s: float = COLLECTIVE_TIMEOUT_S) -> Ranks:
+    def join(cls, mesh: Mesh, rank: int, device_type: str) -> Ranks:
         """Make the groups; every rank calls it, after torch.distributed is initialised.
 
         Raises:
             ValueError: torch.distributed has another number of ranks than the mesh.
+            ConfigError: the mesh has a context axis, which the learner does not have.
         """
+        refuse_context(mesh)
         if mesh.ranks == 1:
             return cls(mesh, rank)
         if dist.get_world_size() != mesh.ranks:
             raise ValueError(f"a mesh of {mesh.ranks} ranks in a group of {dist.get_world_size()}")
-        copy = _device_mesh({"replicate": mesh.replicate, "parts": mesh.parts}, rank, device_type, timeout_s)
+        copy = _device_mesh({"replicate": mesh.replicate, "shard": mesh.shard}, device_type)
         experts = None
         if mesh.expert > 1:
             axes = {"replicate": mesh.replicate, "expert_parts": mesh.expert_parts, "expert": mesh.expert}
-            experts = _device_mesh(axes, rank, device_type, timeout_s)
+            experts = _device_mesh(axes, device_type)
         return cls(mesh, rank, copy, experts)
 
     @property
@@ -57,22 +59,17 @@ class Ranks:
         return self.copy is not None
 
     @property
-    def data_index(self) -> int:
-        """Return which part of a batch this rank works on."""
-        return self.mesh.data_index(self.rank)
-
-    @property
     def copy_index(self) -> int:
         """Return the rank's number within its copy of the policy."""
-        return self.rank % self.mesh.parts
+        return self.rank % self.mesh.shard
 
 
-def _device_mesh(axes: dict[str, int], rank: int, device_type: str, timeout_s: float) -> DeviceMesh:
+def _device_mesh(axes: dict[str, int], device_type: str) -> DeviceMesh:
     """Make one group per line of ranks along each axis, with a deadline of its own: a default one is 30 minutes."""
     grid = torch.arange(dist.get_world_size()).view(*axes.values())
     groups = []
     for axis in range(grid.ndim):
         lines = grid.movedim(axis, -1).reshape(-1, grid.shape[axis]).tolist()
-        own, _ = dist.new_subgroups_by_enumeration(lines, timeout=timedelta(seconds=timeout_s))
+        own, _ = dist.new_subgroups_by_enumeration(lines, timeout=timedelta(seconds=COLLECTIVE_TIMEOUT_S))
         groups.append(own)
     return DeviceMesh.from_group(groups, device_type, mesh=grid, mesh_dim_names=tuple(axes))

@@ -38,7 +38,7 @@ def shard_policy(model: nn.Module, ranks: Ranks) -> None:
     """
     if ranks.copy is None:
         return
-    mesh = ranks.copy if ranks.mesh.replicate > 1 else ranks.copy["parts"]
+    mesh = ranks.copy if ranks.mesh.replicate > 1 else ranks.copy["shard"]
     base = causal_lm(model)
     embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
     tied = head.weight is embedding.weight

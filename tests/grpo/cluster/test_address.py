@@ -9,10 +9,13 @@ from pathlib import Path
 import grpc
 import pytest
 
+from grpo.cli import app
 from grpo.cluster import address as addresses
 from grpo.cluster import ray_session
 from grpo.cluster.address import probe
 from grpo.common.errors import RunError
+from tests.signals import listening  # noqa: F401 - a fixture
+from tests.tiny import free_port
 
 
 @pytest.fixture
@@ -42,6 +45,23 @@ def service() -> Iterator[Callable[[bytes | None], int]]:
     yield serve
     for one in sockets:
         one.close()
+
+
+@pytest.mark.usefixtures("listening")  # the command takes the signals of its process
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_a_command_finds_a_wrong_address_before_it_reads_model_and_data(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wrong = f"127.0.0.1:{free_port()}"
+    words = ["rl", "r1-zero-tiny", "--model", "./nowhere"]
+    if by == "option":
+        words += ["--address", wrong]
+    else:
+        monkeypatch.setenv("RAY_ADDRESS", wrong)
+    with pytest.raises(RunError, match=f"no Ray cluster at '{wrong}'"):
+        app(words, standalone_mode=False)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("address", ["auto", "local"])

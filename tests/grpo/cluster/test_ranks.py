@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -52,15 +55,26 @@ class Counter:
         """Raise an exception, or end the process."""
         if kind == "exit":
             os._exit(7)
+        if kind == "last exits" and self._position.rank == self._position.world_size - 1:
+            os._exit(7)
+        if kind == "last hangs" and self._position.rank == self._position.world_size - 1:
+            time.sleep(60)
+        if kind.startswith("last"):
+            torch = import_module("torch")
+            work = torch.distributed.all_reduce(torch.zeros(1), async_op=True)
+            work.wait(timedelta(seconds=2))
         raise {"ours": RunError, "foreign": KeyError}[kind](f"rank {self._position.rank}")
 
     def load(self, folder: Path) -> None:
         self._total = int((folder / "total").read_text())
 
     def save(self, folder: Path) -> None:
-        (folder / "total").write_text(str(self._total))
+        if self._position.rank == 0:
+            (folder / "total").write_text(str(self._total))
 
     def export(self, folder: Path) -> None:
+        if self._position.rank:
+            return
         folder.mkdir()
         (folder / f"rank-{self._position.rank}").write_text(str(self._total))
 
@@ -135,6 +149,21 @@ def test_errors_of_a_learner_and_of_its_process_are_told_apart(tmp_path: Path) -
         ranks.call_all("fail", "foreign")
     with pytest.raises(RunError, match=r"^learner fail: the worker died"):
         ranks.call_all("fail", "exit")
+    ranks.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [("last exits", "rank 1 died"), ("last hangs", "rank 1 does not answer")]
+)
+def test_a_rank_that_leaves_a_collective_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, message: str
+) -> None:
+    monkeypatch.setattr("grpo.cluster.ranks.GRACE_S", 3.0)
+    monkeypatch.setattr("grpo.cluster.ranks.CLOSE_TIMEOUT_S", 1.0)
+    ranks = group(tmp_path, 2)
+    ranks.open()
+    with pytest.raises(RunError, match=f"^learner fail: {message}"):
+        ranks.call_all("fail", kind)
     ranks.close()
 
 

@@ -226,6 +226,7 @@ LEAST: list[tuple[str, dict[str, Any]]] = [
     ("distill", {**POLICY, "data": {"source": "a.jsonl", "format": "chat"}}),
     ("distill", {**POLICY, "data": {"source": "a.jsonl"}, "policy": {"model": "m", "lora": {}}, "preset": "qwen-7b"}),
     ("pairs", {"source": "a.jsonl", "out": "b.parquet", "judge": {"name": "length"}}),
+    ("decontaminate", {"sources": ["a.jsonl"], "out": "b.parquet", "against": [{"source": "chain"}]}),
     ("pairs", {"source": "a.jsonl", "out": "b.parquet", "judge": {"name": "x:y", "compares": True}}),
     ("reward-model", {**POLICY, "objective": "pointwise", "data": {"source": "a.jsonl"}}),
     ("eval", {**POLICY, "rewards": [{"name": "accuracy"}], "eval": {"data": {"source": "chain"}}}),

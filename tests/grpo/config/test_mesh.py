@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from grpo.common.errors import ConfigError
-from grpo.config.mesh import Mesh, MeshConfig, check_mesh, divisors, mesh_of
+from grpo.config.mesh import Mesh, MeshConfig, check_mesh, divisors, mesh_of, refuse_context
 from grpo.config.sections import LearnerConfig
 
-V3 = {"model_type": "deepseek_v3", "n_routed_experts": 8}
+V3 = {"model_type": "deepseek_v3", "n_routed_experts": 8, "hidden_size": 72, "moe_intermediate_size": 36}
 axis = st.integers(1, 6)
 
 
@@ -56,6 +56,7 @@ def test_ranks_without_a_mesh_hold_one_copy_together() -> None:
     ("mesh", "config", "message"),
     [
         (Mesh(shard=6, expert=3), V3, r"= 3 does not divide the policy's 8 routed experts.* 1, 2$"),
+        (Mesh(shard=10, expert=2), V3, r"= 2 leaves 5 ranks .*moe_intermediate_size \(72 rows\)"),
         (Mesh(shard=2, expert=2), {"model_type": "llama"}, r"\(llama\) has no routed experts; leave it at 1"),
     ],
 )
@@ -72,3 +73,9 @@ def test_the_error_about_experts_offers_only_values_that_fit() -> None:
     for expert in offered:
         check_mesh(Mesh(shard=12, expert=expert), V3)
     check_mesh(Mesh(shard=8), {"model_type": "llama"})
+
+
+def test_a_run_takes_no_context_axis() -> None:
+    with pytest.raises(ConfigError, match=r"learner\.mesh\.context = 2: .*set it to 1"):
+        refuse_context(Mesh(shard=2, context=2))
+    refuse_context(Mesh(shard=4, replicate=2, expert=2))

@@ -13,7 +13,7 @@ from grpo.config.sft import SftConfig
 from grpo.memory import launch
 from grpo.memory.demand import Machine
 from grpo.memory.model import GIB, MIB
-from policies.load import save_policy
+from policies.export import save_policy
 from policies.presets import new_policy, tiny_config
 
 

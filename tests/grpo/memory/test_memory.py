@@ -14,7 +14,7 @@ from grpo.config.mesh import MeshConfig
 from grpo.config.sections import LearnerConfig, LoraConfig, OptimizerConfig
 from grpo.memory.demand import Machine, RunShape, demands, takes_turns
 from grpo.memory.fit import knobs, problem, savings, warning, worst
-from grpo.memory.model import GIB, MOMENTS, RankRun, rank_memory
+from grpo.memory.model import GIB, MIB, MOMENTS, RankRun, rank_memory
 from policies.parts import tensors
 from policies.presets import tiny_config
 from policies.sizes import CONFIGS
@@ -182,6 +182,10 @@ def test_a_machine_without_gpus_holds_everything_at_once() -> None:
     (found,) = demands(RunShape(config, run, EngineConfig(workers=2), "float32"), Machine(0, 24 * GIB))
     assert found.kinds["cache"] == 2 * GIB
     assert found.bytes < 6 * GIB
+    assert found.kinds["process"] == 2 * rank_memory(run).kinds["update"]["process"] - 150 * MIB
+    many = RankRun(config, LearnerConfig(ranks=60), OptimizerConfig(), device="cpu", dtype="float32")
+    fewer = savings(RunShape(config, many, None, "float32"), Machine(0, 12 * GIB))
+    assert ("learner.ranks = 1", True) in [(s.text, s.fits) for s in fewer]
     assert problem(RunShape(config, run, EngineConfig(workers=2), "float32"), Machine(0, 2 * GIB)) is not None
 
 

@@ -23,7 +23,8 @@ from grpo.training.reward_model_data import read_judgements
 from grpo.training.reward_model_losses import pairwise, pointwise
 from grpo.training.reward_model_objective import PairwiseObjective, PointwiseObjective
 from grpo.training.supervised_learner import ObjectiveFactory, SupervisedLearner
-from policies.load import load_policy, save_policy
+from policies.export import save_policy
+from policies.load import load_policy
 from policies.presets import new_policy, tiny_config
 from policies.tokenizer import load_tokenizer
 from policies.value_head import scalar_head, sequence_values

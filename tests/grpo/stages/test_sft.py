@@ -24,7 +24,8 @@ from grpo.tracking.metrics import MetricsWriter
 from grpo.tracking.report.page import collect
 from grpo.training.sft_objective import SftObjective, pack_examples
 from grpo.training.supervised_learner import SupervisedLearner
-from policies.load import load_policy, save_policy
+from policies.export import save_policy
+from policies.load import load_policy
 from policies.presets import new_policy, tiny_config
 from policies.tokenizer import load_tokenizer
 from tests.grpo.tiny_phase import VOCAB, make_policy

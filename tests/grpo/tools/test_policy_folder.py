@@ -13,7 +13,7 @@ from grpo.common.errors import ConfigError, RunError
 from grpo.tools import serve
 from grpo.tools.policy_folder import Prompting, find_policy, policy_name, prompting
 from policies.errors import PolicyError
-from policies.load import save_policy
+from policies.export import save_policy
 from policies.tokenizer import load_tokenizer
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from policies.load import save_policy
+from policies.export import save_policy
 from tests.policies.tiny import tiny_policy, write_tokenizer
 from tests.tiny import command, environment
 

@@ -15,7 +15,7 @@ from grpo.graph.keys import hash_path
 from grpo.tracking.model_card import write_card
 from grpo.tracking.run_dir import facts
 from grpo.tracking.run_once import run_once
-from policies.load import save_policy
+from policies.export import save_policy
 from policies.settings import Settings
 from tests.policies.tiny import tiny_policy, write_tokenizer
 

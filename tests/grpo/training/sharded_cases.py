@@ -45,10 +45,6 @@ class Case:
     same_bits: bool = False
     """True where the ranks add in the oracle's order."""
 
-    @property
-    def data(self) -> int:
-        return self.ranks // self.mesh.get("context", 1)
-
 
 @dataclass
 class Outcome:
@@ -83,13 +79,11 @@ FOUR = [
     Case("copies-2x2", "tiny-v3", 4, mesh={"replicate": 2}, algorithm=KL, policy={"router_bias_rate": 0.01}),
     Case("copies-4", "tiny-llama-tied", 4, mesh={"replicate": 4}, algorithm=KL),
     Case("copies-lora", "tiny-qwen3-untied", 4, mesh={"replicate": 2}, policy={"lora": LORA}, algorithm=KL),
-    Case("small-packs", "tiny-v2", 4, learner={"tokens_per_micro_batch": 40}, algorithm=KL),
     Case("experts-4", "tiny-v3", 4, mesh={"expert": 4}, algorithm=KL, policy={"router_bias_rate": 0.01}),
     Case("experts-2x2", "tiny-v2", 4, mesh={"expert": 2}, learner={"recompute": True}, algorithm=KL),
     Case("experts-copies", "tiny-v3", 4, mesh={"expert": 2, "replicate": 2}, algorithm=KL),
     Case("experts-lora", "tiny-v3", 4, mesh={"expert": 2}, policy={"lora": LORA}, algorithm=KL),
     Case("experts-mtp", "tiny-v3-mtp", 4, mesh={"expert": 4}, objective="sft-mtp"),
-    Case("reward-model-4", "tiny-v3", 4, mesh={"replicate": 2}, objective="pairs"),
 ]
 
 
@@ -122,7 +116,7 @@ def _rl(case: Case, sections: dict[str, Any], oracle: bool) -> Outcome:
     if oracle:
 
         def shares(groups: Sequence[TrainGroup]) -> Iterator[list[TrainGroup]]:
-            for share in split_by_rank(groups, case.data):
+            for share in split_by_rank(groups, case.ranks):
                 yield from micro_batches(share, budget)
 
         learner._shares = shares  # type: ignore[method-assign,assignment]
@@ -144,7 +138,7 @@ def _supervised(case: Case, sections: dict[str, Any], oracle: bool) -> Outcome:
 
         def packs(items: Sequence[object]) -> Iterator[list[object]]:
             sizes = [learner.objective.tokens(item) for item in items]
-            for share in balance(sizes, case.data):
+            for share in balance(sizes, case.ranks):
                 for chosen in best_fit([sizes[i] for i in share], budget):
                     yield [items[share[i]] for i in chosen]
 

@@ -22,7 +22,8 @@ from grpo.config.sections import LearnerConfig, LoraConfig, OptimizerConfig, Pol
 from grpo.training.learner import Learner
 from grpo.training.sft_objective import SftObjective
 from grpo.training.supervised_learner import SupervisedLearner
-from policies.load import load_policy, save_policy
+from policies.export import save_policy
+from policies.load import load_policy
 from policies.logprobs import sequence_logprobs
 from policies.lora import plain_state
 from policies.mtp import is_mtp_tensor, mtp_layers

@@ -4,10 +4,13 @@ import torch
 
 from grpo.config.mesh import Mesh
 from grpo.config.sections import OptimizerConfig
+from grpo.training.host_moments import HostMoments
 from grpo.training.optimizer import PIECE, AdamW
 from grpo.training.reference import FrozenWeights
+from grpo.training.shard_files import load_shards, save_shards
 from grpo.training.sharding.gradients import gradient_norm
 from grpo.training.sharding.mesh import Ranks
+from policies.errors import BrokenCheckpoint
 
 
 def adamw(weight, gradients, lr, beta1, beta2, eps, decay):
@@ -57,15 +60,42 @@ def test_gradient_norm_is_over_all_parameters():
     assert gradient_norm(parameters, Ranks(Mesh(), 0)) == pytest.approx(5.0)
 
 
-def test_state_of_another_form_is_refused():
+def test_state_of_another_form_is_refused(tmp_path):
     def make(n, moments="float32"):
         return AdamW({"w": torch.nn.Parameter(torch.zeros(n))}, OptimizerConfig(moments=moments))
 
-    for other in (make(4), make(3, "bfloat16")):
-        with pytest.raises(ValueError, match="first/w"):
-            make(3).load_state(dict(other.state()), 1)
-    with pytest.raises(ValueError, match="missing"):
-        make(3).load_state({}, 1)
+    for number, other in enumerate((make(4), make(3, "bfloat16"))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        save_shards(folder, "optimizer", other.state(), 0, 1)
+        with pytest.raises(BrokenCheckpoint, match=r"first/w is .*expected torch.float32 \(3,\)"):
+            load_shards(folder, "optimizer", make(3).state())
+    save_shards(tmp_path, "optimizer", [], 0, 1)
+    with pytest.raises(BrokenCheckpoint, match="first/w is missing"):
+        load_shards(tmp_path, "optimizer", make(3).state())
+
+
+@pytest.mark.parametrize("moments", ["float32", "bfloat16"])
+def test_moments_on_the_host_give_the_same_bits(moments, monkeypatch):
+    monkeypatch.setattr("grpo.training.optimizer.PIECE", 7)  # several pieces, the last one short
+    visits = []
+    visit = HostMoments.visit
+    monkeypatch.setattr(
+        HostMoments, "visit", lambda self, pieces, u: (visits.append(len(pieces)), visit(self, pieces, u))
+    )
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(5, 9, generator=generator)
+    gradients = [torch.randn(5, 9, generator=generator) for _ in range(3)]
+    found = []
+    for on_host in (False, True):
+        weight = torch.nn.Parameter(start.clone())
+        optimizer = AdamW({"w": weight}, OptimizerConfig(weight_decay=0.1, moments=moments), on_host=on_host)
+        for gradient in gradients:
+            weight.grad = gradient.clone()
+            optimizer.step(0.01, 0.7)
+        found.append((weight.detach(), *(shard.part for shard in optimizer.state())))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert visits == [7, 7, 7]
 
 
 def test_frozen_weights_keep_every_dtype_and_shape_through_a_release():

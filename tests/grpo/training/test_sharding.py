@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import traceback
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from tests.grpo.tiny_phase import make_policy
+from grpo.algorithm.batching import phase_mini_batches
+from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.mesh import MeshConfig
+from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.training.learner import Learner
+from tests.grpo.tiny_phase import make_groups, make_policy
 from tests.grpo.training.sharded_cases import FOUR, TWO, Case, Outcome, run_case
 from tests.tiny import free_port
 
@@ -25,6 +32,8 @@ def _work(rank: int, folder: Path, ports: tuple[int, ...]) -> None:
     _join(ports[0], rank, 4)
     for case in FOUR:
         _keep(case, folder, rank)
+    torch.save(resumed(folder, rank), folder / f"resumed-{rank}.pt")
+    torch.save(uneven(folder / "tiny-v3", rank, 4), folder / f"uneven-{rank}.pt")
     dist.destroy_process_group()
     _join(ports[1 + pair], place, 2)
     for case in TWO[pair::2]:
@@ -32,8 +41,66 @@ def _work(rank: int, folder: Path, ports: tuple[int, ...]) -> None:
     dist.destroy_process_group()
 
 
+def uneven(folder: Path, rank: int, ranks: int) -> list[float]:
+    """Return the gradient norms of phases of random size, many with less work than ranks."""
+    learner = Learner(
+        policy=PolicyConfig(model=str(folder), compute_dtype="float32"),
+        algorithm=AlgorithmConfig(kl_coef=0.1, mini_batches=2),
+        optimizer=OptimizerConfig(lr=1e-9),
+        learner=LearnerConfig(ranks=ranks, tokens_per_micro_batch=25, logit_chunk_tokens=16),
+        model_path=folder,
+        total_steps=99,
+        rank=rank,
+    )
+    norms = []
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        groups = make_groups(seed, groups=int(random.integers(1, 4)), samples=int(random.integers(1, 6)))
+        learner.begin_phase(groups, 0, 1.0)
+        for batch in phase_mini_batches(groups, 2, (seed,)):
+            norms.append(learner.update(batch, 0, 16).metrics["grad_norm"])
+    return norms
+
+
+def resumed(folder: Path, rank: int) -> bool:
+    """Tell if a learner that loads what another saved has its weights, moments and reference, bit for bit."""
+
+    def make() -> Learner:
+        return Learner(
+            policy=PolicyConfig(model=str(folder / "tiny-v3"), compute_dtype="float32"),
+            algorithm=AlgorithmConfig(kl_coef=0.1),
+            optimizer=OptimizerConfig(lr=1e-3),
+            learner=LearnerConfig(ranks=4, mesh=MeshConfig(expert=2)),
+            model_path=folder / "tiny-v3",
+            total_steps=99,
+            rank=rank,
+        )
+
+    def state(learner: Learner) -> dict[str, torch.Tensor]:
+        moments = {shard.name: shard.part for shard in learner.trained.optimizer.state()}
+        assert learner._reference is not None
+        return dict(learner.named_tensors()) | moments | learner._reference.tensors
+
+    learner, out = make(), folder / "saved"
+    if rank == 0:
+        out.mkdir()
+    dist.barrier()
+    learner.begin_phase(make_groups(), 0, 1.0)
+    learner.update(make_groups(), 0, 16)
+    learner.save(out)
+    dist.barrier()
+    again = make()
+    fresh = state(again)
+    again.load(out)
+    before, after = state(learner), state(again)
+    assert any(not torch.equal(before[name], fresh[name]) for name in before)
+    return before.keys() == after.keys() and all(torch.equal(before[n], after[n]) for n in before)
+
+
 def _join(port: int, rank: int, ranks: int) -> None:
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
+    dist.init_process_group(
+        "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks, timeout=timedelta(seconds=60)
+    )
 
 
 def _keep(case: Case, folder: Path, rank: int) -> None:
@@ -103,3 +170,20 @@ def test_all_ranks_see_the_same_policy_and_the_same_metrics(folder: Path, case: 
     for other in others:
         assert other.metrics == first.metrics
         assert all(torch.equal(other.weights[name], tensor) for name, tensor in first.weights.items())
+
+
+def test_uneven_work_neither_hangs_nor_changes_the_gradient(
+    folder: Path, outcomes_of_one: list[float]
+) -> None:
+    """The deadline of every collective is a minute: ranks that disagree about their number fail."""
+    for rank in range(4):
+        assert torch.load(folder / f"uneven-{rank}.pt") == pytest.approx(outcomes_of_one, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def outcomes_of_one(folder: Path, one_thread: None) -> list[float]:
+    return uneven(folder / "tiny-v3", 0, 1)
+
+
+def test_a_checkpoint_of_many_ranks_is_loaded_bit_for_bit(folder: Path) -> None:
+    assert all(torch.load(folder / f"resumed-{rank}.pt") for rank in range(4))

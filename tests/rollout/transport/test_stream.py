@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from rollout.errors import NoRoomForWeights, WeightSyncError
 from rollout.publication import Head, Window
 from rollout.receiver import Receiver
 from rollout.transport import gloo
+from rollout.transport.choice import make_store
 from rollout.transport.gloo import GlooStore
 from rollout.transport.sender import Sender, publish
 from rollout.transport.stores import LocalMemory, SharedMemory, Store
@@ -145,6 +148,22 @@ def test_a_window_written_over_before_it_was_read_is_noticed(tmp_path: Path) -> 
         receiver.problems += receiver.open(window)[1].result()
     with pytest.raises(WeightSyncError, match=r"model\.layers\.0\.w is corrupted"):
         receiver.finish(sender.finish(()))
+    sender.close()
+
+
+@pytest.mark.parametrize("transport", ["shared_memory", "object_store", "gloo"])
+def test_what_the_driver_passes_on_is_small(
+    transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "put", lambda value: f"a reference to {value.nbytes} bytes")
+    tensors = {f"model.layers.{i}.w": torch.zeros(100_000) for i in range(4)}
+    store = make_store(transport, [tmp_path])  # type: ignore[arg-type]
+    sender = Sender(store, window_bytes=400_000)
+    messages: list[object] = [sender.begin(1, tensors.items, [])]
+    messages += [sender.window(index) for index in range(len(sender))]
+    messages.append(sender.finish(()))
+    assert len(messages) == 6
+    assert sum(len(pickle.dumps(message)) for message in messages) < 4_000
     sender.close()
 
 

@@ -1,0 +1,94 @@
+"""A gathered tensor is proven to be made of every rank's part. Two gloo ranks start once, for all cases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+
+from policies.errors import GatherError
+from policies.shards import proven_whole
+from tests.tiny import free_port
+
+CASES = {"rows": Shard(0), "columns": Shard(1), "copies": Replicate()}
+
+
+def damaged(rank: int, folder: Path) -> dict[str, str]:
+    """What rank 0 says of tensors that are whole, and of tensors damaged on the way."""
+    full_tensor = DTensor.full_tensor
+    mesh = init_device_mesh("cpu", (2,))
+    tensor = torch.arange(15.0).reshape(5, 3)
+    found = {}
+    for name, placement in CASES.items():
+        divided = distribute_tensor(tensor, mesh, [placement])
+        found[f"{name}_whole"] = str(torch.equal(proven_whole(name, divided), tensor))
+
+        def one_element(self: DTensor, **settings: object) -> torch.Tensor:
+            full = full_tensor(self, **settings)
+            full[4, 2] += 1
+            return full
+
+        def exchanged(self: DTensor, **settings: object) -> torch.Tensor:
+            full = full_tensor(self, **settings)
+            return full.flip(0).flip(1)
+
+        for damage in (one_element, exchanged):
+            with mock.patch.object(DTensor, "full_tensor", damage):
+                found[f"{name}_{damage.__name__}"] = refusal(name, divided)
+    copies = distribute_tensor(tensor, mesh, [Replicate()])
+    if rank == 1:
+        copies.to_local()[0, 0] = 7.0
+    found["different_copies"] = refusal("norm", copies)
+    return found
+
+
+def refusal(name: str, tensor: DTensor) -> str:
+    try:
+        proven_whole(name, tensor)
+    except GatherError as error:
+        return str(error)
+    return ""
+
+
+def work(rank: int, port: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    found = damaged(rank, folder)
+    dist.destroy_process_group()
+    (folder / f"{rank}.json").write_text(json.dumps(found))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(work, (free_port(), folder), nprocs=2)
+    assert json.loads((folder / "1.json").read_text())["rows_whole"] == "True"
+    result: dict[str, str] = json.loads((folder / "0.json").read_text())
+    return result
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_parts_of_every_cut_are_put_together(found: dict[str, str], name: str) -> None:
+    assert found[f"{name}_whole"] == "True"
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("damage", ["one_element", "exchanged"])
+def test_damage_on_the_way_names_the_tensor(found: dict[str, str], name: str, damage: str) -> None:
+    assert found[f"{name}_{damage}"].startswith(f"{name}: the gathered tensor differs from what rank ")
+
+
+def test_copies_that_differ_between_ranks_are_noticed(found: dict[str, str]) -> None:
+    assert found["different_copies"].startswith("norm: the gathered tensor differs from what rank 1 holds")
+
+
+def test_a_plain_tensor_is_its_own_whole() -> None:
+    tensor = torch.ones(3)
+    assert proven_whole("x", tensor) is tensor
