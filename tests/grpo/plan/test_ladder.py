@@ -15,6 +15,7 @@ from grpo.memory.demand import Machine
 from grpo.memory.fit import problem
 from grpo.memory.model import GIB
 from grpo.plan.plan import cluster_plan, policies
+from rollout.engine_limits import split_refusal
 
 LADDER = ("gpu-1-lora", "gpu-1-full", "gpu-8", "gpu-32-dense", "gpu-32-moe", "gpu-256")
 MACHINES = {"gpu-1-lora": (1, 24), "gpu-1-full": (1, 24), "gpu-8": (8, 80), "gpu-256": (256, 80)}
@@ -61,7 +62,8 @@ def test_the_mesh_fits_the_policy_and_the_machine(name: str) -> None:
         assert node.config.learner.ranks <= machine.gpus
         engine = getattr(node.config, "engine", None)
         if engine is not None:
-            assert policy["num_attention_heads"] % engine.tensor_parallel == 0
+            assert split_refusal(policy, engine.tensor_parallel, engine.expert_parallel) is None
+            assert engine.tensor_parallel % engine.nodes == 0
             assert engine.workers * engine.tensor_parallel == machine.gpus
 
 
