@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,11 @@ from rollout.chunks import make_chunks
 from rollout.config import EngineConfig
 from rollout.dispatch import Dispatcher
 from rollout.errors import StaleEngine, WeightSyncError, WorkersLost
+from rollout.publication import Publication
+from rollout.transport.sender import publish
+from rollout.transport.stores import SharedMemory
 from rollout.types import Prompt, SampleGroup, SamplingParams
-from rollout.weights import publish
+from rollout.weight_folders import WeightFolders
 from tests.rollout.families import VOCABULARY, policy, save
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
@@ -45,13 +47,18 @@ class Gang:
     pool: RayWorkers
     dispatcher: Dispatcher
     reference: Any
-    tensors: list[tuple[str, torch.Tensor]]
-    wire: Path
+    tensors: dict[str, torch.Tensor]
+    store: SharedMemory
+
+    def weights(self, version: int, **changes: Any) -> Publication:
+        return publish(changes.pop("tensors", self.tensors), version, store=self.store, **changes)
 
     def sample(self, version: int, name: str, tokens: int = 20) -> list[SampleGroup]:
         prompts = [Prompt(f"p{i}", "", ids, None) for i, ids in enumerate(PROMPTS)]
-        chunks = make_chunks(prompts, name, 0, version, SamplingParams(max_tokens=tokens), 4, len(prompts))
-        return list(self.dispatcher.generate(chunks))
+        (chunk,) = make_chunks(prompts, name, 0, version, SamplingParams(max_tokens=tokens), 4, len(prompts))
+        # Seeds of their own, since those of a chunk depend on its name and version.
+        seeds = tuple(tuple(range(4 * i, 4 * i + 4)) for i in range(len(prompts)))
+        return list(self.dispatcher.generate([replace(chunk, seeds=seeds)]))
 
 
 @torch.no_grad()
@@ -77,8 +84,9 @@ def gang(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:
     folder = save(policy("tiny-v3", 1), tmp_path_factory.mktemp("policy"))
     pool = RayWorkers(lambda _: start_worker(folder, CONFIG, takes_turns=True), 1, 120.0)
     dispatcher = Dispatcher(pool, restart_limit=0, chunk_timeout_s=120)
-    trained, wire = policy("tiny-v3", 2), tmp_path_factory.mktemp("wire")
-    tensors = [(name, tensor.clone()) for name, tensor in named_tensors(trained)]
+    trained = policy("tiny-v3", 2)
+    store = SharedMemory(WeightFolders([tmp_path_factory.mktemp("wire")]))
+    tensors = {name: tensor.clone() for name, tensor in named_tensors(trained)}
     reference = AutoModelForCausalLM.from_pretrained(
         save(trained, tmp_path_factory.mktemp("trained")),
         attn_implementation="eager",
@@ -86,8 +94,9 @@ def gang(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:
         experts_implementation="eager",
     ).eval()
     canary = [Canary(ids, logprobs(reference, ids)) for ids in PROMPTS]
-    dispatcher.load(publish(tensors, 3, wire, canary=canary))
-    yield Gang(pool, dispatcher, reference, tensors, wire)
+    started = Gang(pool, dispatcher, reference, tensors, store)
+    dispatcher.load(started.weights(3, canary=canary))
+    yield started
     pool.close()
     ray.shutdown()
 
@@ -113,7 +122,7 @@ def test_an_engine_that_has_slept_samples_again_after_a_load_alone(gang: Gang) -
     gang.dispatcher.sleep()
     with pytest.raises(StaleEngine):
         gang.sample(3, "asleep")
-    gang.dispatcher.load(publish(gang.tensors, 4, gang.wire))
+    gang.dispatcher.load(gang.weights(4))
     after = gang.sample(4, "after")
     tokens = [{g.prompt.id: [s.token_ids.tolist() for s in g.samples] for g in x} for x in (before, after)]
     assert tokens[0] == tokens[1], "the same weights and seeds sample other tokens after a sleep"
@@ -121,10 +130,10 @@ def test_an_engine_that_has_slept_samples_again_after_a_load_alone(gang: Gang) -
 
 def test_an_error_of_the_sync_reaches_the_driver_with_the_tensors_name(gang: Gang) -> None:
     name = "model.layers.2.self_attn.o_proj.weight"
-    tensors = [(n, t) for n, t in gang.tensors if n != name]
+    tensors = {n: t for n, t in gang.tensors.items() if n != name}
     with pytest.raises(WeightSyncError, match=r"model\.layers\.2\.self_attn\.o_proj got 0 of"):
-        gang.dispatcher.load(publish(tensors, 5, gang.wire))
-    gang.dispatcher.load(publish(gang.tensors, 6, gang.wire))
+        gang.dispatcher.load(gang.weights(5, tensors=tensors))
+    gang.dispatcher.load(gang.weights(6))
     assert gang.sample(6, "mended")
 
 

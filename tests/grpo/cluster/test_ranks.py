@@ -90,7 +90,8 @@ def _session() -> Iterator[None]:
 
 def group(tmp_path: Path, ranks: int, resume_from: Path | None = None, broken_rank: int = -1) -> RankGroup:
     make = Factory(tmp_path, broken_rank)
-    actors = start_ranks(make, ranks=ranks, gpus=0.0, threads=1, resume_from=resume_from)
+    seats = [{"num_cpus": 0, "num_gpus": 0}] * ranks
+    actors = start_ranks(make, seats=seats, threads=1, resume_from=resume_from)
     return RankGroup(actors, tmp_path / "run", keep=1)
 
 
