@@ -16,6 +16,12 @@ from policies.settings import Identity, Operational, Settings
 Transport = Literal["auto", "shared_memory", "object_store", "gloo"]
 
 
+SHARE_ALONE = 0.9
+"""engine.gpu_memory_share of an engine that has its GPU to itself, where the recipe is silent."""
+SHARE_BESIDE_LEARNER = 0.45
+"""The same on a rank's GPU: the rank's weights and optimizer state stay beside the engine."""
+
+
 class EngineConfig(Settings):
     """Number of rollout workers, their resources and their timeouts."""
 

@@ -10,13 +10,11 @@ import os
 from pathlib import Path
 
 from policies.json_types import JsonDict
-from rollout.config import EngineConfig
+from rollout.config import SHARE_ALONE, EngineConfig
 from rollout.engine_limits import MLA_KERNEL_DIMENSIONS, cpu_refusal
 from rollout.errors import RolloutError
 from rollout.parts import ALONE, EnginePart, launcher_environment, parallel_args
 
-GPU_MEMORY_SHARE = 0.9
-"""Fraction of a GPU's memory for an engine that has it to itself; close to vLLM's own default."""
 CPU_KV_CACHE_GIB = 1.0
 CPU_BLOCK_SIZE = 32
 """Tokens per block of keys and values. Samples of a group share the full blocks of their prompt; with vLLM's default of
@@ -104,7 +102,7 @@ def model_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
         "use_tqdm_on_load": False,
     }
     if not on_cpu:
-        return common | {"gpu_memory_utilization": config.gpu_memory_share or GPU_MEMORY_SHARE}
+        return common | {"gpu_memory_utilization": config.gpu_memory_share or SHARE_ALONE}
     return common | {
         "block_size": CPU_BLOCK_SIZE,
         "attention_backend": CPU_MLA_BACKEND,

@@ -20,12 +20,9 @@ from typing import Literal
 
 from grpo.common.errors import RunError
 from grpo.config.sections import LearnerConfig
-from rollout.config import EngineConfig
-from rollout.vllm_settings import GPU_MEMORY_SHARE
+from rollout.config import SHARE_ALONE, SHARE_BESIDE_LEARNER, EngineConfig
 
 PlacementMode = Literal["auto", "colocated", "disaggregated"]
-SHARE_BESIDE_LEARNER = 0.45
-"""engine.gpu_memory_share of an engine on a rank's GPU: the rank's weights and optimizer state stay beside it."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +241,7 @@ def _halved(seat: Seat, others: set[tuple[int | None, int]]) -> Seat:
 
 def _memory_share(engine: EngineConfig | None, beside_learner: bool) -> float:
     chosen = engine.gpu_memory_share if engine else None
-    return chosen or (SHARE_BESIDE_LEARNER if beside_learner else GPU_MEMORY_SHARE)
+    return chosen or (SHARE_BESIDE_LEARNER if beside_learner else SHARE_ALONE)
 
 
 def _threads(nodes: Sequence[Node], chosen: int | None, actors: int) -> int:

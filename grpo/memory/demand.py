@@ -16,7 +16,7 @@ from grpo.memory.model import GIB, MIB, Kind, RankMemory, RankRun, rank_memory
 from policies.json_types import JsonMapping
 from policies.parts import tensors
 from policies.sizes import policy_size
-from rollout.config import EngineConfig
+from rollout.config import SHARE_ALONE, SHARE_BESIDE_LEARNER, EngineConfig
 
 CPU_ENGINE = 700 * MIB
 """An engine's process on a CPU before it loads a policy: Python, torch and vLLM (measured)."""
@@ -28,8 +28,6 @@ GPU_ASLEEP = 1.0 * GIB
 """What a sleeping engine keeps on its GPU: context and kernels (estimated, not measured)."""
 CPU_CACHE_GIB = 1.0
 """engine.kv_cache_gib on a CPU where the recipe is silent (rollout/vllm_settings.py)."""
-SHARE_ALONE, SHARE_BESIDE = 0.9, 0.45
-"""engine.gpu_memory_share where the recipe is silent: alone on its GPU, beside a rank."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ def memory_share(shape: RunShape, beside: bool) -> float:
     assert shape.engine is not None
     if "gpu_memory_share" in shape.engine.model_fields_set and shape.engine.gpu_memory_share is not None:
         return shape.engine.gpu_memory_share
-    return SHARE_BESIDE if beside else SHARE_ALONE
+    return SHARE_BESIDE_LEARNER if beside else SHARE_ALONE
 
 
 def _together(shape: RunShape, memory: RankMemory, machine: Machine) -> Demand:

@@ -115,6 +115,11 @@ def knobs(shape: RunShape, machine: Machine) -> Iterator[Knob]:
             )
         if not learner.recompute:
             yield _learner(shape, "learner.recompute = true", {"recompute": True})
+        if machine.gpus and not learner.offload_optimizer:
+            yield _learner(shape, "learner.offload_optimizer = true", {"offload_optimizer": True})
+        if rank.lora is not None and rank.lora.frozen_dtype == "float32" and rank.dtype == "bfloat16":
+            lora = rank.lora.model_copy(update={"frozen_dtype": "bfloat16"})
+            yield Knob('policy.lora.frozen_dtype = "bfloat16"', replace(shape, rank=replace(rank, lora=lora)))
         yield from _mesh(shape, machine)
     if engine is not None:
         yield from _engine(shape, machine)

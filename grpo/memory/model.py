@@ -109,9 +109,14 @@ def rank_memory(run: RankRun) -> RankMemory:
     listed = tensors(run.config, run.mtp_layers)
     trained, frozen = _split(run, listed)
     element = ELEMENT[run.dtype]
+    halved = [t for t in frozen if _is_halved(run, t)]
     own_trained, own_frozen = _local(trained, mesh), _local(frozen, mesh)
-    weights = float(MASTER * (own_trained + own_frozen))
-    moments = 2.0 * ELEMENT[run.optimizer.moments] * own_trained
+    weights = float(
+        MASTER * (own_trained + own_frozen) - (MASTER - ELEMENT["bfloat16"]) * _local(halved, mesh)
+    )
+    # Moments on the host take none of a GPU's memory; on a CPU the host is the device.
+    is_offloaded = run.learner.offload_optimizer and run.device != "cpu"
+    moments = 0.0 if is_offloaded else 2.0 * ELEMENT[run.optimizer.moments] * own_trained
     kept: dict[Kind, float] = {
         "process": CPU_PROCESS if run.device == "cpu" else GPU_PROCESS,
         "weights": weights,
@@ -139,6 +144,13 @@ def rank_memory(run: RankRun) -> RankMemory:
     # On a CPU the reference is written to a file whose pages stay until its first use is over.
     load = kept | ({"reference": logprobs["reference"]} if run.device == "cpu" else {})
     return RankMemory({"load": load, "logprobs": logprobs, "update": update}, own_trained + own_frozen)
+
+
+def _is_halved(run: RankRun, tensor: Tensor) -> bool:
+    """Tell if a frozen tensor is stored in bfloat16 (policies.lora.store_frozen), which needs no rounded copy."""
+    if run.lora is None or run.lora.frozen_dtype == "float32":
+        return False
+    return len(tensor.shape) >= 2 and tensor.part not in ("embedding", "router")
 
 
 def _holes(run: RankRun) -> float:
@@ -208,6 +220,8 @@ def _activations(run: RankRun, listed: Iterable[Tensor]) -> float:
     kept = saved(run.config, run.dtype, run.device)
     casts: dict[int, float] = {}
     for tensor in listed:
+        if _is_halved(run, tensor):
+            continue
         if tensor.layer is not None and len(tensor.shape) >= 2 and run.dtype != "float32":
             held = tensor.count / (run.learner.mesh.expert if tensor.part == "experts" else 1)
             casts[tensor.layer] = casts.get(tensor.layer, 0.0) + ELEMENT[run.dtype] * held

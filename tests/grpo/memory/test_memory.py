@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,6 +50,41 @@ def test_adapters_alone_have_gradients_and_moments() -> None:
     adapters = layers * 16 * (2 * (hidden + hidden) + 2 * (hidden + kv) + 3 * (hidden + inner))
     assert kinds["gradients"] == 4 * adapters
     assert kinds["moments"] == 8 * adapters
+
+
+def test_moments_on_the_host_take_nothing_of_a_gpu_and_the_same_of_a_cpu() -> None:
+    on_gpu = rank_memory(rank(offload_optimizer=True)).kinds["update"]
+    assert on_gpu["moments"] == 0
+    assert on_gpu["weights"] == rank_memory(rank()).kinds["update"]["weights"]
+    on_cpu, plain = (
+        rank_memory(replace(rank(offload_optimizer=offload), device="cpu")) for offload in (True, False)
+    )
+    assert on_cpu.kinds == plain.kinds
+
+
+def test_frozen_matrices_in_bfloat16_are_half_as_large_and_need_no_rounded_copy() -> None:
+    full = rank(lora=16)
+    half = replace(full, lora=LoraConfig(rank=16, frozen_dtype="bfloat16"))
+    before, after = (rank_memory(run).kinds["update"] for run in (full, half))
+    matrices = sum(t.count for t in tensors(QWEN_1P5B) if t.part not in ("embedding", "norms"))
+    assert before["weights"] - after["weights"] == 2 * matrices
+    assert before["activations"] - after["activations"] == pytest.approx(2 * matrices, rel=0.01)
+    moe = rank(V3, lora=16)
+    kept = sum(t.count for t in tensors(V3) if t.part in ("embedding", "norms", "router"))
+    stored = rank_memory(replace(moe, lora=LoraConfig(rank=16, frozen_dtype="bfloat16"))).kinds["update"]
+    adapters = rank_memory(moe).kinds["update"]["gradients"]
+    whole = sum(t.count for t in tensors(V3))
+    assert stored["weights"] == adapters + 2 * (whole - kept) + 4 * kept
+
+
+def test_a_run_that_is_too_large_for_a_gpu_is_told_of_both_keys() -> None:
+    machine = Machine(1, 24 * GIB, "small")
+    texts = {knob.text for knob in knobs(shape(rank(lora=16), EngineConfig()), machine)}
+    assert 'policy.lora.frozen_dtype = "bfloat16"' in texts
+    assert "learner.offload_optimizer = true" in texts
+    assert "learner.offload_optimizer = true" not in {
+        knob.text for knob in knobs(shape(rank(), EngineConfig()), Machine(0, 24 * GIB, "host"))
+    }
 
 
 def test_shards_divide_what_belongs_to_the_policy_and_nothing_else() -> None:
