@@ -150,6 +150,12 @@ def states(out: str) -> list[tuple[str, str]]:
     return [(w[0], w[2]) for w in words if len(w) > 2 and w[2] in ("kept", "running", "done")]
 
 
+def steps_of(place: Path) -> list[tuple[int, float]]:
+    """(step, loss) of the stage `tuned`."""
+    lines = (place / "run" / "tuned" / "metrics.jsonl").read_text().splitlines()
+    return [(row["step"], row["loss"]) for row in map(json.loads, lines) if "loss" in row]
+
+
 def artefacts(place: Path) -> dict[str, Any]:
     summary = json.loads((place / "run" / "summary.json").read_text())
     assert summary["finished"]
@@ -188,14 +194,17 @@ def test_killed_at_random_points_it_ends_with_the_same_artefacts_and_reruns_what
     again = finish(whole)
     assert states(again) == [("base", "kept"), ("picked", "kept"), ("tuned", "kept")]
     assert "tuned" in (whole / "run" / "report.html").read_text()
-    before = artefacts(whole)
+    before, rows = artefacts(whole), steps_of(whole)
     changed = finish(whole, "--set", "picked.per_prompt=1", "--set", "tuned.epochs=5")
     after = artefacts(whole)
     ended = [state for state in states(changed) if state[1] != "running"]
     assert ended == [("base", "kept"), ("picked", "done"), ("tuned", "done")]
     assert after["picked"] == before["picked"], "one sample a prompt was all there was"
     assert after["tuned"] != before["tuned"]
-    assert (whole / "run" / ".old" / "tuned" / "policy").is_dir()
+    longer = steps_of(whole)
+    assert longer[: len(rows)] == rows, "a stage that is made longer goes on in its folder"
+    assert len(longer) > len(rows)
+    assert not (whole / "run" / ".old" / "tuned").exists()
 
 
 def test_interrupt_stops_the_stage_and_the_same_command_goes_on(tmp_path: Path) -> None:
