@@ -88,7 +88,7 @@ def run(folder: Path, fake: Fake, settings: SampleConfig | None = None) -> Sampl
     parts = SampleParts(folder, labels, settings.keep_columns)
     chunks = make_chunks(PROMPTS, "sample", 3, 0, SamplingParams(4), 2, 2)
     missing = [n for n in range(len(chunks)) if not parts.is_written(n)]
-    inputs = Inputs(chunks, "float32", "hash", {})
+    inputs = Inputs(chunks, "float32", context=64, model="hash", manifest={})
     sample(settings, inputs, missing, fake, parts, Progress(labels, 10))  # type: ignore[arg-type]
     parts.merge(len(chunks))
     return parts
