@@ -44,7 +44,13 @@ MIN_FILE_BYTES = 1 << 26
 """Smaller files are not shared out over ranks."""
 
 
-def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | str | None) -> Path:
+def save_policy(
+    model: nn.Module,
+    out_dir: Path | str,
+    tokenizer_from: Path | str | None,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
     """Write weights, config and tokenizer for transformers and vLLM; either all files appear or none.
 
     The files are written into a temporary folder next to `out_dir`, which is then renamed; it replaces an earlier
@@ -55,6 +61,7 @@ def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | st
             prediction are written with their copies of embedding and head, as in published checkpoints.
         out_dir: the folder to create.
         tokenizer_from: folder whose tokenizer files are copied; None copies none.
+        dtype: of the written weights.
 
     Returns:
         `out_dir`.
@@ -63,7 +70,7 @@ def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | st
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
     try:
-        write_policy(model, building, tokenizer_from)
+        write_policy(model, building, tokenizer_from, dtype=dtype)
         building.chmod(0o755)
         sync_tree(building)
         replace_folder(building, out_dir)
@@ -74,7 +81,13 @@ def save_policy(model: nn.Module, out_dir: Path | str, tokenizer_from: Path | st
 
 
 def write_policy(
-    model: nn.Module, folder: Path, tokenizer_from: Path | str | None, *, part: int = 0, parts: int = 1
+    model: nn.Module,
+    folder: Path,
+    tokenizer_from: Path | str | None,
+    *,
+    part: int = 0,
+    parts: int = 1,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write the files of `save_policy` into an existing folder; the ranks of a divided policy call it together.
 
@@ -85,20 +98,21 @@ def write_policy(
         folder: the same on all ranks; they share its files out.
         tokenizer_from: as in `save_policy`.
         part, parts: number of this rank among those that write; the first also writes config, index and tokenizer.
+        dtype: of the written weights.
 
     Raises:
         OSError: the disk is full or cannot be written.
     """
-    files = _plan(_entries(model), parts)
+    files = _plan(_entries(model, dtype), parts)
     tensors = _tensors(model)
     failure: OSError | None = None
     if part == 0:
         try:
-            _write_small_files(model, folder, files, tokenizer_from)
+            _write_small_files(model, folder, files, tokenizer_from, dtype)
         except OSError as error:
             failure = error
     for number, (name, entries) in enumerate(files.items()):
-        writer = _Writer(folder / name, entries, failure) if number % parts == part else None
+        writer = _Writer(folder / name, entries, failure, dtype) if number % parts == part else None
         for entry in entries:
             found, tensor = next(tensors)
             assert found == entry.name, f"{found} comes where {entry.name} was planned"
@@ -113,15 +127,15 @@ def write_policy(
 class _Writer:
     """A file that is written as far as the disk allows; after a failure the tensors are let pass."""
 
-    def __init__(self, path: Path, entries: list[Entry], failure: OSError | None) -> None:
-        self._failure, self._file = failure, None
+    def __init__(self, path: Path, entries: list[Entry], failure: OSError | None, dtype: torch.dtype) -> None:
+        self._failure, self._file, self._dtype = failure, None, dtype
         if failure is None:
             self._attempt(lambda: setattr(self, "_file", TensorFile(path, entries, {"format": "pt"})))
 
     def write(self, tensor: Tensor) -> None:
         file = self._file
         if file is not None and self._failure is None:
-            self._attempt(lambda: file.write(tensor.to(torch.float32)))
+            self._attempt(lambda: file.write(tensor.to(self._dtype)))
 
     def close(self) -> OSError | None:
         """Close the file; returns what the disk refused."""
@@ -136,10 +150,10 @@ class _Writer:
             self._failure = error
 
 
-def _entries(model: nn.Module) -> list[Entry]:
+def _entries(model: nn.Module, dtype: torch.dtype) -> list[Entry]:
     """Return all tensors of the export, in the order of `_tensors`; no communication."""
     found = [
-        Entry(key, torch.float32, stored_shape(name, region))
+        Entry(key, dtype, stored_shape(name, region))
         for name, tensor in own_tensors(model).items()
         for key, region in pieces(name, tensor.shape)
     ]
@@ -151,7 +165,7 @@ def _entries(model: nn.Module) -> list[Entry]:
             ("shared_head.head", base.get_output_embeddings()),
         ):
             shape = tuple(module.weight.shape)
-            found.append(Entry(f"model.layers.{layer}.{name}.weight", torch.float32, shape))
+            found.append(Entry(f"model.layers.{layer}.{name}.weight", dtype, shape))
     return found
 
 
@@ -179,10 +193,14 @@ def _plan(entries: list[Entry], parts: int) -> dict[str, list[Entry]]:
 
 
 def _write_small_files(
-    model: HfModel, folder: Path, files: dict[str, list[Entry]], tokenizer_from: Path | str | None
+    model: HfModel,
+    folder: Path,
+    files: dict[str, list[Entry]],
+    tokenizer_from: Path | str | None,
+    dtype: torch.dtype,
 ) -> None:
     config = copy.deepcopy(model.config)
-    config.architectures, config.dtype = [type(model).__name__], "float32"
+    config.architectures, config.dtype = [type(model).__name__], str(dtype).removeprefix("torch.")
     config.save_pretrained(folder)
     if model.generation_config is not None:
         model.generation_config.save_pretrained(folder)

@@ -63,7 +63,7 @@ def _convert(file: Path, out_dir: Path, scratch: Path, dtype: torch.dtype) -> No
     model.tie_weights()
     tokenizer_dir = scratch / "tokenizer"
     AutoTokenizer.from_pretrained(file.parent, **options).save_pretrained(tokenizer_dir)
-    save_policy(model.to(dtype=dtype), out_dir, tokenizer_from=tokenizer_dir)
+    save_policy(model, out_dir, tokenizer_from=tokenizer_dir, dtype=dtype)
 
 
 def _locate(source: str | Path, scratch: Path) -> Path:

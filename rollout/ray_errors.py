@@ -32,8 +32,9 @@ def cause_of(error: BaseException) -> str:
         start = next((at for at in after if lines[at] and not lines[at].startswith(" ")), len(lines) - 1)
         return "\n".join(lines[start:])
     plain = [line for line in lines if not line.startswith("\t")]
-    if len(plain) > 1 and len(plain) < len(lines):  # "The actor died …", fields with tabs, the reason
-        return "\n".join(plain[1:])
+    reason = "\n".join(plain[1:]).strip()
+    if reason and len(plain) < len(lines):  # "The actor died …", fields with tabs, the reason
+        return reason
     return f"{type(error).__name__}: {lines[0]}"
 
 

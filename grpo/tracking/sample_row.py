@@ -141,7 +141,7 @@ class SampleRow:
     kind: Text | None = None
     """The data set's column `kind`."""
     language: Text | None = None
-    """The data set's column `language`."""
+    """The data set's column `language`: the natural language of the text."""
     source: Text | None = None
     """Name of the data set."""
     total: Float64 | None = None

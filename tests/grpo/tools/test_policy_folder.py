@@ -176,6 +176,7 @@ def test_the_server_computes_with_the_settings_of_the_engine(tmp_path: Path, on_
         "generation_config",
         "async_scheduling",
         "disable_log_stats",
+        "enable_sleep_mode",
     }
     assert {k: server[k] for k in engine.keys() - others} == {k: engine[k] for k in engine.keys() - others}
     assert not others & server.keys()
