@@ -53,9 +53,7 @@ def stage_memory(node: Node, policy: JsonMapping | None, machine: Machine) -> St
     if policy is None:
         return None
     wanted = getattr(getattr(node.config, "policy", None), "compute_dtype", "auto")
-    dtype = resolve_compute_dtype(wanted, policy["hidden_size"])
-    if machine.gpus and wanted == "auto":
-        dtype = "bfloat16"
+    dtype = resolve_compute_dtype(wanted, policy["hidden_size"], on_gpu=machine.gpus > 0)
     prompt = int(node.settings.plan.prompt_tokens)
     device = "cuda" if machine.gpus else "cpu"
     try:

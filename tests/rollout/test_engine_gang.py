@@ -30,6 +30,7 @@ from rollout.transport.stores import SharedMemory
 from rollout.types import Prompt, SampleGroup, SamplingParams
 from rollout.weight_folders import WeightFolders
 from tests.rollout.families import VOCABULARY, policy, save
+from tests.rollout.local_ray import start_ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
 CONFIG = EngineConfig(
@@ -71,16 +72,7 @@ def logprobs(model: Any, token_ids: tuple[int, ...]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def gang(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-        object_store_memory=128 * 2**20,
-        _node_ip_address="127.0.0.1",
-    )
+    start_ray()
     folder = save(policy("tiny-v3", 1), tmp_path_factory.mktemp("policy"))
     pool = RayWorkers(lambda _: start_worker(folder, CONFIG, takes_turns=True), 1, 120.0)
     dispatcher = Dispatcher(pool, restart_limit=0, chunk_timeout_s=120)
@@ -134,7 +126,7 @@ def test_an_error_of_the_sync_reaches_the_driver_with_the_tensors_name(gang: Gan
     with pytest.raises(WeightSyncError, match=r"model\.layers\.2\.self_attn\.o_proj got 0 of"):
         gang.dispatcher.load(gang.weights(5, tensors=tensors))
     gang.dispatcher.load(gang.weights(6))
-    assert gang.sample(6, "mended")
+    assert gang.sample(6, "loaded again")
 
 
 def test_the_death_of_one_process_ends_the_engine_and_nobody_waits_for_ever(gang: Gang) -> None:

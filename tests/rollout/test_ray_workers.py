@@ -25,6 +25,7 @@ from rollout.transport.stores import SharedMemory
 from rollout.types import Prompt, SampleGroup, SamplingParams
 from rollout.weight_folders import WeightFolders
 from tests.rollout.families import VOCABULARY, policy, save
+from tests.rollout.local_ray import start_ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
 CONFIG = EngineConfig(dtype="float32", threads=1, kv_cache_gib=0.1, max_sequences=16)
@@ -58,16 +59,7 @@ class Broken:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-        object_store_memory=128 * 2**20,
-        _node_ip_address="127.0.0.1",
-    )
+    start_ray()
     yield
     ray.shutdown()
 
