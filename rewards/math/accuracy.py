@@ -12,6 +12,7 @@ the same value, or any of them is words, one match is enough.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import math
 import re
@@ -262,9 +263,17 @@ def _is_sum(latex: str) -> bool:
     return re.search(r"[0-9)}]\s*(?:[+*/^-]|\\(?:cdot|times|div))", latex) is not None
 
 
+def _swallows(frame: FrameType | None) -> bool:
+    """Return True in a finalizer or a collector's callback, where Python prints an exception and goes on."""
+    if frame is None:
+        return False
+    callbacks = {getattr(callback, "__code__", None) for callback in gc.callbacks}
+    return frame.f_code.co_name == "__del__" or frame.f_code in callbacks
+
+
 @contextlib.contextmanager
 def cpu_budget(seconds: float) -> Iterator[None]:
-    """Raise `OutOfTime` in the block after `seconds` of CPU time, and every 0.2 s after that in case it is swallowed.
+    """Raise `OutOfTime` in the block after `seconds` of CPU time, and every 0.2 s after that in case it was lost.
 
     Outside the main thread this does nothing, because signals are not available there.
     """
@@ -272,8 +281,9 @@ def cpu_budget(seconds: float) -> Iterator[None]:
         yield  # no signals here; the host's timeout still applies
         return
 
-    def ring(_signal: int, _frame: FrameType | None) -> None:
-        raise OutOfTime
+    def ring(_signal: int, frame: FrameType | None) -> None:
+        if not _swallows(frame):
+            raise OutOfTime
 
     previous = signal.signal(signal.SIGPROF, ring)
     signal.setitimer(signal.ITIMER_PROF, seconds, 0.2)

@@ -1,5 +1,7 @@
 """Hostile answers: refused before a parser sees them, or stopped by the budget; never evaluated as code."""
 
+import time
+
 import pytest
 
 from rewards.math.accuracy import accuracy, warm_up
@@ -65,6 +67,24 @@ def test_budget_ends_a_comparison_and_says_so(monkeypatch):
     monkeypatch.setattr("rewards.math.accuracy.is_correct", spin)
     score = accuracy(RewardRow("<answer>1</answer>", answer="2"), cpu_budget_s=0.05)
     assert (score.total, score.verdict) == (None, "timeout")
+
+
+def test_time_that_runs_out_in_a_finalizer_is_reported_after_it(monkeypatch):
+    class Slow:
+        def __del__(self):
+            end = time.process_time() + 0.3
+            while time.process_time() < end:
+                pass
+
+    def spin(*_):
+        slow = Slow()
+        del slow
+        while True:
+            pass
+
+    monkeypatch.setattr("rewards.math.accuracy.is_correct", spin)
+    score = accuracy(RewardRow("<answer>1</answer>", answer="2"), cpu_budget_s=0.05)
+    assert (score.total, score.verdict) == (None, "timeout")  # nothing was raised where Python swallows it
 
 
 def test_equality_holds_on_both_sides_of_zero():
