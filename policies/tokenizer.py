@@ -64,6 +64,12 @@ class Tokenizer:
         hidden = self._borders | (self._special_ids & set(stop_ids))
         return self.decode([i for i in ids if i not in hidden], skip_special=False)
 
+    def pieces_of(self, text: str, token_id: int) -> list[str]:
+        """Return the pieces of a text that become this token; of the unknown token, what the vocabulary lacks."""
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        spans = zip(encoding.ids, encoding.offsets, strict=True)
+        return [text[start:end] for i, (start, end) in spans if i == token_id]
+
     def token_id(self, token: str) -> int | None:
         """Return the id of one token of the vocabulary, or None."""
         return self._backend.token_to_id(token)
