@@ -175,7 +175,7 @@ def read_inputs(config: EvalStageConfig) -> Inputs:
     assert config.eval.data is not None
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
+    needs = [check_reward(reward.name, reward.arguments) for reward in config.rewards]
     for note in import_notes(config.rewards):
         say(escape(note))
     tokenizer = load_tokenizer(model_dir)

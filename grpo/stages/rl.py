@@ -223,7 +223,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     check_launch(config.learner, read_config(model_dir))
     second = second_verifier(config.audit, config.rewards)
     rewards = [*config.rewards, *([] if second is None else [second])]
-    needs = [check_reward(reward.name, reward.params) for reward in rewards]
+    needs = [check_reward(reward.name, reward.arguments) for reward in rewards]
     for note in import_notes(config.rewards):
         say(escape(note))
     labels = component_labels(config.rewards)

@@ -129,7 +129,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
+    needs = [check_reward(reward.name, reward.arguments) for reward in config.rewards]
     for note in import_notes(config.rewards):
         say(escape(note))
     tokenizer = load_tokenizer(model_dir)
@@ -169,8 +169,12 @@ def check_kept(columns: Sequence[str], prompts: Sequence[Prompt]) -> None:
     """Check that every prompt has the columns to keep.
 
     Raises:
-        ConfigError: names a source without one of them.
+        ConfigError: names a source without one of them, or a column that samples have anyway.
     """
+    from grpo.tracking.sample_row import COLUMNS
+
+    if twice := [name for name in columns if name in COLUMNS]:
+        raise ConfigError(f"keep_columns: samples have a column {twice[0]!r} of their own; leave it out")
     for name in columns:
         without = next((p for p in prompts if name not in p.columns), None)
         if without is not None:
