@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING  # Any: JSON trees and template variables
 
 from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError
 from policies.facts import TOKENIZER_FILE
+from policies.files import NOT_FETCHED, is_lfs_pointer
 from policies.json_types import JsonDict, JsonMapping
 
 if TYPE_CHECKING:
@@ -173,6 +174,8 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
     file = folder / TOKENIZER_FILE
     if not file.is_file():
         raise MissingTokenizer(f"{folder}: no {TOKENIZER_FILE}")
+    if is_lfs_pointer(file):
+        raise BrokenCheckpoint(f"{file}: {NOT_FETCHED}")
     try:
         backend = Backend.from_file(str(file))
     except Exception as error:  # the library raises bare Exception

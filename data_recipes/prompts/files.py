@@ -19,6 +19,7 @@ from typing import BinaryIO
 from data_recipes.config import FILE_ENDINGS, is_pattern
 from data_recipes.errors import DataError
 from data_recipes.fields import ArrowRow, Row
+from policies.files import NOT_FETCHED, is_lfs_pointer
 from policies.record_batches import rows_of
 
 OnBad = Callable[[DataError], None] | None
@@ -37,7 +38,6 @@ WRAPPERS = (
     "records",
 )
 """Fields under which an only object in a file may hold its rows."""
-LFS_POINTER = b"version https://git-lfs.github.com/"
 _SPACE = " \t\r\n"
 
 
@@ -98,23 +98,11 @@ def file_rows(path: Path, on_bad: OnBad) -> Iterator[tuple[str, Row]]:
     Raises:
         DataError: the file cannot be read, or a row and there is no `on_bad`.
     """
-    refuse_pointer(path)
+    if is_lfs_pointer(path):
+        raise DataError(f"{path}: {NOT_FETCHED}")
     if path.suffix == ".parquet":
         return _parquet(path, on_bad)
     return _json_values(path, on_bad) if _spans_lines(path) else _json_lines(path, on_bad)
-
-
-def refuse_pointer(path: Path) -> None:
-    """Refuse the pointer that a clone without Git LFS leaves in a file's place.
-
-    Raises:
-        DataError: it is one; names the command that fetches the file.
-    """
-    with path.open("rb") as file:
-        if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise DataError(
-                f"{path}: a pointer of Git LFS in place of the file; `git lfs pull` in its repository fetches it"
-            )
 
 
 def _spans_lines(path: Path) -> bool:
