@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
 from data_recipes.sft.columns import renamed
@@ -42,14 +44,14 @@ def run(config: CurateConfig) -> Summary:
     rows, counts = curated_rows(config)
     write_parquet(config.out, rows)
     write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    say(f"{counts} → {config.out}")
+    say(f"{counts} → {escape(str(config.out))}")
     return counts
 
 
 def preview(config: CurateConfig) -> None:
     """Do all but write: print the counts and the first rows."""
     rows, counts = curated_rows(config)
-    say(f"{counts} → {config.out}")
+    say(f"{counts} → {escape(str(config.out))}")
     for number, row in enumerate(rows[:EXAMPLES], 1):
         columns = {name: row.get(name) for name in ("id", "kind", "language", "score", "origin")}
         preview_text(f"row {number} of {len(rows):,}", f"{row['prompt']}{BEGINS}{row['completion']}", columns)

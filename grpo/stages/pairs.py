@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
 from data_recipes.sft.columns import renamed
@@ -59,7 +61,7 @@ def run(config: PairsConfig) -> Summary:
     }
     write_pairs(config.out, kept)
     write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    say(f"{counts} → {config.out}")
+    say(f"{counts} → {escape(str(config.out))}")
     return counts
 
 
@@ -75,7 +77,7 @@ def preview(config: PairsConfig) -> None:
         check_reward(config.judge.name, config.judge.params)
     pointwise = config.objective == "pointwise"
     drawn = [] if pointwise else draw_pairs(completions, config.pairs_per_prompt, config.seed)
-    say(f"{counts}, {len(completions) if pointwise else len(drawn)} to judge → {config.out}")
+    say(f"{counts}, {len(completions) if pointwise else len(drawn)} to judge → {escape(str(config.out))}")
     shown = completions if pointwise else [completion for pair in drawn for completion in pair]
     for number, completion in enumerate(shown[:EXAMPLES], 1):
         preview_text(f"completion {number} to judge", f"{completion.prompt}{BEGINS}{completion.text}")
@@ -245,7 +247,7 @@ def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[s
         )
     write_parquet(config.out, rows)
     write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    say(f"{counts} → {config.out}")
+    say(f"{counts} → {escape(str(config.out))}")
     return counts
 
 
