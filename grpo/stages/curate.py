@@ -253,6 +253,23 @@ def read_mix(config: CurateConfig, evaluation: EvaluationGrams | None) -> tuple[
     return rows, contaminated, bad.count
 
 
+def sketch(config: CurateConfig, rows: Callable[[str], list[JsonDict]]) -> list[JsonDict]:
+    """Return rows as the result will have them, of samples that are not filtered and not rewritten."""
+    found = [row for source in config.sources for row in rows(source)]
+    found += [row for file in config.mix for row in rows(file.source)]
+    return [
+        {
+            "id": f"{number}",
+            "prompt": row.get("prompt"),
+            "messages": messages_of(f"row {number}", row),
+            "tools": tools_text(f"row {number}", row),
+            "completion": row.get("completion"),
+            **{name: row.get(name) for name in PROVENANCE},
+        }
+        for number, row in enumerate(found)
+    ]
+
+
 def key_figure(figures: Figures) -> str:
     """Return how many samples were kept and how many ready rows were mixed in."""
     kept, of, mixed = (figures.get(k, 0) for k in ("kept", "samples", "mixed"))
@@ -268,6 +285,7 @@ STAGE = Stage(
     preview=preview,
     reads_components=lambda config: config.deciding,
     compares_with=lambda config: config.decontaminate,
+    sketch=sketch,
     outputs={"rows": "rows.parquet", "summary": "rows.json"},
     key_figure=key_figure,
     inputs=("sources.*", "mix.*.source", "decontaminate.*.source", "rewrite"),
