@@ -57,28 +57,35 @@ def known_policies(graph: Graph, place: Path) -> dict[str, KnownPolicy]:
     described: dict[str, Path | None] = {}
     for node in graph.nodes.values():
         parent = next((need.stage for need in node.needs if need.key == "policy.model"), None)
-        known = found.get(parent) if parent is not None else _own(node, described)
+        known = found.get(parent) if parent is not None else _own(node, described, place)
         if known is not None:
             found[node.name] = _changed(node, known, place)
     return found
 
 
-def _own(node: Node, described: dict[str, Path | None]) -> KnownPolicy | None:
+def _own(node: Node, described: dict[str, Path | None], place: Path) -> KnownPolicy | None:
     """Return the policy that the stage makes from nothing, or names."""
     if node.stage.new_policy is not None:
         made = node.output("policy") if "policy" in node.stage.outputs else None
         name = f"the policy of stage {node.name}"
         if made is not None and (made / "config.json").is_file():
             return KnownPolicy(name, name, _config(made), made)
-        return KnownPolicy(name, name, node.stage.new_policy(node.config))
+        config = node.stage.new_policy(node.config)
+        if node.stage.write_tokenizer is None:
+            return KnownPolicy(name, name, config)
+        fresh = place / f"{node.name}-new"
+        fresh.mkdir(parents=True)
+        node.stage.write_tokenizer(node.config, fresh)
+        (fresh / "config.json").write_text(json.dumps(dict(config)), encoding="utf-8")
+        return KnownPolicy(name, name, config, fresh)
     model = getattr(getattr(node.config, "policy", None), "model", None)
     if not model:
         return None
     if model not in described:
         described[model] = find_description(model)
     folder = described[model]
-    config = _config(folder) if folder is not None else CONFIGS.get(model)
-    return None if config is None else KnownPolicy(model, f"policy.model = {model!r}", config, folder)
+    shape = _config(folder) if folder is not None else CONFIGS.get(model)
+    return None if shape is None else KnownPolicy(model, f"policy.model = {model!r}", shape, folder)
 
 
 def _changed(node: Node, known: KnownPolicy, place: Path) -> KnownPolicy:

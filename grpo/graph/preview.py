@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from data_recipes.config import DatasetConfig, source_name
+from data_recipes.config import DatasetConfig, source_kind, source_name, sources_of
 from data_recipes.errors import DataError
 from data_recipes.sft.config import SftSource
 from grpo.common.console import say
@@ -28,7 +28,7 @@ from grpo.stages.launch_data import shown
 from grpo.stages.preview import BEGINS
 from policies.errors import PolicyError
 from policies.tokenizer import Tokenizer
-from rewards.config import RewardConfig
+from rewards.config import RewardConfig, component_labels
 from rewards.errors import RewardLoadError
 from rewards.types import Needs
 from rollout.types import Prompt
@@ -104,12 +104,34 @@ def _show_prompts(
     how = f"{loaded.layout.show()}; template {loaded.template}"
     answer = "no reference answer" if first.answer is None else f"answer {shown(str(first.answer))}"
     _title(node, key, data, how, is_stand_in)
+    _check_correct(node, key, loaded.prompts, needs.rewards)
     say(escape(f"    {shown(first.text)}{BEGINS}; {answer}"))
     if needs.rewards:
         check_prompts(needs.rewards, needs.needs, loaded.prompts)
         for kind, by in needs.by_kind(loaded.prompts):
             say(escape(f"    {kind}: {by}"))
     return loaded.prompts
+
+
+def _check_correct(node: Node, key: str, prompts: Sequence[Prompt], rewards: Sequence[RewardConfig]) -> None:
+    """Check that the reward that decides an evaluation applies to its prompts.
+
+    Raises:
+        DataError: it applies to none of them, so that nothing would be measured.
+    """
+    from rewards.scoring.scorer import applies
+
+    correct = getattr(getattr(node.config, "eval", None), "correct", None)
+    if not key.startswith("eval") or correct is None:
+        return
+    labels = component_labels(rewards)
+    deciding = [r for r, label in zip(rewards, labels, strict=True) if label == correct]
+    for reward in deciding:
+        if not any(applies(reward, p.columns, reward.start_step) for p in prompts):
+            raise DataError(
+                f"{key}: eval.correct = {correct!r} applies to the kinds {', '.join(reward.kinds)}, and no row has one "
+                f'of them; set {key}.constants = {{ kind = "{reward.kinds[0]}" }}'
+            )
 
 
 def _show_example(
@@ -133,8 +155,10 @@ def _show_example(
 
 
 def _title(node: Node, key: str, data: DatasetConfig | SftSource, how: str, is_stand_in: bool) -> None:
+    names = ["/".join(Path(s).parts[-2:]) if source_kind(s) == "file" else s for s in sources_of(data.source)]
     note = "; a stand-in for the row to come" if is_stand_in else ""
-    say(f"  [bold]{node.name}[/] {escape(f'{key} = {source_name(data.source)}: {how}{note}')}")
+    where = f"{key} = {', '.join(names)}: {how}{note}"
+    say(f"  [bold]{node.name}[/] {escape(where)}")
 
 
 class _Needs:
@@ -147,6 +171,7 @@ class _Needs:
 
     def by_kind(self, prompts: Sequence[Prompt]) -> Iterator[tuple[str, str]]:
         """Yield (kind, the rewards that apply at any step and what they read), in order of first appearance."""
+        from rewards.registry import BUILTINS
         from rewards.scoring.scorer import applies
 
         first = {str(p.columns.get("kind") or "every row"): p for p in reversed(prompts)}
@@ -155,9 +180,9 @@ class _Needs:
             for reward, need in zip(self.rewards, self.needs, strict=True):
                 if not applies(reward, prompt.columns, reward.start_step):
                     continue
-                names = dict.fromkeys(
-                    [*(["answer"] if need.answer else []), *sorted(need.columns), *(n for n, _ in need.reads)]
-                )
+                builtin = BUILTINS.get(reward.name)
+                read = [n for n, _ in need.reads] + list(builtin.also_reads if builtin else ())
+                names = dict.fromkeys([*(["answer"] if need.answer else []), *sorted(need.columns), *read])
                 has = [name for name in names if name == "answer" or prompt.columns.get(name) is not None]
                 start = f" from step {reward.start_step:,}" if reward.start_step else ""
                 parts.append(f"{reward.name}{start}" + (f" reads {', '.join(has)}" if has else ""))

@@ -128,6 +128,8 @@ class Stage(Generic[ConfigT]):
     of a graph in which no stage has run. None: samples of its prompts, or nothing that can be told."""
     new_policy: Callable[[ConfigT], JsonMapping] | None = None
     """The transformers config of a policy that the stage makes from nothing; None: it starts from `policy.model`."""
+    write_tokenizer: Callable[[ConfigT, Path], None] | None = None
+    """(config, folder) → writes the tokenizer of the policy that the stage makes from nothing, as its run does."""
     is_evaluation: bool = False
     """True if the summary holds a policy's evaluation, which may be a row of the graph's tables."""
     adapts: Mapping[str, Callable[[Tree], Tree]] = field(default_factory=dict)
