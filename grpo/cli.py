@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from grpo.commands.code_tests import tests_app
 from grpo.commands.config import config_app
+from grpo.commands.data import data_app
 from grpo.commands.graph import plan, run_graph
 from grpo.commands.options import Quiet, Verbose, set_verbosity
 from grpo.commands.reward import reward_app
@@ -131,6 +132,7 @@ for panel, name, command, example in COMMANDS:
     app.command(name=name, epilog=f"Example: `{example}`", rich_help_panel=panel)(command)
 for name, group in (("reward", reward_app), ("sandbox", sandbox_app), ("tests", tests_app)):
     app.add_typer(group, name=name, rich_help_panel=REWARDS)
+app.add_typer(data_app, name="data", rich_help_panel=PIPELINE)
 app.add_typer(config_app, name="config", rich_help_panel=TOOLS)
 
 errors = Console(stderr=True)

@@ -34,6 +34,7 @@ from data_recipes.templates import Rendered, check_template, render, render_chat
 from policies.errors import PolicyError
 from policies.json_types import JsonDict
 from policies.tokenizer import Tokenizer
+from rewards.code.tests import TEST_COLUMNS
 from rollout.types import Prompt, prompt_id
 
 _THOUSANDS = re.compile(r"[-+]?\$?\d{1,3}(,\d{3})+(\.\d+)?")
@@ -61,6 +62,8 @@ class _Asked:
     rendered: Rendered
     reply: str | None = None
     """The assistant's turn that a conversation ends with; it is no part of the prompt."""
+    chat: Chat | None = None
+    """The conversation, where it is more than the question."""
 
 
 def load_prompts(config: DatasetConfig, tokenizer: Tokenizer) -> list[Prompt]:
@@ -179,6 +182,8 @@ class _Reader:
             columns=self._columns(where, row, asked.question),
             source=self._source,
             prefill=rendered.prefill,
+            messages=asked.chat.messages if asked.chat is not None else (),
+            tools=tuple(asked.chat.variables.get("tools") or ()) if asked.chat is not None else (),
         )
 
     def _text(self, where: str, row: Row, question: object) -> _Asked:
@@ -220,7 +225,9 @@ class _Reader:
             reply = str(messages.pop()["content"])
         users = [str(message["content"]) for message in messages if message["role"] == "user"]
         asked = Chat(tuple(messages), chat.variables)
-        return _Asked(users[-1] if users else "", self._render(where, asked), reply)
+        is_more = len(messages) > 1 or bool(asked.variables.get("tools"))
+        question = users[-1] if users else ""
+        return _Asked(question, self._render(where, asked), reply, asked if is_more else None)
 
     def _render(self, where: str, chat: Chat) -> Rendered:
         chat = with_system(chat, self._config.system)
@@ -259,6 +266,10 @@ def with_context(where: str, row: Row, layout: Layout, question: str) -> str:
 
 def _answer(where: str, row: Row, name: str, pattern: str | None) -> object:
     value = field(where, row, "answer_field", name)
+    if value is None and any(row.get(column) for column in TEST_COLUMNS):
+        return (
+            None  # a program is judged by its tests; a reward that compares answers is refused for such rows
+        )
     if kind_of(value) in CHAT and isinstance(value, list):
         value = to_messages(where, name, value, isinstance(row, ArrowRow))[-1]["content"]
     value = to_reference(where, name, value)

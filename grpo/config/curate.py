@@ -21,7 +21,8 @@ class MixFile(Settings, paths=("source",)):
     """Finished training samples to add, e.g. R1's non-reasoning data."""
 
     source: Identity[str] = Field(min_length=1)
-    """A .jsonl, .jsonl.gz or .parquet file with the columns prompt and completion; kind and language are kept."""
+    """A .jsonl, .jsonl.gz or .parquet file with the columns completion, and prompt, question or messages (the
+    conversation before the reply); kind and language are kept."""
     limit: Identity[int | None] = Field(None, ge=1)
     """Number of rows to take, from the start of the file."""
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
 from data_recipes.sft.columns import renamed
+from data_recipes.sft.conversation import messages_of, tools_text
 from grpo.common.console import say
 from grpo.config.curate import COLD_START, CurateConfig
 from grpo.stages.evaluation_texts import evaluation_texts
@@ -114,6 +115,8 @@ def curated_rows(config: CurateConfig) -> tuple[list[JsonDict], Summary]:
             {
                 "id": sample.id,
                 "prompt": sample.prompt,
+                "messages": messages_of(str(from_row["where"]), from_row),
+                "tools": tools_text(str(from_row["where"]), from_row),
                 "question": from_row.get("question"),
                 "prefill": from_row.get("prefill"),
                 "completion": completion,
@@ -207,21 +210,43 @@ def read_mix(config: CurateConfig, evaluation: EvaluationGrams | None) -> tuple[
         of_file = islice(read_rows(DatasetConfig(source=file.source), on_bad=bad.add), file.limit)
         for index, (where, row) in enumerate(of_file):
             with bad.caught():
-                for name in ("prompt", "completion"):
-                    if not isinstance(row.get(name), str) or not row[name].strip():
-                        raise DataError(f"{where}: {name} = {row.get(name)!r}; expected text")
                 check_provenance(where, row)
                 own = {name: row.get(name) for name in PROVENANCE}
-                texts = [row["prompt"], row["completion"], own["question"] or ""]
+                messages = messages_of(where, row)
+                for name in ("prompt", "completion"):
+                    if name == "prompt" and row.get(name) is None and messages is not None:
+                        continue
+                    if not isinstance(row.get(name), str) or not row[name].strip():
+                        raise DataError(f"{where}: {name} = {row.get(name)!r}; expected text")
+                said = [str(message["content"]) for message in messages or ()]
+                texts = [row["completion"], row.get("prompt") or "", own["question"] or "", *said]
                 if evaluation is not None and any(is_contaminated(text, evaluation) for text in texts):
                     contaminated += 1
                     continue
                 rows.append(
-                    {"id": f"mix{number}/{index}", "prompt": texts[0], "completion": texts[1], **own,
-                     "score": None, "origin": short_name(file.source)}
+                    {"id": f"mix{number}/{index}", "prompt": row.get("prompt"), "messages": messages,
+                     "tools": tools_text(where, row), "completion": row["completion"], **own, "score": None,
+                     "origin": short_name(file.source)}
                 )  # fmt: skip
     bad.settle(config.bad_rows, ", ".join(file.source for file in config.mix))
     return rows, contaminated, bad.count
+
+
+def sketch(config: CurateConfig, rows: Callable[[str], list[JsonDict]]) -> list[JsonDict]:
+    """Return rows as the result will have them, of samples that are not filtered and not rewritten."""
+    found = [row for source in config.sources for row in rows(source)]
+    found += [row for file in config.mix for row in rows(file.source)]
+    return [
+        {
+            "id": f"{number}",
+            "prompt": row.get("prompt"),
+            "messages": messages_of(f"row {number}", row),
+            "tools": tools_text(f"row {number}", row),
+            "completion": row.get("completion"),
+            **{name: row.get(name) for name in PROVENANCE},
+        }
+        for number, row in enumerate(found)
+    ]
 
 
 def key_figure(figures: Figures) -> str:
@@ -239,6 +264,7 @@ STAGE = Stage(
     preview=preview,
     reads_components=lambda config: config.deciding,
     compares_with=lambda config: config.decontaminate,
+    sketch=sketch,
     outputs={"rows": "rows.parquet", "summary": "rows.json"},
     key_figure=key_figure,
     inputs=(

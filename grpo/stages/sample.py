@@ -171,8 +171,12 @@ def check_kept(columns: Sequence[str], prompts: Sequence[Prompt]) -> None:
     """Check that every prompt has the columns to keep.
 
     Raises:
-        ConfigError: names a source without one of them.
+        ConfigError: names a source without one of them, or a column that samples have anyway.
     """
+    from grpo.tracking.sample_row import COLUMNS
+
+    if twice := [name for name in columns if name in COLUMNS]:
+        raise ConfigError(f"keep_columns: samples have a column {twice[0]!r} of their own; leave it out")
     for name in columns:
         without = next((p for p in prompts if name not in p.columns), None)
         if without is not None:
