@@ -26,11 +26,12 @@ from grpo.commands.tools import demo, doctor, import_gguf, keys, recipes, report
 from grpo.commands.use import chat, export_gguf, push, serve
 from grpo.common import stopping
 from grpo.common.shadows import HiddenPackage
+from grpo.common.streams import steady
 from policies.json_types import JsonMapping
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 an error, with a message; 2 wrong usage; 75 stopped by SIGTERM, the same command goes on; "
-    "130 stopped by Ctrl-C, likewise."
+    "Exit codes: 0 done; 1 an error, with a message; 2 wrong usage; 75 stopped by SIGTERM or a terminal that hung up, "
+    "the same command goes on; 130 stopped by Ctrl-C, likewise."
 )
 PIPELINE, USE, REWARDS, TOOLS = "The whole pipeline", "Use the result", "Rewards", "Around it"
 COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
@@ -140,6 +141,7 @@ errors = Console(stderr=True)
 
 def main() -> None:
     """Entry point: an expected error is one message on stderr, not a traceback (GRPO_TRACEBACK=1 shows it)."""
+    steady()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if os.path.isfile(os.path.expanduser("~/.ray/auth_token")):  # which, unlike Path.home(), may find no home
         # `ray start` demands the token as soon as there is one; a driver that joins must be told before it imports Ray.

@@ -14,7 +14,8 @@ import pytest
 from typer.main import get_command
 
 from grpo.cli import app
-from grpo.common.config_io import RENAMED_KEYS, fields_at, find_recipe, shipped_recipes
+from grpo.common.config_io import RENAMED_KEYS, find_recipe, shipped_recipes
+from grpo.common.key_hints import fields_at
 from grpo.graph.config import GraphRecipe
 from grpo.graph.parse import load_graph
 from grpo.stages.registry import STAGES
