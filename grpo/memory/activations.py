@@ -51,7 +51,7 @@ def saved(config: JsonMapping, dtype: str, device: str) -> Saved:
 def attention_widths(config: JsonMapping) -> tuple[int, int, int]:
     """Return the elements of a token's queries, of its keys and values together, and of its values."""
     heads: int = config["num_attention_heads"]
-    if config["model_type"] in MLA_FAMILIES:
+    if has_mla(config):
         query, value = config["qk_nope_head_dim"] + config["qk_rope_head_dim"], config["v_head_dim"]
         return heads * query, heads * (query + value), heads * value
     width = head_width(config)
