@@ -45,6 +45,8 @@ class Builtin:
     """Parameters that bound a call's time from inside, with their defaults; see `own_seconds`."""
     needs: Needs = NO_NEEDS
     """What the data must have: without it every sample abstains."""
+    also_reads: tuple[str, ...] = ()
+    """Columns that it reads where a row has them."""
 
 
 BUILTINS: dict[str, Builtin] = {
@@ -74,6 +76,7 @@ BUILTINS: dict[str, Builtin] = {
         False,
         "the answer's program passes the row's tests, in the sandbox",
         needs=Needs(reads=(("programming_language", "programming language"),)),
+        also_reads=("tests", "test", "test_list", "input_output", "entry_point", "setup"),
         bounds_s={"total_s": 8.0, "compile_s": 30.0, "wait_s": 30.0},
     ),
     "mcq": Builtin(
@@ -81,6 +84,7 @@ BUILTINS: dict[str, Builtin] = {
         True,
         "chosen option letters equal the reference",
         needs=Needs(answer=True),
+        also_reads=("choices",),
     ),
     "language_consistency": Builtin(
         "rewards.text.language:language_consistency",

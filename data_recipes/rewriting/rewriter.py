@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data_recipes.rewriting.prompts import SHOTS, Shot, summary_request, thought_request
-from rewards.errors import LlmError, LlmRefused
 from rewards.llm.client import Llm
+from rewards.llm.errors import LlmError, LlmRefused
 from rewards.llm.types import Answer, Request
 from rewards.math.accuracy import accuracy
 from rewards.rows import RewardRow

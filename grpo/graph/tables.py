@@ -29,6 +29,7 @@ COLUMNS = {
     "language": "components.language_consistency",
     "length": "length",
     "truncated": "truncated",
+    "rating": "rating.value",
     "k": "k",
     "problems": "n_problems",
 }

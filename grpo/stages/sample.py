@@ -19,6 +19,7 @@ from rich.markup import escape
 from grpo.common.console import clock, say, starting
 from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.common.served import served
 from grpo.config.plan import StagePlan
 from grpo.config.sample import SampleConfig
 from grpo.memory.launch import check_memory
@@ -95,8 +96,9 @@ def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None)
         model_dir = resolve_model(config.policy.model)
         check_memory(config, model_dir, inputs.compute_dtype, address, inputs.prompts)
         with (
+            served(config) as ready,
             connect(address, config.run_dir),
-            closing(start_samplers(config, model_dir, inputs.context, version=0)) as samplers,
+            closing(start_samplers(ready, model_dir, inputs.context, version=0)) as samplers,
         ):
             sample(config, inputs, missing, samplers, parts, progress)
     parts.merge(len(inputs.chunks))

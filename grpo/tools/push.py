@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from grpo.common.console import say
 from grpo.common.errors import ConfigError, RunError
-from grpo.tools.policy_folder import find_policy, is_adapter, read_json, run_config
+from grpo.common.policy_folder import find_policy, is_adapter, read_json, run_config
 from grpo.tracking.model_card import write_card
 from grpo.tracking.run_dir import CARD
 from policies.facts import read_facts

@@ -57,8 +57,17 @@ def eval_line(row: JsonMapping) -> str:
     return (
         f"[bold cyan]eval[/] step {row['step']}: pass@1 [bold]{row['pass1']:.3f}[/] "
         f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}] {estimates} cons@{row['k']} {row['consk']:.3f} "
-        f"length {row['length']:.1f} {groups}"
+        f"{shown_rating(row)}length {row['length']:.1f} {groups}"
     )
+
+
+def shown_rating(row: JsonMapping) -> str:
+    """Render the rating of an evaluation, with a space behind it; empty if its data has no ratings."""
+    if (rating := row.get("rating")) is None:
+        return ""
+    if rating["value"] is None:
+        return f"rating {'above' if rating['solved'] else 'below'} all problems "
+    return f"rating {rating['value']:.0f} [{rating['low']:.0f}, {rating['high']:.0f}] "
 
 
 def _short(value: float | None) -> str:

@@ -6,10 +6,10 @@ judge = { name = "pairwise", compares = true, llm = { url = "…", model = "…"
 from __future__ import annotations
 
 from policies.json_types import JsonMapping
-from rewards.errors import LlmRefused
 from rewards.judges.prompts import comparison
 from rewards.judges.verdicts import Unreadable, read_preference
 from rewards.llm.client import Llm
+from rewards.llm.errors import LlmRefused
 from rewards.text.extract import after_reasoning
 
 

@@ -18,11 +18,11 @@ import threading
 from collections.abc import Callable, Sequence
 
 from policies.json_types import JsonMapping
-from rewards.errors import LlmError, LlmUnavailable
 from rewards.judges import prompts
 from rewards.judges.verdicts import Unreadable, read_number, read_word
 from rewards.llm.client import Llm
 from rewards.llm.config import LlmConfig
+from rewards.llm.errors import LlmError, LlmUnavailable
 from rewards.llm.types import Answer, Request
 from rewards.rows import RewardRow
 from rewards.text.extract import after_reasoning

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from policies.files import replacing
 from policies.json_types import JsonDict, JsonMapping
-from rewards.errors import BudgetSpent
+from rewards.llm.errors import BudgetSpent
 from rewards.llm.types import Answer
 
 logger = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from rewards.errors import LlmError, LlmRefused, LlmUnavailable
 from rewards.llm.cache import Answers, Spent
 from rewards.llm.config import LlmConfig
+from rewards.llm.errors import LlmError, LlmRefused, LlmUnavailable
 from rewards.llm.protocol import RETRIED, body, read_answer, read_error, read_models, retry_after_s
 from rewards.llm.types import Answer, Request
 
@@ -94,7 +94,7 @@ class Llm:
         """Return the answer, from the cache or the server.
 
         Raises:
-            LlmError: there is none; see the subclasses in `rewards.errors`.
+            LlmError: there is none; see the subclasses in `rewards.llm.errors`.
         """
         return self._run(self._shared(request))
 

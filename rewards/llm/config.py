@@ -23,6 +23,8 @@ class LlmConfig(Settings, paths=("policy",)):
     """An OpenAI-compatible server, e.g. `http://127.0.0.1:8000/v1` of `grpo serve`; exclusive with `policy`."""
     policy: Content[str | None] = None
     """A model folder, run folder or hub id: the stage serves it on this machine (`grpo serve`) while it runs."""
+    serve: Operational[tuple[str, ...]] = ()
+    """More options of `grpo serve` for `policy`, e.g. `["--max-model-len", "4096", "--template", "chat"]`."""
     model: Identity[str | None] = Field(None, min_length=1)
     """The model's name at the server, which is part of every cached answer's key. None: the only one it offers."""
     api_key_env: Operational[str | None] = None

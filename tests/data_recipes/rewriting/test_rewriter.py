@@ -10,9 +10,9 @@ import pytest
 
 from data_recipes.rewriting.prompts import SHOTS, Shot
 from data_recipes.rewriting.rewriter import NotRewritten, Rewriter, Trace
-from rewards.errors import LlmError
 from rewards.llm.client import Llm
 from rewards.llm.config import LlmConfig
+from rewards.llm.errors import LlmError
 from tests.scripted_llm import MODEL, Script, Step, raw, say, scripted_server
 
 PROGRAM = "```python\nprint(sum(map(int, input().split())))\n```"

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from grpo.cli import app
+from grpo.common.errors import ConfigError
 from rewards.config import RewardConfig
 from rewards.errors import RewardLoadError
 from rewards.hosts.pool import check_reward
@@ -157,6 +160,22 @@ def test_a_function_of_the_user_gets_the_section(script: Script, config: LlmConf
     )
     with Scorer([RewardConfig(name=f"{plugin}:grade", llm=config)]) as scorer:
         assert scorer.score_rows([ROW])[0].total == 0.25
+
+
+def test_a_file_is_scored_from_the_command_line(script: Script, config: LlmConfig, tmp_path: Path) -> None:
+    script.steps = [say(verdict("correctness", "correct"))]
+    data, out = tmp_path / "rows.jsonl", tmp_path / "scores.jsonl"
+    data.write_text(json.dumps({"completion": "Paris", "prompt": "capital?", "answer": "Paris"}) + "\n")
+    words = ["reward", "score", "judge_correctness", "--data", str(data), "--out", str(out)]
+    keys = [f"llm.url={config.url}", f"llm.cache={tmp_path / 'c'}", "llm.max_tokens=50", "votes=2"]
+    done = CliRunner().invoke(app, [*words, *(word for key in keys for word in ("--param", key))])
+    assert done.exit_code == 0, done.output
+    assert json.loads(out.read_text())["score"] == 1.0
+    assert [(sent["max_tokens"], sent["seed"]) for sent in script.asked] == [(50, 0), (50, 1)]
+    done = CliRunner().invoke(app, [*words, "--param", f"llm.url={config.url}", "--param", "llm.cahce=x"])
+    assert isinstance(done.exception, ConfigError)
+    assert "cahce" in str(done.exception)
+    assert "cache" in str(done.exception)
 
 
 def test_a_text_cannot_close_its_own_mark() -> None:

@@ -19,4 +19,4 @@ def script() -> Iterator[Script]:
 
 @pytest.fixture
 def config(script: Script, tmp_path: Path) -> LlmConfig:
-    return LlmConfig(url=script.url, model=MODEL, cache=tmp_path / "llm", deadline_s=20.0)
+    return LlmConfig(url=script.url, model=MODEL, cache=tmp_path / "llm", deadline_s=120.0)

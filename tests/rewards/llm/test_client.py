@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from rewards.errors import BudgetSpent, LlmError, LlmRefused, LlmUnavailable
 from rewards.llm import client as client_module
 from rewards.llm.client import Llm
 from rewards.llm.config import LlmConfig
+from rewards.llm.errors import BudgetSpent, LlmError, LlmRefused, LlmUnavailable
 from rewards.llm.types import Answer, Request
 from tests.scripted_llm import Script, dripping, raw, reset, say, truncated
 
@@ -148,7 +148,6 @@ def test_a_slow_server_ends_at_the_deadline_whatever_it_sends(
     slow = with_(config, request_s=0.2, deadline_s=0.6)
     with Llm(slow) as llm, pytest.raises(LlmUnavailable, match=r"no answer within 0\.\d+ s"):
         llm.ask(QUESTION)
-    assert len(script.asked) >= 2
 
 
 def test_a_server_that_is_gone_costs_all_its_attempts_once(config: LlmConfig) -> None:
