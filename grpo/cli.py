@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from grpo.commands.code_tests import tests_app
 from grpo.commands.config import config_app
+from grpo.commands.convert import convert
 from grpo.commands.data import data_app
 from grpo.commands.graph import plan, run_graph
 from grpo.commands.options import Quiet, Verbose, set_verbosity
@@ -48,6 +49,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     (TOOLS, "view", view, "grpo view runs/demo runs/demo-2"),
     (TOOLS, "report", report, "grpo report runs/demo"),
     (TOOLS, "submit", submit, "grpo submit smollm2-gsm8k-sft --address http://127.0.0.1:8265 --set epochs=1"),
+    (TOOLS, "convert", convert, "grpo convert DeepSeek-V3 DeepSeek-V3-bf16"),
     (TOOLS, "import-gguf", import_gguf, "grpo import-gguf SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2"),
 )
 """Panel of the help, name, function, example; the commands of the stages come from their registry."""

@@ -205,6 +205,11 @@ def test_every_link_and_named_key_exists(page: Path) -> None:
     assert [path for path in dotted if not any(is_key(kind, path) for kind in CLASSES.values())] == []
 
 
+def test_the_readme_is_short_before_its_reference_part() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert lines.index("## Reference") <= 150
+
+
 def test_every_file_that_a_text_or_a_comment_names_exists() -> None:
     name = re.compile(rf"(?<![\w/.-])(?:{'|'.join(PACKAGES)})/[\w/-]+\.(?:py|md|toml|j2)\b")
     sources = [path for package in PACKAGES[:5] for path in (ROOT / package).rglob("*.py")]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from policies.families.registry import family_of
 from policies.json_types import JsonMapping
-from policies.parts import MLA_FAMILIES, head_width, is_sparse
+from policies.parts import has_mla, head_width, is_sparse
 
 RESIDUAL = 4
 """Bytes of an element between the layers."""
@@ -38,7 +39,7 @@ def saved(config: JsonMapping, dtype: str, device: str) -> Saved:
     c = ELEMENT[dtype]
     a = 4 if device == "cpu" else c
     hidden = config["hidden_size"]
-    attention = _mla if config["model_type"] in MLA_FAMILIES else _attention
+    attention = _mla if has_mla(config) else _attention
     # Each layer has two norms, which save their input in the residual's type, and their outputs feed the projections.
     common = 2 * (RESIDUAL + c) * hidden + attention(config, c, a)
     return Saved(
@@ -50,7 +51,7 @@ def saved(config: JsonMapping, dtype: str, device: str) -> Saved:
 def attention_widths(config: JsonMapping) -> tuple[int, int, int]:
     """Return the elements of a token's queries, of its keys and values together, and of its values."""
     heads: int = config["num_attention_heads"]
-    if config["model_type"] in MLA_FAMILIES:
+    if has_mla(config):
         query, value = config["qk_nope_head_dim"] + config["qk_rope_head_dim"], config["v_head_dim"]
         return heads * query, heads * (query + value), heads * value
     width = head_width(config)
@@ -66,7 +67,7 @@ def _joined(config: JsonMapping, c: int, a: int) -> float:
 
 def _attention(config: JsonMapping, c: int, a: int) -> float:
     norms = 0.0
-    if config["model_type"] == "qwen3":  # scales queries and keys, whose projections it saves
+    if family_of(config["model_type"]).qk_norm:  # scales queries and keys, whose projections it saves
         kv = config.get("num_key_value_heads") or config["num_attention_heads"]
         norms = c * head_width(config) * (config["num_attention_heads"] + kv)
     return norms + _joined(config, c, a)

@@ -45,7 +45,7 @@ def run(config: CurateConfig) -> Summary:
     rows, counts = curated_rows(config)
     write_parquet(config.out, rows)
     write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    say(f"{counts} → {config.out}")
+    say(f"{counts} → {escape(str(config.out))}")
     return counts
 
 
@@ -56,7 +56,7 @@ def preview(config: CurateConfig) -> None:
         say("  rewrite: a dry run asks no language model; the rows are shown as they were")
         config = config.model_copy(update={"rewrite": None, "llm": None})
     rows, counts = curated_rows(config)
-    say(f"{counts} → {config.out}")
+    say(f"{counts} → {escape(str(config.out))}")
     for number, row in enumerate(rows[:EXAMPLES], 1):
         columns = {name: row.get(name) for name in ("id", "kind", "language", "score", "origin")}
         preview_text(f"row {number} of {len(rows):,}", f"{row['prompt']}{BEGINS}{row['completion']}", columns)

@@ -203,7 +203,7 @@ def table(result: EvalResult, title: str) -> Table:
     from grpo.tracking.metrics import shown
     from grpo.tracking.screen import shown_rating
 
-    out = Table(title=title, show_header=False)
+    out = Table(title=escape(title), show_header=False)
     out.add_row(f"pass@1 over {result.k}", f"{result.pass1:.3f}  [{result.ci_low:.3f}, {result.ci_high:.3f}]")
     for k, value in shown(result.pass_at).items():
         if k != "1":
@@ -218,12 +218,14 @@ def table(result: EvalResult, title: str) -> Table:
             shown_rating(result.row()).removeprefix("rating ").strip(),
         )
     for name, value in result.components.items():
-        out.add_row(f"reward {name}", f"{value:.3f}")
+        out.add_row(f"reward {escape(name)}", f"{value:.3f}")
     for name, value in result.by_group.items():
-        out.add_row(f"pass@1, {name}", f"{value:.3f}")
+        out.add_row(f"pass@1, {escape(name)}", f"{value:.3f}")
     if len(result.by_kind) > 1:
         for kind, means in result.by_kind.items():
-            out.add_row(kind, "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
+            out.add_row(
+                escape(kind), "  ".join(f"{escape(name)} {value:.3f}" for name, value in means.items())
+            )
     out.add_row("length", f"{result.length:.1f} tokens, {result.truncated:.1%} truncated")
     out.add_row("problems", f"{result.n_problems} ({result.abstained} samples without a verdict)")
     return out

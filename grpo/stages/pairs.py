@@ -67,7 +67,7 @@ def run(config: PairsConfig) -> Summary:
     }
     write_pairs(config.out, kept)
     write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    say(f"{counts} → {config.out}")
+    say(f"{counts} → {escape(str(config.out))}")
     return counts
 
 
@@ -83,7 +83,7 @@ def preview(config: PairsConfig) -> None:
         check_reward(_as_reward(config.judge).name, _as_reward(config.judge).arguments)
     pointwise = config.objective == "pointwise"
     drawn = [] if pointwise else draw_pairs(completions, config.pairs_per_prompt, config.seed)
-    say(f"{counts}, {len(completions) if pointwise else len(drawn)} to judge → {config.out}")
+    say(f"{counts}, {len(completions) if pointwise else len(drawn)} to judge → {escape(str(config.out))}")
     shown = completions if pointwise else [completion for pair in drawn for completion in pair]
     for number, completion in enumerate(shown[:EXAMPLES], 1):
         preview_text(f"completion {number} to judge", f"{completion.prompt}{BEGINS}{completion.text}")
@@ -294,7 +294,7 @@ def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[s
         )
     write_parquet(config.out, rows)
     write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    say(f"{counts} → {config.out}")
+    say(f"{counts} → {escape(str(config.out))}")
     return counts
 
 

@@ -73,7 +73,7 @@ def run(config: SampleConfig, address: str | None) -> Summary:
     def finish(summary: Summary) -> None:
         parts = SampleParts(config.run_dir, labels, config.keep_columns)
         parts.remove()
-        say(f"samples: {parts.path}   {show(summary, labels)}")
+        say(f"samples: {escape(str(parts.path))}   {show(summary, labels)}")
 
     return run_once(config, config.run_dir, lambda: sample_all(config, labels, address), finish)
 

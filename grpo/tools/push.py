@@ -48,7 +48,7 @@ def run(
     kept, left_out = files(folder)
     check_card(folder)
     visibility = "public" if public else "private"
-    say(f"[bold]{escape(str(folder))}[/] → {repo_id} ({visibility}), {revision or 'main'}")
+    say(f"[bold]{escape(str(folder))}[/] → {escape(repo_id)} ({visibility}), {revision or 'main'}")
     for path in kept:
         say(f"  {path.stat().st_size:>14,} bytes  {escape(str(path.relative_to(folder)))}")
     for path in left_out:

@@ -45,10 +45,6 @@ class Case:
     same_bits: bool = False
     """True where the ranks add in the oracle's order."""
 
-    rounding: float = 1e-6
-    """Largest error of a gradient, relative to its norm. In bfloat16 each rank rounds its tokens' part of a weight's
-    gradient."""
-
     @property
     def data(self) -> int:
         """Parts of a batch."""
@@ -87,15 +83,6 @@ TWO = [
     Case("context-v2", "tiny-v2", 2, mesh=HALVES, learner={"recompute": True}, algorithm=KL),
     Case("context-tied", "tiny-llama-tied", 2, mesh=HALVES, algorithm={**KL, "mini_batches": 2}),
     Case("context-lora", "tiny-qwen3", 2, mesh=HALVES, policy={"lora": LORA}, algorithm=KL),
-    Case(
-        "context-bfloat16",
-        "tiny-v3",
-        2,
-        mesh=HALVES,
-        policy={"compute_dtype": "bfloat16"},
-        algorithm=KL,
-        rounding=2**-8,
-    ),
     Case("context-mtp", "tiny-v3-mtp", 2, mesh=HALVES, objective="sft-mtp"),
     Case("context-reward", "tiny-llama", 2, mesh=HALVES, objective="pairs"),
 ]
@@ -110,7 +97,6 @@ FOUR = [
     Case("experts-lora", "tiny-v3", 4, mesh={"expert": 2}, policy={"lora": LORA}, algorithm=KL),
     Case("experts-mtp", "tiny-v3-mtp", 4, mesh={"expert": 4}, objective="sft-mtp"),
     Case("context-shard", "tiny-v2", 4, mesh=HALVES, algorithm={**KL, "ratio": "sequence"}),
-    Case("context-copies", "tiny-qwen2-untied", 4, mesh={"context": 2, "replicate": 2}, algorithm=KL),
     Case("context-experts", "tiny-v3", 4, mesh={"context": 2, "expert": 4}, algorithm=KL),
     Case("context-4", "tiny-v3", 4, mesh={"context": 4}, algorithm=KL, policy={"router_bias_rate": 0.01}),
 ]
