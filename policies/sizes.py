@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from policies.families.registry import family_of
 from policies.json_types import JsonDict, JsonMapping
 
 
@@ -60,13 +61,12 @@ def policy_size(config: JsonMapping) -> PolicySize:
     Raises:
         ValueError: the family is not supported.
     """
-    family = config["model_type"]
     hidden, layers, vocab = (config[k] for k in ("hidden_size", "num_hidden_layers", "vocab_size"))
     heads = config["num_attention_heads"]
     tied = bool(config.get("tie_word_embeddings", False))
     lookup = 0 if tied else vocab * hidden
     ends = lookup + vocab * hidden
-    if family in ("llama", "qwen2", "qwen3"):
+    if family_of(config["model_type"]).attention == "grouped":
         width = config.get("head_dim") or hidden // heads
         kv = config.get("num_key_value_heads") or heads
         attention = hidden * width * (2 * heads + 2 * kv)
@@ -75,8 +75,6 @@ def policy_size(config: JsonMapping) -> PolicySize:
             body + ends, body + vocab * hidden, 0, 0, 0, layers, hidden, heads, 2 * width, 2 * kv * width * layers,
             lookup,
         )  # fmt: skip
-    if family not in ("deepseek_v2", "deepseek_v3"):
-        raise ValueError(f"model_type = {family!r}: the size of this family is not known")
     nope, rope, value = (config[k] for k in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
     rank, query_rank = config["kv_lora_rank"], config.get("q_lora_rank")
     query = heads * (nope + rope)

@@ -5,12 +5,23 @@ cpu_refusal(config)      None, or "heads of 40 …; vLLM's CPU attention has ker
 
 from __future__ import annotations
 
-from policies.json_types import JsonMapping
+from policies.families.registry import FAMILIES
+from policies.json_types import JsonDict, JsonMapping
 
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """`CPUAttentionBackend.get_supported_head_sizes()` of the locked vLLM; a test compares them."""
 MLA_KERNEL_DIMENSIONS = (512, 64)
 """(kv_lora_rank, qk_rope_head_dim) that vLLM's MLA kernels are built for."""
+
+
+def config_overrides(config: JsonMapping) -> JsonDict:
+    """Return the keys of a policy's config.json that vLLM must read otherwise, to compute what transformers does.
+
+    Args:
+        config: content of its config.json; of a family that the learner does not know nothing is changed.
+    """
+    family = FAMILIES.get(str(config.get("model_type")))
+    return {} if family is None else family.engine_overrides(config)
 
 
 def cpu_refusal(config: JsonMapping, expert_parallel: bool = False) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from policies.json_types import JsonDict
 from rollout.config import SHARE_ALONE, EngineConfig
-from rollout.engine_limits import MLA_KERNEL_DIMENSIONS, cpu_refusal
+from rollout.engine_limits import MLA_KERNEL_DIMENSIONS, config_overrides, cpu_refusal
 from rollout.errors import RolloutError
 from rollout.parts import ALONE, EnginePart, launcher_environment, parallel_args
 
@@ -100,6 +100,9 @@ def model_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
         # Its import puts the routers into float32, as the learner's are.
         "worker_extension_cls": "rollout.vllm_worker.WorkerExtension",
         "use_tqdm_on_load": False,
+        "hf_overrides": config_overrides(read_config(model_dir)),
+        # Modelling code of a checkpoint never runs.
+        "trust_remote_code": False,
     }
     if not on_cpu:
         return common | {"gpu_memory_utilization": config.gpu_memory_share or SHARE_ALONE}

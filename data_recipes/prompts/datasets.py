@@ -301,8 +301,10 @@ def check_known(where: str, text: str, token_ids: tuple[int, ...], tokenizer: To
     # Several tokenizers declare their end-of-text token as the unknown token and never use it as such.
     if unknown is None or unknown in others or unknown in text:
         return
-    if tokenizer.token_id(unknown) in token_ids:
+    unknown_id = tokenizer.token_id(unknown)
+    if unknown_id is not None and unknown_id in token_ids:
+        pieces = ", ".join(show(piece, 40) for piece in dict.fromkeys(tokenizer.pieces_of(text, unknown_id)))
         raise DataError(
-            f"{where}: the tokenizer of {tokenizer.folder} does not know all of {show(text[-80:])}; "
-            "the policy would read <unk>: choose a policy with a larger vocabulary"
+            f"{where}: the tokenizer of {tokenizer.folder} does not know {pieces} in {show(text[-80:])}; "
+            f"the policy would read {unknown}: choose a policy with a larger vocabulary"
         )

@@ -35,7 +35,7 @@ Tree = JsonDict
 """A config as TOML has it, a tree of tables, lists and values."""
 POLICY_OUTPUTS = {"policy": "policy", "summary": "summary.json"}
 """The outputs of a stage that trains a policy."""
-REWARD_INPUTS = ("rewards.*.name", "rewards.*.params.*")
+REWARD_INPUTS = ("rewards.*.name", "rewards.*.params.*", "rewards.*.llm.policy")
 """The inputs of a stage whose config has rewards."""
 
 

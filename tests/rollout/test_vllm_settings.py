@@ -46,6 +46,28 @@ def test_a_cpu_batch_holds_the_longest_prompt(tmp_path: Path) -> None:
     assert engine_args(folder(tmp_path), config, on_cpu=False)["max_num_batched_tokens"] == 512
 
 
+@pytest.mark.parametrize(
+    ("config", "overrides"),
+    [
+        ({"model_type": "deepseek_v3"}, {"topk_method": "noaux_tc", "scoring_func": "sigmoid"}),
+        (
+            {"model_type": "deepseek_v2", "topk_method": "greedy", "n_group": 8},
+            {"scoring_func": "softmax", "n_group": 1, "topk_group": 1},
+        ),
+        (
+            {"model_type": "deepseek_v2", "topk_method": "group_limited_greedy", "n_group": 8},
+            {"scoring_func": "softmax"},
+        ),
+        ({"model_type": "llama"}, {}),
+    ],
+)
+def test_vllm_is_told_what_it_would_read_otherwise(
+    tmp_path: Path, config: dict[str, object], overrides: dict[str, object]
+) -> None:
+    for on_cpu in (True, False):
+        assert engine_args(folder(tmp_path, **config), CONFIG, on_cpu)["hf_overrides"] == overrides
+
+
 @pytest.mark.parametrize("on_cpu", [True, False])
 def test_every_option_of_the_engine_has_an_effect(tmp_path: Path, on_cpu: bool) -> None:
     changes = {
@@ -113,6 +135,8 @@ ALWAYS = {
     "enforce_eager": False,
     "worker_extension_cls": "rollout.vllm_worker.WorkerExtension",
     "use_tqdm_on_load": False,
+    "hf_overrides": {},
+    "trust_remote_code": False,
     "skip_tokenizer_init": True,
     "logprobs_mode": "processed_logprobs",
     "generation_config": "vllm",

@@ -163,7 +163,12 @@ BROKEN: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "unknown word": (
         [{"question": "zebra", "answer": "1"}],
         {},
-        r"line 1: the tokenizer of .* not know.*zebra",
+        r"line 1: the tokenizer of .* not know 'zebra' in .*zebra",
+    ),
+    "unknown end of a long prompt": (
+        [{"question": "7 * 4 zebra" + " + 3" * 100, "answer": "1"}],
+        {},
+        r"line 1: the tokenizer of .* not know ' ?zebra' in .*the policy would read <unk>",
     ),
     "all too long": (ROWS, {"max_prompt_tokens": 2}, r"no prompts \(5 too long\); raise max_prompt_tokens"),
     "no template": (ROWS, {"template": "chat"}, r"no chat template"),
