@@ -30,7 +30,15 @@ PAGES = [
 ]
 RECIPES = sorted((ROOT / "data_recipes/recipes").glob("*.toml"))
 CLASSES = {name: stage.config for name, stage in STAGES.items()}
-FREE = {"params", "constants", "columns", "advantage_params", "policy_loss_params", "kl_estimator_params"}
+FREE = {
+    "most",
+    "params",
+    "constants",
+    "columns",
+    "advantage_params",
+    "policy_loss_params",
+    "kl_estimator_params",
+}
 """Sections whose keys are whatever the user calls them."""
 ENDINGS = {"py", "parquet", "jsonl", "json", "toml"}
 PACKAGES = (
@@ -189,7 +197,9 @@ def test_every_block_of_code_is_valid(page: Path, tmp_path: Path) -> None:
             (tmp_path / "graph.toml").write_text(body)
             load_graph(str(tmp_path / "graph.toml"))
             continue
-        classes = [CLASSES[tree["stage"]]] if "stage" in tree else [*CLASSES.values(), GraphRecipe, DataBuildConfig]
+        classes = (
+            [CLASSES[tree["stage"]]] if "stage" in tree else [*CLASSES.values(), GraphRecipe, DataBuildConfig]
+        )
         unknown = [[path for path in keys(tree) if not is_key(kind, path)] for kind in classes]
         assert min(unknown, key=len) == [], body
 
