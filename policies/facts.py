@@ -17,6 +17,7 @@ from pathlib import Path
 
 from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError, UnsupportedArchitecture
 from policies.families.registry import BY_ARCHITECTURE
+from policies.files import NOT_FETCHED, is_lfs_pointer
 from policies.json_types import JsonDict
 from policies.refusals import refusal
 
@@ -251,6 +252,8 @@ def stored_tensors(folder: Path) -> dict[str, tuple[Path, list[int]]]:
 def _safetensors_header(file: Path) -> dict[str, list[int]]:
     """Return shapes by tensor name from a file of u64 header length, JSON header and data."""
     try:
+        if is_lfs_pointer(file):
+            raise BrokenCheckpoint(f"{file}: {NOT_FETCHED}")
         total = file.stat().st_size
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")

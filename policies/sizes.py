@@ -105,11 +105,20 @@ def policy_size(config: JsonMapping) -> PolicySize:
 
 
 def _dense(
-    family: str, hidden: int, layers: int, heads: int, kv: int, inner: int, vocab: int, **more: object
+    family: str,
+    hidden: int,
+    layers: int,
+    heads: int,
+    kv: int,
+    inner: int,
+    vocab: int,
+    positions: int,
+    **more: object,
 ) -> JsonDict:
     return {
         "model_type": family, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-        "num_key_value_heads": kv, "intermediate_size": inner, "vocab_size": vocab, **more,
+        "num_key_value_heads": kv, "intermediate_size": inner, "vocab_size": vocab,
+        "max_position_embeddings": positions, **more,
     }  # fmt: skip
 
 
@@ -118,6 +127,7 @@ _V3 = {
     "num_attention_heads": 128, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
     "kv_lora_rank": 512, "q_lora_rank": 1536, "intermediate_size": 18432, "first_k_dense_replace": 3,
     "n_routed_experts": 256, "num_experts_per_tok": 8, "n_shared_experts": 1, "moe_intermediate_size": 2048,
+    "max_position_embeddings": 163840,
 }  # fmt: skip
 """2412.19437 §4.2; the dense layers' width from its config.json."""
 
@@ -126,14 +136,15 @@ _V2_LITE = {
     "num_attention_heads": 16, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
     "kv_lora_rank": 512, "q_lora_rank": None, "intermediate_size": 10944, "first_k_dense_replace": 1,
     "n_routed_experts": 64, "num_experts_per_tok": 6, "n_shared_experts": 2, "moe_intermediate_size": 1408,
+    "max_position_embeddings": 163840,
 }  # fmt: skip
 """2405.04434 §B.1; widths from its config.json."""
 
 _QWEN = {
-    "1.5B": _dense("qwen2", 1536, 28, 12, 2, 8960, 151936, tie_word_embeddings=True),
-    "7B": _dense("qwen2", 3584, 28, 28, 4, 18944, 152064),
-    "14B": _dense("qwen2", 5120, 48, 40, 8, 13824, 152064),
-    "32B": _dense("qwen2", 5120, 64, 40, 8, 27648, 152064),
+    "1.5B": _dense("qwen2", 1536, 28, 12, 2, 8960, 151936, 4096, tie_word_embeddings=True),
+    "7B": _dense("qwen2", 3584, 28, 28, 4, 18944, 152064, 4096),
+    "14B": _dense("qwen2", 5120, 48, 40, 8, 13824, 152064, 131072),
+    "32B": _dense("qwen2", 5120, 64, 40, 8, 27648, 152064, 131072),
 }
 
 CONFIGS: dict[str, JsonDict] = {
@@ -143,8 +154,8 @@ CONFIGS: dict[str, JsonDict] = {
     "Qwen/Qwen2.5-Math-7B": _QWEN["7B"],
     "Qwen/Qwen2.5-14B": _QWEN["14B"],
     "Qwen/Qwen2.5-32B": _QWEN["32B"],
-    "meta-llama/Llama-3.1-8B": _dense("llama", 4096, 32, 32, 8, 14336, 128256),
-    "meta-llama/Llama-3.3-70B-Instruct": _dense("llama", 8192, 80, 64, 8, 28672, 128256),
+    "meta-llama/Llama-3.1-8B": _dense("llama", 4096, 32, 32, 8, 14336, 128256, 131072),
+    "meta-llama/Llama-3.3-70B-Instruct": _dense("llama", 8192, 80, 64, 8, 28672, 128256, 131072),
 }
 """Configs of R1's base, of its students (R1 v2 §B.4.3) and of V2-Lite, so that a plan needs no download."""
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
@@ -117,7 +118,9 @@ def show(config: PretrainConfig, summary: Summary) -> None:
     """Print where the policy is and what it can do."""
     accuracy = "  ".join(f"{k} {v:.2f}" for k, v in summary["trace_accuracy"].items())
     seconds = 60 * summary["minutes"]
-    say(f"base policy: {config.run_dir / 'policy'}   {seconds:.0f} s   trace accuracy {accuracy}")
+    say(
+        f"base policy: {escape(str(config.run_dir / 'policy'))}   {seconds:.0f} s   trace accuracy {accuracy}"
+    )
 
 
 def start(config: PretrainConfig) -> tuple[Trainer, PretrainState]:

@@ -34,6 +34,7 @@ from grpo.training import collectives
 from grpo.training.reference import FrozenWeights, snapshot, swap_weights
 from grpo.training.step_sums import StepSums
 from grpo.training.trained_policy import TrainedPolicy
+from policies.context import divided, own_mask
 from policies.logprobs import completion_logprobs, sequence_logprobs
 from policies.packing import PackedSequences, pack
 from policies.router import ExpertLoads
@@ -45,7 +46,7 @@ Logprobs = dict[tuple[str, bytes], NDArray[np.float32]]
 
 
 class Learner:
-    """One data-parallel rank."""
+    """One rank."""
 
     def __init__(
         self,
@@ -203,7 +204,7 @@ class Learner:
                     continue
                 samples = [s for g in part for s in g.samples]
                 packed = self._pack(part)
-                loads.token_mask = _completion_mask(part).to(self.device)
+                loads.token_mask = own_mask(packed, _completion_mask(part).to(self.device))
                 logprobs, entropy = self._forward(packed)
                 rollout = self._flat([s.rollout_logprobs for s in samples])
                 old = logprobs.detach() if self._old is None else self._flat(_values(part, self._old))
@@ -221,9 +222,14 @@ class Learner:
                 )
                 if len(logprobs) or self.trained.ranks.is_sharded:
                     self.trained.backward(loss)
-                sums.add(
-                    loss=loss, metrics=metrics, entropy=entropy, logprobs=logprobs, rollout_logprobs=rollout
-                )
+                if self.trained.ranks.reports:
+                    sums.add(
+                        loss=loss,
+                        metrics=metrics,
+                        entropy=entropy,
+                        logprobs=logprobs,
+                        rollout_logprobs=rollout,
+                    )
 
     def _logprobs(self, groups: Sequence[TrainGroup]) -> Logprobs:
         """Log-probs of every sample under the weights that the model has now; ranks share the work and the result."""
@@ -241,22 +247,24 @@ class Learner:
         keys, lengths = _keys(groups)
         if not keys:
             return {}
-        own = [found.get(key) for key in keys]
+        own = [found.get(key) if self.trained.ranks.reports else None for key in keys]
         return dict(zip(keys, collectives.gather_parts(own, lengths, self.device), strict=True))
 
     def _shares(self, groups: Sequence[TrainGroup]) -> Iterator[list[TrainGroup] | None]:
         """Yield this rank's micro-batches; None where other ranks have one and this one only takes part."""
         if not groups:
             return
-        share = split_by_rank(groups, self._world_size)[self._rank]
+        mesh = self.trained.ranks.mesh
+        share = split_by_rank(groups, mesh.data)[mesh.data_index(self._rank)]
         parts = micro_batches(share, self._config.tokens_per_micro_batch)
         yield from collectives.evened(parts, self._world_size, self.device)
 
     def _take_part(self, mini_batch: Sequence[TrainGroup], loads: ExpertLoads) -> None:
         """Run one sample that adds nothing to the gradient, so that other ranks can gather and sum layers."""
         filler = [_smallest(mini_batch)]
-        loads.token_mask = torch.zeros_like(_completion_mask(filler)).to(self.device)
-        self.trained.backward(0.0 * self._forward(self._pack(filler))[0].sum())
+        packed = self._pack(filler)
+        loads.token_mask = own_mask(packed, torch.zeros_like(packed.token_ids, dtype=torch.bool))
+        self.trained.backward(0.0 * self._forward(packed)[0].sum())
 
     def _forward(self, packed: PackedSequences) -> tuple[Tensor, Tensor]:
         return completion_logprobs(
@@ -266,7 +274,7 @@ class Learner:
     def _pack(self, groups: Sequence[TrainGroup]) -> PackedSequences:
         # NumPy arrays are sequences of int to `pack`, though not to the type checker.
         sequences: list[Any] = [(g.prompt_ids, [s.token_ids for s in g.samples]) for g in groups]
-        return pack(sequences).to(self.device)
+        return divided(self.model, pack(sequences).to(self.device))
 
     def _flat(self, arrays: Sequence[NDArray[np.float32]]) -> Tensor:
         return torch.from_numpy(np.concatenate(arrays).astype(np.float32)).to(self.device)
