@@ -203,7 +203,7 @@ def _architecture(file: Path, config: JsonDict) -> tuple[str, str]:
     if quantised:
         raise UnsupportedArchitecture(
             f"{file}: quantization_config (quant_method = 'fp8'): FP8 weights cannot be trained; "
-            f"first: grpo convert {file.parent} NEW_FOLDER writes them as bfloat16"
+            f"`grpo convert {file.parent} NEW_FOLDER` writes them as bfloat16"
         )
     found = config["architectures"]
     name = str(found[0] if isinstance(found, list) else found)
