@@ -27,6 +27,8 @@ FAMILIES: dict[str, str] = {
 }
 """Family (transformers' model_type) by architecture as config.json spells it."""
 
+MTP_STATE = "mtp_state"
+"""Key of config.json; "stale": the layers of multi-token prediction have not followed the main layers' training."""
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 TOKENIZER_FILE = "tokenizer.json"
