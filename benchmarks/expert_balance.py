@@ -50,7 +50,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--name", default="expert_balance")
     args = parser.parse_args()
@@ -64,7 +64,8 @@ def main() -> None:
         means = {name: statistics.mean(row[name] for row in rows) for name in rows[0]}
         result[way] = {"mean": means, "seeds": rows}
         print(f"{way:45s}", json.dumps({k: round(v, 4) for k, v in means.items()}), flush=True)
-    print(save(args.name, result))
+        saved = save(args.name, result)
+    print(saved)
 
 
 def run(way: str, seed: int, steps: int) -> dict[str, float]:

@@ -49,7 +49,8 @@ def main() -> None:
         means = {name: statistics.mean(row[name] for row in rows) for name in rows[0]}
         result[f"rate {rate}"] = {"mean": means, "seeds": rows}
         print(f"rate {rate}", json.dumps(result[f"rate {rate}"]), flush=True)
-    print(save(args.name, result))
+        saved = save(args.name, result)
+    print(saved)
 
 
 def run(rate: float, seed: int, steps: int, preset: str) -> dict[str, float]:

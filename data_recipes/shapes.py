@@ -81,6 +81,11 @@ SHAPES: tuple[Shape, ...] = (
         {"prompts": {"prompt": "question"}, "examples": {"prompt": "prompt", "completion": "completion"}},
     ),
     Shape(
+        "rows of grpo curate",
+        {"prompt": TEXT, "completion": TEXT, "question": TEXT, "messages": CHAT},
+        {"prompts": {"prompt": "question"}, "examples": {"prompt": "prompt", "completion": "completion"}},
+    ),
+    Shape(
         "TRL preference pairs",
         {"chosen": TEXT | CHAT, "rejected": TEXT | CHAT},
         {"pairs": {"chosen": "chosen", "rejected": "rejected"}},

@@ -17,6 +17,8 @@ from typer.core import TyperGroup
 
 from grpo.commands.code_tests import tests_app
 from grpo.commands.config import config_app
+from grpo.commands.convert import convert
+from grpo.commands.data import data_app
 from grpo.commands.graph import plan, run_graph
 from grpo.commands.options import Quiet, Verbose, set_verbosity
 from grpo.commands.reward import reward_app
@@ -25,11 +27,12 @@ from grpo.commands.tools import demo, doctor, import_gguf, keys, recipes, report
 from grpo.commands.use import chat, export_gguf, push, serve
 from grpo.common import stopping
 from grpo.common.shadows import HiddenPackage
+from grpo.common.streams import steady
 from policies.json_types import JsonMapping
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 an error, with a message; 2 wrong usage; 75 stopped by SIGTERM, the same command goes on; "
-    "130 stopped by Ctrl-C, likewise."
+    "Exit codes: 0 done; 1 an error, with a message; 2 wrong usage; 75 stopped by SIGTERM or a terminal that hung up, "
+    "the same command goes on; 130 stopped by Ctrl-C, likewise."
 )
 PIPELINE, USE, REWARDS, TOOLS = "The whole pipeline", "Use the result", "Rewards", "Around it"
 COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
@@ -46,6 +49,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     (TOOLS, "view", view, "grpo view runs/demo runs/demo-2"),
     (TOOLS, "report", report, "grpo report runs/demo"),
     (TOOLS, "submit", submit, "grpo submit smollm2-gsm8k-sft --address http://127.0.0.1:8265 --set epochs=1"),
+    (TOOLS, "convert", convert, "grpo convert DeepSeek-V3 DeepSeek-V3-bf16"),
     (TOOLS, "import-gguf", import_gguf, "grpo import-gguf SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2"),
 )
 """Panel of the help, name, function, example; the commands of the stages come from their registry."""
@@ -131,6 +135,7 @@ for panel, name, command, example in COMMANDS:
     app.command(name=name, epilog=f"Example: `{example}`", rich_help_panel=panel)(command)
 for name, group in (("reward", reward_app), ("sandbox", sandbox_app), ("tests", tests_app)):
     app.add_typer(group, name=name, rich_help_panel=REWARDS)
+app.add_typer(data_app, name="data", rich_help_panel=PIPELINE)
 app.add_typer(config_app, name="config", rich_help_panel=TOOLS)
 
 errors = Console(stderr=True)
@@ -138,6 +143,7 @@ errors = Console(stderr=True)
 
 def main() -> None:
     """Entry point: an expected error is one message on stderr, not a traceback (GRPO_TRACEBACK=1 shows it)."""
+    steady()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if os.path.isfile(os.path.expanduser("~/.ray/auth_token")):  # which, unlike Path.home(), may find no home
         # `ray start` demands the token as soon as there is one; a driver that joins must be told before it imports Ray.

@@ -2,20 +2,23 @@
 
 Registered with transformers as `attn_implementation="grpo_packed"`; transformers passes the forward's keyword
 `packed_layout` on to here. Each token attends to its own segment (causal) and, in a completion, to its whole prompt,
-the shared prefix. The two parts are separate calls of a fused kernel and are joined by their log-sum-exps, as in ring
-and cascade attention: with lse = log(e^lse_segment + e^lse_prefix),
+the shared prefix. The parts are separate calls of a fused kernel and are joined by their log-sum-exps, as in ring and
+cascade attention: with lse = log(e^lse_segment + e^lse_prefix),
 
     out = e^(lse_segment - lse) out_segment + e^(lse_prefix - lse) out_prefix
 
-The backward of either part is the kernel's backward with the joined `out` and `lse`: the gradient
+The backward of each part is the kernel's backward with the joined `out` and `lse`: the gradient
 dS = P ∘ (dO Vᵀ - rowsum(dO ∘ O)) with P = e^(S - lse) depends on the softmax through these two only.
+
+A rank that has a share of the row's tokens (policies/context.py) computes their queries and gathers the keys and values
+of all.
 
 Nothing is copied per completion and no score matrix is kept. Measured on one CPU core, forward and backward
 (`benchmarks/packed_attention.py`): copying [prompt | completion] keys for each completion, with a mask, takes as long
 for completions of 80 tokens, 1.2 times as long for 22 and 1.8 times for 1,000 tokens; plain matrix products instead of
 the fused kernel take 1.7 to 3.2 times as long.
 
-Axes: T packed tokens, H heads, K head width, n rows of a batch, Q and L queries and keys of a row.
+Axes: T packed tokens (on a rank with a share of them, its own: Q), H heads, K head width, n rows of a batch.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from policies.context import gather_tokens, return_gradients
 from policies.kernels import attend, attend_backward
-from policies.layout import AttentionBatch, AttentionLayout
+from policies.layout import AttentionBatch, AttentionLayout, AttentionPart
 from policies.model import AutogradContext
 
 NAME = "grpo_packed"
@@ -50,7 +54,7 @@ def packed_attention(
     sliding_window: int | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """Implement transformers' attention interface: queries (1, H, T, K), keys, values (1, H_kv, T, K) → (1, T, H, K).
+    """Implement transformers' attention interface: queries (1, H, Q, K), keys, values (1, H_kv, Q, K) → (1, Q, H, K).
 
     Raises:
         ValueError: there is no layout, a mask or dropout is given, or a window is shorter than a sequence.
@@ -66,12 +70,8 @@ def packed_attention(
         raise ValueError(
             f"a sequence of {packed_layout.max_length} tokens exceeds the sliding window of {sliding_window}"
         )
-    q_THK, k_THK, v_THK = (x[0].transpose(0, 1) for x in (query, key, value))
-    repeats = query.shape[1] // key.shape[1]
-    if repeats > 1:
-        k_THK, v_THK = (x.repeat_interleave(repeats, dim=1) for x in (k_THK, v_THK))
     dtype = _compute_dtype(query)
-    q_THK, k_THK, v_THK = (x.to(dtype) for x in (q_THK, k_THK, v_THK))
+    q_THK, k_THK, v_THK = (x[0].transpose(0, 1).to(dtype) for x in (query, key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     out_THK: Tensor = _PackedAttention.apply(  # type: ignore[no-untyped-call]
         q_THK, k_THK, v_THK, packed_layout, scale
@@ -92,26 +92,22 @@ class _PackedAttention(torch.autograd.Function):
     def forward(
         ctx: AutogradContext,
         q_THK: Tensor,
-        k_THK: Tensor,
-        v_THK: Tensor,
+        own_k_THK: Tensor,
+        own_v_THK: Tensor,
         layout: AttentionLayout,
         scale: float,
     ) -> Tensor:
-        out_THK, lse_TH = _part(
-            q_THK, k_THK, v_THK, layout.own_segment, layout.own_segment_index, scale, causal=True
-        )
-        if layout.shared_prefix:
-            assert layout.prefix_query_index is not None
-            prefix_out_THK, prefix_lse_TH = _part(
-                q_THK, k_THK, v_THK, layout.shared_prefix, layout.prefix_query_index, scale, causal=False
-            )
-            joined_TH = torch.logaddexp(lse_TH, prefix_lse_TH)
-            segment_weight, prefix_weight = (
-                (x - joined_TH).exp()[..., None] for x in (lse_TH, prefix_lse_TH)
-            )
-            out_THK = (segment_weight * out_THK + prefix_weight * prefix_out_THK).to(out_THK.dtype)
+        k_THK, v_THK = _keys_and_values(q_THK, own_k_THK, own_v_THK, layout)
+        own, *others = layout.parts
+        out_THK, lse_TH = _part(q_THK, k_THK, v_THK, own, scale)
+        for part in others:
+            part_out_THK, part_lse_TH = _part(q_THK, k_THK, v_THK, part, scale)
+            joined_TH = torch.logaddexp(lse_TH, part_lse_TH)
+            weight, part_weight = ((x - joined_TH).exp()[..., None] for x in (lse_TH, part_lse_TH))
+            out_THK = (weight * out_THK + part_weight * part_out_THK).to(out_THK.dtype)
             lse_TH = joined_TH
-        ctx.save_for_backward(q_THK, k_THK, v_THK, out_THK, lse_TH)
+        # Keys and values of other ranks and repeated heads are made again in the backward.
+        ctx.save_for_backward(q_THK, own_k_THK, own_v_THK, out_THK, lse_TH)
         ctx.layout, ctx.scale = layout, scale
         return out_THK
 
@@ -119,53 +115,72 @@ class _PackedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: AutogradContext, grad_THK: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         layout: AttentionLayout = ctx.layout
-        q_THK, k_THK, v_THK, out_THK, lse_TH = ctx.saved_tensors
-        grads = [
-            [
+        q_THK, own_k_THK, own_v_THK, out_THK, lse_TH = ctx.saved_tensors
+        k_THK, v_THK = _keys_and_values(q_THK, own_k_THK, own_v_THK, layout)
+        totals: list[Tensor] = []
+        for part in layout.parts:
+            rows = [
                 _backward_batch(
-                    grad_THK, q_THK, k_THK, v_THK, out_THK, lse_TH, batch, ctx.scale, causal=causal
+                    grad_THK, q_THK, k_THK, v_THK, out_THK, lse_TH, batch, ctx.scale, causal=part.causal
                 )
-                for batch in batches
+                for batch in part.batches
             ]
-            for batches, causal in ((layout.own_segment, True), (layout.shared_prefix, False))
-        ]
-        dq, dk, dv = (_collect([g[i] for g in grads[0]], layout.own_segment_index) for i in range(3))
-        if layout.shared_prefix:
-            assert layout.prefix_query_index is not None
-            assert layout.prefix_key_index is not None
-            indices = (layout.prefix_query_index, layout.prefix_key_index, layout.prefix_key_index)
-            for i, (total, index) in enumerate(zip((dq, dk, dv), indices, strict=True)):
-                total += _collect([g[i] for g in grads[1]], index, fill=0.0)
+            dq, dk, dv = (
+                _collect([grads[i] for grads in rows], index, None if complete else 0.0)
+                for i, (index, complete) in enumerate(
+                    (
+                        (part.query_index, part.has_all_queries),
+                        (part.key_index, part.has_all_keys),
+                        (part.key_index, part.has_all_keys),
+                    )
+                )
+            )
+            if not totals:
+                totals = [dq, dk, dv]
+                continue
+            for total, grad in zip(totals, (dq, dk, dv), strict=True):
+                total += grad
+        repeats = q_THK.shape[1] // own_k_THK.shape[1]
+        dq, dk, dv = totals
+        if repeats > 1:
+            dk, dv = (x.view(len(x), -1, repeats, x.shape[-1]).sum(2) for x in (dk, dv))
+        if layout.share is not None:
+            dk, dv = return_gradients((dk, dv), layout.share)
         return dq, dk, dv, None, None
 
 
-def _part(
-    q_THK: Tensor,
-    k_THK: Tensor,
-    v_THK: Tensor,
-    batches: tuple[AttentionBatch, ...],
-    index: Tensor,
-    scale: float,
-    *,
-    causal: bool,
+def _keys_and_values(
+    q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, layout: AttentionLayout
 ) -> tuple[Tensor, Tensor]:
-    """Return (T, H, K_v) outputs and (T, H) float32 lse; a token in none of the batches gets 0 and -inf."""
+    """Return keys and values of all tokens of the row, with as many heads as the queries."""
+    if layout.share is not None:
+        k_THK, v_THK = gather_tokens((k_THK, v_THK), layout.share)
+    repeats = q_THK.shape[1] // k_THK.shape[1]
+    if repeats > 1:
+        k_THK, v_THK = (x.repeat_interleave(repeats, dim=1) for x in (k_THK, v_THK))
+    return k_THK, v_THK
+
+
+def _part(
+    q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, part: AttentionPart, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Return (Q, H, K_v) outputs and (Q, H) float32 lse; a query in none of the batches gets 0 and -inf."""
     outs, lses = [], []
-    for batch in batches:
+    for batch in part.batches:
         out, lse = attend(
             _rows(q_THK, batch.queries),
             _rows(k_THK, batch.keys),
             _rows(v_THK, batch.keys),
             batch.key_mask,
-            causal=causal,
+            causal=part.causal,
             scale=scale,
         )
         outs.append(out.transpose(1, 2).flatten(0, 1))
         lses.append(lse.transpose(1, 2).flatten(0, 1))
-    fill = None if causal else (0.0, float("-inf"))
+    complete = part.has_all_queries
     return (
-        _collect(outs, index, None if fill is None else fill[0]),
-        _collect(lses, index, None if fill is None else fill[1]),
+        _collect(outs, part.query_index, None if complete else 0.0),
+        _collect(lses, part.query_index, None if complete else float("-inf")),
     )
 
 

@@ -26,6 +26,7 @@ from policies.hf_pieces import pieces, stored_shape
 from policies.load import own_tensors
 from policies.model import HfModel, causal_lm
 from policies.mtp import mtp_layers, shared_copies
+from policies.released import released_config
 from policies.tensor_files import Entry, TensorFile
 
 TOKENIZER_FILES = (
@@ -202,6 +203,9 @@ def _write_small_files(
     config = copy.deepcopy(model.config)
     config.architectures, config.dtype = [type(model).__name__], str(dtype).removeprefix("torch.")
     config.save_pretrained(folder)
+    file = folder / "config.json"
+    released = released_config(json.loads(file.read_text("utf-8")))
+    file.write_text(json.dumps(released, indent=2) + "\n", encoding="utf-8")
     if model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
     if len(files) > 1:

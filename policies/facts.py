@@ -16,16 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError, UnsupportedArchitecture
+from policies.families.registry import BY_ARCHITECTURE
+from policies.files import NOT_FETCHED, is_lfs_pointer
 from policies.json_types import JsonDict
-
-FAMILIES: dict[str, str] = {
-    "DeepseekV2ForCausalLM": "deepseek_v2",
-    "DeepseekV3ForCausalLM": "deepseek_v3",
-    "LlamaForCausalLM": "llama",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-}
-"""Family (transformers' model_type) by architecture as config.json spells it."""
+from policies.refusals import refusal
 
 MTP_STATE = "mtp_state"
 """Key of config.json; "stale": the layers of multi-token prediction have not followed the main layers' training."""
@@ -194,19 +188,28 @@ def _nearest(path: Path) -> str:
 
 
 def _architecture(file: Path, config: JsonDict) -> tuple[str, str]:
-    found = config.get("architectures")
-    name = found[0] if isinstance(found, list) and found else found
-    if not isinstance(name, str) or name not in FAMILIES:
-        raise UnsupportedArchitecture(
-            f"{file}: architectures = {found!r} is not supported; supported are {', '.join(FAMILIES)}"
-        )
-    if config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method")
+    """Return architecture and family.
+
+    Raises:
+        UnsupportedArchitecture: names key, value and reason.
+    """
+    quantised = config.get("quantization_config")
+    if quantised and (not isinstance(quantised, dict) or quantised.get("quant_method") != "fp8"):
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
         raise UnsupportedArchitecture(
             f"{file}: quantization_config (quant_method = {method!r}): quantised weights cannot be trained; "
             "convert them to bfloat16 or float32 first (for GGUF: grpo import-gguf)"
         )
-    return name, FAMILIES[name]
+    if (reason := refusal(config)) is not None:
+        raise UnsupportedArchitecture(f"{file}: {reason}")
+    if quantised:
+        raise UnsupportedArchitecture(
+            f"{file}: quantization_config (quant_method = 'fp8'): FP8 weights cannot be trained; "
+            f"first: grpo convert {file.parent} NEW_FOLDER writes them as bfloat16"
+        )
+    found = config["architectures"]
+    name = str(found[0] if isinstance(found, list) else found)
+    return name, BY_ARCHITECTURE[name].name
 
 
 def _mtp_layers(config: JsonDict, shapes: dict[str, list[int]]) -> int:
@@ -251,6 +254,8 @@ def stored_tensors(folder: Path) -> dict[str, tuple[Path, list[int]]]:
 def _safetensors_header(file: Path) -> dict[str, list[int]]:
     """Return shapes by tensor name from a file of u64 header length, JSON header and data."""
     try:
+        if is_lfs_pointer(file):
+            raise BrokenCheckpoint(f"{file}: {NOT_FETCHED}")
         total = file.stat().st_size
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")

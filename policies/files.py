@@ -20,8 +20,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LFS_POINTER = b"version https://git-lfs.github.com/"
+NOT_FETCHED = "a pointer of Git LFS in place of the file; `git lfs pull` in its repository fetches it"
+"""What is wrong with a file that `is_lfs_pointer`, for messages."""
 REPLACED = ".old."
 """Part of the name of a folder that `replace_folder` was removing, ".NAME.old.XXXXXXXX"."""
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Return True for what a clone without Git LFS leaves in a large file's place."""
+    with path.open("rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -20,7 +20,8 @@ import torch
 
 from policies.errors import PolicyError
 from policies.export import save_policy
-from policies.facts import FAMILIES, PolicyFacts, read_facts
+from policies.facts import PolicyFacts, read_facts
+from policies.families.registry import BY_ARCHITECTURE
 from policies.model import HfModel
 
 
@@ -52,8 +53,10 @@ def _convert(file: Path, out_dir: Path, scratch: Path, dtype: torch.dtype) -> No
         loaded: HfModel = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
     except (OSError, ValueError, KeyError, struct.error) as error:
         raise PolicyError(f"{file}: not a GGUF file that transformers can read ({error})") from error
-    if type(loaded).__name__ not in FAMILIES:
-        raise PolicyError(f"{file}: contains a {type(loaded).__name__}; supported are {', '.join(FAMILIES)}")
+    if type(loaded).__name__ not in BY_ARCHITECTURE:
+        raise PolicyError(
+            f"{file}: contains a {type(loaded).__name__}; supported are {', '.join(BY_ARCHITECTURE)}"
+        )
     # A new model without the quantization config, which `save_pretrained` would write otherwise.
     config = type(loaded.config).from_dict(loaded.config.to_dict())
     config.__dict__.pop("quantization_config", None)

@@ -21,19 +21,12 @@ from numpy.typing import NDArray
 
 from policies.errors import PolicyError
 from policies.facts import INDEX_FILE, SINGLE_FILE, PolicyFacts, read_facts
+from policies.families.registry import family_of
 from policies.files import replacing
 from policies.json_types import JsonDict
 
 SCRIPT = "convert_hf_to_gguf.py"
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")
-ARCHITECTURES = {
-    "llama": "LLAMA",
-    "qwen2": "QWEN2",
-    "qwen3": "QWEN3",
-    "deepseek_v2": "DEEPSEEK2",
-    "deepseek_v3": "DEEPSEEK2",
-}
-"""gguf's name of the architecture, by family."""
 MADE_BY_THE_CONVERTER = ("rope_freqs.weight",)
 """Tensors that stand for config values: Llama 3's scaled frequencies."""
 TIMEOUT_S = 6 * 3600
@@ -72,10 +65,23 @@ def export_gguf(
         raise PolicyError(f"outtype {outtype!r}: there are {', '.join(OUTTYPES)}")
     if not out.parent.is_dir():
         raise PolicyError(f"{out}: there is no folder {out.parent}")
+    _architecture(facts)
     with replacing(out) as temporary:
         _convert(script, facts.folder, temporary, outtype)
         tensors, largest = compare(facts, temporary)
     return GgufReport(out, tensors, out.stat().st_size, largest)
+
+
+def _architecture(facts: PolicyFacts) -> str:
+    """Return gguf's name of the policy's architecture.
+
+    Raises:
+        PolicyError: it has none.
+    """
+    name = family_of(facts.family).gguf
+    if name is None:
+        raise PolicyError(f"{facts.folder}: GGUF has no architecture for {facts.family}")
+    return name
 
 
 def find_converter(place: Path | str) -> Path:
@@ -177,7 +183,7 @@ def gguf_tensors(facts: PolicyFacts) -> Iterator[tuple[str, Array]]:
 
     config = _json(facts.folder / "config.json")
     layers = int(config["num_hidden_layers"])
-    names: Any = get_tensor_name_map(MODEL_ARCH[ARCHITECTURES[facts.family]], layers)
+    names: Any = get_tensor_name_map(MODEL_ARCH[_architecture(facts)], layers)
     experts: dict[str, dict[int, Array]] = {}
     for name, values in _stored(facts.folder):
         parts = name.split(".")

@@ -1,12 +1,14 @@
 """Which tokens of a packed row attend to which, as batches for attention kernels. Built once per pack.
 
-A packed row is a list of segments. Every token attends to its own segment up to itself (`own_segment` batches, causal).
-A completion's token also attends to its whole prompt, the prefix that all completions share (`shared_prefix` batches).
-There one row of queries holds the tokens of all completions of a prompt, so the prompt's keys are never copied per
-completion.
+A packed row is a list of segments. Every token attends to its own segment up to itself (the first part, causal). A
+completion's token also attends to its whole prompt, the prefix that all completions share (the second part). There one
+row of queries holds the tokens of all completions of a prompt, so the prompt's keys are never copied per completion.
 
     prompt a | a0 | a1 | prompt b | b0      own segment:    [a], [a0], [a1], [b], [b0]    causal
                                             shared prefix:  [a0 a1] → [a],  [b0] → [b]    masks for padding only
+
+A rank that computes some tokens of the row alone (policies/context.py) has their queries and the keys of all. Where it
+begins inside a segment, a further part holds the segment's earlier tokens.
 
 Rows of unequal length are padded inside a batch, at most by a quarter; linear layers never compute padding.
 """
@@ -19,6 +21,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
+
+from policies.token_share import TokenShare
 
 PAD_SHARE = 0.25
 PAD_TOKENS = 256
@@ -37,115 +41,177 @@ class Segment:
 
 @dataclass(frozen=True)
 class AttentionBatch:
-    """n rows of queries and n rows of keys, as int64 indices into T; a row is padded with its last token."""
+    """n rows of queries and n rows of keys, as int64 indices; a row is padded with its last token."""
 
     queries: Tensor
-    """(n, Q) indices of the queries."""
+    """(n, Q) indices of the queries, among those that are computed here."""
     keys: Tensor
-    """(n, K) indices of the keys; the same tensor as `queries` in an own-segment batch."""
+    """(n, K) indices of the keys into T; the same tensor as `queries` where a segment attends to itself."""
     query_padding: Tensor | None
     """(p,) indices of padding in `queries.flatten()`; None without padding."""
-    key_padding: Tensor | None
-    """(p,) indices of padding in `keys.flatten()`; None without padding."""
     key_mask: Tensor | None
     """(n, 1, 1, K) float32, -inf at padded keys; None if there are none or if causality hides them."""
 
 
 @dataclass(frozen=True)
-class AttentionLayout:
-    """Every token is in one own-segment row, and in at most one shared-prefix row, as query or as key."""
+class AttentionPart:
+    """Batches of one kind; a query is in at most one of their rows, and so is a key."""
 
-    token_count: int
-    """T, the number of packed tokens."""
+    batches: tuple[AttentionBatch, ...]
+    causal: bool
+    """True: query i of a row sees its keys 0 … i; False: all of them."""
+    query_index: Tensor
+    """(Q,) index of each query in the flattened, concatenated queries; their total number for one in none."""
+    key_index: Tensor
+    """(T,) index of each key in the flattened, concatenated keys; their total number for one in none."""
+    has_all_queries: bool
+    has_all_keys: bool
+
+
+@dataclass(frozen=True)
+class AttentionLayout:
+    """The parts of a packed row's attention; their outputs are joined by their log-sum-exps."""
+
+    segments: tuple[Segment, ...]
     max_length: int
     """Longest prompt plus completion, in tokens."""
-    own_segment: tuple[AttentionBatch, ...]
-    """Batches of segments that attend to themselves."""
-    own_segment_index: Tensor
-    """(T,) index of each token in the flattened, concatenated queries of `own_segment`."""
-    shared_prefix: tuple[AttentionBatch, ...]
-    """Batches of completions that attend to their prompts; empty without completions."""
-    prefix_query_index: Tensor | None
-    """(T,) index of each token in the queries of `shared_prefix`; their total number for a token in none."""
-    prefix_key_index: Tensor | None
-    """(T,) index of each token in the keys of `shared_prefix`; their total number for a token in none."""
+    parts: tuple[AttentionPart, ...]
+    """The first is causal and has every query."""
+    share: TokenShare | None = None
+    """The tokens whose queries are computed here; None: all."""
+
+    @property
+    def token_count(self) -> int:
+        """T, the number of packed tokens."""
+        return sum(segment.length for segment in self.segments)
 
     def to(self, device: torch.device | str) -> AttentionLayout:
         """Return a copy on another device."""
 
-        def move(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value.to(device)
-
-        def move_batch(batch: AttentionBatch) -> AttentionBatch:
+        def move(batch: AttentionBatch) -> AttentionBatch:
             queries = batch.queries.to(device)
             return AttentionBatch(
                 queries=queries,
                 keys=queries if batch.keys is batch.queries else batch.keys.to(device),
-                query_padding=move(batch.query_padding),
-                key_padding=move(batch.key_padding),
-                key_mask=move(batch.key_mask),
+                query_padding=None if batch.query_padding is None else batch.query_padding.to(device),
+                key_mask=None if batch.key_mask is None else batch.key_mask.to(device),
             )
 
-        return replace(
-            self,
-            own_segment=tuple(map(move_batch, self.own_segment)),
-            own_segment_index=self.own_segment_index.to(device),
-            shared_prefix=tuple(map(move_batch, self.shared_prefix)),
-            prefix_query_index=move(self.prefix_query_index),
-            prefix_key_index=move(self.prefix_key_index),
+        parts = tuple(
+            replace(
+                part,
+                batches=tuple(map(move, part.batches)),
+                query_index=part.query_index.to(device),
+                key_index=part.key_index.to(device),
+            )
+            for part in self.parts
         )
+        return replace(self, parts=parts, share=None if self.share is None else self.share.to(device))
 
 
-def build_layout(segments: Sequence[Segment]) -> AttentionLayout:
-    """Build the batches of segments that cover 0 … T-1; a prompt's completions follow it directly."""
+@dataclass(frozen=True)
+class _Piece:
+    """Tokens of one segment that are computed together: `length` of them from T's index `start`, in row `row`."""
+
+    segment: Segment
+    start: int
+    length: int
+    row: int
+
+
+def build_layout(segments: Sequence[Segment], share: TokenShare | None = None) -> AttentionLayout:
+    """Build the batches of segments that cover 0 … T-1; a prompt's completions follow it directly.
+
+    Args:
+        segments: of the packed row.
+        share: the tokens whose queries are computed here; None: all.
+    """
     token_count = sum(segment.length for segment in segments)
-    own_rows = [(segment.start, segment.length) for segment in segments]
-    own_segment = tuple(
-        _own_batch([own_rows[i] for i in chosen]) for chosen in _group([length for _, length in own_rows])
-    )
-    own_segment_index = _indices_in_rows(
-        [batch.queries for batch in own_segment], [batch.query_padding for batch in own_segment], token_count
-    )
+    pieces = _cut(segments, ((0, token_count),) if share is None else share.ranges)
+    parts = [_own_part(pieces, token_count)]
+    prefix = _prefix_part(segments, pieces, token_count)
+    if prefix is not None:
+        parts.append(prefix)
+    # One part each: two pieces of one segment have keys in common.
+    parts += [_earlier_part(p, pieces, token_count) for p in pieces if p.start > p.segment.start]
+    lengths = [s.length + (0 if s.prompt is None else segments[s.prompt].length) for s in segments]
+    return AttentionLayout(segments=tuple(segments), max_length=max(lengths), parts=tuple(parts), share=share)
 
-    completion_tokens: dict[int, int] = {}
-    max_length = 0
-    for segment in segments:
-        before = 0
-        if segment.prompt is not None:
-            completion_tokens[segment.prompt] = completion_tokens.get(segment.prompt, 0) + segment.length
-            before = segments[segment.prompt].length
-        max_length = max(max_length, before + segment.length)
-    if not completion_tokens:
-        return AttentionLayout(
-            token_count=token_count,
-            max_length=max_length,
-            own_segment=own_segment,
-            own_segment_index=own_segment_index,
-            shared_prefix=(),
-            prefix_query_index=None,
-            prefix_key_index=None,
-        )
 
-    prompts = list(completion_tokens)
-    key_rows = [(segments[p].start, segments[p].length) for p in prompts]
-    query_rows = [(segments[p].start + segments[p].length, completion_tokens[p]) for p in prompts]
-    shared_prefix = tuple(
+def _cut(segments: Sequence[Segment], ranges: Sequence[tuple[int, int]]) -> list[_Piece]:
+    """Cut ascending ranges of tokens at the ends of segments."""
+    pieces: list[_Piece] = []
+    row = 0
+    for first, stop in ranges:
+        for segment in segments:
+            start = max(first, segment.start)
+            length = min(stop, segment.start + segment.length) - start
+            if length > 0:
+                pieces.append(_Piece(segment, start, length, row))
+                row += length
+    return pieces
+
+
+def _own_part(pieces: Sequence[_Piece], token_count: int) -> AttentionPart:
+    batches = []
+    for chosen in _group([piece.length for piece in pieces]):
+        queries, padding = _index([(pieces[i].row, pieces[i].length) for i in chosen])
+        keys, _ = _index([(pieces[i].start, pieces[i].length) for i in chosen])
+        # No mask: padding is on the right, and a causal query sees keys on its left only.
+        batches.append((AttentionBatch(queries, keys, padding, None), padding))
+    return _part(batches, _count(pieces), token_count, causal=True)
+
+
+def _prefix_part(
+    segments: Sequence[Segment], pieces: Sequence[_Piece], token_count: int
+) -> AttentionPart | None:
+    """Batches of completions that attend to their prompts; None without completions."""
+    rows: dict[int, tuple[int, int]] = {}
+    for piece in pieces:
+        if piece.segment.prompt is not None:
+            row, length = rows.get(piece.segment.prompt, (piece.row, 0))
+            rows[piece.segment.prompt] = row, length + piece.length
+    if not rows:
+        return None
+    query_rows = list(rows.values())
+    key_rows = [(segments[p].start, segments[p].length) for p in rows]
+    batches = [
         _prefix_batch([query_rows[i] for i in chosen], [key_rows[i] for i in chosen])
         for chosen in _group([length for _, length in key_rows], [length for _, length in query_rows])
+    ]
+    return _part(batches, _count(pieces), token_count, causal=False)
+
+
+def _earlier_part(piece: _Piece, pieces: Sequence[_Piece], token_count: int) -> AttentionPart:
+    """The piece's queries and the tokens of its segment that stand before it."""
+    keys = (piece.segment.start, piece.start - piece.segment.start)
+    return _part(
+        [_prefix_batch([(piece.row, piece.length)], [keys])], _count(pieces), token_count, causal=False
     )
-    return AttentionLayout(
-        token_count=token_count,
-        max_length=max_length,
-        own_segment=own_segment,
-        own_segment_index=own_segment_index,
-        shared_prefix=shared_prefix,
-        prefix_query_index=_indices_in_rows(
-            [b.queries for b in shared_prefix], [b.query_padding for b in shared_prefix], token_count
-        ),
-        prefix_key_index=_indices_in_rows(
-            [b.keys for b in shared_prefix], [b.key_padding for b in shared_prefix], token_count
-        ),
+
+
+def _part(
+    batches: Sequence[tuple[AttentionBatch, Tensor | None]],
+    query_count: int,
+    token_count: int,
+    *,
+    causal: bool,
+) -> AttentionPart:
+    """Make a part of batches and the padding of their keys."""
+    query_index = _indices_in_rows([(b.queries, b.query_padding) for b, _ in batches], query_count)
+    key_index = _indices_in_rows([(b.keys, padding) for b, padding in batches], token_count)
+    return AttentionPart(
+        batches=tuple(batch for batch, _ in batches),
+        causal=causal,
+        query_index=query_index,
+        key_index=key_index,
+        has_all_queries=bool((query_index < sum(b.queries.numel() for b, _ in batches)).all()),
+        has_all_keys=bool((key_index < sum(b.keys.numel() for b, _ in batches)).all()),
     )
+
+
+def _count(pieces: Sequence[_Piece]) -> int:
+    return sum(piece.length for piece in pieces)
 
 
 def _group(lengths: Sequence[int], others: Sequence[int] | None = None) -> list[list[int]]:
@@ -170,17 +236,10 @@ def _group(lengths: Sequence[int], others: Sequence[int] | None = None) -> list[
     return groups
 
 
-def _own_batch(rows: Sequence[tuple[int, int]]) -> AttentionBatch:
-    # No mask: padding is on the right, and a causal query sees keys on its left only.
-    index, padding = _index(rows)
-    return AttentionBatch(
-        queries=index, keys=index, query_padding=padding, key_padding=padding, key_mask=None
-    )
-
-
 def _prefix_batch(
     query_rows: Sequence[tuple[int, int]], key_rows: Sequence[tuple[int, int]]
-) -> AttentionBatch:
+) -> tuple[AttentionBatch, Tensor | None]:
+    """Return a batch and the padding of its keys."""
     queries, query_padding = _index(query_rows)
     keys, key_padding = _index(key_rows)
     mask = None
@@ -188,9 +247,7 @@ def _prefix_batch(
         mask = torch.zeros(keys.numel())
         mask[key_padding] = float("-inf")
         mask = mask.view(keys.shape[0], 1, 1, keys.shape[1])
-    return AttentionBatch(
-        queries=queries, keys=keys, query_padding=query_padding, key_padding=key_padding, key_mask=mask
-    )
+    return AttentionBatch(queries, keys, query_padding, mask), key_padding
 
 
 def _index(rows: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor | None]:
@@ -206,14 +263,17 @@ def _index(rows: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor | None]:
     return index, torch.from_numpy(padding) if len(padding) else None
 
 
-def _indices_in_rows(
-    indices: Sequence[Tensor], paddings: Sequence[Tensor | None], token_count: int
-) -> Tensor:
-    """Return (T,) the index of each token in the flattened, concatenated rows; their total length if it is in none."""
-    total = sum(index.numel() for index in indices)
+def _indices_in_rows(rows: Sequence[tuple[Tensor, Tensor | None]], token_count: int) -> Tensor:
+    """Return (T,) the index of each token in the flattened, concatenated rows; their total length if it is in none.
+
+    Args:
+        rows: (n, L) indices of tokens, and the flat indices of their padding.
+        token_count: T.
+    """
+    total = sum(index.numel() for index, _ in rows)
     result = torch.full((token_count,), total, dtype=torch.int64)
     offset = 0
-    for index, padding in zip(indices, paddings, strict=True):
+    for index, padding in rows:
         real = torch.ones(index.numel(), dtype=torch.bool)
         if padding is not None:
             real[padding] = False

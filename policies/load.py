@@ -57,7 +57,7 @@ def blank_policy(folder: Path | str) -> nn.Module:
     attention.register()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        config = AutoConfig.from_pretrained(facts.folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(facts.folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
             model: HfModel = _maker(facts.mtp_layers)(
                 config,

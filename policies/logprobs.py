@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from policies.context import divided, own_targets, own_tokens
 from policies.model import AutogradContext, causal_lm
 from policies.packing import PackedSequences, pack_documents
 from policies.shards import whole
@@ -34,11 +35,29 @@ def completion_logprobs(
     Returns:
         (C,) float32 log-probabilities and (C,) float32 entropies in nats, both differentiable.
     """
-    states_CD = hidden_states(model, packed).index_select(0, packed.predict_index)
-    head = causal_lm(model).get_output_embeddings()
-    return token_logprobs(
-        states_CD, whole(head.weight), packed.target_ids, temperature=temperature, chunk_tokens=chunk_tokens
+    packed = divided(model, packed)
+    states = hidden_states(model, packed)
+    return target_logprobs(model, packed, states, temperature=temperature, chunk_tokens=chunk_tokens)
+
+
+def target_logprobs(
+    model: nn.Module,
+    packed: PackedSequences,
+    states_TD: Tensor,
+    *,
+    temperature: float = 1.0,
+    chunk_tokens: int = 512,
+) -> tuple[Tensor, Tensor]:
+    """Compute `completion_logprobs` from the `hidden_states` of the same row."""
+    own = own_targets(packed, packed.predict_index)
+    logprobs, entropy = token_logprobs(
+        states_TD.index_select(0, own.rows),
+        whole(causal_lm(model).get_output_embeddings().weight),
+        own.of(packed.target_ids),
+        temperature=temperature,
+        chunk_tokens=chunk_tokens,
     )
+    return own.joined(logprobs), own.joined(entropy)
 
 
 def sequence_logprobs(model: nn.Module, token_ids: Sequence[int]) -> Tensor:
@@ -49,10 +68,15 @@ def sequence_logprobs(model: nn.Module, token_ids: Sequence[int]) -> Tensor:
 
 
 def hidden_states(model: nn.Module, packed: PackedSequences) -> Tensor:
-    """Return (T, D) final hidden states, after the last norm."""
+    """Return final hidden states, after the last norm: (T, D), or (Q, D) of this rank's tokens.
+
+    Args:
+        model: a policy.
+        packed: sequences on the model's device; of `policies.context.divided` if ranks divide the model's tokens.
+    """
     output = causal_lm(model).get_decoder()(
-        input_ids=packed.token_ids[None],
-        position_ids=packed.position_ids[None],
+        input_ids=own_tokens(packed, packed.token_ids)[None],
+        position_ids=own_tokens(packed, packed.position_ids)[None],
         packed_layout=packed.layout,
         use_cache=False,
     )

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from policies.context import own_targets, own_tokens
 from policies.facts import MTP_STATE
 from policies.logprobs import token_logprobs
 from policies.model import causal_lm
@@ -49,7 +50,8 @@ def mtp_logprobs(
 
     Args:
         model: a policy with `mtp_layers`.
-        packed: sequences of `policies.packing.pack_documents`, which do not see each other.
+        packed: sequences of `policies.packing.pack_documents`, which do not see each other; if ranks divide the model's
+            tokens, of `policies.context.divided`.
         states_TD: hidden states of the main model (`policies.logprobs.hidden_states`).
         chunk_tokens: rows of logits that exist at one time.
         layers_alone: no gradient for what the layers share with the main model: its states, embedding and head.
@@ -58,11 +60,11 @@ def mtp_logprobs(
     """
     base = causal_lm(model)
     decoder = base.get_decoder()
-    positions = packed.position_ids[None]
+    positions = own_tokens(packed, packed.position_ids)[None]
     rotary = decoder.rotary_emb(states_TD[None], positions)
     target_index = packed.position_ids[packed.predict_index] + 1
     size = len(packed.token_ids)
-    indices = torch.arange(size, device=states_TD.device)
+    indices = own_tokens(packed, torch.arange(size, device=states_TD.device))
     states = states_TD[None]
     head_VD = whole(base.get_output_embeddings().weight)
     if layers_alone:
@@ -82,13 +84,14 @@ def mtp_logprobs(
             packed_layout=packed.layout,
         )
         kept = target_index > k
+        own = own_targets(packed, packed.predict_index[kept] - k)
         logprobs, _ = token_logprobs(
-            states[0].index_select(0, packed.predict_index[kept] - k),
+            states[0].index_select(0, own.rows),
             head_VD,
-            packed.target_ids[kept],
+            own.of(packed.target_ids[kept]),
             chunk_tokens=chunk_tokens,
         )
-        result.append(logprobs)
+        result.append(own.joined(logprobs))
     return result
 
 

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from policies.families.registry import family_of
 from policies.json_types import JsonMapping
 
 Part = Literal["embedding", "head", "attention", "mlp", "experts", "router", "norms"]
 """`norms` are vectors: scales of norms and biases. `mlp` includes the shared experts."""
-DENSE_FAMILIES = ("llama", "qwen2", "qwen3")
-MLA_FAMILIES = ("deepseek_v2", "deepseek_v3")
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,7 @@ def tensors(config: JsonMapping, mtp_layers: int = 0) -> list[Tensor]:
         ValueError: the family is not supported.
         KeyError: a size is missing.
     """
-    family = config["model_type"]
-    if family not in (*DENSE_FAMILIES, *MLA_FAMILIES):
-        raise ValueError(f"model_type = {family!r}: the size of this family is not known")
+    family_of(config["model_type"])
     vocab, hidden, layers = (config[k] for k in ("vocab_size", "hidden_size", "num_hidden_layers"))
     found = [Tensor("model.embed_tokens.weight", (vocab, hidden), "embedding")]
     for layer in range(layers + mtp_layers):
@@ -70,7 +67,7 @@ def tensors(config: JsonMapping, mtp_layers: int = 0) -> list[Tensor]:
 
 def _layer(config: JsonMapping, layer: int) -> Iterator[Tensor]:
     hidden = config["hidden_size"]
-    yield from _mla(config, layer) if config["model_type"] in MLA_FAMILIES else _attention(config, layer)
+    yield from _mla(config, layer) if has_mla(config) else _attention(config, layer)
     yield from _feed_forward(config, layer)
     for norm in ("input_layernorm", "post_attention_layernorm"):
         yield Tensor(f"model.layers.{layer}.{norm}.weight", (hidden,), "norms", layer)
@@ -80,15 +77,15 @@ def _attention(config: JsonMapping, layer: int) -> Iterator[Tensor]:
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     width = head_width(config)
     kv = config.get("num_key_value_heads") or heads
-    family, bias = config["model_type"], bool(config.get("attention_bias", False))
+    family, bias = family_of(config["model_type"]), bool(config.get("attention_bias", False))
     for name, out, inner, has_bias in (
-        ("q_proj", heads * width, hidden, bias or family == "qwen2"),
-        ("k_proj", kv * width, hidden, bias or family == "qwen2"),
-        ("v_proj", kv * width, hidden, bias or family == "qwen2"),
-        ("o_proj", hidden, heads * width, bias and family != "qwen2"),
+        ("q_proj", heads * width, hidden, bias or family.qkv_bias),
+        ("k_proj", kv * width, hidden, bias or family.qkv_bias),
+        ("v_proj", kv * width, hidden, bias or family.qkv_bias),
+        ("o_proj", hidden, heads * width, bias and not family.qkv_bias),
     ):
         yield from _linear(f"model.layers.{layer}.self_attn.{name}", out, inner, "attention", layer, has_bias)
-    if family == "qwen3":
+    if family.qk_norm:
         for norm in ("q_norm", "k_norm"):
             yield Tensor(f"model.layers.{layer}.self_attn.{norm}.weight", (width,), "norms", layer)
 
@@ -113,13 +110,13 @@ def _mla(config: JsonMapping, layer: int) -> Iterator[Tensor]:
 
 def _feed_forward(config: JsonMapping, layer: int) -> Iterator[Tensor]:
     hidden, at = config["hidden_size"], f"model.layers.{layer}.mlp"
-    bias = bool(config.get("mlp_bias", False)) and config["model_type"] in ("llama", "deepseek_v2")
+    bias = bool(config.get("mlp_bias", False)) and family_of(config["model_type"]).mlp_bias
     if not is_sparse(config, layer):
         yield from _mlp(at, hidden, config["intermediate_size"], layer, bias)
         return
     experts, inner = config["n_routed_experts"], config["moe_intermediate_size"]
     yield Tensor(f"{at}.gate.weight", (experts, hidden), "router", layer)
-    if config["model_type"] == "deepseek_v3":
+    if family_of(config["model_type"]).router == "sigmoid":
         yield Tensor(f"{at}.gate.e_score_correction_bias", (experts,), "router", layer, is_buffer=True)
     yield Tensor(f"{at}.experts.gate_up_proj", (experts, 2 * inner, hidden), "experts", layer)
     yield Tensor(f"{at}.experts.down_proj", (experts, hidden, inner), "experts", layer)
@@ -146,6 +143,11 @@ def _linear(name: str, out: int, inner: int, part: Part, layer: int, bias: bool 
         yield Tensor(f"{name}.bias", (out,), "norms", layer)
 
 
+def has_mla(config: JsonMapping) -> bool:
+    """Return True if the policy's heads share a latent."""
+    return family_of(config["model_type"]).attention == "mla"
+
+
 def head_width(config: JsonMapping) -> int:
     """Return the width of a head of a family without MLA."""
     width: int = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
@@ -154,6 +156,6 @@ def head_width(config: JsonMapping) -> int:
 
 def is_sparse(config: JsonMapping, layer: int) -> bool:
     """Return True if a layer has routed experts."""
-    if config["model_type"] not in MLA_FAMILIES or not config.get("n_routed_experts"):
+    if family_of(config["model_type"]).router is None or not config.get("n_routed_experts"):
         return False
     return bool(layer >= config.get("first_k_dense_replace", 0))

@@ -15,7 +15,7 @@ bias; it adds losses, and drops tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any  # of transformers' routers, which share no typed class
@@ -24,7 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from policies.balance import within_capacity
+from policies.context import own_sequences
 from policies.model import causal_lm
+from policies.mtp import mtp_layers
 
 RouterOutput = tuple[Tensor, Tensor, Tensor]
 """Logits (T, E), weights (T, K) and chosen experts (T, K) int64 of a transformers router."""
@@ -87,9 +89,9 @@ class RouterWatch:
         """(E,) int64 routed tokens by router name, before dropping."""
         self.dropped: dict[str, Tensor] = {}
         """0-d int64 (token, expert) pairs that were dropped, by router name."""
-        self._dropping = dropping
+        self._model, self._dropping = model, dropping
         self._routed: list[Routed] = []
-        self._sequences: Tensor | None = None
+        self._sequences: Sequence[Tensor] | None = None
         self._exempt: Tensor | None = None
         self._counts_now = self._keeps = False
         self._hooks = []
@@ -105,12 +107,15 @@ class RouterWatch:
         """Announce the next forward.
 
         Args:
-            sequences_T: int64, each token's sequence; -1 is a token that does not count and is never dropped: a
-                prompt that is computed in several packs would count in each, so the load would depend on the packing.
+            sequences_T: int64, each token's sequence, of the whole row where ranks divide its tokens; -1 is a token
+                that does not count and is never dropped: a prompt that is computed in several packs would count in
+                each, so the load would depend on the packing.
             exempt_S: bool by sequence, those whose tokens are never dropped.
             keep: keep each router's output, with its graph, for `routed`.
         """
-        self._sequences, self._exempt = sequences_T, exempt_S
+        depths = range(1 + len(mtp_layers(self._model)))
+        self._sequences = [own_sequences(self._model, _those_with(sequences_T, k)) for k in depths]
+        self._exempt = exempt_S
         self._counts_now, self._keeps = True, keep
 
     def routed(self) -> list[Routed]:
@@ -142,7 +147,7 @@ class RouterWatch:
             if self._sequences is None:
                 return None
             logits, weights, chosen = output
-            sequences = _those_with(self._sequences, ahead)
+            sequences = self._sequences[ahead]
             kept = (
                 None if self._dropping is None else self._within(self._dropping, weights, chosen, sequences)
             )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from policies.families.registry import family_of
 from policies.json_types import JsonDict, JsonMapping
 
 
@@ -60,13 +61,12 @@ def policy_size(config: JsonMapping) -> PolicySize:
     Raises:
         ValueError: the family is not supported.
     """
-    family = config["model_type"]
     hidden, layers, vocab = (config[k] for k in ("hidden_size", "num_hidden_layers", "vocab_size"))
     heads = config["num_attention_heads"]
     tied = bool(config.get("tie_word_embeddings", False))
     lookup = 0 if tied else vocab * hidden
     ends = lookup + vocab * hidden
-    if family in ("llama", "qwen2", "qwen3"):
+    if family_of(config["model_type"]).attention == "grouped":
         width = config.get("head_dim") or hidden // heads
         kv = config.get("num_key_value_heads") or heads
         attention = hidden * width * (2 * heads + 2 * kv)
@@ -75,8 +75,6 @@ def policy_size(config: JsonMapping) -> PolicySize:
             body + ends, body + vocab * hidden, 0, 0, 0, layers, hidden, heads, 2 * width, 2 * kv * width * layers,
             lookup,
         )  # fmt: skip
-    if family not in ("deepseek_v2", "deepseek_v3"):
-        raise ValueError(f"model_type = {family!r}: the size of this family is not known")
     nope, rope, value = (config[k] for k in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
     rank, query_rank = config["kv_lora_rank"], config.get("q_lora_rank")
     query = heads * (nope + rope)
@@ -107,11 +105,20 @@ def policy_size(config: JsonMapping) -> PolicySize:
 
 
 def _dense(
-    family: str, hidden: int, layers: int, heads: int, kv: int, inner: int, vocab: int, **more: object
+    family: str,
+    hidden: int,
+    layers: int,
+    heads: int,
+    kv: int,
+    inner: int,
+    vocab: int,
+    positions: int,
+    **more: object,
 ) -> JsonDict:
     return {
         "model_type": family, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-        "num_key_value_heads": kv, "intermediate_size": inner, "vocab_size": vocab, **more,
+        "num_key_value_heads": kv, "intermediate_size": inner, "vocab_size": vocab,
+        "max_position_embeddings": positions, **more,
     }  # fmt: skip
 
 
@@ -120,6 +127,7 @@ _V3 = {
     "num_attention_heads": 128, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
     "kv_lora_rank": 512, "q_lora_rank": 1536, "intermediate_size": 18432, "first_k_dense_replace": 3,
     "n_routed_experts": 256, "num_experts_per_tok": 8, "n_shared_experts": 1, "moe_intermediate_size": 2048,
+    "max_position_embeddings": 163840,
 }  # fmt: skip
 """2412.19437 §4.2; the dense layers' width from its config.json."""
 
@@ -128,14 +136,15 @@ _V2_LITE = {
     "num_attention_heads": 16, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
     "kv_lora_rank": 512, "q_lora_rank": None, "intermediate_size": 10944, "first_k_dense_replace": 1,
     "n_routed_experts": 64, "num_experts_per_tok": 6, "n_shared_experts": 2, "moe_intermediate_size": 1408,
+    "max_position_embeddings": 163840,
 }  # fmt: skip
 """2405.04434 §B.1; widths from its config.json."""
 
 _QWEN = {
-    "1.5B": _dense("qwen2", 1536, 28, 12, 2, 8960, 151936, tie_word_embeddings=True),
-    "7B": _dense("qwen2", 3584, 28, 28, 4, 18944, 152064),
-    "14B": _dense("qwen2", 5120, 48, 40, 8, 13824, 152064),
-    "32B": _dense("qwen2", 5120, 64, 40, 8, 27648, 152064),
+    "1.5B": _dense("qwen2", 1536, 28, 12, 2, 8960, 151936, 4096, tie_word_embeddings=True),
+    "7B": _dense("qwen2", 3584, 28, 28, 4, 18944, 152064, 4096),
+    "14B": _dense("qwen2", 5120, 48, 40, 8, 13824, 152064, 131072),
+    "32B": _dense("qwen2", 5120, 64, 40, 8, 27648, 152064, 131072),
 }
 
 CONFIGS: dict[str, JsonDict] = {
@@ -145,8 +154,8 @@ CONFIGS: dict[str, JsonDict] = {
     "Qwen/Qwen2.5-Math-7B": _QWEN["7B"],
     "Qwen/Qwen2.5-14B": _QWEN["14B"],
     "Qwen/Qwen2.5-32B": _QWEN["32B"],
-    "meta-llama/Llama-3.1-8B": _dense("llama", 4096, 32, 32, 8, 14336, 128256),
-    "meta-llama/Llama-3.3-70B-Instruct": _dense("llama", 8192, 80, 64, 8, 28672, 128256),
+    "meta-llama/Llama-3.1-8B": _dense("llama", 4096, 32, 32, 8, 14336, 128256, 131072),
+    "meta-llama/Llama-3.3-70B-Instruct": _dense("llama", 8192, 80, 64, 8, 28672, 128256, 131072),
 }
 """Configs of R1's base, of its students (R1 v2 §B.4.3) and of V2-Lite, so that a plan needs no download."""
 

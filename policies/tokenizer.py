@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING  # Any: JSON trees and template variables
 
 from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError
 from policies.facts import TOKENIZER_FILE
+from policies.files import NOT_FETCHED, is_lfs_pointer
 from policies.json_types import JsonDict, JsonMapping
 
 if TYPE_CHECKING:
@@ -63,6 +64,12 @@ class Tokenizer:
         """
         hidden = self._borders | (self._special_ids & set(stop_ids))
         return self.decode([i for i in ids if i not in hidden], skip_special=False)
+
+    def pieces_of(self, text: str, token_id: int) -> list[str]:
+        """Return the pieces of a text that become this token; of the unknown token, what the vocabulary lacks."""
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        spans = zip(encoding.ids, encoding.offsets, strict=True)
+        return [text[start:end] for i, (start, end) in spans if i == token_id]
 
     def token_id(self, token: str) -> int | None:
         """Return the id of one token of the vocabulary, or None."""
@@ -167,6 +174,8 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
     file = folder / TOKENIZER_FILE
     if not file.is_file():
         raise MissingTokenizer(f"{folder}: no {TOKENIZER_FILE}")
+    if is_lfs_pointer(file):
+        raise BrokenCheckpoint(f"{file}: {NOT_FETCHED}")
     try:
         backend = Backend.from_file(str(file))
     except Exception as error:  # the library raises bare Exception

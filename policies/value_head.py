@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from policies.context import divided, own_targets
 from policies.logprobs import hidden_states
 from policies.model import causal_lm
 from policies.packing import pack_documents
@@ -44,9 +45,10 @@ def sequence_values(
         ValueError: there is no document, or an empty one.
     """
     device = causal_lm(model).get_input_embeddings().weight.device
-    states_TD = hidden_states(model, pack_documents(documents).to(device))
-    ends = torch.from_numpy(np.cumsum([len(d) for d in documents]) - 1).to(device)
+    packed = divided(model, pack_documents(documents).to(device))
+    own = own_targets(packed, torch.from_numpy(np.cumsum([len(d) for d in documents]) - 1).to(device))
+    states = hidden_states(model, packed).index_select(0, own.rows)
     # The loss takes differences of values, so they are float32 whatever dtype the policy computes in.
     with torch.autocast(device.type, enabled=False):
-        values: Tensor = head(states_TD.index_select(0, ends).float())
-        return values[:, 0]
+        values: Tensor = head(states.float())
+        return own.joined(values[:, 0])

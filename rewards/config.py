@@ -14,6 +14,7 @@ from pydantic import Field
 
 from policies.json_types import JsonDict
 from policies.settings import Code, Identity, Operational, Settings
+from rewards.llm.config import LlmConfig
 
 
 class RewardConfig(Settings, paths=("name", "params")):
@@ -29,9 +30,17 @@ class RewardConfig(Settings, paths=("name", "params")):
     """Values of the prompt's column `kind` it applies to; empty: all prompts."""
     params: Identity[JsonDict] = Field(default_factory=dict)
     """Keyword arguments bound to the function, e.g. `max_tokens` of `overlong`."""
+    llm: LlmConfig | None = None
+    """The language model that a judge asks; a function of yours gets the section as its argument `llm`, a dict."""
     timeout_s: Operational[float] = Field(default=10.0, gt=0, le=3600)
     """Deadline of one call: of one row for functions that take one row, of the whole batch for those that take lists.
-    After it the process is killed and the rows still open get the verdict `timeout`."""
+    After it the process is killed and the rows still open get the verdict `timeout`. The built-in judges run in threads
+    and not in processes; theirs is llm.deadline_s."""
+
+    @property
+    def arguments(self) -> JsonDict:
+        """Return `params`, and `llm` as JSON has it if there is one."""
+        return self.params if self.llm is None else {**self.params, "llm": self.llm.model_dump(mode="json")}
 
 
 class AuditConfig(Settings, paths=("verifier", "params")):

@@ -34,6 +34,9 @@ class Builtin:
     runs_inline: bool
     """True if it is linear in its input and cannot hang: it then runs in the caller's process."""
     summary: str
+    asks_llm: bool = False
+    """True if it asks a language model by `llm`, under deadlines of its own: it runs in threads of the caller's
+    process, as many as it may have requests in flight."""
     loads_model: bool = False
     """True if it holds a model, whose size sets its memory: its process then has no memory limit."""
     judges: Literal["answer", "format", "value"] = "answer"
@@ -42,6 +45,8 @@ class Builtin:
     """Parameters that bound a call's time from inside, with their defaults; see `own_seconds`."""
     needs: Needs = NO_NEEDS
     """What the data must have: without it every sample abstains."""
+    also_reads: tuple[str, ...] = ()
+    """Columns that it reads where a row has them."""
 
 
 BUILTINS: dict[str, Builtin] = {
@@ -71,6 +76,7 @@ BUILTINS: dict[str, Builtin] = {
         False,
         "the answer's program passes the row's tests, in the sandbox",
         needs=Needs(reads=(("programming_language", "programming language"),)),
+        also_reads=("tests", "test", "test_list", "input_output", "entry_point", "setup"),
         bounds_s={"total_s": 8.0, "compile_s": 30.0, "wait_s": 30.0},
     ),
     "mcq": Builtin(
@@ -78,6 +84,7 @@ BUILTINS: dict[str, Builtin] = {
         True,
         "chosen option letters equal the reference",
         needs=Needs(answer=True),
+        also_reads=("choices",),
     ),
     "language_consistency": Builtin(
         "rewards.text.language:language_consistency",
@@ -96,8 +103,29 @@ BUILTINS: dict[str, Builtin] = {
         "rewards.model.reward:RewardModel",
         False,
         "a trained reward model's judgement (params: model)",
-        True,
-        "value",
+        loads_model=True,
+        judges="value",
+    ),
+    "judge_correctness": Builtin(
+        "rewards.judges.rewards:Correctness",
+        False,
+        "a language model says if the answer means the reference (llm)",
+        asks_llm=True,
+        needs=Needs(answer=True),
+    ),
+    "judge_safety": Builtin(
+        "rewards.judges.rewards:Safety",
+        False,
+        "a language model says if thought and summary are safe (llm)",
+        asks_llm=True,
+        judges="value",
+    ),
+    "judge_quality": Builtin(
+        "rewards.judges.rewards:Quality",
+        False,
+        "mean grade of a language model's votes, 0 … 1, by a rubric (llm)",
+        asks_llm=True,
+        judges="value",
     ),
 }
 
@@ -156,6 +184,11 @@ def origin(name: str) -> str:
 def runs_inline(name: str) -> bool:
     """Return True for built-in rewards that need no host."""
     return name in BUILTINS and BUILTINS[name].runs_inline
+
+
+def asks_llm(name: str) -> bool:
+    """Return True for built-in rewards that ask a language model."""
+    return name in BUILTINS and BUILTINS[name].asks_llm
 
 
 def own_seconds(name: str, params: JsonMapping) -> float:

@@ -61,6 +61,8 @@ class RewardFunction:
     """True if it has **kwargs."""
     needs_ids: bool
     needs: Needs = NO_NEEDS
+    close: Callable[[], None] | None = None
+    """Ends what a call waits for, from any thread; an object's method `close`."""
     learnt: dict[str, bool] = field(default_factory=dict)
     """`messages`: a TRL function has shown that it reads conversations."""
 
@@ -104,7 +106,17 @@ def recognise(name: str, target: object, params: JsonMapping) -> RewardFunction:
     elif places := [n for n, p in free.items() if p.kind is p.POSITIONAL_ONLY]:
         call, accepts = _placed(call, places), accepts | set(places)
     needs_ids = style == "native" or (style == "trl" and (takes_any or "completion_ids" in accepts))
-    return RewardFunction(name, style, call, accepts, takes_any, needs_ids, _needs(style, free))
+    close = getattr(target, "close", None)
+    return RewardFunction(
+        name,
+        style,
+        call,
+        accepts,
+        takes_any,
+        needs_ids,
+        _needs(style, free),
+        close if callable(close) else None,
+    )
 
 
 def call_row(function: RewardFunction, row: RewardRow) -> Score:

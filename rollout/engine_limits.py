@@ -5,7 +5,8 @@ cpu_refusal(config)      None, or "heads of 40 …; vLLM's CPU attention has ker
 
 from __future__ import annotations
 
-from policies.json_types import JsonMapping
+from policies.families.registry import FAMILIES
+from policies.json_types import JsonDict, JsonMapping
 
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """`CPUAttentionBackend.get_supported_head_sizes()` of the locked vLLM; a test compares them."""
@@ -13,13 +14,28 @@ MLA_KERNEL_DIMENSIONS = (512, 64)
 """(kv_lora_rank, qk_rope_head_dim) that vLLM's MLA kernels are built for."""
 
 
-def cpu_refusal(config: JsonMapping, expert_parallel: bool = False) -> str | None:
+def config_overrides(config: JsonMapping) -> JsonDict:
+    """Return the keys of a policy's config.json that vLLM must read otherwise, to compute what transformers does.
+
+    Args:
+        config: content of its config.json; of a family that the learner does not know nothing is changed.
+    """
+    family = FAMILIES.get(str(config.get("model_type")))
+    return {} if family is None else family.engine_overrides(config)
+
+
+def cpu_refusal(config: JsonMapping, expert_parallel: bool = False, mtp_tokens: int = 0) -> str | None:
     """Return why an engine on a CPU cannot compute this policy; None if it can.
 
     Args:
         config: content of its config.json.
-        expert_parallel: of `[engine]`.
+        expert_parallel, mtp_tokens: of `[engine]`.
     """
+    if mtp_tokens:
+        return (
+            f"engine.mtp_tokens = {mtp_tokens}: vLLM's speculative decoding on a CPU gives wrong log-probs, uniform or "
+            "nan, from the second token on; set it to 0, or take a GPU"
+        )
     if expert_parallel:
         return "vLLM's CPU kernels crash with engine.expert_parallel; leave it out, or take GPUs"
     width = attention_width(config)
@@ -47,6 +63,16 @@ def attention_width(config: JsonMapping) -> int | None:
         return int(config["head_dim"])
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
     return int(hidden) // int(heads) if hidden and heads else None
+
+
+def draft_refusal(config: JsonMapping, mtp_tokens: int) -> str | None:
+    """Return why the policy cannot draft tokens for speculative decoding; None if it can, or is not asked to."""
+    if not mtp_tokens or config.get("num_nextn_predict_layers"):
+        return None
+    return (
+        f"engine.mtp_tokens = {mtp_tokens}, but the policy has no layers of multi-token prediction "
+        "(num_nextn_predict_layers in its config.json); set it to 0"
+    )
 
 
 def split_refusal(config: JsonMapping, tensor_parallel: int, expert_parallel: bool) -> str | None:

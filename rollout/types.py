@@ -41,6 +41,11 @@ class Prompt:
     prefill: str = ""
     """Text that chat template and recipe have put into the assistant's turn (R1's `<think>`); rewards read it with the
     reply."""
+    messages: tuple[JsonMapping, ...] = ()
+    """The data set's conversation that `text` renders, where it is more than one question: what another policy has to
+    render with its own template."""
+    tools: tuple[JsonMapping, ...] = ()
+    """The tools that the conversation was shown."""
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,19 @@ class VllmEngine(Engine):
                 found[number] = np.asarray(values, dtype=np.float32)
         return [found[number] for number in range(len(prompts))]
 
+    def prompt_experts(self, token_ids: Sequence[int]) -> dict[int, np.ndarray]:
+        """Return (n, K) int32 experts that the engine chooses for a prompt's n tokens, by layer; {} if it has none.
+
+        Raises:
+            RolloutError: the routers of this device cannot be recorded.
+        """
+        self._engine.collective_rpc("record_routing")
+        try:
+            self.prompt_logprobs([token_ids])
+        finally:
+            (found, *_) = self._engine.collective_rpc("take_routing")
+        return {layer: experts[: len(token_ids)].numpy() for layer, experts in found.items()}
+
     def begin_load(self, head: Head, reader: str) -> None:
         """Start to load a stream of weights; the engine has no version until `finish_load`.
 

@@ -1,5 +1,6 @@
-"""Hypothesis without deadlines, since tests hold no timings; and how `pytest -n 2` divides the files."""
+"""Hypothesis without deadlines, since tests hold no timings; and how `pytest -n 2` divides cores and files."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+# Each process its share of the cores, before anything imports torch: a parallel loop of more threads than cores waits
+# for those that the other process holds up, and the loops of tiny policies are short.
+_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // _processes)))
 
 ROOT = Path(__file__).resolve().parent.parent
 

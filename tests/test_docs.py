@@ -14,7 +14,8 @@ import pytest
 from typer.main import get_command
 
 from grpo.cli import app
-from grpo.common.config_io import RENAMED_KEYS, fields_at, find_recipe, shipped_recipes
+from grpo.common.config_io import RENAMED_KEYS, find_recipe, shipped_recipes
+from grpo.common.key_hints import fields_at
 from grpo.graph.config import GraphRecipe
 from grpo.graph.parse import load_graph
 from grpo.stages.registry import STAGES
@@ -202,6 +203,11 @@ def test_every_link_and_named_key_exists(page: Path) -> None:
     dotted = [path for path in named if path[0] in sections and path[-1] not in ENDINGS]
     dotted = [path for path in dotted if ".".join(path) not in RENAMED_KEYS]  # the changelog has old names
     assert [path for path in dotted if not any(is_key(kind, path) for kind in CLASSES.values())] == []
+
+
+def test_the_readme_is_short_before_its_reference_part() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert lines.index("## Reference") <= 150
 
 
 def test_every_file_that_a_text_or_a_comment_names_exists() -> None:

@@ -39,6 +39,7 @@ CONFINED = {
         "rollout/vllm_engine.py",
         "rollout/vllm_readback.py",
         "rollout/vllm_router.py",
+        "rollout/vllm_routing.py",
         "rollout/vllm_sampling.py",
         "rollout/vllm_shared_memory.py",
         "rollout/vllm_server.py",

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from grpo.common.errors import ConfigError
-from grpo.config.mesh import Mesh, refuse_context
 from grpo.config.rl import RlConfig
 from grpo.config.sections import SamplingConfig
 from policies.facts import FAMILIES
@@ -33,15 +31,6 @@ def machines() -> Iterator[dict[str, Any]]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict) and isinstance(content.get("machine"), dict):
             yield content["machine"]
-
-
-def no_context_parallelism() -> bool:
-    """A run refuses a mesh that divides a completion's tokens."""
-    try:
-        refuse_context(Mesh(context=2))
-    except ConfigError:
-        return True
-    return False
 
 
 def no_gpu_results() -> bool:
@@ -73,7 +62,6 @@ def no_released_checkpoints() -> bool:
 
 
 LIMITS: dict[str, Callable[[], bool]] = {
-    "Divide one completion over ranks": no_context_parallelism,
     "Show GPU results": no_gpu_results,
     "Overlap sampling and training": no_overlap,
     "Train with tools, images, or several turns in RL": no_tools,

@@ -34,6 +34,7 @@ from data_recipes.templates import Rendered, check_template, render, render_chat
 from policies.errors import PolicyError
 from policies.json_types import JsonDict
 from policies.tokenizer import Tokenizer
+from rewards.code.tests import TEST_COLUMNS
 from rollout.types import Prompt, prompt_id
 
 _THOUSANDS = re.compile(r"[-+]?\$?\d{1,3}(,\d{3})+(\.\d+)?")
@@ -61,6 +62,8 @@ class _Asked:
     rendered: Rendered
     reply: str | None = None
     """The assistant's turn that a conversation ends with; it is no part of the prompt."""
+    chat: Chat | None = None
+    """The conversation, where it is more than the question."""
 
 
 def load_prompts(config: DatasetConfig, tokenizer: Tokenizer) -> list[Prompt]:
@@ -179,6 +182,8 @@ class _Reader:
             columns=self._columns(where, row, asked.question),
             source=self._source,
             prefill=rendered.prefill,
+            messages=asked.chat.messages if asked.chat is not None else (),
+            tools=tuple(asked.chat.variables.get("tools") or ()) if asked.chat is not None else (),
         )
 
     def _text(self, where: str, row: Row, question: object) -> _Asked:
@@ -220,7 +225,9 @@ class _Reader:
             reply = str(messages.pop()["content"])
         users = [str(message["content"]) for message in messages if message["role"] == "user"]
         asked = Chat(tuple(messages), chat.variables)
-        return _Asked(users[-1] if users else "", self._render(where, asked), reply)
+        is_more = len(messages) > 1 or bool(asked.variables.get("tools"))
+        question = users[-1] if users else ""
+        return _Asked(question, self._render(where, asked), reply, asked if is_more else None)
 
     def _render(self, where: str, chat: Chat) -> Rendered:
         chat = with_system(chat, self._config.system)
@@ -259,6 +266,10 @@ def with_context(where: str, row: Row, layout: Layout, question: str) -> str:
 
 def _answer(where: str, row: Row, name: str, pattern: str | None) -> object:
     value = field(where, row, "answer_field", name)
+    if value is None and any(row.get(column) for column in TEST_COLUMNS):
+        return (
+            None  # a program is judged by its tests; a reward that compares answers is refused for such rows
+        )
     if kind_of(value) in CHAT and isinstance(value, list):
         value = to_messages(where, name, value, isinstance(row, ArrowRow))[-1]["content"]
     value = to_reference(where, name, value)
@@ -290,8 +301,10 @@ def check_known(where: str, text: str, token_ids: tuple[int, ...], tokenizer: To
     # Several tokenizers declare their end-of-text token as the unknown token and never use it as such.
     if unknown is None or unknown in others or unknown in text:
         return
-    if tokenizer.token_id(unknown) in token_ids:
+    unknown_id = tokenizer.token_id(unknown)
+    if unknown_id is not None and unknown_id in token_ids:
+        pieces = ", ".join(show(piece, 40) for piece in dict.fromkeys(tokenizer.pieces_of(text, unknown_id)))
         raise DataError(
-            f"{where}: the tokenizer of {tokenizer.folder} does not know all of {show(text[-80:])}; "
-            "the policy would read <unk>: choose a policy with a larger vocabulary"
+            f"{where}: the tokenizer of {tokenizer.folder} does not know {pieces} in {show(text[-80:])}; "
+            f"the policy would read {unknown}: choose a policy with a larger vocabulary"
         )

@@ -1,4 +1,4 @@
-"""Reads the rows of files: JSON lines, JSON arrays, Parquet; and finds the files that a source names.
+"""Reads the rows of files: JSON lines, JSON arrays, indented objects, Parquet; and finds the files that a source names.
 
 for path in find_files("data/part-*.jsonl"): …
 for where, row in file_rows(path, on_bad): …       ("a.jsonl, line 7", {…}), ("a.parquet, row 3", ArrowRow({…}))
@@ -19,11 +19,25 @@ from typing import BinaryIO
 from data_recipes.config import FILE_ENDINGS, is_pattern
 from data_recipes.errors import DataError
 from data_recipes.fields import ArrowRow, Row
+from policies.files import NOT_FETCHED, is_lfs_pointer
 from policies.record_batches import rows_of
 
 OnBad = Callable[[DataError], None] | None
 """Called with the error of a row that cannot be read, to continue; None raises it."""
 JSON_ENDINGS = (".json", ".json.gz")
+WRAPPERS = (
+    "data",
+    "rows",
+    "train",
+    "examples",
+    "instances",
+    "items",
+    "questions",
+    "problems",
+    "samples",
+    "records",
+)
+"""Fields under which an only object in a file may hold its rows."""
 _SPACE = " \t\r\n"
 
 
@@ -33,7 +47,8 @@ def find_files(source: str) -> list[Path]:
     Raises:
         DataError: there is none; names the nearest ones.
     """
-    if is_pattern(source):
+    path = Path(source).expanduser()
+    if is_pattern(source) and not path.exists():
         found = sorted(Path(p) for p in glob.glob(str(Path(source).expanduser()), recursive=True))
         files = [p for p in found if p.is_file() and p.name.endswith(FILE_ENDINGS)]
         if not files:
@@ -42,7 +57,6 @@ def find_files(source: str) -> list[Path]:
                 f"{source}: no file matches{other}; expected one of the endings {', '.join(FILE_ENDINGS)}"
             )
         return files
-    path = Path(source).expanduser()
     if source.endswith("/") or path.is_dir():
         entries = path.iterdir() if path.is_dir() else ()
         files = sorted(p for p in entries if p.name.endswith(FILE_ENDINGS) and not p.name.startswith("."))
@@ -84,39 +98,62 @@ def file_rows(path: Path, on_bad: OnBad) -> Iterator[tuple[str, Row]]:
     Raises:
         DataError: the file cannot be read, or a row and there is no `on_bad`.
     """
+    if is_lfs_pointer(path):
+        raise DataError(f"{path}: {NOT_FETCHED}")
     if path.suffix == ".parquet":
         return _parquet(path, on_bad)
-    if path.name.endswith(JSON_ENDINGS) and _begins_with(path) == "[":
-        return _json_array(path, on_bad)
-    return _json_lines(path, on_bad)
+    return _json_values(path, on_bad) if _spans_lines(path) else _json_lines(path, on_bad)
 
 
-def _begins_with(path: Path) -> str:
-    """Return the first character of a text file that is no white space; "" if there is none."""
+def _spans_lines(path: Path) -> bool:
+    """Return True if a text file holds one array, or objects over several lines, instead of an object in each line.
+
+    Its first two lines decide, so that a broken line of JSON lines stays the error of that line.
+    """
+    lines: list[bytes] = []
     try:
         with _open(path) as file:
             for line in file:
                 text = line.removeprefix(codecs.BOM_UTF8).strip()
                 if text:
-                    return chr(text[0])
+                    lines.append(text)
+                if len(lines) == 2:
+                    break
     except (gzip.BadGzipFile, zlib.error, EOFError):
-        pass  # the reader reports it
-    return ""
+        return False  # the reader reports it
+    first, second = [*lines, b"", b""][:2]
+    if first.startswith(b"["):
+        return path.name.endswith(JSON_ENDINGS) or not second or not _is_json(first)
+    if not first.startswith(b"{"):
+        return False
+    if _is_json(first):
+        return not second and wrapper_of(json.loads(first)) is not None
+    return bool(second) and not second.startswith(b"{")
 
 
-def _json_array(path: Path, on_bad: OnBad) -> Iterator[tuple[str, Row]]:
-    """Yield the objects of an array one by one, so that an error names the line and others are still read."""
+def _is_json(text: bytes) -> bool:
     try:
-        with _open(path) as file:
-            text = file.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{path}: the gzip stream is broken ({error}); fetch it again") from error
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def wrapper_of(only: object) -> str | None:
+    """Return the field of a file's only object that holds the rows; None if it is a row itself."""
+    fields = only if isinstance(only, dict) else {}
+    return next((name for name in WRAPPERS if isinstance(fields.get(name), list)), None)
+
+
+def _json_values(path: Path, on_bad: OnBad) -> Iterator[tuple[str, Row]]:
+    """Yield the objects of an array, or those that follow each other, one by one: so an error names the line."""
+    text = _whole_text(path)
     decoder, has_escapes = json.JSONDecoder(), "\\u" in text
-    at = _skip(text, text.index("[") + 1)
+    at = _skip(text, 0)
+    is_array = text.startswith("[", at)
+    at = _skip(text, at + 1) if is_array else at
     number, line, counted = 0, 1, 0
-    while at < len(text) and text[at] != "]":
+    while at < len(text) and not (is_array and text[at] == "]"):
         number += 1
         line, counted = line + text.count("\n", counted, at), at
         where = f"{path}, row {number} (line {line})"
@@ -130,6 +167,12 @@ def _json_array(path: Path, on_bad: OnBad) -> Iterator[tuple[str, Row]]:
             ) from error
         except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: not JSON that can be read ({error}); fix or delete it") from error
+        at = _skip(text, end)
+        if number == 1 and at >= len(text) and (name := wrapper_of(row)) is not None:
+            raise DataError(
+                f"{path}: one object, whose field {name} holds {len(row[name]):,} items; expected an array of rows, or "
+                f"a row in each line: jq -c '.{name}[]' {path.name} > rows.jsonl"
+            )
         if isinstance(row, dict):
             yield where, row
         else:
@@ -137,13 +180,27 @@ def _json_array(path: Path, on_bad: OnBad) -> Iterator[tuple[str, Row]]:
             if on_bad is None:
                 raise problem
             on_bad(problem)
-        at = _skip(text, end)
-        if at < len(text) and text[at] == ",":
+        if is_array and text.startswith(",", at):
             at = _skip(text, at + 1)
-        elif at < len(text) and text[at] != "]":
+        elif is_array and at < len(text) and text[at] != "]":
             raise DataError(f"{where}: followed by {text[at : at + 20]!r}; expected , or ]; fix the file")
-    if at >= len(text):
+    if is_array and at >= len(text):
         raise DataError(f"{path}, after row {number}: the array has no end; the file is cut short")
+    if is_array and (rest := _skip(text, at + 1)) < len(text):
+        raise DataError(
+            f"{path}, after row {number}: behind the end of the array stands {text[rest : rest + 20]!r}; make it one "
+            "array, or give a row in each line"
+        )
+
+
+def _whole_text(path: Path) -> str:
+    try:
+        with _open(path) as file:
+            return file.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path}: the gzip stream is broken ({error}); fetch it again") from error
 
 
 def _skip(text: str, at: int) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from policies.json_types import JsonMapping
+from rewards.judges.verdicts import Unreadable
 
 Compare = Callable[[str, str, str, int, JsonMapping], float]
 """(prompt, first, second, seed, columns) → how much better the first reply is; negative if the second is."""
@@ -72,6 +73,8 @@ def judge_pair(
 ) -> tuple[float, ...] | None:
     """Return the votes, positive for `first`; None if the two orders have different winners.
 
+    A vote that cannot be read is left out.
+
     Args:
         compare: the judge.
         first, second: two completions of a prompt.
@@ -80,20 +83,28 @@ def judge_pair(
         seed: seed of the judge's seeds.
 
     Raises:
+        Unreadable: no vote of an order can be read.
         ValueError: the judge returned no finite number.
     """
+    unread: list[Unreadable] = []
     pair_number = _number(f"{first.prompt_id}\0{first.text}\0{second.text}")
 
     def ask(a: Completion, b: Completion, order: int) -> list[float]:
         found = []
         for vote in range(votes // 2 if swap else votes):
             vote_seed = int(np.random.SeedSequence((seed, pair_number, order, vote)).generate_state(1)[0])
-            value = float(compare(a.prompt, a.text, b.text, vote_seed, a.columns))
+            try:
+                value = float(compare(a.prompt, a.text, b.text, vote_seed, a.columns))
+            except Unreadable as error:
+                unread.append(error)
+                continue
             if not math.isfinite(value):
                 raise ValueError(
                     f"the judge returned {value} for prompt {a.prompt_id}; expected a finite number"
                 )
             found.append(value)
+        if not found:
+            raise unread[0]
         return found
 
     straight = ask(first, second, 0)

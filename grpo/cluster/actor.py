@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol  # Any: a method called by its name
 
+from grpo.cluster.shared_folder import Marker, why_absent
 from policies.json_types import JsonMapping
 from rollout.gang import rendezvous_address
 
@@ -73,6 +74,10 @@ class RankWorker:
     def rendezvous_address(self) -> str:
         """Return the address where the ranks meet this one; see `rendezvous_address`."""
         return rendezvous_address()
+
+    def why_absent(self, marker: Marker) -> str | None:
+        """Return why this rank's node cannot use the run's folder; see `grpo.cluster.shared_folder`."""
+        return why_absent(marker)
 
     def start(self, rendezvous: str | None) -> int:
         """Meet the other ranks and load the policy; returns the process id.

@@ -17,6 +17,7 @@ import ray
 
 from grpo.cluster.actor import LearnerFactory, RankWorker
 from grpo.cluster.ray_session import LEARNER_TIMEOUT_S, Reference, get
+from grpo.cluster.shared_folder import marked
 from grpo.common.console import counted, starting
 from grpo.common.errors import RunError
 from grpo.training.checkpoint import whole_checkpoint
@@ -39,6 +40,7 @@ class RankActor(Protocol):
     """A `RankWorker` on Ray."""
 
     rendezvous_address: RemoteMethod
+    why_absent: RemoteMethod
     start: RemoteMethod
     call: RemoteMethod
     save: RemoteMethod
@@ -87,9 +89,11 @@ class RankGroup:
         """Let the ranks meet, on whichever nodes they are, and load the policy; ends them if they cannot.
 
         Raises:
+            RunError: a rank's node does not have the run's folder, to which all ranks write.
             RunError, PolicyError: what a rank could not load.
         """
         try:
+            self._check_folder()
             rendezvous = None
             if len(self._actors) > 1:
                 (rendezvous,) = get([self._actors[0].rendezvous_address.remote()], "learner start")
@@ -97,6 +101,18 @@ class RankGroup:
         except BaseException:
             self.close()
             raise
+
+    def _check_folder(self) -> None:
+        folder = self._checkpoints.parent
+        with marked(folder) as marker:
+            found = get([actor.why_absent.remote(marker) for actor in self._actors], "learner start")
+        reasons = [f"rank {rank}: {reason}" for rank, reason in enumerate(found) if reason is not None]
+        if reasons:
+            raise RunError(
+                f"run_dir {folder} is not one folder for all nodes ({'; '.join(reasons)}); every learner rank writes "
+                "its part of a checkpoint there. Set run_dir to a folder on a file system that all nodes mount at the "
+                "same path"
+            )
 
     def call_all(self, method: str, *arguments: Any) -> Any:
         """Call a method of every rank's learner; returns rank 0's answer.

@@ -57,12 +57,14 @@ def run_graph(
     from grpo.graph.checks import check_inputs
     from grpo.graph.contamination import uncompared
 
-    check_inputs(graph)
+    check_inputs(graph, planned=dry_run)
     for line in uncompared(graph):
         say(f"[yellow]note[/] {escape(line)}")
     if dry_run:
+        from grpo.graph.preview import preview
         from grpo.plan.plan import run as show_plan
 
+        preview(graph)
         show_plan(graph, None)
         typer.echo("dry run: nothing was started, nothing was written")
         return

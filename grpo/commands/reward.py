@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from policies.json_types import JsonDict
+
+if TYPE_CHECKING:
+    from rewards.config import RewardConfig
 
 reward_app = typer.Typer(no_args_is_help=True, help="Rewards: list them, try one, score a file with one.")
 
@@ -28,15 +34,19 @@ def reward_score(
         Path, typer.Option(help="JSONL with `score`, `verdict`, `reason`, `seconds`, in the same order.")
     ],
     param: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Parameter of the reward. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Parameter of the reward, or `llm.KEY=VALUE` of its language model. Repeatable.",
+        ),
     ] = None,
 ) -> None:
     """Score the rows of a file with one reward. A bad row gets its own verdict; the others are scored."""
-    from grpo.common.config_io import parse_override
+    from grpo.common.served import served
     from rewards.scoring.score_file import score_file
 
-    params = {".".join(key): value for key, value in map(parse_override, param or [])}
-    done = score_file(name, data, out, params)
+    with served(reward_config(name, param or [])) as reward:
+        done = score_file(reward.name, data, out, reward.params, llm=reward.llm)
     verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in done.verdicts.items() if count)
     mean = "-" if done.mean is None else f"{done.mean:.4f}"
     typer.echo(f"{done.rows:,} rows ({verdicts or 'none'}), mean score {mean}, {done.seconds:.1f} s: {out}")
@@ -109,6 +119,24 @@ def reward_try(
         for line in lines(report):
             console.print(line)
     raise typer.Exit(0 if all_pass(report.checks, strict) else 1)
+
+
+def reward_config(name: str, params: Sequence[str]) -> RewardConfig:
+    """Return the reward that a name and KEY=VALUE texts mean; the keys behind `llm.` are those of the section.
+
+    Raises:
+        ConfigError: a text is not KEY=VALUE, or a key of the section is wrong.
+    """
+    from grpo.common.config_io import check, parse_override
+    from rewards.config import RewardConfig
+
+    tree: JsonDict = {"name": name, "params": {}}
+    for key, value in map(parse_override, params):
+        if key[0] == "llm" and len(key) > 1:
+            tree.setdefault("llm", {})[".".join(key[1:])] = value
+        else:
+            tree["params"][".".join(key)] = value
+    return check(RewardConfig, tree, "--param")
 
 
 @reward_app.command("list")

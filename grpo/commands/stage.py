@@ -86,7 +86,7 @@ def _runner(stage: Stage[Any]) -> Callable[..., None]:
         dry_run: bool = False,
         quiet: bool = False,
         verbose: bool = False,
-        **values: str | int | float | Path | None,
+        **values: str | int | float | None,
     ) -> None:
         stopping.listen()
         set_verbosity(quiet=quiet, verbose=verbose)
@@ -114,8 +114,11 @@ def _parameters(stage: Stage[Any], options: dict[str, Option]) -> Iterator[inspe
     yield parameter("recipe", Recipe, inspect.Parameter.empty)
     yield parameter("set_", Set)
     for name, option in options.items():
-        kind: Any = option.kind | None
-        yield parameter(name, Annotated[kind, typer.Option(option.flag, help=option.help)])
+        # As text: an empty path, of a shell variable that is not set, would be "." as a Path.
+        is_path = option.kind is Path
+        kind: Any = (str if is_path else option.kind) | None
+        metavar = "PATH" if is_path else None
+        yield parameter(name, Annotated[kind, typer.Option(option.flag, help=option.help, metavar=metavar)])
     if stage.takes_address:
         yield parameter("address", Address)
         yield parameter("env", Env)

@@ -85,8 +85,23 @@ def keys(
         typer.echo(line)
 
 
-def doctor(json_: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
-    """What is installed, what the host offers and what is missing."""
+def doctor(
+    json_: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    policies: Annotated[
+        bool,
+        typer.Option(
+            help="Instead: start the engine on every family and compare it with the learner (a minute)."
+        ),
+    ] = False,
+    preset: Annotated[
+        list[str] | None, typer.Option(help="With --policies: this small policy alone. Repeatable.")
+    ] = None,
+) -> None:
+    """What is installed, what the host offers and what is missing; with --policies: does the engine compute right."""
+    if policies or preset:
+        from grpo.tools.doctor_policies import run as compare
+
+        raise typer.Exit(compare(preset or (), as_json=json_))
     from grpo.tools.doctor import run
 
     raise typer.Exit(run(as_json=json_))

@@ -121,7 +121,7 @@ def export_gguf(
     outtype: Annotated[str, typer.Option(help="Type of the matrices: f32, f16, bf16 or q8_0.")] = "f16",
 ) -> None:
     """Write a policy as GGUF by llama.cpp's converter; every tensor of the file is then compared with the policy."""
-    from grpo.tools.policy_folder import find_policy
+    from grpo.common.policy_folder import find_policy
     from policies.gguf_export import export_gguf as export
 
     report = export(find_policy(policy), out, converter, outtype)

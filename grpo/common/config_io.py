@@ -6,7 +6,6 @@ JSON, which keeps nulls. Nothing here imports torch, Ray or vLLM: a wrong key is
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -21,13 +20,16 @@ from pydantic import BaseModel, ValidationError
 from data_recipes.fields import show
 from grpo.common.errors import ConfigError
 from grpo.common.json_text import line_in_json, read_json
+from grpo.common.key_hints import fields_at, hint, model_in
 from grpo.common.recipe_paths import nearest_recipe
 from policies.json_types import JsonDict
 from policies.paths import expand
+from policies.settings import Settings
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 MAX_SHOWN = 120
 """Characters of a wrong value that a message repeats."""
+BLANK_PATH = "Expected a file, a folder or a name; a shell variable that is not set leaves nothing"
 
 
 def shipped_recipes() -> list[str]:
@@ -189,14 +191,21 @@ def check(
     Raises:
         ConfigError: lists all errors.
     """
+    problems: list[Any] = [
+        {"loc": path, "type": "blank_path", "msg": BLANK_PATH, "input": value}
+        for path, value in _blank_paths(kind, tree)
+    ]
     try:
-        return kind.model_validate_json(json.dumps(_nulls(kind, tree), default=str), strict=True)
+        config = kind.model_validate_json(json.dumps(_nulls(kind, tree), default=str), strict=True)
+        if not problems:
+            return config
     except ValidationError as error:
-        given = {key: f"--set {override!r}" for key, override in (set_from or {}).items()} | {
-            key: place for key, place in (places or {}).items() if key not in (set_from or {})
-        }
-        errors = [_explain(kind, e, name, text, given) for e in error.errors()]
-        raise ConfigError("\n".join(dict.fromkeys(errors))) from None
+        problems += error.errors()
+    given = {key: f"--set {override!r}" for key, override in (set_from or {}).items()} | {
+        key: place for key, place in (places or {}).items() if key not in (set_from or {})
+    }
+    errors = [_explain(kind, problem, name, text, given) for problem in problems]
+    raise ConfigError("\n".join(dict.fromkeys(errors)))
 
 
 def parse_override(override: str) -> tuple[list[str], object]:
@@ -283,12 +292,40 @@ def _nulls(kind: object, tree: object) -> object:
         annotation = fields[key].annotation if key in fields else None
         if value is False and type(None) in get_args(annotation) and bool not in get_args(annotation):
             value = None
-        inner = _model_in(annotation)
+        inner = model_in(annotation)
         if get_origin(annotation) is dict and isinstance(value, dict):  # sections under names
             result[key] = {name: _nulls(inner, item) for name, item in value.items()}
         else:
             result[key] = _nulls(inner, value)
     return result
+
+
+def _blank_paths(
+    kind: object, tree: object, path: tuple[Any, ...] = ()
+) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yield path and value of every key that may name a file and holds white space alone: `""` would be `.`."""
+    if isinstance(tree, list):
+        for index, item in enumerate(tree):
+            yield from _blank_paths(kind, item, (*path, index))
+    fields = getattr(kind, "model_fields", {})
+    if not isinstance(tree, dict):
+        return
+    for key, value in tree.items():
+        if key not in fields:
+            continue
+        if isinstance(value, str):
+            if (
+                not value.strip()
+                and isinstance(kind, type)
+                and issubclass(kind, Settings)
+                and kind.names_path(key)
+            ):
+                yield (*path, key), value
+        elif get_origin(fields[key].annotation) is dict and isinstance(value, dict):  # sections under names
+            for name, item in value.items():
+                yield from _blank_paths(model_in(fields[key].annotation), item, (*path, key, name))
+        else:
+            yield from _blank_paths(model_in(fields[key].annotation), value, (*path, key))
 
 
 def _explain(kind: type[BaseModel], error: Any, name: str, text: str, places: dict[str, str]) -> str:
@@ -303,10 +340,9 @@ def _explain(kind: type[BaseModel], error: Any, name: str, text: str, places: di
     if error["type"] == "extra_forbidden":
         if key in RENAMED_KEYS:
             return f"{where}: {key} is now called {RENAMED_KEYS[key]}; rename it"
-        known = fields_at(kind, path[:-1])
-        hint = did_you_mean(str(path[-1]), known, prefix=".".join(map(str, path[:-1])))
-        listing = f" Known keys here: {', '.join(known)}." if known and not hint else ""
-        return f"{where}: unknown key {key} = {show(found, MAX_SHOWN)}{hint}{listing}"
+        known, meant = fields_at(kind, path[:-1]), hint(kind, path)
+        listing = f"; known keys here: {', '.join(known)}" if known and not meant else ""
+        return f"{where}: unknown key {key} = {show(found, MAX_SHOWN)}{meant}{listing}"
     if error["type"] == "missing":
         return f"{where}: {key} is missing; add it to the recipe or give --set {key}=…"
     message = error["msg"].removeprefix("Value error, ")
@@ -314,38 +350,6 @@ def _explain(kind: type[BaseModel], error: Any, name: str, text: str, places: di
         return f"{where}: {message}"
     shown = "" if isinstance(found, dict | list) else f" = {show(found, MAX_SHOWN)}"
     return f"{where}: {key}{shown}: {message[0].lower()}{message[1:]}"
-
-
-def fields_at(kind: type[BaseModel], path: Sequence[object]) -> list[str]:
-    """List the keys of the section at `path`, through nested models, optional and tuple fields, and named tables."""
-    current: object = kind
-    is_named = False  # inside a table of sections, whose keys are names that the recipe chooses
-    for part in path:
-        if isinstance(part, int):
-            continue
-        if is_named:
-            is_named = False
-            continue
-        field = getattr(current, "model_fields", {}).get(part)
-        current = _model_in(field.annotation) if field else None
-        is_named = field is not None and get_origin(field.annotation) is dict
-    return [] if is_named else sorted(getattr(current, "model_fields", {}))
-
-
-def _model_in(annotation: object) -> object:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _model_in(inner)
-        if found is not None:
-            return found
-    return None
-
-
-def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
-    """Return " (did you mean …?)", or "" if nothing known is close."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" (did you mean {prefix + '.' if prefix else ''}{near[0]}?)" if near else ""
 
 
 def line_of(text: str, path: Sequence[object]) -> int | None:

@@ -10,14 +10,19 @@ from pydantic import Field, field_validator, model_validator
 from data_recipes.config import BadRowsMode
 from grpo.config.evaluation_text import EvaluationText
 from grpo.config.sections import ParquetPath
-from policies.settings import Identity, Operational, Settings
+from policies.settings import Content, Identity, Operational, Settings
+from rewards.llm.config import LlmConfig
+
+COLD_START = "cold-start"
+"""The rewriter that asks a language model."""
 
 
 class MixFile(Settings, paths=("source",)):
     """Finished training samples to add, e.g. R1's non-reasoning data."""
 
     source: Identity[str] = Field(min_length=1)
-    """A .jsonl, .jsonl.gz or .parquet file with the columns prompt and completion; kind and language are kept."""
+    """A .jsonl, .jsonl.gz or .parquet file with the columns completion, and prompt, question or messages (the
+    conversation before the reply); kind and language are kept."""
     limit: Identity[int | None] = Field(None, ge=1)
     """Number of rows to take, from the start of the file."""
 
@@ -53,8 +58,14 @@ class CurateConfig(Settings, paths=("sources", "rewrite")):
     choose: Identity[Literal["first", "shortest", "random"]] = "first"
     """Which samples of a prompt are kept, if more than per_prompt are left."""
     rewrite: Identity[str | None] = None
-    """"r1-format", or a function (prompt, completion) -> str given as `package.module:function` / `path.py:function`,
+    """"r1-format"; "cold-start" (a language model, `llm`, makes thought and summary readable, and rules check that the
+    answer stays); or a function (prompt, completion) -> str given as `package.module:function` / `path.py:function`,
     which raises ValueError where it cannot rewrite a sample."""
+    llm: LlmConfig | None = None
+    """The language model of rewrite = "cold-start"."""
+    rewrite_examples: Content[Path | None] = None
+    """Your own examples for "cold-start": a .jsonl file with question, raw, thought and summary. None: the shipped
+    two. R1's were written and checked by people."""
     mix: tuple[MixFile, ...] = ()
     """Finished rows of other files to add."""
     bad_rows: Identity[BadRowsMode] = "error"
@@ -63,6 +74,14 @@ class CurateConfig(Settings, paths=("sources", "rewrite")):
     """Evaluation sets that the rows must not share a run of words with."""
     ngram: Identity[int] = Field(10, ge=1)
     """Number of consecutive shared words that counts as copied (R1: 10)."""
+
+    @model_validator(mode="after")
+    def _asks_a_model(self) -> CurateConfig:
+        if self.rewrite == COLD_START and self.llm is None:
+            raise ValueError('rewrite = "cold-start" needs a model: llm = { url = "…", cache = "…" }')
+        if self.rewrite != COLD_START and (self.llm is not None or self.rewrite_examples is not None):
+            raise ValueError('llm and rewrite_examples are read with rewrite = "cold-start" only')
+        return self
 
     @model_validator(mode="after")
     def _reads_others(self) -> CurateConfig:

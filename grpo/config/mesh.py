@@ -31,8 +31,8 @@ class MeshConfig(Settings):
     """Copies of the policy: ranks / replicate ranks hold one together. More copies need more memory and less traffic
     between nodes; set it to the number of nodes if one node holds a copy."""
     context: Operational[int] = Field(1, ge=1)
-    """Ranks that divide the tokens of every completion among them, for completions too long for one rank's memory.
-    `grpo plan` estimates it; a run takes 1 alone."""
+    """Ranks that divide the tokens of every micro-batch among them, for completions too long for one rank's memory.
+    They give each other keys and values in every layer: keep them inside one node."""
     expert: Operational[int] = Field(1, ge=1)
     """Ranks of a copy that share out the routed experts of each layer; the tokens travel to their experts. 1: every
     rank gathers all experts of a layer when it computes the layer."""
@@ -142,23 +142,9 @@ def check_launch(learner: LearnerConfig, config: JsonMapping) -> None:
     """Check the mesh of a run that is about to start against its policy's config.json.
 
     Raises:
-        ConfigError: as `check_mesh` and `refuse_context`.
+        ConfigError: as `mesh_of` and `check_mesh`.
     """
     check_mesh(mesh_of(learner), config)
-    refuse_context(mesh_of(learner))
-
-
-def refuse_context(mesh: Mesh) -> None:
-    """Refuse a mesh that `grpo plan` can estimate and the learner cannot compute with.
-
-    Raises:
-        ConfigError: the tokens of a sample are to be divided over ranks; names the keys to change.
-    """
-    if mesh.context > 1:
-        raise ConfigError(
-            f"learner.mesh.context = {mesh.context}: `grpo plan` estimates such a run, but the learner does not divide "
-            "a sample's tokens over ranks yet; set it to 1, and for long samples learner.recompute = true"
-        )
 
 
 def divisors(number: int) -> list[int]:

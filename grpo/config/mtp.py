@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from grpo.common.errors import ConfigError
 from policies.settings import Identity, Settings
 
 MtpInRl = Literal["stale", "train", "drop"]
@@ -38,6 +39,18 @@ class MtpConfig(Settings):
     def trains(self) -> bool:
         """Return True if the layers have a weight in some part of the run."""
         return bool(self.weight or (self.final_share and self.final_weight))
+
+
+def check_mtp(mtp: MtpInRl, layers: int) -> None:
+    """Check RL's key against the number of layers that the policy has.
+
+    Raises:
+        ConfigError: there are none to train or to drop.
+    """
+    if mtp != "stale" and not layers:
+        raise ConfigError(
+            f'mtp = "{mtp}", but the policy has no layers of multi-token prediction; leave the key out'
+        )
 
 
 class PretrainMtp(MtpConfig):

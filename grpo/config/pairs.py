@@ -11,18 +11,25 @@ from data_recipes.config import BadRowsMode
 from grpo.config.sections import ParquetPath
 from policies.json_types import JsonDict
 from policies.settings import Identity, Operational, Settings
+from rewards.llm.config import LlmConfig
+
+PAIRWISE = "pairwise"
+"""The judge that compares with a language model."""
 
 
 class JudgeConfig(Settings, paths=("name", "params")):
     """The judge that decides between two completions."""
 
     name: Identity[str] = Field(min_length=1)
-    """A reward, whose values are compared; or, with compares = true, a function of yours, `package.module:function` or
-    `path/file.py:function`, which gets two completions and returns which one is better."""
+    """A reward, whose values are compared; or, with compares = true, "pairwise" (a language model, `llm`) or a function
+    of yours, `package.module:function` or `path/file.py:function`, which gets two completions and returns which one is
+    better."""
     compares: Identity[bool] = False
     """True: `judge(prompt, first, second, seed, columns) -> float`, from −2 (second much better, [[B>>A]]) to 2."""
     params: Identity[JsonDict] = Field(default_factory=dict)
     """Keyword arguments of the judge."""
+    llm: LlmConfig | None = None
+    """The language model that "pairwise" or a judge_… reward asks; a function of yours gets the section as `llm`."""
     timeout_s: Operational[float] = Field(60.0, gt=0, le=3600)
     """Deadline of one call of a reward."""
     votes: Identity[int | None] = Field(None, ge=1)
@@ -40,6 +47,14 @@ class JudgeConfig(Settings, paths=("name", "params")):
             raise ValueError(
                 f"votes = {self.votes} cannot be halved between both orders; make it even, or swap = false"
             )
+        if self.compares and self.name == PAIRWISE and self.llm is None:
+            raise ValueError('"pairwise" needs a model: llm = { url = "…", cache = "…" }')
+        if self.name == PAIRWISE and self.params:
+            raise ValueError(
+                f'"pairwise" has no parameter {", ".join(self.params)}; its keys are those of llm'
+            )
+        if self.name == PAIRWISE and not self.compares:
+            raise ValueError('"pairwise" compares two completions; set compares = true')
         return self
 
 

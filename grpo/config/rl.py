@@ -11,7 +11,7 @@ from data_recipes.config import DatasetConfig, MixSource
 from grpo.config.algorithm import AlgorithmConfig
 from grpo.config.best import BestConfig
 from grpo.config.mtp import MtpInRl
-from grpo.config.router import OFF, RouterConfig, refuse_moving_bias
+from grpo.config.router import OFF, RouterConfig, refuse_together
 from grpo.config.sections import (
     CheckpointConfig,
     EvalConfig,
@@ -85,10 +85,14 @@ class RlConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _adapters_alone(self) -> RlConfig:
-        refuse_moving_bias(self.policy, self.router)
+    def _fit_together(self) -> RlConfig:
+        refuse_together(self.policy, self.learner, self.router)
         if self.policy.lora is not None and self.mtp == "train":
             raise ValueError('with policy.lora nothing but the adapters moves; set mtp to "stale" or "drop"')
+        if self.learner.mesh.context > 1 and self.mtp == "train":
+            raise ValueError(
+                'mtp = "train" does not divide tokens over ranks yet; set learner.mesh.context = 1'
+            )
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from data_recipes.sft.config import SftSource
 from grpo.config.mtp import MtpConfig
-from grpo.config.sections import OptimizerConfig
+from grpo.config.sections import OptimizerConfig, PolicyConfig
 from grpo.config.supervised import SupervisedConfig
 from policies.settings import Identity, Length
 
@@ -23,9 +23,20 @@ class SftOptimizer(OptimizerConfig):
     """Ratio of the final learning rate to lr (R1: 0.1, for SFT and distillation alike)."""
 
 
+class StudentPolicy(PolicyConfig, paths=("chat_template",)):
+    """The policy that is taught, with what a base may lack."""
+
+    max_positions: Identity[int | None] = Field(None, ge=1)
+    """Positions that the policy has from now on, if its config says fewer than the examples and its later replies need
+    (R1's students of Qwen2.5-Math: 131,072 for 4,096, with the same RoPE base). It is exported with the policy."""
+    chat_template: Identity[str | None] = None
+    """Chat template for a base without one, also exported: "deepseek-v2", or a file of Jinja text."""
+
+
 class SftSettings(SupervisedConfig):
     """Keys that `grpo sft` and `grpo distill` share."""
 
+    policy: StudentPolicy
     data: SftSource
     mix: tuple[SftSource, ...] = ()
     """Further sources; all examples of all sources are shuffled together."""

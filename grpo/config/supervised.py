@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from grpo.config.best import BestConfig
-from grpo.config.router import OFF, RouterConfig, refuse_moving_bias
+from grpo.config.router import OFF, RouterConfig, refuse_together
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig, TrackerNames
 from policies.settings import Identity, Length, Operational, Settings
 
@@ -59,6 +59,6 @@ class SupervisedConfig(Settings):
     server and offline mode are set by each one's own environment variables (docs/tracking.md)."""
 
     @model_validator(mode="after")
-    def _adapters_alone(self) -> SupervisedConfig:
-        refuse_moving_bias(self.policy, self.router)
+    def _fit_together(self) -> SupervisedConfig:
+        refuse_together(self.policy, self.learner, self.router)
         return self

@@ -7,30 +7,39 @@ recipe, `grpo.graph.parse` has found before.
 from __future__ import annotations
 
 import fnmatch
-import json
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from data_recipes.config import source_kind
 from grpo.common.errors import ConfigError
 from grpo.common.hardware import has_gpu
 from grpo.graph.parse import Graph, Node
+from grpo.graph.policies import KnownPolicy, known_policies
+from grpo.graph.policy_checks import policy_errors
 from grpo.graph.references import leaves
-from policies.json_types import JsonMapping
 from rewards.errors import RewardLoadError
 from rewards.registry import origin
 from rollout.config import EngineConfig
-from rollout.engine_limits import cpu_refusal, split_refusal
+from rollout.engine_limits import cpu_refusal, draft_refusal, split_refusal
 
 
-def check_inputs(graph: Graph) -> None:
+def check_inputs(graph: Graph, planned: bool = False) -> None:
     """Check every stage of a graph.
+
+    Args:
+        graph: the graph.
+        planned: nothing will start here: a recipe with a `[plan.machine]` is checked for that machine, not this one.
 
     Raises:
         ConfigError: lists every error, by stage.
     """
     errors = [error for node in graph.nodes.values() for error in _missing(graph, node)]
-    errors += _refusals(graph, on_cpu=not has_gpu())
+    is_elsewhere = planned and graph.recipe.plan.machine is not None
+    with tempfile.TemporaryDirectory() as place:
+        policies = known_policies(graph, Path(place))
+        errors += _refusals(graph, policies, on_cpu=not (has_gpu() or is_elsewhere))
+        errors += policy_errors(graph, policies)
     if errors:
         raise ConfigError("\n".join(errors))
 
@@ -60,33 +69,16 @@ def _missing(graph: Graph, node: Node) -> Iterator[str]:
             yield f"{where}: no such file or folder, and no stage makes it"
 
 
-def _refusals(graph: Graph, on_cpu: bool) -> Iterator[str]:
+def _refusals(graph: Graph, policies: Mapping[str, KnownPolicy], on_cpu: bool) -> Iterator[str]:
     """Yield each policy that a stage's engine cannot split over its GPUs, or compute on this machine's CPU, once."""
-    policies: dict[str, tuple[JsonMapping, str]] = {}
     reported: set[str] = set()
     for node in graph.nodes.values():
-        parent = next((need.stage for need in node.needs if need.key == "policy.model"), None)
-        found = _shape(node) if parent is None else policies.get(parent)
-        if found is None:
-            continue
-        policies[node.name] = found
-        shape, maker = found
-        engine = getattr(node.config, "engine", None)
-        if isinstance(engine, EngineConfig) and maker not in reported:
-            refusal = split_refusal(shape, engine.tensor_parallel, engine.expert_parallel)
+        known, engine = policies.get(node.name), getattr(node.config, "engine", None)
+        if known is not None and isinstance(engine, EngineConfig) and known.maker not in reported:
+            refusal = split_refusal(known.config, engine.tensor_parallel, engine.expert_parallel)
+            refusal = refusal or draft_refusal(known.config, engine.mtp_tokens)
             if on_cpu:
-                refusal = refusal or cpu_refusal(shape, engine.expert_parallel)
+                refusal = refusal or cpu_refusal(known.config, engine.expert_parallel, engine.mtp_tokens)
             if refusal is not None:
-                reported.add(maker)
-                yield f"{graph.name}, {maker}, from which stage {node.name} samples: {refusal}"
-
-
-def _shape(node: Node) -> tuple[JsonMapping, str] | None:
-    """Return the transformers config of the policy that a stage makes or starts from, and its name; None if unknown."""
-    if node.stage.new_policy is not None:
-        return node.stage.new_policy(node.config), f"the policy of stage {node.name}"
-    model = getattr(getattr(node.config, "policy", None), "model", None)
-    path = Path(model).expanduser() / "config.json" if model else None
-    if path is None or not path.is_file():
-        return None
-    return json.loads(path.read_text(encoding="utf-8")), f"policy.model = {model!r}"
+                reported.add(known.maker)
+                yield f"{graph.name}, {known.maker}, from which stage {node.name} samples: {refusal}"

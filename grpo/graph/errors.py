@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from grpo.common.config_io import did_you_mean, line_of
+from grpo.common.config_io import line_of
+from grpo.common.key_hints import did_you_mean
 from grpo.graph.config import NAME, GraphRecipe
 from grpo.graph.references import is_broken_reference, leaves, references
 from grpo.stages.registry import STAGES

@@ -78,7 +78,8 @@ def is_input(node: Node, key: str) -> bool:
 
 def names_files(value: str, key: str) -> bool:
     """Return True for a pattern of files, e.g. "data/*.jsonl"."""
-    return ".params." not in key and is_pattern(value) and source_kind(value) == "file"
+    is_one = Path(value).expanduser().exists()
+    return ".params." not in key and is_pattern(value) and source_kind(value) == "file" and not is_one
 
 
 def _named(value: str, key: str) -> Path | None:

@@ -17,8 +17,9 @@ from typing import Any  # Any: stages have configs of different classes; values 
 
 from pydantic import BaseModel
 
-from grpo.common.config_io import check, did_you_mean, find_recipe, parse_override, read_toml, set_key
+from grpo.common.config_io import check, find_recipe, parse_override, read_toml, set_key
 from grpo.common.errors import ConfigError
+from grpo.common.key_hints import did_you_mean
 from grpo.common.recipe_paths import beside, inputs_beside, recipe_file
 from grpo.graph.config import GraphRecipe, StageSettings
 from grpo.graph.errors import component_errors, location, name_errors, reference_errors, row_errors

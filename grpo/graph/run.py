@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.markup import escape
+
 from grpo.common.console import console, say, show
 from grpo.common.errors import RunError
 from grpo.graph.launch import Ended, launch
@@ -44,7 +46,7 @@ def run(
     for table in TABLES:
         if found[table]:
             show(printed(f"{graph.name}: {table}", found[table]))
-    say(f"summary: {graph.run_dir / 'summary.json'}   report: {page}")
+    say(f"summary: {escape(str(graph.run_dir / 'summary.json'))}   report: {escape(str(page))}")
     if progress.held:
         held = [name for name, view in progress.views.items() if view.status == "held"]
         reasons = "; ".join(f"{name}: {reason}" for name, reason in progress.held.items())

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from grpo.common.config_io import did_you_mean
 from grpo.common.errors import ConfigError, RunError
+from grpo.common.key_hints import did_you_mean
 from grpo.graph.continuing import goes_on
 from grpo.graph.figures import key_figure, read_figures, why_held
 from grpo.graph.keys import missing_inputs, node_key

@@ -7,6 +7,7 @@ students    distilled students and RL on the same  (R1 v2 tables 5 and 6)
 from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from grpo.graph.figures import read_figures
@@ -28,6 +29,7 @@ COLUMNS = {
     "language": "components.language_consistency",
     "length": "length",
     "truncated": "truncated",
+    "rating": "rating.value",
     "k": "k",
     "problems": "n_problems",
 }
@@ -102,12 +104,14 @@ def summary(graph: Graph, progress: Progress) -> JsonDict:
 def printed(title: str, table_rows: list[TableRow]) -> Table:
     """Return one of the tables for the screen."""
     names = shown_columns(table_rows)
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(
+        title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     table.add_column("")
     for name in names:
         table.add_column(head(name, table_rows), justify="right")
     for row in table_rows:
-        table.add_row(row["stage"], *(cell(row, name) for name in names))
+        table.add_row(escape(row["stage"]), *(cell(row, name) for name in names))
     return table
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from policies.families.registry import family_of
 from policies.json_types import JsonMapping
-from policies.parts import MLA_FAMILIES, head_width, is_sparse
+from policies.parts import has_mla, head_width, is_sparse
 
 RESIDUAL = 4
 """Bytes of an element between the layers."""
@@ -38,7 +39,7 @@ def saved(config: JsonMapping, dtype: str, device: str) -> Saved:
     c = ELEMENT[dtype]
     a = 4 if device == "cpu" else c
     hidden = config["hidden_size"]
-    attention = _mla if config["model_type"] in MLA_FAMILIES else _attention
+    attention = _mla if has_mla(config) else _attention
     # Each layer has two norms, which save their input in the residual's type, and their outputs feed the projections.
     common = 2 * (RESIDUAL + c) * hidden + attention(config, c, a)
     return Saved(
@@ -47,29 +48,37 @@ def saved(config: JsonMapping, dtype: str, device: str) -> Saved:
     )
 
 
-def _joined(config: JsonMapping, query: int, value: int, c: int, a: int) -> float:
-    """Return the attention's own: queries, keys, values, output and log-sum-exp, and the output as o_proj reads it."""
+def attention_widths(config: JsonMapping) -> tuple[int, int, int]:
+    """Return the elements of a token's queries, of its keys and values together, and of its values."""
     heads: int = config["num_attention_heads"]
-    output = heads * value
-    return a * (2 * heads * query + 2 * output) + 4 * heads + (c * output if c != a else 0)
+    if has_mla(config):
+        query, value = config["qk_nope_head_dim"] + config["qk_rope_head_dim"], config["v_head_dim"]
+        return heads * query, heads * (query + value), heads * value
+    width = head_width(config)
+    return heads * width, 2 * (config.get("num_key_value_heads") or heads) * width, heads * width
+
+
+def _joined(config: JsonMapping, c: int, a: int) -> float:
+    """Return the attention's own: queries, keys, values, output and log-sum-exp, and the output as o_proj reads it."""
+    queries, keys_and_values, output = attention_widths(config)
+    kept = a * (queries + keys_and_values + output) + 4 * config["num_attention_heads"]
+    return kept + (c * output if c != a else 0)
 
 
 def _attention(config: JsonMapping, c: int, a: int) -> float:
-    width = head_width(config)
     norms = 0.0
-    if config["model_type"] == "qwen3":  # scales queries and keys, whose projections it saves
+    if family_of(config["model_type"]).qk_norm:  # scales queries and keys, whose projections it saves
         kv = config.get("num_key_value_heads") or config["num_attention_heads"]
-        norms = c * width * (config["num_attention_heads"] + kv)
-    return norms + _joined(config, width, width, c, a)
+        norms = c * head_width(config) * (config["num_attention_heads"] + kv)
+    return norms + _joined(config, c, a)
 
 
 def _mla(config: JsonMapping, c: int, a: int) -> float:
-    nope, rope, value = (config[k] for k in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
     # The latent before and after its norm; the whole projection stays, the rotary part with it.
-    latent = c * (2 * config["kv_lora_rank"] + rope)
+    latent = c * (2 * config["kv_lora_rank"] + config["qk_rope_head_dim"])
     query_rank = config.get("q_lora_rank")
     latent += 2 * c * query_rank if query_rank else 0
-    return float(latent + _joined(config, nope + rope, value, c, a))
+    return float(latent + _joined(config, c, a))
 
 
 def _feed_forward(config: JsonMapping, layer: int, c: int) -> float:

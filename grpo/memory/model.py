@@ -20,7 +20,7 @@ from typing import Literal
 
 from grpo.config.mesh import Mesh, mesh_of
 from grpo.config.sections import LearnerConfig, LoraConfig, OptimizerConfig
-from grpo.memory.activations import ELEMENT, saved
+from grpo.memory.activations import ELEMENT, attention_widths, saved
 from policies.json_types import JsonMapping
 from policies.parts import Tensor, tensors
 
@@ -227,8 +227,19 @@ def _activations(run: RankRun, listed: Iterable[Tensor]) -> float:
             casts[tensor.layer] = casts.get(tensor.layer, 0.0) + ELEMENT[run.dtype] * held
     if run.learner.recompute:
         one = max(kept.layers) * run.tokens + max(casts.values(), default=0.0)
-        return len(kept.layers) * kept.layer_input * run.tokens + one
-    return sum(kept.layers) * run.tokens + sum(casts.values())
+        return len(kept.layers) * kept.layer_input * run.tokens + one + _exchanged(run)
+    return sum(kept.layers) * run.tokens + sum(casts.values()) + _exchanged(run)
+
+
+def _exchanged(run: RankRun) -> float:
+    """Return the bytes of one layer's keys and values of all ranks, and of their gradients and sums over ranks."""
+    context = run.learner.mesh.context
+    if context == 1:
+        return 0.0
+    element = 4 if run.device == "cpu" else ELEMENT[run.dtype]
+    queries, keys_and_values, values = attention_widths(run.config)
+    # The kernels read and write as many heads as the queries have; what travels has the keys' own.
+    return float(run.tokens * context * (2 * element * (queries + values) + 2 * MASTER * keys_and_values))
 
 
 def _logits(run: RankRun, mesh: Mesh, trains_head: bool) -> float:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
@@ -36,8 +37,8 @@ from grpo.tracking.trackers.process import tracked
 from grpo.tracking.trackers.registry import TENSORBOARD, check_trackers
 from grpo.training.router_balance import RouterBalance
 from policies.export import save_policy
-from policies.logprobs import hidden_states, token_logprobs
-from policies.model import HfConfig, causal_lm
+from policies.logprobs import hidden_states, target_logprobs
+from policies.model import HfConfig
 from policies.mtp import declare_mtp, mtp_layers, mtp_logprobs
 from policies.packing import PackedSequences, pack_documents
 from policies.presets import new_policy, tiny_config
@@ -118,7 +119,9 @@ def show(config: PretrainConfig, summary: Summary) -> None:
     """Print where the policy is and what it can do."""
     accuracy = "  ".join(f"{k} {v:.2f}" for k, v in summary["trace_accuracy"].items())
     seconds = 60 * summary["minutes"]
-    say(f"base policy: {config.run_dir / 'policy'}   {seconds:.0f} s   trace accuracy {accuracy}")
+    say(
+        f"base policy: {escape(str(config.run_dir / 'policy'))}   {seconds:.0f} s   trace accuracy {accuracy}"
+    )
 
 
 def start(config: PretrainConfig) -> tuple[Trainer, PretrainState]:
@@ -275,9 +278,7 @@ def encode(trainer: Trainer, text: str, key: str) -> list[int]:
 
 def next_token_loss(model: nn.Module, packed: PackedSequences, states_TD: Tensor) -> Tensor:
     """Return the mean of −log π over all targets, 0-d, nats."""
-    head = causal_lm(model).get_output_embeddings().weight
-    logprobs, _ = token_logprobs(states_TD.index_select(0, packed.predict_index), head, packed.target_ids)
-    return -logprobs.mean()
+    return -target_logprobs(model, packed, states_TD)[0].mean()
 
 
 def measure(trainer: Trainer) -> dict[int, float]:

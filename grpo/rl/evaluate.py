@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+from grpo.rl.rating import Rating, problem_rating, rate
 from grpo.rl.votes import Election, Equality, ValueEquality, elect
 from grpo.tracking.metrics import shown
 from rewards.text.extract import answer_text
@@ -131,7 +132,18 @@ def summarize(
         votes_undecided=election.undecided,
         by_group={name: sum(v) / len(v) for name, v in sorted(by_group.items())},
         by_kind={kind: component_means(of) | _lengths(of) for kind, of in sorted(kinds.items())},
+        rating=_rating(groups, shares),
     )
+
+
+def _rating(groups: Sequence[ScoredGroup], shares: Sequence[float]) -> Rating | None:
+    """Rate the policy by the problems that have a number in the prompt column `rating`; None without any."""
+    found = [
+        (difficulty, share)
+        for scored, share in zip(groups, shares, strict=True)
+        if (difficulty := problem_rating(scored.group.prompt.columns.get("rating"))) is not None
+    ]
+    return rate(found) if found else None
 
 
 def _vote(groups: Sequence[ScoredGroup], equal: Equality | None) -> Election:
@@ -198,10 +210,15 @@ class EvalResult:
     by_kind: dict[str, dict[str, float]] = field(default_factory=dict)
     """By the prompt column `kind`, where the data has one: mean of each reward component, `length`, `truncated`. The
     reward that judges a kind without right answers stands here, e.g. by_kind["general"]["judge"]."""
+    rating: Rating | None = None
+    """On Codeforces' scale, by the prompt column `rating`, where the data has one (grpo/rl/rating.py)."""
 
     def row(self) -> dict[str, object]:
-        """Return the row of eval.jsonl."""
-        return asdict(self)
+        """Return the row of eval.jsonl; it has `rating` only if the data has ratings."""
+        row = asdict(self)
+        if self.rating is None:
+            del row["rating"]
+        return row
 
     def figures(self) -> dict[str, object]:
         """Return what a summary holds: the row with pass@j for the shown j alone."""

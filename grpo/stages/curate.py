@@ -9,15 +9,19 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
 from data_recipes.sft.columns import renamed
+from data_recipes.sft.conversation import messages_of, tools_text
 from grpo.common.console import say
-from grpo.config.curate import CurateConfig
+from grpo.config.curate import COLD_START, CurateConfig
 from grpo.stages.evaluation_texts import evaluation_texts
 from grpo.stages.figures import Figures
 from grpo.stages.pairs import write_parquet
 from grpo.stages.preview import BEGINS, EXAMPLES, preview_end, preview_text
+from grpo.stages.rewriting import read_examples, rewritten
 from grpo.stages.stage import Stage
 from policies.files import write_atomic
 from policies.json_types import JsonDict, JsonMapping
@@ -41,14 +45,18 @@ def run(config: CurateConfig) -> Summary:
     rows, counts = curated_rows(config)
     write_parquet(config.out, rows)
     write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    say(f"{counts} → {config.out}")
+    say(f"{counts} → {escape(str(config.out))}")
     return counts
 
 
 def preview(config: CurateConfig) -> None:
     """Do all but write: print the counts and the first rows."""
+    if config.rewrite == COLD_START:
+        read_examples(config.rewrite_examples)
+        say("  rewrite: a dry run asks no language model; the rows are shown as they were")
+        config = config.model_copy(update={"rewrite": None, "llm": None})
     rows, counts = curated_rows(config)
-    say(f"{counts} → {config.out}")
+    say(f"{counts} → {escape(str(config.out))}")
     for number, row in enumerate(rows[:EXAMPLES], 1):
         columns = {name: row.get(name) for name in ("id", "kind", "language", "score", "origin")}
         preview_text(f"row {number} of {len(rows):,}", f"{row['prompt']}{BEGINS}{row['completion']}", columns)
@@ -64,7 +72,6 @@ def curated_rows(config: CurateConfig) -> tuple[list[JsonDict], Summary]:
     from data_recipes.sft.decontaminate import evaluation_grams, is_contaminated
     from data_recipes.sft.readability import ReadabilityLimits
 
-    rewrite = load_rewriter(config.rewrite)
     evaluation = (
         evaluation_grams(evaluation_texts(config.decontaminate), config.ngram)
         if config.decontaminate
@@ -94,22 +101,12 @@ def curated_rows(config: CurateConfig) -> tuple[list[JsonDict], Summary]:
     curated = curate(samples, rules, evaluation)
     dropped = Counter(curated.dropped)
     rows = []
-    for sample in curated.kept:
-        try:
-            completion = rewrite(sample.prompt, sample.completion)
-        except ValueError:
+    for sample, completion in zip(curated.kept, rewritten(config, curated.kept, origins), strict=True):
+        if isinstance(completion, ValueError):
+            if not dropped["not_rewritten"] and config.rewrite == COLD_START:
+                say(f"  first sample that is not rewritten, {escape(sample.id)}: {escape(str(completion))}")
             dropped["not_rewritten"] += 1
             continue
-        except Exception as error:  # the rewriter is the user's own
-            where = origins[sample.id]["where"]
-            raise DataError(
-                f"rewrite = {config.rewrite!r}, {where}: {type(error).__name__}: {error}"
-            ) from error
-        if not isinstance(completion, str) or not completion.strip():
-            raise DataError(
-                f"rewrite = {config.rewrite!r}, {origins[sample.id]['where']}: returned {completion!r}; return the new "
-                "completion, or raise ValueError where there is none"
-            )
         if evaluation is not None and is_contaminated(completion, evaluation):
             dropped["contaminated"] += 1  # a rewriter may add what the sample did not have
             continue
@@ -118,6 +115,8 @@ def curated_rows(config: CurateConfig) -> tuple[list[JsonDict], Summary]:
             {
                 "id": sample.id,
                 "prompt": sample.prompt,
+                "messages": messages_of(str(from_row["where"]), from_row),
+                "tools": tools_text(str(from_row["where"]), from_row),
                 "question": from_row.get("question"),
                 "prefill": from_row.get("prefill"),
                 "completion": completion,
@@ -193,23 +192,6 @@ def short_name(source: str) -> str:
     return "/".join(Path(source).parts[-2:])
 
 
-def load_rewriter(name: str | None) -> Callable[[str, str], str]:
-    """Return the function (prompt, completion) → completion.
-
-    Raises:
-        RewardLoadError: there is no such function.
-    """
-
-    from data_recipes.sft.curate import r1_format
-    from rewards.registry import load_function
-
-    if name is None:
-        return lambda _, completion: completion
-    if name == "r1-format":
-        return lambda _, completion: r1_format(completion)
-    return load_function(name)
-
-
 def read_mix(config: CurateConfig, evaluation: EvaluationGrams | None) -> tuple[list[JsonDict], int, int]:
     """Return the rows to add, and how many were left out as contaminated and as bad.
 
@@ -228,21 +210,43 @@ def read_mix(config: CurateConfig, evaluation: EvaluationGrams | None) -> tuple[
         of_file = islice(read_rows(DatasetConfig(source=file.source), on_bad=bad.add), file.limit)
         for index, (where, row) in enumerate(of_file):
             with bad.caught():
-                for name in ("prompt", "completion"):
-                    if not isinstance(row.get(name), str) or not row[name].strip():
-                        raise DataError(f"{where}: {name} = {row.get(name)!r}; expected text")
                 check_provenance(where, row)
                 own = {name: row.get(name) for name in PROVENANCE}
-                texts = [row["prompt"], row["completion"], own["question"] or ""]
+                messages = messages_of(where, row)
+                for name in ("prompt", "completion"):
+                    if name == "prompt" and row.get(name) is None and messages is not None:
+                        continue
+                    if not isinstance(row.get(name), str) or not row[name].strip():
+                        raise DataError(f"{where}: {name} = {row.get(name)!r}; expected text")
+                said = [str(message["content"]) for message in messages or ()]
+                texts = [row["completion"], row.get("prompt") or "", own["question"] or "", *said]
                 if evaluation is not None and any(is_contaminated(text, evaluation) for text in texts):
                     contaminated += 1
                     continue
                 rows.append(
-                    {"id": f"mix{number}/{index}", "prompt": texts[0], "completion": texts[1], **own,
-                     "score": None, "origin": short_name(file.source)}
+                    {"id": f"mix{number}/{index}", "prompt": row.get("prompt"), "messages": messages,
+                     "tools": tools_text(where, row), "completion": row["completion"], **own, "score": None,
+                     "origin": short_name(file.source)}
                 )  # fmt: skip
     bad.settle(config.bad_rows, ", ".join(file.source for file in config.mix))
     return rows, contaminated, bad.count
+
+
+def sketch(config: CurateConfig, rows: Callable[[str], list[JsonDict]]) -> list[JsonDict]:
+    """Return rows as the result will have them, of samples that are not filtered and not rewritten."""
+    found = [row for source in config.sources for row in rows(source)]
+    found += [row for file in config.mix for row in rows(file.source)]
+    return [
+        {
+            "id": f"{number}",
+            "prompt": row.get("prompt"),
+            "messages": messages_of(f"row {number}", row),
+            "tools": tools_text(f"row {number}", row),
+            "completion": row.get("completion"),
+            **{name: row.get(name) for name in PROVENANCE},
+        }
+        for number, row in enumerate(found)
+    ]
 
 
 def key_figure(figures: Figures) -> str:
@@ -260,9 +264,17 @@ STAGE = Stage(
     preview=preview,
     reads_components=lambda config: config.deciding,
     compares_with=lambda config: config.decontaminate,
+    sketch=sketch,
     outputs={"rows": "rows.parquet", "summary": "rows.json"},
     key_figure=key_figure,
-    inputs=("sources.*", "mix.*.source", "decontaminate.*.source", "rewrite"),
+    inputs=(
+        "sources.*",
+        "mix.*.source",
+        "decontaminate.*.source",
+        "rewrite",
+        "rewrite_examples",
+        "llm.policy",
+    ),
     output_key="out",
     main_output="rows",
     takes_address=False,

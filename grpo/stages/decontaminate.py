@@ -151,6 +151,7 @@ STAGE = Stage(
     run=lambda config, _: run(config),
     preview=preview,
     compares_with=lambda config: config.against,
+    sketch=lambda config, rows: [row for source in config.sources for row in rows(source)],
     outputs={"rows": "rows.parquet", "summary": "rows.json", "dropped": "rows.dropped.jsonl"},
     key_figure=key_figure,
     inputs=("sources.*", "against.*.source"),

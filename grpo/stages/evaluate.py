@@ -14,6 +14,7 @@ from rich.markup import escape
 from grpo.common.console import say, show, starting
 from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.common.served import served
 from grpo.config.evaluate import EvalStageConfig
 from grpo.config.plan import StagePlan
 from grpo.memory.launch import check_memory
@@ -114,8 +115,9 @@ def evaluate(config: EvalStageConfig, address: str | None) -> Summary:
     check_or_write_manifest(config.run_dir, config, manifest, step=None)
     check_memory(config, model_dir, inputs.compute_dtype, address, prompts)
     with (
+        served(config) as ready,
         connect(address, config.run_dir),
-        closing(start_samplers(config, model_dir, inputs.context, version=0)) as samplers,
+        closing(start_samplers(ready, model_dir, inputs.context, version=0)) as samplers,
     ):
         samplers.rollouts.wait_started()
         starting(f"sampling {len(prompts):,} questions × {config.eval.samples}")
@@ -175,7 +177,7 @@ def read_inputs(config: EvalStageConfig) -> Inputs:
     assert config.eval.data is not None
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
+    needs = [check_reward(reward.name, reward.arguments) for reward in config.rewards]
     for note in import_notes(config.rewards):
         say(escape(note))
     tokenizer = load_tokenizer(model_dir)
@@ -199,8 +201,9 @@ def table(result: EvalResult, title: str) -> Table:
     from rich.table import Table
 
     from grpo.tracking.metrics import shown
+    from grpo.tracking.screen import shown_rating
 
-    out = Table(title=title, show_header=False)
+    out = Table(title=escape(title), show_header=False)
     out.add_row(f"pass@1 over {result.k}", f"{result.pass1:.3f}  [{result.ci_low:.3f}, {result.ci_high:.3f}]")
     for k, value in shown(result.pass_at).items():
         if k != "1":
@@ -209,13 +212,20 @@ def table(result: EvalResult, title: str) -> Table:
         f"  ({result.votes_undecided} pairs of answers not compared)" if result.votes_undecided else ""
     )
     out.add_row(f"cons@{result.k}", f"{result.consk:.3f}{undecided}")
+    if result.rating is not None:
+        out.add_row(
+            f"rating by {result.rating.problems} problems",
+            shown_rating(result.row()).removeprefix("rating ").strip(),
+        )
     for name, value in result.components.items():
-        out.add_row(f"reward {name}", f"{value:.3f}")
+        out.add_row(f"reward {escape(name)}", f"{value:.3f}")
     for name, value in result.by_group.items():
-        out.add_row(f"pass@1, {name}", f"{value:.3f}")
+        out.add_row(f"pass@1, {escape(name)}", f"{value:.3f}")
     if len(result.by_kind) > 1:
         for kind, means in result.by_kind.items():
-            out.add_row(kind, "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
+            out.add_row(
+                escape(kind), "  ".join(f"{escape(name)} {value:.3f}" for name, value in means.items())
+            )
     out.add_row("length", f"{result.length:.1f} tokens, {result.truncated:.1%} truncated")
     out.add_row("problems", f"{result.n_problems} ({result.abstained} samples without a verdict)")
     return out

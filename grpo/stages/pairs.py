@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rich.markup import escape
 
 from data_recipes.config import DatasetConfig
 from data_recipes.errors import DataError
 from data_recipes.sft.columns import renamed
 from grpo.common.console import say
-from grpo.config.pairs import JudgeConfig, PairsConfig
+from grpo.common.served import served
+from grpo.config.pairs import PAIRWISE, JudgeConfig, PairsConfig
 from grpo.stages.figures import Figures
 from grpo.stages.preview import BEGINS, EXAMPLES, preview_end, preview_text
 from grpo.stages.stage import Stage
@@ -25,6 +30,7 @@ from rewards.errors import RewardLoadError
 if TYPE_CHECKING:
     from data_recipes.sft.preferences import Compare, Completion, Preference
     from grpo.tracking.run_once import Summary
+    from rewards.judges.verdicts import Unreadable
 
 R1_VOTES = 4
 
@@ -41,11 +47,13 @@ def run(config: PairsConfig) -> Summary:
 
     completions, read = read_completions(config)
     if config.objective == "pointwise":
-        return _labels(config, completions, read)
+        with served(config) as ready:
+            return _labels(ready, completions, read)
     drawn = draw_pairs(completions, config.pairs_per_prompt, config.seed)
     prompts = len({c.prompt_id for c in completions})
     counts: Summary = {**read, "prompts": prompts, "pairs": len(drawn)}
-    kept, filtered = judge(config, drawn)
+    with served(config) as ready:
+        kept, filtered = judge(ready, drawn)
     counts |= filtered
     if config.max_length_ratio is not None:
         balanced = balance_lengths(kept, config.max_length_ratio)
@@ -59,7 +67,7 @@ def run(config: PairsConfig) -> Summary:
     }
     write_pairs(config.out, kept)
     write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    say(f"{counts} → {config.out}")
+    say(f"{counts} → {escape(str(config.out))}")
     return counts
 
 
@@ -69,13 +77,13 @@ def preview(config: PairsConfig) -> None:
     from rewards.hosts.pool import check_reward
 
     completions, counts = read_completions(config)
-    if config.judge.compares:
+    if config.judge.compares and config.judge.name != PAIRWISE:
         load_judge(config.judge)
-    else:
-        check_reward(config.judge.name, config.judge.params)
+    elif not config.judge.compares:
+        check_reward(_as_reward(config.judge).name, _as_reward(config.judge).arguments)
     pointwise = config.objective == "pointwise"
     drawn = [] if pointwise else draw_pairs(completions, config.pairs_per_prompt, config.seed)
-    say(f"{counts}, {len(completions) if pointwise else len(drawn)} to judge → {config.out}")
+    say(f"{counts}, {len(completions) if pointwise else len(drawn)} to judge → {escape(str(config.out))}")
     shown = completions if pointwise else [completion for pair in drawn for completion in pair]
     for number, completion in enumerate(shown[:EXAMPLES], 1):
         preview_text(f"completion {number} to judge", f"{completion.prompt}{BEGINS}{completion.text}")
@@ -126,23 +134,30 @@ def read_completions(config: PairsConfig) -> tuple[list[Completion], dict[str, i
 def judge(
     config: PairsConfig, drawn: Sequence[tuple[Completion, Completion]]
 ) -> tuple[list[Preference], dict[str, int]]:
-    """Return the pairs with a winner, and counts of the others: "unjudged", "order" (the orders disagree), "margin"."""
+    """Return the pairs with a winner, and counts of the others: "unjudged", "order" (the orders disagree), "margin".
 
-    from data_recipes.sft.preferences import judge_pair, to_preference
+    Raises:
+        DataError: the judge fails.
+    """
+
+    from data_recipes.sft.preferences import to_preference
+    from rewards.judges.verdicts import Unreadable
 
     counts = {"unjudged": 0, "order": 0, "margin": 0}
     kept: list[Preference] = []
     values = {} if config.judge.compares else _values(config.judge, [c for pair in drawn for c in pair])
-    compare = load_judge(config.judge) if config.judge.compares else None
+    compared = _compared(config, drawn) if config.judge.compares else iter(())
+    votes: tuple[float, ...] | Unreadable | None
     for first, second in drawn:
-        if compare is not None:
-            count = config.judge.votes or R1_VOTES
-            try:
-                votes = judge_pair(compare, first, second, count, config.judge.swap, config.seed)
-            except Exception as error:  # the judge is the user's own
-                raise DataError(
-                    f"judge {config.judge.name!r}, prompt {first.prompt_id}: {type(error).__name__}: {error}"
-                ) from error
+        if config.judge.compares:
+            votes = next(compared)
+            if isinstance(votes, Unreadable):
+                if not counts["unjudged"]:
+                    say(
+                        f"  first pair without a verdict, prompt {escape(first.prompt_id)}: {escape(str(votes))}"
+                    )
+                counts["unjudged"] += 1
+                continue
             if votes is None:
                 counts["order"] += 1
                 continue
@@ -160,6 +175,40 @@ def judge(
     return kept, counts
 
 
+def _compared(
+    config: PairsConfig, drawn: Sequence[tuple[Completion, Completion]]
+) -> Iterator[tuple[float, ...] | Unreadable | None]:
+    """Yield the votes on each pair, in order; see `judge_pair`. A language model judges several pairs at one time."""
+    from data_recipes.sft.preferences import judge_pair
+    from rewards.judges.pairwise import Pairwise
+    from rewards.judges.verdicts import Unreadable
+    from rewards.llm.client import Llm
+
+    def judged(pair: tuple[Completion, Completion]) -> tuple[float, ...] | Unreadable | None:
+        count = config.judge.votes or R1_VOTES
+        try:
+            return judge_pair(compare, *pair, count, config.judge.swap, config.seed)
+        except Unreadable as error:
+            return error
+        except Exception as error:  # the judge is the user's own, or its server is gone
+            raise DataError(
+                f"judge {config.judge.name!r}, prompt {pair[0].prompt_id}: {type(error).__name__}: {error}"
+            ) from error
+
+    with ExitStack() as stack:
+        if config.judge.name != PAIRWISE or config.judge.llm is None:
+            compare = load_judge(config.judge)
+            yield from map(judged, drawn)
+            return
+        llm = stack.enter_context(Llm(config.judge.llm))
+        compare = Pairwise(llm)
+        pool = ThreadPoolExecutor(config.judge.llm.concurrency, thread_name_prefix="judge")
+        stack.callback(pool.shutdown)
+        stack.callback(llm.close)
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        yield from pool.map(judged, drawn)
+
+
 def load_judge(config: JudgeConfig) -> Compare:
     """Import the function that compares two completions.
 
@@ -170,7 +219,7 @@ def load_judge(config: JudgeConfig) -> Compare:
     from rewards.registry import load_function
 
     function = load_function(config.name)
-    bound = partial(function, **config.params)
+    bound = partial(function, **_as_reward(config).arguments)
     try:
         inspect.signature(bound).bind("", "", "", 0, {})
     except TypeError as error:
@@ -245,7 +294,7 @@ def _labels(config: PairsConfig, completions: Sequence[Completion], read: dict[s
         )
     write_parquet(config.out, rows)
     write_atomic(config.out.with_suffix(".json"), json.dumps(counts, indent=2) + "\n")
-    say(f"{counts} → {config.out}")
+    say(f"{counts} → {escape(str(config.out))}")
     return counts
 
 
@@ -256,8 +305,7 @@ def _values(config: JudgeConfig, completions: Sequence[Completion]) -> dict[tupl
     from rewards.scoring.scorer import Scorer
 
     every = list({(c.prompt_id, c.text): c for c in completions}.items())
-    reward = RewardConfig(name=config.name, params=config.params, timeout_s=config.timeout_s)
-    with Scorer([reward]) as scorer:
+    with Scorer([_as_reward(config)]) as scorer:
         scores = scorer.score_rows(
             [
                 RewardRow(
@@ -266,7 +314,17 @@ def _values(config: JudgeConfig, completions: Sequence[Completion]) -> dict[tupl
                 for _, c in every
             ]
         )
+    failed = [score for score in scores if score.verdict == "error"]
+    if config.llm is not None and failed:  # not the completions' fault: another run may judge them
+        raise DataError(
+            f"judge {config.name!r}: no answer on {len(failed)} of {len(scores)} completions: {failed[0].reason}\n"
+            "The answers so far are kept; the same command goes on"
+        )
     return {key: score.total for (key, _), score in zip(every, scores, strict=True)}
+
+
+def _as_reward(config: JudgeConfig) -> RewardConfig:
+    return RewardConfig(name=config.name, params=config.params, llm=config.llm, timeout_s=config.timeout_s)
 
 
 def key_figure(figures: Figures) -> str:
@@ -285,7 +343,7 @@ STAGE = Stage(
     preview=preview,
     outputs={"pairs": "pairs.parquet", "summary": "pairs.json"},
     key_figure=key_figure,
-    inputs=("source", "judge.name", "judge.params.*"),
+    inputs=("source", "judge.name", "judge.params.*", "judge.llm.policy"),
     output_key="out",
     main_output="pairs",
     takes_address=False,

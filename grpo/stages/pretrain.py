@@ -16,6 +16,8 @@ from grpo.stages.workload import Workload
 from policies.json_types import JsonMapping
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from grpo.tracking.run_once import Summary
 
 USUAL_VOCABULARY = 100
@@ -77,6 +79,13 @@ def observe(finished: Finished) -> TokenTime:
     )
 
 
+def write_tokenizer(config: PretrainConfig, folder: Path) -> None:
+    """Write the tokenizer of the corpus into a folder."""
+    from grpo.pretrain.corpora import corpus_of
+
+    corpus_of(config.corpus).build_tokenizer(folder)
+
+
 def new_policy(config: PretrainConfig) -> JsonMapping:
     """Return the transformers config of the policy, with a vocabulary of the usual size."""
     from policies.presets import tiny_config
@@ -97,4 +106,5 @@ STAGE = Stage(
     workload=workload,
     observe=observe,
     new_policy=new_policy,
+    write_tokenizer=write_tokenizer,
 )

@@ -15,7 +15,9 @@ from rich.markup import escape
 from grpo.common.console import say, starting
 from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.common.served import served
 from grpo.config.mesh import check_launch
+from grpo.config.mtp import check_mtp
 from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
 from grpo.config.router import check_router
@@ -119,8 +121,9 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     canary_ids = canaries(inputs.prompts)
     with (
         tracked(config.trackers, config.run_dir, config, resume_step=state.step or -1),
+        served(config) as ready,
         connect(address, config.run_dir),
-        closing(start_cluster(config, inputs.model_dir, inputs.context, canary_ids, checkpoint)) as cluster,
+        closing(start_cluster(ready, inputs.model_dir, inputs.context, canary_ids, checkpoint)) as cluster,
         closing(LiveReport(config.run_dir)) as report,
     ):
         starting("first weight sync, as soon as the engines are up")
@@ -224,9 +227,10 @@ def read_inputs(config: RlConfig) -> Inputs:
     shape = read_config(model_dir)
     check_launch(config.learner, shape)
     check_router(config.router, shape)
+    check_mtp(config.mtp, policy.mtp_layers)
     second = second_verifier(config.audit, config.rewards)
     rewards = [*config.rewards, *([] if second is None else [second])]
-    needs = [check_reward(reward.name, reward.params) for reward in rewards]
+    needs = [check_reward(reward.name, reward.arguments) for reward in rewards]
     for note in import_notes(config.rewards):
         say(escape(note))
     labels = component_labels(config.rewards)

@@ -19,6 +19,7 @@ from rich.markup import escape
 from grpo.common.console import clock, say, starting
 from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.common.served import served
 from grpo.config.plan import StagePlan
 from grpo.config.sample import SampleConfig
 from grpo.memory.launch import check_memory
@@ -72,7 +73,7 @@ def run(config: SampleConfig, address: str | None) -> Summary:
     def finish(summary: Summary) -> None:
         parts = SampleParts(config.run_dir, labels, config.keep_columns)
         parts.remove()
-        say(f"samples: {parts.path}   {show(summary, labels)}")
+        say(f"samples: {escape(str(parts.path))}   {show(summary, labels)}")
 
     return run_once(config, config.run_dir, lambda: sample_all(config, labels, address), finish)
 
@@ -95,8 +96,9 @@ def sample_all(config: SampleConfig, labels: Sequence[str], address: str | None)
         model_dir = resolve_model(config.policy.model)
         check_memory(config, model_dir, inputs.compute_dtype, address, inputs.prompts)
         with (
+            served(config) as ready,
             connect(address, config.run_dir),
-            closing(start_samplers(config, model_dir, inputs.context, version=0)) as samplers,
+            closing(start_samplers(ready, model_dir, inputs.context, version=0)) as samplers,
         ):
             sample(config, inputs, missing, samplers, parts, progress)
     parts.merge(len(inputs.chunks))
@@ -129,7 +131,7 @@ def read_inputs(config: SampleConfig) -> Inputs:
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    needs = [check_reward(reward.name, reward.params) for reward in config.rewards]
+    needs = [check_reward(reward.name, reward.arguments) for reward in config.rewards]
     for note in import_notes(config.rewards):
         say(escape(note))
     tokenizer = load_tokenizer(model_dir)
@@ -169,8 +171,12 @@ def check_kept(columns: Sequence[str], prompts: Sequence[Prompt]) -> None:
     """Check that every prompt has the columns to keep.
 
     Raises:
-        ConfigError: names a source without one of them.
+        ConfigError: names a source without one of them, or a column that samples have anyway.
     """
+    from grpo.tracking.sample_row import COLUMNS
+
+    if twice := [name for name in columns if name in COLUMNS]:
+        raise ConfigError(f"keep_columns: samples have a column {twice[0]!r} of their own; leave it out")
     for name in columns:
         without = next((p for p in prompts if name not in p.columns), None)
         if without is not None:

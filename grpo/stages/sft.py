@@ -6,6 +6,7 @@ data, mix ─▶ examples (prompt masked) ─▶ epochs of packed batches ─▶
 from __future__ import annotations
 
 import functools
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from grpo.stages.stage import MODEL, POLICY_OUTPUTS, Stage
 from grpo.stages.workload import supervised_workload
 from policies.facts import read_config, read_facts, resolve_model
 from policies.files import write_atomic
+from policies.variant import with_changes
 
 if TYPE_CHECKING:
     from data_recipes.sft.examples import Example
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from grpo.tracking.run_once import Summary
     from policies.tokenizer import Tokenizer
 
+CHANGED = "base"
+"""Folder of the policy with another context or chat template, in the run's."""
 SHOWN_EXAMPLES = 16
 """Training examples that the report shows: the first of the data."""
 
@@ -69,19 +73,24 @@ def preview(config: SftConfig | DistillConfig) -> None:
     from grpo.supervised import loop
     from policies.tokenizer import load_tokenizer
 
-    job, bad_rows = read_job(config)
-    loop.preview(config, f"grpo {config.stage}", job)
-    for row in bad_rows[:EXAMPLES]:
-        say(f"  left out: {escape(row)}")
-    tokenizer = load_tokenizer(job.model_dir)
-    for number, example in enumerate(job.items[:EXAMPLES], 1):
-        prompt, reply = _texts(example, tokenizer)
-        preview_text(f"example {number} of {len(job.items):,}", f"{prompt}{BEGINS}{reply}")
+    with tempfile.TemporaryDirectory() as place:
+        job, bad_rows = read_job(config, Path(place))
+        loop.preview(config, f"grpo {config.stage}", job)
+        for row in bad_rows[:EXAMPLES]:
+            say(f"  left out: {escape(row)}")
+        tokenizer = load_tokenizer(job.model_dir)
+        for number, example in enumerate(job.items[:EXAMPLES], 1):
+            prompt, reply = _texts(example, tokenizer)
+            preview_text(f"example {number} of {len(job.items):,}", f"{prompt}{BEGINS}{reply}")
     preview_end(config.run_dir)
 
 
-def read_job(config: SftSettings) -> tuple[Job, list[str]]:
+def read_job(config: SftSettings, place: Path | None = None) -> tuple[Job, list[str]]:
     """Read and check model folder and data; every error is found before an actor starts.
+
+    Args:
+        config: of the stage.
+        place: folder in which the policy is put if the recipe changes its context or chat template; None: the run's.
 
     Returns:
         What to train on, and an error for each row that was left out (bad_rows = "skip").
@@ -92,7 +101,12 @@ def read_job(config: SftSettings) -> tuple[Job, list[str]]:
     from policies.digests import digest_lines
     from policies.tokenizer import load_tokenizer
 
-    model_dir = resolve_model(config.policy.model)
+    model_dir = with_changes(
+        resolve_model(config.policy.model),
+        (place or config.run_dir) / CHANGED,
+        max_positions=config.policy.max_positions,
+        chat_template=config.policy.chat_template,
+    )
     policy = read_facts(model_dir)
     shape = read_config(model_dir)
     check_launch(config.learner, shape)

@@ -35,7 +35,7 @@ Tree = JsonDict
 """A config as TOML has it, a tree of tables, lists and values."""
 POLICY_OUTPUTS = {"policy": "policy", "summary": "summary.json"}
 """The outputs of a stage that trains a policy."""
-REWARD_INPUTS = ("rewards.*.name", "rewards.*.params.*")
+REWARD_INPUTS = ("rewards.*.name", "rewards.*.params.*", "rewards.*.llm.policy")
 """The inputs of a stage whose config has rewards."""
 
 
@@ -123,8 +123,13 @@ class Stage(Generic[ConfigT]):
     """The reward components of which the samples that it reads must have one."""
     compares_with: Callable[[ConfigT], Sequence[EvaluationText]] = _no_sets
     """The evaluation sets that none of its rows shares text with."""
+    sketch: Callable[[ConfigT, Callable[[str], list[JsonDict]]], list[JsonDict]] | None = None
+    """(config, function that returns the first rows of a source) → rows like those that it will leave, for the dry run
+    of a graph in which no stage has run. None: samples of its prompts, or nothing that can be told."""
     new_policy: Callable[[ConfigT], JsonMapping] | None = None
     """The transformers config of a policy that the stage makes from nothing; None: it starts from `policy.model`."""
+    write_tokenizer: Callable[[ConfigT, Path], None] | None = None
+    """(config, folder) → writes the tokenizer of the policy that the stage makes from nothing, as its run does."""
     is_evaluation: bool = False
     """True if the summary holds a policy's evaluation, which may be a row of the graph's tables."""
     adapts: Mapping[str, Callable[[Tree], Tree]] = field(default_factory=dict)

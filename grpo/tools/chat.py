@@ -8,23 +8,16 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 from data_recipes.templates import render
 from grpo.common.errors import RunError
-from grpo.common.orphans import ending_with_me
-from grpo.tools.policy_folder import Prompting, find_policy, prompting
+from grpo.common.own_server import own_server
+from grpo.common.policy_folder import Prompting, find_policy, prompting
 from grpo.tools.serve import TEMPLATES, chosen_template
 from policies.tokenizer import Tokenizer, load_tokenizer
 
@@ -36,7 +29,7 @@ HELP = """/reset          forget the conversation
 /system TEXT    set the system message and forget the conversation; without a text, remove it
 /help           these lines
 /exit           leave (also Ctrl-D)"""
-START_TIMEOUT_S, STOP_TIMEOUT_S, REQUEST_TIMEOUT_S = 600.0, 20.0, 600.0
+REQUEST_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -107,7 +100,7 @@ def run(
     )
     stops = [token for text in how.stop_tokens for token in tokenizer.encode(text)]
     options = [*(["--template", template] if template else []), *serve_options]
-    with own_server(folder, options) as address:
+    with unwound_by_sigterm(), own_server(folder, options) as address:
         server = Server(
             address,
             one_turn=how.template in ("r1-zero", "plain"),
@@ -126,68 +119,13 @@ def shown_prefill(how: Prompting, tokenizer: Tokenizer) -> str:
 
 
 @contextmanager
-def own_server(folder: Path, options: Sequence[str]) -> Iterator[str]:
-    """Serve a policy on a free port of this machine while the block runs; yields the address.
-
-    Raises:
-        RunError: the server ends or is not ready in time; the message has what it printed.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = [sys.executable, "-m", "grpo.cli", "serve", str(folder), "--port", str(port), *options]
-    words += ["--", "--uvicorn-log-level", "warning"]
-    with tempfile.TemporaryFile("w+") as log:
-        # A session of its own: Ctrl-C at the prompt ends a reply or the chat, not the server under it.
-        child = subprocess.Popen(
-            words,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through `finally`
-        try:
-            url = f"http://127.0.0.1:{port}"
-            with ending_with_me(child.pid):
-                wait_until_ready(child, url, log)
-                yield f"{url}/v1"
-        finally:
-            stop(child)
-            signal.signal(signal.SIGTERM, before)
-
-
-def wait_until_ready(child: subprocess.Popen[bytes], url: str, log: TextIO) -> None:
-    """Return when the server answers.
-
-    Raises:
-        RunError: it ended, or START_TIMEOUT_S are over.
-    """
-    print("starting vLLM (half a minute) …", file=sys.stderr, flush=True)
-    until = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < until:
-        if child.poll() is not None:
-            log.seek(0)
-            output = log.read()
-            raise RunError(
-                f"the server did not start (exit status {child.returncode}):\n{output[-4000:].strip()}"
-            )
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    raise RunError(f"the server was not ready after {START_TIMEOUT_S:.0f} s")
-
-
-def stop(child: subprocess.Popen[bytes]) -> None:
-    """End a server and all its processes."""
-    if child.poll() is None:
-        child.send_signal(signal.SIGTERM)
-        try:
-            child.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+def unwound_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM leave the block through its `finally` clauses."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def talk(server: Server, system: str | None, sampling: Sampling, source: TextIO | None = None) -> None:

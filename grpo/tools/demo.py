@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -112,7 +113,7 @@ def put_aside(folder: Path, seed: int) -> None:
         kept = folder.with_name(f"{folder.name}-seed{other}-{number}")
         number += 1
     folder.rename(kept)
-    say(f"{folder} held a run with seed {other}: moved to {kept}")
+    say(f"{escape(str(folder))} held a run with seed {other}: moved to {escape(str(kept))}")
 
 
 def before_and_after(run_dir: Path, last_step: int, correct: str = "accuracy", problems: int = 6) -> Table:

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from data_recipes.config import DatasetConfig
 from data_recipes.procedural import PROCEDURAL
-from grpo.common.config_io import did_you_mean
 from grpo.common.errors import ConfigError
+from grpo.common.key_hints import did_you_mean
 from grpo.config.key_docs import KeyDoc, Section, sections_of
 from grpo.graph.config import GraphRecipe
 from grpo.stages.registry import STAGES

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from grpo.common.console import say
 from grpo.common.errors import ConfigError, RunError
-from grpo.tools.policy_folder import find_policy, is_adapter, read_json, run_config
+from grpo.common.policy_folder import find_policy, is_adapter, read_json, run_config
 from grpo.tracking.model_card import write_card
 from grpo.tracking.run_dir import CARD
 from policies.facts import read_facts
@@ -48,7 +48,7 @@ def run(
     kept, left_out = files(folder)
     check_card(folder)
     visibility = "public" if public else "private"
-    say(f"[bold]{escape(str(folder))}[/] → {repo_id} ({visibility}), {revision or 'main'}")
+    say(f"[bold]{escape(str(folder))}[/] → {escape(repo_id)} ({visibility}), {revision or 'main'}")
     for path in kept:
         say(f"  {path.stat().st_size:>14,} bytes  {escape(str(path.relative_to(folder)))}")
     for path in left_out:

@@ -17,7 +17,7 @@ from data_recipes.chat_templates import chat_template
 from grpo.common.console import say
 from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import has_gpu, resolve_compute_dtype
-from grpo.tools.policy_folder import Prompting, find_policy, is_adapter, policy_name, prompting, read_json
+from grpo.common.policy_folder import Prompting, find_policy, is_adapter, policy_name, prompting, read_json
 from policies.facts import read_facts
 from policies.tokenizer import Tokenizer, load_tokenizer
 from rollout.config import EngineConfig

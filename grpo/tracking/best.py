@@ -17,9 +17,9 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from grpo.common.config_io import did_you_mean
 from grpo.common.console import say
 from grpo.common.errors import ConfigError
+from grpo.common.key_hints import did_you_mean
 from grpo.config.best import EVALUATED, BestConfig
 from grpo.tracking.jsonl import append_rows, read_rows, truncate_to
 from policies.json_types import JsonDict

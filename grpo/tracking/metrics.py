@@ -121,6 +121,7 @@ METRICS: dict[str, Metric] = {
     "eval/pass@k": Metric("share", "problems with a correct sample among k"),
     "eval/pass@<j>": Metric("share", "pass@j of k samples, estimated without bias; for powers of two and k"),
     "eval/cons@k": Metric("share", "problems whose majority answer is correct"),
+    "eval/rating": Metric("Elo", "Codeforces-style rating, by the ratings of the held-out problems"),
     "eval/format": Metric("share", "mean format reward of the evaluation"),
     "eval/length": Metric("tokens", "mean completion length of the evaluation"),
     "eval/reward/<component>": Metric(
@@ -163,6 +164,8 @@ def eval_tags(row: JsonMapping) -> dict[str, float]:
     estimates = shown(row.get("pass_at") or {})
     tags |= {f"eval/pass@{k}": value for k, value in estimates.items() if k != "1"}
     means = row.get("components") or {}
+    if (rating := row.get("rating") or {}).get("value") is not None:
+        tags["eval/rating"] = rating["value"]
     return tags | {f"eval/reward/{name}": value for name, value in means.items() if value is not None}
 
 

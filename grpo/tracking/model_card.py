@@ -17,6 +17,7 @@ from pathlib import Path
 from grpo.common.errors import BrokenRun
 from grpo.tracking.run_dir import CARD
 from policies.facts import MTP_STATE, PolicyFacts, read_facts
+from policies.families.registry import family_of
 from policies.files import write_atomic
 from policies.json_types import JsonDict, JsonMapping
 from rollout.engine_limits import MLA_KERNEL_DIMENSIONS
@@ -123,7 +124,7 @@ def loading(folder: Path, facts: PolicyFacts) -> str:
         "grpo chat FOLDER        # in the terminal",
         "```\n",
     ]
-    is_mla = facts.family in ("deepseek_v2", "deepseek_v3")
+    is_mla = family_of(facts.family).attention == "mla"
     if is_mla and needs_plain_attention(folder):
         config, (rank, rope) = _read(folder / "config.json"), MLA_KERNEL_DIMENSIONS
         lines.append(

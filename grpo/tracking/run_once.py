@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel
+from rich.markup import escape
 
 from grpo.common.console import say
 from grpo.tracking.changes import find_changes
@@ -46,7 +47,7 @@ def run_once(
     path = run_dir / "summary.json"
     with open_run(run_dir, config) as resumed, clock.fixed(began(run_dir)):
         if resumed and path.exists() and not is_extended(find_changes(run_dir, config)):
-            say(f"{run_dir} is complete; nothing to do")
+            say(f"{escape(str(run_dir))} is complete; nothing to do")
             complete: Summary = json.loads(path.read_text(encoding="utf-8"))
             return complete
         with recording_stop(run_dir, on_stop):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -65,6 +65,8 @@ def group_rows(
             index=sample.index,
             prompt=prompt.text,
             question=question,
+            messages=as_text(list(prompt.messages) or None),
+            tools=as_text(list(prompt.tools) or None),
             prefill=prompt.prefill,
             completion=prompt.prefill + sample.text,
             prompt_ids=np.asarray(prompt.token_ids, dtype=np.int32),
@@ -128,6 +130,10 @@ class SampleRow:
     """Rendered prompt as the policy read it, the prefill included."""
     question: Text | None = None
     """Question, as the data set has it."""
+    messages: Text | None = None
+    """Conversation of the prompt as JSON, where it is more than `question`."""
+    tools: Text | None = None
+    """Tools that the conversation was shown, as JSON."""
     prefill: Text | None = None
     """Start of the reply that the template wrote; `prompt` ends with it."""
     completion: Text
@@ -192,3 +198,7 @@ def _parquet_types() -> dict[str, str]:
 
 COLUMNS: Mapping[str, str] = _parquet_types()
 """Name and Parquet type of every column that a sample file always has, in order."""
+REQUIRED: tuple[str, ...] = tuple(
+    f.name for f in fields(SampleRow) if f.name in COLUMNS and f.default is MISSING
+)
+"""The columns that are never null; of a file without one of the others, that column is null throughout."""

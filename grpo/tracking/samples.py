@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grpo.common.errors import BrokenRun
-from grpo.tracking.sample_row import COLUMNS, SampleRow, component_column, component_of, group_rows
+from grpo.tracking.sample_row import COLUMNS, REQUIRED, SampleRow, component_column, component_of, group_rows
 from policies.files import replacing
 from policies.json_types import JsonDict, JsonMapping
 from rewards.types import ScoredGroup
@@ -123,7 +123,7 @@ def _opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
 
     try:
         with pq.ParquetFile(path) as file:
-            missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
+            missing = [name for name in REQUIRED if name not in file.schema_arrow.names]
             if missing:
                 raise BrokenRun(
                     f"{path}: no column {missing[0]!r}; not a sample file, or one that a version before 0.2 wrote"
@@ -138,7 +138,7 @@ def _sample_row(schema: pyarrow.Schema, row: JsonMapping) -> SampleRow:
 
     beside = [name for name in schema.names if name not in COLUMNS]
     components = [name for name in beside if pa.types.is_floating(schema.field(name).type)]
-    own = {name: row[name] for name in COLUMNS}
+    own: JsonDict = {name: row.get(name) for name in COLUMNS}
     for name in TOKEN_COLUMNS:
         own[name] = None if own[name] is None else np.asarray(own[name], dtype=np.int32)
     return SampleRow(

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from rich.markup import escape
+
 from grpo.common.console import clock
 from policies.json_types import JsonMapping
 
 PHASE_TIMES = ("rollout", "reward", "old_ref", "learn", "sync")
 """The parts of a phase that follow one another; their sum is its duration."""
+
+MOST_GROUPS = 12
+"""Groups of an evaluation that its line shows; eval.jsonl has all."""
 
 
 def summary_line(step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> str:
@@ -23,7 +28,7 @@ def summary_line(step: int, steps: int, metrics: Mapping[str, float], eta_s: flo
     parts = [
         f"[bold]{step:>{len(str(steps))}}/{steps}[/]",
         f"reward [bold green]{_short(metrics.get('reward/total'))}[/]"
-        + "".join(f" [dim]{name.replace('[', '')}[/] {_short(value)}" for name, value in components),
+        + "".join(f" [dim]{escape(name)}[/] {_short(value)}" for name, value in components),
         f"[dim]length[/] {_short(metrics.get('length/mean'))}",
         f"[dim]entropy[/] {_short(metrics.get('policy/entropy'))}",
         f"[dim]kl[/] {_short(metrics.get('policy/kl'))}",
@@ -45,13 +50,24 @@ def summary_line(step: int, steps: int, metrics: Mapping[str, float], eta_s: flo
 
 def eval_line(row: JsonMapping) -> str:
     """Render one evaluation (`EvalResult.figures()`) as a line."""
-    groups = " ".join(f"{name}:{value:.2f}" for name, value in row["by_group"].items())
+    by_group = list(row["by_group"].items())
+    more = f" … {len(by_group) - MOST_GROUPS:,} more" if len(by_group) > MOST_GROUPS else ""
+    groups = escape(" ".join(f"{name}:{value:.2f}" for name, value in by_group[:MOST_GROUPS])) + more
     estimates = " ".join(f"pass@{k} {value:.3f}" for k, value in row["pass_at"].items() if k != "1")
     return (
         f"[bold cyan]eval[/] step {row['step']}: pass@1 [bold]{row['pass1']:.3f}[/] "
         f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}] {estimates} cons@{row['k']} {row['consk']:.3f} "
-        f"length {row['length']:.1f} {groups}"
+        f"{shown_rating(row)}length {row['length']:.1f} {groups}"
     )
+
+
+def shown_rating(row: JsonMapping) -> str:
+    """Render the rating of an evaluation, with a space behind it; empty if its data has no ratings."""
+    if (rating := row.get("rating")) is None:
+        return ""
+    if rating["value"] is None:
+        return f"rating {'above' if rating['solved'] else 'below'} all problems "
+    return f"rating {rating['value']:.0f} [{rating['low']:.0f}, {rating['high']:.0f}] "
 
 
 def _short(value: float | None) -> str:

@@ -38,11 +38,10 @@ from grpo.training.reference import FrozenWeights, snapshot, swap_weights
 from grpo.training.router_balance import RouterBalance
 from grpo.training.step_sums import StepSums
 from grpo.training.trained_policy import TrainedPolicy
-from policies.logprobs import hidden_states, sequence_logprobs, token_logprobs
-from policies.model import causal_lm
+from policies.context import divided
+from policies.logprobs import hidden_states, sequence_logprobs, target_logprobs
 from policies.mtp import mtp_layers
 from policies.packing import PackedSequences, pack
-from policies.shards import whole
 from rollout.memory import release
 
 HINT = "Lower optimizer.lr or raise algorithm.kl_coef; a ratio of whole sequences overflows first"
@@ -51,7 +50,7 @@ Logprobs = dict[tuple[str, bytes], NDArray[np.float32]]
 
 
 class Learner:
-    """One data-parallel rank."""
+    """One rank."""
 
     def __init__(
         self,
@@ -238,9 +237,14 @@ class Learner:
                 if len(logprobs) or self.trained.ranks.is_sharded:
                     self.trained.backward(loss if balance is None else loss + balance)
                 self._follow(part, states.detach(), total, sums)
-                sums.add(
-                    loss=loss, metrics=metrics, entropy=entropy, logprobs=logprobs, rollout_logprobs=rollout
-                )
+                if self.trained.ranks.reports:
+                    sums.add(
+                        loss=loss,
+                        metrics=metrics,
+                        entropy=entropy,
+                        logprobs=logprobs,
+                        rollout_logprobs=rollout,
+                    )
 
     def _logprobs(self, groups: Sequence[TrainGroup]) -> Logprobs:
         """Log-probs of every sample under the weights that the model has now; ranks share the work and the result."""
@@ -258,14 +262,15 @@ class Learner:
         keys, lengths = _keys(groups)
         if not keys:
             return {}
-        own = [found.get(key) for key in keys]
+        own = [found.get(key) if self.trained.ranks.reports else None for key in keys]
         return dict(zip(keys, collectives.gather_parts(own, lengths, self.device), strict=True))
 
     def _shares(self, groups: Sequence[TrainGroup]) -> Iterator[list[TrainGroup] | None]:
         """Yield this rank's micro-batches; None where other ranks have one and this one only takes part."""
         if not groups:
             return
-        share = split_by_rank(groups, self._world_size)[self._rank]
+        mesh = self.trained.ranks.mesh
+        share = split_by_rank(groups, mesh.data)[mesh.data_index(self._rank)]
         parts = micro_batches(share, self._config.tokens_per_micro_batch)
         yield from collectives.evened(parts, self._world_size, self.device)
 
@@ -295,11 +300,10 @@ class Learner:
         return self._predict(packed, hidden_states(self.model, packed))
 
     def _predict(self, packed: PackedSequences, states: Tensor) -> tuple[Tensor, Tensor]:
-        head = causal_lm(self.model).get_output_embeddings()
-        return token_logprobs(
-            states.index_select(0, packed.predict_index),
-            whole(head.weight),
-            packed.target_ids,
+        return target_logprobs(
+            self.model,
+            packed,
+            states,
             temperature=self._temperature,
             chunk_tokens=self._config.logit_chunk_tokens,
         )
@@ -307,7 +311,7 @@ class Learner:
     def _pack(self, groups: Sequence[TrainGroup]) -> PackedSequences:
         # NumPy arrays are sequences of int to `pack`, though not to the type checker.
         sequences: list[Any] = [(g.prompt_ids, [s.token_ids for s in g.samples]) for g in groups]
-        return pack(sequences).to(self.device)
+        return divided(self.model, pack(sequences).to(self.device))
 
     def _flat(self, arrays: Sequence[NDArray[np.float32]]) -> Tensor:
         return torch.from_numpy(np.concatenate(arrays).astype(np.float32)).to(self.device)

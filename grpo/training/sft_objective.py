@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from data_recipes.sft.examples import Example
 from grpo.config.mtp import MtpConfig
 from grpo.config.sections import LearnerConfig
+from policies.context import divided, own_targets
 from policies.logprobs import hidden_states, token_logprobs
 from policies.model import causal_lm
 from policies.mtp import mtp_layers, mtp_logprobs
@@ -73,14 +74,16 @@ class SftObjective:
         """
         base = causal_lm(self._policy)
         packed = pack_examples(items).to(base.get_input_embeddings().weight.device)
+        packed = divided(self._policy, packed)
+        own = own_targets(packed, packed.predict_index)
         states = hidden_states(self._policy, packed)
         logprobs, _ = token_logprobs(
-            states.index_select(0, packed.predict_index),
+            states.index_select(0, own.rows),
             whole(base.get_output_embeddings().weight),
-            packed.target_ids,
+            own.of(packed.target_ids),
             chunk_tokens=self._chunk_tokens,
         )
-        following = -logprobs.sum()
+        following = -own.joined(logprobs).sum()
         if not self._mtp_layers:
             return following, {}
         depths = mtp_logprobs(self._policy, packed, states, chunk_tokens=self._chunk_tokens)

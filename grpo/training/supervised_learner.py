@@ -195,7 +195,7 @@ class SupervisedLearner:
         """Yield this rank's items, pack by pack; None where other ranks have one and this one only takes part."""
         ranks = self.trained.ranks
         sizes = [self.objective.tokens(item) for item in items]
-        share = balance(sizes, ranks.mesh.ranks)[ranks.rank]
+        share = balance(sizes, ranks.mesh.data)[ranks.mesh.data_index(ranks.rank)]
         packs = best_fit([sizes[i] for i in share], self._config.tokens_per_micro_batch)
         for chosen in collectives.evened(packs, ranks.mesh.ranks, self.trained.device):
             yield None if chosen is None else [items[share[i]] for i in chosen]
@@ -204,6 +204,8 @@ class SupervisedLearner:
         return min(items, key=self.objective.tokens)
 
     def _add(self, sums: Tensor, loss: Tensor, values: Mapping[str, Tensor]) -> None:
+        if not self.trained.ranks.reports:
+            return
         every = {"loss": loss.detach(), **values}
         sums += torch.stack([every[name].detach().double() for name in self.objective.names])
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from grpo.common.config_io import did_you_mean
 from grpo.common.errors import ConfigError
+from grpo.common.key_hints import did_you_mean
 from policies.json_types import JsonDict
 
 RUN_FILES = ("metrics.jsonl", "eval.jsonl", "samples.parquet", "manifest.json", "stopped.json")

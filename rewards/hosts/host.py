@@ -57,8 +57,8 @@ class Results:
 
 def main(request_fd: int, result_fd: int, parent_pid: int) -> None:
     """Serve requests until the parent closes the pipe."""
-    # Ray's processes do not hear SIGTERM (grpo/common/stopping.py), but what a reward starts must be able to.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    # Ray's processes do not hear these (grpo/common/stopping.py), but what a reward starts must be able to.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
     requests: BinaryIO = os.fdopen(_hide(request_fd), "rb")
     results = Results(_hide(result_fd))
     become_subreaper()

@@ -1,6 +1,6 @@
 """Checks before launch that the data has what the rewards cannot judge without.
 
-needs = [check_reward(reward.name, reward.params) for reward in rewards]
+needs = [check_reward(reward.name, reward.arguments) for reward in rewards]
 check_prompts(rewards, needs, prompts)          raises a RewardLoadError that names reward, column and key
 """
 

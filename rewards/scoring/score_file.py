@@ -22,6 +22,7 @@ from typing import Any  # Any: a row's id is of any class
 from policies.files import replacing
 from policies.json_types import JsonDict, JsonMapping
 from rewards.config import RewardConfig
+from rewards.llm.config import LlmConfig
 from rewards.row_files import FileRow, read_file
 from rewards.rows import RewardRow
 from rewards.scoring.needs import check_rows
@@ -68,12 +69,14 @@ def score_file(
     out: Path,
     params: JsonMapping | None = None,
     *,
+    llm: LlmConfig | None = None,
     workers: int | None = None,
     timeout_s: float = 10.0,
 ) -> ScoreSummary:
     """Score every row of `data` with the reward `name` and write `out` whole or not at all.
 
     Args:
+        llm: the language model that the reward asks, with the address of its server.
         workers: reward processes; None: one per core, at most 8.
         timeout_s: deadline of a row (of the call for list-wise functions).
     Raises:
@@ -82,7 +85,7 @@ def score_file(
         ValueError: `data` is a damaged Parquet file.
     """
     started = time.perf_counter()
-    config = RewardConfig(name=name, params=dict(params or {}), timeout_s=timeout_s)
+    config = RewardConfig(name=name, params=dict(params or {}), llm=llm, timeout_s=timeout_s)
     workers = workers or min(os.cpu_count() or 1, 8)
     summary, total = ScoreSummary(), 0.0
     with (

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,12 +24,12 @@ from rewards.config import AuditConfig, RewardConfig, component_labels
 from rewards.errors import RewardLoadError
 from rewards.hosts.futures import joined
 from rewards.hosts.pool import HostPool, HostSpec
-from rewards.registry import BUILTINS, load_reward, own_seconds, runs_inline
+from rewards.registry import BUILTINS, asks_llm, load_reward, own_seconds, runs_inline
 from rewards.rows import RewardRow
 from rewards.scoring.stats import AUDIT
 from rewards.signatures import RewardFunction, call_row
 from rewards.types import Needs, Score, ScoredGroup, Verdict
-from rewards.values import shorten
+from rewards.values import failed, shorten
 from rollout.types import Sample, SampleGroup
 
 _SEVERITY: tuple[Verdict, ...] = ("ok", "abstain", "timeout", "error")
@@ -59,6 +60,34 @@ class _Inline:
     def close(self) -> None:
         """Wait for the calls that are queued, then end the thread."""
         self._thread.shutdown()
+
+
+class _Asking:
+    """Computes a reward that waits for a language model, row by row, in threads of this process."""
+
+    def __init__(self, function: RewardFunction, threads: int) -> None:
+        self._function = function
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="reward-asking")
+        self._closed = threading.Event()
+
+    def submit(self, rows: Sequence[RewardRow]) -> Future[list[Score]]:
+        """See `_Workers`."""
+        parts = [self._threads.submit(self._score, row) for row in rows]
+        return joined(parts, lambda: [part.result() for part in parts])
+
+    def close(self) -> None:
+        """End the requests in flight; rows without a verdict get an error."""
+        self._closed.set()
+        if self._function.close is not None:
+            self._function.close()
+        self._threads.shutdown()
+
+    def _score(self, row: RewardRow) -> Score:
+        return (
+            failed("error", "the scorer was closed")
+            if self._closed.is_set()
+            else call_row(self._function, row)
+        )
 
 
 @dataclass(frozen=True)
@@ -164,12 +193,16 @@ class Scorer:
 
     def _component(self, label: str, config: RewardConfig) -> _Component:
         if runs_inline(config.name):
-            function = load_reward(config.name, config.params)
+            function = load_reward(config.name, config.arguments)
             return _Component(label, config, _Inline(function), function.needs)
+        if asks_llm(config.name):
+            function = load_reward(config.name, config.arguments)
+            threads = config.llm.concurrency if config.llm is not None else 1
+            return _Component(label, config, _Asking(function, threads), function.needs)
         is_builtin = config.name in BUILTINS
         spec = HostSpec(
             name=config.name,
-            params=config.params,
+            params=config.arguments,
             timeout_s=max(config.timeout_s, own_seconds(config.name, config.params)),
             memory_bytes=_BUILTIN_MEMORY_BYTES if is_builtin and not BUILTINS[config.name].loads_model else 0,
             log_path=self._log_dir / f"reward_{label.replace('/', '_')}.log" if self._log_dir else None,

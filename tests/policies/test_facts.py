@@ -10,6 +10,7 @@ from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError, Uns
 from policies.export import save_policy
 from policies.facts import read_facts, resolve_model
 from policies.presets import PRESETS
+from policies.tokenizer import load_tokenizer
 from tests.policies.tiny import tiny_policy, write_tokenizer
 
 
@@ -78,6 +79,14 @@ def test_a_file_cut_in_half(folder: Path):
     file.write_bytes(whole + b"\0")
     with pytest.raises(BrokenCheckpoint, match="its header says"):
         read_facts(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_pointer_of_git_lfs_is_named(folder: Path, name: str) -> None:
+    """What `git clone https://huggingface.co/…` without Git LFS leaves."""
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n")
+    with pytest.raises(BrokenCheckpoint, match=rf"{name}: a pointer of Git LFS .* `git lfs pull`"):
+        load_tokenizer(read_facts(folder).folder)
 
 
 def test_a_damaged_header(folder: Path):

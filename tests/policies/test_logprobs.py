@@ -34,8 +34,8 @@ def test_packed_equals_one_sequence_at_a_time(preset: str, theirs: str):
     model.set_attn_implementation(theirs)
     expected, expected_entropy = plain_logprobs(model, groups, temperature=0.7)
     assert expected.std() > 0.5, "weights too small: near-uniform logits would hide an error"
-    torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(entropy, expected_entropy, atol=1e-5, rtol=0)
+    torch.testing.assert_close(logprobs, expected, atol=2e-5, rtol=0)
+    torch.testing.assert_close(entropy, expected_entropy, atol=2e-5, rtol=0)
     (weighted(expected) + weighted(expected_entropy, 6)).backward()
     for name, gradient in gradients(model).items():
         error = (ours[name] - gradient).abs().max() / gradient.abs().max().clamp_min(1e-3)

@@ -6,35 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import layout as layout_module
-from policies.layout import AttentionBatch
-from policies.packing import PackedSequences, pack, pack_documents
+from policies.packing import pack, pack_documents
 from tests.oracles.policies_oracle import Groups, dense_mask
-from tests.policies.tiny import group_shapes
-
-
-def visible(packed: PackedSequences) -> torch.Tensor:
-    """(T, T) how often query t meets key t' in the layout's batches; counts, so that doubles show."""
-    size = packed.layout.token_count
-    seen = torch.zeros(size, size, dtype=torch.int64)
-
-    def add(batch: AttentionBatch, causal: bool) -> None:
-        dead_queries = set() if batch.query_padding is None else set(batch.query_padding.tolist())
-        width, key_width = batch.queries.shape[1], batch.keys.shape[1]
-        for row in range(len(batch.queries)):
-            for i in range(width):
-                if row * width + i in dead_queries:
-                    continue
-                for j in range(key_width):
-                    masked = batch.key_mask is not None and batch.key_mask[row, 0, 0, j] == float("-inf")
-                    if masked or (causal and j > i):
-                        continue
-                    seen[batch.queries[row, i], batch.keys[row, j]] += 1
-
-    for batch in packed.layout.own_segment:
-        add(batch, causal=True)
-    for batch in packed.layout.shared_prefix:
-        add(batch, causal=False)
-    return seen
+from tests.policies.tiny import group_shapes, visible
 
 
 def test_documented_example():
@@ -90,7 +64,7 @@ def test_documents_are_isolated_and_train_on_all_but_the_first_token(documents: 
 
 def test_rows_of_like_length_share_a_batch_and_unlike_ones_do_not():
     packed = pack_documents([[1] * 1000, [2] * 990, [3] * 10, [4] * 11])
-    assert sorted(tuple(b.queries.shape) for b in packed.layout.own_segment) == [(2, 11), (2, 1000)]
+    assert sorted(tuple(b.queries.shape) for b in packed.layout.parts[0].batches) == [(2, 11), (2, 1000)]
 
 
 def test_an_empty_prompt_is_refused():

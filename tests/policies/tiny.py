@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from hypothesis import strategies as st
 from torch import nn
 
+from policies.layout import AttentionBatch
+from policies.packing import PackedSequences
 from policies.presets import new_policy, tiny_config
 from tests.oracles.policies_oracle import Groups
 
@@ -69,3 +72,29 @@ def write_tokenizer(folder: Path, *, chat_template: str | None = CHAT_TEMPLATE) 
     )
     fast.save_pretrained(folder)
     return folder
+
+
+def visible(packed: PackedSequences) -> torch.Tensor:
+    """(Q, T) how often each query meets each key in the layout's batches; counts, so that doubles show."""
+    layout = packed.layout
+    queries = layout.token_count if layout.share is None else len(layout.share.token_index)
+    seen = torch.zeros(queries, layout.token_count, dtype=torch.int64)
+
+    def add(batch: AttentionBatch, causal: bool) -> None:
+        dead_queries = set() if batch.query_padding is None else set(batch.query_padding.tolist())
+        width, key_width = batch.queries.shape[1], batch.keys.shape[1]
+        for row in range(len(batch.queries)):
+            for i in range(width):
+                if row * width + i in dead_queries:
+                    continue
+                met = torch.ones(key_width, dtype=torch.bool)
+                if batch.key_mask is not None:
+                    met &= batch.key_mask[row, 0, 0] == 0
+                if causal:
+                    met[i + 1 :] = False
+                seen[batch.queries[row, i]].index_add_(0, batch.keys[row], met.long())
+
+    for part in layout.parts:
+        for batch in part.batches:
+            add(batch, part.causal)
+    return seen

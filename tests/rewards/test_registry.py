@@ -42,6 +42,8 @@ def plugin(tmp_path):
 @pytest.mark.parametrize("name", [n for n, b in BUILTINS.items() if not b.loads_model])
 def test_every_builtin_loads(name):
     params = {"max_tokens": 10, "cache_tokens": 5} if name == "overlong" else {}
+    if BUILTINS[name].asks_llm:
+        params = {"llm": {"url": "http://127.0.0.1:9/v1", "cache": "unused"}}
     assert load_reward(name, params).is_row_wise
 
 

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,10 @@ from transformers import AutoModelForCausalLM
 from vllm.model_executor.custom_op import op_registry_oot
 from vllm.model_executor.layers.fused_moe.router.cpu_router import CPURouter
 
+from grpo.tools.policy_parity import measure
 from policies.hf_names import named_tensors
+from policies.load import load_policy
+from policies.logprobs import sequence_logprobs
 from policies.mtp import is_mtp_tensor
 from rollout import vllm_sampling, vllm_settings, vllm_weights, wire
 from rollout.canary import Canary
@@ -36,7 +39,8 @@ from rollout.transport.sender import publish
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 from rollout.vllm_engine import VllmEngine
 from rollout.vllm_sampling import SEEDS_AT_A_TIME
-from tests.rollout.families import FAMILIES, STOP, VOCABULARY, policy, save
+from tests.policies.released_folders import LITE, random_tensors, write
+from tests.rollout.families import FAMILIES, STOP, VOCABULARY, add_tokenizer, policy, save
 
 CONFIG = EngineConfig(dtype="float32", threads=1, kv_cache_gib=0.1, max_sequences=24, max_batched_tokens=1024)
 WINDOW_BYTES = 2**18
@@ -65,6 +69,24 @@ class Reference:
         """(n-1,) log-probs of tokens 1 …."""
         index = torch.tensor(token_ids[1:])[:, None]
         return self.logprobs(token_ids, temperature).gather(1, index)[:, 0].numpy()
+
+    @torch.no_grad()
+    def experts(self, token_ids: tuple[int, ...]) -> dict[int, np.ndarray]:
+        """(n, K) experts that transformers' own routers choose, by layer."""
+        found: dict[int, np.ndarray] = {}
+
+        def note(layer: int, _module: Any, _inputs: Any, output: Any) -> None:
+            found[layer] = output[2].numpy()
+
+        hooks = [
+            layer.mlp.gate.register_forward_hook(partial(note, number))
+            for number, layer in enumerate(self.model.model.layers)
+            if hasattr(layer.mlp, "gate")
+        ]
+        self.model(torch.tensor([token_ids]))
+        for hook in hooks:
+            hook.remove()
+        return found
 
     def entropy_share(self) -> float:
         """Mean entropy over the prompts' positions, as a share of the uniform distribution's."""
@@ -144,6 +166,19 @@ def prompt_mismatch(engine: VllmEngine, reference: Reference) -> float:
     return max(float(np.abs(got - reference.of_tokens(p)).max()) for got, p in pairs)
 
 
+def other_experts(engine: VllmEngine, reference: Reference) -> int | None:
+    """Tokens and layers for which the engine chooses another set of experts; None if there are no experts."""
+    wrong, seen = 0, 0
+    for prompt in PROMPTS:
+        ours, theirs = reference.experts(prompt), engine.prompt_experts(prompt)
+        assert ours.keys() == theirs.keys()
+        for layer, rows in ours.items():
+            pairs = zip(rows.tolist(), theirs[layer].tolist(), strict=True)
+            wrong += sum(set(a) != set(b) for a, b in pairs)
+            seen += len(rows)
+    return wrong if seen else None
+
+
 def sample_mismatch(groups: list[SampleGroup], reference: Reference, temperature: float) -> float:
     worst = 0.0
     for group in groups:
@@ -215,6 +250,7 @@ class Suite:
             result: dict[str, Any] = {
                 "entropy_share": max(before.entropy_share(), after.entropy_share()),
                 "prompts_before": prompt_mismatch(engine, before),
+                "other_experts": other_experts(engine, before),
                 "samples_before": sample_mismatch(drawn(engine, chunk(0, hot)), before, 0.7),
             }
             sync = engine.load_weights(after.publish(1))
@@ -393,19 +429,42 @@ class Suite:
             attempt("good", after.publish(7))
         return result
 
-    def bias_without_noaux(self) -> dict[str, Any]:
-        """A config that does not say noaux_tc: vLLM makes no bias, and must not drop it in silence."""
-        model = policy("tiny-v3", 1)
+    def silent_config(self) -> dict[str, Any]:
+        """A config.json that transformers wrote says neither noaux_tc nor sigmoid, without which vLLM has no bias."""
+        model = policy("mini-v3", 1)
         folder = save(model, self.folder / "no-noaux")
         config = json.loads((folder / "config.json").read_text())
-        del config["topk_method"]
+        del config["topk_method"], config["scoring_func"]
         (folder / "config.json").write_text(json.dumps(config))
+        reference = Reference(model, self.folder / "n")
 
         def attempt() -> None:
             with self.engine(folder) as engine:
-                engine.load_weights(Reference(model, self.folder / "n").publish(1))
+                engine.load_weights(reference.publish(1))
 
-        return {"error": refusal(attempt)}
+        with self.engine(folder) as engine:
+            mismatch = prompt_mismatch(engine, reference)
+        with mock.patch.object(vllm_settings, "config_overrides", return_value={}):
+            return {"mismatch": mismatch, "uncured": refusal(attempt)}
+
+    def released(self) -> dict[str, Any]:
+        """A released folder with modelling code, and groups in the config of a router that chooses greedily."""
+        config = LITE | {"n_group": 8, "topk_group": 3}
+        folder = write(self.folder / "released", config, random_tensors(config))
+        add_tokenizer(folder)
+        model = load_policy(folder)
+        result: dict[str, Any] = {}
+        for name, cure in (("cured", vllm_settings.config_overrides), ("uncured", lambda _: {})):
+            with mock.patch.object(vllm_settings, "config_overrides", cure), self.engine(folder) as engine:
+                pairs = zip(engine.prompt_logprobs(PROMPTS), PROMPTS, strict=True)
+                with torch.no_grad():
+                    gaps = [np.abs(got - sequence_logprobs(model, p).numpy()).max() for got, p in pairs]
+            result[name] = float(max(gaps))
+        return result | {"code_ran": (folder / "ran").exists()}
+
+    def parity(self) -> dict[str, Any]:
+        """The row of `grpo doctor --policies`."""
+        return asdict(measure("mini-v2-lite", "bfloat16", self.folder / "parity"))
 
     def bfloat16(self) -> dict[str, Any]:
         """A bfloat16 engine fed over a bfloat16 wire; the router's bias and weight stay float32."""
@@ -486,7 +545,7 @@ class Suite:
         with mock.patch.object(vllm_settings, "needs_plain_attention", return_value=False):
             result["mla"] = refusal(lambda: self._start_and_run("tiny-v3"))
         with mock.patch.object(vllm_settings, "CPU_MLA_BACKEND", None):
-            result["amx"] = refusal(lambda: self._start_and_run("tiny-v3-mla512"))
+            result["amx"] = refusal(lambda: self._start_and_run("mini-v2-lite"))
 
         work = chunk(0, SamplingParams(4), group_size=2)
         with self.engine(self.folder / "tiny-v3") as engine:
@@ -526,7 +585,9 @@ def main(folder: Path) -> None:
         suite.sampling,
         suite.refusals,
         suite.faults,
-        suite.bias_without_noaux,
+        suite.silent_config,
+        suite.released,
+        suite.parity,
     ):
         suite.run(check.__name__, check)
     suite.run("bfloat16", suite.bfloat16)

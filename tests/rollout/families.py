@@ -16,11 +16,12 @@ STOP = 1
 FAMILIES = {
     # name: weight std that keeps logits far from uniform without saturating them
     "tiny-v3": 0.22,
-    "tiny-v3-mla512": 0.19,
-    "tiny-v3-mtp": 0.22,
-    "tiny-v2": 0.22,
-    "tiny-qwen2": 0.22,
-    "tiny-qwen3": 0.22,
+    "mini-v3": 0.19,
+    "mini-v2": 0.19,
+    "mini-v2-lite": 0.2,
+    "mini-qwen2": 0.22,
+    "mini-qwen3": 0.22,
+    "mini-llama3": 0.22,
     "tiny-llama": 0.22,
     "tiny-llama-tied": 0.22,
 }
@@ -44,10 +45,14 @@ def policy(preset: str, seed: int, **overrides: Any) -> Any:
 
 def save(model: Any, folder: Path) -> Path:
     """A model folder with a word-level tokenizer."""
+    return add_tokenizer(save_policy(model, folder, None))
+
+
+def add_tokenizer(folder: Path) -> Path:
+    """Write a word-level tokenizer into a model folder."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    save_policy(model, folder, None)
     words = {f"w{i}": i for i in range(VOCABULARY)}
     backend = Tokenizer(models.WordLevel(words, unk_token="w0"))
     PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="w1").save_pretrained(folder)

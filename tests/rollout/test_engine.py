@@ -50,6 +50,7 @@ def test_engine_computes_what_transformers_does(report: dict[str, Any], preset: 
     assert result["entropy_share"] < 0.8, "logits are too uniform to tell a wrong model from a right one"
     assert result["prompts_before"] < TOLERANCE
     assert result["samples_before"] < TOLERANCE
+    assert result["other_experts"] == (0 if "-v" in preset else None)
 
 
 @pytest.mark.parametrize("preset", FAMILIES)
@@ -167,10 +168,29 @@ def test_a_stale_bias_is_told_with_position_and_both_values(report: dict[str, An
     assert all(word in text for word in ("position", "engine", "learner"))
 
 
-def test_a_bias_without_a_place_stops_the_start(report: dict[str, Any]) -> None:
-    error = section(report, "bias_without_noaux")["error"]
-    assert error.startswith(("RolloutError", "WeightSyncError"))
-    assert "e_score_correction_bias" in error
+def test_a_config_that_is_silent_about_the_router_means_what_transformers_means(
+    report: dict[str, Any],
+) -> None:
+    result = section(report, "silent_config")
+    assert result["mismatch"] < TOLERANCE
+    assert result["uncured"].startswith(("RolloutError", "WeightSyncError"))
+    assert "e_score_correction_bias" in result["uncured"]
+
+
+def test_a_released_folder_runs_without_its_code_and_chooses_greedily(report: dict[str, Any]) -> None:
+    result = section(report, "released")
+    assert result["cured"] < TOLERANCE
+    assert result["uncured"] > 0.01, "vLLM's own reading of the config is right by now: remove the override"
+    assert not result["code_ran"]
+
+
+def test_a_row_of_the_doctors_table(report: dict[str, Any]) -> None:
+    row = section(report, "parity")
+    assert (row["preset"], row["family"], row["error"]) == ("mini-v2-lite", "deepseek_v2", "")
+    assert 1e-4 < row["mean"] < row["largest"], "bfloat16 is measured as float32"
+    assert 0.8 < row["routing"] <= 1
+    assert row["synced"] > row["read_back"] > 0
+    assert row["round_trip"]
 
 
 def test_bfloat16_wire_keeps_the_routers_in_float32(report: dict[str, Any]) -> None:

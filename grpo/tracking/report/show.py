@@ -13,7 +13,7 @@ from grpo.tracking.report.page import write_report
 def show_policy(run_dir: Path) -> None:
     """Write report.html and print where it and the policy are."""
     report = write_report(run_dir, run_dir / "report.html")
-    say(f"policy: {run_dir / 'policy'}   report: {report}")
+    say(f"policy: {escape(str(run_dir / 'policy'))}   report: {escape(str(report))}")
 
 
 def show_stop(run_dir: Path) -> None:

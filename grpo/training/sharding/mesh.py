@@ -2,8 +2,8 @@
 
     ranks = Ranks.join(mesh_of(config.learner), rank, "cpu")      collective: every rank makes the same groups
 
-Two views of one numbering (grpo/config/mesh.py): (replicate, shard) for what is divided over a whole copy, and
-(replicate, expert_parts, expert) for routed experts.
+Three views of one numbering (grpo/config/mesh.py): (replicate, shard · context) for what is divided over a whole copy,
+(replicate, expert_parts, expert) for routed experts, and (data, context) for the tokens of a sample.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
-from grpo.config.mesh import Mesh, refuse_context
+from grpo.config.mesh import Mesh
+from policies.token_share import ContextGroup
 
 COLLECTIVE_TIMEOUT_S = 900.0
 """Longest wait for the other ranks inside one collective. Ranks agree on the number of micro-batches, so they differ by
@@ -32,6 +33,8 @@ class Ranks:
     """("replicate", "shard"): the axes of every tensor but the routed experts'; None with one rank."""
     experts: DeviceMesh | None = None
     """("replicate", "expert_parts", "expert"); None without expert parallelism."""
+    context: ContextGroup | None = None
+    """The ranks that work on the same samples, each on a part of the tokens; None if no others do."""
 
     @classmethod
     def join(cls, mesh: Mesh, rank: int, device_type: str) -> Ranks:
@@ -39,19 +42,21 @@ class Ranks:
 
         Raises:
             ValueError: torch.distributed has another number of ranks than the mesh.
-            ConfigError: the mesh has a context axis, which the learner does not have.
         """
-        refuse_context(mesh)
         if mesh.ranks == 1:
             return cls(mesh, rank)
         if dist.get_world_size() != mesh.ranks:
             raise ValueError(f"a mesh of {mesh.ranks} ranks in a group of {dist.get_world_size()}")
-        copy = _device_mesh({"replicate": mesh.replicate, "shard": mesh.shard}, device_type)
+        copy = _device_mesh({"replicate": mesh.replicate, "shard": mesh.parts}, device_type)
         experts = None
         if mesh.expert > 1:
             axes = {"replicate": mesh.replicate, "expert_parts": mesh.expert_parts, "expert": mesh.expert}
             experts = _device_mesh(axes, device_type)
-        return cls(mesh, rank, copy, experts)
+        context = None
+        if mesh.context > 1:
+            line = _device_mesh({"data": mesh.data, "context": mesh.context}, device_type)
+            context = ContextGroup(line.get_group("context"), rank % mesh.context, mesh.context)
+        return cls(mesh, rank, copy, experts, context)
 
     @property
     def is_sharded(self) -> bool:
@@ -61,7 +66,12 @@ class Ranks:
     @property
     def copy_index(self) -> int:
         """Return the rank's number within its copy of the policy."""
-        return self.rank % self.mesh.shard
+        return self.rank % self.mesh.parts
+
+    @property
+    def reports(self) -> bool:
+        """True on one rank of those that work on the same samples: sums over ranks count its metrics alone."""
+        return self.rank % self.mesh.context == 0
 
 
 def _device_mesh(axes: dict[str, int], device_type: str) -> DeviceMesh:

@@ -22,12 +22,15 @@ from torch.distributed.tensor import DTensor, Placement, Replicate, Shard
 
 from grpo.training.sharding.experts import shard_experts
 from grpo.training.sharding.mesh import Ranks
+from policies.context import divide_tokens_among
 from policies.model import HfModel, causal_lm
 from policies.shards import whole
 
 
 def shard_policy(model: nn.Module, ranks: Ranks) -> None:
-    """Divide every parameter over the ranks of a copy, in place; nothing happens with one rank.
+    """Divide every parameter over the ranks of a copy, and the tokens over those of a context axis, in place.
+
+    Nothing happens with one rank.
 
     Parameters stay float32, and so do gathered layers and the sums of gradients: routers and norms are float32 under
     autocast too. Buffers stay whole.
@@ -38,6 +41,8 @@ def shard_policy(model: nn.Module, ranks: Ranks) -> None:
     """
     if ranks.copy is None:
         return
+    if ranks.context is not None:
+        divide_tokens_among(model, ranks.context)
     mesh = ranks.copy if ranks.mesh.replicate > 1 else ranks.copy["shard"]
     base = causal_lm(model)
     embedding, head = base.get_input_embeddings(), base.get_output_embeddings()

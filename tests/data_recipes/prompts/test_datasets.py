@@ -163,7 +163,12 @@ BROKEN: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "unknown word": (
         [{"question": "zebra", "answer": "1"}],
         {},
-        r"line 1: the tokenizer of .* not know.*zebra",
+        r"line 1: the tokenizer of .* not know 'zebra' in .*zebra",
+    ),
+    "unknown end of a long prompt": (
+        [{"question": "7 * 4 zebra" + " + 3" * 100, "answer": "1"}],
+        {},
+        r"line 1: the tokenizer of .* not know ' ?zebra' in .*the policy would read <unk>",
     ),
     "all too long": (ROWS, {"max_prompt_tokens": 2}, r"no prompts \(5 too long\); raise max_prompt_tokens"),
     "no template": (ROWS, {"template": "chat"}, r"no chat template"),
@@ -388,3 +393,17 @@ def test_rewards_read_the_think_that_a_chat_template_opens(tmp_path: Path) -> No
     assert format_r1_reward(RewardRow(reply)).total == 1.0
     with pytest.raises(DataError, match="two <think>; remove prefill"):
         load_prompts(DatasetConfig(source=str(source), template="chat", prefill="<think>\n"), r1)
+
+
+def test_a_program_with_tests_needs_no_reference_answer(tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
+    path = tmp_path / "mixed.jsonl"
+    rows = [
+        {"question": "1 + 2", "answer": "3", "kind": "math", "tests": None},
+        {"question": "2 + 2", "answer": None, "kind": "code", "tests": '[{"stdin": "", "stdout": "4"}]'},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = DatasetConfig(source=str(path), template="plain")
+    assert [prompt.answer for prompt in load_prompts(config, tiny_tokenizer)] == ["3", None]
+    path.write_text(json.dumps(rows[0] | {"answer": None}) + "\n")
+    with pytest.raises(DataError, match="line 1: answer = None: no reference answer"):
+        load_prompts(config, tiny_tokenizer)

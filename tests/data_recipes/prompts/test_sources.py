@@ -75,13 +75,77 @@ def test_an_array_is_what_json_reads(tmp_path_factory: Any, array: list[Any], in
         ('[{"question": "1"}', r"after row 1: the array has no end; the file is cut short"),
         ('[{"question": "1"} {}]', r"row 1 \(line 1\): followed by '\{\}\]'; expected , or \]"),
         ('[{"question": "\\ud83d"}]', r"row 1 \(line 1\): not JSON that can be read .*surrogates"),
-        ('{\n "question": "1"\n}', r"line 1: not JSON at column 2"),
+        ('{\n "question": }\n}', r"row 1 \(line 1\): not JSON at line 2, column 14"),
+        (
+            '[{"question": "1"}]\n[{"question": "2"}]',
+            r"after row 1: behind the end of the array stands '\[\{",
+        ),
+        ('[{"question": "1"}] x', r"behind the end of the array stands 'x'"),
+        (
+            '{"version": 1, "data": [{}, {}]}',
+            r"one object, whose field data holds 2 items; .*jq -c '\.data\[\]'",
+        ),
+        ('{\n"rows": []}\n', r"one object, whose field rows holds 0 items"),
     ],
 )
 def test_an_error_in_an_array_names_row_and_line(here: Path, text: str, message: str) -> None:
     (here / "a.json").write_text(text)
     with pytest.raises(DataError, match=message):
         rows("a.json")
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+@given(
+    written=st.lists(
+        st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3), min_size=1), max_size=4
+    ),
+    indent=st.sampled_from([None, 0, 2]),
+    ends=st.sampled_from(["\n", "\r\n"]),
+    begin=st.sampled_from(["", "\ufeff", "\n\n"]),
+    shape=st.sampled_from(["array", "one after another"]),
+)
+def test_rows_are_the_same_however_a_file_is_laid_out(
+    tmp_path_factory: Any,
+    name: str,
+    written: list[Any],
+    indent: int | None,
+    ends: str,
+    begin: str,
+    shape: str,
+) -> None:
+    """Arrays and objects, indented or in a line each, with line ends of Windows and a byte order mark."""
+    path = tmp_path_factory.getbasetemp() / name
+    texts = [json.dumps(row, indent=indent, ensure_ascii=False) for row in written]
+    text = json.dumps(written, indent=indent, ensure_ascii=False) if shape == "array" else "\n".join(texts)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(begin + text.replace("\n", ends))
+    assert [row for _, row in rows(str(path))] == written
+
+
+def test_a_broken_line_stays_the_error_of_that_line(here: Path) -> None:
+    (here / "a.jsonl").write_text('{"question": \n{"question": "2"}\n[1]\n{"question": "3"}\n')
+    bad: list[DataError] = []
+    config = DatasetConfig(source="a.jsonl")
+    assert [row["question"] for _, row in read_rows(config, bad.append)] == ["2", "3"]
+    assert [str(error).partition(":")[0] for error in bad] == ["a.jsonl, line 1", "a.jsonl, line 3"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.parquet", "a.jsonl.gz"])
+def test_a_pointer_of_git_lfs_is_named(here: Path, name: str) -> None:
+    (here / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n")
+    with pytest.raises(
+        DataError, match=rf"{name}: a pointer of Git LFS in place of the file; `git lfs pull`"
+    ):
+        rows(name)
+
+
+@pytest.mark.parametrize("folder", ["[odd] ünï 模型", "a*b", "what?"])
+def test_a_name_with_the_marks_of_a_pattern_is_read_as_it_is(here: Path, folder: str) -> None:
+    (here / folder).mkdir()
+    (here / folder / "part[1].jsonl").write_text(json.dumps(ROWS[0]) + "\n")
+    (here / folder / "part1.jsonl").write_text(json.dumps(ROWS[1]) + "\n")
+    assert [row for _, row in rows(f"{folder}/part[1].jsonl")] == [ROWS[0]]
+    assert [row for _, row in rows(f"./{folder}/")] == [ROWS[1], ROWS[0]]
 
 
 def test_patterns_and_lists_are_read_in_order(here: Path) -> None:

@@ -123,6 +123,19 @@ def test_calls_reach_all_ranks_and_the_first_answers(tmp_path: Path) -> None:
     resumed.close()
 
 
+def test_a_run_folder_that_ranks_do_not_share_is_refused_before_they_load(tmp_path: Path) -> None:
+    ranks = group(tmp_path, 2)
+    # A path that means another folder in each process, as one of a node's own disk does.
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    ranks._checkpoints = Path(f"/proc/self/fd/{descriptor}/run/checkpoints")
+    with pytest.raises(
+        RunError, match=r"rank 0: host \S+ has no such folder; rank 1: .* Set run_dir to a folder"
+    ):
+        ranks.open()
+    os.close(descriptor)
+    assert closed(tmp_path) == []
+
+
 def test_the_best_step_is_exported_and_not_the_last(tmp_path: Path) -> None:
     ranks = group(tmp_path, 2)
     ranks.open()

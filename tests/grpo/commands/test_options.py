@@ -90,3 +90,10 @@ def test_the_logs_of_actors_are_named_newest_last(tmp_path: Path) -> None:
         f"logs of the actors: {tmp_path} (written last: worker-a-01-2.out, worker-b-01-3.err, worker-d-01-4.err)"
     )
     assert "ray logs" in actor_logs(None)
+
+
+def test_an_option_with_a_path_of_nothing_is_refused() -> None:
+    """`--out "$OUT"` without OUT would write into the directory that the command runs in."""
+    done = grpo("eval", "r1-zero-tiny", "--out", "")
+    assert done.returncode == 1
+    assert "run_dir = '': expected a file" in done.stderr

@@ -9,6 +9,7 @@ import pytest
 from grpo.common import config_io
 from grpo.common.config_io import check, differences, dump, load_config, parse_override, shipped_recipes
 from grpo.common.errors import ConfigError
+from grpo.common.key_hints import fields_at
 from grpo.config.rl import RlConfig
 from grpo.stages.registry import STAGES
 from grpo.stages.stage import MODEL
@@ -260,4 +261,4 @@ def test_a_renamed_key_is_refused_with_its_new_name(old: str, new: str, tmp_path
     with pytest.raises(ConfigError, match=rf"old.toml, line 4: {old} is now called {new}; rename it"):
         load_config(RlConfig, str(recipe), [])
     section, _, key = new.partition(".")
-    assert key in config_io.fields_at(RlConfig, [section])
+    assert key in fields_at(RlConfig, [section])

@@ -46,6 +46,11 @@ except KeyboardInterrupt:
     ("name", "code", "says"),
     [
         ("SIGTERM", stopping.RESUMABLE, "interrupted by SIGTERM: checkpoint of step 3 (exit code 75)"),
+        (
+            "SIGHUP",
+            stopping.RESUMABLE,
+            "interrupted by SIGHUP (the terminal hung up): checkpoint of step 3 (exit code 75)",
+        ),
         ("SIGINT", stopping.INTERRUPTED, "interrupted by Ctrl-C: checkpoint of step 3 (exit code 130)"),
     ],
 )
@@ -106,25 +111,57 @@ def test_the_same_signal_from_two_senders_counts_once(repeat: float, listen: str
     assert (code, out) == (75, "saved\n")
 
 
-def test_what_a_process_was_started_to_ignore_stays_ignored() -> None:
-    body = "me(signal.SIGINT)\nprint('goes on')"
-    assert outcome(body, words=("env", "--ignore-signal=INT"))[:2] == (0, "goes on\n")
-
-
-def test_children_do_not_hear_sigterm_and_a_library_cannot_take_the_handler() -> None:
+def test_a_terminal_that_hangs_up_twice_does_not_end_the_saving() -> None:
     code, out, _ = outcome("""
+        try:
+            me(signal.SIGHUP)
+            time.sleep(30)
+        except KeyboardInterrupt:
+            with stopping.held():
+                me(signal.SIGHUP)
+                print("saved")
+        sys.exit(stopping.exit_code())
+    """)
+    assert (code, out) == (75, "saved\n")
+
+
+def test_ctrl_c_is_heard_though_nobody_reads_what_is_printed() -> None:
+    """`2>&1 | tee log`: tee has heard Ctrl-C first and is gone."""
+    code, out, _ = outcome("""
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, 2)
+        try:
+            me(signal.SIGINT)
+            time.sleep(30)
+        except KeyboardInterrupt:
+            print("saved")
+        sys.exit(stopping.exit_code())
+    """)
+    assert (code, out) == (130, "saved\n")
+
+
+@pytest.mark.parametrize("name", ["HUP", "INT"])
+def test_what_a_process_was_started_to_ignore_stays_ignored(name: str) -> None:
+    body = f"me(signal.SIG{name})\nprint('goes on')"
+    assert outcome(body, words=("env", f"--ignore-signal={name}"))[:2] == (0, "goes on\n")
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP"])
+def test_children_do_not_hear_it_and_a_library_cannot_take_the_handler(name: str) -> None:
+    code, out, _ = outcome(f"""
         import subprocess
         sleeper = "import time; print('up', flush=True); time.sleep(30)"
         try:
             with stopping.kept_from_children():
                 child = subprocess.Popen([sys.executable, "-c", sleeper], stdout=subprocess.PIPE)
                 child.stdout.readline()
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                me(signal.SIGTERM)
+                signal.signal(signal.SIG{name}, signal.SIG_DFL)
+                me(signal.SIG{name})
                 print("started", flush=True)
         except KeyboardInterrupt:
             print("stopped", flush=True)
-        child.terminate()
+        child.send_signal(signal.SIG{name})
         time.sleep(0.2)
         print("lives" if child.poll() is None else "ended", flush=True)
         child.kill()

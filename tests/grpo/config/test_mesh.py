@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from grpo.common.errors import ConfigError
-from grpo.config.mesh import Mesh, MeshConfig, check_mesh, divisors, mesh_of, refuse_context
+from grpo.config.mesh import Mesh, MeshConfig, check_mesh, divisors, mesh_of
 from grpo.config.sections import LearnerConfig
 
 V3 = {"model_type": "deepseek_v3", "n_routed_experts": 8, "hidden_size": 72, "moe_intermediate_size": 36}
@@ -73,9 +73,3 @@ def test_the_error_about_experts_offers_only_values_that_fit() -> None:
     for expert in offered:
         check_mesh(Mesh(shard=12, expert=expert), V3)
     check_mesh(Mesh(shard=8), {"model_type": "llama"})
-
-
-def test_a_run_takes_no_context_axis() -> None:
-    with pytest.raises(ConfigError, match=r"learner\.mesh\.context = 2: .*set it to 1"):
-        refuse_context(Mesh(shard=2, context=2))
-    refuse_context(Mesh(shard=4, replicate=2, expert=2))

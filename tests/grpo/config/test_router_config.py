@@ -8,7 +8,7 @@ import pytest
 
 from grpo.common.config_io import load_config
 from grpo.common.errors import ConfigError
-from grpo.config.mtp import MtpConfig, PretrainMtp
+from grpo.config.mtp import MtpConfig, PretrainMtp, check_mtp
 from grpo.config.pretrain import PretrainConfig
 from grpo.config.router import PretrainRouter, RouterConfig, check_router
 from grpo.config.sft import SftConfig
@@ -66,6 +66,14 @@ def test_gamma_stops_for_the_last_share_of_the_updates() -> None:
     router = RouterConfig(bias_rate=0.001, bias_still_share=0.25)
     assert [router.bias_rate_at(step, 8) for step in range(8)] == [0.001] * 6 + [0.0] * 2
     assert [RouterConfig(bias_rate=0.5).bias_rate_at(step, 2) for step in range(2)] == [0.5, 0.5]
+
+
+def test_layers_that_are_not_there_are_neither_trained_nor_dropped() -> None:
+    for mtp in ("train", "drop"):
+        check_mtp(mtp, 1)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=f'mtp = "{mtp}", but the policy has no layers'):
+            check_mtp(mtp, 0)  # type: ignore[arg-type]
+    check_mtp("stale", 0)
 
 
 def test_lambda_falls_for_the_last_share_of_the_updates() -> None:

@@ -123,6 +123,19 @@ def test_a_negative_seed_is_refused_wherever_one_stands() -> None:
 
 
 @pytest.mark.parametrize(("kind", "written", "path"), keys_of(numbers=False))
+def test_a_path_of_nothing_is_refused_by_its_key(
+    kind: type[BaseModel], written: dict[str, Any], path: tuple[Any, ...]
+) -> None:
+    """`--set run_dir=$OUT` without OUT would make a run of the directory that the command runs in."""
+    tree = full(kind, written)
+    for nothing in ("", "  "):
+        with pytest.raises(
+            ConfigError, match=rf"r\.toml.*{'.'.join(map(str, path))} = '{nothing}': expected a file"
+        ):
+            check(kind, with_value(tree, path, nothing), "r.toml")
+
+
+@pytest.mark.parametrize(("kind", "written", "path"), keys_of(numbers=False))
 def test_every_path_of_every_recipe_knows_home_and_variables(
     kind: type[BaseModel], written: dict[str, Any], path: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

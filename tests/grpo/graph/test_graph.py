@@ -403,7 +403,7 @@ def test_every_policy_of_r1_learns_the_template_it_is_used_with() -> None:
     nodes = load_graph("r1").nodes
     taught = [node.config for node in nodes.values() if node.command in ("sft", "distill")]
     assert len(taught) == 8
-    assert {(config.data.prompt_field, config.data.template) for config in taught} == {("question", "chat")}
+    assert {(config.data.prompt_field, config.data.template) for config in taught} == {("messages", "chat")}
     used = {name: node for name, node in nodes.items() if node.command in ("rl", "sample", "eval")}
     for name, node in used.items():
         data = node.config.eval.data if node.command == "eval" else node.config.data

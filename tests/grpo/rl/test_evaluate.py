@@ -10,6 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grpo.rl.evaluate import interval, pass_at, pass_at_every, shown, summarize
+from grpo.tracking.metrics import eval_tags
+from grpo.tracking.screen import eval_line
 from rewards.types import Score, ScoredGroup
 from rollout.types import Prompt, Sample, SampleGroup
 
@@ -104,6 +106,22 @@ def test_summary_of_two_problems_by_hand() -> None:
     assert result.length == pytest.approx(5.5)
     assert result.by_group == {"k=2": 0.5, "k=3": 0.25}
     assert (result.n_problems, result.k, result.step) == (2, 4, 7)
+
+
+def test_problems_with_ratings_rate_the_policy_and_others_do_not_count() -> None:
+    rows: list[tuple[str, float | None]] = [("1", 1.0), ("2", 0.0), ("1", 1.0), ("3", None)]
+    groups = [group("p", rows, rating=1500), group("q", rows, rating="1500"), group("r", rows, rating="easy")]
+    result = summarize(0, groups, "accuracy")
+    assert result.rating is not None
+    assert (result.rating.value, result.rating.problems) == (pytest.approx(1500), 2)
+    assert result.row()["rating"]["solved"] == 0.5  # type: ignore[index]
+    assert "rating 1500 [1500, 1500]" in eval_line(result.figures())
+    assert eval_tags(result.row())["eval/rating"] == pytest.approx(1500)
+    plain = summarize(0, [group("p", rows)], "accuracy")
+    assert "rating" not in plain.row() | eval_tags(plain.row())
+    best = summarize(0, [group("p", [("1", 1.0)], rating=1500)], "accuracy")
+    assert "rating above all problems" in eval_line(best.figures())
+    assert "eval/rating" not in eval_tags(best.row())
 
 
 def test_equal_values_are_one_vote_however_they_are_written() -> None:

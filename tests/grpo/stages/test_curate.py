@@ -60,7 +60,7 @@ def test_from_samples_to_training_rows(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "sft.json").read_text()) == counts
     kept, mixed = parquet.read_table(tmp_path / "sft.parquet").to_pylist()
     assert kept == {
-        "id": "a#0", "prompt": "a?", "question": None, "prefill": None,
+        "id": "a#0", "prompt": "a?", "messages": None, "tools": None, "question": None, "prefill": None,
         "completion": "<think>\nwe add the two numbers\n</think>\n\n\\boxed{7}",
         "kind": "reasoning", "language": "en", "source": None, "score": 1.0,
         "origin": f"{tmp_path.name}/samples.jsonl", "model": "abc",

@@ -103,7 +103,8 @@ def test_every_sample_once_in_prompt_order_with_what_it_is(tmp_path: Path) -> No
     seed = rows[3]["seed"]
     assert rows[3] == {
         "id": "p1/1", "stage": "sample", "step": 0, "prompt_id": "p1", "index": 1, "prompt": "text 1",
-        "question": "q1", "prefill": "<t>", "completion": f"<t>r{seed}", "prompt_ids": [1, 1],
+        "question": "q1", "messages": None, "tools": None, "prefill": "<t>",
+        "completion": f"<t>r{seed}", "prompt_ids": [1, 1],
         "completion_ids": [seed % 7, 1], "answer": "[1]", "kind": "math", "language": None, "source": "src",
         "total": seed / 2, "verdict": "ok", "reason": "", "advantage": None, "discarded": None,
         "finish_reason": "stop", "tokens": 2, "version_first": 0, "version_last": 0, "seed": seed,

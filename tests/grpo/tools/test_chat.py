@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from grpo.common import own_server
 from grpo.common.errors import RunError
+from grpo.common.policy_folder import Prompting
 from grpo.tools import chat
 from grpo.tools.chat import Sampling, Server, talk
-from grpo.tools.policy_folder import Prompting
 from policies.tokenizer import load_tokenizer
 from tests.policies.tiny import CHAT_TEMPLATE, write_tokenizer
 
@@ -178,18 +179,18 @@ def test_a_server_that_does_not_start_tells_why(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w+") as log:
         process = child("print('the reason'); raise SystemExit(3)", log)
         with pytest.raises(RunError, match=r"exit status 3\):\nthe reason"):
-            chat.wait_until_ready(process, "http://127.0.0.1:1", log)
+            own_server.wait_until_ready(process, "http://127.0.0.1:1", log)
 
 
 @pytest.mark.parametrize("ignores", ["SIGTERM", "SIGWINCH"])
 def test_a_server_is_ended_even_if_it_does_not_listen(ignores: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "STOP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(own_server, "STOP_TIMEOUT_S", 0.5)
     process = child(
         f"import signal, time; signal.signal(signal.{ignores}, signal.SIG_IGN)\n"
         "print('up', flush=True); time.sleep(600)"
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
-    chat.stop(process)
+    own_server.stop(process)
     assert process.returncode == -(signal.SIGKILL if ignores == "SIGTERM" else signal.SIGTERM)
     process.stdout.close()

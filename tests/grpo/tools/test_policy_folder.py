@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from grpo.common.errors import ConfigError, RunError
+from grpo.common.policy_folder import Prompting, find_policy, policy_name, prompting
 from grpo.tools import serve
-from grpo.tools.policy_folder import Prompting, find_policy, policy_name, prompting
 from policies.errors import PolicyError
 from policies.export import save_policy
 from policies.tokenizer import load_tokenizer

@@ -49,6 +49,11 @@ class Case:
     same_bits: bool = False
     """True where the ranks add in the oracle's order."""
 
+    @property
+    def data(self) -> int:
+        """Parts of a batch."""
+        return self.ranks // self.mesh.get("context", 1)
+
 
 @dataclass
 class Outcome:
@@ -68,6 +73,7 @@ GROUPS = {"n_routed_experts": 8, "n_group": 4, "topk_group": 3, "topk_method": "
 """V2's device-limited routing: at most 3 of 4 devices."""
 SHAPES = {"v2-groups": ("tiny-v2", GROUPS)}
 """Presets with other fields, by the name that a case uses."""
+HALVES = {"context": 2}
 TWO = [
     Case("v3", "tiny-v3", 2, algorithm=KL, router=GAMMA, same_bits=True),
     Case("v2", "tiny-v2", 2, algorithm=KL, same_bits=True),
@@ -84,6 +90,12 @@ TWO = [
     Case("sft-mtp", "tiny-v3-mtp", 2, objective="sft-mtp"),
     Case("v3-balance", "tiny-v3", 2, algorithm=KL, router={"bias_rate": 0.01, "sequence_loss": 3.0}),
     Case("reward-model", "tiny-llama", 2, objective="pairs", same_bits=True),
+    Case("context-v3", "tiny-v3", 2, mesh=HALVES, algorithm=KL, router=GAMMA),
+    Case("context-v2", "tiny-v2", 2, mesh=HALVES, learner={"recompute": True}, algorithm=KL),
+    Case("context-tied", "tiny-llama-tied", 2, mesh=HALVES, algorithm={**KL, "mini_batches": 2}),
+    Case("context-lora", "tiny-qwen3", 2, mesh=HALVES, policy={"lora": LORA}, algorithm=KL),
+    Case("context-mtp", "tiny-v3-mtp", 2, mesh=HALVES, objective="sft-mtp"),
+    Case("context-reward", "tiny-llama", 2, mesh=HALVES, objective="pairs"),
 ]
 FOUR = [
     Case("shard-4", "tiny-v3", 4, algorithm=KL, router=GAMMA),
@@ -106,6 +118,9 @@ FOUR = [
         objective="sft-mtp",
     ),
     Case("experts-mtp", "tiny-v3-mtp", 4, mesh={"expert": 4}, objective="sft-mtp"),
+    Case("context-shard", "tiny-v2", 4, mesh=HALVES, algorithm={**KL, "ratio": "sequence"}),
+    Case("context-experts", "tiny-v3", 4, mesh={"context": 2, "expert": 4}, algorithm=KL),
+    Case("context-4", "tiny-v3", 4, mesh={"context": 4}, algorithm=KL, router=GAMMA),
 ]
 
 
@@ -141,7 +156,7 @@ def _rl(case: Case, sections: dict[str, Any], oracle: bool) -> Outcome:
     if oracle:
 
         def shares(groups: Sequence[TrainGroup]) -> Iterator[list[TrainGroup]]:
-            for share in split_by_rank(groups, case.ranks):
+            for share in split_by_rank(groups, case.data):
                 yield from micro_batches(share, budget)
 
         learner._shares = shares  # type: ignore[method-assign,assignment]
@@ -163,7 +178,7 @@ def _supervised(case: Case, sections: dict[str, Any], oracle: bool) -> Outcome:
 
         def packs(items: Sequence[object]) -> Iterator[list[object]]:
             sizes = [learner.objective.tokens(item) for item in items]
-            for share in balance(sizes, case.ranks):
+            for share in balance(sizes, case.data):
                 for chosen in best_fit([sizes[i] for i in share], budget):
                     yield [items[share[i]] for i in chosen]
 

@@ -21,8 +21,8 @@ from tests.grpo.tiny_phase import make_groups, make_policy
 from tests.grpo.training.sharded_cases import FOUR, SHAPES, TWO, Case, Outcome, run_case
 from tests.tiny import free_port
 
-PRESETS = sorted({case.preset for case in (*TWO, *FOUR)})
 ROUNDING = 1e-6
+PRESETS = sorted({case.preset for case in (*TWO, *FOUR)})
 
 
 def _work(rank: int, folder: Path, ports: tuple[int, ...]) -> None:
@@ -34,6 +34,7 @@ def _work(rank: int, folder: Path, ports: tuple[int, ...]) -> None:
         _keep(case, folder, rank)
     torch.save(resumed(folder, rank), folder / f"resumed-{rank}.pt")
     torch.save(uneven(folder / "tiny-v3", rank, 4), folder / f"uneven-{rank}.pt")
+    torch.save(uneven(folder / "tiny-v3", rank, 4, context=2), folder / f"uneven-context-{rank}.pt")
     dist.destroy_process_group()
     _join(ports[1 + pair], place, 2)
     for case in TWO[pair::2]:
@@ -41,13 +42,15 @@ def _work(rank: int, folder: Path, ports: tuple[int, ...]) -> None:
     dist.destroy_process_group()
 
 
-def uneven(folder: Path, rank: int, ranks: int) -> list[float]:
+def uneven(folder: Path, rank: int, ranks: int, context: int = 1) -> list[float]:
     """Return the gradient norms of phases of random size, many with less work than ranks."""
     learner = Learner(
         policy=PolicyConfig(model=str(folder), compute_dtype="float32"),
         algorithm=AlgorithmConfig(kl_coef=0.1, mini_batches=2),
         optimizer=OptimizerConfig(lr=1e-9),
-        learner=LearnerConfig(ranks=ranks, tokens_per_micro_batch=25, logit_chunk_tokens=16),
+        learner=LearnerConfig(
+            ranks=ranks, tokens_per_micro_batch=25, logit_chunk_tokens=16, mesh=MeshConfig(context=context)
+        ),
         model_path=folder,
         total_steps=99,
         rank=rank,
@@ -179,8 +182,9 @@ def test_uneven_work_neither_hangs_nor_changes_the_gradient(
     folder: Path, outcomes_of_one: list[float]
 ) -> None:
     """The deadline of every collective is a minute: ranks that disagree about their number fail."""
-    for rank in range(4):
-        assert torch.load(folder / f"uneven-{rank}.pt") == pytest.approx(outcomes_of_one, rel=1e-4)
+    for kind in ("uneven", "uneven-context"):
+        for rank in range(4):
+            assert torch.load(folder / f"{kind}-{rank}.pt") == pytest.approx(outcomes_of_one, rel=1e-4)
 
 
 @pytest.fixture(scope="module")

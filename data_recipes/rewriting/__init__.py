@@ -1,0 +1,1 @@
+"""Rewrites raw reasoning traces into readable ones with a language model."""

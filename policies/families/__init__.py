@@ -1,0 +1,1 @@
+"""One file per model family; `policies.families.registry` finds them."""
