@@ -261,4 +261,4 @@ def test_a_renamed_key_is_refused_with_its_new_name(old: str, new: str, tmp_path
     with pytest.raises(ConfigError, match=rf"old.toml, line 4: {old} is now called {new}; rename it"):
         load_config(RlConfig, str(recipe), [])
     section, _, key = new.partition(".")
-    assert key in fields_at(RlConfig, [section])
+    assert any(key in fields_at(stage.config, [section]) for stage in STAGES.values())
