@@ -97,6 +97,9 @@ def convert(
         return _verify_finished(out, origin, plan, report)
     building = out.with_name(f".{out.name}.converting")
     building.mkdir(parents=True, exist_ok=True)
+    for left in building.iterdir():  # halves of files, of an attempt that was killed
+        if left.name not in (*plan, RECORD):
+            left.unlink()
     record = _resume(building / RECORD, origin)
     kept = [name for name in plan if _is_whole(building / name, record["files"].get(name), plan[name])]
     _check_space(building, [job for name, jobs in plan.items() if name not in kept for job in jobs])
