@@ -139,6 +139,7 @@ def test_a_retry_after_holds_back_the_other_requests_too(script: Script, config:
     assert min(script.times[1:]) - script.times[0] >= 0.5
 
 
+@pytest.mark.timeout(40)  # the server sends for ever, and the attempt alone would have 300 s
 @pytest.mark.parametrize("step", [dripping, None], ids=["a byte at a time", "silent"])
 def test_a_slow_server_ends_at_the_deadline_whatever_it_sends(
     script: Script, config: LlmConfig, step: object
