@@ -21,6 +21,8 @@ from policies.files import NOT_FETCHED, is_lfs_pointer
 from policies.json_types import JsonDict
 from policies.refusals import refusal
 
+MTP_STATE = "mtp_state"
+"""Key of config.json; "stale": the layers of multi-token prediction have not followed the main layers' training."""
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 TOKENIZER_FILE = "tokenizer.json"

@@ -117,7 +117,7 @@ def chosen_template(template: str | None, tokenizer: Tokenizer, trained: Prompti
         file = Path(template).expanduser()
         if not file.is_file():
             raise ConfigError(f"--template {template}: no such file, and none of {', '.join(TEMPLATES)}")
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     same = trained is not None and trained.template == template
     details = trained if same and trained is not None else Prompting(template)
     return chat_template(template, tokenizer, details.system, details.prefill, details.preamble)

@@ -46,8 +46,12 @@ def run_once(
     """
     path = run_dir / "summary.json"
     with open_run(run_dir, config) as resumed, clock.fixed(began(run_dir)):
-        if resumed and path.exists() and not is_extended(find_changes(run_dir, config)):
-            say(f"{escape(str(run_dir))} is complete; nothing to do")
+        changes = find_changes(run_dir, config) if resumed and path.exists() else []
+        if resumed and path.exists() and not is_extended(changes):
+            # What is found under the names is compared when the inputs are read, which a complete run does not do.
+            renamed = "; ".join(str(change) for change in changes if change.is_content)
+            note = f" ({renamed}; choose another run_dir to run with that)" if renamed else ""
+            say(f"{escape(str(run_dir))} is complete; nothing to do{escape(note)}")
             complete: Summary = json.loads(path.read_text(encoding="utf-8"))
             return complete
         with recording_stop(run_dir, on_stop):

@@ -1,6 +1,7 @@
 """Reads the data of `grpo reward try`: rows with a reference answer, from which right completions are built.
 
-Input is JSON Lines, also gzipped, or Parquet (rewards/row_files.py); further keys are columns for the reward:
+Input is JSON Lines, also gzipped, or Parquet (rewards/row_files.py); rows of TRL and verl are read as
+rewards/plain_rows.py says. Further keys are columns for the reward:
 
     {"prompt": "What is 17 + 25?", "answer": "42"}                       a template writes the completion
     {"prompt": "…", "answer": "42", "solution": "17 + 25 = \\boxed{42}"}   the row has its own completion (`GOLD_KEYS`)
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any  # Any: reference answers may have any class
 
 from policies.json_types import JsonMapping
+from rewards.plain_rows import plain
 from rewards.row_files import read_file
 
 PROMPT_KEYS = ("prompt", "question", "problem")
@@ -99,7 +101,7 @@ def read_data(path: Path, max_rows: int) -> LabData:
     labelled: list[Labelled] = []
     problems: list[str] = []
     for row in read_file(path):
-        found = row.problem if row.record is None else _read(row.number, row.record)
+        found = row.problem if row.record is None else _read(row.number, plain(row.record))
         if isinstance(found, str):
             problems.append(f"line {row.number}: {found}")
         else:

@@ -7,7 +7,7 @@ check_prompts(rewards, needs, prompts)          raises a RewardLoadError that na
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from policies.json_types import JsonMapping
 from rewards.config import RewardConfig
@@ -16,6 +16,18 @@ from rewards.scoring.meanings import find_misread
 from rewards.scoring.scorer import applies
 from rewards.types import Needs
 from rollout.types import Prompt
+
+REFERENCES = (
+    "ground_truth",
+    "answer",
+    "solution",
+    "final_answer",
+    "expected_answer",
+    "reference",
+    "target",
+    "gold",
+)
+"""Names under which data sets keep the reference; a reward that asks for one of them is offered another."""
 
 
 def check_prompts(rewards: Sequence[RewardConfig], needs: Sequence[Needs], prompts: Iterable[Prompt]) -> None:
@@ -83,5 +95,12 @@ def _key(name: str, columns: JsonMapping) -> str:
 
 
 def _nearest(name: str, columns: JsonMapping, default: str) -> str:
-    near = difflib.get_close_matches(name, list(columns), n=1, cutoff=0.5)
-    return near[0] if near else default
+    """Return the field, dotted, that probably holds what the reward calls so."""
+    inner = [
+        f"{outer}.{key}" for outer, value in columns.items() if isinstance(value, Mapping) for key in value
+    ]
+    fields = [*columns, *inner]
+    leaves = {field.rpartition(".")[2]: field for field in reversed(fields)}
+    alike = [name, *(REFERENCES if name in REFERENCES else ())]
+    found = next((leaves[leaf] for leaf in alike if leaf in leaves), None)
+    return found or next(iter(difflib.get_close_matches(name, fields, n=1, cutoff=0.75)), default)

@@ -1,6 +1,7 @@
 """`grpo reward score NAME --data cases.jsonl --out scores.jsonl`: one verdict for each row of a file, in order.
 
-The file is JSON Lines, also gzipped, or Parquet (rewards/row_files.py).
+The file is JSON Lines, also gzipped, or Parquet (rewards/row_files.py); rows of TRL and verl are read as
+rewards/plain_rows.py says.
 
 In:  {"completion": "…", "prompt"?: "…", "answer"?: string | number | list | null, further columns}
 Out: {"index": 0, "id": …, "score": 1.0 | null, "verdict": "ok", "reason": "", "seconds": 0.001}
@@ -23,6 +24,7 @@ from policies.files import replacing
 from policies.json_types import JsonDict, JsonMapping
 from rewards.config import RewardConfig
 from rewards.llm.config import LlmConfig
+from rewards.plain_rows import plain
 from rewards.row_files import FileRow, read_file
 from rewards.rows import RewardRow
 from rewards.scoring.needs import check_rows
@@ -114,9 +116,9 @@ def score_file(
 
 
 def _line(index: int, row: FileRow) -> _Line:
-    record = row.record
-    if record is None:
+    if row.record is None:
         return _Line(index, None, None, row.problem)
+    record = plain(row.record)
     identity = record.get("id", index)
     if not isinstance(completion := record.get("completion"), str):
         found = "is missing" if "completion" not in record else f"is {type(completion).__name__}"

@@ -117,7 +117,7 @@ def test_the_template_of_training_is_served_unless_another_is_named(tmp_path: Pa
     assert serve.chosen_template("r1-zero", tokenizer, None) != zero
     assert serve.chosen_template("chat", tokenizer, trained) is None
     assert serve.chosen_template(None, tokenizer, None) is None
-    (tmp_path / "own.jinja").write_text("{{ messages[0]['content'] }}")
+    (tmp_path / "own.jinja").write_bytes(b"\xef\xbb\xbf{{ messages[0]['content'] }}")  # as Windows writes it
     assert (
         serve.chosen_template(str(tmp_path / "own.jinja"), tokenizer, trained)
         == "{{ messages[0]['content'] }}"

@@ -9,11 +9,12 @@ import pytest
 
 from grpo.common.errors import BrokenRun, ConfigError
 from grpo.tracking.run_once import Summary, run_once
-from policies.settings import Identity, Settings
+from policies.settings import Content, Identity, Settings
 
 
 class Config(Settings):
     size: Identity[int] = 1
+    source: Content[str] = "a.jsonl"
 
 
 class Work:
@@ -42,6 +43,21 @@ def test_a_run_is_done_once_and_another_config_is_refused(tmp_path: Path) -> Non
     assert run.events == ["work", "finish"]
     with pytest.raises(ConfigError, match="holds a run with another config"):
         run.run(size=2)
+    assert run.events == ["work", "finish"]
+
+
+def test_a_complete_run_says_that_its_data_now_has_another_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Work(tmp_path)
+    run.run()
+    (tmp_path / "manifest.json").write_text("{}")
+    run.run()
+    assert capsys.readouterr().out.rstrip().endswith("is complete; nothing to do")
+    run_once(Config(source="[b].jsonl"), tmp_path, run.work, run.finish)
+    assert "nothing to do (source: 'a.jsonl' there, '[b].jsonl' now; choose another run_dir" in (
+        capsys.readouterr().out.replace("\n", " ")
+    )
     assert run.events == ["work", "finish"]
 
 

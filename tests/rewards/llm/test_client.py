@@ -290,6 +290,12 @@ def test_the_model_is_the_only_one_or_one_that_is_offered(script: Script, config
         llm.check()
 
 
+def test_a_client_that_asks_nothing_writes_nothing(script: Script, config: LlmConfig) -> None:
+    with Llm(config) as llm:
+        llm.check()
+    assert not config.cache.exists()
+
+
 def test_closing_ends_what_is_in_flight(script: Script, config: LlmConfig) -> None:
     script.steps, script.delay_s = [say("late")], 60.0
     llm = Llm(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,24 @@ def test_score_and_try_find_it_before_a_row_is_scored(plugin: str, tmp_path: Pat
     assert "needs the column 'solution'" in report.checks[0].detail
     data.write_text(json.dumps({"completion": "2", "solution": "2"}) + "\n")
     assert score_file(plugin, data, out).verdicts["ok"] == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "fix"),
+    [
+        (
+            {"reward_model": {"style": "rule", "ground_truth": "2"}, "question": "q"},
+            "reward_model.ground_truth",
+        ),
+        ({"extra_info": {"solution": "2"}, "question": "q"}, "extra_info.solution"),
+        ({"solutions": "2", "question": "q"}, "solutions"),
+        ({"question": "q", "level": 1}, "FIELD"),
+    ],
+)
+def test_the_field_that_is_offered_may_be_nested_and_is_no_other_thing(
+    columns: dict[str, object], fix: str
+) -> None:
+    """`solution` was answered with `question`."""
+    need = Needs(columns=frozenset({"solution"}))
+    with pytest.raises(RewardLoadError, match=re.escape(f'set columns = {{ solution = "{fix}" }}')):
+        check_prompts([RewardConfig(name="my.py:r")], [need], [prompt("2", **columns)])
