@@ -101,12 +101,6 @@ def context_total(model: nn.Module, constant: Tensor) -> Tensor:
     return total
 
 
-def own_mask(packed: PackedSequences, mask: Tensor) -> Tensor:
-    """Return (Q,) of a (T,) bool mask of tokens that count; a token that counts at another rank is False."""
-    share = packed.layout.share
-    return own_tokens(packed, mask) & (share is None or not share.is_spare)
-
-
 @dataclass(frozen=True)
 class OwnTargets:
     """The targets that are predicted from this rank's tokens."""
