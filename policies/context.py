@@ -81,6 +81,16 @@ def own_tokens(packed: PackedSequences, values: Tensor) -> Tensor:
     return values if share is None else values.index_select(0, share.token_index)
 
 
+def own_sequences(model: nn.Module, sequences_T: Tensor) -> Tensor:
+    """Return (Q,) of the (T,) int64 sequences of a row's tokens; -1 for a token that another rank counts."""
+    context: ContextGroup | None = getattr(causal_lm(model), _ATTRIBUTE, None)
+    if context is None:
+        return sequences_T
+    share = share_of(len(sequences_T), context)
+    own = sequences_T.index_select(0, share.token_index.to(sequences_T.device))
+    return own.fill_(-1) if share.is_spare else own
+
+
 def own_mask(packed: PackedSequences, mask: Tensor) -> Tensor:
     """Return (Q,) of a (T,) bool mask of tokens that count; a token that counts at another rank is False."""
     share = packed.layout.share

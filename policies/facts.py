@@ -21,6 +21,8 @@ from policies.files import NOT_FETCHED, is_lfs_pointer
 from policies.json_types import JsonDict
 from policies.refusals import refusal
 
+MTP_STATE = "mtp_state"
+"""Key of config.json; "stale": the layers of multi-token prediction have not followed the main layers' training."""
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -203,7 +205,7 @@ def _architecture(file: Path, config: JsonDict) -> tuple[str, str]:
     if quantised:
         raise UnsupportedArchitecture(
             f"{file}: quantization_config (quant_method = 'fp8'): FP8 weights cannot be trained; "
-            f"first: grpo convert {file.parent} NEW_FOLDER writes them as bfloat16"
+            f"`grpo convert {file.parent} NEW_FOLDER` writes them as bfloat16"
         )
     found = config["architectures"]
     name = str(found[0] if isinstance(found, list) else found)

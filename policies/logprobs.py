@@ -36,9 +36,22 @@ def completion_logprobs(
         (C,) float32 log-probabilities and (C,) float32 entropies in nats, both differentiable.
     """
     packed = divided(model, packed)
+    states = hidden_states(model, packed)
+    return target_logprobs(model, packed, states, temperature=temperature, chunk_tokens=chunk_tokens)
+
+
+def target_logprobs(
+    model: nn.Module,
+    packed: PackedSequences,
+    states_TD: Tensor,
+    *,
+    temperature: float = 1.0,
+    chunk_tokens: int = 512,
+) -> tuple[Tensor, Tensor]:
+    """Compute `completion_logprobs` from the `hidden_states` of the same row."""
     own = own_targets(packed, packed.predict_index)
     logprobs, entropy = token_logprobs(
-        hidden_states(model, packed).index_select(0, own.rows),
+        states_TD.index_select(0, own.rows),
         whole(causal_lm(model).get_output_embeddings().weight),
         own.of(packed.target_ids),
         temperature=temperature,

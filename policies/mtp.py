@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from policies.context import own_targets, own_tokens
+from policies.facts import MTP_STATE
 from policies.logprobs import token_logprobs
 from policies.model import causal_lm
 from policies.packing import PackedSequences
@@ -38,7 +39,12 @@ def mtp_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def mtp_logprobs(
-    model: nn.Module, packed: PackedSequences, states_TD: Tensor, *, chunk_tokens: int = 512
+    model: nn.Module,
+    packed: PackedSequences,
+    states_TD: Tensor,
+    *,
+    chunk_tokens: int = 512,
+    layers_alone: bool = False,
 ) -> list[Tensor]:
     """Compute log-probabilities of the targets, depth by depth, differentiable in these layers and the main model.
 
@@ -48,6 +54,7 @@ def mtp_logprobs(
             tokens, of `policies.context.divided`.
         states_TD: hidden states of the main model (`policies.logprobs.hidden_states`).
         chunk_tokens: rows of logits that exist at one time.
+        layers_alone: no gradient for what the layers share with the main model: its states, embedding and head.
     Returns:
         For each depth k (C_k,) float32 of the targets with at least k+1 tokens before them, in their order.
     """
@@ -60,14 +67,17 @@ def mtp_logprobs(
     indices = own_tokens(packed, torch.arange(size, device=states_TD.device))
     states = states_TD[None]
     head_VD = whole(base.get_output_embeddings().weight)
+    if layers_alone:
+        states, head_VD = states.detach(), head_VD.detach()
     result: list[Tensor] = []
     for k, layer in enumerate(mtp_layers(model), 1):
         # The last k tokens of a sequence read tokens of the next one. Nothing is predicted from them, and attention
         # only looks back.
         ahead = packed.token_ids[(indices + k).clamp(max=size - 1)]
+        embeddings = decoder.embed_tokens(ahead[None])
         states = layer(
             states,
-            decoder.embed_tokens(ahead[None]),
+            embeddings.detach() if layers_alone else embeddings,
             attention_mask=None,
             position_ids=positions,
             position_embeddings=rotary,
@@ -83,6 +93,28 @@ def mtp_logprobs(
         )
         result.append(own.joined(logprobs))
     return result
+
+
+def drop_mtp(model: nn.Module) -> None:
+    """Remove the layers, in place, from the policy and its config."""
+    base = causal_lm(model)
+    base.get_decoder().layers = base.get_decoder().layers[: base.config.num_hidden_layers]
+    if hasattr(base.config, "num_nextn_predict_layers"):
+        base.config.num_nextn_predict_layers = 0
+
+
+def declare_mtp(model: nn.Module, *, trained: bool) -> None:
+    """Say in the policy's config if the layers follow its main layers: `mtp_state` is "stale" where they do not.
+
+    Args:
+        model: a policy; without such layers nothing is said.
+        trained: the layers were trained along with the main layers, or after them.
+    """
+    config = causal_lm(model).config
+    if hasattr(config, MTP_STATE):
+        delattr(config, MTP_STATE)
+    if mtp_layers(model) and not trained:
+        setattr(config, MTP_STATE, "stale")
 
 
 def is_mtp_tensor(name: str, main_layers: int) -> bool:

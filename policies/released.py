@@ -37,7 +37,8 @@ def released_config(config: JsonMapping, quantization: JsonDict | None = None) -
     """
     result = {key: value for key, value in config.items() if key not in _OF_THIS_MACHINE}
     family = FAMILIES.get(str(config.get("model_type")))
-    if family is not None and family.attention == "mla":
+    is_mla = family is not None and family.attention == "mla"
+    if is_mla:
         # Derived from the widths of queries; the released code has neither.
         result.pop("head_dim", None)
         result.pop("qk_head_dim", None)
@@ -46,7 +47,9 @@ def released_config(config: JsonMapping, quantization: JsonDict | None = None) -
     if theta is not None:
         result["rope_theta"] = theta
     kind = rope.pop("rope_type")
-    result["rope_scaling"] = None if kind == "default" else {"type": kind, **rope}
+    # DeepSeek's releases say `type`, Llama's `rope_type`, and readers of dense families look for one or the other.
+    names = {"type": kind} if is_mla else {"type": kind, "rope_type": kind}
+    result["rope_scaling"] = None if kind == "default" else {**names, **rope}
     if (dtype := config.get("torch_dtype") or config.get("dtype")) is not None:
         result["torch_dtype"] = dtype
     if quantization is not None:

@@ -39,6 +39,9 @@ class EngineConfig(Settings):
     """Nodes that one engine's GPUs are spread over in equal parts, for a policy that does not fit one node."""
     expert_parallel: Operational[bool] = False
     """Gives each of an engine's GPUs whole experts of a mixture-of-experts policy, instead of a slice of each."""
+    mtp_tokens: Operational[int] = Field(0, ge=0, le=8)
+    """Tokens that the engine drafts in each step with the policy's layers of multi-token prediction and then checks
+    (V3 §5.4.3: 1); 0: none. On a GPU, where it was never run; on a CPU vLLM's result is wrong, so it is refused."""
     max_sequences: Operational[int] = Field(256, ge=1)
     """Sequences that one engine decodes at the same time; the others of a chunk wait."""
     max_batched_tokens: Operational[int] = Field(8192, ge=16)

@@ -24,13 +24,18 @@ def config_overrides(config: JsonMapping) -> JsonDict:
     return {} if family is None else family.engine_overrides(config)
 
 
-def cpu_refusal(config: JsonMapping, expert_parallel: bool = False) -> str | None:
+def cpu_refusal(config: JsonMapping, expert_parallel: bool = False, mtp_tokens: int = 0) -> str | None:
     """Return why an engine on a CPU cannot compute this policy; None if it can.
 
     Args:
         config: content of its config.json.
-        expert_parallel: of `[engine]`.
+        expert_parallel, mtp_tokens: of `[engine]`.
     """
+    if mtp_tokens:
+        return (
+            f"engine.mtp_tokens = {mtp_tokens}: vLLM's speculative decoding on a CPU gives wrong log-probs, uniform or "
+            "nan, from the second token on; set it to 0, or take a GPU"
+        )
     if expert_parallel:
         return "vLLM's CPU kernels crash with engine.expert_parallel; leave it out, or take GPUs"
     width = attention_width(config)
@@ -58,6 +63,16 @@ def attention_width(config: JsonMapping) -> int | None:
         return int(config["head_dim"])
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
     return int(hidden) // int(heads) if hidden and heads else None
+
+
+def draft_refusal(config: JsonMapping, mtp_tokens: int) -> str | None:
+    """Return why the policy cannot draft tokens for speculative decoding; None if it can, or is not asked to."""
+    if not mtp_tokens or config.get("num_nextn_predict_layers"):
+        return None
+    return (
+        f"engine.mtp_tokens = {mtp_tokens}, but the policy has no layers of multi-token prediction "
+        "(num_nextn_predict_layers in its config.json); set it to 0"
+    )
 
 
 def split_refusal(config: JsonMapping, tensor_parallel: int, expert_parallel: bool) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from policies.json_types import JsonDict
 from rollout.config import SHARE_ALONE, EngineConfig
-from rollout.engine_limits import MLA_KERNEL_DIMENSIONS, config_overrides, cpu_refusal
+from rollout.engine_limits import MLA_KERNEL_DIMENSIONS, config_overrides, cpu_refusal, draft_refusal
 from rollout.errors import RolloutError
 from rollout.parts import ALONE, EnginePart, launcher_environment, parallel_args
 
@@ -85,6 +85,9 @@ def model_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
     """
     if on_cpu:
         check_cpu_engine(model_dir, config)
+    refusal = draft_refusal(read_config(model_dir), config.mtp_tokens)
+    if refusal is not None:
+        raise RolloutError(f"the engine cannot start on {model_dir}: {refusal}")
     context = config.max_model_len or context_length(model_dir)
     kv_cache_gib = config.kv_cache_gib or (CPU_KV_CACHE_GIB if on_cpu else None)
     common: JsonDict = {
@@ -104,6 +107,9 @@ def model_args(model_dir: Path, config: EngineConfig, on_cpu: bool) -> JsonDict:
         # Modelling code of a checkpoint never runs.
         "trust_remote_code": False,
     }
+    if config.mtp_tokens:
+        # Never run on hardware: the CPU refuses it above.
+        common["speculative_config"] = {"method": "mtp", "num_speculative_tokens": config.mtp_tokens}
     if not on_cpu:
         return common | {"gpu_memory_utilization": config.gpu_memory_share or SHARE_ALONE}
     return common | {
@@ -121,7 +127,7 @@ def check_cpu_engine(model_dir: Path, config: EngineConfig) -> None:
     Raises:
         RolloutError: it cannot; says why.
     """
-    refusal = cpu_refusal(read_config(model_dir), config.expert_parallel)
+    refusal = cpu_refusal(read_config(model_dir), config.expert_parallel, config.mtp_tokens)
     if refusal is not None:
         raise RolloutError(f"the engine cannot start on {model_dir}: {refusal}")
 

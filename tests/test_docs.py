@@ -16,6 +16,7 @@ from typer.main import get_command
 from grpo.cli import app
 from grpo.common.config_io import RENAMED_KEYS, find_recipe, shipped_recipes
 from grpo.common.key_hints import fields_at
+from grpo.config.data_build import DataBuildConfig
 from grpo.graph.config import GraphRecipe
 from grpo.graph.parse import load_graph
 from grpo.stages.registry import STAGES
@@ -29,7 +30,15 @@ PAGES = [
 ]
 RECIPES = sorted((ROOT / "data_recipes/recipes").glob("*.toml"))
 CLASSES = {name: stage.config for name, stage in STAGES.items()}
-FREE = {"params", "constants", "columns", "advantage_params", "policy_loss_params", "kl_estimator_params"}
+FREE = {
+    "most",
+    "params",
+    "constants",
+    "columns",
+    "advantage_params",
+    "policy_loss_params",
+    "kl_estimator_params",
+}
 """Sections whose keys are whatever the user calls them."""
 ENDINGS = {"py", "parquet", "jsonl", "json", "toml"}
 PACKAGES = (
@@ -188,7 +197,9 @@ def test_every_block_of_code_is_valid(page: Path, tmp_path: Path) -> None:
             (tmp_path / "graph.toml").write_text(body)
             load_graph(str(tmp_path / "graph.toml"))
             continue
-        classes = [CLASSES[tree["stage"]]] if "stage" in tree else [*CLASSES.values(), GraphRecipe]
+        classes = (
+            [CLASSES[tree["stage"]]] if "stage" in tree else [*CLASSES.values(), GraphRecipe, DataBuildConfig]
+        )
         unknown = [[path for path in keys(tree) if not is_key(kind, path)] for kind in classes]
         assert min(unknown, key=len) == [], body
 

@@ -20,6 +20,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from data_recipes.config import AUTO, BadRowsMode, DatasetConfig
+from data_recipes.fim import FimConfig
 from policies.json_types import JsonDict
 from policies.settings import Content, Identity, Operational, Settings
 
@@ -61,6 +62,8 @@ class SftSource(Settings, paths=("source",)):
     """Text before the question with template = "plain"."""
     prefill: Identity[str] = ""
     """Text at the start of the assistant's turn, e.g. "<think>\\n"; part of the prompt, not trained."""
+    fim: FimConfig | None = None
+    """Fill in the middle for a share of the rows: prompt and completion joined are the document. Not for chats."""
     replace: Identity[tuple[tuple[str, str], ...]] = ()
     """[pattern, replacement] pairs for completions and assistant turns, applied in order with Python's re.sub."""
     limit: Identity[int | None] = Field(None, ge=1)
@@ -121,6 +124,10 @@ class SftSource(Settings, paths=("source",)):
             raise ValueError('preamble is read with template = "plain" only')
         if self.prefill and self.format != "chat" and self.template is None:
             raise ValueError("prefill needs a template; without one the prompt is used as it is")
+        if self.fim is not None and (self.format == "chat" or self.template == "chat"):
+            raise ValueError(
+                'fim cuts documents, and a conversation is none; set template = "plain" or leave fim out'
+            )
         if self.chat_template_kwargs and self.template not in (None, "chat"):
             raise ValueError('chat_template_kwargs are read with template = "chat" only')
         return self

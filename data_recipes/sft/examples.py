@@ -32,6 +32,7 @@ from data_recipes.chat import (
 from data_recipes.config import source_name
 from data_recipes.errors import DataError
 from data_recipes.fields import ArrowRow, Row, field, show
+from data_recipes.fim import draw_cut, fim_tokens, psm
 from data_recipes.prompts.datasets import check_known, with_context
 from data_recipes.prompts.rows import PeekedRows
 from data_recipes.sft.config import SftSource
@@ -138,6 +139,12 @@ class _Encoder:
         self._end_ids = turn_end(tokenizer) if is_chat else [_eos(tokenizer)]
         self._end = tokenizer.decode(self._end_ids, skip_special=False)
         self._ends = {*tokenizer.stop_token_ids, *self._end_ids[-1:]}
+        if config.fim is not None and is_chat:
+            raise DataError(
+                f"{source_name(config.source)}: fim cuts documents, and these rows are conversations or get the chat "
+                'template; set template = "plain" or leave fim out'
+            )
+        self._fim = None if config.fim is None else fim_tokens(tokenizer)
         self._replacements = [(re.compile(pattern), text) for pattern, text in config.replace]
 
     def examples(self, where: str, row: Row) -> list[Example]:
@@ -178,7 +185,8 @@ class _Encoder:
         if self._template is None:
             prefill = row.get("prefill")
             own = prefill if isinstance(prefill, str) else ""
-            return [self._turn(where, prompt, encode_prompt(self._tokenizer, prompt), reply, own)]
+            turn = self._turn(where, prompt, encode_prompt(self._tokenizer, prompt), reply, own)
+            return [self._infilled(where, prompt, reply) or turn]
         question = with_context(where, row, self._layout, prompt)
         if self._template == "chat":
             messages = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
@@ -188,7 +196,27 @@ class _Encoder:
             self._template, question, self._tokenizer, prefill=config.prefill, preamble=config.preamble
         )
         ids = self._tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens)
-        return [self._turn(where, rendered.text, ids, reply, rendered.prefill)]
+        turn = self._turn(where, rendered.text, ids, reply, rendered.prefill)
+        return [self._infilled(where, rendered.text, reply) or turn]
+
+    def _infilled(self, where: str, prompt: str, reply: str) -> _Turn | None:
+        """Return the row as fill in the middle, if it is one of the share; its middle is learnt, and its end."""
+        if self._fim is None or self._config.fim is None:
+            return None
+        document = prompt + self._replaced(reply)
+        cut = draw_cut(self._config.fim, document, document, self._tokenizer)
+        if cut is None:
+            return None
+        try:
+            given, middle = psm(self._fim, self._tokenizer, cut)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+        return _Turn([*encode_prompt(self._tokenizer, ""), *given], [*middle, *self._end_ids])
+
+    def _replaced(self, reply: str) -> str:
+        for pattern, text in self._replacements:
+            reply = pattern.sub(text, reply)
+        return reply
 
     def _chat(self, where: str, row: Row, name: str, value: object, first: int = 0) -> list[_Turn]:
         """Encode the assistant's turns of a conversation, from the message `first` on."""
@@ -219,8 +247,7 @@ class _Encoder:
 
     def _turn(self, where: str, prompt: str, prompt_ids: list[int], reply: str, prefill: str = "") -> _Turn:
         """Check and encode one reply, without a `prefill` that both ends the prompt and begins the reply."""
-        for pattern, text in self._replacements:
-            reply = pattern.sub(text, reply)
+        reply = self._replaced(reply)
         if prefill and prompt.endswith(prefill) and reply.startswith(prefill):
             reply = reply.removeprefix(prefill)
         else:

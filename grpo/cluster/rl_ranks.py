@@ -69,6 +69,8 @@ class RlLearnerFactory:
             rank=position.rank,
             device=position.device,
             seed=config.seed,
+            router=config.router,
+            mtp=config.mtp,
         )
         return PublishingLearner(learner, self.publish, position.rank)
 

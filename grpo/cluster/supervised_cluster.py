@@ -51,6 +51,7 @@ class SupervisedLearnerFactory:
             seed=self.config.seed,
             rank=position.rank,
             device=position.device,
+            router=self.config.router,
         )
 
 

@@ -96,7 +96,6 @@ def reward_try(
 
     from rich.console import Console
 
-    from grpo.common.config_io import parse_override
     from rewards.lab.cases import Judges, Scores
     from rewards.lab.checks import all_pass
     from rewards.lab.lab import Options, try_reward
@@ -106,7 +105,7 @@ def reward_try(
         raise typer.BadParameter("answer, format or value", param_hint="--judges")
     if timeout <= 0 or rows < 1:
         raise typer.BadParameter("must be above 0", param_hint="--timeout, --rows")
-    params = {".".join(key): value for key, value in map(parse_override, param or [])}
+    params = reward_config(name, param or []).arguments
     report = try_reward(
         name,
         data,

@@ -150,8 +150,12 @@ RENAMED_KEYS = {
     "algorithm.no_spread": "algorithm.zero_variance",
     "guards.max_no_spread": "guards.max_zero_variance",
     "guards.max_engine_learner_gap": "guards.max_logprob_mismatch",
+    "policy.router_bias_rate": "router.bias_rate",
+    "router_bias_rate": "router.bias_rate",
+    "sequence_balance": "router.sequence_loss",
+    "mtp_weight": "mtp.weight",
 }
-"""Keys of 0.1 by the name that they have since 0.2; a recipe with an old name is refused with the new one."""
+"""Keys of earlier versions by the name that they have now; a recipe with an old name is refused with the new one."""
 
 
 def read_toml(name: str, text: str) -> JsonDict:

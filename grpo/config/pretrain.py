@@ -7,8 +7,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from data_recipes.fim import FimConfig
+from grpo.config.mtp import PretrainMtp
+from grpo.config.router import PretrainRouter
 from grpo.config.sections import TrackerNames
 from policies.settings import Identity, Length, Operational, Settings
+
+
+class PretrainFim(FimConfig):
+    """Fill in the middle for the toy corpora, whose tokenizers know whole words alone."""
+
+    unit: Identity[Literal["character", "token"]] = "token"
 
 
 class PretrainConfig(Settings):
@@ -25,7 +34,9 @@ class PretrainConfig(Settings):
     """The task world whose corpus and tokenizer are used (data_recipes/worlds/)."""
     preset: Identity[str] = "tiny-v3"
     """Name of a preset in `policies.presets.PRESETS`."""
-    preset_overrides: Identity[dict[str, int | float | dict[str, str | float]]] = Field(default_factory=dict)
+    preset_overrides: Identity[dict[str, int | float | str | dict[str, str | float]]] = Field(
+        default_factory=dict
+    )
     """Overrides of fields of the preset's transformers config."""
     weight_std: Identity[float] = Field(0.05, gt=0)
     """Standard deviation of the initial weights. V3's 0.006 is for width 7,168; a narrow model learns sooner from
@@ -50,12 +61,10 @@ class PretrainConfig(Settings):
     """AdamW's weight decay."""
     grad_clip: Identity[float] = Field(1.0, gt=0)
     """Maximum global gradient norm."""
-    router_bias_rate: Identity[float] = Field(1e-3, ge=0)
-    """γ of the auxiliary-loss-free balancing (V3 §2.1.2: 0.001, 0 at the end). It decays with the learning rate: a bias
-    that still moves when the weights no longer do undoes what they have learnt."""
-
-    sequence_balance: Identity[float] = Field(0.0, ge=0)
-    """α of the sequence-wise balance loss of experts (V3 eq. 17; V3 has 0.0001); 0: none. For a policy with experts."""
+    fim: PretrainFim | None = None
+    """Fill in the middle for a share of the documents; its tokens join the vocabulary. None: documents stay whole."""
+    router: PretrainRouter = PretrainRouter()
+    mtp: PretrainMtp = PretrainMtp()
 
     max_steps: Length[int] = Field(6000, ge=1)
     """Maximum number of steps, decay included; if the gate has not opened by then, the decay starts anyway."""

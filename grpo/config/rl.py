@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from data_recipes.config import DatasetConfig, MixSource
 from grpo.config.algorithm import AlgorithmConfig
 from grpo.config.best import BestConfig
+from grpo.config.mtp import MtpInRl
+from grpo.config.router import OFF, RouterConfig, refuse_together
 from grpo.config.sections import (
     CheckpointConfig,
     EvalConfig,
@@ -58,6 +60,11 @@ class RlConfig(Settings):
     optimizer: OptimizerConfig = OptimizerConfig()
     engine: EngineConfig = EngineConfig()
     learner: LearnerConfig = LearnerConfig()
+    router: RouterConfig = OFF
+    mtp: Identity[MtpInRl] = "stale"
+    """Layers of multi-token prediction, if the policy has such: "stale" keeps them as they came and says so in the
+    export's config.json (mtp_state) and README; "train" trains them alone on the sampled completions, beside the
+    policy; "drop" leaves them out."""
     placement: Operational[Literal["auto", "colocated", "disaggregated"]] = "auto"
     """"colocated": learner ranks share the engines' GPUs and take turns; "disaggregated": every actor has a GPU of its
     own, or engines and learner have different nodes of a cluster without GPUs. "auto" is disaggregated where the GPUs
@@ -75,6 +82,17 @@ class RlConfig(Settings):
     def _right_answers(self) -> RlConfig:
         # Frozen fields are set like this while they are validated, and never later.
         object.__setattr__(self, "eval", settled(self.eval, self.rewards))
+        return self
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> RlConfig:
+        refuse_together(self.policy, self.learner, self.router)
+        if self.policy.lora is not None and self.mtp == "train":
+            raise ValueError('with policy.lora nothing but the adapters moves; set mtp to "stale" or "drop"')
+        if self.learner.mesh.context > 1 and self.mtp == "train":
+            raise ValueError(
+                'mtp = "train" does not divide tokens over ranks yet; set learner.mesh.context = 1'
+            )
         return self
 
     @model_validator(mode="after")

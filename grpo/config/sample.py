@@ -62,8 +62,8 @@ class SampleConfig(Settings):
 
 def refuse_training_keys(policy: PolicyConfig) -> None:
     """Raise ValueError for keys of the section that only training reads."""
-    if policy.lora is not None or policy.router_bias_rate:
-        raise ValueError("policy.lora and policy.router_bias_rate are read in training only; leave them out")
+    if policy.lora is not None:
+        raise ValueError("policy.lora is read in training only; leave it out")
 
 
 def refuse_start_steps(rewards: Sequence[RewardConfig]) -> None:

@@ -55,17 +55,8 @@ class PolicyConfig(Settings, paths=("model",)):
     """Type of the learner's matrix multiplications; master weights and optimizer are always float32. "auto" takes
     bfloat16 on a GPU, and on a CPU with native bfloat16 if the policy is wide enough (hidden ≥ 512) for it to be
     faster."""
-    router_bias_rate: Identity[float] = Field(0.0, ge=0)
-    """γ of the auxiliary-loss-free balancing during RL: b_i ± γ after each update (V3 §2.1.2). 0 freezes the bias:
-    V3 itself ends pre-training with γ = 0, and a moving bias changes the policy without a gradient."""
     lora: LoraConfig | None = None
     """Trains adapters beside frozen weights; engines and exports get the sum. None trains all weights."""
-
-    @model_validator(mode="after")
-    def _adapters_alone(self) -> PolicyConfig:
-        if self.lora is not None and self.router_bias_rate:
-            raise ValueError("with lora nothing but the adapters moves; leave router_bias_rate at 0")
-        return self
 
     @model_validator(mode="after")
     def _rounds_what_is_rounded_anyway(self) -> PolicyConfig:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from data_recipes.sft.config import SftSource
+from grpo.config.mtp import MtpConfig
 from grpo.config.sections import OptimizerConfig, PolicyConfig
 from grpo.config.supervised import SupervisedConfig
 from policies.settings import Identity, Length
@@ -46,9 +47,7 @@ class SftSettings(SupervisedConfig):
     """Examples per update (R1: 128; distillation 64)."""
     epochs: Length[int] = Field(2, ge=1)
     """Passes over the data (R1: 2 to 3; v1 of the paper: 2)."""
-    mtp_weight: Identity[float] = Field(0.1, ge=0)
-    """λ of the multi-token prediction loss (V3 eq. 25: 0.3, for its last 4.8T tokens 0.1; R1's SFT: not printed), if
-    the policy's checkpoint holds layers for it. 0: the layers are exported unchanged, as always with policy.lora."""
+    mtp: MtpConfig = MtpConfig()
     optimizer: SftOptimizer = SftOptimizer()
 
 

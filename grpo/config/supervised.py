@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from grpo.config.best import BestConfig
+from grpo.config.router import OFF, RouterConfig, refuse_together
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig, TrackerNames
 from policies.settings import Identity, Length, Operational, Settings
 
@@ -48,6 +49,7 @@ class SupervisedConfig(Settings):
     """Examples per update, over all ranks. The last batch of a run may be smaller."""
     optimizer: OptimizerConfig = OptimizerConfig()
     learner: LearnerConfig = LearnerConfig()
+    router: RouterConfig = OFF
     eval: SupervisedEvalConfig = SupervisedEvalConfig()
     checkpoint: SupervisedCheckpointConfig = SupervisedCheckpointConfig()
     best: BestConfig | None = None
@@ -55,3 +57,8 @@ class SupervisedConfig(Settings):
     trackers: Operational[TrackerNames] = ("tensorboard",)
     """Where the metrics are shown: tensorboard, wandb, mlflow, trackio, or a "module:Class" of your own. Project,
     server and offline mode are set by each one's own environment variables (docs/tracking.md)."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> SupervisedConfig:
+        refuse_together(self.policy, self.learner, self.router)
+        return self

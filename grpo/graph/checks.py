@@ -21,7 +21,7 @@ from grpo.graph.references import leaves
 from rewards.errors import RewardLoadError
 from rewards.registry import origin
 from rollout.config import EngineConfig
-from rollout.engine_limits import cpu_refusal, split_refusal
+from rollout.engine_limits import cpu_refusal, draft_refusal, split_refusal
 
 
 def check_inputs(graph: Graph, planned: bool = False) -> None:
@@ -76,8 +76,9 @@ def _refusals(graph: Graph, policies: Mapping[str, KnownPolicy], on_cpu: bool) -
         known, engine = policies.get(node.name), getattr(node.config, "engine", None)
         if known is not None and isinstance(engine, EngineConfig) and known.maker not in reported:
             refusal = split_refusal(known.config, engine.tensor_parallel, engine.expert_parallel)
+            refusal = refusal or draft_refusal(known.config, engine.mtp_tokens)
             if on_cpu:
-                refusal = refusal or cpu_refusal(known.config, engine.expert_parallel)
+                refusal = refusal or cpu_refusal(known.config, engine.expert_parallel, engine.mtp_tokens)
             if refusal is not None:
                 reported.add(known.maker)
                 yield f"{graph.name}, {known.maker}, from which stage {node.name} samples: {refusal}"

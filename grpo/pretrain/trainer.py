@@ -19,13 +19,15 @@ from pathlib import Path
 import torch
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
+from torch import Tensor, nn
 
+from data_recipes.fim import add_tokens, draw_cut, fim_tokens, psm
 from grpo.algorithm.schedules import is_due
 from grpo.common import stopping
 from grpo.common.console import console, say, starting
-from grpo.common.errors import ConfigError, RunError
+from grpo.common.errors import RunError
 from grpo.config.pretrain import PretrainConfig
+from grpo.config.router import check_router
 from grpo.pretrain.corpora import PretrainCorpus, corpus_of
 from grpo.pretrain.state import PretrainState, load_state, save_state
 from grpo.tracking.metrics import MetricsWriter
@@ -33,19 +35,13 @@ from grpo.tracking.run_dir import check_or_write_manifest, facts, refuse_less
 from grpo.tracking.run_once import Summary, run_once
 from grpo.tracking.trackers.process import tracked
 from grpo.tracking.trackers.registry import TENSORBOARD, check_trackers
+from grpo.training.router_balance import RouterBalance
 from policies.export import save_policy
-from policies.logprobs import completion_logprobs
+from policies.logprobs import hidden_states, target_logprobs
 from policies.model import HfConfig
-from policies.packing import pack_documents
+from policies.mtp import declare_mtp, mtp_layers, mtp_logprobs
+from policies.packing import PackedSequences, pack_documents
 from policies.presets import new_policy, tiny_config
-from policies.router import (
-    ExpertLoads,
-    collect_router_logits,
-    load_violation,
-    routers,
-    sequence_balance_loss,
-    update_router_bias,
-)
 from policies.tokenizer import Tokenizer, load_tokenizer
 
 ATTEMPT_STRIDE = 1_000_003
@@ -65,6 +61,10 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     probes: Mapping[int, Callable[[nn.Module], float]]
     """Trace accuracy on the gate's problems, by number of operations."""
+
+    def balance(self, total_steps: int) -> RouterBalance:
+        """Make the balancing of an update in a run of so many."""
+        return RouterBalance(self.model, self.config.router, total_steps=total_steps, ranks=1)
 
 
 def run(config: PretrainConfig) -> Summary:
@@ -97,6 +97,7 @@ def pretrain(config: PretrainConfig) -> Summary:
     finally:
         torch.set_num_threads(threads_before)
     folder = config.run_dir / "policy"
+    declare_mtp(trainer.model, trained=config.mtp.trains)
     policy = save_policy(trainer.model, folder, tokenizer_from=config.run_dir / "tokenizer")
     if min(accuracy.values()) < config.gate_pass:
         raise RunError(
@@ -127,12 +128,12 @@ def start(config: PretrainConfig) -> tuple[Trainer, PretrainState]:
     """Build tokenizer, model and optimizer, and restore the last checkpoint if there is one."""
     corpus = corpus_of(config.corpus)
     corpus.build_tokenizer(config.run_dir / "tokenizer")
+    if config.fim is not None:
+        add_tokens(config.run_dir / "tokenizer")
     tokenizer = load_tokenizer(config.run_dir / "tokenizer")
     model = new_weights(config, tokenizer, attempt=0)
-    if config.sequence_balance and not any(routers(model)):
-        raise ConfigError(
-            f"sequence_balance = {config.sequence_balance:g}, but preset {config.preset!r} has no experts; set it to 0"
-        )
+    shape: HfConfig = model.config
+    check_router(config.router, shape.to_dict())
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=config.lr,
@@ -181,15 +182,12 @@ def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[i
     saved = state
     metrics = MetricsWriter(config.run_dir, state.step, TENSORBOARD in config.trackers)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with (
-        Progress(*columns, console=console, transient=True) as progress,
-        ExpertLoads(trainer.model) as loads,
-    ):
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("pre-training", total=last_step(config, state), completed=state.step)
         try:
             while state.step < last_step(config, state):
                 with stopping.held():  # the row belongs to the update
-                    row = update(trainer, state, loads)
+                    row = update(trainer, state)
                     state = replace(
                         state,
                         step=state.step + 1,
@@ -230,39 +228,57 @@ def train(trainer: Trainer, state: PretrainState) -> tuple[PretrainState, dict[i
     return state, accuracy or measure(trainer)
 
 
-def update(trainer: Trainer, state: PretrainState, loads: ExpertLoads) -> dict[str, float]:
+def update(trainer: Trainer, state: PretrainState) -> dict[str, float]:
     """One optimizer update on the corpus batch of this step; returns its metrics."""
     config, model = trainer.config, trainer.model
     share = rate_share(config, state)
     for group in trainer.optimizer.param_groups:
         group["lr"] = config.lr * share
-    eos = trainer.tokenizer.eos_id
-    assert eos is not None
-    texts = trainer.corpus.texts(config.seed, state.step, config.documents_per_step)
-    packed = pack_documents([[*trainer.tokenizer.encode(t, add_special_tokens=True), eos] for t in texts])
-    loads.clear()
+    texts = list(trainer.corpus.texts(config.seed, state.step, config.documents_per_step))
+    documents = [encode(trainer, text, f"{config.seed}/{state.step}/{n}") for n, text in enumerate(texts)]
+    packed = pack_documents(documents)
     trainer.optimizer.zero_grad()
-    with collect_router_logits(model) as routed:
-        logprobs, _ = completion_logprobs(model, packed)
-    loss = -logprobs.mean()
-    balance = logprobs.new_zeros(())
-    if config.sequence_balance:
-        shape: HfConfig = model.config
-        alpha, top_k = config.sequence_balance, shape.num_experts_per_tok
-        for logits in routed:
-            balance = balance + sequence_balance_loss(logits, packed.position_ids, top_k, alpha=alpha)
-    (loss + balance).backward()
+    total = last_step(config, state)
+    weight = config.mtp.weight_at(state.step, total) if config.mtp.trains and mtp_layers(model) else None
+    router = trainer.balance(total)
+    with router.watching():
+        router.expect([len(d) for d in documents], [t.encode() for t in texts], packed.token_ids.device)
+        states = hidden_states(model, packed)
+        following = next_token_loss(model, packed, states)
+        loss, parts = following, {}
+        if weight is not None:
+            depths = mtp_logprobs(model, packed, states)
+            ahead = -torch.stack([values.sum() for values in depths]).mean() / len(packed.target_ids)
+            loss = following + weight * ahead
+            parts = {"loss/next": following.item(), "loss/mtp": ahead.item()}
+        balance = router.loss(len(documents))
+        (loss if balance is None else loss + balance).backward()
     norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip, error_if_nonfinite=True)
     trainer.optimizer.step()
-    update_router_bias(model, loads.counts, config.router_bias_rate * min(share, 1.0))
     return {
         "loss": loss.item(),
+        **parts,
         "lr": config.lr * share,
         "grad_norm": norm.item(),
-        "router/max_violation": load_violation(loads.counts),
-        **({"loss/balance": balance.item()} if config.sequence_balance else {}),
+        **router.finish(state.step, rate_share=min(share, 1.0)),
         "tokens/learner": float(len(packed.token_ids)),
     }
+
+
+def encode(trainer: Trainer, text: str, key: str) -> list[int]:
+    """Return a document's tokens with begin and end, as prefix, suffix and middle if its key draws that."""
+    tokenizer, fim = trainer.tokenizer, trainer.config.fim
+    assert tokenizer.eos_id is not None
+    cut = None if fim is None else draw_cut(fim, text, key, tokenizer)
+    if cut is None:
+        return [*tokenizer.encode(text, add_special_tokens=True), tokenizer.eos_id]
+    given, middle = psm(fim_tokens(tokenizer), tokenizer, cut)
+    return [*tokenizer.encode("", add_special_tokens=True), *given, *middle, tokenizer.eos_id]
+
+
+def next_token_loss(model: nn.Module, packed: PackedSequences, states_TD: Tensor) -> Tensor:
+    """Return the mean of −log π over all targets, 0-d, nats."""
+    return -target_logprobs(model, packed, states_TD)[0].mean()
 
 
 def measure(trainer: Trainer) -> dict[int, float]:

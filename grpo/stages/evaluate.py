@@ -252,7 +252,7 @@ def from_rl(tree: Tree) -> Tree:
     So is `start_step` of its rewards: an evaluation has no steps, and asks each of them.
     """
     kept = {key: value for key, value in tree.items() if key in EvalStageConfig.model_fields}
-    for section, unread in (("policy", ("lora", "router_bias_rate")), ("eval", ("every_steps",))):
+    for section, unread in (("policy", ("lora",)), ("eval", ("every_steps",))):
         if isinstance(kept.get(section), dict):
             kept[section] = {key: value for key, value in kept[section].items() if key not in unread}
     if isinstance(kept.get("rewards"), list):

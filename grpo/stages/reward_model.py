@@ -12,6 +12,7 @@ from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.mesh import check_launch
 from grpo.config.plan import StagePlan
 from grpo.config.reward_model import RewardModelConfig
+from grpo.config.router import check_router
 from grpo.stages.figures import Figures, loss_figure, number, trained_tokens
 from grpo.stages.launch_data import show_rows, shown
 from grpo.stages.preview import EXAMPLES, preview_end, preview_text
@@ -87,7 +88,9 @@ def read_job(config: RewardModelConfig) -> Job:
 
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    check_launch(config.learner, read_config(model_dir))
+    shape = read_config(model_dir)
+    check_launch(config.learner, shape)
+    check_router(config.router, shape)
     tokenizer = load_tokenizer(model_dir)
     items, counts, how = read_judgements(config, tokenizer)
     first = items[0].chosen if isinstance(items[0], Pair) else items[0].token_ids

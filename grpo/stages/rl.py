@@ -17,8 +17,10 @@ from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.common.served import served
 from grpo.config.mesh import check_launch
+from grpo.config.mtp import check_mtp
 from grpo.config.plan import StagePlan
 from grpo.config.rl import RlConfig
+from grpo.config.router import check_router
 from grpo.memory.launch import check_memory
 from grpo.stages.figures import Figures, Finished, TokenTime, number
 from grpo.stages.launch_data import read_and_show
@@ -222,7 +224,10 @@ def read_inputs(config: RlConfig) -> Inputs:
     check_functions(config.algorithm)
     model_dir = resolve_model(config.policy.model)
     policy = read_facts(model_dir)
-    check_launch(config.learner, read_config(model_dir))
+    shape = read_config(model_dir)
+    check_launch(config.learner, shape)
+    check_router(config.router, shape)
+    check_mtp(config.mtp, policy.mtp_layers)
     second = second_verifier(config.audit, config.rewards)
     rewards = [*config.rewards, *([] if second is None else [second])]
     needs = [check_reward(reward.name, reward.arguments) for reward in rewards]

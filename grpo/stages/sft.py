@@ -18,6 +18,7 @@ from grpo.common.console import say
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.distill import DistillConfig
 from grpo.config.mesh import check_launch
+from grpo.config.router import check_router
 from grpo.config.sft import SftConfig, SftSettings
 from grpo.stages.figures import loss_figure, trained_tokens
 from grpo.stages.launch_data import show_rows, shown
@@ -96,7 +97,7 @@ def read_job(config: SftSettings, place: Path | None = None) -> tuple[Job, list[
     """
     from data_recipes.sft.examples import ReadCounts, read_examples
     from grpo.supervised.loop import Job, take_holdout
-    from grpo.training.sft_objective import SftObjective
+    from grpo.training.sft_objective import UNTRAINED, SftObjective
     from policies.digests import digest_lines
     from policies.tokenizer import load_tokenizer
 
@@ -107,7 +108,9 @@ def read_job(config: SftSettings, place: Path | None = None) -> tuple[Job, list[
         chat_template=config.policy.chat_template,
     )
     policy = read_facts(model_dir)
-    check_launch(config.learner, read_config(model_dir))
+    shape = read_config(model_dir)
+    check_launch(config.learner, shape)
+    check_router(config.router, shape)
     tokenizer = load_tokenizer(model_dir)
     counts = ReadCounts()
     examples: list[Example] = []
@@ -128,17 +131,17 @@ def read_job(config: SftSettings, place: Path | None = None) -> tuple[Job, list[
         examples += found
         repeats += [source.repeats] * len(found)
     # Adapters train the main layers alone.
-    mtp_weight = 0.0 if config.policy.lora is not None else config.mtp_weight
+    mtp = UNTRAINED if config.policy.lora is not None else config.mtp
     kept, held = take_holdout(len(examples), config.eval.holdout, config.seed)
     job = Job(
         model_dir=model_dir,
         compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
-        objective=functools.partial(SftObjective, mtp_weight=mtp_weight),
+        objective=functools.partial(SftObjective, mtp=mtp),
         items=[examples[i] for i in kept],
         held_out=[examples[i] for i in held],
         repeats=[repeats[i] for i in kept],
         targets=[examples[i].target_count for i in kept],
-        measures=("loss", "loss/next", "loss/mtp") if policy.mtp_layers and mtp_weight else ("loss",),
+        measures=("loss", "loss/next", "loss/mtp") if policy.mtp_layers and mtp.trains else ("loss",),
         data_hashes={
             "train": digest_lines(_digest(examples[i]) for i in kept),
             "held-out": digest_lines(_digest(examples[i]) for i in held),

@@ -98,10 +98,16 @@ METRICS: dict[str, Metric] = {
     "tokens/rollout": Metric("tokens", "generated in the phase, discarded groups included"),
     "tokens/learner": Metric("tokens", "computed by the learner in the update, prompts counted once"),
     "tokens_per_s": Metric("tokens/s", "tokens/learner over time/update_s"),
-    "loss/balance": Metric("loss", "pre-training: sequence-wise balance of experts, V3 eq. 17"),
-    "router/max_violation": Metric(
-        "1", "pre-training: heaviest expert over the mean load, less 1; mean over layers (MaxVio)"
+    "loss/next": Metric("nats", "with multi-token prediction: of the next token alone"),
+    "loss/mtp": Metric("nats", "of multi-token prediction, before its weight; mean over depths"),
+    "loss/balance": Metric(
+        "loss", "the balance losses of [router], weighted; mean per sequence, sum of layers"
     ),
+    "router/max_violation": Metric(
+        "1",
+        "heaviest expert's tokens over the mean load, less 1; mean over layers (MaxVio), trained tokens alone",
+    ),
+    "router/dropped_share": Metric("share", "of the (token, expert) pairs, dropped above router.capacity"),
     "gate/<name>": Metric("share", "pre-training: trace accuracy on the gate's problems, by operations"),
     "time/total_s": Metric("s", "pre-training so far"),
     "time/rollout_s": Metric("s", "sampling, with the scoring that overlaps it"),
@@ -128,8 +134,16 @@ trains.
 
 Every name that may stand in metrics.jsonl and TensorBoard; <…> stands for one word."""
 
-NOT_OF_RL = ("epoch", "loss/balance", "router/max_violation", "gate/<name>", "time/total_s", "heldout/<name>")
-"""Names of `METRICS` that supervised training or pre-training alone measures."""
+NOT_OF_EVERY_POLICY = (
+    "loss/next",
+    "loss/mtp",
+    "loss/balance",
+    "router/max_violation",
+    "router/dropped_share",
+)
+NOT_OF_RL = ("epoch", *NOT_OF_EVERY_POLICY, "gate/<name>", "time/total_s", "heldout/<name>")
+"""Names of `METRICS` that not every RL run measures: supervised training or pre-training alone does, or a policy with
+experts or layers of multi-token prediction alone has them."""
 
 EVAL_TAGS = {"pass1": "pass@1", "passk": "pass@k", "consk": "cons@k", "format": "format", "length": "length"}
 """Keys of eval.jsonl, and their names in trackers behind "eval/"."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from grpo.common.errors import BrokenRun
 from grpo.tracking.run_dir import CARD
-from policies.facts import PolicyFacts, read_facts
+from policies.facts import MTP_STATE, PolicyFacts, read_facts
 from policies.families.registry import family_of
 from policies.files import write_atomic
 from policies.json_types import JsonDict, JsonMapping
@@ -153,6 +153,12 @@ def loading(folder: Path, facts: PolicyFacts) -> str:
         lines.append(
             f"- {facts.mtp_layers} layer(s) of multi-token prediction are in the file; transformers ignores them."
         )
+        if _read(folder / "config.json").get(MTP_STATE) == "stale":
+            lines.append(
+                f"- **These layers are stale** (`{MTP_STATE}` in config.json): the main layers were trained later, and "
+                "alone. Speculative decoding with them gives the same text, only more slowly; `grpo sft` with "
+                "`mtp.weight` above 0 trains them again."
+            )
     if (folder / ADAPTER).is_dir():
         lines.append(
             f"- `{ADAPTER}/` holds the LoRA adapter in peft's format; the weights here are already base plus adapter."

@@ -29,15 +29,19 @@ from grpo.algorithm.losses import grpo_loss
 from grpo.algorithm.schedules import is_reference_refresh, learning_rate
 from grpo.algorithm.types import Denominators, StepReport, TrainGroup, TrainSample
 from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.mtp import MtpInRl
+from grpo.config.router import OFF, RouterConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training import collectives
+from grpo.training.mtp_follower import MtpFollower
 from grpo.training.reference import FrozenWeights, snapshot, swap_weights
+from grpo.training.router_balance import RouterBalance
 from grpo.training.step_sums import StepSums
 from grpo.training.trained_policy import TrainedPolicy
-from policies.context import divided, own_mask
-from policies.logprobs import completion_logprobs, sequence_logprobs
+from policies.context import divided
+from policies.logprobs import hidden_states, sequence_logprobs, target_logprobs
+from policies.mtp import mtp_layers
 from policies.packing import PackedSequences, pack
-from policies.router import ExpertLoads
 from rollout.memory import release
 
 HINT = "Lower optimizer.lr or raise algorithm.kl_coef; a ratio of whole sequences overflows first"
@@ -60,6 +64,8 @@ class Learner:
         rank: int = 0,
         device: torch.device | str = "cpu",
         seed: int = 0,
+        router: RouterConfig = OFF,
+        mtp: MtpInRl = "stale",
     ) -> None:
         """Load the policy; π_ref is the policy as loaded.
 
@@ -70,6 +76,8 @@ class Learner:
             rank: of this process among learner.ranks; with more than one torch.distributed is already initialised.
             device: where the policy is.
             seed: of the adapters' random weights, if policy.lora asks for such; equal on all ranks.
+            router: the recipe's [router].
+            mtp: the recipe's mtp.
 
         Raises:
             PolicyError: the folder cannot be loaded.
@@ -85,9 +93,15 @@ class Learner:
             rank=rank,
             device=device,
             seed=seed,
+            drop_mtp_layers=mtp == "drop",
         )
         self.model, self.device = self.trained.model, self.trained.device
         self._rank, self._world_size = rank, self.trained.ranks.mesh.ranks
+        self._balance = RouterBalance(self.model, router, total_steps=total_steps, ranks=self._world_size)
+        self._follower: MtpFollower | None = None
+        if mtp == "train" and mtp_layers(self.model):
+            self._follower = MtpFollower(self.model, chunk_tokens=learner.logit_chunk_tokens)
+            self.trained.choose_parameters(None, mtp_apart=True)
         self._form = loss_form(algorithm)
         self._reference: FrozenWeights | None = self._snapshot() if algorithm.kl_coef else None
         self._temperature = 1.0
@@ -139,14 +153,14 @@ class Learner:
         total = denominators(mini_batch, self._algorithm.fixed_length or max_tokens)
         sums = StepSums(self.device)
         lr = learning_rate(step, self._total_steps, self._optimizer_config)
-        norm = 0.0
+        norm, routed = 0.0, {}
         if total.samples:
-            with ExpertLoads(self.model) as loads:
-                self._accumulate(mini_batch, total, sums, loads)
+            with self._balance.watching():
+                self._accumulate(mini_batch, total, sums)
             self.trained.add_gradients()
             sums.reduce(self._world_size)
             norm = self.trained.step(sums.loss, lr, step, HINT)
-            self.trained.balance_experts(loads.counts)
+            routed = self._balance.finish(step)
         if self._reference is not None and is_reference_refresh(
             step + 1, self._algorithm.reference_refresh_steps
         ):
@@ -163,7 +177,7 @@ class Learner:
             "tokens_per_s": tokens / seconds,
         }
         # In a phase with several updates `begin_phase` measures the mismatch; after the first update π_θ has moved on.
-        return StepReport(step, sums.metrics(with_mismatch=self._old is None) | measured)
+        return StepReport(step, sums.metrics(with_mismatch=self._old is None) | routed | measured)
 
     def canary_logprobs(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """(n-1,) log-probabilities of tokens 1 … n-1 at T = 1, to compare with the engine's prompt_logprobs."""
@@ -193,19 +207,18 @@ class Learner:
         self.trained.load(folder, self._reference)
         self._old = self._ref = None
 
-    def _accumulate(
-        self, mini_batch: Sequence[TrainGroup], total: Denominators, sums: StepSums, loads: ExpertLoads
-    ) -> None:
+    def _accumulate(self, mini_batch: Sequence[TrainGroup], total: Denominators, sums: StepSums) -> None:
         """Add up the gradient of this rank's share in `.grad`."""
         with self.trained.autocast():
             for part in self._shares(mini_batch):
                 if part is None:
-                    self._take_part(mini_batch, loads)
+                    self._take_part(mini_batch, sums)
                     continue
                 samples = [s for g in part for s in g.samples]
                 packed = self._pack(part)
-                loads.token_mask = own_mask(packed, _completion_mask(part).to(self.device))
-                logprobs, entropy = self._forward(packed)
+                self._balance.expect(*_runs(part), self.device)
+                states = hidden_states(self.model, packed)
+                logprobs, entropy = self._predict(packed, states)
                 rollout = self._flat([s.rollout_logprobs for s in samples])
                 old = logprobs.detach() if self._old is None else self._flat(_values(part, self._old))
                 loss, metrics = grpo_loss(
@@ -220,8 +233,10 @@ class Learner:
                     denominators=total,
                     form=self._form,
                 )
+                balance = self._balance.loss(total.samples)
                 if len(logprobs) or self.trained.ranks.is_sharded:
-                    self.trained.backward(loss)
+                    self.trained.backward(loss if balance is None else loss + balance)
+                self._follow(part, states.detach(), total, sums)
                 if self.trained.ranks.reports:
                     sums.add(
                         loss=loss,
@@ -259,16 +274,38 @@ class Learner:
         parts = micro_batches(share, self._config.tokens_per_micro_batch)
         yield from collectives.evened(parts, self._world_size, self.device)
 
-    def _take_part(self, mini_batch: Sequence[TrainGroup], loads: ExpertLoads) -> None:
+    def _take_part(self, mini_batch: Sequence[TrainGroup], sums: StepSums) -> None:
         """Run one sample that adds nothing to the gradient, so that other ranks can gather and sum layers."""
         filler = [_smallest(mini_batch)]
+        self._balance.expect(*_runs(filler), self.device, counts=False)
         packed = self._pack(filler)
-        loads.token_mask = own_mask(packed, torch.zeros_like(packed.token_ids, dtype=torch.bool))
-        self.trained.backward(0.0 * self._forward(packed)[0].sum())
+        states = hidden_states(self.model, packed)
+        nothing = 0.0 * self._predict(packed, states)[0].sum()
+        self._balance.loss(1)
+        self.trained.backward(nothing)
+        self._follow(filler, states.detach(), None, sums)
+
+    def _follow(
+        self, groups: Sequence[TrainGroup], states: Tensor, total: Denominators | None, sums: StepSums
+    ) -> None:
+        """Add the gradient of the layers of multi-token prediction that follow; None: it adds nothing to it."""
+        if self._follower is None:
+            return
+        loss = self._follower.loss(groups, states, 1 if total is None else total.tokens)
+        self.trained.backward(0.0 * loss if total is None else loss)
+        if total is not None:
+            sums.add_mtp(loss)
 
     def _forward(self, packed: PackedSequences) -> tuple[Tensor, Tensor]:
-        return completion_logprobs(
-            self.model, packed, temperature=self._temperature, chunk_tokens=self._config.logit_chunk_tokens
+        return self._predict(packed, hidden_states(self.model, packed))
+
+    def _predict(self, packed: PackedSequences, states: Tensor) -> tuple[Tensor, Tensor]:
+        return target_logprobs(
+            self.model,
+            packed,
+            states,
+            temperature=self._temperature,
+            chunk_tokens=self._config.logit_chunk_tokens,
         )
 
     def _pack(self, groups: Sequence[TrainGroup]) -> PackedSequences:
@@ -289,10 +326,13 @@ def _smallest(groups: Sequence[TrainGroup]) -> TrainGroup:
     return min(single, key=packed_tokens)
 
 
-def _completion_mask(groups: Sequence[TrainGroup]) -> Tensor:
-    """(T,) bool of a pack: True for completion tokens."""
-    lengths = [(len(g.prompt_ids), sum(len(s.token_ids) for s in g.samples)) for g in groups]
-    return torch.from_numpy(np.repeat([False, True] * len(lengths), np.array(lengths).reshape(-1)))
+def _runs(groups: Sequence[TrainGroup]) -> tuple[list[int], list[bytes | None]]:
+    """Lengths of the runs of a pack's tokens, prompts and completions, and what identifies each completion."""
+    runs: list[tuple[int, bytes | None]] = []
+    for group in groups:
+        runs.append((len(group.prompt_ids), None))
+        runs += [(len(s.token_ids), s.prompt_id.encode() + s.token_ids.tobytes()) for s in group.samples]
+    return [length for length, _ in runs], [key for _, key in runs]
 
 
 def _key(sample: TrainSample) -> tuple[str, bytes]:

@@ -35,6 +35,9 @@ class PairwiseObjective:
         """Return 1: the loss is a mean over pairs."""
         return 1.0
 
+    def begin(self, step: int, total_steps: int) -> None:
+        """Nothing changes in the course of a run."""
+
     def loss(self, items: Sequence[Pair]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Sum loss, ranked-right pairs and margins over the pairs of one pack."""
         documents = [side for item in items for side in (item.chosen, item.rejected)]
@@ -60,6 +63,9 @@ class PointwiseObjective:
     def weight(self, item: Labelled) -> float:
         """Return 1: the loss is a mean over responses."""
         return 1.0
+
+    def begin(self, step: int, total_steps: int) -> None:
+        """Nothing changes in the course of a run."""
 
     def loss(self, items: Sequence[Labelled]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Sum loss and right responses over the responses of one pack."""

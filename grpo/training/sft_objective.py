@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from data_recipes.sft.examples import Example
+from grpo.config.mtp import MtpConfig
 from grpo.config.sections import LearnerConfig
 from policies.context import divided, own_targets
 from policies.logprobs import hidden_states, token_logprobs
@@ -23,24 +24,29 @@ from policies.mtp import mtp_layers, mtp_logprobs
 from policies.packing import PackedSequences, pack_documents
 from policies.shards import whole
 
+UNTRAINED = MtpConfig(weight=0.0)
+
 
 class SftObjective:
     """Cross-entropy of the reply tokens, nats per token; optionally also of multi-token prediction."""
 
     head: nn.Module | None = None
 
-    def __init__(self, policy: nn.Module, learner: LearnerConfig, seed: int, mtp_weight: float = 0.0) -> None:
+    def __init__(
+        self, policy: nn.Module, learner: LearnerConfig, seed: int, mtp: MtpConfig = UNTRAINED
+    ) -> None:
         """Unfreeze the layers of multi-token prediction if they have a weight.
 
         Args:
             policy: of `load_policy`.
             learner: the recipe's [learner].
             seed: unused, part of `ObjectiveFactory`; nothing here is random.
-            mtp_weight: λ of V3 eq. 25; 0 leaves those layers as they are.
+            mtp: λ of V3 eq. 25; 0 leaves those layers as they are.
         """
         self._policy = policy
         self._chunk_tokens = learner.logit_chunk_tokens
-        self._mtp_weight, self._mtp_layers = mtp_weight, mtp_layers(policy) if mtp_weight else []
+        self._mtp, self._mtp_layers = mtp, mtp_layers(policy) if mtp.trains else []
+        self._mtp_weight = mtp.weight
         for layer in self._mtp_layers:
             layer.requires_grad_(True)
         self.names: tuple[str, ...] = ("loss", "loss/next", "loss/mtp") if self._mtp_layers else ("loss",)
@@ -52,6 +58,10 @@ class SftObjective:
     def weight(self, item: Example) -> float:
         """Count an example's reply tokens: the loss is a mean over them."""
         return float(item.target_count)
+
+    def begin(self, step: int, total_steps: int) -> None:
+        """Set λ for the update."""
+        self._mtp_weight = self._mtp.weight_at(step, total_steps)
 
     def loss(self, items: Sequence[Example]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Sum over the reply tokens of one pack: L + λ/D Σ_k Lᵏ (V3 eq. 24, 25).

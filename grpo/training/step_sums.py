@@ -22,6 +22,7 @@ _SUMS = (
     "kl",
     "importance",
     "importance_bound",
+    "mtp",
 )
 _MAXIMA = ("mismatch_max", "ratio_max")
 
@@ -58,10 +59,16 @@ class StepSums:
             "tokens": logprobs.new_tensor(float(len(logprobs))),
             "entropy": entropy.sum(),
             "mismatch": mismatch.sum(),
+            "mtp": loss.new_zeros(()),
             "mismatch_max": mismatch.max() if len(mismatch) else mismatch.new_zeros(()),
         }
         self._sums += torch.stack([values[name].double() for name in _SUMS])
         self._maxima = torch.maximum(self._maxima, torch.stack([values[name].double() for name in _MAXIMA]))
+
+    @torch.no_grad()
+    def add_mtp(self, loss: Tensor) -> None:
+        """Add one micro-batch's loss of multi-token prediction, 0-d, its part of a mean over the batch's tokens."""
+        self._sums[_SUMS.index("mtp")] += loss.double()
 
     def reduce(self, world_size: int) -> None:
         """Add up over all ranks; every rank calls it once, after its last micro-batch."""
@@ -97,6 +104,8 @@ class StepSums:
             "policy/importance_mean": sums["importance"] / tokens,
             "policy/importance_bound_frac": sums["importance_bound"] / tokens,
         }
+        if sums["mtp"]:
+            result["loss/mtp"] = sums["mtp"]
         if with_mismatch:
             result |= {
                 "logprob_mismatch/mean": sums["mismatch"] / tokens,

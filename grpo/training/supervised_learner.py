@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from grpo.algorithm.packing_plan import balance, best_fit
 from grpo.algorithm.schedules import learning_rate
+from grpo.config.router import OFF, RouterConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training import collectives
+from grpo.training.router_balance import RouterBalance
 from grpo.training.trained_policy import TrainedPolicy
-from policies.router import ExpertLoads
 from rollout.memory import release
 
 HINT = "Lower optimizer.lr or lengthen optimizer.warmup_steps"
@@ -38,10 +39,13 @@ class Objective(Protocol):
     """A module that is trained along with the policy and saved beside it; None: the policy alone."""
 
     def tokens(self, item: Any) -> int:
-        """Count the packed tokens of the item."""
+        """Count the packed tokens of the item, which has an `id`; items stand in a pack in the order given."""
 
     def weight(self, item: Any) -> float:
         """Return the item's part of the denominator of a batch."""
+
+    def begin(self, step: int, total_steps: int) -> None:
+        """Take note of the update whose losses follow: `step` are done before it, of `total_steps`."""
 
     def loss(self, items: Sequence[Any]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Compute one pack: Σ of the items' losses with its graph, and detached sums by the other names.
@@ -70,6 +74,7 @@ class SupervisedLearner:
         seed: int = 0,
         rank: int = 0,
         device: torch.device | str = "cpu",
+        router: RouterConfig = OFF,
     ) -> None:
         """Load the policy and make the objective.
 
@@ -81,6 +86,7 @@ class SupervisedLearner:
             seed: of random weights (the objective's, the adapters'); equal on all ranks.
             rank: of this process among learner.ranks; with more than one torch.distributed is already initialised.
             device: where the policy is.
+            router: the recipe's [router].
 
         Raises:
             PolicyError: the folder cannot be loaded.
@@ -96,6 +102,8 @@ class SupervisedLearner:
             device=device,
             seed=seed,
         )
+        ranks = self.trained.ranks.mesh.ranks
+        self._balance = RouterBalance(self.trained.model, router, total_steps=total_steps, ranks=ranks)
         self.objective = objective(self.trained.model, learner, seed)
         self.trained.choose_parameters(self.objective.head)
 
@@ -115,28 +123,42 @@ class SupervisedLearner:
         start = time.perf_counter()
         lr = learning_rate(step, self._total_steps, self._optimizer_config)
         weight = sum(map(self.objective.weight, batch))
+        self.objective.begin(step, self._total_steps)
         sums = torch.zeros(len(self.objective.names), dtype=torch.float64, device=self.trained.device)
-        with ExpertLoads(self.trained.model) as loads, self.trained.autocast():
+        with self._balance.watching(), self.trained.autocast():
             for part in self._packs(batch):
-                loss, values = self.objective.loss(part or [self._smallest(batch)])
+                items = part or [self._smallest(batch)]
+                self._balance.expect(
+                    [self.objective.tokens(item) for item in items],
+                    [item.id.encode() for item in items],
+                    self.trained.device,
+                    counts=part is not None,
+                )
+                loss, values = self.objective.loss(items)
+                balance = self._balance.loss(len(batch))
                 if loss.requires_grad:
-                    self.trained.backward(loss / weight if part else 0.0 * loss)
+                    scaled = loss / weight if part else 0.0 * loss
+                    self.trained.backward(scaled if balance is None else scaled + balance)
                 if part:
                     self._add(sums, loss, values)
         self.trained.add_gradients()
         means = self._means(sums, weight)
         norm = self.trained.step(means["loss"], lr, step, HINT)
-        self.trained.balance_experts(loads.counts)
+        routed = self._balance.finish(step)
         release(self.trained.device)
         seconds = time.perf_counter() - start
         tokens = sum(map(self.objective.tokens, batch))
-        return means | {
-            "grad_norm": norm,
-            "lr": lr,
-            "tokens/learner": float(tokens),
-            "time/update_s": seconds,
-            "tokens_per_s": tokens / seconds,
-        }
+        return (
+            means
+            | routed
+            | {
+                "grad_norm": norm,
+                "lr": lr,
+                "tokens/learner": float(tokens),
+                "time/update_s": seconds,
+                "tokens_per_s": tokens / seconds,
+            }
+        )
 
     def evaluate(self, items: Sequence[object]) -> dict[str, float]:
         """Return the objective's sums over the items' weight, without a gradient."""
@@ -169,7 +191,7 @@ class SupervisedLearner:
     def close(self) -> None:
         """Do nothing: a supervised learner keeps nothing outside its process."""
 
-    def _packs(self, items: Sequence[object]) -> Iterator[list[object] | None]:
+    def _packs(self, items: Sequence[Any]) -> Iterator[list[Any] | None]:
         """Yield this rank's items, pack by pack; None where other ranks have one and this one only takes part."""
         ranks = self.trained.ranks
         sizes = [self.objective.tokens(item) for item in items]
@@ -178,7 +200,7 @@ class SupervisedLearner:
         for chosen in collectives.evened(packs, ranks.mesh.ranks, self.trained.device):
             yield None if chosen is None else [items[share[i]] for i in chosen]
 
-    def _smallest(self, items: Sequence[object]) -> object:
+    def _smallest(self, items: Sequence[Any]) -> Any:
         return min(items, key=self.objective.tokens)
 
     def _add(self, sums: Tensor, loss: Tensor, values: Mapping[str, Tensor]) -> None:

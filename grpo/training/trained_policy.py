@@ -8,7 +8,7 @@ collective.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.mesh import mesh_of
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
-from grpo.training import collectives, trainer_state
+from grpo.training import trainer_state
 from grpo.training.collectives import RankTeam
 from grpo.training.optimizer import AdamW
 from grpo.training.reference import FrozenWeights, shards
@@ -32,9 +32,8 @@ from policies.export import write_policy
 from policies.fused import fuse
 from policies.load import blank_policy, fill_policy, read_policy
 from policies.lora import add_adapters, draw_adapters, load_adapter, save_adapter, store_frozen
-from policies.model import HfConfig, HfModel
-from policies.mtp import is_mtp_tensor, mtp_layers
-from policies.router import update_router_bias
+from policies.model import HfConfig, HfModel, causal_lm
+from policies.mtp import declare_mtp, drop_mtp, is_mtp_tensor, mtp_layers
 from rollout.memory import release
 
 
@@ -54,6 +53,7 @@ class TrainedPolicy:
         rank: int = 0,
         device: torch.device | str = "cpu",
         seed: int = 0,
+        drop_mtp_layers: bool = False,
     ) -> None:
         """Load the policy; layers of multi-token prediction are kept as they are, unless an objective trains them.
 
@@ -63,6 +63,7 @@ class TrainedPolicy:
             rank: of this process among learner.ranks; with more than one torch.distributed is already initialised.
             device: where the policy is.
             seed: of the adapters' random weights, if policy.lora asks for such; equal on all ranks.
+            drop_mtp_layers: leave out the layers of multi-token prediction.
 
         Raises:
             PolicyError: the folder cannot be loaded, or has no layer that policy.lora names.
@@ -95,6 +96,8 @@ class TrainedPolicy:
         # Until here the tensors have no memory: a rank reads its own part of each.
         shard_policy(self.model, self.ranks)
         fill_policy(self.model, model_path, self.device)
+        if drop_mtp_layers:
+            drop_mtp(self.model)
         if lora is not None:
             draw_adapters(self.model, seed)
         self.head: nn.Module | None = None
@@ -104,11 +107,16 @@ class TrainedPolicy:
         self.optimizer: AdamW
         self.choose_parameters(None)
 
-    def choose_parameters(self, head: nn.Module | None) -> None:
+    def choose_parameters(self, head: nn.Module | None, *, mtp_apart: bool = False) -> None:
         """Train the policy's parameters that require a gradient now, and a head along with them.
 
         Call it before the first update: the optimizer starts anew.
+
+        Args:
+            head: trained beside the policy.
+            mtp_apart: clip the gradient of layers of multi-token prediction by its own norm, not by that of all.
         """
+        self._apart = mtp_apart
         self.head = None if head is None else head.to(self.device)
         self.parameters = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         if self.head is not None:
@@ -162,28 +170,22 @@ class TrainedPolicy:
         Raises:
             RunError: loss or gradient is not finite; the weights are untouched.
         """
-        norm = gradient_norm(self.parameters, self.ranks)
-        if not (math.isfinite(norm) and math.isfinite(loss)):
+        apart = {n: p for n, p in self.parameters.items() if self._apart and self._is_mtp(n)}
+        norm = gradient_norm({n: p for n, p in self.parameters.items() if n not in apart}, self.ranks)
+        norm_apart = gradient_norm(apart, self.ranks) if apart else 0.0
+        if not all(map(math.isfinite, (norm, norm_apart, loss))):
             self._drop_gradients()
             raise RunError(
                 f"step {step}: loss {loss} and gradient norm {norm}; the update was not applied. {hint}"
             )
-        self.optimizer.step(lr, min(1.0, self._optimizer_config.grad_clip / norm) if norm else 1.0)
+        scale = self._clip_scale(norm)
+        for parameter in apart.values():
+            if parameter.grad is not None:
+                parameter.grad.mul_(self._clip_scale(norm_apart) / scale)
+        self.optimizer.step(lr, scale)
         self._drop_gradients()
         self.reshard()
         return norm
-
-    def balance_experts(self, counts: Mapping[str, Tensor]) -> None:
-        """Move the router biases by policy.router_bias_rate (V3 §2.1.2).
-
-        Args:
-            counts: tokens per expert of this rank, by layer; they become the sums over ranks.
-        """
-        if not (self._policy.router_bias_rate and counts):
-            return
-        for count in counts.values():
-            collectives.add(count, self.ranks.mesh.ranks)
-        update_router_bias(self.model, counts, self._policy.router_bias_rate)
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Float32 weights and buffers that an engine reads, under Hugging Face checkpoint names.
@@ -191,12 +193,8 @@ class TrainedPolicy:
         They are the live tensors, or with adapters merged copies; layers of multi-token prediction are left out. With
         several ranks all run through the iterator together, and each tensor is gathered when its turn comes.
         """
-        config: HfConfig = self.model.config
-        return (
-            (name, tensor)
-            for name, tensor in hf_names.named_tensors(self.model)
-            if not is_mtp_tensor(name, config.num_hidden_layers)
-        )
+        named = hf_names.named_tensors(self.model)
+        return ((name, tensor) for name, tensor in named if not self._is_mtp(name))
 
     def export(self, folder: Path) -> None:
         """Write the policy for transformers and vLLM: config, float32 safetensors, tokenizer.
@@ -260,7 +258,15 @@ class TrainedPolicy:
         """The ranks, as those that write a folder together."""
         return RankTeam(self.ranks.rank, self.ranks.mesh.ranks, self.device.type)
 
+    def _clip_scale(self, norm: float) -> float:
+        return min(1.0, self._optimizer_config.grad_clip / norm) if norm else 1.0
+
+    def _is_mtp(self, name: str) -> bool:
+        config: HfConfig = causal_lm(self.model).config
+        return is_mtp_tensor(name, config.num_hidden_layers)
+
     def _write_export(self, folder: Path) -> None:
+        declare_mtp(self.model, trained=any(map(self._is_mtp, self.parameters)))
         self._write_policy(folder)
         self._write_adapter_and_head(folder)
 

@@ -41,6 +41,7 @@ class _Judge:
 
     Raises:
         ValueError: no llm, or votes that would all be the same.
+        LlmRefused: the environment variable of the key is not set.
     """
 
     def __init__(self, llm: JsonMapping | None, votes: int, seed: int) -> None:
@@ -52,7 +53,8 @@ class _Judge:
         if votes > 1 and self._config.temperature == 0:
             raise ValueError(f"votes = {votes} are all the same at llm.temperature = 0")
         self._votes, self._seed = votes, seed
-        self._llm: Llm | None = None
+        # A policy is not served yet while a recipe is checked.
+        self._llm = Llm(self._config) if self._config.url is not None else None
         self._lock = threading.Lock()
         self._is_closed = False
 

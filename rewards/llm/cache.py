@@ -24,11 +24,10 @@ ValueT = TypeVar("ValueT")
 
 
 class Answers:
-    """The answers of a folder, which is made if it is missing."""
+    """The answers of a folder, which is made with the first one: who only checks a config leaves nothing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
 
     def find(self, asked: JsonMapping) -> Answer | None:
         """Return the stored answer, None if there is none; a damaged file counts as none and is reported."""
@@ -53,7 +52,7 @@ class Answers:
     def store(self, asked: JsonMapping, answer: Answer) -> None:
         """Write an answer, durably."""
         path = self._path(asked)
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         kept = {key: value for key, value in vars(answer).items() if key != "is_cached"}
         line = json.dumps({"asked": dict(asked), "answer": kept})  # ASCII: lone surrogates survive
         with replacing(path) as temporary:
@@ -73,7 +72,6 @@ class Spent:
     """
 
     def __init__(self, folder: Path, requests: int | None, tokens: int | None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "spent.jsonl"
         self._limits = {"requests": requests, "tokens": tokens}
         self.total = {"requests": 0, "tokens": 0}
@@ -101,6 +99,7 @@ class Spent:
         """Record a reserved request and the tokens it took, 0 if it has no answer."""
         self._in_flight -= 1
         line = json.dumps({"requests": 1, "tokens": tokens}) + "\n"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab", buffering=0) as file:
             file.write(line.encode())  # one write to the end of the file: other processes' lines stay whole
 

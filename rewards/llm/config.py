@@ -44,7 +44,7 @@ class LlmConfig(Settings, paths=("policy",)):
     """Requests in flight at most."""
     requests_per_minute: Operational[float | None] = Field(None, gt=0)
     """Requests started in a minute at most, evenly spaced. None: no limit but the server's."""
-    attempts: Operational[int] = Field(6, ge=1, le=100)
+    attempts: Operational[int] = Field(10, ge=1, le=100)
     """Times a request is sent before it is given up; after 408, 409, 425, 429, 5xx, a lost connection, a slow or
     broken answer it is sent again, later each time, and not before the server's Retry-After."""
     request_s: Operational[float] = Field(300.0, gt=0)

@@ -9,9 +9,9 @@ from policies.presets import new_policy, tiny_config
 VOCAB = 40
 
 
-def make_policy(folder, preset="tiny-v3", seed=0, weight_std=0.08):
+def make_policy(folder, preset="tiny-v3", seed=0, weight_std=0.08, **fields):
     """Weights large enough that the distributions are far from uniform."""
-    model = new_policy(tiny_config(preset, vocab_size=VOCAB, eos_token_id=1), seed, weight_std)
+    model = new_policy(tiny_config(preset, vocab_size=VOCAB, eos_token_id=1, **fields), seed, weight_std)
     return save_policy(model, folder, tokenizer_from=None)
 
 

@@ -90,6 +90,21 @@ def test_config_carries_what_the_engine_builds_the_bias_for(tmp_path: Path):
     assert config["num_nextn_predict_layers"] == 0
 
 
+def test_config_has_the_keys_that_older_readers_know(tmp_path: Path):
+    def written(preset: str) -> dict[str, Any]:
+        folder = save_policy(tiny_policy(preset), tmp_path / preset, None)
+        return json.loads((folder / "config.json").read_text())
+
+    llama = written("mini-llama3")
+    assert llama["rope_theta"] == 500000.0
+    assert {"type": "llama3", "rope_type": "llama3", "factor": 8.0}.items() <= llama["rope_scaling"].items()
+    plain = written("tiny-llama")
+    assert plain["rope_theta"] == 10000.0
+    assert plain["rope_scaling"] is None
+    assert plain["torch_dtype"] == "float32"
+    assert not {"rope_parameters", "dtype"} & (llama.keys() | plain.keys())
+
+
 def test_mtp_layers_of_a_published_checkpoint_are_left_out(tmp_path: Path):
     folder = save_policy(tiny_policy("tiny-v3"), tmp_path / "policy", None)
     file = folder / "model.safetensors"

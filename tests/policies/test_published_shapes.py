@@ -51,10 +51,7 @@ def test_learner_computes_the_released_model(preset: str) -> None:
     expected = run.logprobs.gather(1, index)[:, 0]
     entropy = -(run.logprobs.exp() * run.logprobs).sum(-1).mean() / math.log(96)
     assert entropy < 0.8, "logits are too uniform to tell a wrong model from a right one"
-    gap = (got.double() - expected).abs()
-    # Float32 against float64, with attention that is as sharp as such weights make it.
-    assert gap.max() < 2e-4
-    assert gap.mean() < 1e-5
+    assert (got.double() - expected).abs().max() < 1e-4
     assert len(run.experts) == len(seen) == 2
     for layer, sets in run.experts.items():
         shares, chosen = seen[f"model.layers.{layer}.mlp.gate"]

@@ -5,20 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from policies.export import save_policy
 from policies.load import load_policy
-from policies.logprobs import completion_logprobs
+from policies.logprobs import completion_logprobs, hidden_states
+from policies.mtp import mtp_logprobs
 from policies.packing import pack, pack_documents
 from policies.presets import PRESETS
 from policies.router import (
-    ExpertLoads,
-    collect_router_logits,
+    Dropping,
+    Routed,
+    RouterWatch,
     load_violation,
     routers,
-    sequence_balance_loss,
     update_router_bias,
 )
 from tests.policies.tiny import random_groups, tiny_policy
@@ -26,14 +25,26 @@ from tests.policies.tiny import random_groups, tiny_policy
 MOE_PRESETS = [name for name in PRESETS if name.startswith("tiny") and next(routers(tiny_policy(name)), None)]
 
 
+def counted(packed, mask=None) -> torch.Tensor:
+    """The sequences of a pack whose tokens are all of one, or those of a mask."""
+    numbers = torch.zeros(len(packed.token_ids), dtype=torch.int64)
+    return numbers if mask is None else torch.where(mask, numbers, -1)
+
+
+def watched(model, packed, watch: RouterWatch, mask=None) -> list[Routed]:
+    watch.expect(counted(packed, mask), keep=True)
+    completion_logprobs(model, packed)
+    return watch.routed()
+
+
 def test_loads_count_every_packed_token_once_and_as_the_router_chose():
     model = tiny_policy("tiny-v3")
     packed = pack(random_groups(0))
-    with ExpertLoads(model) as loads, collect_router_logits(model) as logits:
-        completion_logprobs(model, packed)
-    assert list(loads.counts) == ["model.layers.1.mlp.gate", "model.layers.2.mlp.gate"]
-    for (_, router), count, layer_logits in zip(routers(model), loads.counts.values(), logits, strict=True):
-        chosen = (layer_logits.sigmoid() + router.e_score_correction_bias).topk(2).indices
+    with RouterWatch(model) as watch:
+        seen = watched(model, packed, watch)
+    assert list(watch.counts) == ["model.layers.1.mlp.gate", "model.layers.2.mlp.gate"]
+    for (_, router), count, routed in zip(routers(model), watch.counts.values(), seen, strict=True):
+        chosen = (routed.logits.sigmoid() + router.e_score_correction_bias).topk(2).indices
         assert count.tolist() == [(chosen == e).sum().item() for e in range(4)]
         assert count.sum() == 2 * len(packed.token_ids)
 
@@ -42,35 +53,66 @@ def test_only_masked_tokens_count():
     model = tiny_policy("tiny-v3")
     packed = pack(random_groups(0))
     mask = torch.arange(len(packed.token_ids)) % 3 == 0
-    with ExpertLoads(model) as loads, collect_router_logits(model) as logits:
-        loads.token_mask = mask
-        completion_logprobs(model, packed)
-    for count, layer_logits in zip(loads.counts.values(), logits, strict=True):
-        chosen = layer_logits.sigmoid()[mask].topk(2).indices
+    with RouterWatch(model) as watch:
+        seen = watched(model, packed, watch, mask)
+    for count, routed in zip(watch.counts.values(), seen, strict=True):
+        chosen = routed.logits.sigmoid()[mask].topk(2).indices
         assert count.tolist() == [(chosen == e).sum().item() for e in range(4)]
 
 
 def test_hooks_leave_no_trace():
     model = tiny_policy("tiny-v3")
     packed = pack(random_groups(0))
-    with ExpertLoads(model) as loads:
-        pass
+    with RouterWatch(model) as watch:
+        watch.expect(counted(packed))
     completion_logprobs(model, packed)
-    assert all(count.sum() == 0 for count in loads.counts.values())
+    assert all(count.sum() == 0 for count in watch.counts.values())
     assert not any(router._forward_hooks for _, router in routers(model))
 
 
-def test_loads_add_up_over_forwards_until_cleared():
+def test_loads_add_up_over_announced_forwards_until_cleared():
     model = tiny_policy("tiny-v3")
     packed = pack(random_groups(1))
-    with ExpertLoads(model) as loads:
+    with RouterWatch(model) as watch:
+        watched(model, packed, watch)
+        once = {name: count.clone() for name, count in watch.counts.items()}
+        watched(model, packed, watch)
         completion_logprobs(model, packed)
-        once = {name: count.clone() for name, count in loads.counts.items()}
-        completion_logprobs(model, packed)
-        assert all(torch.equal(loads.counts[name], 2 * count) for name, count in once.items())
-        loads.clear()
-        completion_logprobs(model, packed)
-        assert all(torch.equal(loads.counts[name], count) for name, count in once.items())
+        assert watch.routed() == []
+        assert all(torch.equal(watch.counts[name], 2 * count) for name, count in once.items())
+        watch.clear()
+        watched(model, packed, watch)
+        assert all(torch.equal(watch.counts[name], count) for name, count in once.items())
+
+
+def test_a_layer_recomputed_in_the_backward_counts_once():
+    model = tiny_policy("tiny-v3")
+    packed = pack(random_groups(1))
+    counts = []
+    for recompute in (False, True):
+        if recompute:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.train()
+        with RouterWatch(model) as watch:
+            watch.expect(counted(packed))
+            logprobs, _ = completion_logprobs(model, packed)
+            watch.routed()
+            logprobs.sum().backward()
+        counts.append([count.tolist() for count in watch.counts.values()])
+    assert counts[0] == counts[1]
+
+
+def test_layers_that_read_tokens_ahead_do_not_count_where_they_predict_nothing():
+    """Depth k reads past the end of a sequence in its last k tokens."""
+    model = tiny_policy("tiny-v3", num_nextn_predict_layers=2)
+    documents = [[1, 2, 3, 4, 5], [6, 7], [8, 9, 10]]
+    packed = pack_documents(documents)
+    sequences = torch.repeat_interleave(torch.arange(3), torch.tensor([5, 2, 3]))
+    with RouterWatch(model) as watch:
+        watch.expect(sequences)
+        mtp_logprobs(model, packed, hidden_states(model, packed))
+    counted_tokens = [int(count.sum()) // 2 for count in watch.counts.values()]
+    assert counted_tokens == [10, 10, 4 + 1 + 2, 3 + 0 + 1]
 
 
 def test_bias_moves_by_gamma_against_the_load():
@@ -84,26 +126,27 @@ def test_bias_moves_by_gamma_against_the_load():
 def test_bias_updates_balance_a_skewed_router():
     model = tiny_policy("tiny-v3", weight_std=0.1)
     packed = pack(random_groups(2, groups=8, samples=8))
-    with ExpertLoads(model) as loads, torch.no_grad():
+    with RouterWatch(model) as watch, torch.no_grad():
         for _, router in routers(model):
             router.e_score_correction_bias.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0]))
-        completion_logprobs(model, packed)
-        before = load_violation(loads.counts)
+        watched(model, packed, watch)
+        before = load_violation(watch.counts)
         for _ in range(200):
-            loads.clear()
-            completion_logprobs(model, packed)
-            update_router_bias(model, loads.counts, 0.01)
+            watch.clear()
+            watched(model, packed, watch)
+            update_router_bias(model, watch.counts, 0.01)
     assert before > 0.9
-    assert load_violation(loads.counts) < 0.15
+    assert load_violation(watch.counts) < 0.15
 
 
 @pytest.mark.parametrize("preset", ["tiny-v2", "tiny-llama"])
 def test_policies_without_a_bias_are_left_alone(preset: str):
     model = tiny_policy(preset)
+    packed = pack(random_groups(0))
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    with ExpertLoads(model) as loads:
-        completion_logprobs(model, pack(random_groups(0)))
-    update_router_bias(model, loads.counts, 0.1)
+    with RouterWatch(model) as watch:
+        watched(model, packed, watch)
+    update_router_bias(model, watch.counts, 0.1)
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
 
 
@@ -114,43 +157,60 @@ def test_violation_of_worked_loads():
     assert load_violation({}) == 0
 
 
-@given(
-    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
-    seed=st.integers(0, 1000),
-    top_k=st.integers(1, 4),
-)
-def test_balance_loss_equals_the_printed_formula(lengths: list[int], seed: int, top_k: int):
-    logits = torch.randn(sum(lengths), 4, generator=torch.Generator().manual_seed(seed))
-    packed = pack_documents([[0] * length for length in lengths])
-    found = sequence_balance_loss(logits, packed.position_ids, top_k, alpha=0.01)
-    losses, start = [], 0
-    for length in lengths:
-        s = [
-            [1 / (1 + 2.718281828459045**-x) for x in row] for row in logits[start : start + length].tolist()
+@pytest.mark.parametrize("recompute", [False, True], ids=["", "recompute"])
+def test_dropped_pairs_add_nothing_and_the_gradient_knows_it(recompute: bool):
+    """Against a model whose routers' weights are masked by hand; kept pairs keep their weight, as V2 prints it."""
+    groups = {"n_routed_experts": 8, "n_group": 4, "topk_group": 3, "topk_method": "group_limited_greedy"}
+    packed = pack_documents([list(range(1, 20)), list(range(5, 30)), list(range(2, 12))])
+    sequences = torch.repeat_interleave(torch.arange(3), torch.tensor([19, 25, 10]))
+    exempt = torch.tensor([False, True, False])
+    results = []
+    for by_hand in (True, False):
+        model = tiny_policy("tiny-v2", **groups)
+        if recompute and not by_hand:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.train()
+        masks = []
+
+        def mask(_module, _inputs, output, masks=masks):
+            kept = kept_by_hand(output[1].detach(), output[2], sequences, exempt, devices=4, capacity=0.8)
+            masks.append(kept)
+            return output[0], output[1] * kept, output[2]
+
+        with RouterWatch(model, None if by_hand else Dropping(8, 4, 0.8)) as watch:
+            watch.expect(sequences, exempt_S=exempt)
+            hooks = [r.register_forward_hook(mask) for _, r in routers(model)] if by_hand else []
+            logprobs, _ = completion_logprobs(model, packed)
+            watch.routed()
+            logprobs.sum().backward()
+        for hook in hooks:
+            hook.remove()
+        gradients = {n: p.grad.clone() for n, p in model.named_parameters()}
+        results.append((logprobs.detach(), gradients, masks or [int(d) for d in watch.dropped.values()]))
+    (ours, our_gradients, dropped), (theirs, their_gradients, masks) = results[1], results[0]
+    assert torch.equal(ours, theirs)
+    assert all(torch.equal(our_gradients[n], g) for n, g in their_gradients.items())
+    assert dropped == [int((~m).sum()) for m in masks]
+    assert all(d > 0 for d in dropped)
+
+
+def kept_by_hand(weights, chosen, sequences, exempt, *, devices: int, capacity: float) -> torch.Tensor:
+    """V2 §2.2.4 in loops."""
+    tokens, top_k = chosen.shape
+    budget = int(capacity * tokens * top_k / devices)
+    kept = torch.ones_like(chosen, dtype=torch.bool)
+    for d in range(devices):
+        pairs = [
+            (weights[t, k].item(), t, k)
+            for t in range(tokens)
+            for k in range(top_k)
+            if chosen[t, k].item() * devices // 8 == d
         ]
-        start += length
-        total = 0.0
-        for i in range(4):
-            f = 4 / (top_k * length) * sum(i in sorted(range(4), key=lambda j, r=r: -r[j])[:top_k] for r in s)
-            total += f * sum(r[i] / sum(r) for r in s) / length
-        losses.append(0.01 * total)
-    assert abs(found.item() - sum(losses) / len(losses)) < 1e-6
-
-
-def test_balance_loss_pushes_down_the_overloaded_expert():
-    logits = torch.tensor([[2.0, 0.0, 0.1, 0.2]] * 5, requires_grad=True)
-    sequence_balance_loss(logits, torch.arange(5), 1, alpha=1.0).backward()
-    assert (logits.grad[:, 0] > 0).all()
-    assert (logits.grad[:, 1:] < 0).all()
-
-
-def test_collected_logits_carry_the_gradient_to_the_router():
-    model = tiny_policy("tiny-v3")
-    packed = pack_documents([[1, 2, 3, 4], [5, 6, 7]])
-    with collect_router_logits(model) as logits:
-        completion_logprobs(model, packed)
-    sum(sequence_balance_loss(x, packed.position_ids, 2, alpha=1.0) for x in logits).backward()
-    assert all(router.weight.grad.abs().sum() > 0 for _, router in routers(model))
+        free = [p for p in pairs if not exempt[sequences[p[1]]]]
+        left = max(0, budget - (len(pairs) - len(free)))
+        for _, t, k in sorted(free, key=lambda p: -p[0])[left:]:
+            kept[t, k] = False
+    return kept
 
 
 def router_calls(model, groups=None) -> list[tuple]:

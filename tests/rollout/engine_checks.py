@@ -29,6 +29,7 @@ from policies.hf_names import named_tensors
 from policies.load import load_policy
 from policies.logprobs import sequence_logprobs
 from policies.mtp import is_mtp_tensor
+from policies.presets import new_policy, tiny_config
 from rollout import vllm_sampling, vllm_settings, vllm_weights, wire
 from rollout.canary import Canary
 from rollout.chunks import make_chunks
@@ -39,6 +40,7 @@ from rollout.transport.sender import publish
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 from rollout.vllm_engine import VllmEngine
 from rollout.vllm_sampling import SEEDS_AT_A_TIME
+from tests.policies.documented_family import added, documented_family
 from tests.policies.released_folders import LITE, random_tensors, write
 from tests.rollout.families import FAMILIES, STOP, VOCABULARY, add_tokenizer, policy, save
 
@@ -462,6 +464,20 @@ class Suite:
             result[name] = float(max(gaps))
         return result | {"code_ran": (folder / "ran").exists()}
 
+    def documented(self) -> dict[str, Any]:
+        """The family that docs/policies.md adds by one file."""
+        with added(documented_family()) as family:
+            (preset,) = family.presets
+            model = new_policy(tiny_config(preset, VOCABULARY, eos_token_id=STOP), 1, 0.22)
+            folder = save(model, self.folder / preset)
+            reference = Reference(model, self.folder / "mistral")
+            with self.engine(folder) as engine:
+                return {
+                    "entropy_share": reference.entropy_share(),
+                    "prompts": prompt_mismatch(engine, reference),
+                    "read_back": engine.load_weights(reference.publish(1)).read_back,
+                }
+
     def parity(self) -> dict[str, Any]:
         """The row of `grpo doctor --policies`."""
         return asdict(measure("mini-v2-lite", "bfloat16", self.folder / "parity"))
@@ -587,6 +603,7 @@ def main(folder: Path) -> None:
         suite.faults,
         suite.silent_config,
         suite.released,
+        suite.documented,
         suite.parity,
     ):
         suite.run(check.__name__, check)

@@ -16,9 +16,9 @@ STOP = 1
 FAMILIES = {
     # name: weight std that keeps logits far from uniform without saturating them
     "tiny-v3": 0.22,
-    "mini-v3": 0.19,
-    "mini-v2": 0.19,
-    "mini-v2-lite": 0.2,
+    "mini-v3": 0.21,
+    "mini-v2": 0.2,
+    "mini-v2-lite": 0.21,
     "mini-qwen2": 0.22,
     "mini-qwen3": 0.22,
     "mini-llama3": 0.22,
@@ -35,6 +35,9 @@ def policy(preset: str, seed: int, **overrides: Any) -> Any:
     for name, parameter in model.named_parameters():
         if name.endswith("norm.weight"):
             parameter.data = 1 + 0.3 * torch.randn(parameter.shape, generator=generator)
+        if name.endswith("kv_b_proj.weight"):
+            # Keys as large as with a latent of 32: sharper attention would turn rounding into other tokens.
+            parameter.data *= (32 / parameter.shape[1]) ** 0.5
         if name.endswith("proj.bias"):
             parameter.data = 0.5 * torch.randn(parameter.shape, generator=generator)
     for name, buffer in model.named_buffers():

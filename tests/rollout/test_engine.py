@@ -184,6 +184,13 @@ def test_a_released_folder_runs_without_its_code_and_chooses_greedily(report: di
     assert not result["code_ran"]
 
 
+def test_a_family_of_one_file_runs_in_the_engine(report: dict[str, Any]) -> None:
+    result = section(report, "documented")
+    assert result["entropy_share"] < 0.8
+    assert result["prompts"] < TOLERANCE
+    assert result["read_back"] > 0
+
+
 def test_a_row_of_the_doctors_table(report: dict[str, Any]) -> None:
     row = section(report, "parity")
     assert (row["preset"], row["family"], row["error"]) == ("mini-v2-lite", "deepseek_v2", "")

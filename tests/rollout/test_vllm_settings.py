@@ -40,6 +40,21 @@ def test_no_gpu_setting_reaches_a_cpu(tmp_path: Path) -> None:
     assert on_cpu["kv_cache_memory_bytes"] == 2**30
 
 
+def test_drafting_with_mtp_is_for_gpus_and_for_policies_that_have_the_layers(tmp_path: Path) -> None:
+    """Golden arguments: never run on hardware."""
+    drafts = CONFIG.model_copy(update={"mtp_tokens": 1})
+    has_layers = folder(tmp_path, num_nextn_predict_layers=1)
+    assert engine_args(has_layers, drafts, on_cpu=False)["speculative_config"] == {
+        "method": "mtp",
+        "num_speculative_tokens": 1,
+    }
+    assert "speculative_config" not in engine_args(has_layers, CONFIG, on_cpu=False)
+    with pytest.raises(RolloutError, match=r"engine\.mtp_tokens = 1: vLLM's speculative decoding on a CPU"):
+        engine_args(has_layers, drafts, on_cpu=True)
+    with pytest.raises(RolloutError, match=r"engine\.mtp_tokens = 1, but the policy has no layers"):
+        engine_args(folder(tmp_path), drafts, on_cpu=False)
+
+
 def test_a_cpu_batch_holds_the_longest_prompt(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"max_batched_tokens": 512})
     assert engine_args(folder(tmp_path), config, on_cpu=True)["max_num_batched_tokens"] == 4096

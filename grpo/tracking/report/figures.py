@@ -138,6 +138,8 @@ def charts(rows: Sequence[JsonMapping], evals: Sequence[JsonMapping]) -> list[Js
                        "no verdict": "reward/abstained_share"}), unit_range=True),
         chart("Dynamic sampling", "groups per phase",
               lines(discarded="sampling/discarded_groups", filled="sampling/filled_groups")),
+        chart("Load of experts", "heaviest over mean, less 1; share dropped",
+              lines(**{"heaviest": "router/max_violation", "dropped": "router/dropped_share"})),
         chart("Gradient norm", "before clipping", lines(norm="grad_norm")),
         chart("Seconds per phase", "s", times, stacked=True),
     ]  # fmt: skip

@@ -115,7 +115,7 @@ def test_a_model_writes_generators(tmp_path: Path) -> None:
             assert made(PROBLEM | {"question": "long"}, writers=model_writers(llm, 1, seed=0))[0] == []
     assert counts.generators == 1
     assert found["tests"]
-    assert [sent["seed"] for sent in script.asked] == [0, 1, 0]
+    assert sorted(sent["seed"] for sent in script.asked) == [0, 0, 1]
     assert script.asked[0]["messages"][-1]["content"].endswith(PROBLEM["question"])
 
 

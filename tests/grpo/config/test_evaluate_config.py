@@ -46,7 +46,8 @@ def test_what_only_training_reads_of_an_rl_recipe_is_left_out(tmp_path: Path) ->
 stage = "rl"
 steps = 2
 run_dir = "training"
-policy = { model = "m", lora = { rank = 4 }, router_bias_rate = 0.0 }
+policy = { model = "m", lora = { rank = 4 } }
+router = { bias_rate = 0.0 }
 data = { source = "chain" }
 rewards = [{ name = "accuracy" }, { name = "format", start_step = 1 }]
 eval = { every_steps = 1, data = { source = "chain", split = "held-out" } }
@@ -62,7 +63,7 @@ eval = { every_steps = 1, data = { source = "chain", split = "held-out" } }
 
 @pytest.mark.parametrize(
     "change",
-    ["policy.lora.rank=4", "policy.router_bias_rate=0.1", "rewards.0.start_step=1", "eval.every_steps=1"],
+    ["policy.lora.rank=4", "rewards.0.start_step=1", "eval.every_steps=1"],
 )
 def test_what_only_training_reads_is_refused(tmp_path: Path, change: str) -> None:
     path = tmp_path / "own.toml"

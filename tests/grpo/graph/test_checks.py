@@ -32,6 +32,7 @@ command = "sample"
 recipe = "r1-tiny-sample"
 [stages.drawn.set]
 "policy.model" = "{zero.policy}"
+"data.template" = "r1-zero"
 
 [stages.kept]
 command = "curate"

@@ -73,8 +73,6 @@ def at_home(world: Path) -> list[str]:
         for key in ("against", "decontaminate"):
             if getattr(node.config, key, ()):
                 found.append(f"{name}.{key}=[{{ source = '{world}/aime.jsonl', fields = ['problem'] }}]")
-        if getattr(getattr(node.config, "learner", None), "mesh", None) is not None:
-            found.append(f"{name}.learner.mesh.context=1")  # its own tests say when a run takes more
     return found
 
 

@@ -52,10 +52,10 @@ def test_a_killed_run_goes_on_bit_for_bit(
 
     real = pretrain.update
 
-    def update(trainer, state, loads):
+    def update(trainer, state):
         if state.step == 5:  # the last checkpoint is that of step 4
             raise Killed
-        return real(trainer, state, loads)
+        return real(trainer, state)
 
     monkeypatch.setattr(pretrain, "update", update)
     with pytest.raises(Killed):
@@ -82,10 +82,10 @@ def test_a_signal_leaves_a_checkpoint_and_the_run_goes_on_longer(
     whole = run(config(tmp_path / "whole", max_steps=11))
     real = pretrain.update
 
-    def update(trainer, state, loads):
+    def update(trainer, state):
         if state.step == 4:
             signal.raise_signal(signal.SIGTERM)
-        return real(trainer, state, loads)
+        return real(trainer, state)
 
     monkeypatch.setattr(pretrain, "update", update)
     with pytest.raises(KeyboardInterrupt):
@@ -153,13 +153,12 @@ def test_the_router_bias_stops_with_the_learning_rate(tmp_path: Path) -> None:
     c.run_dir.mkdir(exist_ok=True)
     trainer, state = pretrain.start(c)
     biases = [b for n, b in trainer.model.named_buffers() if n.endswith("e_score_correction_bias")]
-    with pretrain.ExpertLoads(trainer.model) as loads:
-        moved = []
-        for step in (4, 9):
-            before = [b.clone() for b in biases]
-            pretrain.update(trainer, replace(state, step=step, decay_from=5), loads)
-            moved.append(max(float((b - a).abs().max()) for a, b in zip(before, biases, strict=True)))
-    assert moved == [pytest.approx(c.router_bias_rate), pytest.approx(c.router_bias_rate / 5)]
+    moved = []
+    for step in (4, 9):
+        before = [b.clone() for b in biases]
+        pretrain.update(trainer, replace(state, step=step, decay_from=5))
+        moved.append(max(float((b - a).abs().max()) for a, b in zip(before, biases, strict=True)))
+    assert moved == [pytest.approx(c.router.bias_rate), pytest.approx(c.router.bias_rate / 5)]
 
 
 def test_a_cut_checkpoint_is_named(tmp_path: Path, monkeypatch) -> None:
@@ -188,17 +187,19 @@ def test_the_shipped_recipe_is_valid() -> None:
 
 
 def test_the_sequence_wise_balance_is_learnt_where_there_are_experts(tmp_path: Path) -> None:
-    more: dict[str, Any] = {"max_steps": 30, "router_bias_rate": 0.0, "gate_every_steps": 15}
-    run(config(tmp_path / "strong", sequence_balance=1.0, **more))
-    run(config(tmp_path / "weak", sequence_balance=1e-9, **more))
+    more: dict[str, Any] = {"max_steps": 30, "gate_every_steps": 15}
+    run(config(tmp_path / "strong", router={"bias_rate": 0.0, "sequence_loss": 1.0}, **more))
+    run(config(tmp_path / "weak", router={"bias_rate": 0.0, "sequence_loss": 1e-9}, **more))
     ends = {
         name: sum(row["loss/balance"] for row in rows(tmp_path / name)[-5:]) / 5 / alpha
         for name, alpha in (("strong", 1.0), ("weak", 1e-9))
     }
     assert ends["strong"] < ends["weak"]
-    assert "loss/balance" not in rows_of(tmp_path, sequence_balance=0.0)
-    with pytest.raises(ConfigError, match=r"sequence_balance = 0\.1, but preset 'tiny-qwen3' has no experts"):
-        run(config(tmp_path / "dense", sequence_balance=0.1, **TIED))
+    assert "loss/balance" not in rows_of(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"router\.sequence_loss: the policy \(qwen3\) has no routed experts"
+    ):
+        run(config(tmp_path / "dense", router={"sequence_loss": 0.1}, **TIED))
 
 
 def rows_of(tmp_path: Path, **changes: object) -> dict[str, float]:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from grpo.algorithm.packing_plan import balance, best_fit
 from grpo.common.errors import BrokenRun, RunError
 from grpo.config.best import BestConfig
+from grpo.config.router import RouterConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.config.supervised import SupervisedConfig
 from grpo.supervised.loop import take_holdout, train
@@ -141,6 +142,7 @@ def test_packs_hold_every_item_once_within_the_budget(sizes: list[int], budget: 
 class Item:
     """A document and the value that a head is to give for its last token."""
 
+    id: str
     token_ids: np.ndarray
     value: float
 
@@ -167,6 +169,9 @@ class TinyObjective:
     def weight(self, item: Item) -> float:
         return len(item.token_ids) - 1
 
+    def begin(self, step: int, total_steps: int) -> None:
+        pass
+
     def loss(self, items: Any) -> tuple[Tensor, dict[str, Tensor]]:
         packed = pack_documents([i.token_ids for i in items])
         nll = -completion_logprobs(self._policy, packed)[0].sum()
@@ -181,8 +186,8 @@ class TinyObjective:
 def make_items(count: int, seed: int = 0) -> list[Item]:
     rng = np.random.default_rng(seed)
     return [
-        Item(rng.integers(0, VOCAB, rng.integers(2, 20)).astype(np.int32), float(rng.normal()))
-        for _ in range(count)
+        Item(str(n), rng.integers(0, VOCAB, rng.integers(2, 20)).astype(np.int32), float(rng.normal()))
+        for n in range(count)
     ]
 
 
@@ -196,7 +201,8 @@ def make(
 ) -> SupervisedLearner:
     gamma = options.pop("gamma", 0.0)
     return SupervisedLearner(
-        policy=PolicyConfig(model=str(folder), compute_dtype="float32", router_bias_rate=gamma),
+        policy=PolicyConfig(model=str(folder), compute_dtype="float32"),
+        router=RouterConfig(bias_rate=gamma),
         optimizer=OptimizerConfig(**{"lr": 1e-3, "grad_clip": 1e9, "schedule": "cosine", **options}),
         learner=LearnerConfig(ranks=world, tokens_per_micro_batch=budget),
         objective=TinyObjective,
@@ -313,7 +319,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_alone(folder: Path) -> Non
     learner = make(folder)
     before = state(learner)
     with pytest.raises(RunError, match=r"step 3.*not applied.*optimizer\.lr"):
-        learner.update([Item(np.array([1, 2, 3], np.int32), float("inf"))], 3)
+        learner.update([Item("a", np.array([1, 2, 3], np.int32), float("inf"))], 3)
     assert same(before, state(learner))
     assert all(p.grad is None for p in learner.trained.parameters.values())
 

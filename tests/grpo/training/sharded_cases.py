@@ -17,6 +17,8 @@ from grpo.algorithm.packing_plan import balance, best_fit
 from grpo.algorithm.types import TrainGroup
 from grpo.config.algorithm import AlgorithmConfig
 from grpo.config.mesh import MeshConfig
+from grpo.config.mtp import MtpConfig
+from grpo.config.router import RouterConfig
 from grpo.config.sections import LearnerConfig, LoraConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
 from grpo.training.reward_model_data import Pair
@@ -41,6 +43,8 @@ class Case:
     learner: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
     algorithm: dict[str, Any] = field(default_factory=dict)
+    router: dict[str, Any] = field(default_factory=dict)
+    mtp: str = "stale"
     objective: str = ""
     same_bits: bool = False
     """True where the ranks add in the oracle's order."""
@@ -63,9 +67,15 @@ class Outcome:
 
 LORA = LoraConfig(rank=3, alpha=6)
 KL = {"kl_coef": 0.3}
+GAMMA = {"bias_rate": 0.01}
+V2 = {"expert_loss": 0.3, "device_loss": 0.5, "communication_loss": 0.2, "capacity": 1.0}
+GROUPS = {"n_routed_experts": 8, "n_group": 4, "topk_group": 3, "topk_method": "group_limited_greedy"}
+"""V2's device-limited routing: at most 3 of 4 devices."""
+SHAPES = {"v2-groups": ("tiny-v2", GROUPS)}
+"""Presets with other fields, by the name that a case uses."""
 HALVES = {"context": 2}
 TWO = [
-    Case("v3", "tiny-v3", 2, algorithm=KL, policy={"router_bias_rate": 0.01}, same_bits=True),
+    Case("v3", "tiny-v3", 2, algorithm=KL, router=GAMMA, same_bits=True),
     Case("v2", "tiny-v2", 2, algorithm=KL, same_bits=True),
     Case("llama", "tiny-llama", 2, algorithm=KL, same_bits=True),
     Case("llama-tied", "tiny-llama-tied", 2, algorithm=KL),
@@ -78,8 +88,9 @@ TWO = [
         "lora-recompute", "tiny-qwen3", 2, learner={"recompute": True}, policy={"lora": LORA}, same_bits=True
     ),
     Case("sft-mtp", "tiny-v3-mtp", 2, objective="sft-mtp"),
+    Case("v3-balance", "tiny-v3", 2, algorithm=KL, router={"bias_rate": 0.01, "sequence_loss": 3.0}),
     Case("reward-model", "tiny-llama", 2, objective="pairs", same_bits=True),
-    Case("context-v3", "tiny-v3", 2, mesh=HALVES, algorithm=KL, policy={"router_bias_rate": 0.01}),
+    Case("context-v3", "tiny-v3", 2, mesh=HALVES, algorithm=KL, router=GAMMA),
     Case("context-v2", "tiny-v2", 2, mesh=HALVES, learner={"recompute": True}, algorithm=KL),
     Case("context-tied", "tiny-llama-tied", 2, mesh=HALVES, algorithm={**KL, "mini_batches": 2}),
     Case("context-lora", "tiny-qwen3", 2, mesh=HALVES, policy={"lora": LORA}, algorithm=KL),
@@ -87,18 +98,29 @@ TWO = [
     Case("context-reward", "tiny-llama", 2, mesh=HALVES, objective="pairs"),
 ]
 FOUR = [
-    Case("shard-4", "tiny-v3", 4, algorithm=KL, policy={"router_bias_rate": 0.01}),
-    Case("copies-2x2", "tiny-v3", 4, mesh={"replicate": 2}, algorithm=KL, policy={"router_bias_rate": 0.01}),
+    Case("shard-4", "tiny-v3", 4, algorithm=KL, router=GAMMA),
+    Case("copies-2x2", "tiny-v3", 4, mesh={"replicate": 2}, algorithm=KL, router=GAMMA),
     Case("copies-4", "tiny-llama-tied", 4, mesh={"replicate": 4}, algorithm=KL),
     Case("copies-lora", "tiny-qwen3-untied", 4, mesh={"replicate": 2}, policy={"lora": LORA}, algorithm=KL),
-    Case("experts-4", "tiny-v3", 4, mesh={"expert": 4}, algorithm=KL, policy={"router_bias_rate": 0.01}),
+    Case("experts-4", "tiny-v3", 4, mesh={"expert": 4}, algorithm=KL, router=GAMMA),
     Case("experts-2x2", "tiny-v2", 4, mesh={"expert": 2}, learner={"recompute": True}, algorithm=KL),
     Case("experts-copies", "tiny-v3", 4, mesh={"expert": 2, "replicate": 2}, algorithm=KL),
     Case("experts-lora", "tiny-v3", 4, mesh={"expert": 2}, policy={"lora": LORA}, algorithm=KL),
+    Case("experts-mtp-rl", "tiny-v3-mtp", 4, mesh={"expert": 2}, algorithm=KL, mtp="train"),
+    Case("experts-balance", "v2-groups", 4, mesh={"expert": 2}, learner={"recompute": True}, router=V2),
+    Case(
+        # Packs are small, so that ranks without one take part with tokens that do not count.
+        "sft-balance",
+        "tiny-v3-mtp",
+        4,
+        learner={"tokens_per_micro_batch": 20},
+        router={"bias_rate": 0.01, "sequence_loss": 0.3},
+        objective="sft-mtp",
+    ),
     Case("experts-mtp", "tiny-v3-mtp", 4, mesh={"expert": 4}, objective="sft-mtp"),
     Case("context-shard", "tiny-v2", 4, mesh=HALVES, algorithm={**KL, "ratio": "sequence"}),
     Case("context-experts", "tiny-v3", 4, mesh={"context": 2, "expert": 4}, algorithm=KL),
-    Case("context-4", "tiny-v3", 4, mesh={"context": 4}, algorithm=KL, policy={"router_bias_rate": 0.01}),
+    Case("context-4", "tiny-v3", 4, mesh={"context": 4}, algorithm=KL, router=GAMMA),
 ]
 
 
@@ -115,6 +137,7 @@ def run_case(case: Case, folder: Path, rank: int = 0, *, oracle: bool = False) -
                 "mesh": MeshConfig() if oracle else MeshConfig(**case.mesh),
             }
         ),
+        "router": RouterConfig(**case.router),
         "model_path": folder,
         "total_steps": 8,
         "rank": rank,
@@ -126,7 +149,9 @@ def run_case(case: Case, folder: Path, rank: int = 0, *, oracle: bool = False) -
 
 
 def _rl(case: Case, sections: dict[str, Any], oracle: bool) -> Outcome:
-    learner = Learner(algorithm=AlgorithmConfig(**{"kl_coef": 0.0, **case.algorithm}), **sections)
+    learner = Learner(
+        mtp=case.mtp, algorithm=AlgorithmConfig(**{"kl_coef": 0.0, **case.algorithm}), **sections
+    )
     budget = sections["learner"].tokens_per_micro_batch
     if oracle:
 
@@ -169,7 +194,7 @@ def _supervised(case: Case, sections: dict[str, Any], oracle: bool) -> Outcome:
 
 
 def _sft_with_mtp(policy: torch.nn.Module, learner: LearnerConfig, seed: int) -> SftObjective:
-    return SftObjective(policy, learner, seed, mtp_weight=0.3)
+    return SftObjective(policy, learner, seed, MtpConfig(weight=0.3))
 
 
 OBJECTIVES: dict[str, Any] = {"sft-mtp": _sft_with_mtp, "pairs": PairwiseObjective}

@@ -18,7 +18,10 @@ from torch import Tensor
 from data_recipes.sft.examples import Example
 from grpo.common.errors import BrokenRun
 from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.mtp import MtpConfig
+from grpo.config.router import RouterConfig
 from grpo.config.sections import LearnerConfig, LoraConfig, OptimizerConfig, PolicyConfig
+from grpo.config.supervised import SupervisedConfig
 from grpo.training.learner import Learner
 from grpo.training.sft_objective import SftObjective
 from grpo.training.supervised_learner import SupervisedLearner
@@ -54,7 +57,7 @@ def sft(
         policy=PolicyConfig(model=str(folder), compute_dtype="float32", lora=lora),
         optimizer=OptimizerConfig(lr=1e-2, grad_clip=1e9),
         learner=LearnerConfig(tokens_per_micro_batch=budget, logit_chunk_tokens=16),
-        objective=functools.partial(SftObjective, mtp_weight=mtp_weight),
+        objective=functools.partial(SftObjective, mtp=MtpConfig(weight=mtp_weight)),
         model_path=folder,
         total_steps=8,
         seed=seed,
@@ -180,7 +183,9 @@ def test_a_refreshed_reference_has_the_adapters_as_they_are(base: Path) -> None:
 
 def test_lora_moves_no_router_bias() -> None:
     with pytest.raises(ValidationError, match="nothing but the adapters moves"):
-        PolicyConfig(model="m", lora=LORA, router_bias_rate=0.001)
+        SupervisedConfig(
+            run_dir=Path("r"), policy=PolicyConfig(model="m", lora=LORA), router=RouterConfig(bias_rate=0.001)
+        )
 
 
 # ---------------------------------------------------------------- multi-token prediction

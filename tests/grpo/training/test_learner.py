@@ -11,6 +11,7 @@ import torch.multiprocessing as mp
 from grpo.algorithm.batching import phase_mini_batches
 from grpo.common.errors import BrokenRun, RunError
 from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.router import RouterConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
 from policies.load import load_policy
@@ -36,10 +37,12 @@ def make(
     gamma=0.0,
     optimizer=None,
     recompute=False,
+    router=None,
     **algorithm,
 ):
     return Learner(
-        policy=PolicyConfig(model=str(folder), compute_dtype=dtype, router_bias_rate=gamma),
+        policy=PolicyConfig(model=str(folder), compute_dtype=dtype),
+        router=RouterConfig(**{"bias_rate": gamma, **(router or {})}),
         algorithm=AlgorithmConfig(**{"kl_coef": 0.0, **algorithm}),
         optimizer=OptimizerConfig(**{"lr": LR, "grad_clip": 1e9, **(optimizer or {})}),
         learner=LearnerConfig(

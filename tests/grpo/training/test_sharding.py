@@ -18,7 +18,7 @@ from grpo.config.mesh import MeshConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
 from tests.grpo.tiny_phase import make_groups, make_policy
-from tests.grpo.training.sharded_cases import FOUR, TWO, Case, Outcome, run_case
+from tests.grpo.training.sharded_cases import FOUR, SHAPES, TWO, Case, Outcome, run_case
 from tests.tiny import free_port
 
 ROUNDING = 1e-6
@@ -118,7 +118,8 @@ def _keep(case: Case, folder: Path, rank: int) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sharded")
     for preset in PRESETS:
-        make_policy(folder / preset, preset)
+        name, fields = SHAPES.get(preset, (preset, {}))
+        make_policy(folder / preset, name, **fields)
     ports = tuple(free_port() for _ in range(3))
     mp.start_processes(_work, (folder, ports), nprocs=4, start_method="spawn")
     return folder
@@ -159,6 +160,8 @@ def test_ranks_compute_what_one_computes(folder: Path, case: Case, one_thread: N
             assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
         if "kl_coef" in case.algorithm:
             assert found.metrics[1]["policy/kl"] > 1e-5
+        if "capacity" in case.router:
+            assert 0 < found.metrics[0]["router/dropped_share"] < 0.5
         for name, tensor in found.weights.items():
             # Adam divides by |g|: a gradient near zero may move a weight by up to lr either way.
             torch.testing.assert_close(tensor, expected.weights[name], rtol=0, atol=5e-3, msg=name)

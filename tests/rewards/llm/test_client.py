@@ -139,6 +139,7 @@ def test_a_retry_after_holds_back_the_other_requests_too(script: Script, config:
     assert min(script.times[1:]) - script.times[0] >= 0.5
 
 
+@pytest.mark.timeout(40)  # the server sends for ever, and the attempt alone would have 300 s
 @pytest.mark.parametrize("step", [dripping, None], ids=["a byte at a time", "silent"])
 def test_a_slow_server_ends_at_the_deadline_whatever_it_sends(
     script: Script, config: LlmConfig, step: object
@@ -288,6 +289,12 @@ def test_the_model_is_the_only_one_or_one_that_is_offered(script: Script, config
         pytest.raises(LlmRefused, match="404"),
     ):
         llm.check()
+
+
+def test_a_client_that_asks_nothing_writes_nothing(script: Script, config: LlmConfig) -> None:
+    with Llm(config) as llm:
+        llm.check()
+    assert not config.cache.exists()
 
 
 def test_closing_ends_what_is_in_flight(script: Script, config: LlmConfig) -> None:
