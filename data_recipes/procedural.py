@@ -85,6 +85,25 @@ class CodeTinyParams(Settings):
         return self
 
 
+class PlainEnglishParams(Settings):
+    """`params` of source "plain-english" (data_recipes/worlds/plain_english/problems.py): prompts of each kind."""
+
+    math: Identity[int] = Field(0, ge=0)
+    """Word problems."""
+    general: Identity[int] = Field(0, ge=0)
+    """Requests for a list of things."""
+    max_steps: Identity[int] = Field(2, ge=1, le=4)
+    """Most sums of a word problem."""
+    largest: Identity[int] = Field(20, ge=4, le=1000)
+    """Largest number in a word problem."""
+
+    @model_validator(mode="after")
+    def _something(self) -> PlainEnglishParams:
+        if not self.math + self.general:
+            raise ValueError("asks for nothing; give math or general a count")
+        return self
+
+
 @dataclass(frozen=True)
 class ProceduralSource:
     """The module of a procedural source and the model of its `params`."""
@@ -100,6 +119,7 @@ class ProceduralSource:
 PROCEDURAL: dict[str, ProceduralSource] = {
     "chain": ProceduralSource("data_recipes.worlds.chain.problems", ChainParams),
     "r1-world": ProceduralSource("data_recipes.worlds.r1.requests", R1WorldParams),
+    "plain-english": ProceduralSource("data_recipes.worlds.plain_english.problems", PlainEnglishParams),
     "code-tiny": ProceduralSource("data_recipes.worlds.code_tiny.problems", CodeTinyParams),
 }
 """Sources by name. These names are never looked up on the hub."""

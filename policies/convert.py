@@ -172,10 +172,7 @@ def _dequantised(file: Path, entry: Entry, scale: Entry | None, at: Path, block:
         for start, part in _bands(reader, file, entry, block[0]):
             first = start // block[0]
             own = scales[first : first + -(-len(part) // block[0])]
-            band = fp8.dequantise(part, own, block)
-            if not bool(torch.isfinite(band).all()):
-                raise BrokenCheckpoint(f"{file}: {entry.name} has numbers that are not finite")
-            result[start : start + len(part)] = band
+            result[start : start + len(part)] = _finite(fp8.dequantise(part, own, block), file, entry.name)
         return result
 
     return _Job(Entry(entry.name, torch.bfloat16, entry.shape), make, True)
@@ -187,7 +184,7 @@ def _quantised(file: Path, entry: Entry, block: tuple[int, int]) -> list[_Job]:
     def values(reader: PieceReader) -> Tensor:
         result = torch.empty(entry.shape, dtype=fp8.FP8)
         for start, part in _bands(reader, file, entry, block[0]):
-            result[start : start + len(part)] = fp8.quantise(part, block)[0]
+            result[start : start + len(part)] = fp8.quantise(_finite(part, file, entry.name), block)[0]
         return result
 
     def scales(reader: PieceReader) -> Tensor:
@@ -210,6 +207,12 @@ def _copied(file: Path, entry: Entry, to: Target) -> _Job:
         return result
 
     return _Job(Entry(entry.name, dtype, entry.shape), make, False)
+
+
+def _finite(part: Tensor, file: Path, name: str) -> Tensor:
+    if not bool(torch.isfinite(part).all()):
+        raise BrokenCheckpoint(f"{file}: {name} has numbers that are not finite")
+    return part
 
 
 def _bands(reader: PieceReader, file: Path, entry: Entry, block_rows: int) -> Iterator[tuple[int, Tensor]]:

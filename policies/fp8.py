@@ -36,7 +36,7 @@ def block_size(config: JsonMapping) -> tuple[int, int]:
         if found.get(key, expected) != expected:
             raise PolicyError(f"quantization_config.{key} = {found[key]!r}: supported is {expected!r}")
     size = found.get("weight_block_size")
-    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+    if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
         raise PolicyError(
             f"quantization_config.weight_block_size = {size!r}: expected two numbers, as [128, 128] of DeepSeek-V3"
         )
@@ -74,6 +74,7 @@ def quantise(weights: Tensor, block: tuple[int, int] = BLOCK) -> tuple[Tensor, T
     padded = torch.zeros(down * block[0], across * block[1])
     padded[:rows, :columns] = weights
     largest = padded.view(down, block[0], across, block[1]).abs().amax(dim=(1, 3))
-    scales = torch.where(largest > 0, largest / LARGEST, 1.0)
+    scales = largest / LARGEST
+    scales = torch.where(scales > 0, scales, 1.0)  # zeros, and numbers so small that their scale is zero
     values = weights.float() / spread(scales, (rows, columns), block)
     return values.clamp(-LARGEST, LARGEST).to(FP8), scales

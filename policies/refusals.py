@@ -78,7 +78,10 @@ def refusal(config: JsonMapping) -> str | None:
             f"model_type = {config.get('model_type')!r} with architectures = {found!r}: transformers chooses its code "
             f"by model_type, and supported is {family.name!r}"
         )
-    problems = list(family.problems(config))
+    try:
+        problems = list(family.problems(config))
+    except (TypeError, ValueError, AttributeError) as error:
+        return f"a value of another type than {family.architecture} expects ({error})"
     return "; ".join(problems) if problems else None
 
 
@@ -87,7 +90,10 @@ def _unknown(found: object, config: JsonMapping) -> str:
     kind = config.get("model_type")
     if not isinstance(kind, str) or not found or kind in FAMILIES:
         return f"architectures = {found!r} is not supported; {supported}"
-    missing = [text for applies, text in FEATURES if applies(config)]
+    try:
+        missing = [text for applies, text in FEATURES if applies(config)]
+    except (TypeError, AttributeError) as error:
+        missing = [f"values of types that are known here ({error})"]
     if not _has_modelling_code(kind):
         remote = ", and code of a repository (auto_map) is never run" if config.get("auto_map") else ""
         missing.append(f"modelling code: the installed transformers has none for {kind!r}{remote}")

@@ -66,9 +66,15 @@ def measure(preset: str, dtype: str, folder: Path) -> Parity:
     prompts = [tuple(drawn.randrange(2, VOCABULARY) for _ in range(n)) for n in LENGTHS]
     first, second = _random_policy(preset, 1), _random_policy(preset, 2)
     family, round_trip = _round_trip(first, folder)
-    config = EngineConfig.model_validate(
-        {"dtype": dtype, "threads": 1, "kv_cache_gib": 0.1, "max_sequences": 8, "max_batched_tokens": 1024}
-    )
+    settings = {
+        "dtype": dtype,
+        "threads": 1,
+        "kv_cache_gib": 0.1,
+        "max_sequences": 8,
+        "max_batched_tokens": 1024,
+    }
+    # A compiled forward would not call the routers' hook.
+    config = EngineConfig.model_validate(settings | {"enforce_eager": True})
     engine = VllmEngine(folder / "policy", config, version=0)
     try:
         gaps, same = _compare(engine, first, prompts, dtype)

@@ -229,6 +229,14 @@ def test_back_to_the_released_layout(released: Path, plain: Path, tmp_path: Path
     assert all(torch.equal(t.float(), stored(tmp_path / "fp8-twice")[n].float()) for n, t in after.items())
 
 
+def test_weights_that_are_not_finite_are_not_quantised(tmp_path: Path) -> None:
+    tensors = random_tensors(LITE)
+    tensors["model.layers.1.self_attn.o_proj.weight"][3, 4] = math.inf
+    folder = write(tmp_path / "lite", LITE, tensors)
+    with pytest.raises(BrokenCheckpoint, match=r"layers\.1\.self_attn\.o_proj\.weight has numbers"):
+        convert(folder, tmp_path / "out", to="fp8", report=silent)
+
+
 def test_memory_is_that_of_two_tensors(tmp_path: Path) -> None:
     """Peak resident memory of a process, beside that of one that converts next to nothing."""
 

@@ -98,6 +98,15 @@ def test_a_switch_that_would_break_is_named(release: str, changes: dict[str, Any
     assert re.search(message, reason), reason
 
 
+@pytest.mark.parametrize("value", ["8", 8.5, [8], {"a": 1}, True, -1, 0, None, float("nan")])
+@pytest.mark.parametrize("release", CONFIGS)
+def test_no_value_of_a_config_makes_a_check_fail_itself(release: str, value: object) -> None:
+    for key in CONFIGS[release]:
+        reason = refusal({**CONFIGS[release], key: value})
+        assert reason is None or isinstance(reason, str)
+        refusal({**CONFIGS[release], "architectures": ["Other"], "model_type": "other", key: value})
+
+
 @pytest.mark.parametrize(
     ("preset", "changes", "message"),
     [

@@ -52,10 +52,10 @@ def test_a_killed_run_goes_on_bit_for_bit(
 
     real = pretrain.update
 
-    def update(trainer, state, loads):
+    def update(trainer, state):
         if state.step == 5:  # the last checkpoint is that of step 4
             raise Killed
-        return real(trainer, state, loads)
+        return real(trainer, state)
 
     monkeypatch.setattr(pretrain, "update", update)
     with pytest.raises(Killed):
@@ -82,10 +82,10 @@ def test_a_signal_leaves_a_checkpoint_and_the_run_goes_on_longer(
     whole = run(config(tmp_path / "whole", max_steps=11))
     real = pretrain.update
 
-    def update(trainer, state, loads):
+    def update(trainer, state):
         if state.step == 4:
             signal.raise_signal(signal.SIGTERM)
-        return real(trainer, state, loads)
+        return real(trainer, state)
 
     monkeypatch.setattr(pretrain, "update", update)
     with pytest.raises(KeyboardInterrupt):
