@@ -79,8 +79,8 @@ class CurateConfig(Settings, paths=("sources", "rewrite")):
     def _asks_a_model(self) -> CurateConfig:
         if self.rewrite == COLD_START and self.llm is None:
             raise ValueError('rewrite = "cold-start" needs a model: llm = { url = "…", cache = "…" }')
-        if self.rewrite != COLD_START and (self.llm is not None or self.rewrite_examples is not None):
-            raise ValueError('llm and rewrite_examples are read with rewrite = "cold-start" only')
+        if self.rewrite != COLD_START and self.llm is not None:
+            raise ValueError('llm is read with rewrite = "cold-start" only')
         return self
 
     @model_validator(mode="after")

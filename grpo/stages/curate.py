@@ -16,6 +16,7 @@ from data_recipes.errors import DataError
 from data_recipes.sft.columns import renamed
 from data_recipes.sft.conversation import messages_of, tools_text
 from grpo.common.console import say
+from grpo.common.errors import ConfigError
 from grpo.config.curate import COLD_START, CurateConfig
 from grpo.stages.evaluation_texts import evaluation_texts
 from grpo.stages.figures import Figures
@@ -54,7 +55,7 @@ def preview(config: CurateConfig) -> None:
     if config.rewrite == COLD_START:
         read_examples(config.rewrite_examples)
         say("  rewrite: a dry run asks no language model; the rows are shown as they were")
-        config = config.model_copy(update={"rewrite": None, "llm": None})
+        config = config.model_copy(update={"rewrite": None, "llm": None, "rewrite_examples": None})
     rows, counts = curated_rows(config)
     say(f"{counts} → {escape(str(config.out))}")
     for number, row in enumerate(rows[:EXAMPLES], 1):
@@ -72,6 +73,8 @@ def curated_rows(config: CurateConfig) -> tuple[list[JsonDict], Summary]:
     from data_recipes.sft.decontaminate import evaluation_grams, is_contaminated
     from data_recipes.sft.readability import ReadabilityLimits
 
+    if config.rewrite_examples is not None and config.rewrite != COLD_START:
+        raise ConfigError('rewrite_examples is read with rewrite = "cold-start" only; leave it out')
     evaluation = (
         evaluation_grams(evaluation_texts(config.decontaminate), config.ngram)
         if config.decontaminate

@@ -179,6 +179,14 @@ def test_a_model_rewrites_the_samples_and_rules_check_it(
     assert [m["content"] for m in script.asked[0]["messages"][1:3]] == ["## Question\nq\n\n## Notes\nr", "t"]
 
 
+def test_examples_without_their_rewriter_are_refused(llm: dict[str, Any], tmp_path: Path) -> None:
+    config = curate_config(tmp_path, llm).model_copy(
+        update={"rewrite": "r1-format", "llm": None, "rewrite_examples": tmp_path / "shots.jsonl"}
+    )
+    with pytest.raises(ConfigError, match="rewrite_examples is read with"):
+        curate.run(config)
+
+
 def test_a_dry_run_asks_nothing(script: Script, llm: dict[str, Any], tmp_path: Path) -> None:
     curate.preview(curate_config(tmp_path, llm))
     pairs.preview(pairs_config(tmp_path, llm))
