@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=32)
     parser.add_argument("--flip", type=float, default=0.2, help="share of verdicts that are turned round")
     parser.add_argument(
-        "--prompts", type=int, default=480, help="prompts whose programs the model learns from"
+        "--prompts", type=int, default=320, help="prompts whose programs the model learns from"
     )
     parser.add_argument("--folder", type=Path, default=Path("runs/compiler-reward-model"))
     parser.add_argument("--keep", action="store_true", help="go on with what is in the folder")

@@ -2,8 +2,8 @@
 
     rewards = [{ name = "benchmarks/compiler_verdicts.py:Sparse", params = { flip = 0.2 } }]
 
-A program is run against the first test alone, and a share of the verdicts is turned round. The noise belongs to the
-program: the same program of a prompt has the same verdict whenever it is judged, as a weak test has.
+A program is run against one test of its problem's, and a share of the verdicts is turned round. The noise belongs to
+the program: the same program of a prompt has the same verdict whenever it is judged, as a weak test has.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ class Sparse:
     def __call__(self, row: RewardRow) -> Score:
         tests = row.columns["tests"]
         tests = json.loads(tests) if isinstance(tests, str) else tests
-        score = self._code(replace(row, columns={**row.columns, "tests": tests[:1]}))
-        if score.total is None or not is_flipped(row.prompt, row.completion, self._flip, self._seed):
+        one = tests[int(share_of(self._seed, row.prompt) * len(tests))]
+        score = self._code(replace(row, columns={**row.columns, "tests": [one]}))
+        if score.total is None or share_of(self._seed, row.prompt, row.completion) >= self._flip:
             return score
         return Score(1.0 - score.total, reason="turned round")
 
 
-def is_flipped(prompt: str, completion: str, share: float, seed: int) -> bool:
-    """Tell if the verdict on a program is one of the wrong ones."""
-    digest = hashlib.sha256(f"{seed}\0{prompt}\0{completion}".encode()).digest()
-    return int.from_bytes(digest[:6], "big") < share * 2**48
+def share_of(*parts: object) -> float:
+    """Return a number from 0 to 1, always the same for the same parts."""
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
