@@ -13,6 +13,8 @@ Axes: T tokens of a pack, E experts, K experts of a token, S sequences, D device
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -31,8 +33,21 @@ def unbiased_choice(logits_TE: Tensor, top_k: int) -> Tensor:
     return logits_TE.topk(top_k, dim=-1).indices
 
 
+Total = Callable[[Tensor], Tensor]
+"""Sums a constant over the ranks that divide the tokens of a sequence among them."""
+
+
+def here_alone(counted: Tensor) -> Tensor:
+    """Return a sum as it is: all tokens of a sequence are on this rank."""
+    return counted
+
+
 def expert_loads(
-    affinities_TE: Tensor, chosen_TK: Tensor, sequences_T: Tensor, count: int
+    affinities_TE: Tensor,
+    chosen_TK: Tensor,
+    sequences_T: Tensor,
+    count: int,
+    total: Total = here_alone,
 ) -> tuple[Tensor, Tensor]:
     """Compute f_i = E/(K T) Σ_t 1[t chose i] and P_i = 1/T Σ_t s_it of every sequence.
 
@@ -41,16 +56,18 @@ def expert_loads(
         chosen_TK: int64.
         sequences_T: int64, each token's sequence, 0 … count-1; -1 is a token that does not count.
         count: S.
+        total: where ranks divide a sequence's tokens, so that f and T are those of the whole sequence.
     Returns:
-        (S, E) f without a gradient, and (S, E) P; 0 for a sequence without tokens.
+        (S, E) f without a gradient, and (S, E) P; 0 for a sequence without tokens. P is this rank's part of the sum,
+        and so is every loss of it.
     """
     experts, top_k = affinities_TE.shape[1], chosen_TK.shape[1]
     counted = sequences_T >= 0
     rows = sequences_T[counted]
-    lengths = torch.bincount(rows, minlength=count).clamp(min=1).to(affinities_TE.dtype)[:, None]
+    lengths = _lengths(rows, count, total).to(affinities_TE.dtype)
     zeros = affinities_TE.new_zeros(count, experts)
     hits = torch.zeros_like(affinities_TE).scatter_(1, chosen_TK, 1.0).detach()
-    fraction = zeros.index_add(0, rows, hits[counted]) * experts / (top_k * lengths)
+    fraction = total(zeros.index_add(0, rows, hits[counted])) * experts / (top_k * lengths)
     return fraction, zeros.index_add(0, rows, affinities_TE[counted]) / lengths
 
 
@@ -66,13 +83,19 @@ def device_loss(fraction_SE: Tensor, affinity_SE: Tensor, devices: int) -> Tenso
 
 
 def communication_loss(
-    affinity_SE: Tensor, chosen_TK: Tensor, sequences_T: Tensor, *, devices: int, limit: int
+    affinity_SE: Tensor,
+    chosen_TK: Tensor,
+    sequences_T: Tensor,
+    *,
+    devices: int,
+    limit: int,
+    total: Total = here_alone,
 ) -> Tensor:
     """Return Σ_sequences Σ_d f''_d P''_d, 0-d, f''_d = D/(M T) Σ_t 1[t is sent to d] (V2 eq. 29-31).
 
     Args:
         affinity_SE: P of `expert_loads`.
-        chosen_TK, sequences_T: as there.
+        chosen_TK, sequences_T, total: as there.
         devices: D.
         limit: M, the most devices of a token (V2: 3).
     """
@@ -81,9 +104,15 @@ def communication_loss(
     rows = sequences_T[counted]
     sent = affinity_SE.new_zeros(len(chosen_TK), devices)
     sent.scatter_(1, chosen_TK // (experts // devices), 1.0)
-    lengths = torch.bincount(rows, minlength=count).clamp(min=1).to(sent.dtype)[:, None]
-    fraction = sent.new_zeros(count, devices).index_add(0, rows, sent[counted]) * devices / (limit * lengths)
+    lengths = _lengths(rows, count, total).to(sent.dtype)
+    meetings = total(sent.new_zeros(count, devices).index_add(0, rows, sent[counted]))
+    fraction = meetings * devices / (limit * lengths)
     return (fraction * affinity_SE.view(count, devices, -1).sum(-1)).sum()
+
+
+def _lengths(rows: Tensor, count: int, total: Total) -> Tensor:
+    """Return (S, 1) tokens of each sequence, 1 for one without."""
+    return total(torch.bincount(rows, minlength=count)).clamp(min=1)[:, None]
 
 
 def within_capacity(

@@ -91,10 +91,14 @@ def own_sequences(model: nn.Module, sequences_T: Tensor) -> Tensor:
     return own.fill_(-1) if share.is_spare else own
 
 
-def own_mask(packed: PackedSequences, mask: Tensor) -> Tensor:
-    """Return (Q,) of a (T,) bool mask of tokens that count; a token that counts at another rank is False."""
-    share = packed.layout.share
-    return own_tokens(packed, mask) & (share is None or not share.is_spare)
+def context_total(model: nn.Module, constant: Tensor) -> Tensor:
+    """Return the sum over the ranks that divide the model's tokens among them, without a gradient; a collective."""
+    context: ContextGroup | None = getattr(causal_lm(model), _ATTRIBUTE, None)
+    if context is None:
+        return constant
+    total = constant.detach().clone()
+    dist.all_reduce(total, group=context.group)
+    return total
 
 
 @dataclass(frozen=True)

@@ -86,13 +86,9 @@ class RlConfig(Settings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> RlConfig:
-        refuse_together(self.policy, self.learner, self.router)
+        refuse_together(self.policy, self.router)
         if self.policy.lora is not None and self.mtp == "train":
             raise ValueError('with policy.lora nothing but the adapters moves; set mtp to "stale" or "drop"')
-        if self.learner.mesh.context > 1 and self.mtp == "train":
-            raise ValueError(
-                'mtp = "train" does not divide tokens over ranks yet; set learner.mesh.context = 1'
-            )
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from grpo.common.errors import ConfigError
-from grpo.config.sections import LearnerConfig, PolicyConfig
+from grpo.config.sections import PolicyConfig
 from policies.json_types import JsonMapping
 from policies.settings import Identity, Settings
 
@@ -71,15 +71,10 @@ class PretrainRouter(RouterConfig):
     learning rate: a bias that still moves when the weights no longer do undoes what they have learnt."""
 
 
-def refuse_together(policy: PolicyConfig, learner: LearnerConfig, router: RouterConfig) -> None:
-    """Raise ValueError for adapters beside a bias that moves, and for losses of sequences that ranks divide."""
+def refuse_together(policy: PolicyConfig, router: RouterConfig) -> None:
+    """Raise ValueError for adapters beside a bias that moves."""
     if policy.lora is not None and router.bias_rate:
         raise ValueError("with policy.lora nothing but the adapters moves; leave router.bias_rate at 0")
-    if router.has_losses and learner.mesh.context > 1:
-        raise ValueError(
-            "the losses of [router] are of whole sequences, whose tokens learner.mesh.context divides over ranks; "
-            "leave one of them out"
-        )
 
 
 def check_router(router: RouterConfig, config: JsonMapping) -> None:

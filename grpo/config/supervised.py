@@ -60,5 +60,5 @@ class SupervisedConfig(Settings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> SupervisedConfig:
-        refuse_together(self.policy, self.learner, self.router)
+        refuse_together(self.policy, self.router)
         return self

@@ -142,8 +142,9 @@ def loading(folder: Path, facts: PolicyFacts) -> str:
         )
     else:
         lines.append(
-            "- `vllm serve FOLDER --dtype float32` works as well; on a CPU add `--no-enable-chunked-prefill`, without "
-            "which vLLM 0.32.0 fails at seeded requests with long prompts."
+            "- `vllm serve FOLDER --dtype float32` works as well. On a CPU add `--no-enable-chunked-prefill`, without "
+            "which vLLM 0.32.0 fails at seeded requests with long prompts, and `--gpu-memory-utilization 0.3`: else it "
+            "asks for 92 % of the machine's memory, and does not start beside other programs."
         )
     lines.append(
         "- The weights are float32; there is no code in this folder, so nothing needs `trust_remote_code`."

@@ -236,7 +236,7 @@ class Learner:
                 balance = self._balance.loss(total.samples)
                 if len(logprobs) or self.trained.ranks.is_sharded:
                     self.trained.backward(loss if balance is None else loss + balance)
-                self._follow(part, states.detach(), total, sums)
+                self._follow(part, packed, states.detach(), total, sums)
                 if self.trained.ranks.reports:
                     sums.add(
                         loss=loss,
@@ -283,17 +283,22 @@ class Learner:
         nothing = 0.0 * self._predict(packed, states)[0].sum()
         self._balance.loss(1)
         self.trained.backward(nothing)
-        self._follow(filler, states.detach(), None, sums)
+        self._follow(filler, packed, states.detach(), None, sums)
 
     def _follow(
-        self, groups: Sequence[TrainGroup], states: Tensor, total: Denominators | None, sums: StepSums
+        self,
+        groups: Sequence[TrainGroup],
+        packed: PackedSequences,
+        states: Tensor,
+        total: Denominators | None,
+        sums: StepSums,
     ) -> None:
         """Add the gradient of the layers of multi-token prediction that follow; None: it adds nothing to it."""
         if self._follower is None:
             return
-        loss = self._follower.loss(groups, states, 1 if total is None else total.tokens)
+        loss = self._follower.loss(groups, packed, states, 1 if total is None else total.tokens)
         self.trained.backward(0.0 * loss if total is None else loss)
-        if total is not None:
+        if total is not None and self.trained.ranks.reports:
             sums.add_mtp(loss)
 
     def _forward(self, packed: PackedSequences) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Layers of multi-token prediction that follow the policy in RL: trained alone, on the completions that it sampled.
 
     follower = MtpFollower(model, chunk_tokens=512)         unfreezes the layers
-    loss = follower.loss(groups, states, total_tokens)      of one pack; gradient for the layers alone
+    loss = follower.loss(groups, packed, states, tokens)    of one pack; gradient for the layers alone
 
 The states are those of the policy's own forward, so that nothing is computed twice and the policy's gradient keeps its
 bits. A prompt stands once in that pack, but a layer that reads tokens ahead sees another token behind it for every
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from grpo.algorithm.types import TrainGroup
+from policies.context import divided, gather_tokens, own_tokens
 from policies.mtp import mtp_layers, mtp_logprobs
 from policies.packing import PackedSequences, pack_documents
 
@@ -37,20 +38,26 @@ class MtpFollower:
         for layer in mtp_layers(model):
             layer.requires_grad_(True)
 
-    def loss(self, groups: Sequence[TrainGroup], states_TD: Tensor, total_tokens: int) -> Tensor:
+    def loss(
+        self, groups: Sequence[TrainGroup], packed: PackedSequences, states_TD: Tensor, total_tokens: int
+    ) -> Tensor:
         """Return −1/D Σ_k Σ log Pᵏ of the completions' tokens over `total_tokens`, 0-d, nats (V3 eq. 24).
 
         Args:
             groups: of one pack, in its order.
-            states_TD: the policy's hidden states of `policies.packing.pack` of the groups.
+            packed: the groups as the policy computed them, with shared prompts.
+            states_TD: the policy's hidden states of `packed`; where ranks divide its tokens, this rank's.
             total_tokens: completion tokens of the whole batch.
         """
-        packed, index = unshared(groups)
+        alone, index = unshared(groups)
         device = states_TD.device
+        alone, index = divided(self._model, alone.to(device)), index.to(device)
+        share = packed.layout.share
+        states = states_TD if share is None else gather_tokens((states_TD.detach(),), share)[0]
         depths = mtp_logprobs(
             self._model,
-            packed.to(device),
-            states_TD.index_select(0, index.to(device)),
+            alone,
+            states.index_select(0, own_tokens(alone, index)),
             chunk_tokens=self._chunk_tokens,
             layers_alone=True,
         )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from policies.balance import (
     shares,
     unbiased_choice,
 )
+from policies.context import context_total
 from policies.model import HfConfig, causal_lm
 from policies.router import Dropping, Routed, RouterWatch, load_violation, routers, update_router_bias
 
@@ -58,6 +60,7 @@ class RouterBalance:
         if self._has_experts and config.capacity is not None:
             self._dropping = Dropping(shape.n_routed_experts, self._devices, config.capacity)
         self._watch: RouterWatch | None = None
+        self._total = partial(context_total, model)
         self._sequences = 0
         self._loss: Tensor | None = None
 
@@ -153,16 +156,21 @@ class RouterBalance:
         total = affinities.new_zeros(())
         if self._is_sigmoid:
             chosen = unbiased_choice(routed.logits, routed.chosen.shape[1])
-            loads = expert_loads(affinities, chosen, routed.sequences, count)
+            loads = expert_loads(affinities, chosen, routed.sequences, count, self._total)
             return total + config.sequence_loss * expert_loss(*loads)
-        loads = expert_loads(affinities, routed.chosen, routed.sequences, count)
+        loads = expert_loads(affinities, routed.chosen, routed.sequences, count, self._total)
         if config.expert_loss:
             total = total + config.expert_loss * expert_loss(*loads)
         if config.device_loss:
             total = total + config.device_loss * device_loss(*loads, self._devices)
         if config.communication_loss:
             sent = communication_loss(
-                loads[1], routed.chosen, routed.sequences, devices=self._devices, limit=self._limit
+                loads[1],
+                routed.chosen,
+                routed.sequences,
+                devices=self._devices,
+                limit=self._limit,
+                total=self._total,
             )
             total = total + config.communication_loss * sent
         return total

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import layout as layout_module
-from policies.context import own_mask, own_targets, share_of
+from policies.context import own_targets, share_of
 from policies.layout import build_layout
 from policies.packing import PackedSequences, pack, pack_documents
 from policies.token_share import ContextGroup
@@ -49,8 +49,8 @@ def test_each_rank_meets_the_keys_of_its_tokens(groups: Groups, size: int, pad_t
 def test_every_token_and_every_target_counts_on_one_rank(groups: Groups, size: int) -> None:
     whole = pack(groups)
     ranks = shares(whole, size)
-    mask = torch.ones_like(whole.token_ids, dtype=torch.bool)
-    assert sum(int(own_mask(packed, mask).sum()) for packed in ranks) == len(mask)
+    counts = [packed.layout.share.own_index >= 0 for packed in ranks if packed.layout.share is not None]
+    assert torch.equal(torch.stack(counts).sum(0), torch.ones_like(whole.token_ids))
     found = [own_targets(packed, packed.predict_index) for packed in ranks]
     chosen = [own.chosen for own in found if own.chosen is not None]
     assert sorted(torch.cat(chosen).tolist()) == list(range(len(whole.target_ids)))

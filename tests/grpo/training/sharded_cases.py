@@ -69,6 +69,7 @@ LORA = LoraConfig(rank=3, alpha=6)
 KL = {"kl_coef": 0.3}
 GAMMA = {"bias_rate": 0.01}
 V2 = {"expert_loss": 0.3, "device_loss": 0.5, "communication_loss": 0.2, "capacity": 1.0}
+V2_LOSSES = {"expert_loss": 0.3, "device_loss": 0.5, "communication_loss": 0.2}
 GROUPS = {"n_routed_experts": 8, "n_group": 4, "topk_group": 3, "topk_method": "group_limited_greedy"}
 """V2's device-limited routing: at most 3 of 4 devices."""
 SHAPES = {"v2-groups": ("tiny-v2", GROUPS)}
@@ -90,7 +91,14 @@ TWO = [
     Case("sft-mtp", "tiny-v3-mtp", 2, objective="sft-mtp"),
     Case("v3-balance", "tiny-v3", 2, algorithm=KL, router={"bias_rate": 0.01, "sequence_loss": 3.0}),
     Case("reward-model", "tiny-llama", 2, objective="pairs", same_bits=True),
-    Case("context-v3", "tiny-v3", 2, mesh=HALVES, algorithm=KL, router=GAMMA),
+    Case(
+        "context-v3",
+        "tiny-v3",
+        2,
+        mesh=HALVES,
+        algorithm=KL,
+        router={"bias_rate": 0.01, "sequence_loss": 3.0},
+    ),
     Case("context-v2", "tiny-v2", 2, mesh=HALVES, learner={"recompute": True}, algorithm=KL),
     Case("context-tied", "tiny-llama-tied", 2, mesh=HALVES, algorithm={**KL, "mini_batches": 2}),
     Case("context-lora", "tiny-qwen3", 2, mesh=HALVES, policy={"lora": LORA}, algorithm=KL),
@@ -118,6 +126,8 @@ FOUR = [
         objective="sft-mtp",
     ),
     Case("experts-mtp", "tiny-v3-mtp", 4, mesh={"expert": 4}, objective="sft-mtp"),
+    Case("context-mtp-rl", "tiny-v3-mtp", 4, mesh=HALVES, algorithm=KL, mtp="train"),
+    Case("context-balance", "v2-groups", 4, mesh=HALVES, learner={"recompute": True}, router=V2_LOSSES),
     Case("context-shard", "tiny-v2", 4, mesh=HALVES, algorithm={**KL, "ratio": "sequence"}),
     Case("context-experts", "tiny-v3", 4, mesh={"context": 2, "expert": 4}, algorithm=KL),
     Case("context-4", "tiny-v3", 4, mesh={"context": 4}, algorithm=KL, router=GAMMA),
