@@ -184,7 +184,7 @@ def test_samples_keep_everything_a_reader_needs(tmp_path: Path) -> None:
         "prompt_ids": [1, 2], "completion_ids": [0, 1, 2], "answer": "31", "kind": None, "language": None,
         "source": "", "total": 1.5, "verdict": "ok", "reason": "", "advantage": -0.75, "discarded": False,
         "finish_reason": "stop", "tokens": 3, "version_first": 4, "version_last": 5, "seed": 7, "mean_logprob": -0.5,
-        "model": None, "accuracy": 1.0, "format": 0.5,
+        "model": None, "messages": None, "tools": None, "accuracy": 1.0, "format": 0.5,
     }  # fmt: skip
     assert unjudged["total"] is None
     assert unjudged["accuracy"] is None
