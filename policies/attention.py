@@ -23,10 +23,13 @@ Axes: T packed tokens (on a rank with a share of them, its own: Q), H heads, K h
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from policies import limits
 from policies.context import gather_tokens, return_gradients
 from policies.kernels import attend, attend_backward
 from policies.layout import AttentionBatch, AttentionLayout, AttentionPart
@@ -97,15 +100,14 @@ class _PackedAttention(torch.autograd.Function):
         layout: AttentionLayout,
         scale: float,
     ) -> Tensor:
-        k_THK, v_THK = _keys_and_values(q_THK, own_k_THK, own_v_THK, layout)
-        own, *others = layout.parts
-        out_THK, lse_TH = _part(q_THK, k_THK, v_THK, own, scale)
-        for part in others:
-            part_out_THK, part_lse_TH = _part(q_THK, k_THK, v_THK, part, scale)
-            joined_TH = torch.logaddexp(lse_TH, part_lse_TH)
-            weight, part_weight = ((x - joined_TH).exp()[..., None] for x in (lse_TH, part_lse_TH))
-            out_THK = (weight * out_THK + part_weight * part_out_THK).to(out_THK.dtype)
-            lse_TH = joined_TH
+        outs, lses = [], []
+        for heads, kv_heads in _turns(q_THK, own_k_THK, own_v_THK, layout):
+            q = q_THK[:, heads]
+            k, v = _keys_and_values(q, own_k_THK[:, kv_heads], own_v_THK[:, kv_heads], layout)
+            out, lse = _joined(q, k, v, layout, scale)
+            outs.append(out)
+            lses.append(lse)
+        out_THK, lse_TH = _side_by_side(outs), _side_by_side(lses)
         # Keys and values of other ranks and repeated heads are made again in the backward.
         ctx.save_for_backward(q_THK, own_k_THK, own_v_THK, out_THK, lse_TH)
         ctx.layout, ctx.scale = layout, scale
@@ -116,37 +118,84 @@ class _PackedAttention(torch.autograd.Function):
     def backward(ctx: AutogradContext, grad_THK: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         layout: AttentionLayout = ctx.layout
         q_THK, own_k_THK, own_v_THK, out_THK, lse_TH = ctx.saved_tensors
-        k_THK, v_THK = _keys_and_values(q_THK, own_k_THK, own_v_THK, layout)
-        totals: list[Tensor] = []
-        for part in layout.parts:
-            rows = [
-                _backward_batch(
-                    grad_THK, q_THK, k_THK, v_THK, out_THK, lse_TH, batch, ctx.scale, causal=part.causal
-                )
-                for batch in part.batches
-            ]
-            dq, dk, dv = (
-                _collect([grads[i] for grads in rows], index, None if complete else 0.0)
-                for i, (index, complete) in enumerate(
-                    (
-                        (part.query_index, part.has_all_queries),
-                        (part.key_index, part.has_all_keys),
-                        (part.key_index, part.has_all_keys),
-                    )
-                )
-            )
-            if not totals:
-                totals = [dq, dk, dv]
-                continue
-            for total, grad in zip(totals, (dq, dk, dv), strict=True):
-                total += grad
-        repeats = q_THK.shape[1] // own_k_THK.shape[1]
-        dq, dk, dv = totals
-        if repeats > 1:
-            dk, dv = (x.view(len(x), -1, repeats, x.shape[-1]).sum(2) for x in (dk, dv))
-        if layout.share is not None:
-            dk, dv = return_gradients((dk, dv), layout.share)
+        found = []
+        for heads, kv_heads in _turns(q_THK, own_k_THK, own_v_THK, layout):
+            q, grad, out, lse = (x[:, heads] for x in (q_THK, grad_THK, out_THK, lse_TH))
+            k, v = _keys_and_values(q, own_k_THK[:, kv_heads], own_v_THK[:, kv_heads], layout)
+            dq, dk, dv = _backward_parts(grad, q, k, v, out, lse, layout, ctx.scale)
+            repeats = q_THK.shape[1] // own_k_THK.shape[1]
+            if repeats > 1:
+                dk, dv = (x.view(len(x), -1, repeats, x.shape[-1]).sum(2) for x in (dk, dv))
+            if layout.share is not None:
+                dk, dv = return_gradients((dk, dv), layout.share)
+            found.append((dq, dk, dv))
+        dq, dk, dv = (_side_by_side([each[i] for each in found]) for i in range(3))
         return dq, dk, dv, None, None
+
+
+def _turns(
+    q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, layout: AttentionLayout
+) -> Iterator[tuple[slice, slice]]:
+    """Yield the heads that are computed together, of queries and of keys: all where nothing is gathered."""
+    kv_heads = k_THK.shape[1]
+    at_once = kv_heads
+    if layout.share is not None:
+        one = layout.token_count * (k_THK.shape[-1] + v_THK.shape[-1])
+        at_once = max(1, min(kv_heads, limits.GATHERED_ELEMENTS // one))
+    repeats = q_THK.shape[1] // kv_heads
+    for first in range(0, kv_heads, at_once):
+        stop = min(first + at_once, kv_heads)
+        yield slice(first * repeats, stop * repeats), slice(first, stop)
+
+
+def _side_by_side(heads: list[Tensor]) -> Tensor:
+    return heads[0] if len(heads) == 1 else torch.cat(heads, dim=1)
+
+
+def _joined(
+    q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, layout: AttentionLayout, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Return outputs and log-sum-exps over all parts of the layout."""
+    own, *others = layout.parts
+    out_THK, lse_TH = _part(q_THK, k_THK, v_THK, own, scale)
+    for part in others:
+        part_out_THK, part_lse_TH = _part(q_THK, k_THK, v_THK, part, scale)
+        joined_TH = torch.logaddexp(lse_TH, part_lse_TH)
+        weight, part_weight = ((x - joined_TH).exp()[..., None] for x in (lse_TH, part_lse_TH))
+        out_THK = (weight * out_THK + part_weight * part_out_THK).to(out_THK.dtype)
+        lse_TH = joined_TH
+    return out_THK, lse_TH
+
+
+def _backward_parts(
+    grad_THK: Tensor,
+    q_THK: Tensor,
+    k_THK: Tensor,
+    v_THK: Tensor,
+    out_THK: Tensor,
+    lse_TH: Tensor,
+    layout: AttentionLayout,
+    scale: float,
+) -> list[Tensor]:
+    """Return gradients of q, k and v, summed over the parts of the layout."""
+    totals: list[Tensor] = []
+    for part in layout.parts:
+        rows = [
+            _backward_batch(grad_THK, q_THK, k_THK, v_THK, out_THK, lse_TH, batch, scale, causal=part.causal)
+            for batch in part.batches
+        ]
+        keys = (part.key_index, part.has_all_keys)
+        placed = ((part.query_index, part.has_all_queries), keys, keys)
+        found = [
+            _collect([grads[i] for grads in rows], index, None if complete else 0.0)
+            for i, (index, complete) in enumerate(placed)
+        ]
+        if not totals:
+            totals = found
+            continue
+        for total, grad in zip(totals, found, strict=True):
+            total += grad
+    return totals
 
 
 def _keys_and_values(

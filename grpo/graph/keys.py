@@ -78,8 +78,12 @@ def is_input(node: Node, key: str) -> bool:
 
 def names_files(value: str, key: str) -> bool:
     """Return True for a pattern of files, e.g. "data/*.jsonl"."""
-    is_one = Path(value).expanduser().exists()
-    return ".params." not in key and is_pattern(value) and source_kind(value) == "file" and not is_one
+    if ".params." in key or not is_pattern(value) or source_kind(value) != "file":
+        return False
+    try:
+        return not Path(value).expanduser().exists()
+    except OSError:  # a text that is too long to be a name
+        return False
 
 
 def _named(value: str, key: str) -> Path | None:

@@ -22,6 +22,7 @@ from grpo.config.mesh import Mesh, mesh_of
 from grpo.config.sections import LearnerConfig, LoraConfig, OptimizerConfig
 from grpo.memory.activations import ELEMENT, attention_widths, saved
 from policies.json_types import JsonMapping
+from policies.limits import GATHERED_ELEMENTS
 from policies.parts import Tensor, tensors
 
 Kind = str
@@ -238,8 +239,10 @@ def _exchanged(run: RankRun) -> float:
         return 0.0
     element = 4 if run.device == "cpu" else ELEMENT[run.dtype]
     queries, keys_and_values, values = attention_widths(run.config)
+    tokens = run.tokens * context
+    share = min(1.0, GATHERED_ELEMENTS / (tokens * keys_and_values))  # heads take turns
     # The kernels read and write as many heads as the queries have; what travels has the keys' own.
-    return float(run.tokens * context * (2 * element * (queries + values) + 2 * MASTER * keys_and_values))
+    return float(share * tokens * (2 * element * (queries + values) + 2 * MASTER * keys_and_values))
 
 
 def _logits(run: RankRun, mesh: Mesh, trains_head: bool) -> float:

@@ -17,6 +17,7 @@ from grpo.config.algorithm import AlgorithmConfig
 from grpo.config.mesh import MeshConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
+from policies import limits
 from tests.grpo.tiny_phase import make_groups, make_policy
 from tests.grpo.training.sharded_cases import FOUR, SHAPES, TWO, Case, Outcome, run_case
 from tests.tiny import free_port
@@ -28,6 +29,7 @@ PRESETS = sorted({case.preset for case in (*TWO, *FOUR)})
 def _work(rank: int, folder: Path, ports: tuple[int, ...]) -> None:
     """Run the cases of four ranks, then, in pairs of ranks, every second case of two."""
     torch.set_num_threads(1)
+    limits.GATHERED_ELEMENTS = 1  # heads take turns, as those of a long row do
     pair, place = divmod(rank, 2)
     _join(ports[0], rank, 4)
     for case in FOUR:
