@@ -31,7 +31,7 @@ def config_of(preset: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_familys_names_are_transformers_own(name: str) -> None:
+def test_the_names_of_a_family_are_transformers_own(name: str) -> None:
     import transformers
 
     family = FAMILIES[name]
