@@ -28,6 +28,12 @@ from policies.logprobs import sequence_logprobs
 from policies.lora import add_adapters, save_adapter
 from policies.presets import new_policy, tiny_config
 from policies.tokenizer import load_tokenizer
+from rewards.config import RewardConfig
+from rewards.llm.client import Llm
+from rewards.llm.config import LlmConfig
+from rewards.llm.types import Answer, Request
+from rewards.rows import RewardRow
+from rewards.scoring.scorer import Scorer
 from tests.tiny import command, environment, free_port, make_base, run_grpo
 
 pytestmark = pytest.mark.engine
@@ -168,6 +174,28 @@ def test_a_conversation_behind_a_template_without_turns_is_refused_with_the_reas
         served.ask("/v1/chat/completions", model="my-run", messages=messages)
     assert caught.value.code == 400
     assert "trained on single questions" in caught.value.read().decode()
+
+
+def test_the_client_of_judges_reads_what_the_server_writes(served: Served, tmp_path: Path) -> None:
+    section = LlmConfig(url=f"{served.url}/v1", cache=tmp_path / "a", temperature=1.0, max_tokens=8)
+    with Llm(section) as llm:
+        assert llm.check() == "my-run"
+        found = [
+            answer for answer in llm.ask_all(Request.of(QUESTION).votes(4)) if isinstance(answer, Answer)
+        ]
+    assert len({answer.text for answer in found}) > 1
+    assert all(0 < answer.completion_tokens <= 8 and answer.prompt_tokens > 8 for answer in found)
+    with Llm(section.model_copy(update={"cache": tmp_path / "b"})) as llm:  # a seed has one answer
+        again = [
+            answer for answer in llm.ask_all(Request.of(QUESTION).votes(4)) if isinstance(answer, Answer)
+        ]
+    assert [(a.text, a.finish_reason) for a in again] == [(a.text, a.finish_reason) for a in found]
+    with Scorer(
+        [RewardConfig(name="judge_safety", llm=section)]
+    ) as scorer:  # instructions need a system turn
+        (score,) = scorer.score_rows([RewardRow("reply", "request")])
+    assert (score.total, score.verdict) == (None, "error")
+    assert "400 Bad Request" in score.reason
 
 
 def test_chat_answers_each_line_of_a_pipe_with_the_servers_text(served: Served) -> None:
