@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from grpo.algorithm.batching import phase_mini_batches
 from grpo.config.algorithm import AlgorithmConfig
@@ -20,6 +19,7 @@ from grpo.training.learner import Learner
 from policies import limits
 from tests.grpo.tiny_phase import make_groups, make_policy
 from tests.grpo.training.sharded_cases import FOUR, SHAPES, TWO, Case, Outcome, run_case
+from tests.processes import run_in_ranks
 from tests.tiny import free_port
 
 ROUNDING = 1e-6
@@ -28,7 +28,6 @@ PRESETS = sorted({case.preset for case in (*TWO, *FOUR)})
 
 def _work(rank: int, folder: Path, ports: tuple[int, ...]) -> None:
     """Run the cases of four ranks, then, in pairs of ranks, every second case of two."""
-    torch.set_num_threads(1)
     limits.GATHERED_ELEMENTS = 1  # heads take turns, as those of a long row do
     pair, place = divmod(rank, 2)
     _join(ports[0], rank, 4)
@@ -123,7 +122,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name, fields = SHAPES.get(preset, (preset, {}))
         make_policy(folder / preset, name, **fields)
     ports = tuple(free_port() for _ in range(3))
-    mp.start_processes(_work, (folder, ports), nprocs=4, start_method="spawn")
+    run_in_ranks(_work, folder, ports, ranks=4)
     return folder
 
 
