@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 RECIPE = """
 stage = "rl"
 seed = 5
@@ -157,6 +159,11 @@ def outcome(run_dir: Path, ignore: Sequence[str] = ("time/", "tokens_per_s", "fl
     }
     evals = [json.loads(line) for line in (run_dir / "eval.jsonl").read_text().splitlines()]
     return {"weights": weights, "metrics": kept, "samples": samples, "evals": evals}
+
+
+def slow_tests_run(request: pytest.FixtureRequest) -> bool:
+    """Tell if a test of the module that is marked slow was chosen: what tests share need not be made for the others."""
+    return any(item.get_closest_marker("slow") for item in request.session.items if item.path == request.path)
 
 
 def free_port() -> int:
