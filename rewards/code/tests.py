@@ -25,7 +25,6 @@ import builtins
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any  # Any: values that a program takes or returns
 
 from policies.json_types import JsonMapping
 from rewards.code.arguments import read_calls
@@ -58,8 +57,8 @@ class CallTest:
 
     call: bytes
     """The arguments, as encode((args, kwargs))."""
-    expected: Any
-    or_expected: Any = None
+    expected: object
+    or_expected: object = None
     """A second accepted result, because APPS wraps some results in a list of one; None: no other."""
 
 
@@ -259,7 +258,7 @@ def _pairs(value: JsonMapping, entry_point: str) -> tuple[Test, ...]:
     )
 
 
-def _call(args: Sequence[Any], kwargs: JsonMapping) -> bytes:
+def _call(args: Sequence[object], kwargs: JsonMapping) -> bytes:
     try:
         return encode((tuple(args), dict(kwargs)), strict=True)
     except NotPlain as error:
