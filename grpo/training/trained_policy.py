@@ -28,6 +28,7 @@ from grpo.training.sharding.mesh import Ranks
 from grpo.training.sharding.wrap import reshard, shard_policy
 from grpo.training.together import Team, write_folder
 from policies import hf_names
+from policies.adapters import fingerprint
 from policies.export import write_policy
 from policies.fused import fuse
 from policies.load import blank_policy, fill_policy, read_policy
@@ -66,7 +67,7 @@ class TrainedPolicy:
             drop_mtp_layers: leave out the layers of multi-token prediction.
 
         Raises:
-            PolicyError: the folder cannot be loaded, or has no layer that policy.lora names.
+            PolicyError: the folder or the adapter cannot be loaded, or has no layer that policy.lora names.
             ConfigError: policy.lora.frozen_dtype is not what the products are computed in.
         """
         self._policy, self._optimizer_config, self._learner_config = policy, optimizer, learner
@@ -98,8 +99,13 @@ class TrainedPolicy:
         fill_policy(self.model, model_path, self.device)
         if drop_mtp_layers:
             drop_mtp(self.model)
+        self._fingerprint: str | None = None
+        """Of the weights that adapters belong to."""
         if lora is not None:
+            self._fingerprint = fingerprint(self._model_path)
             draw_adapters(self.model, seed)
+            if lora.adapter is not None:
+                load_adapter(self.model, Path(lora.adapter))
         self.head: nn.Module | None = None
         """A module that is trained beside the policy, such as a reward model's scalar head."""
         self.parameters: dict[str, nn.Parameter] = {}
@@ -277,7 +283,13 @@ class TrainedPolicy:
     def _write_adapter_and_head(self, folder: Path) -> None:
         is_first = self.ranks.rank == 0
         if self._policy.lora is not None:
-            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path), writes=is_first)
+            save_adapter(
+                self.model,
+                folder / trainer_state.ADAPTER,
+                str(self._model_path),
+                fingerprint=self._fingerprint,
+                writes=is_first,
+            )
         if self.head is not None and is_first:
             trainer_state.save_head(folder, self.head.state_dict())
 
