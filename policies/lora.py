@@ -160,6 +160,20 @@ def plain_state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, proven_whole(name, tensor).float()
 
 
+def frozen_state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield what `plain_state` adds the adapters to, each tensor in the dtype in which it is stored; a collective."""
+    for name, tensor in model.state_dict().items():
+        if (own := own_name(name)) is not None:
+            yield own, proven_whole(name, tensor)
+
+
+def adapter_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the adapters by the names under which they travel to engines (rollout/adapter_base.py); a collective."""
+    for name, tensor in model.state_dict().items():
+        if _MARK in name:
+            yield name.replace(f".{_NAME}.", "."), proven_whole(name, tensor)
+
+
 def save_adapter(
     model: HfModel, folder: Path, base: str, *, fingerprint: str | None = None, writes: bool = True
 ) -> None:

@@ -32,10 +32,19 @@ from policies.adapters import fingerprint
 from policies.export import write_policy
 from policies.fused import fuse
 from policies.load import blank_policy, fill_policy, read_policy
-from policies.lora import add_adapters, draw_adapters, load_adapter, save_adapter, store_frozen
+from policies.lora import (
+    adapter_tensors,
+    add_adapters,
+    draw_adapters,
+    load_adapter,
+    save_adapter,
+    store_frozen,
+)
 from policies.model import HfConfig, HfModel, causal_lm
 from policies.mtp import declare_mtp, drop_mtp, is_mtp_tensor, mtp_layers
+from rollout.adapter_base import AdapterBase, BaseTensor
 from rollout.memory import release
+from rollout.wire import DTYPE_NAMES, digest
 
 
 class TrainedPolicy:
@@ -201,6 +210,28 @@ class TrainedPolicy:
         """
         named = hf_names.named_tensors(self.model)
         return ((name, tensor) for name, tensor in named if not self._is_mtp(name))
+
+    def adapter_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Float32 adapters for engines that have the base; a collective as `named_tensors`."""
+        return adapter_tensors(self.model)
+
+    def adapter_base(self, wire_dtype: str) -> AdapterBase | None:
+        """Return what engines add `adapter_tensors` to, with a digest of every tensor; None without adapters.
+
+        A collective; the digests are rank 0's.
+
+        Args:
+            wire_dtype: name of the engines' torch dtype.
+        """
+        lora = self._policy.lora
+        if lora is None:
+            return None
+        tensors = {
+            name: BaseTensor(DTYPE_NAMES[tensor.dtype], digest(tensor) if self.ranks.rank == 0 else "")
+            for name, tensor in hf_names.base_tensors(self.model)
+            if not self._is_mtp(name)
+        }
+        return AdapterBase(lora.alpha / lora.rank, wire_dtype, tensors)
 
     def export(self, folder: Path) -> None:
         """Write the policy for transformers and vLLM: config, float32 safetensors, tokenizer.
