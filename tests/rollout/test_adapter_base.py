@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from policies.export import save_policy
-from policies.hf_names import base_tensors, named_tensors
+from policies.hf_names import named_tensors
 from policies.load import load_policy
-from policies.lora import adapter_tensors, add_adapters, store_frozen
+from policies.lora import adapter_tensors, store_frozen
 from policies.mtp import is_mtp_tensor
-from rollout.adapter_base import AdapterBase, BaseTensor, BaseWeights
+from rollout.adapter_base import AdapterBase, BaseWeights
 from rollout.errors import WeightSyncError
 from rollout.transport.layout import layer_of
-from rollout.wire import DTYPE_NAMES, digest, dtype_on_wire
+from rollout.wire import dtype_on_wire
 from tests.policies.tiny import tiny_policy
+from tests.rollout.adapters import base_of, with_adapters
 
 CASES = [
     ("tiny-v3", ("experts", "q_proj", "down_proj")),
@@ -31,25 +32,7 @@ CASES = [
 
 
 def adapted(folder: Path, preset: str, targets: tuple[str, ...]) -> Any:
-    base = save_policy(tiny_policy(preset), folder, None)
-    model: Any = load_policy(base)
-    add_adapters(model, 4, 8.0, targets, seed=1)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(0.0, 0.1, generator=generator)
-    return model
-
-
-def base_of(model: Any, dtype: str = "float32") -> AdapterBase:
-    main = model.config.num_hidden_layers
-    found = {
-        name: BaseTensor(DTYPE_NAMES[tensor.dtype], digest(tensor))
-        for name, tensor in base_tensors(model)
-        if not is_mtp_tensor(name, main)
-    }
-    return AdapterBase(2.0, dtype, found)
+    return with_adapters(save_policy(tiny_policy(preset), folder, None), targets)
 
 
 def added(base: AdapterBase, folder: Path, adapters: dict[str, Tensor]) -> dict[str, Tensor]:
