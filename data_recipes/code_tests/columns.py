@@ -1,34 +1,28 @@
 """Reads a code problem's columns: candidate tests and programs.
 
-{"tests": [{"args": [1, 2]}] or its JSON, "correct": ["def add…"], "wrong": […], "generators": ["print(…)"]}
+    {"tests": [{"args": [1, 2]}], "correct": ["def add…"], "wrong": […], "generators": ["print(…)"]}
+
+Tests stand in any form that the reward `code` reads (rewards/code/tests.py).
 """
 
 from __future__ import annotations
 
-import json
-
 from data_recipes.errors import DataError
 from data_recipes.fields import show
 from policies.json_types import JsonMapping
+from rewards.code.tests import BadTests, listed
 
 
 def candidates(where: str, row: JsonMapping) -> list[object]:
-    """Return the row's tests, expected results or none beside them; [] if the column is missing or empty.
+    """Return the row's tests one by one, some without an expected result; [] if the column is missing or empty.
 
     Raises:
-        DataError: they are no list, nor the JSON of one.
+        DataError: they are in no form that the reward `code` reads.
     """
-    value = row.get("tests")
-    if isinstance(value, str):
-        try:
-            value = json.loads(value.strip() or "[]")
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: tests is no JSON ({error}); expected a list of tests") from error
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise DataError(f"{where}: tests is {type(value).__name__}; expected a list of tests")
-    return list(value)
+    try:
+        return listed(row.get("tests"), str(row.get("entry_point") or ""))
+    except BadTests as error:
+        raise DataError(f"{where}: tests: {error}") from error
 
 
 def programs(where: str, row: JsonMapping, name: str) -> list[str]:

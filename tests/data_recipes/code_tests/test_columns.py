@@ -26,6 +26,41 @@ def test_a_row_may_have_no_tests(row: dict[str, object]) -> None:
     assert candidates("here", row) == []
 
 
+@pytest.mark.parametrize(
+    ("tests", "entry_point", "wanted"),
+    [
+        (
+            {"inputs": ["1\n", ["2", "3"]], "outputs": ["1", ["5"]]},
+            None,
+            [{"stdin": "1\n", "stdout": "1"}, {"stdin": "2\n3", "stdout": "5"}],
+        ),
+        (
+            {"inputs": [[1, 2]], "outputs": [[3]], "fn_name": "add"},
+            "add",
+            [{"args": [1, 2], "expected": [3], "or_expected": 3}],
+        ),
+        (
+            [{"input": "4\n[1]", "output": "5", "testtype": "functional"}],
+            "f",
+            [{"args": [4, [1]], "expected": 5}],
+        ),
+        (["assert f(1) == 2", "assert f(2) == 3"], None, ["assert f(1) == 2", "assert f(2) == 3"]),
+        (
+            "def check(candidate):\n    assert candidate(1)",
+            "f",
+            ["def check(candidate):\n    assert candidate(1)"],
+        ),
+    ],
+)
+def test_forms_of_public_data_sets(tests: object, entry_point: str | None, wanted: list[object]) -> None:
+    row = {"tests": tests, "entry_point": entry_point}
+    assert candidates("here", row) == wanted
+    assert (
+        candidates("here", row | {"tests": tests if isinstance(tests, str) else json.dumps(tests)}) == wanted
+    )
+    assert candidates("here", row | {"tests": wanted}) == wanted
+
+
 def test_a_program_counts_once() -> None:
     assert programs("here", {"wrong": ["b", "a", "b"]}, "wrong") == ["b", "a"]
     assert programs("here", {}, "wrong") == programs("here", {"wrong": None}, "wrong") == []
@@ -38,11 +73,11 @@ GENERATE, BUILD = ["generate"], ["build"]
 @pytest.mark.parametrize(
     ("tests", "words"),
     [
-        ({"a": 1}, "tests is dict; expected a list of tests"),
-        (3, "tests is int; expected a list of tests"),
-        ("assert f(1)", "tests is no JSON"),
-        ('{"a": 1}', "tests is dict; expected a list of tests"),
-        ("[" * 100_000, "tests is no JSON"),
+        ({"a": 1}, "tests: expected `inputs` and `outputs`"),
+        (3, "tests: tests are int, expected a list"),
+        ('{"a": 1}', "tests: expected `inputs` and `outputs`"),
+        ([3], "tests: a test must be an object or a line of code"),
+        ({"inputs": ["1"], "outputs": []}, "two lists of the same length"),
     ],
 )
 def test_tests_that_cannot_be_read(command: list[str], tests: object, words: str, tmp_path: Path) -> None:
