@@ -3,8 +3,8 @@
     python benchmarks/accuracy_ablation.py --data FOLDER [--samples RUN/samples …] [--public FILE] [--rows 200]
 
 The answers are the gold answers of real data sets in other wordings, right and changed ones (`real` of
-math_agreement.py, labels by construction), cases made after public bug reports, and the completions of real runs, as
-they were sampled.
+math_agreement.py, labels by construction), cases made after public bug reports, cases labelled by hand, and the
+completions of real runs, as they were sampled.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.common import save
 from benchmarks.math_agreement import real
+from benchmarks.math_agreement_cases import Case
+from benchmarks.math_agreement_hand import hand
 from rewards.math import accuracy, compare, parse, quantity, scalars, sentence, text
 from rewards.math.numbers import read_number
 from rewards.math.values import Quantity
@@ -87,7 +89,14 @@ def sampled(folder: Path) -> Iterator[RewardRow]:
 
     for path in sorted(folder.glob("*.parquet")):
         for row in parquet.read_table(path).to_pylist():
-            yield RewardRow(row["completion"], row.get("prompt") or "", row.get("answer"))
+            yield RewardRow(
+                row["completion"], row.get("question") or row.get("prompt") or "", row.get("answer")
+            )
+
+
+def as_row(case: Case) -> RewardRow:
+    """Return a case as a reply that answers with it."""
+    return RewardRow(f"<answer>{case.answer}</answer>", case.prompt, case.reference)
 
 
 def public(path: Path) -> tuple[list[RewardRow], list[float]]:
@@ -106,16 +115,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with JSONL files")
     parser.add_argument("--samples", type=Path, nargs="*", default=[], help="folders with samples of runs")
     parser.add_argument("--public", type=Path, help="JSONL: completion, prompt, answer and want of a case")
+    parser.add_argument("--parts", nargs="*", choices=list(PARTS), help="only these")
     parser.add_argument("--rows", type=int, default=200, help="of each file")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     accuracy.warm_up()
     cases = list(dict.fromkeys(real(args.data, random.Random(args.seed), args.rows)))
-    made = [RewardRow(f"<answer>{c.answer}</answer>", c.prompt, c.reference) for c in cases]
+    by_hand = list(hand())
     reported, wanted = public(args.public) if args.public else ([], [])
     sets = {
-        "cases": (made, [float(c.right) for c in cases]),
+        "cases": ([as_row(c) for c in cases], [float(c.right) for c in cases]),
         "public": (reported, wanted),
+        "hand": ([as_row(c) for c in by_hand], [float(c.right) for c in by_hand]),
         "samples": ([row for folder in args.samples for row in sampled(folder)], None),
     }
     whole = {name: [accuracy.accuracy(row).total for row in rows] for name, (rows, _) in sets.items()}
@@ -125,7 +136,7 @@ def main() -> None:
         "wrong": {n: count_wrong(whole[n], right) for n, (_, right) in sets.items() if right is not None},
         "without": {},
     }
-    for part in PARTS:
+    for part in args.parts or PARTS:
         with without(part):
             found = {name: [accuracy.accuracy(row).total for row in rows] for name, (rows, _) in sets.items()}
         result["without"][part] = {
