@@ -9,12 +9,19 @@ import torch
 from torch import Tensor, nn
 
 
+class ModelConfig(Protocol):
+    """vLLM's config of a model."""
+
+    model: str
+    """The folder that it was loaded from."""
+
+
 class ModelRunner(Protocol):
     """vLLM's model runner."""
 
     device: torch.device
     kv_caches: Sequence[Tensor]
-    model_config: object
+    model_config: ModelConfig
     sampler: object
 
     def get_model(self) -> nn.Module:

@@ -141,6 +141,7 @@ def test_a_finished_run_does_nothing(uninterrupted: Path) -> None:
     assert "nothing to do" in run_grpo("sft", uninterrupted.parent / "run.toml").stdout
 
 
+@pytest.mark.slow
 def test_distillation_by_lora_leaves_merged_weights_and_the_adapter(
     base: Path, cluster: Cluster, tmp_path: Path
 ) -> None:

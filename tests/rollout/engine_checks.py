@@ -25,9 +25,11 @@ from vllm.model_executor.custom_op import op_registry_oot
 from vllm.model_executor.layers.fused_moe.router.cpu_router import CPURouter
 
 from grpo.tools.policy_parity import measure
+from policies.export import save_policy
 from policies.hf_names import named_tensors
 from policies.load import load_policy
 from policies.logprobs import sequence_logprobs
+from policies.lora import adapter_tensors
 from policies.mtp import is_mtp_tensor
 from policies.presets import new_policy, tiny_config
 from rollout import vllm_sampling, vllm_settings, vllm_weights, wire
@@ -39,9 +41,9 @@ from rollout.publication import Head, Publication, Tail, Window
 from rollout.transport.sender import publish
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 from rollout.vllm_engine import VllmEngine
-from rollout.vllm_sampling import SEEDS_AT_A_TIME
 from tests.policies.documented_family import added, documented_family
 from tests.policies.released_folders import LITE, random_tensors, write
+from tests.rollout.adapters import base_of, with_adapters
 from tests.rollout.families import EVERYDAY, FAMILIES, STOP, VOCABULARY, add_tokenizer, policy, save
 
 CONFIG = EngineConfig(dtype="float32", threads=1, kv_cache_gib=0.1, max_sequences=24, max_batched_tokens=1024)
@@ -267,7 +269,31 @@ class Suite:
                 "samples_after": sample_mismatch(drawn(engine, chunk(1, hot)), after, 0.7),
                 "old_mismatch_after": prompt_mismatch(engine, before),
             }
+            result["adapters"] = self._adapters(engine, model_dir)
         return result
+
+    def _adapters(self, engine: VllmEngine, model_dir: Path) -> dict[str, Any]:
+        """Two updates by adapters alone, over an engine with all other weights: those of the base must come back."""
+        model = with_adapters(model_dir, ("experts", "kv_b_proj", "o_proj") if "-v" in model_dir.name else ())
+        merged = Reference(load_policy(save_policy(model, self.folder / "merged", None)), self.folder / "c")
+        adapters = {name: tensor.detach() for name, tensor in adapter_tensors(model)}
+        found = []
+        for version in (2, 3):
+            publication = merged.publish(version, tensors=adapters, base=base_of(model))
+            found.append(engine.load_weights(publication))
+        return {
+            "tensors": found[0].tensors,
+            "published": len(merged.tensors),
+            "found": found[0].read_back + len(found[0].packed),
+            "canary": max(sync.canary_max_mismatch for sync in found),
+            "prompts": prompt_mismatch(engine, merged),
+            "effect": float(np.abs(merged.of_tokens(PROMPTS[1]) - self._plain(model_dir)).max()),
+            "share": publication.nbytes / sum(tensor.nbytes for _, tensor in merged.tensors),
+        }
+
+    def _plain(self, model_dir: Path) -> np.ndarray:
+        """Log-probs of a prompt without adapters."""
+        return Reference(load_policy(model_dir), self.folder / "plain").of_tokens(PROMPTS[1])
 
     def determinism(self) -> dict[str, Any]:
         """Same chunk again, after another chunk, and after a load of other weights and back."""
@@ -303,15 +329,13 @@ class Suite:
 
     def quick_sampling(self) -> dict[str, Any]:
         """Our replacement of vLLM's CPU sampler against vLLM's own, beyond the numbers that are drawn ahead."""
-        works = [
-            replace(
-                chunk(0, SamplingParams(2 * SEEDS_AT_A_TIME + 9, temperature=1.1, top_p=p)), id=f"top-p {p}"
-            )
-            for p in (1.0, 0.8)
-        ]
+        ahead = 8
+        sampling = [SamplingParams(2 * ahead + 9, temperature=1.1, top_p=p) for p in (1.0, 0.8)]
+        works = [replace(chunk(0, params), id=f"top-p {params.top_p}") for params in sampling]
         found = []
         for replaced in (True, False):
             with ExitStack() as stack:
+                stack.enter_context(mock.patch.object(vllm_sampling, "SEEDS_AT_A_TIME", ahead))
                 if not replaced:
                     stack.enter_context(mock.patch.object(vllm_sampling, "quicken"))
                 engine = stack.enter_context(self.engine(self.folder / "tiny-llama-tied"))

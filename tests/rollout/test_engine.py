@@ -74,6 +74,18 @@ def test_engine_computes_what_transformers_does_after_a_sync(report: dict[str, A
     )
 
 
+@pytest.mark.parametrize("preset", FAMILIES)
+def test_adapters_alone_make_the_engine_compute_the_merged_policy(
+    report: dict[str, Any], preset: str
+) -> None:
+    result = section(report, preset)["adapters"]
+    assert result["tensors"] == result["found"] == result["published"], "not every tensor reached the engine"
+    assert result["canary"] < TOLERANCE
+    assert result["prompts"] < TOLERANCE
+    assert result["effect"] > 0.01, "the adapters change so little that the test shows nothing"
+    assert result["share"] < 0.6
+
+
 def test_same_chunk_gives_the_same_bits(report: dict[str, Any]) -> None:
     result = section(report, "determinism")
     assert result["again"], "a second run of the chunk differs"

@@ -65,4 +65,6 @@ def test_an_environment_that_cannot_be_made_is_shown_whole() -> None:
 def test_nothing_of_a_message_is_lost(text: str) -> None:
     error = ray.exceptions.RayActorError(error_msg=text)
     assert cause_of(error)
-    assert {line.strip() for line in text.split("\n")} <= {line.strip() for line in explain(error).split("\n")} | {""}
+    assert {line.strip() for line in text.split("\n")} <= {
+        line.strip() for line in explain(error).split("\n")
+    } | {""}

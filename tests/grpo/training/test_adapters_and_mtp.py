@@ -15,6 +15,7 @@ from torch import Tensor
 
 from data_recipes.sft.examples import Example
 from grpo.common.errors import BrokenRun
+from grpo.config.adapter import check_start
 from grpo.config.algorithm import AlgorithmConfig
 from grpo.config.mtp import MtpConfig
 from grpo.config.router import RouterConfig
@@ -162,6 +163,30 @@ def test_the_reference_of_rl_is_the_policy_without_adapters(base: Path) -> None:
     assert found["policy/kl"] == pytest.approx(expected["policy/kl"], rel=1e-3)
     assert found["policy/kl"] > 1e-4
     assert len(learner._reference.tensors) < len(whole._reference.tensors)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("targets", [LORA.targets, ("experts", "q_proj")])
+def test_rl_goes_on_from_the_adapter_of_sft_and_the_reference_is_that_policy(
+    base: Path, tmp_path: Path, targets: tuple[str, ...]
+) -> None:
+    lora = LORA.model_copy(update={"targets": targets})
+    before = sft(base, lora)
+    for step in range(3):
+        before.update(make_examples(6), step)
+    before.export(tmp_path / "policy")
+    start = lora.model_copy(update={"adapter": str(tmp_path / "policy" / "adapter")})
+    check_start(PolicyConfig(model="base", lora=start), base)
+    learner = rl(base, start, seed=5)
+    expected = sequence_logprobs(before.trained.model, TOKENS)
+    assert torch.equal(sequence_logprobs(learner.trained.model, TOKENS), expected)
+    assert rl_step(learner, 0)["policy/kl"] == 0.0
+    rl_step(learner, 1)
+    moved = rl_step(learner, 2)["policy/kl"]
+    assert moved > 1e-6
+    # The oracle: two whole policies, the reference being the merged export of SFT.
+    whole = rl(tmp_path / "policy", None)
+    whole.model.load_state_dict(dict(plain_state(learner.model)))
+    assert rl_step(learner, 3)["policy/kl"] == pytest.approx(rl_step(whole, 3)["policy/kl"], rel=1e-3)
 
 
 def test_a_refreshed_reference_has_the_adapters_as_they_are(base: Path) -> None:
