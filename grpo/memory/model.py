@@ -21,6 +21,7 @@ from typing import Literal
 from grpo.config.mesh import Mesh, mesh_of
 from grpo.config.sections import LearnerConfig, LoraConfig, OptimizerConfig
 from grpo.memory.activations import ELEMENT, attention_widths, saved
+from policies.adapters import adapted
 from policies.json_types import JsonMapping
 from policies.limits import GATHERED_ELEMENTS
 from policies.parts import Tensor, tensors
@@ -196,15 +197,12 @@ def _kept_by_layer(run: RankRun) -> list[float]:
 
 
 def _adapters(lora: LoraConfig, listed: Iterable[Tensor], main: int) -> Iterator[Tensor]:
-    for tensor in listed:
-        name = tensor.name.removesuffix(".weight")
-        if not tensor.is_linear or tensor.layer is None or tensor.layer >= main:
-            continue
-        if lora.targets and name.rpartition(".")[2] not in lora.targets:
-            continue
-        out, inner = tensor.shape
-        yield Tensor(f"{name}.lora_A", (lora.rank, inner), tensor.part, tensor.layer)
-        yield Tensor(f"{name}.lora_B", (out, lora.rank), tensor.part, tensor.layer)
+    """Yield A and B of each tensor that gets an adapter; those of routed experts are fused as the experts are."""
+    decoder = [tensor for tensor in listed if tensor.layer is not None and tensor.layer < main]
+    for tensor, name in adapted(decoder, lora.targets):
+        *experts, out, inner = tensor.shape
+        yield Tensor(f"{name}.lora_A", (*experts, lora.rank, inner), tensor.part, tensor.layer)
+        yield Tensor(f"{name}.lora_B", (*experts, out, lora.rank), tensor.part, tensor.layer)
 
 
 def _local(listed: Iterable[Tensor], mesh: Mesh) -> int:
