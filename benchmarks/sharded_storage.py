@@ -114,7 +114,9 @@ def main() -> None:
     result = {
         "policy": "random Llama, 1.1 B", "ranks": args.ranks, "policy_mib": round(sum(r["held"] for r in rows)),
         "part_mib": round(part), "moments_of_a_part_mib": round(moments), "layer_mib": round(layer),
-        "allowed_mib": {"load": round(part + moments + LAYERS_ALLOWED * layer), "others": round(LAYERS_ALLOWED * layer)},
+        "allowed_mib": {
+            "load": round(part + moments + LAYERS_ALLOWED * layer), "others": round(LAYERS_ALLOWED * layer),
+        },
         "growth_mib": {k: round(max(r[k] for r in rows)) for k in ("load", "save", "export", "resume")},
     }  # fmt: skip
     print(json.dumps(result))
