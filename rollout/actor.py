@@ -22,7 +22,7 @@ from rollout.gang import EngineActor, EngineGang, rendezvous_address
 from rollout.gang_calls import MINIMAL_WAIT_S, GangCalls
 from rollout.parts import EnginePart
 from rollout.publication import Head, Publication, SyncReport, Tail, Window
-from rollout.ray_errors import explain
+from rollout.ray_errors import explain, never_ran
 from rollout.types import RolloutChunk, SampleGroup
 from rollout.worker_pool import Delivered, Died, Event, Failed, Finished, Ready
 
@@ -231,7 +231,7 @@ class RayWorkers:
         if isinstance(cause, RolloutError | ValueError):
             return Failed(worker, ticket, cause)
         self.kill(worker)
-        return Died(worker, explain(error))
+        return Died(worker, explain(error), ran=not never_ran(error))
 
     def load(self, workers: Sequence[int], publication: Publication) -> dict[int, SyncReport | Died]:
         """Stream weights into these workers in parallel; one that dies or is late holds up no other.
