@@ -28,6 +28,7 @@ class RewardRow:
     completion: str
     """Reply text with the template's prefill in front."""
     prompt: str = ""
+    """The prompt as the policy read it, with template and worked examples."""
     answer: Any = None
     columns: JsonMapping = field(default_factory=dict)
     completion_ids: np.ndarray = field(default_factory=lambda: _NO_IDS)
@@ -36,6 +37,12 @@ class RewardRow:
     """Equal for completions of the same prompt."""
     stage: str = "score"
     step: int = 0
+
+    @property
+    def question(self) -> str:
+        """The question without template and worked examples, where the data has it; else the prompt."""
+        question = self.columns.get("question")
+        return question if isinstance(question, str) and question.strip() else self.prompt
 
 
 def to_batch(rows: Sequence[RewardRow], deadline_s: float) -> RewardBatch:

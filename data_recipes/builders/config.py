@@ -9,10 +9,9 @@ licence = "MIT"
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
+from data_recipes.builders.formats.built import Kind
 from data_recipes.config import DatasetConfig
 from policies.json_types import JsonDict
 from policies.settings import Content, Identity, Operational, Settings
@@ -39,7 +38,7 @@ class SourceConfig(Settings, paths=("source",)):
     """As in `[data]`: settings of a reasoning-gym task."""
     licence: Identity[str] = Field(min_length=1)
     """Licence of the data set, e.g. "MIT"; it stands in every row."""
-    kind: Identity[Literal["math", "code", "stem", "logic", "general", "safety"] | None] = None
+    kind: Identity[Kind | None] = None
     """Kind of its rows, where the format may hold several; None: the format's first."""
     limit: Identity[int | None] = Field(None, ge=1)
     """Rows to keep of it, chosen by a hash of the question; None keeps all."""

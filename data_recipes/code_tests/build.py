@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any  # Any: values of test cases, of any class
 
+from data_recipes.code_tests.columns import candidates, programs
 from data_recipes.code_tests.mutants import mutants
 from data_recipes.code_tests.select import select_tests
 from data_recipes.errors import DataError
@@ -53,10 +54,6 @@ class BuildCounts:
     """Wrong programs that pass all kept tests."""
     left_out: list[str] = field(default_factory=list)
     """Locations of problems without any test left."""
-
-    def row(self) -> JsonDict:
-        """Return the counts as a JSON object."""
-        return dict(vars(self))
 
 
 def build_tests(
@@ -104,20 +101,22 @@ def build_one(
     where: str, row: JsonMapping, judge: Judge, mutants_of_each: int, most: int | None, seed: int
 ) -> tuple[JsonDict | None, dict[str, int]]:
     """Return the row of one problem, or None if no test is left, and its counts."""
-    correct, wrong = (_programs(where, row, name) for name in PROGRAM_FIELDS)
+    correct, wrong = (programs(where, row, name) for name in PROGRAM_FIELDS)
     if not correct:
         raise DataError(f"{where}: no correct program; phase 1 needs at least one")
+    tests = candidates(where, row)
+    if not tests:
+        raise DataError(f"{where}: no candidate tests; `grpo tests generate` makes them")
     try:
-        tests = _unpacked(row.get("tests"))
         problem = _problem(row, [_with_unknown(test) for test in tests])
         filled = _fill(tests, problem, judge, correct[0])
-        candidates = [test for test in filled if test is not None]
+        ready = [test for test in filled if test is not None]
         if problem.language == "python":
             wrong += [text for program in correct for text in _mutants(where, program, mutants_of_each, seed)]
-        counts = {"tests": len(tests), "unfilled": len(tests) - len(candidates), "wrong_programs": len(wrong)}
-        if not candidates:
+        counts = {"tests": len(tests), "unfilled": len(tests) - len(ready), "wrong_programs": len(wrong)}
+        if not ready:
             return None, counts
-        problem = _problem(row, candidates)
+        problem = _problem(row, ready)
         passes = [[r.passed for r in judge.results(problem, program)] for program in (*correct, *wrong)]
     except (BadTests, BadCheck) as error:
         raise DataError(f"{where}: {error}") from error
@@ -126,21 +125,7 @@ def build_one(
     if not chosen.kept:
         return None, counts
     rest = {name: value for name, value in row.items() if name not in PROGRAM_FIELDS}
-    return rest | {"tests": [candidates[t] for t in chosen.kept]}, counts
-
-
-def _programs(where: str, row: JsonMapping, name: str) -> list[str]:
-    found = row.get(name) or []
-    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-        raise DataError(f"{where}: {name} must be a list of programs as text")
-    return list(found)
-
-
-def _unpacked(value: object) -> list[object]:
-    tests = json.loads(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
-    if not isinstance(tests, list) or not tests:
-        raise BadTests("tests must be a list of candidates")
-    return tests
+    return rest | {"tests": [ready[t] for t in chosen.kept]}, counts
 
 
 def _problem(row: JsonMapping, tests: Sequence[object]) -> Problem:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
-from data_recipes.errors import DataError
+from data_recipes.code_tests.columns import candidates, programs
 from policies.json_types import JsonDict, JsonMapping
 from rewards.code.judge import NoVerdict
 from rewards.sandbox.types import Job, JobRunner, Limits, Outcome
@@ -58,10 +58,6 @@ class GenerateCounts:
     without: list[str] = field(default_factory=list)
     """Locations of problems without a test, which are left out."""
 
-    def row(self) -> JsonDict:
-        """Return the counts as a JSON object."""
-        return dict(vars(self))
-
 
 def generate_tests(
     rows: Iterator[tuple[str, JsonMapping]],
@@ -87,11 +83,11 @@ def generate_tests(
     """
     with ThreadPoolExecutor(threads) as pool:
         while chunk := list(islice(rows, 8 * threads)):
-            programs = [own_generators(where, row) for where, row in chunk]
+            found = [programs(where, row, GENERATORS) for where, row in chunk]
             if writers is not None:
                 written = writers([row for _, row in chunk])
-                programs = [[*own, *more] for own, more in zip(programs, written, strict=True)]
-            work = [(where, row, some) for (where, row), some in zip(chunk, programs, strict=True)]
+                found = [[*own, *more] for own, more in zip(found, written, strict=True)]
+            work = [(where, row, some) for (where, row), some in zip(chunk, found, strict=True)]
             for (where, row, some), outcomes in zip(
                 work,
                 pool.map(lambda item: [_runs(runner, program, effort) for program in item[2]], work),
@@ -106,39 +102,6 @@ def generate_tests(
                     }
                 else:
                     counts.without.append(where)
-
-
-def own_generators(where: str, row: JsonMapping) -> list[str]:
-    """Return the programs in the row's column `generators`.
-
-    Raises:
-        DataError: it is no list of texts.
-    """
-    found = row.get(GENERATORS)
-    if found is None:
-        return []
-    if not isinstance(found, list) or not all(isinstance(text, str) and text.strip() for text in found):
-        raise DataError(f"{where}: {GENERATORS} must be a list of Python programs as text")
-    return list(dict.fromkeys(found))
-
-
-def own_tests(where: str, row: JsonMapping) -> list[object]:
-    """Return the tests that a row has.
-
-    Raises:
-        DataError: they are no list.
-    """
-    tests = row.get("tests")
-    if isinstance(tests, str):
-        try:
-            tests = json.loads(tests)
-        except ValueError as error:
-            raise DataError(f"{where}: tests is no JSON ({error}); expected a list of tests") from error
-    if tests is None:
-        return []
-    if not isinstance(tests, list):
-        raise DataError(f"{where}: tests is {type(tests).__name__}; expected a list of tests")
-    return list(tests)
 
 
 def _runs(runner: JobRunner, program: str, effort: Effort) -> list[Outcome]:
@@ -158,7 +121,7 @@ def _with_inputs(
     where: str, row: JsonMapping, outcomes: Sequence[Sequence[Outcome]], counts: GenerateCounts
 ) -> list[object]:
     """Return the row's tests and the new ones; adds to `counts`."""
-    tests = own_tests(where, row)
+    tests = candidates(where, row)
     calls = bool(row.get("entry_point"))
     known = {_key(test) for test in tests}
     for number, outcome in ((n, o) for n, some in enumerate(outcomes, 1) for o in some):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from data_recipes.sft.decontaminate import EvaluationGrams, is_contaminated
+from data_recipes.sft.decontaminate import EvaluationGrams, shared_words
 from data_recipes.sft.readability import ReadabilityLimits, unreadable
 
 
@@ -56,6 +56,8 @@ class Curated:
     """Kept samples, in the order of the input."""
     dropped: dict[str, int]
     """Numbers of dropped samples, by the first rule that dropped them."""
+    leak: str = ""
+    """The first contaminated sample's id, and the words that it shares with an evaluation text; "" if there is none."""
 
 
 def curate(
@@ -73,6 +75,7 @@ def curate(
         raise ValueError(f"{len(twice)} sample ids occur twice, the first is {twice[0]!r}")
     dropped: Counter[str] = Counter()
     passed: list[Sample] = []
+    leak = ""
     seen: set[tuple[str, str]] = set()
     for sample in samples:
         reason = _reason(sample, rules, evaluation)
@@ -83,11 +86,13 @@ def curate(
             passed.append(sample)
         else:
             dropped[reason] += 1
+        if reason == "contaminated" and evaluation is not None and not leak:
+            leak = f"{sample.id} shares {_shared(sample, evaluation)!r} with an evaluation text"
     chosen = _chosen(passed, rules)
     over = len(passed) - len(chosen)
     if over:
         dropped["per_prompt"] = over
-    return Curated(tuple(s for s in passed if s.id in chosen), dict(sorted(dropped.items())))
+    return Curated(tuple(s for s in passed if s.id in chosen), dict(sorted(dropped.items())), leak)
 
 
 def r1_format(completion: str) -> str:
@@ -132,13 +137,16 @@ def _reason(sample: Sample, rules: CurateRules, evaluation: EvaluationGrams | No
     reason = unreadable(sample.completion, sample.language, rules.limits)
     if reason is not None:
         return reason
-    if evaluation is not None and any(
-        is_contaminated(text, evaluation)
-        for text in (sample.prompt, sample.question, sample.completion)
-        if text is not None
-    ):
+    if evaluation is not None and _shared(sample, evaluation) is not None:
         return "contaminated"
     return None
+
+
+def _shared(sample: Sample, evaluation: EvaluationGrams) -> str | None:
+    """Return the first words that a sample shares with an evaluation text; None if there are none."""
+    texts = (sample.prompt, sample.question, sample.completion)
+    found = (shared_words(text, evaluation) for text in texts if text is not None)
+    return next((words for words in found if words is not None), None)
 
 
 def verdicts(sample: Sample, names: Iterable[str]) -> list[float]:

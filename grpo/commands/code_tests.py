@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from policies.files import write_atomic
+from policies.json_types import JsonMapping
 
 tests_app = typer.Typer(no_args_is_help=True, help="Tests that programs are rewarded by.")
 
@@ -48,7 +53,6 @@ def generate(
     from data_recipes.prompts.rows import read_rows
     from grpo.common.config_io import check, read_recipe
     from grpo.common.served import served
-    from policies.files import write_atomic
     from rewards.code.judge import NoVerdict
     from rewards.llm.client import Llm
     from rewards.llm.config import LlmConfig
@@ -73,8 +77,7 @@ def generate(
         raise DataError(
             f"{data}: no problem has a test: {counts.first_failure or 'no generators; add --llm FILE'}"
         )
-    write_atomic(out, "".join(lines))
-    write_atomic(out.with_name(f"{out.name}.json"), json.dumps(counts.row(), indent=2) + "\n")
+    _write(out, lines, asdict(counts))
     typer.echo(
         f"{len(lines)} of {counts.problems} problems, {counts.generators} generators, {counts.added} inputs from "
         f"{counts.runs} runs ({counts.failed} failed, {counts.malformed} malformed, {counts.repeated} repeated): {out}"
@@ -102,7 +105,6 @@ def build(
     from data_recipes.config import DatasetConfig
     from data_recipes.errors import DataError
     from data_recipes.prompts.rows import read_rows
-    from policies.files import write_atomic
     from rewards.code.judge import Bounds, Judge, NoVerdict
     from rewards.sandbox.shared import shared_sandbox
 
@@ -115,10 +117,15 @@ def build(
         ]
     except NoVerdict as error:
         raise DataError(f"{data}: {error}") from error
-    write_atomic(out, "".join(built))
-    write_atomic(out.with_name(f"{out.name}.json"), json.dumps(counts.row(), indent=2) + "\n")
+    _write(out, built, asdict(counts))
     typer.echo(
         f"{counts.kept_problems} of {counts.problems} problems, {counts.kept} of {counts.tests} tests "
         f"({counts.unfilled + counts.unfit} unfit, {counts.idle} idle, {counts.spare} spare), "
         f"{counts.survivors} of {counts.wrong_programs} wrong programs pass: {out}"
     )
+
+
+def _write(out: Path, lines: Sequence[str], counts: JsonMapping) -> None:
+    """Write the rows, then their counts into OUT.json."""
+    write_atomic(out, "".join(lines))
+    write_atomic(out.with_name(f"{out.name}.json"), json.dumps(counts, indent=2) + "\n")

@@ -14,7 +14,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Data files of the recipes, fr
 @data_app.command(epilog="Example: `grpo data build r1-reasoning --sources mine.toml --set held_out=0.02`")
 def build(
     name: Annotated[
-        str, typer.Argument(help="A builder: r1-reasoning, cold-start, general, non-reasoning, code.")
+        str, typer.Argument(help="A builder: r1-reasoning, cold-start, open, general, non-reasoning, code.")
     ],
     sources: Annotated[
         str | None, typer.Option(help="TOML with [[sources]] and other keys, instead of the builder's own.")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, field_validator
 
 from data_recipes.builders.config import SourceConfig
+from data_recipes.builders.formats.built import Kind
 from data_recipes.config import BadRowsMode
 from grpo.config.evaluation_text import EvaluationText
 from grpo.config.sections import ParquetPath
 from policies.settings import Identity, Operational, Settings
-
-KindName = Literal["math", "code", "stem", "logic", "general", "safety"]
 
 
 class DataBuildConfig(Settings):
@@ -27,7 +24,7 @@ class DataBuildConfig(Settings):
     """Evaluation sets that no row may share a run of words with, in question, solution or reply."""
     ngram: Identity[int] = Field(10, ge=1)
     """Number of consecutive shared words that counts as copied (R1: 10)."""
-    most: Identity[dict[KindName, int]] = Field(default_factory=dict)
+    most: Identity[dict[Kind, int]] = Field(default_factory=dict)
     """Rows to keep of each kind, chosen by a hash of the question."""
     held_out: Identity[float] = Field(0.01, ge=0, lt=1)
     """Fraction of the questions that is held out, by a hash of the question's words."""
@@ -44,7 +41,7 @@ class DataBuildConfig(Settings):
 
     @field_validator("most")
     @classmethod
-    def _some(cls, value: dict[KindName, int]) -> dict[KindName, int]:
+    def _some(cls, value: dict[Kind, int]) -> dict[Kind, int]:
         if any(number < 1 for number in value.values()):
             raise ValueError("expected 1 or more of each kind; leave a kind out to keep all of it")
         return value

@@ -140,7 +140,10 @@ def curated_rows(config: CurateConfig) -> tuple[list[JsonDict], Summary]:
     if bad.count or mix_bad:
         counts["bad_rows"] = bad.count + mix_bad
     if not rows:
-        raise DataError(f"no sample is left of {counts}; loosen a filter or sample more")
+        first = f"; {curated.leak}" if curated.leak else ""
+        raise DataError(f"no sample is left of {counts}; loosen a filter or sample more{first}")
+    if curated.leak:
+        say(f"  first contaminated sample: {escape(curated.leak)}")
     return [*rows, *mixed], counts
 
 

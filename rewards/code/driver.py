@@ -60,13 +60,17 @@ def load(source: str, entry_point: str) -> Callable[..., Value]:
     module = types.ModuleType("program")
     sys.modules["program"] = module
     code = compile(source, "program.py", "exec", dont_inherit=True)
+    names = module.__dict__
     if "Solution" in code.co_names:
-        module.__dict__.update(missing(code))
-    exec(code, module.__dict__)
-    if entry_point not in module.__dict__ and "Solution" in module.__dict__:
-        method: Callable[..., Value] = getattr(module.__dict__["Solution"](), entry_point)
-        return method
-    function: Callable[..., Value] = module.__dict__[entry_point]
+        names.update(missing(code))
+    exec(code, names)
+    found, solution = names.get(entry_point), names.get("Solution")
+    # A method may be called as one of the preamble's or an imported function is: `search`, `merge`, `add`.
+    is_own = getattr(found, "__module__", None) == module.__name__
+    is_method = not is_own and (found is None or hasattr(solution, entry_point))
+    function: Callable[..., Value] = (
+        getattr(solution(), entry_point) if solution is not None and is_method else names[entry_point]
+    )
     return function
 
 

@@ -3,7 +3,8 @@
 Column `tests` (or `test`, `test_list`, `input_output`, or the reference answer) holds JSON text or the value itself:
 
     [{"stdin": "3 4\\n", "stdout": "7\\n"}]                              a program run on an input (also input, output)
-    [{"args": [3, 4], "kwargs": {}, "expected": 7}]                     calls of the function in column `entry_point`
+    [{"args": [3, 4], "kwargs": {}, "expected": 7}]                     calls of the function in column `entry_point`;
+                                                                        also `or_expected`, a second right result
     {"inputs": ["3 4\\n"], "outputs": ["7\\n"]}                          the first, as APPS and TACO write it;
     {"inputs": [[3, 4]], "outputs": [7], "fn_name": "add"}              and the second; also an argument a line, as
     {"inputs": ["3\n4"], "outputs": ["7"], "fn_name": "add"}            JSON (LiveCodeBench)
@@ -189,32 +190,51 @@ def _defines(text: str, name: str) -> bool:
     return any(isinstance(node, kinds) and node.name == name for node in tree.body)
 
 
-def _tests(value: object, entry_point: str, setup: str) -> tuple[tuple[Test, ...], str]:
+def listed(found: object, entry_point: str = "") -> list[object]:
+    """Return tests one by one: objects with stdin and stdout or with args and expected, and code; [] if there are none.
+
+    Args:
+        found: what the column holds, in any of the forms above.
+        entry_point: the function that calls are of; "" if only `fn_name` beside the tests could name one.
+
+    Raises:
+        BadTests: it has none of the forms.
+    """
+    value = _unpacked(found)
+    if value in (None, "", [], {}):
+        return []
     if isinstance(value, str):
-        value = [value]
+        return [value] if value.strip() else []
     if isinstance(value, Mapping):
-        return _pairs(value, entry_point), entry_point
-    if not isinstance(value, Sequence) or not value:
+        return _pairs(value, entry_point or str(value.get("fn_name") or ""))
+    if not isinstance(value, list | tuple):
         raise BadTests(f"tests are {type(value).__name__}, expected a list")
-    if all(isinstance(item, str) for item in value):
-        entry_point = entry_point or _called(value, setup)
-        return tuple(CheckTest(item, setup) for item in value), entry_point
-    if not all(isinstance(item, Mapping) for item in value):
-        raise BadTests("tests must be all objects or all lines of code")
-    functional = [item.get("testtype") == "functional" for item in value]
-    if any(functional):
-        if not all(functional):
-            raise BadTests("tests of two kinds: functional, and with stdin")
-        pairs = {
-            "inputs": [item.get("input") for item in value],
-            "outputs": [item.get("output") for item in value],
-        }
-        if not entry_point:
-            raise BadTests(
-                "functional tests need the function's name: column entry_point, or func_name in metadata"
-            )
-        return _pairs(pairs, entry_point), entry_point
-    tests = tuple(_object(item) for item in value)
+    if not all(isinstance(item, str | Mapping) for item in value):
+        raise BadTests("a test must be an object or a line of code")
+    functional = [isinstance(item, Mapping) and item.get("testtype") == "functional" for item in value]
+    if not any(functional):
+        return list(value)
+    if not all(functional):
+        raise BadTests("tests of two kinds: functional, and with stdin")
+    if not entry_point:
+        raise BadTests(
+            "functional tests need the function's name: column entry_point, or func_name in metadata"
+        )
+    pairs = {
+        "inputs": [item.get("input") for item in value],
+        "outputs": [item.get("output") for item in value],
+    }
+    return _pairs(pairs, entry_point)
+
+
+def _tests(value: object, entry_point: str, setup: str) -> tuple[tuple[Test, ...], str]:
+    items = listed(value, entry_point)
+    checks = [item for item in items if isinstance(item, str)]
+    if checks and not entry_point:
+        entry_point = _called(checks, setup)
+    tests = tuple(
+        _object(item) if isinstance(item, Mapping) else CheckTest(str(item), setup) for item in items
+    )
     if any(isinstance(test, CallTest) for test in tests) and not entry_point:
         raise BadTests("calls need the function's name in column entry_point")
     return tests, entry_point
@@ -225,7 +245,7 @@ def _object(item: JsonMapping) -> Test:
         args, kwargs = item.get("args", []), item.get("kwargs", {})
         if not isinstance(args, Sequence) or isinstance(args, str) or not isinstance(kwargs, Mapping):
             raise BadTests("args must be a list and kwargs an object")
-        return CallTest(_call(args, kwargs), item["expected"])
+        return CallTest(_call(args, kwargs), item["expected"], item.get("or_expected"))
     given = {
         name: item.get(name, item.get(other)) for name, other in (("stdin", "input"), ("stdout", "output"))
     }
@@ -236,7 +256,7 @@ def _object(item: JsonMapping) -> Test:
     return StdioTest(_text(given["stdin"]).encode(errors="surrogatepass"), _text(given["stdout"]))
 
 
-def _pairs(value: JsonMapping, entry_point: str) -> tuple[Test, ...]:
+def _pairs(value: JsonMapping, entry_point: str) -> list[object]:
     inputs, outputs = value.get("inputs"), value.get("outputs")
     if (
         not isinstance(inputs, list)
@@ -246,17 +266,13 @@ def _pairs(value: JsonMapping, entry_point: str) -> tuple[Test, ...]:
     ):
         raise BadTests("expected `inputs` and `outputs`, two lists of the same length")
     if not entry_point:
-        pairs = zip(inputs, outputs, strict=True)
-        return tuple(StdioTest(_text(i).encode(errors="surrogatepass"), _text(o)) for i, o in pairs)
+        return [{"stdin": _text(i), "stdout": _text(o)} for i, o in zip(inputs, outputs, strict=True)]
     calls, results, are_lines = read_calls(inputs, outputs)
-    return tuple(
-        CallTest(
-            _call(args, {}),
-            out,
-            out[0] if isinstance(out, list) and len(out) == 1 and not are_lines else None,
-        )
-        for args, out in zip(calls, results, strict=True)
-    )
+    listed_calls: list[object] = []
+    for args, out in zip(calls, results, strict=True):
+        is_wrapped = isinstance(out, list) and len(out) == 1 and not are_lines
+        listed_calls.append({"args": args, "expected": out} | ({"or_expected": out[0]} if is_wrapped else {}))
+    return listed_calls
 
 
 def _call(args: Sequence[Any], kwargs: JsonMapping) -> bytes:

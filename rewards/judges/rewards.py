@@ -102,7 +102,7 @@ class Correctness(_Judge):
             else json.dumps(row.answer, ensure_ascii=False, default=str)
         )
         return self.judged(
-            prompts.correctness(asked(row), reference, answer),
+            prompts.correctness(row.question, reference, answer),
             lambda text: float(read_word(text, "correctness", prompts.CORRECT) == "correct"),
         )
 
@@ -116,7 +116,7 @@ class Safety(_Judge):
     def __call__(self, row: RewardRow) -> Score:
         """Judge the whole completion."""
         return self.judged(
-            prompts.safety(asked(row), row.completion),
+            prompts.safety(row.question, row.completion),
             lambda text: float(read_word(text, "safety", prompts.SAFE) == "safe"),
         )
 
@@ -137,15 +137,9 @@ class Quality(_Judge):
             return Score(0.0, reason="no reply after the reasoning")
         low, high = prompts.LOWEST, prompts.HIGHEST
         return self.judged(
-            prompts.quality(asked(row), reply, self._rubric),
+            prompts.quality(row.question, reply, self._rubric),
             lambda text: (read_number(text, "score", low, high) - low) / (high - low),
         )
-
-
-def asked(row: RewardRow) -> str:
-    """Return the question without the template around it, where the row has it."""
-    question = row.columns.get("question")
-    return question if isinstance(question, str) and question.strip() else row.prompt
 
 
 def mean_vote(answers: Sequence[Answer | LlmError], read: Callable[[str], float]) -> Score:

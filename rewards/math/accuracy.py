@@ -67,7 +67,7 @@ def accuracy(row: RewardRow, cpu_budget_s: float = CPU_BUDGET_S) -> Score:
     answer, reason = committed_answer(row.completion)
     if answer is None:
         return Score(0.0, reason=reason)
-    return compared(lambda: is_correct(row.answer, answer, row.prompt), cpu_budget_s)
+    return compared(lambda: is_correct(row.answer, answer, row.question), cpu_budget_s)
 
 
 def compared(judge: Callable[[], tuple[bool, str]], cpu_budget_s: float) -> Score:

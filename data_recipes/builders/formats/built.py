@@ -8,9 +8,8 @@ from typing import Literal
 
 from data_recipes.sft.decontaminate import words
 
-Kind = Literal["math", "code", "stem", "logic", "general", "safety"]
-KINDS: tuple[Kind, ...] = ("math", "code", "stem", "logic", "general", "safety")
-"""R1's kinds of prompts (table 4); recipes choose rewards by them."""
+Kind = Literal["math", "code", "stem", "logic", "open", "general", "safety"]
+"""R1's kinds of prompts (table 4), and "open": a reference that no rule compares; recipes choose rewards by them."""
 
 
 class LeftOut(Exception):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from data_recipes.builders.formats.built import Built, Kind, LeftOut, Message
-from data_recipes.builders.formats.fields import any_text, text
+from data_recipes.builders.formats.fields import any_text, reference, text
 from data_recipes.chat import to_messages
 from data_recipes.errors import DataError
 from data_recipes.fields import MISSING, ArrowRow, Row, look_up, show
@@ -57,6 +57,16 @@ def from_chats(where: str, row: Row) -> Built:
         raise LeftOut("flagged")
     name = next((n for n in _CHATS if look_up(row, n) is not MISSING), "conversation")
     return conversation(where, name, spoken(where, row, name))
+
+
+def from_reference(where: str, row: Row) -> Built:
+    """NaturalReasoning and others: question, and reference_answer or answer in words; rows without one are left out."""
+    question = any_text(where, row, ("question", "prompt", "problem"))
+    name = "answer" if look_up(row, "reference_answer") is MISSING else "reference_answer"
+    found = look_up(row, name)
+    if found is None or (isinstance(found, str) and not found.strip()):
+        raise LeftOut("no_answer")
+    return Built("open", question, answer=reference(where, row, name))
 
 
 def from_safety(where: str, row: Row) -> Built:

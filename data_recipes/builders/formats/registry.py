@@ -54,6 +54,7 @@ FORMATS: dict[str, Format] = {
     "humaneval": Format(code.from_humaneval, ("code",)),
     "mbpp": Format(code.from_mbpp, ("code",)),
     "built": Format(code.from_built, ("code",)),
+    "reference": Format(general.from_reference, ("open",)),
     "helpsteer": Format(general.from_helpsteer, ("general",)),
     "prompts": Format(general.from_prompts, ("general", "safety")),
     "arena-hard": Format(general.from_arena_hard, ("general",)),

@@ -3,7 +3,7 @@
     Mia has 7 apples. She buys 5 more. How many apples does she have now?          12        kind = math
     Name 3 fruits.                                                                 –         kind = general
 
-Training and held-out rows differ by a hash of the question.
+Training and held-out rows differ by a hash of what is asked: another name or wording does not make another question.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ def rows(seed: int, split: Split, params: PlainEnglishParams) -> Iterator[tuple[
             if len(seen) == count:
                 break
             draw = random.Random(f"plain-english/{seed}/{kind}/{number}")
-            row = _problem(draw, params) if kind == "math" else _request(draw)
+            row, asked = _problem(draw, params) if kind == "math" else _request(draw)
             question = str(row["question"])
-            if question in seen or _is_held_out(question) != (split == "held-out"):
+            if question in seen or _is_held_out(asked) != (split == "held-out"):
                 continue
             seen.add(question)
             yield f"plain-english, {kind} {number}", row | {"kind": kind, "language": "en"}
@@ -104,27 +104,32 @@ def rows(seed: int, split: Split, params: PlainEnglishParams) -> Iterator[tuple[
             )
 
 
-def _is_held_out(question: str) -> bool:
-    return hashlib.sha256(f"plain-english/{question}".encode()).digest()[0] % HELD_OUT_SHARE == 0
+def _is_held_out(asked: str) -> bool:
+    return hashlib.sha256(f"plain-english/{asked}".encode()).digest()[0] % HELD_OUT_SHARE == 0
 
 
-def _problem(draw: random.Random, params: PlainEnglishParams) -> JsonDict:
+def _problem(draw: random.Random, params: PlainEnglishParams) -> tuple[JsonDict, str]:
+    """Return a word problem, and what it asks: the same for another person."""
     name, pronoun = draw.choice(PEOPLE)
     things, has = draw.choice(THINGS), draw.randint(2, params.largest)
-    total, text = has, [f"{name} has {has} {things}."]
+    total, text, asked = has, [f"{name} has {has} {things}."], str(has)
     for _ in range(draw.randint(1, params.max_steps)):
         if draw.random() < 0.5 and total > 1:
             change = draw.randint(1, min(total - 1, params.largest))
             total -= change
             text.append(f"{pronoun.capitalize()} gives away {change}.")
+            asked += f" - {change}"
         else:
             change = draw.randint(1, params.largest)
             total += change
             text.append(f"{pronoun.capitalize()} buys {change} more.")
+            asked += f" + {change}"
     text.append(f"How many {things} does {pronoun} have now?")
-    return {"question": " ".join(text), "answer": str(total)}
+    return {"question": " ".join(text), "answer": str(total)}, f"{things}: {asked}"
 
 
-def _request(draw: random.Random) -> JsonDict:
+def _request(draw: random.Random) -> tuple[JsonDict, str]:
+    """Return a request, and what it asks without its wording."""
     things, wanted = draw.choice(sorted(LISTS)), draw.randint(2, 6)
-    return {"question": draw.choice(ASKS).format(n=wanted, things=things), "answer": f"{wanted} {things}"}
+    answer = f"{wanted} {things}"
+    return {"question": draw.choice(ASKS).format(n=wanted, things=things), "answer": answer}, answer

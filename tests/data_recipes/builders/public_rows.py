@@ -253,6 +253,14 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"kind": "general", "question": "In which country is it?"},
     ),
+    "reference": (
+        {
+            "question": "Why does ice float on water?",
+            "reference_answer": "Ice is less dense than liquid water.",
+            "responses": [{"response_model": "Llama3.3-70B-Instruct", "response": "It is lighter."}],
+        },
+        {"kind": "open", "answer": "Ice is less dense than liquid water."},
+    ),
     "prompts": (
         {
             "prompt": "Write a haiku about rain.",

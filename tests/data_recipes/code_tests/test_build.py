@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from data_recipes.builders.code import columns
+from data_recipes.builders.formats.code import from_built
+from data_recipes.builders.formats.registry import FORMATS
 from data_recipes.code_tests.build import BuildCounts, build_tests
 from data_recipes.code_tests.select import select_tests
-from data_recipes.errors import DataError
 from grpo.cli import app
 from rewards.code.judge import Bounds, Judge
+from rewards.code.reward import Code
+from rewards.rows import RewardRow
 from rewards.sandbox.errors import SandboxUnavailable
 from rewards.sandbox.shared import close_shared, shared_sandbox
 
@@ -106,7 +111,7 @@ def test_build(judge: Judge) -> None:
         },
         {"question": "echo", "tests": [{"stdin": " x", "stdout": " x\n"}]},
     ]
-    assert counts.row() == {
+    assert asdict(counts) == {
         "problems": 3,
         "kept_problems": 2,
         "tests": 9,
@@ -121,6 +126,72 @@ def test_build(judge: Judge) -> None:
     }
 
 
+PUBLIC: dict[str, tuple[dict[str, Any], str, str]] = {
+    "apps": (
+        {
+            "question": "Add two numbers.",
+            "input_output": json.dumps({"inputs": ["3 4\n", "1 1\n"], "outputs": ["7\n", "2\n"]}),
+        },
+        "a, b = map(int, input().split())\nprint(a + b)",
+        "a, b = map(int, input().split())\nprint(7)",
+    ),
+    "apps with a function": (
+        {
+            "question": "Add two numbers.",
+            "starter_code": "def add(a, b):",
+            "input_output": {"inputs": [[3, 4], [1, 1]], "outputs": [[7], [2]], "fn_name": "add"},
+        },
+        "def add(a, b): return a + b",
+        "def add(a, b): return 7",
+    ),
+    "livecodebench": (
+        {
+            "question_content": "Add two numbers.",
+            "starter_code": "class Solution:\n    def add(self, a: int, b: int) -> int:\n        ",
+            "public_test_cases": json.dumps([{"input": "3\n4", "output": "7", "testtype": "functional"}]),
+            "private_test_cases": json.dumps([{"input": "1\n1", "output": "2", "testtype": "functional"}]),
+            "metadata": json.dumps({"func_name": "add"}),
+            "contest_date": "2022-01-01T00:00:00",
+        },
+        "class Solution:\n    def add(self, a: int, b: int) -> int:\n        return a + b",
+        "class Solution:\n    def add(self, a: int, b: int) -> int:\n        return 7",
+    ),
+    "humaneval": (
+        {
+            "prompt": "def add(a, b):\n",
+            "entry_point": "add",
+            "canonical_solution": "    return a + b\n",
+            "test": "def check(candidate):\n    assert candidate(3, 4) == 7\n    assert candidate(1, 1) == 2\n",
+        },
+        "def add(a, b):\n    return a + b\n",
+        "def add(a, b):\n    return 7\n",
+    ),
+    "mbpp": (
+        {
+            "text": "Add two numbers.",
+            "code": "def add(a, b): return a + b",
+            "test_list": ["assert add(3, 4) == 7", "assert add(1, 1) == 2"],
+        },
+        "def add(a, b): return a + b",
+        "def add(a, b): return 7",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_problems_of_public_data_sets_come_through(name: str, judge: Judge) -> None:
+    """The three commands of docs/r1.md: data build code, tests build, and the rows that RL reads."""
+    public, right, wrong = PUBLIC[name]
+    row = columns(FORMATS[name.split()[0]].convert("here", public)) | {"correct": [right], "wrong": [wrong]}
+    (built,) = build_tests(iter([("here", row)]), judge, BuildCounts())
+    assert len(built["tests"]) == 1
+    kept = from_built("there", built)
+    read = {"tests": kept.tests, "entry_point": kept.entry_point, "question": kept.question}
+    for program, verdict in ((right, 1.0), (wrong, 0.0)):
+        reply = RewardRow(completion=f"```python\n{program}\n```", prompt=kept.question, columns=read)
+        assert Code(test_s=1.0)(reply).total == verdict
+
+
 def test_mutants_serve_as_wrong_programs(judge: Judge) -> None:
     row = {k: v for k, v in ROWS[0].items() if k != "wrong"}
     counts = BuildCounts()
@@ -128,15 +199,6 @@ def test_mutants_serve_as_wrong_programs(judge: Judge) -> None:
     assert counts.wrong_programs >= 3
     assert len(built[0]["tests"]) == 1
     assert counts.survivors == 0
-
-
-@pytest.mark.parametrize(
-    "row",
-    [{"tests": [{"stdin": ""}]}, {"correct": ["x"], "tests": 3}, {"correct": "x", "tests": [{"stdin": ""}]}],
-)
-def test_rows_that_cannot_be_used(row: dict[str, object], judge: Judge) -> None:
-    with pytest.raises(DataError, match=r"^here: "):
-        list(build_tests(iter([("here", row)]), judge, BuildCounts()))
 
 
 def test_the_command(tmp_path: Path, judge: Judge) -> None:

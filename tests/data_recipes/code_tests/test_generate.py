@@ -96,20 +96,6 @@ def test_a_problem_without_any_input_is_left_out_and_named() -> None:
     assert counts.without == ["here, line 1"]
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"generators": "print(1)"}, "generators must be a list"),
-        ({"generators": [3]}, "generators must be a list"),
-        ({"tests": {"a": 1}}, "tests is dict"),
-        ({"tests": "assert f(1)"}, "tests is no JSON"),
-    ],
-)
-def test_a_row_that_cannot_be_used_names_itself(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(DataError, match=f"here, line 1: {words}"):
-        made(PROBLEM | {"generators": ["print(1)"]} | change)
-
-
 def test_a_model_writes_generators(tmp_path: Path) -> None:
     reply = f"<think>```python\nno\n```</think>Small:\n```python\n{SMALL}\n```\nShell:\n```bash\nls\n```"
     with scripted_server() as script:

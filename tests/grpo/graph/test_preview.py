@@ -98,6 +98,7 @@ def test_r1_passes_with_what_the_builders_make(
         "math: accuracy reads answer; format",
         "stem: mcq reads answer, choices; format_r1; language_consistency reads language",
         "code: code reads programming_language, tests; format_r1",
+        "open: judge_correctness reads answer",
         "general: format_r1; language_consistency reads language; reward_model from step 1,296",
         "r1 on 512 H800",
         "dry run: nothing was started, nothing was written",

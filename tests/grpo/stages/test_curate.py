@@ -109,6 +109,16 @@ def test_errors_are_named(tmp_path: Path, rows: list[dict[str, Any]], message: s
         run(config(tmp_path, rows))
 
 
+def test_words_in_front_of_every_question_that_are_evaluated_on_are_named(tmp_path: Path) -> None:
+    """A worked example of the preamble stands in every prompt: one copy of an evaluation text drops all rows."""
+    held_out = write(tmp_path / "eval.jsonl", [{"question": "has 4 eggs and buys 3 more of them today"}])
+    shown = "Joe has 4 eggs and buys 3 more of them today. 7\n"
+    rows = [row(name, question=name, prompt=shown + name) for name in ("a", "b")]
+    words = "a#0 shares 'has 4 eggs and buys 3 more of them' with an evaluation text"
+    with pytest.raises(DataError, match=words):
+        run(config(tmp_path, rows, decontaminate=[{"source": held_out}], ngram=9))
+
+
 def test_evaluation_sets_may_be_procedural_and_questions_are_kept(tmp_path: Path) -> None:
     _, held_out = next(read_rows(DatasetConfig(source="chain", split="held-out", params={"count": 5})))
     rows = [

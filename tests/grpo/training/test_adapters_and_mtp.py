@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +33,7 @@ from policies.presets import new_policy, tiny_config
 from tests.grpo.stages.test_sft import make_examples
 from tests.grpo.tiny_phase import VOCAB, make_groups, make_policy
 from tests.oracles.mtp_oracle import mtp_logprobs_of_sequence
+from tests.processes import run_in_new_process
 
 LORA = LoraConfig(rank=4, alpha=8.0, targets=("q_proj", "kv_b_proj", "o_proj"))
 TOKENS = [5, 9, 3, 7, 7, 2, 11]
@@ -114,20 +113,12 @@ def test_adapters_alone_are_trained_and_the_export_is_their_sum(base: Path, tmp_
     assert (tmp_path / "policy" / "adapter" / "adapter_model.safetensors").is_file()
 
 
-RESUME = """
-import sys
-from pathlib import Path
-import torch
-from tests.grpo.training.test_adapters_and_mtp import LORA, rl, rl_step, sft, weights
-from tests.grpo.stages.test_sft import make_examples
-torch.set_num_threads(1)
-base, folder, out, kind = sys.argv[1:]
-learner = (sft if kind == "sft" else rl)(Path(base), LORA)
-learner.load(Path(folder))
-for step in (2, 3):
-    learner.update(make_examples(5, step), step) if kind == "sft" else rl_step(learner, step)
-torch.save(weights(learner), out)
-"""
+def go_on(base: Path, checkpoint: Path, out: Path, kind: str) -> None:
+    learner: Any = (sft if kind == "sft" else rl)(base, LORA)
+    learner.load(checkpoint)
+    for step in (2, 3):
+        learner.update(make_examples(5, step), step) if kind == "sft" else rl_step(learner, step)
+    torch.save(weights(learner), out)
 
 
 @pytest.mark.parametrize("kind", ["sft", "rl"])
@@ -147,8 +138,7 @@ def test_continuation_in_a_new_process_is_bit_identical(base: Path, tmp_path: Pa
         torch.set_num_threads(threads)
     assert not (tmp_path / "policy").exists()
     out = tmp_path / "out.pt"
-    command = [sys.executable, "-c", RESUME, str(base), str(tmp_path), str(out), kind]
-    subprocess.run(command, check=True, timeout=120)
+    run_in_new_process(go_on, base, tmp_path, out, kind)
     found, expected = torch.load(out), weights(learner)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[n], expected[n]) for n in expected)

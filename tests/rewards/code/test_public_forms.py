@@ -186,6 +186,23 @@ def test_other_programs_import_what_they_use():
     assert load(shadow, "run")() == -1
 
 
+@pytest.mark.parametrize("name", ["add", "merge", "search", "shuffle", "permutations", "count", "reduce"])
+def test_a_method_counts_before_the_usual_name(name):
+    """LeetCode names methods as heapq, re, operator … name functions; those must not run in their place."""
+    method = f"class Solution:\n    def {name}(self, *args):\n        return 'mine'\n"
+    uses_both = f"class Solution:\n    def {name}(self, *args):\n        return 'mine' if {name} is not None else ''\n"
+    imports = f"from {MODULES[name]} import {name}\n{method}"
+    top = f"def {name}(*args):\n    return 'mine'\nclass Solution:\n    pass\n"
+    for source in (method, uses_both, imports, top):
+        assert load(source, name)(1, 2) == "mine"
+
+
+MODULES = {
+    "add": "operator", "merge": "heapq", "search": "re", "shuffle": "random", "permutations": "itertools",
+    "count": "itertools", "reduce": "functools",
+}  # fmt: skip
+
+
 def test_in_the_sandbox():
     try:
         shared_sandbox()

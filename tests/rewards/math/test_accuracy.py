@@ -132,6 +132,19 @@ def test_mixed_numbers_agree_with_python(whole, top, bottom):
         assert is_correct(f"{whole} {top}/{bottom}", f"{whole * bottom + top}/{bottom}")[0]
 
 
+def test_what_stands_around_the_question_is_not_the_question():
+    """An answer that a worked example gives, too, does not repeat the question; one that the question gives does."""
+    shown = "Simplify $\\sqrt{12}$. It is $\\boxed{2\\sqrt{3}}$.\n"
+    reply = r"\boxed{2\sqrt{3}}"
+    for question, right in (
+        ("How long is the diagonal of a cube of side 2?", 1.0),
+        ("Simplify $2\\sqrt3$.", 0.0),
+    ):
+        row = RewardRow(reply, shown + question, r"\sqrt{12}", {"question": question})
+        assert accuracy(row).total == right
+        assert accuracy(RewardRow(reply, question, r"\sqrt{12}")).total == right
+
+
 @settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_two_candidates_never_score(a, b):
