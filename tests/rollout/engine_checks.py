@@ -41,7 +41,6 @@ from rollout.publication import Head, Publication, Tail, Window
 from rollout.transport.sender import publish
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 from rollout.vllm_engine import VllmEngine
-from rollout.vllm_sampling import SEEDS_AT_A_TIME
 from tests.policies.documented_family import added, documented_family
 from tests.policies.released_folders import LITE, random_tensors, write
 from tests.rollout.adapters import base_of, with_adapters
@@ -330,15 +329,13 @@ class Suite:
 
     def quick_sampling(self) -> dict[str, Any]:
         """Our replacement of vLLM's CPU sampler against vLLM's own, beyond the numbers that are drawn ahead."""
-        works = [
-            replace(
-                chunk(0, SamplingParams(2 * SEEDS_AT_A_TIME + 9, temperature=1.1, top_p=p)), id=f"top-p {p}"
-            )
-            for p in (1.0, 0.8)
-        ]
+        ahead = 8
+        sampling = [SamplingParams(2 * ahead + 9, temperature=1.1, top_p=p) for p in (1.0, 0.8)]
+        works = [replace(chunk(0, params), id=f"top-p {params.top_p}") for params in sampling]
         found = []
         for replaced in (True, False):
             with ExitStack() as stack:
+                stack.enter_context(mock.patch.object(vllm_sampling, "SEEDS_AT_A_TIME", ahead))
                 if not replaced:
                     stack.enter_context(mock.patch.object(vllm_sampling, "quicken"))
                 engine = stack.enter_context(self.engine(self.folder / "tiny-llama-tied"))
