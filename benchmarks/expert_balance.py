@@ -12,7 +12,6 @@ share of held-out programs that the policy would write greedily.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import save
+from common import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -58,14 +57,8 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    result: dict[str, Any] = {"seeds": args.seeds, "steps": args.steps, "corpus": "code-tiny"}
-    for way in args.ways:
-        rows = [run(way, seed, args.steps) for seed in args.seeds]
-        means = {name: statistics.mean(row[name] for row in rows) for name in rows[0]}
-        result[way] = {"mean": means, "seeds": rows}
-        print(f"{way:45s}", json.dumps({k: round(v, 4) for k, v in means.items()}), flush=True)
-        saved = save(args.name, result)
-    print(saved)
+    shared = {"steps": args.steps, "corpus": "code-tiny"}
+    print(sweep(args.name, shared, args.ways, args.seeds, lambda way, seed: run(way, seed, args.steps)))
 
 
 def run(way: str, seed: int, steps: int) -> dict[str, float]:

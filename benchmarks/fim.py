@@ -11,7 +11,6 @@ train problems whose whole program it writes greedily from left to right, which 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -21,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import save
+from common import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -36,6 +35,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--rates", type=float, nargs="+", default=list(RATES))
     parser.add_argument("--preset", default="tiny-v2")
     parser.add_argument("--name", default="fim")
     args = parser.parse_args()
@@ -43,14 +43,17 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    result: dict[str, Any] = {"seeds": args.seeds, "steps": args.steps, "preset": args.preset}
-    for rate in RATES:
-        rows = [run(rate, seed, args.steps, args.preset) for seed in args.seeds]
-        means = {name: statistics.mean(row[name] for row in rows) for name in rows[0]}
-        result[f"rate {rate}"] = {"mean": means, "seeds": rows}
-        print(f"rate {rate}", json.dumps(result[f"rate {rate}"]), flush=True)
-        saved = save(args.name, result)
-    print(saved)
+    shared = {"steps": args.steps, "preset": args.preset, "corpus": "code-tiny"}
+    ways = {f"rate {rate}": rate for rate in args.rates}
+    print(
+        sweep(
+            args.name,
+            shared,
+            list(ways),
+            args.seeds,
+            lambda way, seed: run(ways[way], seed, args.steps, args.preset),
+        )
+    )
 
 
 def run(rate: float, seed: int, steps: int, preset: str) -> dict[str, float]:

@@ -89,7 +89,7 @@ class Rank:
 
 def memory(pid: str = "self") -> tuple[int, int]:
     """Return a process's (private bytes now, private bytes at its peak so far), shared memory left out."""
-    fields = dict(line.split(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     kib = {name: int(value.split()[0]) for name, value in fields.items() if value.strip().endswith("kB")}
     return kib["RssAnon"] * 1024, (kib["VmHWM"] - kib["RssShmem"]) * 1024
 
@@ -124,15 +124,15 @@ def main() -> None:
         dispatcher = Dispatcher(pool, 0, 300)
         make: Any = MakeLearner(folder, args.dtype, args.transport, ids)
         learners = LearnerGroup(
-            start_ranks(make, ranks=1, gpus=0, threads=args.threads, resume_from=None), Path(scratch), 1
+            start_ranks(make, seats=[{}], threads=args.threads, resume_from=None), Path(scratch), 1
         )
         learners.open()
         dispatcher.wait_started()
         engine = str(pool.info[0]["pid"])
-        before = learners.call_first("memory")[0], memory(engine)[0]
+        before = learners.call_all("memory")[0], memory(engine)[0]
         seconds, copies = [], []
         for version in range(args.repeats + 1):
-            learners.call_first("update")
+            learners.call_all("update")
             start = time.perf_counter()
             (report,) = dispatcher.load(publication := learners.publish(version))
             seconds.append(time.perf_counter() - start)
@@ -145,7 +145,7 @@ def main() -> None:
             before_copy = time.perf_counter()
             np.copyto(target, source)
             copies.append(time.perf_counter() - before_copy)
-        peaks = learners.call_first("memory")[1], memory(engine)[1]
+        peaks = learners.call_all("memory")[1], memory(engine)[1]
         learners.close()
         pool.close()
     sync_s, copy_s = statistics.median(seconds[1:]), statistics.median(copies[1:])

@@ -243,7 +243,7 @@ def stored_tensors(folder: Path) -> dict[str, tuple[Path, list[int]]]:
         raise BrokenCheckpoint(f"{folder}: no {SINGLE_FILE} and no {INDEX_FILE}{hint}")
     stored: dict[str, tuple[Path, list[int]]] = {}
     for name in files:
-        file_shapes = _safetensors_header(folder / name)
+        file_shapes = safetensors_header(folder / name)
         stored.update({tensor: (folder / name, shape) for tensor, shape in file_shapes.items()})
         missing = [t for t, file in (weight_map or {}).items() if file == name and t not in file_shapes]
         if missing:
@@ -251,7 +251,7 @@ def stored_tensors(folder: Path) -> dict[str, tuple[Path, list[int]]]:
     return stored
 
 
-def _safetensors_header(file: Path) -> dict[str, list[int]]:
+def safetensors_header(file: Path) -> dict[str, list[int]]:
     """Return shapes by tensor name from a file of u64 header length, JSON header and data."""
     try:
         if is_lfs_pointer(file):

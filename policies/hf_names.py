@@ -9,13 +9,13 @@ latter are views of the fused storage, so nothing is copied:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from policies.errors import BrokenCheckpoint
-from policies.lora import has_adapters, plain_state
+from policies.lora import frozen_state, has_adapters, plain_state
 from policies.model import tied_names
 from policies.mtp import is_shared_copy
 from policies.shards import fill
@@ -32,8 +32,17 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     merged tensors are new memory. Of a policy that is divided over ranks each tensor is gathered when its turn comes:
     all ranks run through the iterator together.
     """
+    return _named(model, plain_state(model))
+
+
+def base_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield what `named_tensors` yields, without the adapters and in the dtypes in which it is stored."""
+    return _named(model, frozen_state(model))
+
+
+def _named(model: nn.Module, state: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
     tied = tied_names(model)
-    for name, tensor in plain_state(model):
+    for name, tensor in state:
         if name in tied:
             continue
         if name.endswith(_GATE_UP):

@@ -100,7 +100,7 @@ class RouterWatch:
             device = router.weight.device
             self.counts[name] = torch.zeros(router.weight.shape[0], dtype=torch.int64, device=device)
             self.dropped[name] = torch.zeros((), dtype=torch.int64, device=device)
-            ahead = max(0, _layer_number(name) - first + 1)
+            ahead = max(0, layer_number(name) - first + 1)
             self._hooks.append(router.register_forward_hook(self._seen(name, ahead)))
 
     def expect(self, sequences_T: Tensor, *, exempt_S: Tensor | None = None, keep: bool = False) -> None:
@@ -184,7 +184,8 @@ def _those_with(sequences: Tensor, ahead: int) -> Tensor:
     return torch.where(later == sequences, sequences, -1)
 
 
-def _layer_number(name: str) -> int:
+def layer_number(name: str) -> int:
+    """Return the index of the layer that a module's name says."""
     return int(name.split("layers.")[1].split(".")[0])
 
 

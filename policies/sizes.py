@@ -127,7 +127,7 @@ _V3 = {
     "num_attention_heads": 128, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
     "kv_lora_rank": 512, "q_lora_rank": 1536, "intermediate_size": 18432, "first_k_dense_replace": 3,
     "n_routed_experts": 256, "num_experts_per_tok": 8, "n_shared_experts": 1, "moe_intermediate_size": 2048,
-    "max_position_embeddings": 163840,
+    "max_position_embeddings": 163840, "num_nextn_predict_layers": 1,
 }  # fmt: skip
 """2412.19437 §4.2; the dense layers' width from its config.json."""
 

@@ -10,10 +10,11 @@ bytes go from the learner to the engines by a transport (rollout/transport/):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from rollout.adapter_base import AdapterBase
 from rollout.canary import Canary
 
 
@@ -35,6 +36,13 @@ class Head:
     """By Hugging Face checkpoint name, in the order of the stream."""
     channel: Channel
     """How an engine reads the windows."""
+    base: AdapterBase | None = None
+    """The entries are LoRA adapters of these weights, which an engine has; None: the entries are all weights."""
+
+    @property
+    def delivered(self) -> Collection[str]:
+        """Checkpoint names of the tensors that an engine loads."""
+        return self.entries if self.base is None else self.base.tensors
 
 
 class Source(Protocol):
@@ -106,6 +114,10 @@ class Publication(Protocol):
     @property
     def version(self) -> int:
         """The policy version."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors that each reader gets; 0 before the stream has begun."""
 
     def begin(self, readers: Sequence[str]) -> Head:
         """Start a stream.

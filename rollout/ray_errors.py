@@ -13,9 +13,13 @@ _FRAME = '  File "'
 
 
 def explain(error: BaseException) -> str:
-    """Return the cause, then, if that is not all, the whole text of the error; without terminal colours."""
+    """Return the cause, then what else the error's text says; without terminal colours.
+
+    A traceback stays whole, its last line is the cause once more; of other texts each line stands once.
+    """
     text, cause = _text(error), cause_of(error)
-    return cause if cause == text else f"{cause}\n{text}"
+    rest = text if _FRAME in text else text.removesuffix(cause).rstrip()
+    return f"{cause}\n{rest}" if rest and rest != cause else cause
 
 
 def cause_of(error: BaseException) -> str:

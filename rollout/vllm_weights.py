@@ -11,14 +11,16 @@ The prefix cache, which holds keys and values of the old weights, belongs to the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import Path
 from typing import Any  # of vLLM's model config, worker and weight loaders, which are not typed
 
 import torch
 from torch import Tensor, nn
 
+from rollout.adapter_base import BaseWeights
 from rollout.errors import WeightSyncError
 from rollout.publication import Head, Tail, Window
 from rollout.receiver import Receiver
@@ -54,14 +56,14 @@ class WeightReceiver:
             part: (i, n): the i-th of n parts of the tensors is read back; (0, 1): all.
 
         Raises:
-            WeightSyncError: the writer cannot be reached.
+            WeightSyncError: the writer cannot be reached, or the base of adapters cannot be read.
         """
         if self._stream is not None:
             self._stream.abandon()
+        config = self.model_runner.model_config
+        base = None if head.base is None else BaseWeights(head.base, Path(config.model))
         receiver = Receiver(head, head.channel.connect(reader))
-        self._stream = StreamLoad(
-            self.model_runner.get_model(), self.model_runner.model_config, receiver, part
-        )
+        self._stream = StreamLoad(self.model_runner.get_model(), config, receiver, part, base)
 
     def load_window(self, window: Window) -> None:
         """Load a window; its memory may be written over afterwards. What is wrong comes with `finish_weights`."""
@@ -83,7 +85,12 @@ class StreamLoad:
     """Replaces every weight of a running model by those of one stream."""
 
     def __init__(
-        self, model: nn.Module, model_config: object, receiver: Receiver, part: tuple[int, int]
+        self,
+        model: nn.Module,
+        model_config: object,
+        receiver: Receiver,
+        part: tuple[int, int],
+        base: BaseWeights | None = None,
     ) -> None:
         """Prepare the model.
 
@@ -92,10 +99,11 @@ class StreamLoad:
             model_config: vLLM's model config, for the attention layers' dtype and the tied head.
             receiver: of the stream.
             part: (i, n): the i-th of n parts of the tensors is read back.
+            base: what the stream's adapters are added to; None: the stream holds all weights.
         """
-        self._model, self._config, self._receiver = model, model_config, receiver
+        self._model, self._config, self._receiver, self._base = model, model_config, receiver, base
         self._error: WeightSyncError | None = None
-        chosen = {name for i, name in enumerate(receiver.head.entries) if i % part[1] == part[0]}
+        chosen = {name for i, name in enumerate(receiver.head.delivered) if i % part[1] == part[0]}
         rebuild_moe_kernels(model)
         self._loaded = Loaded(read_back=ReadBack(chosen))
         begin_reload(model)
@@ -106,14 +114,18 @@ class StreamLoad:
         tensors, verdict = self._receiver.open(window)
         try:
             if self._error is None:
-                skipped = {HEAD} if ties_head(self._config) else set()
-                load(self._model, {n: t for n, t in tensors.items() if n not in skipped}, self._loaded)
-                keep_pending(self._model)
-                self._loaded.read_back.compare()
+                self._load_all([tensors] if self._base is None else self._base.add(tensors))
         except WeightSyncError as error:
             self._error = error
         finally:
             self._receiver.problems += verdict.result()
+
+    def _load_all(self, groups: Iterable[Mapping[str, Tensor]]) -> None:
+        skipped = {HEAD} if ties_head(self._config) else set()
+        for tensors in groups:
+            load(self._model, {n: t for n, t in tensors.items() if n not in skipped}, self._loaded)
+            keep_pending(self._model)
+            self._loaded.read_back.compare()
 
     @torch.no_grad()
     def finish(self, tail: Tail) -> LoadReport:
@@ -123,6 +135,8 @@ class StreamLoad:
             WeightSyncError: it does not; the message names every tensor.
         """
         try:
+            if self._base is not None and self._error is None:
+                self._load_all(self._base.rest())
             unfilled = unfilled_layers(self._model, self._config, self._loaded)
         finally:
             self.abandon()
@@ -135,13 +149,17 @@ class StreamLoad:
         check_tied_head(self._config, self._receiver.digests)
         loaded = self._loaded.names | ({HEAD} if ties_head(self._config) else set())
         problems = [
-            f"{name} is no tensor of the model" for name in self._receiver.digests if name not in loaded
+            f"{name} is no tensor of the model"
+            for name in self._receiver.head.delivered
+            if name not in loaded
         ]
         problems += [f"{layer} got {got:,} of {size:,} elements" for layer, (got, size) in unfilled.items()]
         problems += read_back.problems
         if problems:
             raise WeightSyncError("the engine did not load the published weights: " + "; ".join(problems))
-        return LoadReport(len(self._receiver.digests), len(read_back.equal), tuple(sorted(read_back.packed)))
+        return LoadReport(
+            len(self._receiver.head.delivered), len(read_back.equal), tuple(sorted(read_back.packed))
+        )
 
     def abandon(self) -> None:
         """End the reload, after an error too, so that a later stream can be loaded."""

@@ -1,4 +1,4 @@
-"""Hypothesis without deadlines, since tests hold no timings; and how `pytest -n 2` divides cores and files."""
+"""How often properties are tried, without deadlines, and how `pytest -n 2` divides cores and files."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,9 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+settings.register_profile("everyday", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=200)
+settings.load_profile("everyday")
 
 # Each process its share of the cores, before anything imports torch: a parallel loop of more threads than cores waits
 # for those that the other process holds up, and the loops of tiny policies are short.
@@ -16,6 +17,12 @@ _processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // _processes)))
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try a property more often where slow tests run too."""
+    if "not slow" not in config.option.markexpr:
+        settings.load_profile("thorough")
 
 
 class FileByFile(LoadScopeScheduling):

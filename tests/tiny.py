@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 RECIPE = """
 stage = "rl"
 seed = 5
@@ -114,19 +116,22 @@ def command(*words: str | Path) -> list[str]:
     return [sys.executable, "-m", "grpo.cli", *map(str, words)]
 
 
-def environment() -> dict[str, str]:
-    """A clean environment for a run of its own."""
+def environment(cluster: str | None = None) -> dict[str, str]:
+    """A clean environment for a run that starts a Ray of its own, or joins the cluster at this address."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "OMP_", "VLLM_"))}
+    if cluster is not None:
+        env["RAY_ADDRESS"] = cluster
     # Files run side by side: threads that wait must leave the cores to the others.
     return env | {"COLUMNS": "160", "NO_COLOR": "1", "OMP_WAIT_POLICY": "passive"}
 
 
 def run_grpo(
-    *words: str | Path, timeout_s: float = 400, check: bool = True
+    *words: str | Path, cluster: str | None = None, timeout_s: float = 400, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+    """Run the command to its end, on its own Ray or on a cluster."""
+    env = environment(cluster)
     done = subprocess.run(
-        command(*words), capture_output=True, text=True, timeout=timeout_s, env=environment(), check=False
+        command(*words), capture_output=True, text=True, timeout=timeout_s, env=env, check=False
     )
     if check and done.returncode:
         raise AssertionError(f"exit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}")
@@ -154,6 +159,11 @@ def outcome(run_dir: Path, ignore: Sequence[str] = ("time/", "tokens_per_s", "fl
     }
     evals = [json.loads(line) for line in (run_dir / "eval.jsonl").read_text().splitlines()]
     return {"weights": weights, "metrics": kept, "samples": samples, "evals": evals}
+
+
+def slow_tests_run(request: pytest.FixtureRequest) -> bool:
+    """Tell if a test of the module that is marked slow was chosen: what tests share need not be made for the others."""
+    return any(item.get_closest_marker("slow") for item in request.session.items if item.path == request.path)
 
 
 def free_port() -> int:

@@ -28,6 +28,8 @@ RESERVE_TIMEOUT_S = 600.0
 """Longest wait for GPUs that other jobs hold."""
 QUIET_S = 5.0
 """A wait is announced after so many seconds."""
+LEAST_MEMORY = 1
+"""Bytes that an actor without a GPU asks for; every node has some, and Ray limits no process by them."""
 SHORTEST_S = 0.1
 """Time for Ray to answer about a group that is there already."""
 
@@ -50,6 +52,8 @@ class ReservedSeats:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
                 self.nodes[seat.node].id, soft=True
             )
+            # Ray puts an actor that asks for nothing on any node, whatever its strategy says.
+            options["memory"] = LEAST_MEMORY
         return options
 
 

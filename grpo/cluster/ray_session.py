@@ -85,6 +85,13 @@ def connect(address: str | None, run_dir: Path = Path()) -> Iterator[None]:
             raise RunError(
                 f"no Ray cluster at {target!r}: {error}; start one with `ray start --head`"
             ) from error
+        except Exception as error:  # Ray raises plain ones: a process of its own that did not come up in 30 s
+            load = os.getloadavg()[0]
+            raise RunError(
+                f"Ray did not start: {error} The load is {load:.1f} on {os.cpu_count()} cores; when other work has "
+                "ended, the same command begins again. Ray's own logs: "
+                f"{options.get('_temp_dir') or SHORT_TMP / 'ray'}/session_latest/logs"
+            ) from error
         info: JsonDict = getattr(
             session, "address_info", {}
         )  # a client of a remote cluster (ray://) has none

@@ -28,6 +28,7 @@ from grpo.cluster.rl_ranks import LearnerGroup, PublishSettings, RlLearnerFactor
 from grpo.common.console import counted, starting
 from grpo.common.errors import RunError
 from grpo.common.runtime_env import for_workers
+from grpo.config.adapter import for_ranks
 from grpo.config.algorithm import OPEN_KEYS
 from grpo.config.rl import RlConfig
 from grpo.training.checkpoint import Checkpoint
@@ -197,7 +198,7 @@ def start_cluster(
     seats = reserve(placement, nodes)
     engine = engine_settings(config.engine, placement, compute_dtype, context)
     samplers = _start_samplers(config, model_dir, engine, placement, seats, None, config.audit)
-    policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
+    policy = for_ranks(config.policy, compute_dtype)
     algorithm = with_absolute_paths(config.algorithm, Path.cwd())
     algorithm = algorithm.model_copy(update={key: for_workers(getattr(algorithm, key)) for key in OPEN_KEYS})
 

@@ -82,12 +82,14 @@ class Stream:
     head: Head
     after: tuple[int, ...]
     """By window: the window that must have been read before it may be written; -1: none."""
+    nbytes: int
+    """Of the tensors."""
     note: str
     """What the user should know about the windows' place; empty: nothing."""
 
 
 class PublishingLearner:
-    """A `Learner` that streams its weights to the engines.
+    """A `Learner` that streams its weights, or its adapters alone, to the engines.
 
     All ranks make the same calls, since a sharded policy's tensors are put together by all; rank 0 alone sends.
     """
@@ -100,7 +102,9 @@ class PublishingLearner:
 
         self._learner, self._settings, self._rank = learner, settings, rank
         store = make_store(settings.transport if rank == 0 else "none", settings.roots)
-        self._sender = Sender(store, getattr(torch, settings.wire_dtype))
+        base = learner.adapter_base(settings.wire_dtype)
+        self._tensors = learner.named_tensors if base is None else learner.adapter_tensors
+        self._sender = Sender(store, getattr(torch, settings.wire_dtype) if base is None else None, base=base)
         self._version = -1
         self._has_changed = True
         self.begin_phase = learner.begin_phase
@@ -132,9 +136,9 @@ class PublishingLearner:
             )
         self._version, self._has_changed = version, False
         sender = self._sender
-        head = sender.begin(version, self._learner.named_tensors, readers)
+        head = sender.begin(version, self._tensors, readers)
         after = tuple(sender.store.after(index) for index in range(len(sender)))
-        return Stream(head, after, sender.store.note)
+        return Stream(head, after, sender.nbytes, sender.store.note)
 
     def write_window(self, index: int) -> Window | None:
         """Write the next window of the stream, whose `after` has been read; None on ranks that do not send."""
@@ -162,6 +166,12 @@ class StreamedWeights(Publication):
         """Take the ranks, the version that they hold, and who is told of a stream's note."""
         self._ranks, self._version, self._on_note = ranks, version, on_note
         self._after: tuple[int, ...] = ()
+        self._nbytes = 0
+
+    @property
+    def nbytes(self) -> int:
+        """See `Publication.nbytes`."""
+        return self._nbytes
 
     @property
     def version(self) -> int:
@@ -171,7 +181,7 @@ class StreamedWeights(Publication):
     def begin(self, readers: Sequence[str]) -> Head:
         """See `Publication.begin`."""
         stream: Stream = self._ranks.call_all("begin_stream", self._version, list(readers))
-        self._after = stream.after
+        self._after, self._nbytes = stream.after, stream.nbytes
         self._on_note(stream.note)
         return stream.head
 

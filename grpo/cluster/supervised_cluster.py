@@ -12,6 +12,7 @@ from grpo.cluster.bundles import reserve
 from grpo.cluster.placement import plan_placement
 from grpo.cluster.ranks import RankGroup, start_ranks
 from grpo.cluster.ray_session import Reference, cluster_dtype, cluster_nodes, put
+from grpo.config.adapter import for_ranks
 from grpo.config.supervised import SupervisedConfig
 from grpo.training.checkpoint import EXAMPLES, Checkpoint
 from rollout.vllm_settings import hidden_size
@@ -87,7 +88,7 @@ def start_supervised(
     """
     nodes = cluster_nodes()
     compute_dtype = cluster_dtype(config.policy.compute_dtype, hidden_size(model_dir), nodes)
-    policy = config.policy.model_copy(update={"compute_dtype": compute_dtype})
+    policy = for_ranks(config.policy, compute_dtype)
     placement = plan_placement(nodes, config.learner, None)
     reserved = reserve(placement, nodes)
     make = SupervisedLearnerFactory(

@@ -30,16 +30,20 @@ ParquetPath = Annotated[Path, AfterValidator(_parquet)]
 """The Parquet file that a stage writes."""
 
 
-class LoraConfig(Settings):
+class LoraConfig(Settings, paths=("adapter",)):
     """Low-rank adapters (2106.09685) instead of training the full weights; policies/lora.py."""
 
+    adapter: Content[str | None] = None
+    """Folder of an adapter in peft's format, ours or peft's own, to go on from, e.g. an SFT run's policy/adapter;
+    policy.model is the base that it was trained on, and rank, alpha and targets are the adapter's. In RL the reference
+    is the policy with this adapter. None: new adapters, which change nothing at first."""
     rank: Identity[int] = Field(16, ge=1)
     """Rank of the two matrices of an adapter."""
     alpha: Identity[float] = Field(32.0, gt=0)
     """Scales the product of the two matrices by alpha / rank."""
     targets: Identity[tuple[str, ...]] = ()
-    """Linear layers to adapt, as the checkpoint names them, e.g. "q_proj", MLA's "kv_b_proj"; empty: all of the
-    decoder's except the routed experts."""
+    """Linear layers to adapt, as the checkpoint names them, e.g. "q_proj", MLA's "kv_b_proj"; "experts" stands for
+    the routed experts. Empty: all of the decoder's except the routed experts."""
     frozen_dtype: Identity[Literal["float32", "bfloat16"]] = "float32"
     """Type in which the frozen matrices of layers and head are stored; embedding, router and norms stay float32.
     "bfloat16" halves their memory and needs compute_dtype = "bfloat16", which rounds them for each product anyway: the

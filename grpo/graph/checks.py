@@ -58,6 +58,9 @@ def _missing(graph: Graph, node: Node) -> Iterator[str]:
                 origin(value)
             except RewardLoadError as error:
                 yield f"{where}: {error}"
+        elif pattern == "policy.lora.adapter":
+            if not Path(value).expanduser().is_dir():
+                yield f"{where}: no such folder, and no stage makes it"
         elif pattern == "policy.model":
             if value.startswith(("/", ".", "~")) and not Path(value).expanduser().is_dir():
                 yield f"{where}: no such folder"

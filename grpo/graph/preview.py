@@ -34,6 +34,8 @@ from rewards.types import Needs
 from rollout.types import Prompt
 
 PROBLEMS = (DataError, PolicyError, RewardLoadError)
+LoadedNeeds = dict[tuple[str, str], Needs]
+"""(reward, its parameters) → what it needs: the stages of a graph share rewards, and each is loaded in a process."""
 
 
 def preview(graph: Graph) -> None:
@@ -44,13 +46,15 @@ def preview(graph: Graph) -> None:
     """
     errors: list[str] = []
     unknown: dict[str, list[str]] = {}
+    loaded: LoadedNeeds = {}
     with tempfile.TemporaryDirectory() as place:
         policies = known_policies(graph, Path(place) / "policies")
         (Path(place) / "rows").mkdir()
         foreseen = Foreseen(graph, Path(place) / "rows")
         for node in graph.nodes.values():
             try:
-                for reason in _stage(node, policies.get(node.name), foreseen):
+                needs = _Needs(node, loaded)
+                for reason in _stage(node, policies.get(node.name), foreseen, needs):
                     unknown.setdefault(reason, []).append(node.name)
             except PROBLEMS as error:
                 errors.append(f"{graph.name}, stage {node.name}: {error}")
@@ -60,9 +64,8 @@ def preview(graph: Graph) -> None:
         raise ConfigError("\n".join(errors))
 
 
-def _stage(node: Node, known: KnownPolicy | None, foreseen: Foreseen) -> Iterator[str]:
+def _stage(node: Node, known: KnownPolicy | None, foreseen: Foreseen, needs: _Needs) -> Iterator[str]:
     """Print the rows of one stage; yields why a row cannot be shown."""
-    needs = _Needs(node)
     for key, data in data_sections(node.config):
         if known is None or known.tokenizer is None:
             name = "its policy" if known is None else known.name
@@ -164,10 +167,10 @@ def _title(node: Node, key: str, data: DatasetConfig | SftSource, how: str, is_s
 class _Needs:
     """What the rewards of a stage read."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, loaded: LoadedNeeds) -> None:
         found = getattr(node.config, "rewards", ())
         self.rewards: Sequence[RewardConfig] = tuple(found)
-        self.needs: list[Needs] = [_needs(reward) for reward in self.rewards]
+        self.needs: list[Needs] = [_needs(reward, loaded) for reward in self.rewards]
 
     def by_kind(self, prompts: Sequence[Prompt]) -> Iterator[tuple[str, str]]:
         """Yield (kind, the rewards that apply at any step and what they read), in order of first appearance."""
@@ -189,9 +192,14 @@ class _Needs:
             yield kind, "; ".join(parts) or "no reward applies"
 
 
-def _needs(reward: RewardConfig) -> Needs:
+def _needs(reward: RewardConfig, loaded: LoadedNeeds) -> Needs:
     from rewards.hosts.pool import check_reward
     from rewards.registry import BUILTINS
 
     builtin = BUILTINS.get(reward.name)
-    return builtin.needs if builtin is not None else check_reward(reward.name, reward.params)
+    if builtin is not None:
+        return builtin.needs
+    key = reward.name, repr(reward.params)
+    if key not in loaded:
+        loaded[key] = check_reward(reward.name, reward.params)
+    return loaded[key]

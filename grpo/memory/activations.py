@@ -26,6 +26,8 @@ class Saved:
     """Of each layer, all that its backward reads but the weights."""
     layer_input: float
     """Of a layer with recompute: its input alone."""
+    mtp_layer: float
+    """Of a layer of multi-token prediction that is trained, per token that it sees."""
 
 
 def saved(config: JsonMapping, dtype: str, device: str) -> Saved:
@@ -42,9 +44,13 @@ def saved(config: JsonMapping, dtype: str, device: str) -> Saved:
     attention = _mla if has_mla(config) else _attention
     # Each layer has two norms, which save their input in the residual's type, and their outputs feed the projections.
     common = 2 * (RESIDUAL + c) * hidden + attention(config, c, a)
+    layers = config["num_hidden_layers"]
+    # States and embeddings before their norms and, joined, as the projection reads them; the last norm's input.
+    joined = (3 * RESIDUAL + 2 * c) * hidden
     return Saved(
-        layers=tuple(common + _feed_forward(config, i, c) for i in range(config["num_hidden_layers"])),
+        layers=tuple(common + _feed_forward(config, i, c) for i in range(layers)),
         layer_input=RESIDUAL * hidden,
+        mtp_layer=joined + common + _feed_forward(config, layers, c),
     )
 
 

@@ -21,6 +21,7 @@ from typing import Literal
 from grpo.config.mesh import Mesh, mesh_of
 from grpo.config.sections import LearnerConfig, LoraConfig, OptimizerConfig
 from grpo.memory.activations import ELEMENT, attention_widths, saved
+from policies.adapters import adapted
 from policies.json_types import JsonMapping
 from policies.limits import GATHERED_ELEMENTS
 from policies.parts import Tensor, tensors
@@ -60,7 +61,11 @@ class RankRun:
     optimizer: OptimizerConfig
     lora: LoraConfig | None = None
     mtp_layers: int = 0
-    """Layers of multi-token prediction with weights in the folder; frozen."""
+    """Layers of multi-token prediction with weights in the folder."""
+    trains_mtp: bool = False
+    """They are trained; else they are held, frozen, and do not run."""
+    unshared: float = 1.0
+    """Tokens that those layers see, per packed token: in RL every completion stands behind a prompt of its own."""
     has_reference: bool = False
     """True with a KL term: a second set of the trained weights."""
     dtype: str = "bfloat16"
@@ -108,6 +113,7 @@ def rank_memory(run: RankRun) -> RankMemory:
     """
     mesh = mesh_of(run.learner)
     listed = tensors(run.config, run.mtp_layers)
+    running = [t for t in listed if run.trains_mtp or t.layer is None or t.layer < _main_layers(run)]
     trained, frozen = _split(run, listed)
     element = ELEMENT[run.dtype]
     halved = [t for t in frozen if _is_halved(run, t)]
@@ -127,8 +133,10 @@ def rank_memory(run: RankRun) -> RankMemory:
         _local([t], mesh) * (element if len(t.shape) >= 2 and t.part != "embedding" else MASTER)
         for t in trained
     )
-    gathered = _gathered(run, listed, mesh)
-    activations = _activations(run, listed)
+    if mesh.parts > 1:  # the policy's values wait beside the reference's, which on a GPU come from the host
+        reference = MASTER * own_trained + (0 if run.device != "cpu" else reference)
+    gathered = _gathered(run, running, mesh)
+    activations = _activations(run, running)
     update: dict[Kind, float] = kept | {
         "gradients": float(MASTER * own_trained),
         "gathered": gathered,
@@ -157,7 +165,7 @@ def _is_halved(run: RankRun, tensor: Tensor) -> bool:
 def _holes(run: RankRun) -> float:
     if run.device != "cpu":
         return 0.0
-    kept = sum(saved(run.config, run.dtype, run.device).layers) * run.tokens
+    kept = sum(_kept_by_layer(run))
     return (
         (CPU_HOLES_LORA if run.lora else CPU_HOLES) * kept * (RECOMPUTE_HOLES if run.learner.recompute else 1)
     )
@@ -165,24 +173,36 @@ def _holes(run: RankRun) -> float:
 
 def _split(run: RankRun, listed: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """Return the trained tensors, of adapters if there are any, and the frozen ones."""
-    main: int = run.config["num_hidden_layers"]
+    main = _main_layers(run)
     if run.lora is None:
-        trained = [t for t in listed if not t.is_buffer and (t.layer is None or t.layer < main)]
+        last = main + (run.mtp_layers if run.trains_mtp else 0)
+        trained = [t for t in listed if not t.is_buffer and (t.layer is None or t.layer < last)]
         names = {t.name for t in trained}
         return trained, [t for t in listed if t.name not in names]
     return list(_adapters(run.lora, listed, main)), list(listed)
 
 
+def _main_layers(run: RankRun) -> int:
+    found: int = run.config["num_hidden_layers"]
+    return found
+
+
+def _kept_by_layer(run: RankRun) -> list[float]:
+    """Return the bytes that each layer's forward keeps for its backward, those of multi-token prediction last."""
+    kept = saved(run.config, run.dtype, run.device)
+    found = [size * run.tokens for size in kept.layers]
+    if run.trains_mtp:
+        found += [kept.mtp_layer * run.tokens * run.unshared] * run.mtp_layers
+    return found
+
+
 def _adapters(lora: LoraConfig, listed: Iterable[Tensor], main: int) -> Iterator[Tensor]:
-    for tensor in listed:
-        name = tensor.name.removesuffix(".weight")
-        if not tensor.is_linear or tensor.layer is None or tensor.layer >= main:
-            continue
-        if lora.targets and name.rpartition(".")[2] not in lora.targets:
-            continue
-        out, inner = tensor.shape
-        yield Tensor(f"{name}.lora_A", (lora.rank, inner), tensor.part, tensor.layer)
-        yield Tensor(f"{name}.lora_B", (out, lora.rank), tensor.part, tensor.layer)
+    """Yield A and B of each tensor that gets an adapter; those of routed experts are fused as the experts are."""
+    decoder = [tensor for tensor in listed if tensor.layer is not None and tensor.layer < main]
+    for tensor, name in adapted(decoder, lora.targets):
+        *experts, out, inner = tensor.shape
+        yield Tensor(f"{name}.lora_A", (*experts, lora.rank, inner), tensor.part, tensor.layer)
+        yield Tensor(f"{name}.lora_B", (*experts, out, lora.rank), tensor.part, tensor.layer)
 
 
 def _local(listed: Iterable[Tensor], mesh: Mesh) -> int:
@@ -226,10 +246,13 @@ def _activations(run: RankRun, listed: Iterable[Tensor]) -> float:
         if tensor.layer is not None and len(tensor.shape) >= 2 and run.dtype != "float32":
             held = tensor.count / (run.learner.mesh.expert if tensor.part == "experts" else 1)
             casts[tensor.layer] = casts.get(tensor.layer, 0.0) + ELEMENT[run.dtype] * held
+    layers = _kept_by_layer(run)
     if run.learner.recompute:
-        one = max(kept.layers) * run.tokens + max(casts.values(), default=0.0)
-        return len(kept.layers) * kept.layer_input * run.tokens + one + _exchanged(run)
-    return sum(kept.layers) * run.tokens + sum(casts.values()) + _exchanged(run)
+        one = max(layers) + max(casts.values(), default=0.0)
+        # A layer of multi-token prediction has two inputs: states, and embeddings of the tokens ahead.
+        inputs = len(kept.layers) + (2 * run.unshared * run.mtp_layers if run.trains_mtp else 0)
+        return inputs * kept.layer_input * run.tokens + one + _exchanged(run)
+    return sum(layers) + sum(casts.values()) + _exchanged(run)
 
 
 def _exchanged(run: RankRun) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grpo.config.mesh import check_mesh, mesh_of
+from grpo.config.mtp import MtpConfig
 from grpo.config.rl import RlConfig
 from grpo.config.supervised import SupervisedConfig
 from grpo.memory.demand import RunShape
@@ -26,7 +27,7 @@ def run_shape(
     dtype: str,
     device: str,
     prompt_tokens: int | None = None,
-    mtp_layers: int = 0,
+    mtp_layers: int | None = None,
 ) -> RunShape | None:
     """Return the shape of a stage's run; None for a stage without ranks and engines.
 
@@ -36,7 +37,7 @@ def run_shape(
         dtype: the learner's compute dtype, resolved.
         device: "cuda" or "cpu".
         prompt_tokens: of the longest prompt, where somebody knows.
-        mtp_layers: layers of multi-token prediction with weights.
+        mtp_layers: layers of multi-token prediction with weights; None: as many as config.json names.
 
     Raises:
         ConfigError: the mesh of the learner does not fit the policy.
@@ -45,7 +46,8 @@ def run_shape(
     wire = dtype if engine is None or engine.dtype == "auto" else engine.dtype
     longest = longest_completion(config)
     context = None if longest is None else longest + (prompt_tokens or 0)
-    rank = _rank(config, policy, dtype, device, prompt_tokens, mtp_layers)
+    layers = int(policy.get("num_nextn_predict_layers") or 0) if mtp_layers is None else mtp_layers
+    rank = _rank(config, policy, dtype, device, prompt_tokens, layers)
     if rank is None and engine is None:
         return None
     return RunShape(policy, rank, engine, wire, context, placement=str(getattr(config, "placement", "auto")))
@@ -67,9 +69,14 @@ def _rank(
     prompt_tokens: int | None,
     mtp_layers: int,
 ) -> RankRun | None:
+    trains_mtp, unshared = False, 1.0
     if isinstance(config, RlConfig):
         a = config.algorithm
-        group = (prompt_tokens or 0) + a.group_size * (longest_completion(config) or 0)
+        completion = longest_completion(config) or 0
+        group = (prompt_tokens or 0) + a.group_size * completion
+        unshared = a.group_size * ((prompt_tokens or 0) + completion) / group if group else 1.0
+        mtp_layers = 0 if config.mtp == "drop" else mtp_layers
+        trains_mtp = config.mtp == "train"
         most: int | None = -(-a.questions_per_step // config.learner.ranks) * group
         reference = a.kl_coef > 0
     elif isinstance(config, SupervisedConfig):
@@ -79,6 +86,8 @@ def _rank(
             None if longest is None else sequences * -(-config.batch_size // config.learner.ranks) * longest
         )
         reference = False
+        mtp = getattr(config, "mtp", None)  # of SFT; the other objectives leave those layers alone
+        trains_mtp = isinstance(mtp, MtpConfig) and mtp.trains and config.policy.lora is None
     else:
         return None
     check_mesh(mesh_of(config.learner), policy)
@@ -88,6 +97,8 @@ def _rank(
         optimizer=config.optimizer,
         lora=config.policy.lora,
         mtp_layers=mtp_layers,
+        trains_mtp=trains_mtp and mtp_layers > 0,
+        unshared=unshared,
         has_reference=reference,
         dtype=dtype,
         device=device,

@@ -219,10 +219,12 @@ def train(
                     tokens=state.tokens + completion_tokens(groups),
                 )
                 with spent.part("sync"):
-                    rollouts.load(learners.publish(state.step))
+                    publication = learners.publish(state.step)
+                    rollouts.load(publication)
 
                 times = {f"time/{name}_s": seconds for name, seconds in spent.seconds.items()}
                 metrics = figures(collected, counts, weights, config, state.step) | mismatch | times
+                metrics["sync/bytes"] = float(publication.nbytes)
                 advantages = {(g.index, s.index): s.advantage for g in groups for s in g.samples}
                 on_phase(
                     PhaseRecord(

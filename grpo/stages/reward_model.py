@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.adapter import check_start
 from grpo.config.mesh import check_launch
 from grpo.config.plan import StagePlan
 from grpo.config.reward_model import RewardModelConfig
@@ -91,6 +92,7 @@ def read_job(config: RewardModelConfig) -> Job:
     shape = read_config(model_dir)
     check_launch(config.learner, shape)
     check_router(config.router, shape)
+    adapter = check_start(config.policy, model_dir)
     tokenizer = load_tokenizer(model_dir)
     items, counts, how = read_judgements(config, tokenizer)
     first = items[0].chosen if isinstance(items[0], Pair) else items[0].token_ids
@@ -104,7 +106,7 @@ def read_job(config: RewardModelConfig) -> Job:
         objective=objective,
         items=[items[i] for i in kept],
         held_out=[items[i] for i in held],
-        data_hashes={"train": digest_lines(_digest(items[i]) for i in kept)},
+        data_hashes={"train": digest_lines(_digest(items[i]) for i in kept), **adapter},
         measures=chosen.names,
         counts=counts,
     )
@@ -157,7 +159,7 @@ STAGE = Stage(
     run=run,
     outputs=POLICY_OUTPUTS,
     key_figure=key_figure,
-    inputs=("policy.model", "data.source"),
+    inputs=("policy.model", "policy.lora.adapter", "data.source"),
     options=(MODEL,),
     preview=preview,
     workload=workload,

@@ -16,6 +16,7 @@ from grpo.common.console import say, starting
 from grpo.common.errors import ConfigError, RunError
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.common.served import served
+from grpo.config.adapter import check_start
 from grpo.config.mesh import check_launch
 from grpo.config.mtp import check_mtp
 from grpo.config.plan import StagePlan
@@ -69,6 +70,8 @@ class Inputs:
     context: int
     """Tokens that the longest prompt and its completion need."""
     stop_token_ids: tuple[int, ...]
+    adapter: dict[str, str]
+    """Digests of the files of policy.lora.adapter."""
 
 
 def run(config: RlConfig, address: str | None) -> Summary:
@@ -110,7 +113,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
     starting("checking rewards and data")
     inputs = read_inputs(config)
     hashes = {"train": hash_prompts(inputs.prompts), "train columns": hash_columns(inputs.prompts)}
-    hashes["eval"] = hash_prompts(inputs.eval_prompts)
+    hashes |= {"eval": hash_prompts(inputs.eval_prompts), **inputs.adapter}
     manifest = facts(config, config.seed, hashes, inputs.model_dir)
     checkpoint = latest(config.run_dir / "checkpoints")
     state = LoopState.of(checkpoint)
@@ -228,6 +231,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     check_launch(config.learner, shape)
     check_router(config.router, shape)
     check_mtp(config.mtp, policy.mtp_layers)
+    adapter = check_start(config.policy, model_dir)
     second = second_verifier(config.audit, config.rewards)
     rewards = [*config.rewards, *([] if second is None else [second])]
     needs = [check_reward(reward.name, reward.arguments) for reward in rewards]
@@ -260,6 +264,7 @@ def read_inputs(config: RlConfig) -> Inputs:
         compute_dtype=resolve_compute_dtype(config.policy.compute_dtype, policy.hidden_size),
         context=context,
         stop_token_ids=stop_tokens(config.sampling.stop_tokens, tokenizer),
+        adapter=adapter,
     )
 
 
@@ -366,6 +371,7 @@ STAGE = Stage(
     key_figure=key_figure,
     inputs=(
         "policy.model",
+        "policy.lora.adapter",
         "data.source",
         "mix.*.source",
         "eval.data.source",

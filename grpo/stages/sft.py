@@ -16,6 +16,7 @@ from rich.markup import escape
 from data_recipes.errors import DataError
 from grpo.common.console import say
 from grpo.common.hardware import resolve_compute_dtype
+from grpo.config.adapter import check_start
 from grpo.config.distill import DistillConfig
 from grpo.config.mesh import check_launch
 from grpo.config.router import check_router
@@ -111,6 +112,7 @@ def read_job(config: SftSettings, place: Path | None = None) -> tuple[Job, list[
     shape = read_config(model_dir)
     check_launch(config.learner, shape)
     check_router(config.router, shape)
+    adapter = check_start(config.policy, model_dir)
     tokenizer = load_tokenizer(model_dir)
     counts = ReadCounts()
     examples: list[Example] = []
@@ -145,6 +147,7 @@ def read_job(config: SftSettings, place: Path | None = None) -> tuple[Job, list[
         data_hashes={
             "train": digest_lines(_digest(examples[i]) for i in kept),
             "held-out": digest_lines(_digest(examples[i]) for i in held),
+            **adapter,
         },
         counts={
             "rows": counts.rows,
@@ -212,7 +215,7 @@ STAGE = Stage(
     run=run,
     outputs=POLICY_OUTPUTS,
     key_figure=loss_figure,
-    inputs=("policy.model", "data.source", "mix.*.source"),
+    inputs=("policy.model", "policy.lora.adapter", "data.source", "mix.*.source"),
     options=(MODEL,),
     preview=preview,
     workload=supervised_workload,

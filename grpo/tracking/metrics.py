@@ -116,6 +116,9 @@ METRICS: dict[str, Metric] = {
     "time/learn_s": Metric("s", "all updates of the phase"),
     "time/update_s": Metric("s", "one update"),
     "time/sync_s": Metric("s", "weights to the engines, digests and canary included"),
+    "sync/bytes": Metric(
+        "bytes", "tensors sent to each engine's reader: all weights, or LoRA adapters alone"
+    ),
     "time/eval_s": Metric("s", "held-out evaluation that came before the phase"),
     "eval/pass@1": Metric("share", "mean over held-out problems of the share of correct samples"),
     "eval/pass@k": Metric("share", "problems with a correct sample among k"),

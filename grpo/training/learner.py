@@ -42,6 +42,7 @@ from policies.context import divided
 from policies.logprobs import hidden_states, sequence_logprobs, target_logprobs
 from policies.mtp import mtp_layers
 from policies.packing import PackedSequences, pack
+from rollout.adapter_base import AdapterBase
 from rollout.memory import release
 
 HINT = "Lower optimizer.lr or raise algorithm.kl_coef; a ratio of whole sequences overflows first"
@@ -189,6 +190,14 @@ class Learner:
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The tensors that an engine loads; see `TrainedPolicy.named_tensors`."""
         return self.trained.named_tensors()
+
+    def adapter_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """The tensors that an engine adds to its base; see `TrainedPolicy.adapter_tensors`."""
+        return self.trained.adapter_tensors()
+
+    def adapter_base(self, wire_dtype: str) -> AdapterBase | None:
+        """What `adapter_tensors` are added to; see `TrainedPolicy.adapter_base`."""
+        return self.trained.adapter_base(wire_dtype)
 
     def export(self, folder: Path) -> None:
         """Write the policy for transformers and vLLM: config, float32 safetensors, tokenizer."""

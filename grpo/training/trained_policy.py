@@ -28,13 +28,23 @@ from grpo.training.sharding.mesh import Ranks
 from grpo.training.sharding.wrap import reshard, shard_policy
 from grpo.training.together import Team, write_folder
 from policies import hf_names
+from policies.adapters import fingerprint
 from policies.export import write_policy
 from policies.fused import fuse
 from policies.load import blank_policy, fill_policy, read_policy
-from policies.lora import add_adapters, draw_adapters, load_adapter, save_adapter, store_frozen
+from policies.lora import (
+    adapter_tensors,
+    add_adapters,
+    draw_adapters,
+    load_adapter,
+    save_adapter,
+    store_frozen,
+)
 from policies.model import HfConfig, HfModel, causal_lm
 from policies.mtp import declare_mtp, drop_mtp, is_mtp_tensor, mtp_layers
+from rollout.adapter_base import AdapterBase, BaseTensor
 from rollout.memory import release
+from rollout.wire import DTYPE_NAMES, digest
 
 
 class TrainedPolicy:
@@ -66,7 +76,7 @@ class TrainedPolicy:
             drop_mtp_layers: leave out the layers of multi-token prediction.
 
         Raises:
-            PolicyError: the folder cannot be loaded, or has no layer that policy.lora names.
+            PolicyError: the folder or the adapter cannot be loaded, or has no layer that policy.lora names.
             ConfigError: policy.lora.frozen_dtype is not what the products are computed in.
         """
         self._policy, self._optimizer_config, self._learner_config = policy, optimizer, learner
@@ -98,8 +108,13 @@ class TrainedPolicy:
         fill_policy(self.model, model_path, self.device)
         if drop_mtp_layers:
             drop_mtp(self.model)
+        self._fingerprint: str | None = None
+        """Of the weights that adapters belong to."""
         if lora is not None:
+            self._fingerprint = fingerprint(self._model_path)
             draw_adapters(self.model, seed)
+            if lora.adapter is not None:
+                load_adapter(self.model, Path(lora.adapter))
         self.head: nn.Module | None = None
         """A module that is trained beside the policy, such as a reward model's scalar head."""
         self.parameters: dict[str, nn.Parameter] = {}
@@ -196,6 +211,28 @@ class TrainedPolicy:
         named = hf_names.named_tensors(self.model)
         return ((name, tensor) for name, tensor in named if not self._is_mtp(name))
 
+    def adapter_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Float32 adapters for engines that have the base; a collective as `named_tensors`."""
+        return adapter_tensors(self.model)
+
+    def adapter_base(self, wire_dtype: str) -> AdapterBase | None:
+        """Return what engines add `adapter_tensors` to, with a digest of every tensor; None without adapters.
+
+        A collective; the digests are rank 0's.
+
+        Args:
+            wire_dtype: name of the engines' torch dtype.
+        """
+        lora = self._policy.lora
+        if lora is None:
+            return None
+        tensors = {
+            name: BaseTensor(DTYPE_NAMES[tensor.dtype], digest(tensor) if self.ranks.rank == 0 else "")
+            for name, tensor in hf_names.base_tensors(self.model)
+            if not self._is_mtp(name)
+        }
+        return AdapterBase(lora.alpha / lora.rank, wire_dtype, tensors)
+
     def export(self, folder: Path) -> None:
         """Write the policy for transformers and vLLM: config, float32 safetensors, tokenizer.
 
@@ -277,7 +314,13 @@ class TrainedPolicy:
     def _write_adapter_and_head(self, folder: Path) -> None:
         is_first = self.ranks.rank == 0
         if self._policy.lora is not None:
-            save_adapter(self.model, folder / trainer_state.ADAPTER, str(self._model_path), writes=is_first)
+            save_adapter(
+                self.model,
+                folder / trainer_state.ADAPTER,
+                str(self._model_path),
+                fingerprint=self._fingerprint,
+                writes=is_first,
+            )
         if self.head is not None and is_first:
             trainer_state.save_head(folder, self.head.state_dict())
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from rollout.adapter_base import AdapterBase
 from rollout.canary import Canary
 from rollout.errors import WeightSyncError
 from rollout.publication import Head, Publication, Tail, TensorSpec, Window, WindowEntry
@@ -43,13 +44,15 @@ class Sender:
         store: Store,
         wire_dtype: torch.dtype | None = None,
         window_bytes: int = WINDOW_BYTES,
+        base: AdapterBase | None = None,
     ) -> None:
         """Args:
         store: where the windows go.
         wire_dtype: dtype of floating tensors on the wire, `NEVER_CAST` excepted; None keeps each tensor's own.
         window_bytes: of a window; more where one layer has more.
+        base: what the tensors, LoRA adapters then, are added to; None: they are all weights.
         """
-        self.store = store
+        self.store, self._base = store, base
         self._wire_dtype, self._window_bytes = wire_dtype, window_bytes
         self._entries: dict[str, TensorSpec] = {}
         self._windows: list[WindowPlan] = []
@@ -75,7 +78,12 @@ class Sender:
             self._windows = plan_windows(sizes, self._window_bytes, ALIGNMENT)
         channel = self.store.prepare(self._windows, readers)
         self._tensors, self._version = iter(tensors()), version
-        return Head(version, self._entries, channel)
+        return Head(version, self._entries, channel, self._base)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors of a stream; 0 before the first."""
+        return sum(map(_bytes, self._entries.values()))
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -164,6 +172,11 @@ class Published(Publication):
         """The policy version."""
         return self._version
 
+    @property
+    def nbytes(self) -> int:
+        """See `Publication.nbytes`."""
+        return self._sender.nbytes
+
     def begin(self, readers: Sequence[str]) -> Head:
         """See `Publication.begin`."""
         return self._sender.begin(self._version, self._tensors, readers)
@@ -187,6 +200,7 @@ def publish(
     wire_dtype: torch.dtype | None = None,
     store: Store | None = None,
     window_bytes: int = WINDOW_BYTES,
+    base: AdapterBase | None = None,
 ) -> Publication:
     """Return one version of a policy's weights for engines to load. Nothing is copied before one does.
 
@@ -197,6 +211,7 @@ def publish(
         wire_dtype: dtype of floating tensors on the wire, `NEVER_CAST` excepted; None keeps each tensor's own.
         store: where the windows go; None: memory of this process, for an engine in it.
         window_bytes: of a window; more where one layer has more.
+        base: see `Sender`.
     """
     named: NamedTensors = (lambda: tensors.items()) if isinstance(tensors, Mapping) else tensors
-    return Published(Sender(store or LocalMemory(), wire_dtype, window_bytes), version, named, canary)
+    return Published(Sender(store or LocalMemory(), wire_dtype, window_bytes, base), version, named, canary)

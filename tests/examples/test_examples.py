@@ -55,6 +55,7 @@ def test_custom_loss_keeps_the_contract_and_has_a_gradient_of_its_own() -> None:
     assert gradients[1][1] < 0 < gradients[1][3]
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_sample_with_engine_prints_a_group() -> None:
     lines = [line for line in run_example("sample_with_engine") if re.match(r"(stop|length) -\d", line)]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.conftest import Cluster
 from tests.tiny import command, environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -130,15 +131,16 @@ def folder(tmp_path: Path, name: str, text: str) -> Path:
     return place
 
 
-def start(place: Path, *words: str) -> subprocess.Popen[str]:
+def start(place: Path, *words: str, cluster: Cluster | None = None) -> subprocess.Popen[str]:
+    env = environment(cluster and cluster.address) | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        command("run", "g.toml", *words), cwd=place, env=environment() | {"PYTHONPATH": str(ROOT)}, text=True,
+        command("run", "g.toml", *words), cwd=place, env=env, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
 
 
-def finish(place: Path, *words: str) -> str:
-    with start(place, *words) as process:
+def finish(place: Path, *words: str, cluster: Cluster | None = None) -> str:
+    with start(place, *words, cluster=cluster) as process:
         out, err = process.communicate(timeout=3000)
     assert process.returncode == 0, f"{out[-3000:]}\n{err[-6000:]}"
     return out
@@ -176,7 +178,7 @@ def kill_at_random(place: Path, kills: int, span_s: float, seed: int) -> int:
     return killed
 
 
-def check_same_artefacts(tmp_path: Path, text: str, kills: int, share: float) -> Path:
+def check_same_artefacts(tmp_path: Path, text: str, kills: int, share: float) -> None:
     whole, cut = folder(tmp_path, "whole", text), folder(tmp_path, "cut", text)
     began = time.monotonic()
     finish(whole)
@@ -184,18 +186,23 @@ def check_same_artefacts(tmp_path: Path, text: str, kills: int, share: float) ->
     assert killed, "it was never killed; make it longer"
     finish(cut)
     assert artefacts(cut) == artefacts(whole)
-    return whole
 
 
-def test_killed_at_random_points_it_ends_with_the_same_artefacts_and_reruns_what_changed(
-    tmp_path: Path,
-) -> None:
-    whole = check_same_artefacts(tmp_path, HEAD.format(steps=60) + SHORT, kills=2, share=0.6)
+def test_killed_in_a_stage_it_goes_on_and_reruns_what_changed(cluster: Cluster, tmp_path: Path) -> None:
+    whole = folder(tmp_path, "whole", HEAD.format(steps=60) + SHORT)
+    with start(whole, cluster=cluster) as process:
+        while not (whole / "run" / "tuned" / "checkpoints").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    continued = finish(whole, cluster=cluster)
+    assert ("picked", "kept") in states(continued)
+    assert ("tuned", "done") in states(continued)
     again = finish(whole)
     assert states(again) == [("base", "kept"), ("picked", "kept"), ("tuned", "kept")]
     assert "tuned" in (whole / "run" / "report.html").read_text()
     before, rows = artefacts(whole), steps_of(whole)
-    changed = finish(whole, "--set", "picked.per_prompt=1", "--set", "tuned.epochs=5")
+    changed = finish(whole, "--set", "picked.per_prompt=1", "--set", "tuned.epochs=5", cluster=cluster)
     after = artefacts(whole)
     ended = [state for state in states(changed) if state[1] != "running"]
     assert ended == [("base", "kept"), ("picked", "done"), ("tuned", "done")]
@@ -223,6 +230,11 @@ def test_interrupt_stops_the_stage_and_the_same_command_goes_on(tmp_path: Path) 
     state = json.loads((place / "run" / "base" / "node.json").read_text())
     assert state["state"] == "begun"
     assert state["seconds"] > 0
+
+
+@pytest.mark.slow
+def test_killed_at_random_points_it_ends_with_the_same_artefacts(tmp_path: Path) -> None:
+    check_same_artefacts(tmp_path, HEAD.format(steps=60) + SHORT, kills=4, share=0.6)
 
 
 @pytest.mark.slow

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from grpo.cli import app
 from grpo.stages.registry import STAGES
 from tests.test_docs import ROOT
 from tests.tiny import command, environment, make_base
@@ -21,17 +23,31 @@ def block(language: str, first: str) -> str:
     return str(found[0])
 
 
-@pytest.mark.engine
-@pytest.mark.ray
-def test_the_printed_recipe_trains_with_the_printed_reward(tmp_path: Path) -> None:
-    """On an untrained base in place of the demo's, and for two steps of the twenty."""
-    import subprocess
-
+@pytest.fixture
+def printed(tmp_path: Path) -> Path:
+    """What the README prints, and an untrained base in place of the demo's."""
     base = make_base(tmp_path)
     (tmp_path / "runs/demo-base").mkdir(parents=True)
     base.rename(tmp_path / "runs/demo-base/policy")
     (tmp_path / "my-recipe.toml").write_text(block("toml", "my-recipe.toml"))
     (tmp_path / "my_reward.py").write_text(block("python", "my_reward.py"))
+    return tmp_path
+
+
+def test_the_printed_recipe_passes_every_check_with_the_printed_reward(
+    printed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(printed)
+    app(["rl", "my-recipe.toml", "--dry-run"], standalone_mode=False)
+    assert "brevity" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.ray
+def test_the_printed_recipe_trains_with_the_printed_reward(printed: Path) -> None:
+    """For two steps of the twenty."""
+    tmp_path = printed
     done = subprocess.run(
         command("rl", "my-recipe.toml", "--set", "steps=2"),
         cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=400, check=False,

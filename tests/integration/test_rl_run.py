@@ -10,12 +10,14 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from grpo.tracking.ledger_file import read_ledger
 from tests.examples.test_examples import run_example
+from tests.integration.conftest import Cluster
 from tests.tiny import command, environment, make_base, outcome, run_grpo, write_recipe
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
@@ -99,9 +101,7 @@ def test_a_finished_run_does_nothing_again(uninterrupted: Path) -> None:
     assert outcome(uninterrupted) == before
 
 
-def _wait_for_rows(
-    run_dir: Path, rows: int, process: subprocess.Popen[bytes], timeout_s: float = 300
-) -> None:
+def _wait_for_rows(run_dir: Path, rows: int, process: subprocess.Popen[Any], timeout_s: float = 300) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         path = run_dir / "metrics.jsonl"
@@ -118,14 +118,15 @@ def _end(process: subprocess.Popen[bytes], number: int) -> None:
 
 
 def test_killed_and_interrupted_it_resumes_to_the_same_bits(
-    base: Path, uninterrupted: Path, tmp_path: Path
+    base: Path, uninterrupted: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     """SIGKILL before the first update, then SIGTERM to every process, as Slurm ends a job.
 
     No checkpoint is due before the end of the second try, so the one found is the signal's.
     """
     recipe = write_recipe(tmp_path, base, tmp_path / "run")
-    with subprocess.Popen(command("rl", recipe), env=environment(), stdout=subprocess.DEVNULL) as process:
+    joined = environment(cluster.address)
+    with subprocess.Popen(command("rl", recipe), env=joined, stdout=subprocess.DEVNULL) as process:
         while not (tmp_path / "run" / "eval.jsonl").exists():
             assert process.poll() is None
             time.sleep(0.02)
@@ -146,7 +147,7 @@ def test_killed_and_interrupted_it_resumes_to_the_same_bits(
     assert b"interrupted by SIGTERM: checkpoint of step" in error
     assert b"Traceback" not in error
 
-    run_grpo("rl", recipe)
+    run_grpo("rl", recipe, cluster=cluster.address)
     assert outcome(tmp_path / "run") == outcome(uninterrupted)
 
 
@@ -162,8 +163,8 @@ def k3(logprobs, ref_logprobs):
 """
 
 
-def test_own_functions_and_a_killed_rollout_worker_give_the_same_bits(
-    base: Path, uninterrupted: Path, tmp_path: Path
+def test_own_functions_and_a_killed_rollout_worker_give_the_same_bits_as_a_job(
+    base: Path, uninterrupted: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     """The user's functions say what the built-in ones say, so the run must be the one without them.
 
@@ -173,19 +174,19 @@ def test_own_functions_and_a_killed_rollout_worker_give_the_same_bits(
     file.write_text(OWN_FUNCTIONS)
     recipe = write_recipe(tmp_path, base, tmp_path / "run")
     keys = (
-        f"algorithm.kl_estimator={os.path.relpath(file)}:k3",
-        f"algorithm.advantage={os.path.relpath(file)}:advantages",
+        f"algorithm.kl_estimator={file}:k3",
+        f"algorithm.advantage={file}:advantages",
     )
-    words = command("rl", recipe, *(word for key in keys for word in ("--set", key)))
-    with subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL) as process:
+    words = ("submit", recipe, "--address", cluster.jobs, *(word for key in keys for word in ("--set", key)))
+    with subprocess.Popen(
+        command(*words), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         _wait_for_rows(tmp_path / "run", 2, process)
-        victims = [
-            p for p in psutil.Process(process.pid).children(recursive=True)
-            if any("RolloutWorker" in word for word in p.cmdline())
-        ]  # fmt: skip
-        assert len(victims) == 1
-        victims[0].kill()
-        assert process.wait(timeout=300) == 0
+        (victim,) = rollout_workers(cluster)
+        victim.kill()
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    assert "eval step 4" in said
     assert outcome(tmp_path / "run") == outcome(uninterrupted)
     delivered: dict[str, int] = {}
     for row in read_ledger(tmp_path / "run" / "ledger.jsonl"):
@@ -194,11 +195,32 @@ def test_own_functions_and_a_killed_rollout_worker_give_the_same_bits(
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["worker_restarts"] == 1
 
 
+def rollout_workers(cluster: Cluster) -> list[psutil.Process]:
+    """The processes of engines below the cluster's own."""
+    return [
+        p for p in psutil.Process(cluster.pid).children(recursive=True)
+        if any("RolloutWorker" in word for word in p.cmdline())
+    ]  # fmt: skip
+
+
+def test_a_job_that_fails_and_no_cluster_are_one_clear_error(cluster: Cluster, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, tmp_path / "none", tmp_path / "run")
+    words = ("submit", recipe, "--set", "algorithm.group_siz=2", "--address")
+    failed = run_grpo(*words, cluster.jobs, check=False)
+    assert failed.returncode == 1
+    assert "did you mean algorithm.group_size?" in failed.stdout
+    failed = run_grpo(*words, "http://127.0.0.1:9", check=False)
+    assert failed.returncode == 1
+    assert "ray start --head" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
 def test_two_workers_and_two_ranks_learn_the_same_to_rounding(
-    base: Path, uninterrupted: Path, tmp_path: Path
+    base: Path, uninterrupted: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     recipe = write_recipe(tmp_path, base, tmp_path / "run")
-    run_grpo("rl", recipe, "--set", "engine.workers=2", "--set", "learner.ranks=2")
+    words = ("rl", recipe, "--address", cluster.address)
+    run_grpo(*words, "--set", "engine.workers=2", "--set", "learner.ranks=2")
     one, two = outcome(uninterrupted), outcome(tmp_path / "run")
     first = "samples/step-000002.parquet"
     assert [r["completion"] for r in two["samples"][first]] == [

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.conftest import Cluster
 from tests.tiny import command, environment, make_base, run_grpo
 
 pytestmark = [pytest.mark.ray]
@@ -77,10 +78,11 @@ def outcome(run_dir: Path) -> tuple[bytes, list[dict[str, Any]], dict[str, Any]]
     )
 
 
-def kill_after_rows(recipe: Path, rows: int) -> None:
+def kill_after_rows(recipe: Path, rows: int, cluster: Cluster) -> None:
     """Start the command and end it with SIGKILL once so many rows are written."""
     metrics = recipe.parent / "run" / "metrics.jsonl"
-    with subprocess.Popen(command("sft", recipe), env=environment(), stdout=subprocess.DEVNULL) as process:
+    env = environment(cluster.address)
+    with subprocess.Popen(command("sft", recipe), env=env, stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while not (metrics.exists() and len(metrics.read_text().splitlines()) >= rows):
             assert process.poll() is None, "the run ended before it could be killed"
@@ -118,11 +120,10 @@ def test_a_run_leaves_a_policy_that_learnt(uninterrupted: Path) -> None:
 
 
 def test_killed_it_goes_on_to_the_same_bits_but_not_with_other_data(
-    base: Path, uninterrupted: Path, tmp_path: Path
+    base: Path, uninterrupted: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     recipe = write_inputs(tmp_path, base)
-    kill_after_rows(recipe, 6)
-    kill_after_rows(recipe, 15)
+    kill_after_rows(recipe, 11, cluster)
     assert not (tmp_path / "run" / "summary.json").exists()
 
     rows = (tmp_path / "rows.jsonl").read_text()
@@ -132,7 +133,7 @@ def test_killed_it_goes_on_to_the_same_bits_but_not_with_other_data(
     assert "the data is not what the run began with" in " ".join(refused.stderr.split())
 
     (tmp_path / "rows.jsonl").write_text(rows)
-    run_grpo("sft", recipe)
+    run_grpo("sft", recipe, cluster=cluster.address)
     assert outcome(tmp_path / "run") == outcome(uninterrupted)
 
 
@@ -140,14 +141,17 @@ def test_a_finished_run_does_nothing(uninterrupted: Path) -> None:
     assert "nothing to do" in run_grpo("sft", uninterrupted.parent / "run.toml").stdout
 
 
-def test_distillation_by_lora_leaves_merged_weights_and_the_adapter(base: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_distillation_by_lora_leaves_merged_weights_and_the_adapter(
+    base: Path, cluster: Cluster, tmp_path: Path
+) -> None:
     from policies.load import load_policy
     from policies.logprobs import sequence_logprobs
     from policies.lora import add_adapters, load_adapter
 
     recipe = write_inputs(tmp_path, base, "[policy.lora]\nrank = 4\nalpha = 8")
     recipe.write_text(recipe.read_text().replace('stage = "sft"', 'stage = "distill"'))
-    done = run_grpo("distill", recipe, "--set", "max_steps=6")
+    done = run_grpo("distill", recipe, "--set", "max_steps=6", cluster=cluster.address)
     assert "lr 0.005 as the recipe says; preset qwen-1.5b" in " ".join(done.stdout.split())
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["final_heldout_loss"] < summary["first_heldout_loss"]

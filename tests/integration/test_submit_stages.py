@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from grpo.stages.registry import STAGES
+from tests.integration.conftest import Cluster
 from tests.tiny import run_grpo
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.slow]
 
 POLICY = 'policy = {{ model = "{place}/{model}/policy", compute_dtype = "float32" }}\n'
 ENGINE = (
@@ -88,8 +89,7 @@ def longer(completions, **kwargs):
 """
 
 
-def test_every_stage_alone_as_a_job(cluster: tuple[str, str], tmp_path: Path) -> None:
-    _, jobs = cluster
+def test_every_stage_alone_as_a_job(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "judge.py").write_text(JUDGE)
     assert list(BODIES) == list(STAGES), "a stage without a recipe here, or out of the order they need"
     for name, stage in STAGES.items():
@@ -98,7 +98,7 @@ def test_every_stage_alone_as_a_job(cluster: tuple[str, str], tmp_path: Path) ->
         place += "seed = 5\n" if "seed" in stage.config.model_fields else ""
         recipe = tmp_path / f"{name}.toml"
         recipe.write_text(f'stage = "{name}"\n{place}' + BODIES[name].replace("{place}", str(tmp_path)))
-        done = run_grpo("submit", recipe, "--address", jobs)
+        done = run_grpo("submit", recipe, "--address", cluster.jobs)
         assert f"grpo.cli {name} {recipe}" in done.stdout
         assert (folder / stage.outputs[stage.main_output]).exists(), done.stdout
         assert json.loads((folder / stage.summary).read_text())

@@ -23,7 +23,7 @@ def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("theirs", ["eager", "sdpa"])
+@pytest.mark.parametrize("theirs", [pytest.param("eager", marks=pytest.mark.slow), "sdpa"])
 def test_packed_equals_one_sequence_at_a_time(preset: str, theirs: str):
     model = tiny_policy(preset)
     groups = random_groups(0)

@@ -43,7 +43,8 @@ def test_every_tensor_of_the_known_policies(name: str) -> None:
     from transformers import AutoConfig
 
     config = dict(CONFIGS[name])
-    config = AutoConfig.for_model(config.pop("model_type"), num_nextn_predict_layers=0, **config)
+    config |= {"num_nextn_predict_layers": 0}
+    config = AutoConfig.for_model(config.pop("model_type"), **config)
     listed = tensors(CONFIGS[name])
     assert {t.name: t.shape for t in listed} == built(config)
     # What times are computed from leaves norms and biases out, no more.

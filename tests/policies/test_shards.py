@@ -9,12 +9,12 @@ from unittest import mock
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
 from policies.errors import GatherError
 from policies.shards import proven_whole
+from tests.processes import run_in_ranks
 from tests.tiny import free_port
 
 CASES = {"rows": Shard(0), "columns": Shard(1), "copies": Replicate()}
@@ -58,7 +58,6 @@ def refusal(name: str, tensor: DTensor) -> str:
 
 
 def work(rank: int, port: int, folder: Path) -> None:
-    torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     found = damaged(rank, folder)
     dist.destroy_process_group()
@@ -68,7 +67,7 @@ def work(rank: int, port: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(work, (free_port(), folder), nprocs=2)
+    run_in_ranks(work, free_port(), folder, ranks=2)
     assert json.loads((folder / "1.json").read_text())["rows_whole"] == "True"
     result: dict[str, str] = json.loads((folder / "0.json").read_text())
     return result

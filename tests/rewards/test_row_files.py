@@ -15,7 +15,7 @@ from rewards.lab.rows import read_data
 from rewards.row_files import read_file
 from rewards.scoring.score_file import score_file
 
-GOOD = "<think>a</think><answer>42</answer>"
+GOOD = "<think>a</think> <answer>42</answer>"
 ROWS = [{"completion": GOOD, "answer": "42", "id": "a"}, {"completion": "x", "answer": "4", "id": "b"}]
 
 
@@ -28,7 +28,7 @@ def write(path, kind, rows):
     return path
 
 
-def score(tmp_path, data, name="accuracy"):
+def score(tmp_path, data, name="format"):
     result = CliRunner().invoke(
         reward_app, ["score", name, "--data", str(data), "--out", str(tmp_path / "out.jsonl")]
     )

@@ -25,9 +25,11 @@ from vllm.model_executor.custom_op import op_registry_oot
 from vllm.model_executor.layers.fused_moe.router.cpu_router import CPURouter
 
 from grpo.tools.policy_parity import measure
+from policies.export import save_policy
 from policies.hf_names import named_tensors
 from policies.load import load_policy
 from policies.logprobs import sequence_logprobs
+from policies.lora import adapter_tensors
 from policies.mtp import is_mtp_tensor
 from policies.presets import new_policy, tiny_config
 from rollout import vllm_sampling, vllm_settings, vllm_weights, wire
@@ -39,10 +41,10 @@ from rollout.publication import Head, Publication, Tail, Window
 from rollout.transport.sender import publish
 from rollout.types import Prompt, RolloutChunk, SampleGroup, SamplingParams
 from rollout.vllm_engine import VllmEngine
-from rollout.vllm_sampling import SEEDS_AT_A_TIME
 from tests.policies.documented_family import added, documented_family
 from tests.policies.released_folders import LITE, random_tensors, write
-from tests.rollout.families import FAMILIES, STOP, VOCABULARY, add_tokenizer, policy, save
+from tests.rollout.adapters import base_of, with_adapters
+from tests.rollout.families import EVERYDAY, FAMILIES, STOP, VOCABULARY, add_tokenizer, policy, save
 
 CONFIG = EngineConfig(dtype="float32", threads=1, kv_cache_gib=0.1, max_sequences=24, max_batched_tokens=1024)
 WINDOW_BYTES = 2**18
@@ -267,7 +269,31 @@ class Suite:
                 "samples_after": sample_mismatch(drawn(engine, chunk(1, hot)), after, 0.7),
                 "old_mismatch_after": prompt_mismatch(engine, before),
             }
+            result["adapters"] = self._adapters(engine, model_dir)
         return result
+
+    def _adapters(self, engine: VllmEngine, model_dir: Path) -> dict[str, Any]:
+        """Two updates by adapters alone, over an engine with all other weights: those of the base must come back."""
+        model = with_adapters(model_dir, ("experts", "kv_b_proj", "o_proj") if "-v" in model_dir.name else ())
+        merged = Reference(load_policy(save_policy(model, self.folder / "merged", None)), self.folder / "c")
+        adapters = {name: tensor.detach() for name, tensor in adapter_tensors(model)}
+        found = []
+        for version in (2, 3):
+            publication = merged.publish(version, tensors=adapters, base=base_of(model))
+            found.append(engine.load_weights(publication))
+        return {
+            "tensors": found[0].tensors,
+            "published": len(merged.tensors),
+            "found": found[0].read_back + len(found[0].packed),
+            "canary": max(sync.canary_max_mismatch for sync in found),
+            "prompts": prompt_mismatch(engine, merged),
+            "effect": float(np.abs(merged.of_tokens(PROMPTS[1]) - self._plain(model_dir)).max()),
+            "share": publication.nbytes / sum(tensor.nbytes for _, tensor in merged.tensors),
+        }
+
+    def _plain(self, model_dir: Path) -> np.ndarray:
+        """Log-probs of a prompt without adapters."""
+        return Reference(load_policy(model_dir), self.folder / "plain").of_tokens(PROMPTS[1])
 
     def determinism(self) -> dict[str, Any]:
         """Same chunk again, after another chunk, and after a load of other weights and back."""
@@ -303,18 +329,16 @@ class Suite:
 
     def quick_sampling(self) -> dict[str, Any]:
         """Our replacement of vLLM's CPU sampler against vLLM's own, beyond the numbers that are drawn ahead."""
-        works = [
-            replace(
-                chunk(0, SamplingParams(2 * SEEDS_AT_A_TIME + 9, temperature=1.1, top_p=p)), id=f"top-p {p}"
-            )
-            for p in (1.0, 0.8)
-        ]
+        ahead = 8
+        sampling = [SamplingParams(2 * ahead + 9, temperature=1.1, top_p=p) for p in (1.0, 0.8)]
+        works = [replace(chunk(0, params), id=f"top-p {params.top_p}") for params in sampling]
         found = []
         for replaced in (True, False):
             with ExitStack() as stack:
+                stack.enter_context(mock.patch.object(vllm_sampling, "SEEDS_AT_A_TIME", ahead))
                 if not replaced:
                     stack.enter_context(mock.patch.object(vllm_sampling, "quicken"))
-                engine = stack.enter_context(self.engine(self.folder / "tiny-llama"))
+                engine = stack.enter_context(self.engine(self.folder / "tiny-llama-tied"))
                 found.append([bits(drawn(engine, work)) for work in works])
                 sampler = engine._engine.model_executor.driver_worker.worker.model_runner.sampler
                 gathers_all = sampler.gather_logprobs is type(sampler).gather_logprobs
@@ -325,7 +349,7 @@ class Suite:
 
     def sampling(self) -> dict[str, Any]:
         """The first token's distribution is the requested one; stop tokens, limits, top-p, greedy."""
-        model = policy("tiny-llama", 1)
+        model = policy("tiny-llama-tied", 1)
         reference = Reference(model, self.folder / "s")
         count = 6000
         asked = Prompt("p", "", PROMPTS[1], None)
@@ -337,7 +361,7 @@ class Suite:
             (group,) = drawn(engine, work)
             return list(group.samples)
 
-        with self.engine(self.folder / "tiny-llama") as engine:
+        with self.engine(self.folder / "tiny-llama-tied") as engine:
             hot = draw(engine, SamplingParams(1, temperature=1.3), count)
             counts = np.bincount([s.token_ids[0] for s in hot], minlength=VOCABULARY)
             enough = rows * count >= 5
@@ -381,9 +405,9 @@ class Suite:
         def with_prompt(ids: tuple[int, ...]) -> RolloutChunk:
             return replace(work, prompts=(*work.prompts[:-1], Prompt("bad", "", ids, None)))
 
-        with self.engine(self.folder / "tiny-llama", version=None) as engine:
+        with self.engine(self.folder / "tiny-llama-tied", version=None) as engine:
             unproven = refusal(lambda: engine.generate(work))
-            model = policy("tiny-llama", 1)
+            model = policy("tiny-llama-tied", 1)
             engine.load_weights(Reference(model, self.folder / "r").publish(0))
             return {
                 "unproven": unproven,
@@ -591,9 +615,10 @@ class Suite:
                 raise RolloutError(f"mismatch {mismatch}")
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, *, everyday: bool) -> None:
+    """Write the report; `everyday` leaves out families that share their kernels with others, and the traps."""
     suite = Suite(folder)
-    for preset in FAMILIES:
+    for preset in EVERYDAY if everyday else FAMILIES:
         suite.run(preset, lambda p=preset: suite.family(p))
     for check in (
         suite.determinism,
@@ -608,9 +633,10 @@ def main(folder: Path) -> None:
     ):
         suite.run(check.__name__, check)
     suite.run("bfloat16", suite.bfloat16)
-    suite.run("traps", suite.traps)
+    if not everyday:
+        suite.run("traps", suite.traps)
     (folder / "report.json").write_text(json.dumps(suite.report, indent=1))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), everyday="--everyday" in sys.argv)

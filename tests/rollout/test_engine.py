@@ -15,18 +15,23 @@ from typing import Any
 import pytest
 import torch
 
-from tests.rollout.families import FAMILIES
+from tests.rollout.families import EVERYDAY, FAMILIES
+from tests.tiny import slow_tests_run
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-4
+PRESETS = [
+    preset if preset in EVERYDAY else pytest.param(preset, marks=pytest.mark.slow) for preset in FAMILIES
+]
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("engine")
+    words = [str(folder)] if slow_tests_run(request) else [str(folder), "--everyday"]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.rollout.engine_checks", str(folder)],
+        [sys.executable, "-m", "tests.rollout.engine_checks", *words],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -44,7 +49,7 @@ def section(report: dict[str, Any], name: str) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize("preset", FAMILIES)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_engine_computes_what_transformers_does(report: dict[str, Any], preset: str) -> None:
     result = section(report, preset)
     assert result["entropy_share"] < 0.8, "logits are too uniform to tell a wrong model from a right one"
@@ -53,7 +58,7 @@ def test_engine_computes_what_transformers_does(report: dict[str, Any], preset: 
     assert result["other_experts"] == (0 if "-v" in preset else None)
 
 
-@pytest.mark.parametrize("preset", FAMILIES)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_engine_computes_what_transformers_does_after_a_sync(report: dict[str, Any], preset: str) -> None:
     result = section(report, preset)
     assert result["version"] == 1
@@ -67,6 +72,18 @@ def test_engine_computes_what_transformers_does_after_a_sync(report: dict[str, A
     assert result["old_mismatch_after"] > 1, (
         "the new weights are so close to the old ones that the test shows nothing"
     )
+
+
+@pytest.mark.parametrize("preset", FAMILIES)
+def test_adapters_alone_make_the_engine_compute_the_merged_policy(
+    report: dict[str, Any], preset: str
+) -> None:
+    result = section(report, preset)["adapters"]
+    assert result["tensors"] == result["found"] == result["published"], "not every tensor reached the engine"
+    assert result["canary"] < TOLERANCE
+    assert result["prompts"] < TOLERANCE
+    assert result["effect"] > 0.01, "the adapters change so little that the test shows nothing"
+    assert result["share"] < 0.6
 
 
 def test_same_chunk_gives_the_same_bits(report: dict[str, Any]) -> None:
@@ -214,6 +231,7 @@ def test_a_bfloat16_engine_computes_its_router_in_float32(report: dict[str, Any]
     assert result["router_error_uncured"] > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cure", "catcher"),
     [
@@ -229,18 +247,22 @@ def test_without_its_cure_each_trap_springs(report: dict[str, Any], cure: str, c
     assert catcher in section(report, "traps")[cure]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.cpu._is_amx_tile_supported(), reason="this CPU has no AMX tiles")
 def test_without_its_cure_an_amx_host_cannot_start_float32_mla(report: dict[str, Any]) -> None:
     assert "expect weight to be bfloat16" in section(report, "traps")["amx"]
 
 
+@pytest.mark.slow
 def test_without_its_cure_the_rope_kernel_is_wrong(report: dict[str, Any]) -> None:
     assert section(report, "traps")["rope_mismatch"] > 0.1
 
 
+@pytest.mark.slow
 def test_without_its_cure_cached_prompts_are_answered_with_old_weights(report: dict[str, Any]) -> None:
     assert section(report, "traps")["prefix_mismatch"] > 0.1
 
 
+@pytest.mark.slow
 def test_whole_prompts_beyond_one_batch_run_with_seeds(report: dict[str, Any]) -> None:
     assert section(report, "traps")["chunked_cured"] == ""

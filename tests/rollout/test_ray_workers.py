@@ -76,6 +76,7 @@ def bits(found: dict[tuple[str, str], SampleGroup]) -> dict[tuple[str, str], lis
     }
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_mid_chunk_loses_and_repeats_nothing(
     cluster: None, model_dir: Path, tmp_path: Path
 ) -> None:

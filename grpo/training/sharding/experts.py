@@ -12,11 +12,11 @@ Axes: T tokens, K experts of a token, E experts of a layer, E_local experts of t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MethodType
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed._functional_collectives import all_to_all_single_autograd
 from torch.distributed.device_mesh import DeviceMesh
@@ -24,9 +24,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
 from grpo.training.sharding.mesh import Ranks
+from policies.lora_experts import NAMES, Linear, adapters_of, expert_modules, expert_output
 from policies.model import HfModel
-
-_NAMES = ("gate_up_proj", "down_proj")
 
 
 def shard_experts(model: nn.Module, ranks: Ranks) -> list[FSDPModule]:
@@ -44,23 +43,29 @@ def shard_experts(model: nn.Module, ranks: Ranks) -> list[FSDPModule]:
         else ranks.experts["expert_parts"]
     )
     wrapped = []
-    for experts in find_experts(model):
-        for name in _NAMES:
+    for _, experts in expert_modules(model):
+        for name in NAMES:
             setattr(experts, name, _own_experts(getattr(experts, name), mesh))
+        for pair in adapters_of(experts):
+            for name in NAMES:
+                pair[name] = _own_experts(pair[name], mesh)
         experts.expert_group = group
         experts.forward = MethodType(_forward, experts)
-        # Divided along the width of an expert: there may be more holders than experts on a rank.
         wrapped.append(
             fully_shard(
-                experts, mesh=holders, reshard_after_forward=True, shard_placement_fn=lambda _: Shard(1)
+                experts, mesh=holders, reshard_after_forward=True, shard_placement_fn=_divide_widths(experts)
             )
         )
     return wrapped
 
 
-def find_experts(model: nn.Module) -> list[HfModel]:
-    """Return the module of routed experts of every layer that has one."""
-    return [m for m in model.modules() if all(isinstance(getattr(m, n, None), nn.Parameter) for n in _NAMES)]
+def _divide_widths(experts: HfModel) -> Callable[[nn.Parameter], Shard]:
+    """Return along which axis each tensor is divided: a width, for there may be more holders than experts on a rank.
+
+    An adapter's A has its rank where the other tensors have a width.
+    """
+    firsts = {id(tensor) for pair in adapters_of(experts)[:1] for tensor in pair.values()}
+    return lambda parameter: Shard(2 if id(parameter) in firsts else 1)
 
 
 def _own_experts(parameter: nn.Parameter, mesh: DeviceMesh) -> nn.Parameter:
@@ -74,7 +79,6 @@ def _own_experts(parameter: nn.Parameter, mesh: DeviceMesh) -> nn.Parameter:
 def _forward(self: HfModel, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
     """Compute (T, D) outputs of (T, D) states, (T, K) chosen experts and their (T, K) weights; a collective."""
     group = self.expert_group
-    gate_up, down = (getattr(self, name).to_local() for name in _NAMES)
     chosen = top_k_index.reshape(-1)
     order = chosen.argsort(stable=True)
     token = order // top_k_index.shape[1]
@@ -87,9 +91,10 @@ def _forward(self: HfModel, hidden_states: Tensor, top_k_index: Tensor, top_k_we
     local = torch.arange(received.shape[1], device=rows.device).repeat(len(received))
     by_expert = local.repeat_interleave(received.flatten()).argsort(stable=True)
     pieces = rows[by_expert].split(received.sum(0).tolist())
+    experts = zip(*(_local_linears(self, name) for name in NAMES), strict=True)
     outputs = [
-        _expert(self, piece, first, second)
-        for piece, first, second in zip(pieces, gate_up.unbind(), down.unbind(), strict=True)
+        expert_output(piece, gate_up, down, self.act_fn)
+        for piece, (gate_up, down) in zip(pieces, experts, strict=True)
     ]
     computed = torch.cat(outputs)[by_expert.argsort()]
     returned = all_to_all_single_autograd(computed, sent_rows, received_rows, group)
@@ -97,6 +102,11 @@ def _forward(self: HfModel, hidden_states: Tensor, top_k_index: Tensor, top_k_we
     return torch.zeros_like(hidden_states).index_add(0, token, weighted.to(hidden_states.dtype))
 
 
-def _expert(self: HfModel, rows: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    gate, up = F.linear(rows, gate_up).chunk(2, dim=-1)
-    return F.linear(self.act_fn(gate) * up, down)
+def _local_linears(experts: HfModel, name: str) -> list[Linear]:
+    """Return this rank's experts of one fused tensor, each with its adapter if it has one."""
+    weights = getattr(experts, name).to_local().unbind()
+    adapters = [pair[name].to_local().unbind() for pair in adapters_of(experts)]
+    if not adapters:
+        return [(weight, None) for weight in weights]
+    first, second = adapters
+    return [(w, (a, b, experts.lora_scale)) for w, a, b in zip(weights, first, second, strict=True)]

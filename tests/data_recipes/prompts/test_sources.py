@@ -229,7 +229,8 @@ def test_the_hub_is_asked_once_for_revision_and_stream(monkeypatch: pytest.Monke
 def test_a_name_that_the_hub_does_not_give_says_what_was_asked(
     monkeypatch: pytest.MonkeyPatch, here: Path
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(
         DataError, match=r"no/such: the hub gave no split 'dev' of subset 'm' of revision 'v1' \("
     ):

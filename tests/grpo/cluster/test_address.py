@@ -144,3 +144,15 @@ def test_the_limit_is_what_a_socket_takes(extra: int, reason: str) -> None:
     folder = "/" + "x" * (ray_session.LONGEST_TMP - 1 + extra)
     with socket.socket(socket.AF_UNIX) as client, pytest.raises(OSError, match=reason):
         client.connect(folder + name)
+
+
+def test_a_ray_that_does_not_come_up_is_one_error_with_the_load_and_its_logs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def times_out(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("ray.init", times_out)
+    expected = r"Ray did not start: The current node timed out .* load is .*logs"
+    with pytest.raises(RunError, match=expected), ray_session.connect("local", tmp_path):
+        pytest.fail("there is no Ray")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import ray
@@ -87,3 +88,15 @@ def test_what_other_jobs_hold_is_named_and_nothing_stays_reserved(nodes: list[No
     (engine,), ranks = seated(wanted, nodes)
     assert len({node for node, _ in engine}) == 1
     assert not set(engine) & set(ranks)
+
+
+def test_actors_without_a_gpu_run_on_the_nodes_that_the_plan_names(nodes: list[Node]) -> None:
+    without = [replace(node, gpus=0) for node in nodes]
+    placement = plan_placement(without, LearnerConfig(ranks=3), EngineConfig(workers=4), "disaggregated")
+    seats = reserve(placement, without)
+    wanted = [*placement.ranks, *(seat for own in placement.engines for seat in own)]
+    actors = [Witness.options(**seats.options(seat)).remote() for seat in wanted]
+    found = [node for node, _ in ray.get([actor.where.remote() for actor in actors], timeout=60)]
+    assert found == [without[seat.node].id for seat in wanted if seat.node is not None]
+    for actor in actors:
+        ray.kill(actor)

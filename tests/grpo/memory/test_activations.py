@@ -10,7 +10,8 @@ from grpo.memory.activations import RESIDUAL, saved
 from policies import attention
 from policies.fused import fuse
 from policies.logprobs import hidden_states
-from policies.packing import pack
+from policies.mtp import mtp_layers
+from policies.packing import pack, pack_documents
 from policies.presets import new_policy, tiny_config
 
 SHORT, LONG = 160, 416
@@ -33,6 +34,43 @@ def saved_bytes(model: torch.nn.Module, tokens: int, dtype: str) -> int:
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16", cache_enabled=False), hooks:
         hidden_states(model, pack([(ids[0], ids[1:])]))
     return sum(storage.nbytes() for storage in found.values())
+
+
+def saved_bytes_ahead(model: torch.nn.Module, tokens: int, dtype: str) -> int:
+    """The same for the forward of a layer of multi-token prediction."""
+    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    found: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            found[storage.data_ptr()] = storage
+        return tensor
+
+    packed = pack_documents([list(range(2, 2 + tokens // 8))] * 8)
+    positions = packed.position_ids[None]
+    states = torch.randn(1, tokens, model.config.hidden_size)
+    rotary = model.get_decoder().rotary_emb(states, positions)
+    (layer,) = mtp_layers(model)
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16", cache_enabled=False), hooks:
+        layer(
+            states, torch.randn_like(states), attention_mask=None, position_ids=positions,
+            position_embeddings=rotary, packed_layout=packed.layout,
+        )  # fmt: skip
+    return sum(storage.nbytes() for storage in found.values())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_bytes_of_a_layer_of_multi_token_prediction(dtype: str) -> None:
+    attention.register()
+    config = tiny_config("tiny-v3-mtp", vocab_size=48)
+    model = new_policy(config, seed=0)
+    fuse(model)
+    measured = (saved_bytes_ahead(model, LONG, dtype) - saved_bytes_ahead(model, SHORT, dtype)) / (
+        LONG - SHORT
+    )
+    assert saved(config.to_dict(), dtype, "cpu").mtp_layer == pytest.approx(measured, rel=0.08)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -120,7 +120,8 @@ def test_671b_on_256_gpus_with_and_without_expert_parallelism() -> None:
         held = kinds["weights"] + kinds["gradients"] + kinds["moments"]
         assert held / found.elements == pytest.approx(bytes_, rel=1e-3)
         assert held / GIB == pytest.approx({16: 39.1, 12: 29.3}[bytes_], rel=0.01)
-        assert found.kinds["logprobs"]["reference"] / GIB == pytest.approx(4.9, rel=0.01)
+        # The reference's values come from the host; the policy's own wait in float32 meanwhile.
+        assert found.kinds["logprobs"]["reference"] / GIB == pytest.approx(39.1 / 4, rel=0.01)
     spread = rank_memory(rank(V3, **learner, mesh=MeshConfig(expert=64))).kinds["update"]["gathered"]
     whole = rank_memory(rank(V3, **learner)).kinds["update"]["gathered"]
     assert spread < 20 * GIB < 80 * GIB < whole, "a layer's experts do not fit a GPU"
@@ -133,8 +134,8 @@ def test_671b_on_the_meta_device_holds_what_the_model_says() -> None:
     from torch.testing._internal.distributed.fake_pg import FakeStore
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    known = dict(V3)
-    config = AutoConfig.for_model(known.pop("model_type"), num_nextn_predict_layers=0, **known)
+    known = V3 | {"num_nextn_predict_layers": 0}
+    config = AutoConfig.for_model(known.pop("model_type"), **known)
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=256)
     try:
         with torch.device("meta"):

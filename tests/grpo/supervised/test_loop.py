@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -38,6 +35,7 @@ from policies.logprobs import completion_logprobs, hidden_states
 from policies.packing import pack_documents
 from policies.shards import whole
 from tests.grpo.tiny_phase import VOCAB, make_policy
+from tests.processes import run_in_new_process, run_in_ranks
 from tests.signals import listening  # noqa: F401 - a fixture
 from tests.tiny import free_port
 
@@ -279,7 +277,6 @@ def test_packs_and_order_change_the_gradient_by_rounding_only(folder: Path, budg
 
 
 def _rank(rank: int, folder: str, port: int, out: str) -> None:
-    torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     learner = make(Path(folder), rank, 2, gamma=0.01)
     rows = [learner.update(make_items(n, n), step) for step, n in enumerate((5, 1))]
@@ -290,7 +287,7 @@ def _rank(rank: int, folder: str, port: int, out: str) -> None:
 
 def test_two_ranks_do_what_one_does(folder: Path, tmp_path: Path) -> None:
     """The second batch has one item: a rank without any takes part all the same."""
-    mp.spawn(_rank, (str(folder), free_port(), str(tmp_path)), nprocs=2)
+    run_in_ranks(_rank, str(folder), free_port(), str(tmp_path), ranks=2)
     (rows, weights), (other_rows, other) = (torch.load(tmp_path / f"{r}.pt") for r in (0, 1))
     assert same(weights, other)
     assert [timeless(r) for r in rows] == [timeless(r) for r in other_rows]
@@ -324,17 +321,11 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_alone(folder: Path) -> Non
     assert all(p.grad is None for p in learner.trained.parameters.values())
 
 
-RESUME = """
-import sys
-from pathlib import Path
-import torch
-from tests.grpo.supervised.test_loop import make, make_items, state, timeless
-torch.set_num_threads(1)
-learner = make(Path(sys.argv[1]), gamma=0.01, weight_decay=0.1)
-learner.load(Path(sys.argv[2]))
-rows = [timeless(learner.update(make_items(4, step), step)) for step in (2, 3)]
-torch.save((rows, state(learner)), sys.argv[3])
-"""
+def go_on(folder: Path, checkpoint: Path, out: Path) -> None:
+    learner = make(folder, gamma=0.01, weight_decay=0.1)
+    learner.load(checkpoint)
+    rows = [timeless(learner.update(make_items(4, step), step)) for step in (2, 3)]
+    torch.save((rows, state(learner)), out)
 
 
 def test_continuation_in_a_new_process_is_bit_identical(folder: Path, tmp_path: Path) -> None:
@@ -349,8 +340,7 @@ def test_continuation_in_a_new_process_is_bit_identical(folder: Path, tmp_path: 
     finally:
         torch.set_num_threads(threads)
     out = tmp_path / "out.pt"
-    command = [sys.executable, "-c", RESUME, str(folder), str(tmp_path), str(out)]
-    subprocess.run(command, check=True, timeout=120)
+    run_in_new_process(go_on, folder, tmp_path, out)
     found, weights = torch.load(out)
     assert found == rows
     assert same(weights, state(learner))

@@ -66,6 +66,7 @@ class Outcome:
 
 
 LORA = LoraConfig(rank=3, alpha=6)
+LORA_EXPERTS = LoraConfig(rank=3, alpha=6, targets=("experts", "q_proj", "down_proj"))
 KL = {"kl_coef": 0.3}
 GAMMA = {"bias_rate": 0.01}
 V2 = {"expert_loss": 0.3, "device_loss": 0.5, "communication_loss": 0.2, "capacity": 1.0}
@@ -84,7 +85,7 @@ TWO = [
     Case("qwen3-tied", "tiny-qwen3", 2, algorithm={**KL, "mini_batches": 2}),
     Case("recompute", "tiny-v3", 2, learner={"recompute": True}, algorithm=KL, same_bits=True),
     Case("bfloat16", "tiny-v3", 2, policy={"compute_dtype": "bfloat16"}, algorithm=KL, same_bits=True),
-    Case("lora", "tiny-v3", 2, policy={"lora": LORA}, algorithm=KL, same_bits=True),
+    Case("lora", "tiny-v3", 2, policy={"lora": LORA_EXPERTS}, algorithm=KL, same_bits=True),
     Case(
         "lora-recompute", "tiny-qwen3", 2, learner={"recompute": True}, policy={"lora": LORA}, same_bits=True
     ),
@@ -113,7 +114,7 @@ FOUR = [
     Case("experts-4", "tiny-v3", 4, mesh={"expert": 4}, algorithm=KL, router=GAMMA),
     Case("experts-2x2", "tiny-v2", 4, mesh={"expert": 2}, learner={"recompute": True}, algorithm=KL),
     Case("experts-copies", "tiny-v3", 4, mesh={"expert": 2, "replicate": 2}, algorithm=KL),
-    Case("experts-lora", "tiny-v3", 4, mesh={"expert": 2}, policy={"lora": LORA}, algorithm=KL),
+    Case("experts-lora", "tiny-v3", 4, mesh={"expert": 2}, policy={"lora": LORA_EXPERTS}, algorithm=KL),
     Case("experts-mtp-rl", "tiny-v3-mtp", 4, mesh={"expert": 2}, algorithm=KL, mtp="train"),
     Case("experts-balance", "v2-groups", 4, mesh={"expert": 2}, learner={"recompute": True}, router=V2),
     Case(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from torch import Tensor
 
 from data_recipes.sft.examples import Example
 from grpo.common.errors import BrokenRun
+from grpo.config.adapter import check_start
 from grpo.config.algorithm import AlgorithmConfig
 from grpo.config.mtp import MtpConfig
 from grpo.config.router import RouterConfig
@@ -34,6 +33,7 @@ from policies.presets import new_policy, tiny_config
 from tests.grpo.stages.test_sft import make_examples
 from tests.grpo.tiny_phase import VOCAB, make_groups, make_policy
 from tests.oracles.mtp_oracle import mtp_logprobs_of_sequence
+from tests.processes import run_in_new_process
 
 LORA = LoraConfig(rank=4, alpha=8.0, targets=("q_proj", "kv_b_proj", "o_proj"))
 TOKENS = [5, 9, 3, 7, 7, 2, 11]
@@ -113,20 +113,12 @@ def test_adapters_alone_are_trained_and_the_export_is_their_sum(base: Path, tmp_
     assert (tmp_path / "policy" / "adapter" / "adapter_model.safetensors").is_file()
 
 
-RESUME = """
-import sys
-from pathlib import Path
-import torch
-from tests.grpo.training.test_adapters_and_mtp import LORA, rl, rl_step, sft, weights
-from tests.grpo.stages.test_sft import make_examples
-torch.set_num_threads(1)
-base, folder, out, kind = sys.argv[1:]
-learner = (sft if kind == "sft" else rl)(Path(base), LORA)
-learner.load(Path(folder))
-for step in (2, 3):
-    learner.update(make_examples(5, step), step) if kind == "sft" else rl_step(learner, step)
-torch.save(weights(learner), out)
-"""
+def go_on(base: Path, checkpoint: Path, out: Path, kind: str) -> None:
+    learner: Any = (sft if kind == "sft" else rl)(base, LORA)
+    learner.load(checkpoint)
+    for step in (2, 3):
+        learner.update(make_examples(5, step), step) if kind == "sft" else rl_step(learner, step)
+    torch.save(weights(learner), out)
 
 
 @pytest.mark.parametrize("kind", ["sft", "rl"])
@@ -146,8 +138,7 @@ def test_continuation_in_a_new_process_is_bit_identical(base: Path, tmp_path: Pa
         torch.set_num_threads(threads)
     assert not (tmp_path / "policy").exists()
     out = tmp_path / "out.pt"
-    command = [sys.executable, "-c", RESUME, str(base), str(tmp_path), str(out), kind]
-    subprocess.run(command, check=True, timeout=120)
+    run_in_new_process(go_on, base, tmp_path, out, kind)
     found, expected = torch.load(out), weights(learner)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[n], expected[n]) for n in expected)
@@ -172,6 +163,30 @@ def test_the_reference_of_rl_is_the_policy_without_adapters(base: Path) -> None:
     assert found["policy/kl"] == pytest.approx(expected["policy/kl"], rel=1e-3)
     assert found["policy/kl"] > 1e-4
     assert len(learner._reference.tensors) < len(whole._reference.tensors)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("targets", [LORA.targets, ("experts", "q_proj")])
+def test_rl_goes_on_from_the_adapter_of_sft_and_the_reference_is_that_policy(
+    base: Path, tmp_path: Path, targets: tuple[str, ...]
+) -> None:
+    lora = LORA.model_copy(update={"targets": targets})
+    before = sft(base, lora)
+    for step in range(3):
+        before.update(make_examples(6), step)
+    before.export(tmp_path / "policy")
+    start = lora.model_copy(update={"adapter": str(tmp_path / "policy" / "adapter")})
+    check_start(PolicyConfig(model="base", lora=start), base)
+    learner = rl(base, start, seed=5)
+    expected = sequence_logprobs(before.trained.model, TOKENS)
+    assert torch.equal(sequence_logprobs(learner.trained.model, TOKENS), expected)
+    assert rl_step(learner, 0)["policy/kl"] == 0.0
+    rl_step(learner, 1)
+    moved = rl_step(learner, 2)["policy/kl"]
+    assert moved > 1e-6
+    # The oracle: two whole policies, the reference being the merged export of SFT.
+    whole = rl(tmp_path / "policy", None)
+    whole.model.load_state_dict(dict(plain_state(learner.model)))
+    assert rl_step(learner, 3)["policy/kl"] == pytest.approx(rl_step(whole, 3)["policy/kl"], rel=1e-3)
 
 
 def test_a_refreshed_reference_has_the_adapters_as_they_are(base: Path) -> None:

@@ -1,12 +1,10 @@
 import dataclasses
-import subprocess
 import sys
 
 import numpy as np
 import psutil
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from grpo.algorithm.batching import phase_mini_batches
 from grpo.common.errors import BrokenRun, RunError
@@ -17,6 +15,7 @@ from grpo.training.learner import Learner
 from policies.load import load_policy
 from tests.grpo.tiny_phase import make_groups, make_policy
 from tests.oracles import learner_oracle
+from tests.processes import run_in_new_process, run_in_ranks
 from tests.tiny import free_port
 
 LR = 1e-3
@@ -251,18 +250,11 @@ def test_continuation_is_bit_identical(folder, tmp_path, moments):
     assert strip[:2] == strip[2:]
 
 
-RESUME = """
-import sys
-from pathlib import Path
-import torch
-from tests.grpo.training.test_learner import make, phase, weights
-from tests.grpo.tiny_phase import make_groups
-torch.set_num_threads(1)
-learner = make(Path(sys.argv[1]), kl_coef=0.1)
-learner.load(Path(sys.argv[2]))
-phase(learner, make_groups(1), 1)
-torch.save(weights(learner), sys.argv[3])
-"""
+def go_on(folder, checkpoint, out):
+    learner = make(folder, kl_coef=0.1)
+    learner.load(checkpoint)
+    phase(learner, make_groups(1), 1)
+    torch.save(weights(learner), out)
 
 
 def test_continuation_in_a_new_process_is_bit_identical(folder, tmp_path):
@@ -276,9 +268,7 @@ def test_continuation_in_a_new_process_is_bit_identical(folder, tmp_path):
     finally:
         torch.set_num_threads(threads)
     out = tmp_path / "weights.pt"
-    subprocess.run(
-        [sys.executable, "-c", RESUME, str(folder), str(tmp_path), str(out)], check=True, timeout=120
-    )
+    run_in_new_process(go_on, folder, tmp_path, out)
     assert same(weights(learner), torch.load(out))
 
 
@@ -380,7 +370,6 @@ def test_the_gradient_is_clipped_to_its_norm(folder):
 
 
 def rank_main(rank, world_size, port, folder, out):
-    torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
     )
@@ -396,7 +385,7 @@ def rank_main(rank, world_size, port, folder, out):
 
 
 def test_two_ranks_are_one_to_rounding(folder, tmp_path):
-    mp.start_processes(rank_main, (2, free_port(), folder, str(tmp_path)), nprocs=2, start_method="spawn")
+    run_in_ranks(rank_main, 2, free_port(), folder, str(tmp_path), ranks=2)
     (first, mismatch, metrics), (second, _, other) = (torch.load(tmp_path / f"{r}.pt") for r in range(2))
     assert same(first, second)
     learner = make(folder, mini_batches=2, kl_coef=0.1, gamma=0.01, budget=60)

@@ -12,7 +12,10 @@ from torch import Tensor
 
 from grpo.config.algorithm import AlgorithmConfig
 from grpo.config.mtp import MtpConfig
+from grpo.config.rl import RlConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
+from grpo.memory.model import rank_memory
+from grpo.memory.shape import run_shape
 from grpo.tracking.model_card import loading
 from grpo.training.learner import Learner
 from grpo.training.sft_objective import SftObjective
@@ -175,3 +178,21 @@ def test_lambda_follows_its_schedule(folder: Path) -> None:
         )
         row = supervised.update(make_examples(4), step)
         assert row["loss"] == pytest.approx(row["loss/next"] + weight * row["loss/mtp"], rel=1e-6)
+
+
+@pytest.mark.parametrize("mtp", ["stale", "train", "drop"])
+def test_the_memory_plan_counts_what_the_learner_holds(folder: Path, mtp: Any) -> None:
+    recipe = {"policy": {"model": str(folder)}, "run_dir": "x", "data": {"source": "chain"}, "mtp": mtp}
+    config = RlConfig.model_validate(recipe | {"rewards": [{"name": "accuracy"}], "steps": 2})
+    policy = json.loads((folder / "config.json").read_text())
+    shape = run_shape(config, policy, dtype="float32", device="cuda", prompt_tokens=10)
+    assert shape is not None
+    assert shape.rank is not None
+    kinds = rank_memory(shape.rank).kinds
+    learner = rl(folder, mtp)
+    trained = sum(p.numel() for p in learner.trained.parameters.values())
+    held = {id(t): t.numel() for t in learner.model.state_dict(keep_vars=True).values()}
+    assert kinds["update"]["weights"] == 4 * sum(held.values())
+    assert kinds["update"]["gradients"] == 4 * trained
+    assert kinds["update"]["moments"] == 8 * trained
+    assert shape.rank.trains_mtp == (mtp == "train")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from grpo.config.algorithm import AlgorithmConfig
@@ -15,6 +14,7 @@ from grpo.training.checkpoint import find_error, save_checkpoint
 from grpo.training.learner import Learner
 from policies.load import load_policy
 from tests.grpo.tiny_phase import make_groups, make_policy
+from tests.processes import run_in_ranks
 from tests.tiny import free_port
 
 
@@ -39,7 +39,6 @@ def state(one: Learner) -> dict[str, Tensor]:
 
 
 def save_and_load(rank: int, folder: Path, port: int) -> None:
-    torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
     )
@@ -61,7 +60,7 @@ def save_and_load(rank: int, folder: Path, port: int) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("resharding")
     make_policy(folder / "policy")
-    mp.start_processes(save_and_load, (folder, free_port()), nprocs=2, start_method="spawn")
+    run_in_ranks(save_and_load, folder, free_port(), ranks=2)
     return folder
 
 

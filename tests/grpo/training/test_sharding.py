@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from grpo.algorithm.batching import phase_mini_batches
 from grpo.config.algorithm import AlgorithmConfig
@@ -20,26 +19,35 @@ from grpo.training.learner import Learner
 from policies import limits
 from tests.grpo.tiny_phase import make_groups, make_policy
 from tests.grpo.training.sharded_cases import FOUR, SHAPES, TWO, Case, Outcome, run_case
-from tests.tiny import free_port
+from tests.processes import run_in_ranks
+from tests.tiny import free_port, slow_tests_run
 
 ROUNDING = 1e-6
 PRESETS = sorted({case.preset for case in (*TWO, *FOUR)})
+EVERYDAY = {
+    "v3", "llama-tied", "lora-recompute", "v3-balance", "reward-model", "context-v3", "context-mtp", "copies-2x2",
+    "experts-copies", "experts-lora", "experts-balance", "experts-mtp-rl", "context-shard", "context-experts",
+}  # fmt: skip
+"""Every dimension of the mesh and every part of the learner once or twice; all pairs of them are slow tests."""
+CASES = [
+    case if case.name in EVERYDAY else pytest.param(case, marks=pytest.mark.slow) for case in (*TWO, *FOUR)
+]
+NAMES = [case.name for case in (*TWO, *FOUR)]
 
 
-def _work(rank: int, folder: Path, ports: tuple[int, ...]) -> None:
-    """Run the cases of four ranks, then, in pairs of ranks, every second case of two."""
-    torch.set_num_threads(1)
+def _work(rank: int, folder: Path, ports: tuple[int, ...], chosen: set[str]) -> None:
+    """Run the chosen cases of four ranks, then, in pairs of ranks, every second one of two."""
     limits.GATHERED_ELEMENTS = 1  # heads take turns, as those of a long row do
     pair, place = divmod(rank, 2)
     _join(ports[0], rank, 4)
-    for case in FOUR:
+    for case in (case for case in FOUR if case.name in chosen):
         _keep(case, folder, rank)
     torch.save(resumed(folder, rank), folder / f"resumed-{rank}.pt")
     torch.save(uneven(folder / "tiny-v3", rank, 4), folder / f"uneven-{rank}.pt")
     torch.save(uneven(folder / "tiny-v3", rank, 4, context=2), folder / f"uneven-context-{rank}.pt")
     dist.destroy_process_group()
     _join(ports[1 + pair], place, 2)
-    for case in TWO[pair::2]:
+    for case in [case for case in TWO if case.name in chosen][pair::2]:
         _keep(case, folder, place)
     dist.destroy_process_group()
 
@@ -117,13 +125,14 @@ def _keep(case: Case, folder: Path, rank: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sharded")
     for preset in PRESETS:
         name, fields = SHAPES.get(preset, (preset, {}))
         make_policy(folder / preset, name, **fields)
     ports = tuple(free_port() for _ in range(3))
-    mp.start_processes(_work, (folder, ports), nprocs=4, start_method="spawn")
+    chosen = set(NAMES) if slow_tests_run(request) else EVERYDAY
+    run_in_ranks(_work, folder, ports, chosen, ranks=4)
     return folder
 
 
@@ -142,7 +151,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("case", [*TWO, *FOUR], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_ranks_compute_what_one_computes(folder: Path, case: Case, one_thread: None) -> None:
     expected = run_case(case, folder / case.preset, oracle=True)
     for found in outcomes(folder, case):
@@ -172,7 +181,7 @@ def test_ranks_compute_what_one_computes(folder: Path, case: Case, one_thread: N
             assert ours == pytest.approx(theirs, abs=2e-3)
 
 
-@pytest.mark.parametrize("case", [*TWO, *FOUR], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_all_ranks_see_the_same_policy_and_the_same_metrics(folder: Path, case: Case) -> None:
     first, *others = outcomes(folder, case)
     for other in others:
