@@ -63,7 +63,7 @@ def test_its_own_policy_takes_it_under_any_name(folder: Path, base: Path, tmp_pa
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_familys_default_targets_are_those_that_the_config_lists(tmp_path: Path, preset: str) -> None:
+def test_default_targets_of_every_family_are_those_that_its_config_lists(tmp_path: Path, preset: str) -> None:
     base = save_policy(tiny_policy(preset), tmp_path / "base", None)
     save_adapter(adapted(preset), tmp_path / "adapter", "base", fingerprint=fingerprint(base))
     check(tmp_path / "adapter", base, targets=())
