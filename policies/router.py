@@ -223,5 +223,8 @@ def update_router_bias(model: nn.Module, loads: Mapping[str, Tensor], rate: floa
 
 def load_violation(loads: Mapping[str, Tensor]) -> float:
     """Return the largest load over the layer's mean load, minus 1, averaged over layers (MaxVio); 0 is balanced."""
-    violations = [float(load.max() / load.double().mean() - 1) for load in loads.values() if load.sum() > 0]
+    if not loads:
+        return 0.0
+    found = torch.stack([load.max() / load.double().mean() - 1 for load in loads.values()]).tolist()
+    violations = [value for value in found if value == value]  # NaN: no token came to the layer
     return sum(violations) / len(violations) if violations else 0.0

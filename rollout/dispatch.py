@@ -104,7 +104,7 @@ class Dispatcher:
         """
         self._publication = None  # a worker that starts meanwhile does not want the weights before these
         for worker, cause in sorted(self._lost_asleep.items()):
-            self._restart(worker, cause)
+            self._restart(Died(worker, cause))
         self._lost_asleep.clear()
         self._settle()
         self._publication = publication
@@ -276,24 +276,26 @@ class Dispatcher:
         self._causes.append(f"worker {worker}: {death.cause}")
         if assignment is not None and assignment.row.state == "running":
             assignment.row.state, assignment.row.cause = "lost", death.cause
-        self._restart(worker, death.cause)
+        self._restart(death)
         return assignment
 
-    def _restart(self, worker: int, cause: str) -> None:
-        """Start a dead worker anew if a restart is left."""
-        if self._restarts_left > 0:
+    def _restart(self, death: Died) -> None:
+        """Start a dead worker anew if a restart is left; one that never ran costs none."""
+        worker = death.worker
+        if death.ran and not self._restarts_left:
+            logger.warning("rollout worker %d: %s; no restart is left", worker, death.cause)
+            return
+        if death.ran:
             self._restarts_left -= 1
             self.restarts += 1
-            logger.warning(
-                "rollout worker %d: %s; restarting it (%d restarts left)",
-                worker,
-                cause,
-                self._restarts_left,
-            )
-            self._pool.restart(worker)
-            self._starting[worker] = self._clock() + START_TIMEOUT_S
-        else:
-            logger.warning("rollout worker %d: %s; no restart is left", worker, cause)
+        logger.warning(
+            "rollout worker %d: %s; restarting it (%d restarts left)",
+            worker,
+            death.cause,
+            self._restarts_left,
+        )
+        self._pool.restart(worker)
+        self._starting[worker] = self._clock() + START_TIMEOUT_S
 
     def _require_workers(self) -> None:
         if not (self._idle or self._busy or self._starting):

@@ -42,5 +42,11 @@ def cause_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}"
 
 
+def never_ran(error: BaseException) -> bool:
+    """Return True for an actor that was sent to a node which had died: Ray notices that half a minute later."""
+    text = _text(error)
+    return "its node has died" in text and "never ran" in text
+
+
 def _text(error: BaseException) -> str:
     return _COLOURS.sub("", str(error)).strip() or type(error).__name__

@@ -40,6 +40,8 @@ class Died:
 
     worker: int
     cause: str
+    ran: bool = True
+    """False: its node was gone before the process began, which says nothing about the worker."""
 
 
 @dataclass(frozen=True)

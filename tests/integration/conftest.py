@@ -11,13 +11,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.tiny import environment, free_port
+
+DEATH = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "6"}
+"""A node that is gone counts as dead after three seconds, not after fifteen."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +38,38 @@ class Cluster:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Start a cluster for all tests of this process."""
     port, dashboard = free_port(), free_port()
-    words = ["start", "--head", "--block", "--node-ip-address", "127.0.0.1", "--port", str(port)]
-    words += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard), "--num-cpus", "2"]
-    # Another Ray on this machine has the default one.
-    words += ["--dashboard-agent-listen-port", str(free_port())]
-    command = [str(Path(sys.executable).parent / "ray"), *words]
-    log = tmp_path_factory.mktemp("ray") / "log"
+    head = ["--head", "--node-ip-address", "127.0.0.1", "--port", str(port)]
+    head += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
+    with node(head, tmp_path_factory.mktemp("ray") / "log", lambda log: listens(dashboard)) as process:
+        yield Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", process.pid)
+
+
+@pytest.fixture
+def second_node(cluster: Cluster, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Let a node join the cluster, with an address of its own."""
+    words = ["--address", cluster.address, "--node-ip-address", "127.0.0.2"]
+    with node(words, tmp_path / "node", lambda log: "Ray runtime started" in log) as process:
+        yield process
+
+
+@contextmanager
+def node(words: list[str], log: Path, is_up: Callable[[str], bool]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a node, wait until it is up, and end it after the block."""
+    # Another Ray on this machine has the default port.
+    more = ["--block", "--num-cpus", "2", "--dashboard-agent-listen-port", str(free_port())]
+    command = [str(Path(sys.executable).parent / "ray"), "start", *words, *more]
+    env = environment() | DEATH
+    if (Path.home() / ".ray" / "auth_token").is_file():  # a head demands the token as soon as there is one
+        env["RAY_AUTH_MODE"] = "token"
     with log.open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment(), start_new_session=True)
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True)
     try:
         deadline = time.monotonic() + 120
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", dashboard)) == 0:
-                    break
+        while not is_up(log.read_text()):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-        yield Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", process.pid)
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -59,3 +77,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def listens(port: int) -> bool:
+    """Return True if something listens at the port of localhost."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -215,16 +215,54 @@ def test_a_job_that_fails_and_no_cluster_are_one_clear_error(cluster: Cluster, t
     assert "Traceback" not in failed.stderr
 
 
+TWO = ("--set", "engine.workers=2", "--set", "learner.ranks=2")
+
+
+@pytest.fixture(scope="module")
+def two(base: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Outcome of a run of two engines and two ranks on one node."""
+    folder = tmp_path_factory.mktemp("two")
+    run_grpo("rl", write_recipe(folder, base, folder / "run"), "--address", cluster.address, *TWO)
+    return outcome(folder / "run")
+
+
 def test_two_workers_and_two_ranks_learn_the_same_to_rounding(
-    base: Path, uninterrupted: Path, cluster: Cluster, tmp_path: Path
+    uninterrupted: Path, two: dict[str, Any]
 ) -> None:
-    recipe = write_recipe(tmp_path, base, tmp_path / "run")
-    words = ("rl", recipe, "--address", cluster.address)
-    run_grpo(*words, "--set", "engine.workers=2", "--set", "learner.ranks=2")
-    one, two = outcome(uninterrupted), outcome(tmp_path / "run")
+    one = outcome(uninterrupted)
     first = "samples/step-000002.parquet"
     assert [r["completion"] for r in two["samples"][first]] == [
         r["completion"] for r in one["samples"][first]
     ]
     for key in ("loss", "grad_norm", "policy/kl"):
         assert two["metrics"][0][key] == pytest.approx(one["metrics"][0][key], rel=1e-4, abs=1e-6)
+
+
+def test_engines_on_a_second_node_that_is_lost_give_the_same_bits(
+    base: Path,
+    cluster: Cluster,
+    second_node: subprocess.Popen[bytes],
+    two: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    recipe = write_recipe(tmp_path, base, tmp_path / "run")
+    apart = (*TWO, "--set", "placement=disaggregated", "--set", "engine.transport=gloo")
+    words = command("rl", recipe, "--address", cluster.address, *apart)
+    log = tmp_path / "log"
+    with (
+        log.open("w") as out,
+        subprocess.Popen(words, stdout=out, stderr=out, env=environment()) as process,
+    ):
+        _wait_for_rows(tmp_path / "run", 2, process)
+        node = psutil.Process(second_node.pid)
+        everything = [*node.children(recursive=True), node]
+        lost = [p for p in everything if any("RolloutWorker" in word for word in p.cmdline())]
+        assert len(lost) == 2, "the engines are not where the placement puts them"
+        for one in everything:
+            one.kill()
+        assert process.wait(timeout=300) == 0, log.read_text()
+    assert outcome(tmp_path / "run") == two
+    rows = read_ledger(tmp_path / "run" / "ledger.jsonl")
+    assert any(row.state == "lost" for row in rows)
+    done = [row.chunk for row in rows if row.state == "done"]
+    assert sorted(done) == sorted({row.chunk for row in rows}), "a prompt was lost, or trained on twice"

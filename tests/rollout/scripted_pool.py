@@ -53,7 +53,7 @@ class ScriptedPool:
         self,
         size: int,
         fates: Sequence[Fate] = (),
-        starts: Sequence[Literal["ready", "die", "hang", "fail"]] = (),
+        starts: Sequence[Literal["ready", "die", "hang", "fail", "no node"]] = (),
         loads: Sequence[Literal["ok", "die"]] = (),
         order_seed: int = 0,
         echo: bool = False,
@@ -154,5 +154,7 @@ class ScriptedPool:
             self._queues[worker].append(Ready(worker))
         elif fate == "die":
             self._queues[worker].append(Died(worker, "scripted death at start"))
+        elif fate == "no node":
+            self._queues[worker].append(Died(worker, "scripted death of a node", ran=False))
         elif fate == "fail":
             self._queues[worker].append(Failed(worker, 0, ValueError("broken folder")))

@@ -154,6 +154,15 @@ def test_the_restart_limit_ends_the_run_and_names_the_causes() -> None:
     assert pool.deaths == 3
 
 
+def test_a_worker_that_is_sent_to_a_dead_node_uses_up_no_restart() -> None:
+    pool = ScriptedPool(1, [Fate("die", 0)], starts=["ready", "no node", "no node", "ready"])
+    made = dispatcher(pool, restart_limit=1)
+    made.load(PUBLICATION)
+    chunks = [make_chunk("c", 2)]
+    assert deliver(made, chunks) == expected(chunks)
+    assert made.restarts == 1
+
+
 def test_a_run_goes_on_with_the_workers_that_are_left() -> None:
     pool = ScriptedPool(3, [Fate("die", 0), Fate("die", 1)])
     made = dispatcher(pool, restart_limit=0)

@@ -4,11 +4,12 @@ import pytest
 import ray.exceptions
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.core.generated.common_pb2 import ActorDiedErrorContext
 
 from grpo.cluster import ray_session
 from grpo.common.errors import RunError
 from rewards.errors import RewardLoadError
-from rollout.ray_errors import cause_of, explain
+from rollout.ray_errors import cause_of, explain, never_ran
 
 TRACE = """\x1b[36mray::RewardWorker.__init__()\x1b[39m (pid=7, ip=127.0.0.1, actor_id=ab)
   File "/x/scorer.py", line 3, in start
@@ -53,6 +54,23 @@ def test_a_process_that_ended_tells_what_ray_knows() -> None:
     assert explain(error) == (
         "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR. Out of memory.\n"
         "The actor died unexpectedly before finishing this task.\n\tclass_name: A\n\tpid: 5"
+    )
+
+
+def test_an_actor_that_never_ran_is_told_from_one_that_died() -> None:
+    def died(never_started: bool, node: bool) -> ray.exceptions.ActorDiedError:
+        text = "its node has died" if node else "its worker process has died"
+        context = ActorDiedErrorContext(
+            error_message=f"The actor died because {text}. Node Id: f2df8b",
+            never_started=never_started,
+            actor_id=bytes(16),
+        )
+        return ray.exceptions.ActorDiedError(context)
+
+    assert never_ran(died(never_started=True, node=True))
+    assert not never_ran(died(never_started=False, node=True))
+    assert not never_ran(died(never_started=True, node=False)), (
+        "a process that ends at its start may do so for ever"
     )
 
 

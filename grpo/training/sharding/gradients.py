@@ -37,7 +37,8 @@ def gradient_norm(parameters: Mapping[str, Tensor], ranks: Ranks) -> float:
         # The ranks of a copy all have an undivided gradient; one of them counts it.
         if p.grad is not None and (isinstance(p, DTensor) or ranks.copy_index == 0)
     ]
-    norms = [float(gradient.norm()) for gradient in counted]
+    # One wait for the device, not one for each tensor.
+    norms: list[float] = torch.stack([g.norm().float() for g in counted]).tolist() if counted else []
     total = sum(n * n for n in norms)
     if ranks.copy is not None:
         summed = torch.tensor(total, dtype=torch.float64, device=ranks.copy.device_type)
