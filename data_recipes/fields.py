@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, Final  # Any: values of rows
+from typing import Final
 
 from data_recipes.errors import DataError
 from policies.json_types import JsonDict, JsonMapping
@@ -15,7 +15,7 @@ from policies.json_types import JsonDict, JsonMapping
 Row = JsonDict
 
 
-class ArrowRow(dict[str, Any]):
+class ArrowRow(JsonDict):
     """A row of an Arrow table. In its structs, keys of other rows' structs stand with the value None."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any  # Any: typer's commands and settings
+from typing import Annotated, Any  # Any: the settings of typer's group
 
 import typer
 from rich.console import Console
@@ -58,15 +58,12 @@ AFTER_PIPELINE = 3
 
 
 class CommandTable(JsonMapping):
-    """Name → command: those above and one for each stage, whose file is imported when its command is asked for.
-
-    Any: typer keeps the class of a command to itself.
-    """
+    """Name → command: those above and one for each stage, whose file is imported when its command is asked for."""
 
     def __init__(self, own: JsonMapping) -> None:
         self._own = own
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> object:
         if name in self._own:
             return self._own[name]
         from grpo.commands.stage import stage_command

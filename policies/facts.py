@@ -140,11 +140,17 @@ def resolve_model(name_or_path: str | Path) -> Path:
 
 
 def _refuse_other_folder(folder: Path) -> None:
-    """Refuse a folder that is no model's but holds some: a run's, a checkpoint's, a graph's.
+    """Refuse a folder that is no model's but holds some, a run's, a checkpoint's, a graph's; and that of an adapter.
 
     Raises:
-        UnsupportedArchitecture: names them.
+        UnsupportedArchitecture: names them, or the adapter's base.
     """
+    if not _is_model(folder) and (folder / "adapter_config.json").is_file():
+        base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        raise UnsupportedArchitecture(
+            f"{folder} is a LoRA adapter, no policy: to go on from it, set policy.model to its base ({base}) and "
+            "policy.lora.adapter to this folder"
+        )
     if not _is_model(folder) and (inside := _policies_in(folder)):
         raise UnsupportedArchitecture(f"{folder} is no model folder{_offer(inside)}")
 

@@ -10,8 +10,8 @@ Each tensor is read by slices straight to its place, so loading needs the policy
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any  # of transformers' classes
 
 import torch
 from torch import Tensor, nn
@@ -133,7 +133,7 @@ def own_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in named if name is not None}
 
 
-def _maker(mtp_layers: int) -> Any:
+def _maker(mtp_layers: int) -> Callable[..., nn.Module]:
     """Return what makes a model from a config: transformers' own class unless there are MTP layers, which it lacks."""
     if mtp_layers:
         from policies.deepseek_mtp import DeepseekV3ForCausalLM

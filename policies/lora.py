@@ -197,6 +197,7 @@ def save_adapter(
     save_file(
         {name: tensor.contiguous() for name, tensor in tensors.items()}, folder / ADAPTER_FILE, metadata
     )
+    (folder / ADAPTER_FILE).chmod(0o644)  # safetensors writes files that their owner alone can read
     config = model.lora_config.to_dict() | {"base_model_name_or_path": base, "inference_mode": True}
     plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
     (folder / CONFIG_FILE).write_text(json.dumps(plain, indent=2, default=str) + "\n")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any  # Any: pyarrow has no types
+from typing import TYPE_CHECKING
 
 from policies.json_types import JsonDict
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def rows_of(batch: Any) -> Iterator[JsonDict | Exception]:
+
+def rows_of(batch: pa.RecordBatch) -> Iterator[JsonDict | Exception]:
     """Yield the rows of a record batch; for a row that Python cannot hold (text that is not UTF-8) its error."""
     try:
         yield from batch.to_pylist()

@@ -89,8 +89,10 @@ class RouterReplay:
 
     def _replacing(
         self, layer: int
-    ) -> Callable[[Any, tuple[Tensor, ...], RouterOutput], RouterOutput | None]:
-        def replace(router: Any, _inputs: tuple[Tensor, ...], output: RouterOutput) -> RouterOutput | None:
+    ) -> Callable[[nn.Module, tuple[Tensor, ...], RouterOutput], RouterOutput | None]:
+        def replace(
+            router: nn.Module, _inputs: tuple[Tensor, ...], output: RouterOutput
+        ) -> RouterOutput | None:
             if layer not in self._choices:
                 return None
             logits, weights, chosen = output
@@ -131,8 +133,8 @@ class RoutingRecord:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _noting(self, layer: int) -> Callable[[Any, tuple[Tensor, ...], RouterOutput], None]:
-        def note(_router: Any, _inputs: tuple[Tensor, ...], output: RouterOutput) -> None:
+    def _noting(self, layer: int) -> Callable[[nn.Module, tuple[Tensor, ...], RouterOutput], None]:
+        def note(_router: nn.Module, _inputs: tuple[Tensor, ...], output: RouterOutput) -> None:
             self.choices[layer] = output[2].detach().clone()
 
         return note

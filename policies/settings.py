@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar, Unpack, get_args  # Any: values as TOML has them
+from typing import Annotated, ClassVar, TypeVar, Unpack, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -96,7 +96,7 @@ class Settings(BaseModel):
     # After the types: a validator that runs before them hides from pydantic that a list comes from JSON.
     @field_validator("*", mode="after")
     @classmethod
-    def _expanded(cls, value: Any, info: ValidationInfo) -> Any:
+    def _expanded(cls, value: object, info: ValidationInfo) -> object:
         if info.field_name is None or not cls.names_path(info.field_name):
             return value
         if isinstance(value, str):
@@ -105,7 +105,7 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="after")
     @classmethod
-    def _representable(cls, value: Any, info: ValidationInfo) -> Any:
+    def _representable(cls, value: object, info: ValidationInfo) -> object:
         key = info.field_name or ""
         for number in _numbers(value):
             if isinstance(number, int) and abs(number) > LARGEST_WHOLE:
@@ -125,14 +125,14 @@ def _holds_path(annotation: object) -> bool:
     return annotation is Path or any(_holds_path(part) for part in get_args(annotation))
 
 
-def _expand_items(value: Any) -> Any:
+def _expand_items(value: object) -> object:
     """Expand every text of a list of paths; of a table, those that begin like a path, for it may hold other texts."""
     if isinstance(value, tuple):
         return tuple(expand(item) if isinstance(item, str) else item for item in value)
     return expand_in(value)
 
 
-def _numbers(value: Any) -> list[int | float]:
+def _numbers(value: object) -> list[int | float]:
     if isinstance(value, tuple | list):
         return [number for item in value for number in _numbers(item)]
     if isinstance(value, dict):

@@ -109,7 +109,7 @@ def dump_line(message: JsonMapping) -> bytes:
     return json.dumps(message, default=_plain, ensure_ascii=True).encode() + b"\n"
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     """Return the JSON form of a value that data sets hold beside JSON types."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()

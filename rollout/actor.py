@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any  # of Ray's handles and references, which are not typed
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import ray
@@ -18,7 +18,7 @@ import ray
 from policies.json_types import JsonMapping
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError
-from rollout.gang import EngineGang, rendezvous_address
+from rollout.gang import EngineActor, EngineGang, rendezvous_address
 from rollout.gang_calls import MINIMAL_WAIT_S, GangCalls
 from rollout.parts import EnginePart
 from rollout.publication import Head, Publication, SyncReport, Tail, Window
@@ -29,6 +29,7 @@ from rollout.worker_pool import Delivered, Died, Event, Failed, Finished, Ready
 if TYPE_CHECKING:
     from rollout.vllm_engine import VllmEngine
 
+AnswerT = TypeVar("AnswerT")
 SEND_EVERY_S = 0.1
 """Seconds between two messages of a worker: each costs driver and worker some milliseconds of computing time."""
 
@@ -131,9 +132,13 @@ def start_worker(
     parts = [EnginePart(rank, size, takes_turns) for rank in range(size)]
     return EngineGang(
         [
-            ray.remote(RolloutWorker)
-            .options(**(fixed | dict(seat)))
-            .remote(str(model_dir), config, version, part)
+            # Ray's own class gives no attribute of an actor a type.
+            cast(
+                EngineActor,
+                ray.remote(RolloutWorker)
+                .options(**(fixed | dict(seat)))
+                .remote(str(model_dir), config, version, part),
+            )
             for part, seat in zip(parts, seats or ({},) * size, strict=True)
         ]
     )
@@ -158,9 +163,9 @@ class RayWorkers:
         self._sync_timeout_s = sync_timeout_s
         self._gangs: dict[int, EngineGang] = {}
         self._starts: dict[int, int] = {}
-        self._starting: dict[Any, int] = {}
-        self._streams: dict[Any, tuple[int, int]] = {}
-        self._followers: dict[Any, tuple[int, int]] = {}
+        self._starting: dict[ray.ObjectRef[dict[str, int]], int] = {}
+        self._streams: dict[ray.ObjectRefGenerator, tuple[int, int]] = {}
+        self._followers: dict[ray.ObjectRef[None], tuple[int, int]] = {}
         self.info: dict[int, dict[str, int]] = {}
         """What rank 0 of each worker reported at its last start: rank, pid and max_model_len."""
         for worker in range(size):
@@ -188,7 +193,7 @@ class RayWorkers:
                 events += self._streamed(ref)
         return events
 
-    def _started(self, ref: Any) -> list[Event]:
+    def _started(self, ref: ray.ObjectRef[dict[str, int]]) -> list[Event]:
         worker = self._starting.pop(ref)
         try:
             info = ray.get(ref)
@@ -198,7 +203,7 @@ class RayWorkers:
             self.info[worker] = info
         return [] if worker in self._starting.values() else [Ready(worker)]
 
-    def _followed(self, ref: Any) -> list[Event]:
+    def _followed(self, ref: ray.ObjectRef[None]) -> list[Event]:
         worker, ticket = self._followers.pop(ref)
         try:
             ray.get(ref)
@@ -206,7 +211,7 @@ class RayWorkers:
             return [self._failure(worker, ticket, error)]
         return []
 
-    def _streamed(self, stream: Any) -> list[Event]:
+    def _streamed(self, stream: ray.ObjectRefGenerator) -> list[Event]:
         worker, ticket = self._streams[stream]
         try:
             return [Delivered(worker, ticket, group) for group in ray.get(next(stream))]
@@ -262,8 +267,8 @@ class RayWorkers:
         calls.send("sleep", {worker: [()] * len(gang.actors) for worker, gang in gangs.items()})
         return self._bury(calls.finish())
 
-    def _bury(self, answers: dict[int, Any]) -> dict[int, Any]:
-        """Kill the workers that died among these answers, whose types are those of the method called."""
+    def _bury(self, answers: dict[int, AnswerT]) -> dict[int, AnswerT]:
+        """Kill the workers that died among these answers."""
         for answer in answers.values():
             if isinstance(answer, Died):
                 self.kill(answer.worker)
@@ -282,7 +287,7 @@ class RayWorkers:
         self._starts[worker] = self._starts.get(worker, 0) + 1
         self._starting.update(dict.fromkeys(self._gangs[worker].start(), worker))
 
-    def parts(self, worker: int) -> list[Any]:
+    def parts(self, worker: int) -> list[EngineActor]:
         """Return the actors of a worker, rank 0 first."""
         return self._gangs[worker].actors
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rollout.errors import WeightSyncError
-from rollout.transport.layout import layer_of
+from rollout.layer_names import layer_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any  # of Ray's handles and references, which are not typed
+from typing import Any  # Any: the answer of a method that is called by its name
 
 import ray
 
@@ -36,10 +36,10 @@ class GangCalls:
         self._gangs = gangs
         self._timeout_s, self._what = timeout_s, what
         self._deadline = time.monotonic() + timeout_s
-        self._open: dict[int, list[list[Any]]] = {worker: [] for worker in gangs}
+        self._open: dict[int, list[list[ray.ObjectRef[object]]]] = {worker: [] for worker in gangs}
         """References of the calls that are not known to be done, those of all processes for each call."""
         self._done = dict.fromkeys(gangs, 0)
-        self._answers: dict[int, Any] = {}
+        self._answers: dict[int, object] = {}
 
     def send(self, method: str, arguments: Mapping[int, Sequence[tuple[object, ...]]]) -> None:
         """Call a method of every engine that is alive, without waiting.
@@ -76,7 +76,7 @@ class GangCalls:
             self._answers.setdefault(worker, answer)
         return self._answers
 
-    def _wait(self, worker: int, calls: int) -> Any:
+    def _wait(self, worker: int, calls: int) -> object:
         """Wait until so many calls of a worker are done; returns an answer to the last; all processes give the same.
 
         The first error of its processes decides: the others may wait for the one that failed.

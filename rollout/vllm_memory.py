@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any  # of vLLM's worker
-
 from rollout.memory import release
+from rollout.vllm_types import ModelRunner
 
 
 class IdleMemory:
     """Mixed into vLLM's worker class (`worker_extension_cls`); `model_runner` is the worker's."""
 
-    model_runner: Any
-    """vLLM's, which has no types."""
+    model_runner: ModelRunner
 
     def release_memory(self) -> None:
         """Free, on a CPU, keys and values, which no later chunk reads, and the allocator's free pages.

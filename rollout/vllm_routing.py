@@ -7,18 +7,20 @@ computed one at a time.
 
 from __future__ import annotations
 
-from typing import Any  # of vLLM's model runner
+from collections.abc import Callable
+from typing import Any  # of vLLM's routers
 
 import torch
 from torch import Tensor
 
 from rollout.errors import RolloutError
+from rollout.vllm_types import ModelRunner
 
 
 class RoutingRecorder:
     """Mixed into vLLM's worker class."""
 
-    model_runner: Any
+    model_runner: ModelRunner
     _routing: dict[int, list[Tensor]] | None = None
 
     def record_routing(self) -> None:
@@ -50,5 +52,5 @@ class RoutingRecorder:
         return {layer: torch.cat(parts).cpu() for layer, parts in found.items() if parts}
 
 
-def _recorder(parts: list[Tensor]) -> Any:
+def _recorder(parts: list[Tensor]) -> Callable[[Tensor], None]:
     return lambda experts: parts.append(experts.to(torch.int32).clone())

@@ -10,10 +10,12 @@ On a GPU vLLM samples with other code, which stays as it is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any  # of vLLM's sampler, worker and results
+from typing import Any  # of vLLM's sampler, whose methods are replaced
 
 import torch
 from torch import Tensor
+
+from rollout.vllm_types import ModelRunner
 
 SEEDS_AT_A_TIME = 64
 
@@ -91,7 +93,7 @@ def sampled_logprobs(logprobs: Tensor, token_ids: Tensor) -> object:
 class QuickSampling:
     """Mixed into vLLM's worker class; `model_runner` is the worker's."""
 
-    model_runner: Any
+    model_runner: ModelRunner
     _streams: SeedStreams | None = None
 
     def quicken_sampling(self) -> None:

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any  # of vLLM's parsed options
+from typing import TYPE_CHECKING, Any  # of vLLM's parsed options
 
 from policies.json_types import JsonDict
 from rollout.config import EngineConfig
 from rollout.vllm_settings import model_args, prepare_process
+
+if TYPE_CHECKING:
+    from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Largest ranks that vLLM can be started for; an adapter of another rank runs under the next larger one."""
@@ -83,7 +86,7 @@ def server_defaults(model_dir: Path, config: EngineConfig, options: ServerOption
     )
 
 
-def _adapters(options: ServerOptions) -> list[Any]:
+def _adapters(options: ServerOptions) -> list[LoRAModulePath]:
     from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 
     return [LoRAModulePath(name, str(folder)) for name, folder in options.adapters]

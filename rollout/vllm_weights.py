@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any  # of vLLM's model config, worker and weight loaders, which are not typed
+from typing import Any  # of vLLM's model config and weight loaders, which are not typed
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from rollout.errors import WeightSyncError
 from rollout.publication import Head, Tail, Window
 from rollout.receiver import Receiver
 from rollout.vllm_readback import LoaderCall, ReadBack
+from rollout.vllm_types import ModelRunner
 
 EMBEDDING = "embed_tokens.weight"
 HEAD = "lm_head.weight"
@@ -44,7 +45,7 @@ class LoadReport:
 class WeightReceiver:
     """Mixed into vLLM's worker class (`worker_extension_cls`); `model_runner` is the worker's."""
 
-    model_runner: Any
+    model_runner: ModelRunner
     _stream: StreamLoad | None = None
 
     def begin_weights(self, head: Head, reader: str, part: tuple[int, int]) -> None:

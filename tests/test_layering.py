@@ -80,6 +80,8 @@ FLOORS = (
 )
 """The folders of `grpo/`, lowest first ("": cli.py); a folder may import itself and those on lower floors."""
 MAX_LINES = 400
+MAX_ANY = 150
+ANY_REASON = re.compile(r"^from typing import .*\bAny\b.*#|\bAny(:| because) ", re.MULTILINE)
 MATHS = tuple(
     f"grpo/algorithm/{stem}.py"
     for stem in (
@@ -338,6 +340,31 @@ def stages_known_by_name(root: Path) -> list[str]:
     return found
 
 
+def too_many_uses_of_any(root: Path) -> list[str]:
+    """`Any`, which no checker looks behind, is used more than 150 times."""
+    uses = {name: found for name, path in files(root) if (found := uses_of_any(path))}
+    most = sorted(uses, key=lambda name: -uses[name])[:5]
+    if sum(uses.values()) <= MAX_ANY:
+        return []
+    return [
+        f"{sum(uses.values())} uses of Any, most in {', '.join(f'{name} ({uses[name]})' for name in most)}"
+    ]
+
+
+def any_without_a_reason(root: Path) -> list[str]:
+    """A file uses `Any` and says why neither beside the import nor beside a use ("Any: …")."""
+    return [
+        f"{name} does not say why"
+        for name, path in files(root)
+        if uses_of_any(path) and not ANY_REASON.search(path.read_text(encoding="utf-8"))
+    ]
+
+
+def uses_of_any(path: Path) -> int:
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return sum(isinstance(node, ast.Name) and node.id == "Any" for node in ast.walk(tree))
+
+
 RULES: dict[Callable[[Path], list[str]], list[tuple[str, str]]] = {
     imports_that_go_back: [
         ("rollout/router.py", "import rewards.types"),
@@ -368,6 +395,14 @@ RULES: dict[Callable[[Path], list[str]], list[tuple[str, str]]] = {
         ("grpo/training/learner.py", "def f():\n    import data_recipes.worlds.chain.corpus"),
     ],
     files_too_long: [("rollout/router.py", "x = 1\n" * 401)],
+    too_many_uses_of_any: [
+        ("rollout/router.py", "from typing import Any  # Any: rows\n" + "x: dict[str, Any]\n" * 151),
+        ("grpo/rl/loop.py", "def f(*values: " + "Callable[[Any], Any] | " * 75 + "Any) -> None: ..."),
+    ],
+    any_without_a_reason: [
+        ("rollout/router.py", "from typing import Any\n\nx: Any\n"),
+        ("policies/load.py", 'from typing import Any, cast\n\nx: Any\n"""Any value."""\n'),
+    ],
     packages_that_are_not_light: [("rollout/__init__.py", "from rollout.types import Prompt")],
     relative_imports: [("grpo/rl/loop.py", "from . import kl")],
     stages_known_by_name: [

@@ -11,6 +11,7 @@ from data_recipes.config import FILE_ENDINGS, DatasetConfig
 from data_recipes.errors import DataError
 from data_recipes.fields import ArrowRow, Row
 from data_recipes.prompts.files import nearest
+from policies.json_types import JsonDict, JsonMapping
 
 _OTHER_FILES = frozenset(
     {".csv", ".tsv", ".txt", ".ndjson", ".arrow", ".yaml", ".yml", ".xml", ".zip", ".gz", ".zst"}
@@ -76,7 +77,7 @@ def _hub(config: DatasetConfig, name: str) -> Iterator[tuple[str, Row]]:
 
     split = config.split or "train"
     datasets.disable_progress_bars()
-    options: dict[str, Any] = {"revision": config.revision} if config.revision else {}
+    options: JsonDict = {"revision": config.revision} if config.revision else {}
     options |= {"streaming": True} if config.streaming else {}
     try:
         table = datasets.load_dataset(name, config.subset, split=split, **options)
@@ -94,7 +95,7 @@ def _hub(config: DatasetConfig, name: str) -> Iterator[tuple[str, Row]]:
     yield from _rows(f"{name} {split}", table)
 
 
-def _rows(name: str, table: Iterable[Any]) -> Iterator[tuple[str, Row]]:
+def _rows(name: str, table: Iterable[JsonMapping]) -> Iterator[tuple[str, Row]]:
     number = 0
     try:
         for number, row in enumerate(table, 1):

@@ -25,6 +25,8 @@ class ReadabilityLimits:
     """True if the reasoning may contain fenced code."""
     max_repeated_share: float | None = 0.5
     """Largest fraction of the completion's 4-grams that repeat an earlier one."""
+    needs_reasoning: bool = True
+    """False keeps completions without reasoning; of the filters only repetition looks at those."""
 
 
 def unreadable(completion: str, language: str | None, limits: ReadabilityLimits) -> str | None:
@@ -39,8 +41,17 @@ def unreadable(completion: str, language: str | None, limits: ReadabilityLimits)
         limits: thresholds.
     """
     reasoning = reasoning_text(completion)
-    if reasoning is None:
+    if reasoning is None and limits.needs_reasoning:
         return "no_reasoning"
+    reason = None if reasoning is None else _unreadable_reasoning(reasoning, language, limits)
+    if reason is not None:
+        return reason
+    if limits.max_repeated_share is not None and repeated_share(completion, 4) > limits.max_repeated_share:
+        return "repetition"
+    return None
+
+
+def _unreadable_reasoning(reasoning: str, language: str | None, limits: ReadabilityLimits) -> str | None:
     counts = word_counts(reasoning)
     total = sum(counts.values())
     target = (language or "").lower().replace("_", "-").split("-")[0]  # en-US is en, as in the reward
@@ -51,8 +62,6 @@ def unreadable(completion: str, language: str | None, limits: ReadabilityLimits)
         return "long_paragraph"
     if not limits.allow_code and "```" in reasoning:
         return "code_block"
-    if limits.max_repeated_share is not None and repeated_share(completion, 4) > limits.max_repeated_share:
-        return "repetition"
     return None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol  # Any: a method called by its name
+from typing import Any, Protocol  # Any: what a method called by its name returns
 
 from grpo.cluster.shared_folder import Marker, why_absent
 from policies.json_types import JsonMapping
@@ -92,7 +92,7 @@ class RankWorker:
         self._learner = learner
         return os.getpid()
 
-    def call(self, method: str, *arguments: Any) -> Any:
+    def call(self, method: str, *arguments: object) -> Any:
         """Return what the learner's method of this name returns.
 
         The types of arguments and result are the method's; the typed faces are the groups on the driver.

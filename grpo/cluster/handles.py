@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any  # Any: Ray's handles have no types
+from typing import Any, Protocol, cast  # Any: ray.remote, called with options
 
 import ray
 
-from grpo.cluster.ray_session import Reference, get
+from grpo.cluster.ray_session import get
 from grpo.common.errors import RunError
 from policies.json_types import JsonDict
 from rewards.config import AuditConfig, RewardConfig
@@ -19,6 +19,7 @@ from rewards.scoring.actor import RewardWorker
 from rewards.types import ScoredGroup
 from rollout.actor import RayWorkers
 from rollout.dispatch import Dispatcher
+from rollout.gang import RemoteMethod
 from rollout.ledger import LedgerRow
 from rollout.publication import Publication
 from rollout.types import RolloutChunk, SampleGroup
@@ -31,11 +32,26 @@ CLOSE_TIMEOUT_S = 20.0
 """Longest wait for the reward processes to end before the actor is killed."""
 
 
+class TakeMethod(RemoteMethod[list[ScoredGroup]], Protocol):
+    """A `RewardWorker`'s `take` on Ray."""
+
+    def options(self, *, concurrency_group: str) -> RemoteMethod[list[ScoredGroup]]:
+        """Return the method with Ray's options for a call."""
+
+
+class RewardActor(Protocol):
+    """A `RewardWorker` on Ray."""
+
+    submit: RemoteMethod[int]
+    take: TakeMethod
+    close: RemoteMethod[None]
+
+
 class RewardHandle:
     """The reward worker, seen from the loop (`grpo.rl.loop.Rewards`)."""
 
-    def __init__(self, worker: Any) -> None:
-        """Take a `RewardWorker` on Ray, of which Ray gives no attribute a type."""
+    def __init__(self, worker: RewardActor) -> None:
+        """Take the worker."""
         self._worker = worker
 
     @classmethod
@@ -54,12 +70,11 @@ class RewardHandle:
         actor: Any = ray.remote(**options)(RewardWorker)
         return cls(actor.remote(rewards, workers, audit=audit))
 
-    def submit(self, groups: Sequence[SampleGroup], stage: str, step: int) -> Reference:
+    def submit(self, groups: Sequence[SampleGroup], stage: str, step: int) -> ray.ObjectRef[int]:
         """Start scoring beside what was submitted before; returns a ticket."""
-        ticket: Reference = self._worker.submit.remote(groups, stage, step)
-        return ticket
+        return self._worker.submit.remote(groups, stage, step)
 
-    def collect(self, tickets: Sequence[Reference]) -> list[ScoredGroup]:
+    def collect(self, tickets: Sequence[ray.ObjectRef[int]]) -> list[ScoredGroup]:
         """Return the scored groups of all tickets. Each row has a deadline of its own inside the worker.
 
         Raises:
@@ -67,7 +82,7 @@ class RewardHandle:
         """
         numbers = get(tickets, "reward worker", REWARD_TIMEOUT_S)
         take = self._worker.take.options(concurrency_group="take")
-        references: list[Reference] = [take.remote(number) for number in numbers]
+        references = [take.remote(number) for number in numbers]
         scored: list[ScoredGroup] = []
         for reference in references:
             scored += get([reference], "reward worker", REWARD_TIMEOUT_S)[0]
@@ -77,7 +92,7 @@ class RewardHandle:
         """End the reward processes, then the actor."""
         with suppress(RunError):
             get([self._worker.close.remote()], "reward worker", CLOSE_TIMEOUT_S)
-        ray.kill(self._worker)
+        ray.kill(cast("ray.actor.ActorHandle[object]", self._worker))  # which gives no attribute a type
 
 
 class RolloutHandle:

@@ -11,17 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, cast  # Any: methods called by name; Ray's handles have no types
+from typing import Any, Protocol, cast  # Any: what methods called by name return; ray.remote
 
 import ray
 
 from grpo.cluster.actor import LearnerFactory, RankWorker
-from grpo.cluster.ray_session import LEARNER_TIMEOUT_S, Reference, get
+from grpo.cluster.ray_session import LEARNER_TIMEOUT_S, AnswerT, get
 from grpo.cluster.shared_folder import marked
 from grpo.common.console import counted, starting
 from grpo.common.errors import RunError
 from grpo.training.checkpoint import whole_checkpoint
 from policies.json_types import JsonMapping
+from rollout.gang import RemoteMethod
 
 CLOSE_TIMEOUT_S = 20.0
 """Longest wait for ranks to clean up before they are killed."""
@@ -29,22 +30,15 @@ GRACE_S = 20.0
 """Longest wait, after the first error, for the other ranks to report theirs."""
 
 
-class RemoteMethod(Protocol):
-    """A method of a Ray actor."""
-
-    def remote(self, *arguments: Any) -> Reference:
-        """Start the call; the reference stands for its result."""
-
-
 class RankActor(Protocol):
     """A `RankWorker` on Ray."""
 
-    rendezvous_address: RemoteMethod
-    why_absent: RemoteMethod
-    start: RemoteMethod
-    call: RemoteMethod
-    save: RemoteMethod
-    close: RemoteMethod
+    rendezvous_address: RemoteMethod[str]
+    why_absent: RemoteMethod[str | None]
+    start: RemoteMethod[int]
+    call: RemoteMethod[object]
+    save: RemoteMethod[Path]
+    close: RemoteMethod[None]
 
 
 def start_ranks(
@@ -114,7 +108,7 @@ class RankGroup:
                 "same path"
             )
 
-    def call_all(self, method: str, *arguments: Any) -> Any:
+    def call_all(self, method: str, *arguments: object) -> Any:
         """Call a method of every rank's learner; returns rank 0's answer.
 
         Args:
@@ -126,7 +120,7 @@ class RankGroup:
         """
         return self.start_all(method, *arguments)()
 
-    def start_all(self, method: str, *arguments: Any) -> Callable[[], Any]:
+    def start_all(self, method: str, *arguments: object) -> Callable[[], Any]:
         """Start a method of every rank's learner, after the calls before; the result waits for it, as `call_all`."""
         calls = [actor.call.remote(method, *arguments) for actor in self._actors]
         return lambda: _answers(calls, method)[0]
@@ -156,10 +150,10 @@ class RankGroup:
         with suppress(RunError):
             get([actor.close.remote() for actor in self._actors], "learner", CLOSE_TIMEOUT_S)
         for actor in self._actors:
-            ray.kill(cast(Any, actor))  # Ray asks for its own class, of which it gives no attribute a type
+            ray.kill(cast("ray.actor.ActorHandle[object]", actor))  # which gives no attribute a type
 
 
-def _answers(references: Sequence[Reference], method: str) -> list[object]:
+def _answers(references: Sequence[ray.ObjectRef[AnswerT]], method: str) -> list[AnswerT]:
     what = f"learner {method}"
     try:
         return get(references, what, LEARNER_TIMEOUT_S)
@@ -173,7 +167,7 @@ def _answers(references: Sequence[Reference], method: str) -> list[object]:
         ) from error
 
 
-def _lost(references: Sequence[Reference], is_collective: bool) -> list[str]:
+def _lost(references: Sequence[ray.ObjectRef[AnswerT]], is_collective: bool) -> list[str]:
     """Return which ranks died, or do not answer although a collective of the others has failed."""
     done, _ = ray.wait(list(references), num_returns=len(references), timeout=GRACE_S)
     lost = []

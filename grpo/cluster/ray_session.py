@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any  # Any: answers of remote calls
+from typing import TypeVar
 
 import ray
 from rich.markup import escape
@@ -23,7 +23,8 @@ from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
 from policies.json_types import JsonDict
 from rollout.ray_errors import explain
 
-Reference = ray.ObjectRef[Any]
+AnswerT = TypeVar("AnswerT")
+Reference = ray.ObjectRef[object]
 """Stands for a value in Ray's object store, or for the result of a call."""
 START_TIMEOUT_S = 600.0
 """An actor that has not answered by then (model loading included) is reported as lost."""
@@ -168,8 +169,10 @@ def cluster_dtype(setting: str, hidden_size: int, nodes: Sequence[Node]) -> str:
     return chosen
 
 
-def get(references: Sequence[Reference], what: str, timeout_s: float = START_TIMEOUT_S) -> list[Any]:
-    """Return the results of remote calls, in order; their types are those of the methods called.
+def get(
+    references: Sequence[ray.ObjectRef[AnswerT]], what: str, timeout_s: float = START_TIMEOUT_S
+) -> list[AnswerT]:
+    """Return the results of remote calls, in order.
 
     Args:
         references: of the calls.

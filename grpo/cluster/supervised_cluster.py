@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any  # Any: items of the stage's own
+from typing import TYPE_CHECKING, Generic
 
 from grpo.cluster.actor import RankPosition
 from grpo.cluster.bundles import reserve
 from grpo.cluster.placement import plan_placement
 from grpo.cluster.ranks import RankGroup, start_ranks
-from grpo.cluster.ray_session import Reference, cluster_dtype, cluster_nodes, put
+from grpo.cluster.ray_session import cluster_dtype, cluster_nodes, put
 from grpo.config.adapter import for_ranks
 from grpo.config.supervised import SupervisedConfig
 from grpo.training.checkpoint import EXAMPLES, Checkpoint
+from grpo.training.item import ItemT
 from rollout.vllm_settings import hidden_size
 
 if TYPE_CHECKING:
@@ -22,19 +23,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SupervisedLearnerFactory:
+class SupervisedLearnerFactory(Generic[ItemT]):
     """Makes the learner of a rank; picklable."""
 
     config: SupervisedConfig
     """The stage's, with policy.compute_dtype resolved."""
-    objective: ObjectiveFactory
+    objective: ObjectiveFactory[ItemT]
     """Makes what is learnt."""
     model_dir: Path
     """As every node sees it."""
     total_steps: int
     """Updates of the whole run."""
 
-    def __call__(self, position: RankPosition) -> SupervisedLearner:
+    def __call__(self, position: RankPosition) -> SupervisedLearner[ItemT]:
         """Load the policy.
 
         Raises:
@@ -57,14 +58,14 @@ class SupervisedLearnerFactory:
 
 
 class SupervisedRanks(RankGroup):
-    """All ranks, seen from the loop. Items are whatever the stage's objective takes, hence `Any`."""
+    """All ranks, seen from the loop. Items are whatever the stage's objective takes; they are only passed on here."""
 
-    def update(self, batch: Sequence[Any], step: int) -> dict[str, float]:
+    def update(self, batch: Sequence[object], step: int) -> dict[str, float]:
         """Make one optimizer update; see `SupervisedLearner.update`."""
         metrics: dict[str, float] = self.call_all("update", put(list(batch)), step)
         return metrics
 
-    def evaluate(self, items: Sequence[Any] | Reference) -> dict[str, float]:
+    def evaluate(self, items: object) -> dict[str, float]:
         """Return held-out metrics; see `SupervisedLearner.evaluate`. Takes items, or what `put` gave for them."""
         metrics: dict[str, float] = self.call_all("evaluate", items)
         return metrics
@@ -76,7 +77,7 @@ class SupervisedRanks(RankGroup):
 
 def start_supervised(
     config: SupervisedConfig,
-    objective: ObjectiveFactory,
+    objective: ObjectiveFactory[ItemT],
     model_dir: Path,
     total_steps: int,
     checkpoint: Checkpoint | None,

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin  # Any: nodes of a TOML tree; error details of pydantic
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin  # Any: nodes of a TOML tree
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,6 +25,9 @@ from grpo.common.recipe_paths import nearest_recipe
 from policies.json_types import JsonDict
 from policies.paths import expand
 from policies.settings import Settings
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 MAX_SHOWN = 120
@@ -191,7 +194,7 @@ def check(
     Raises:
         ConfigError: lists all errors.
     """
-    problems: list[Any] = [
+    problems: list[ErrorDetails] = [
         {"loc": path, "type": "blank_path", "msg": BLANK_PATH, "input": value}
         for path, value in _blank_paths(kind, tree)
     ]
@@ -301,8 +304,8 @@ def _nulls(kind: object, tree: object) -> object:
 
 
 def _blank_paths(
-    kind: object, tree: object, path: tuple[Any, ...] = ()
-) -> Iterator[tuple[tuple[Any, ...], str]]:
+    kind: object, tree: object, path: tuple[int | str, ...] = ()
+) -> Iterator[tuple[tuple[int | str, ...], str]]:
     """Yield path and value of every key that may name a file and holds white space alone: `""` would be `.`."""
     if isinstance(tree, list):
         for index, item in enumerate(tree):
@@ -328,7 +331,7 @@ def _blank_paths(
             yield from _blank_paths(model_in(fields[key].annotation), value, (*path, key))
 
 
-def _explain(kind: type[BaseModel], error: Any, name: str, text: str, places: dict[str, str]) -> str:
+def _explain(kind: type[BaseModel], error: ErrorDetails, name: str, text: str, places: dict[str, str]) -> str:
     path = [p for p in error["loc"] if not (isinstance(p, str) and p.startswith("function-"))]
     key = ".".join(str(p) for p in path)
     where = next((place for k, place in places.items() if k == key or key.startswith(k + ".")), "")

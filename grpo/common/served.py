@@ -23,6 +23,7 @@ from grpo.common.errors import ConfigError
 from grpo.common.own_server import own_server
 from grpo.common.policy_folder import find_policy, policy_name
 from policies.digests import digest_file, digest_json
+from policies.json_types import JsonDict
 from rewards.llm.config import LlmConfig
 from rewards.llm.errors import LlmError
 
@@ -45,7 +46,7 @@ def served(config: ConfigT) -> Iterator[ConfigT]:
                 f"llm.policy = {section.policy!r} has two different llm.serve; give it the same"
             )
     with ExitStack() as servers:
-        places: dict[str, dict[str, Any]] = {}
+        places: dict[str, JsonDict] = {}
         for policy, options in ways.items():
             folder = find_policy(policy)
             name = served_name(folder)
@@ -91,7 +92,7 @@ def sections_of(value: object) -> Iterator[LlmConfig]:
             yield from sections_of(item)
 
 
-def _replaced(value: Any, places: dict[str, dict[str, Any]]) -> Any:
+def _replaced(value: Any, places: dict[str, JsonDict]) -> Any:
     if isinstance(value, LlmConfig):
         # Actors may have another working directory than the driver, whose paths the recipe means.
         own = {} if value.policy is None else places[value.policy]

@@ -45,6 +45,8 @@ class CurateConfig(Settings, paths=("sources", "rewrite")):
     and pass all that it has."""
     min_score: Identity[float] = 1.0
     """Least value of the component `correct` that counts as correct."""
+    needs_reasoning: Identity[bool] = True
+    """Keep only samples with reasoning (`<think>…</think>`); false for replies to requests that need none."""
     min_language_share: Identity[float | None] = Field(0.9, ge=0, le=1)
     """Minimal fraction of reasoning words in the prompt's language; false turns the filter off."""
     max_paragraph_words: Identity[int | None] = Field(300, ge=1)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any  # Any: stages have configs of different classes; values of a TOML tree
+from typing import Any  # Any: stages have configs of different classes
 
 from pydantic import BaseModel
 
@@ -134,7 +134,7 @@ def load_graph(recipe: str, overrides: Sequence[str] = ()) -> Graph:
     )
 
 
-Override = tuple[tuple[str, ...], Any, str]
+Override = tuple[tuple[str, ...], object, str]
 """Key path in the stage's config, value, and the text of the `--set`."""
 
 

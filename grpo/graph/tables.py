@@ -6,6 +6,8 @@ students    distilled students and RL on the same  (R1 v2 tables 5 and 6)
 
 from __future__ import annotations
 
+from typing import cast
+
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
@@ -72,7 +74,7 @@ def trained_tokens(graph: Graph, evaluation: Node) -> int | None:
     None if no stage made it, or if the summary of that stage lacks them (pre-training).
     """
     maker = next((r.stage for r in evaluation.needs if r.key == "policy.model"), None)
-    return look_up(read_figures(graph.nodes[maker]), TRAINED) if maker else None
+    return cast("int | None", look_up(read_figures(graph.nodes[maker]), TRAINED)) if maker else None
 
 
 def summary(graph: Graph, progress: Progress) -> JsonDict:

@@ -96,7 +96,11 @@ def curated_rows(config: CurateConfig) -> tuple[list[JsonDict], Summary]:
                 samples.append(sample)
     bad.settle(config.bad_rows, ", ".join(config.sources))
     limits = ReadabilityLimits(
-        config.min_language_share, config.max_paragraph_words, config.allow_code, config.max_repeated_share
+        min_language_share=config.min_language_share,
+        max_paragraph_words=config.max_paragraph_words,
+        allow_code=config.allow_code,
+        max_repeated_share=config.max_repeated_share,
+        needs_reasoning=config.needs_reasoning,
     )
     rules = CurateRules(
         config.deciding, config.min_score, limits, config.per_prompt, config.choose, config.seed

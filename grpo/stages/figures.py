@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any  # Any: values of a JSON tree
 
 from policies.json_types import JsonMapping
 
@@ -35,9 +34,9 @@ class TokenTime:
     """Completions, examples or documents that the tokens belong to."""
 
 
-def look_up(figures: Figures, path: str) -> Any:
+def look_up(figures: Figures, path: str) -> object:
     """Return the value at a dotted path; None if it is missing."""
-    current: Any = figures
+    current: object = figures
     for part in path.split("."):
         if not isinstance(current, Mapping) or part not in current:
             return None

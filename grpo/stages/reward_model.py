@@ -6,7 +6,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from grpo.common.hardware import resolve_compute_dtype
 from grpo.config.adapter import check_start
@@ -39,9 +39,9 @@ def run(config: RewardModelConfig, address: str | None) -> Summary:
     from grpo.supervised.loop import run_supervised
     from rewards.model.text import CARD
 
-    held: list[Labelled] = []
+    held: list[Pair | Labelled] = []
 
-    def read() -> Job:
+    def read() -> Job[Pair | Labelled]:
         job = read_job(config)
         held.extend(job.held_out)
         return job
@@ -79,7 +79,7 @@ def preview(config: RewardModelConfig) -> None:
     preview_end(config.run_dir)
 
 
-def read_job(config: RewardModelConfig) -> Job:
+def read_job(config: RewardModelConfig) -> Job[Pair | Labelled]:
     """Read and check model folder and data; every error is found before an actor starts."""
     from grpo.supervised.loop import Job, take_holdout
     from grpo.training.reward_model_data import Pair, read_judgements
@@ -98,7 +98,8 @@ def read_job(config: RewardModelConfig) -> Job:
     first = items[0].chosen if isinstance(items[0], Pair) else items[0].token_ids
     show_rows(how, shown(tokenizer.decode(first.tolist(), skip_special=False)))
     chosen = PairwiseObjective if config.objective == "pairwise" else PointwiseObjective
-    objective: ObjectiveFactory = chosen
+    # The items are all of one kind, which is the kind that the recipe's objective takes.
+    objective = cast("ObjectiveFactory[Pair | Labelled]", chosen)
     kept, held = take_holdout(len(items), config.eval.holdout, config.seed)
     return Job(
         model_dir=model_dir,
@@ -122,9 +123,11 @@ def auc(values: Sequence[float], labels: Sequence[float]) -> float | None:
     return beaten / 2 / (len(good) * len(bad))
 
 
-def _heldout_auc(config: RewardModelConfig, held: Sequence[Labelled]) -> float | None:
+def _heldout_auc(config: RewardModelConfig, items: Sequence[Pair | Labelled]) -> float | None:
+    from grpo.training.reward_model_data import Labelled
     from rewards.model.reward import RewardModel
 
+    held = [item for item in items if isinstance(item, Labelled)]
     values = RewardModel(str(config.model_dir)).values([item.token_ids.tolist() for item in held])
     return auc(values, [item.label for item in held])
 

@@ -309,8 +309,11 @@ def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -
 
     columns = {name: component_column(name) for name in labels}
     rows = list(
-        read_columns(parts.path, ["prompt_id", "tokens", "finish_reason", "total", *columns.values()])
+        read_columns(
+            parts.path, ["prompt_id", "tokens", "finish_reason", "total", "reason", *columns.values()]
+        )
     )
+    without = [row["reason"] for row in rows if row["total"] is None]
     tokens = sum(row["tokens"] for row in rows)
     return {
         "seed": config.seed,
@@ -319,7 +322,8 @@ def summarize(parts: SampleParts, config: SampleConfig, labels: Sequence[str]) -
         "tokens": tokens,
         "mean_length": round(tokens / len(rows), 3),
         "truncated": sum(row["finish_reason"] == "length" for row in rows) / len(rows),
-        "without_score": sum(row["total"] is None for row in rows),
+        "without_score": len(without),
+        "why_without_score": next((reason for reason in without if reason), None),
         "mean_score": mean([row["total"] for row in rows]),
         "components": {name: mean([row[column] for row in rows]) for name, column in columns.items()},
     }
@@ -332,10 +336,16 @@ def mean(values: Sequence[float | None]) -> float | None:
 
 
 def show(summary: Summary, labels: Sequence[str]) -> str:
-    """Return the summary in one line."""
-    means = summary["components"]
-    shown = "  ".join(f"{name} {means[name]:.3f}" for name in labels if means[name] is not None)
-    return f"{summary['samples']:,} samples, {summary['tokens']:,} tokens  {shown}"
+    """Return the summary in one line, and why samples have no score in a second one."""
+    means = {
+        name: "–" if (value := summary["components"][name]) is None else f"{value:.3f}" for name in labels
+    }
+    shown = "  ".join(f"{name} {value}" for name, value in means.items())
+    line = f"{summary['samples']:,} samples, {summary['tokens']:,} tokens  {shown}"
+    if not labels or not summary["without_score"]:
+        return line
+    why = summary["why_without_score"] or "no reward had a verdict"
+    return f"{line}\n  {summary['without_score']:,} samples have no score; the first: {escape(why)}"
 
 
 def plan(config: SampleConfig, inputs: Inputs, missing: int) -> str:

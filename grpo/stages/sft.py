@@ -59,7 +59,7 @@ def train(config: SftConfig | DistillConfig, address: str | None) -> Summary:
     from grpo.supervised.loop import run_supervised
     from policies.tokenizer import load_tokenizer
 
-    def read() -> Job:
+    def read() -> Job[Example]:
         job, bad_rows = read_job(config)
         if bad_rows:
             write_atomic(config.run_dir / "bad_rows.txt", "".join(f"{row}\n" for row in bad_rows))
@@ -86,7 +86,7 @@ def preview(config: SftConfig | DistillConfig) -> None:
     preview_end(config.run_dir)
 
 
-def read_job(config: SftSettings, place: Path | None = None) -> tuple[Job, list[str]]:
+def read_job(config: SftSettings, place: Path | None = None) -> tuple[Job[Example], list[str]]:
     """Read and check model folder and data; every error is found before an actor starts.
 
     Args:

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol  # Any: items of the stage's own
+from typing import TYPE_CHECKING, Generic, Protocol
 
 import numpy as np
 from rich.markup import escape
@@ -36,6 +36,7 @@ from grpo.tracking.trackers.process import tracked
 from grpo.tracking.trackers.registry import TENSORBOARD, check_trackers
 from grpo.training.checkpoint import EXAMPLES, Checkpoint, latest
 from grpo.training.epochs import BatchPlan
+from grpo.training.item import ItemT
 from policies.json_types import JsonMapping
 
 if TYPE_CHECKING:
@@ -46,16 +47,16 @@ LINES = 20
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Generic[ItemT]):
     """What a stage passes to the loop once its data is read and checked."""
 
     model_dir: Path
     compute_dtype: str
     """The learner's, resolved: float32 or bfloat16."""
-    objective: ObjectiveFactory
-    items: Sequence[Any]
-    """The items to train on; picklable. Any: what an item is, stage and objective agree on."""
-    held_out: Sequence[Any] = ()
+    objective: ObjectiveFactory[ItemT]
+    items: Sequence[ItemT]
+    """The items to train on; picklable."""
+    held_out: Sequence[ItemT] = ()
     """Items that are never trained on."""
     repeats: Sequence[float] | None = None
     """How often each item occurs in an epoch (`grpo.training.epochs.epoch_order`); None: once."""
@@ -75,8 +76,8 @@ class Ranks(Protocol):
     def update(self, batch: Sequence[object], step: int) -> dict[str, float]:
         """Do one optimizer update; returns its metrics."""
 
-    def evaluate(self, items: Any) -> dict[str, float]:
-        """Return the metrics of held-out items. Any: the items, or Ray's reference to them."""
+    def evaluate(self, items: object) -> dict[str, float]:
+        """Return the metrics of held-out items: a list of them, or Ray's reference to it."""
 
     def save(self, step: int, examples: int, protected: Sequence[int]) -> None:
         """Write a checkpoint, atomically, with the number of examples that the updates took; old ones go, but for those
@@ -84,7 +85,7 @@ class Ranks(Protocol):
 
 
 def run_supervised(
-    config: SupervisedConfig, title: str, read: Callable[[], Job], address: str | None
+    config: SupervisedConfig, title: str, read: Callable[[], Job[ItemT]], address: str | None
 ) -> Summary:
     """Train, or go on training, in config.run_dir; leaves policy/, summary.json and report.html, returns the summary.
 
@@ -109,7 +110,7 @@ def run_supervised(
 
 
 def train_policy(
-    config: SupervisedConfig, title: str, read: Callable[[], Job], address: str | None
+    config: SupervisedConfig, title: str, read: Callable[[], Job[ItemT]], address: str | None
 ) -> Summary:
     """Read the data, start the ranks, train to the end and export the policy; returns the summary."""
     from grpo.cluster.ray_session import connect, put
@@ -144,7 +145,7 @@ def train_policy(
     return summary | best.summary(last)
 
 
-def preview(config: SupervisedConfig, title: str, job: Job) -> None:
+def preview(config: SupervisedConfig, title: str, job: Job[ItemT]) -> None:
     """Check what `train_policy` checks before it starts the ranks, and print what it prints."""
     check_trackers(config.trackers)
     check_best(config.best, measured_names(job), config.eval.every_steps)
@@ -157,7 +158,7 @@ def preview(config: SupervisedConfig, title: str, job: Job) -> None:
     check_memory(config, job.model_dir, job.compute_dtype, None)
 
 
-def batch_plan(config: SupervisedConfig, job: Job, checkpoint: Checkpoint | None) -> BatchPlan:
+def batch_plan(config: SupervisedConfig, job: Job[ItemT], checkpoint: Checkpoint | None) -> BatchPlan:
     """Return the batches of the whole run, or of one that goes on from a checkpoint."""
     repeats = job.repeats if job.repeats is not None else [1.0] * len(job.items)
     start = (0, 0)
@@ -219,7 +220,7 @@ def train(
     return step
 
 
-def measured_names(job: Job) -> list[str]:
+def measured_names(job: Job[ItemT]) -> list[str]:
     """List what the run measures."""
     own = ["grad_norm", "lr", "epoch", "tokens/learner", "tokens_per_s", "time/update_s"]
     return [*job.measures, *own, *(f"heldout/{name}" for name in job.measures if job.held_out)]
@@ -243,7 +244,7 @@ def _held_out(metrics: Mapping[str, float]) -> dict[str, float]:
     return {f"heldout/{name}": value for name, value in metrics.items()}
 
 
-def _headline(config: SupervisedConfig, title: str, job: Job, plan: BatchPlan, step: int) -> str:
+def _headline(config: SupervisedConfig, title: str, job: Job[ItemT], plan: BatchPlan, step: int) -> str:
     lines = [
         f"[bold]{title}[/] {escape(str(job.model_dir))} ({job.compute_dtype}) → {escape(str(config.run_dir))}",
         f"  {len(job.items):,} examples, {plan.epoch_size:,} an epoch, {len(job.held_out):,} held out; "

@@ -6,7 +6,7 @@ editor's settings. A rule that concerns several keys, such as steps and mini_bat
 
 from __future__ import annotations
 
-from typing import Any  # Any: nodes of a JSON Schema
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
@@ -17,13 +17,16 @@ from grpo.stages.registry import STAGES
 from grpo.tools.keys import GRAPH, recipes_of
 from policies.json_types import JsonDict
 
+if TYPE_CHECKING:
+    from pydantic_core import core_schema
+
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 class RecipeSchema(GenerateJsonSchema):
     """pydantic's generator, with the texts of the keys, and `false` where TOML has no null."""
 
-    def model_schema(self, schema: Any) -> JsonDict:
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonDict:
         """Return the schema of a section."""
         found: JsonDict = super().model_schema(schema)
         config: type[BaseModel] = schema["cls"]
@@ -43,7 +46,7 @@ class RecipeSchema(GenerateJsonSchema):
                     del node["default"]
         return found
 
-    def nullable_schema(self, schema: Any) -> JsonDict:
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonDict:
         """Return the schema of a value that may be left out: `false` says so, but for a switch."""
         inner: JsonDict = self.generate_inner(schema["schema"])
         return inner if inner.get("type") == "boolean" else {"anyOf": [inner, {"const": False}]}

@@ -12,10 +12,18 @@ import math
 import random
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any  # of routers' outputs
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+
+    from rollout.vllm_engine import VllmEngine
 
 VOCABULARY = 96
 WEIGHT_STD = 0.21
@@ -98,7 +106,7 @@ def measure(preset: str, dtype: str, folder: Path) -> Parity:
     )
 
 
-def _random_policy(preset: str, seed: int) -> Any:
+def _random_policy(preset: str, seed: int) -> nn.Module:
     """Return a policy whose norms, biases and router bias are random too."""
     import torch
 
@@ -118,7 +126,7 @@ def _random_policy(preset: str, seed: int) -> Any:
     return model
 
 
-def _round_trip(model: Any, folder: Path) -> tuple[str, bool]:
+def _round_trip(model: nn.Module, folder: Path) -> tuple[str, bool]:
     """Save the policy with a tokenizer of single words; return its family, and whether load and save keep all bits."""
     from policies.export import save_policy
     from policies.facts import read_facts
@@ -144,8 +152,8 @@ def _round_trip(model: Any, folder: Path) -> tuple[str, bool]:
 
 
 def _compare(
-    engine: Any, model: Any, prompts: list[tuple[int, ...]], dtype: str
-) -> tuple[list[Any], list[bool]]:
+    engine: VllmEngine, model: nn.Module, prompts: list[tuple[int, ...]], dtype: str
+) -> tuple[list[np.ndarray], list[bool]]:
     """Return |Δ log-prob| of each prompt, and for each token and layer whether the experts are the same set."""
     import numpy as np
 
@@ -163,16 +171,16 @@ def _compare(
     return gaps, same
 
 
-def _learner(model: Any, ids: tuple[int, ...], dtype: str) -> tuple[Any, dict[int, Any]]:
+def _learner(model: nn.Module, ids: tuple[int, ...], dtype: str) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """Return the learner's log-probs of tokens 1 …, and (n, K) experts by layer."""
     import torch
 
     from policies.logprobs import sequence_logprobs
     from policies.router import routers
 
-    experts: dict[int, Any] = {}
+    experts: dict[int, np.ndarray] = {}
 
-    def note(layer: int, _module: Any, _inputs: Any, output: Any) -> None:
+    def note(layer: int, _module: nn.Module, _inputs: object, output: Sequence[Tensor]) -> None:
         experts[layer] = output[2].numpy()
 
     hooks = [
@@ -188,18 +196,20 @@ def _learner(model: Any, ids: tuple[int, ...], dtype: str) -> tuple[Any, dict[in
     return logprobs, experts
 
 
-def _published(model: Any) -> dict[str, Any]:
+def _published(model: nn.Module) -> dict[str, Tensor]:
     from policies.hf_names import named_tensors
+    from policies.model import causal_lm
     from policies.mtp import is_mtp_tensor
 
-    main = model.config.num_hidden_layers
+    main = causal_lm(model).config.num_hidden_layers
     return {name: tensor for name, tensor in named_tensors(model) if not is_mtp_tensor(name, main)}
 
 
-def _torch_dtype(dtype: str) -> Any:
+def _torch_dtype(dtype: str) -> torch.dtype:
     import torch
 
-    return getattr(torch, dtype)
+    found: torch.dtype = getattr(torch, dtype)
+    return found
 
 
 def main(asked: str) -> None:

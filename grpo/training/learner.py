@@ -16,7 +16,6 @@ import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any  # Any: numpy arrays where `pack` says sequences
 
 import numpy as np
 import torch
@@ -41,7 +40,7 @@ from grpo.training.trained_policy import TrainedPolicy
 from policies.context import divided
 from policies.logprobs import hidden_states, sequence_logprobs, target_logprobs
 from policies.mtp import mtp_layers
-from policies.packing import PackedSequences, pack
+from policies.packing import PackedSequences, TokenIds, pack
 from rollout.adapter_base import AdapterBase
 from rollout.memory import release
 
@@ -323,8 +322,9 @@ class Learner:
         )
 
     def _pack(self, groups: Sequence[TrainGroup]) -> PackedSequences:
-        # NumPy arrays are sequences of int to `pack`, though not to the type checker.
-        sequences: list[Any] = [(g.prompt_ids, [s.token_ids for s in g.samples]) for g in groups]
+        sequences: list[tuple[TokenIds, list[TokenIds]]] = [
+            (g.prompt_ids, [s.token_ids for s in g.samples]) for g in groups
+        ]
         return divided(self.model, pack(sequences).to(self.device))
 
     def _flat(self, arrays: Sequence[NDArray[np.float32]]) -> Tensor:

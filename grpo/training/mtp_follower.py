@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any  # Any: numpy arrays where `pack_documents` says sequences
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from grpo.algorithm.types import TrainGroup
 from policies.context import divided, gather_tokens, own_tokens
 from policies.mtp import mtp_layers, mtp_logprobs
-from policies.packing import PackedSequences, pack_documents
+from policies.packing import PackedSequences, TokenIds, pack_documents
 
 
 class MtpFollower:
@@ -70,7 +69,7 @@ def unshared(groups: Sequence[TrainGroup]) -> tuple[PackedSequences, Tensor]:
     Returns:
         The pack, and (T',) int64: where each of its tokens stands in the pack that shares prompts.
     """
-    documents: list[Any] = []
+    documents: list[TokenIds] = []
     places: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     start = 0

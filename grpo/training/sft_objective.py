@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any  # Any: numpy arrays where `pack_documents` says sequences
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from policies.context import divided, own_targets
 from policies.logprobs import hidden_states, token_logprobs
 from policies.model import causal_lm
 from policies.mtp import mtp_layers, mtp_logprobs
-from policies.packing import PackedSequences, pack_documents
+from policies.packing import PackedSequences, TokenIds, pack_documents
 from policies.shards import whole
 
 UNTRAINED = MtpConfig(weight=0.0)
@@ -93,7 +92,7 @@ class SftObjective:
 
 def pack_examples(items: Sequence[Example]) -> PackedSequences:
     """Pack examples that do not see each other; only their reply tokens are targets."""
-    documents: list[Any] = [item.token_ids for item in items]
+    documents: list[TokenIds] = [item.token_ids for item in items]
     packed = pack_documents(documents)
     chosen = torch.from_numpy(np.concatenate([item.is_target[1:] for item in items]))
     return replace(

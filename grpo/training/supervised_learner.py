@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol  # Any: items of the stage's own
+from typing import Generic, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from grpo.algorithm.schedules import learning_rate
 from grpo.config.router import OFF, RouterConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training import collectives
+from grpo.training.item import ItemT, TakenT
 from grpo.training.router_balance import RouterBalance
 from grpo.training.trained_policy import TrainedPolicy
 from rollout.memory import release
@@ -30,36 +31,36 @@ from rollout.memory import release
 HINT = "Lower optimizer.lr or lengthen optimizer.warmup_steps"
 
 
-class Objective(Protocol):
-    """Defines what is learnt from items of one kind; items are picklable objects of the stage's own, hence `Any`."""
+class Objective(Protocol[TakenT]):
+    """Defines what is learnt from items of one kind."""
 
     names: tuple[str, ...]
     """Names of the sums that `loss` returns; the first is "loss", which is minimised."""
     head: nn.Module | None
     """A module that is trained along with the policy and saved beside it; None: the policy alone."""
 
-    def tokens(self, item: Any) -> int:
-        """Count the packed tokens of the item, which has an `id`; items stand in a pack in the order given."""
+    def tokens(self, item: TakenT) -> int:
+        """Count the packed tokens of the item; items stand in a pack in the order given."""
 
-    def weight(self, item: Any) -> float:
+    def weight(self, item: TakenT) -> float:
         """Return the item's part of the denominator of a batch."""
 
     def begin(self, step: int, total_steps: int) -> None:
         """Take note of the update whose losses follow: `step` are done before it, of `total_steps`."""
 
-    def loss(self, items: Sequence[Any]) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def loss(self, items: Sequence[TakenT]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Compute one pack: Σ of the items' losses with its graph, and detached sums by the other names.
 
         The caller opens the autocast region of the policy and divides by the weights.
         """
 
 
-ObjectiveFactory = Callable[[nn.Module, LearnerConfig, int], Objective]
+ObjectiveFactory = Callable[[nn.Module, LearnerConfig, int], Objective[ItemT]]
 """(policy, learner section, seed) → objective; picklable, called on each rank. It may ask for the gradient of
 parameters that are frozen, such as those of multi-token prediction."""
 
 
-class SupervisedLearner:
+class SupervisedLearner(Generic[ItemT]):
     """A data-parallel rank of a supervised stage."""
 
     def __init__(
@@ -68,7 +69,7 @@ class SupervisedLearner:
         policy: PolicyConfig,
         optimizer: OptimizerConfig,
         learner: LearnerConfig,
-        objective: ObjectiveFactory,
+        objective: ObjectiveFactory[ItemT],
         model_path: Path | str,
         total_steps: int,
         seed: int = 0,
@@ -107,7 +108,7 @@ class SupervisedLearner:
         self.objective = objective(self.trained.model, learner, seed)
         self.trained.choose_parameters(self.objective.head)
 
-    def update(self, batch: Sequence[Any], step: int) -> dict[str, float]:
+    def update(self, batch: Sequence[ItemT], step: int) -> dict[str, float]:
         """Make one optimizer update.
 
         Args:
@@ -160,7 +161,7 @@ class SupervisedLearner:
             }
         )
 
-    def evaluate(self, items: Sequence[object]) -> dict[str, float]:
+    def evaluate(self, items: Sequence[ItemT]) -> dict[str, float]:
         """Return the objective's sums over the items' weight, without a gradient."""
         sums = torch.zeros(len(self.objective.names), dtype=torch.float64, device=self.trained.device)
         with torch.no_grad(), self.trained.autocast():
@@ -191,7 +192,7 @@ class SupervisedLearner:
     def close(self) -> None:
         """Do nothing: a supervised learner keeps nothing outside its process."""
 
-    def _packs(self, items: Sequence[Any]) -> Iterator[list[Any] | None]:
+    def _packs(self, items: Sequence[ItemT]) -> Iterator[list[ItemT] | None]:
         """Yield this rank's items, pack by pack; None where other ranks have one and this one only takes part."""
         ranks = self.trained.ranks
         sizes = [self.objective.tokens(item) for item in items]
@@ -200,7 +201,7 @@ class SupervisedLearner:
         for chosen in collectives.evened(packs, ranks.mesh.ranks, self.trained.device):
             yield None if chosen is None else [items[share[i]] for i in chosen]
 
-    def _smallest(self, items: Sequence[Any]) -> Any:
+    def _smallest(self, items: Sequence[ItemT]) -> ItemT:
         return min(items, key=self.objective.tokens)
 
     def _add(self, sums: Tensor, loss: Tensor, values: Mapping[str, Tensor]) -> None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any  # Any: JSON values
 
 import anyio
 from sse_starlette import EventSourceResponse
@@ -59,7 +58,7 @@ HEADERS = {
 def make_app(watch: Watch) -> Starlette:
     """Build the application over what `watch` follows."""
 
-    def answering(make: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    def answering(make: Callable[[Request], object]) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint that makes its answer on a thread; a wrong request is a 4xx with one line of text."""
 
         async def endpoint(request: Request) -> Response:
@@ -78,7 +77,7 @@ def make_app(watch: Watch) -> Starlette:
             raise BadQuery(f"run: name 1 to {MAX_RUNS} runs, not {len(names)}")
         return names
 
-    def curves(request: Request) -> Any:
+    def curves(request: Request) -> JsonDict:
         runs = [(name, watch.run(name).curves) for name in runs_of(request)]
         found = charts([(name, run.curves()) for name, run in runs])
         return {"charts": found, "problems": [f"{name}: {p}" for name, run in runs for p in run.problems()]}
@@ -91,7 +90,7 @@ def make_app(watch: Watch) -> Starlette:
         )  # stable: newest first, runs in the order of the request
         return located, [f"{name}: {problem}" for name, run in runs for problem in run.problems]
 
-    def samples(request: Request) -> Any:
+    def samples(request: Request) -> JsonDict:
         query = parse_query(request.query_params)
         parts, problems = parts_of(request)
         found = search(parts, query, watch.cache)
@@ -104,12 +103,12 @@ def make_app(watch: Watch) -> Starlette:
             "problems": problems,
         }
 
-    def count(request: Request) -> Any:
+    def count(request: Request) -> JsonDict:
         parts, _ = parts_of(request)
         found = search(parts, parse_query(request.query_params), watch.cache, stop_early=False)
         return {"found": len(found.which), "samples": found.samples}
 
-    def sample(request: Request) -> Any:
+    def sample(request: Request) -> JsonDict:
         (name,) = runs_of(request)[:1]
         run, wanted = watch.run(name), request.query_params.get("id", "")
         parts = run.parts.parts()
@@ -118,7 +117,7 @@ def make_app(watch: Watch) -> Starlette:
             raise UnknownRun(f"no sample {wanted!r} in {name}; a run that resumes does its last steps again")
         return history(*at, parts, read_json(run.folder.path / "config.json"), watch.cache)
 
-    def doing(request: Request) -> Any:
+    def doing(request: Request) -> JsonDict:
         found = []
         for name in runs_of(request):
             path = watch.run(name).folder.path
@@ -134,14 +133,14 @@ def make_app(watch: Watch) -> Starlette:
             )
         return {"runs": found, "busy": activity.BUSY}
 
-    def about(request: Request) -> Any:
+    def about(request: Request) -> JsonDict:
         (name,) = runs_of(request)[:1]
         path = watch.run(name).folder.path
         files = ("config", "manifest", "summary", "stopped")
         log = b"\n".join(last_lines(path / LOG_FILE, LOG_BYTES)).decode(errors="replace")
         return {"path": str(path), "log": log, **{file: read_json(path / f"{file}.json") for file in files}}
 
-    def graph(request: Request) -> Any:
+    def graph(request: Request) -> JsonDict:
         return stage_graph(watch.graph(request.query_params.get("graph", "")), watch.folders())
 
     async def events(request: Request) -> Response:
@@ -184,14 +183,14 @@ async def changes(watch: Watch, end: anyio.Event) -> AsyncIterator[dict[str, str
             await end.wait()
 
 
-def to_json(content: Any) -> Response:
+def to_json(content: object) -> Response:
     """Return a JSON response; a number that is not finite is null."""
     text = json.dumps(finite(content), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Response(text.encode("utf-8", errors="replace"), media_type="application/json")
 
 
-def finite(content: Any) -> Any:
-    """Replace numbers that JSON does not have by None. Any: a JSON tree."""
+def finite(content: object) -> object:
+    """Return a JSON tree with None in place of numbers that JSON does not have."""
     if isinstance(content, dict):
         return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any  # Any: JSON values
 
 import numpy as np
 
@@ -64,9 +63,9 @@ def history(part: Part, row: int, parts: Sequence[Part], config: JsonMapping, ca
     }
 
 
-def sampler(sample: JsonMapping, stage: str, config: JsonMapping) -> list[list[Any]]:
-    """Return [name, value] of the sampler's settings for this sample. Any: numbers and texts."""
-    found: list[list[Any]] = []
+def sampler(sample: JsonMapping, stage: str, config: JsonMapping) -> list[list[object]]:
+    """Return [name, value] of the sampler's settings for this sample; values are numbers and texts."""
+    found: list[list[object]] = []
     sampling, algorithm = config.get("sampling") or {}, config.get("algorithm") or {}
     if stage == "eval" and config.get("eval"):
         settings = config["eval"]
@@ -88,8 +87,8 @@ def sampler(sample: JsonMapping, stage: str, config: JsonMapping) -> list[list[A
     return [[name, value] for name, value in found if value is not None]
 
 
-def scheduled(sampling: JsonMapping, key: str, step: int) -> Any:
-    """Return a setting as it was at a step, by its schedule. Any: a number, None if the stage has no such setting."""
+def scheduled(sampling: JsonMapping, key: str, step: int) -> float | None:
+    """Return a setting as it was at a step, by its schedule; None if the stage has no such setting."""
     changes = [ScheduleStep.model_validate_json(json.dumps(c)) for c in sampling.get(f"{key}_schedule") or []]
     return value_at(step, sampling[key], changes) if sampling.get(key) is not None else None
 

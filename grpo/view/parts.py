@@ -11,10 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any  # Any: Arrow arrays and footers; pyarrow has no types
+from typing import TYPE_CHECKING
 
 from grpo.tracking.sample_row import COLUMNS
 from grpo.tracking.samples import sample_files
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 CACHE_BYTES = 1 << 30
 """Columns kept in memory, all runs together."""
@@ -39,8 +43,8 @@ class SampleFile:
     """Columns with what the recipe keeps of the prompts."""
     steps: tuple[tuple[int, int], ...]
     """Smallest and largest step of each row group."""
-    metadata: Any = field(compare=False, repr=False)
-    """Parquet's footer, so that it is parsed once. Any: of pyarrow, which has no types."""
+    metadata: pq.FileMetaData = field(compare=False, repr=False)
+    """Parquet's footer, so that it is parsed once."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,11 @@ class PartCache:
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         """Hold at most `limit` bytes of Arrow buffers."""
         self._limit, self._bytes = limit, 0
-        self._entries: OrderedDict[tuple[object, ...], Any] = OrderedDict()
+        self._entries: OrderedDict[tuple[object, ...], pa.Array] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, part: Part, what: object, make: Callable[[], Any]) -> Any:
-        """Return the entry, made by `make` if it is not there. Any: an Arrow array."""
+    def get(self, part: Part, what: object, make: Callable[[], pa.Array]) -> pa.Array:
+        """Return the entry, made by `make` if it is not there."""
         key = (part.file.path, part.file.mtime_ns, part.file.size, part.group, what)
         with self._lock:
             if key in self._entries:
@@ -176,7 +180,7 @@ def open_file(path: Path, mtime_ns: int, size: int, stage: str) -> SampleFile:
     )
 
 
-def read_part(part: Part, columns: Sequence[str]) -> Any:
+def read_part(part: Part, columns: Sequence[str]) -> pa.Table:
     """Read columns of a part; returns an Arrow table, one chunk a column. A column that the file lacks is missing."""
     import pyarrow.parquet as pq
 
@@ -184,11 +188,11 @@ def read_part(part: Part, columns: Sequence[str]) -> Any:
         return file.read_row_group(part.group, columns=list(columns), use_threads=False).combine_chunks()
 
 
-def column(part: Part, name: str, cache: PartCache) -> Any:
+def column(part: Part, name: str, cache: PartCache) -> pa.Array:
     """Return one column of a part as an Arrow array, from the cache if it is there; all null if the file lacks it."""
     import pyarrow as pa
 
-    def read() -> Any:
+    def read() -> pa.Array:
         if name not in COLUMNS and name not in part.file.components and name not in part.file.kept:
             return pa.nulls(part.rows, pa.float64())
         chunks = read_part(part, [name]).column(0).chunks

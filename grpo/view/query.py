@@ -71,8 +71,8 @@ def parse_query(parameters: Mapping[str, str]) -> Query:
     Raises:
         BadQuery: a value is not of the field's kind; names field, value and what is allowed.
     """
-    given: dict[str, Any] = {f.name: parameters[f.name] for f in fields(Query) if parameters.get(f.name)}
-    read: dict[str, Callable[[str, str], Any]] = {
+    given: dict[str, str] = {f.name: parameters[f.name] for f in fields(Query) if parameters.get(f.name)}
+    read: dict[str, Callable[[str, str], object]] = {
         **dict.fromkeys(("case", "descending", "truncated", "discarded"), _yes_or_no),
         **dict.fromkeys((f.name for f in fields(Query) if f.name.endswith(("_min", "_max"))), _number),
         "field": _one_of(FIELDS),

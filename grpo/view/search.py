@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any  # Any: Arrow and NumPy arrays, JSON values
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from grpo.tracking.sample_row import component_of
 from grpo.view.parts import Part, PartCache, column, read_part
 from grpo.view.query import Query
 from policies.json_types import JsonDict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Located = tuple[str, Part]
 """A part and the id of its run."""
@@ -188,7 +191,7 @@ def _matches(part: Part, query: Query, cache: PartCache) -> np.ndarray:
     """Return (rows,) bool: a searched text holds the query's; read from the file once, then cached as bits."""
     import pyarrow.compute as pc
 
-    def look() -> Any:
+    def look() -> pa.Array:
         table = read_part(part, [query.field] if query.field else DEFAULT_FIELDS)
         hits = None
         for array in table.columns:

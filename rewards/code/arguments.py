@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any  # Any: values that a program takes or returns
 
 _NOT_JSON = object()
 
 
-def read_calls(inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[list[list[Any]], list[Any], bool]:
+def read_calls(
+    inputs: Sequence[object], outputs: Sequence[object]
+) -> tuple[list[list[object]], list[object], bool]:
     """Return the arguments and the expected result of each test, and whether they were written as lines of JSON."""
     lines = [line for item in inputs if (line := _lines(item)) is not None]
     if len(lines) == len(inputs):
@@ -26,7 +27,7 @@ def read_calls(inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[list[list
     return calls, list(outputs), False
 
 
-def _lines(item: object) -> list[Any] | None:
+def _lines(item: object) -> list[object] | None:
     """Return the values of lines of JSON, or None if `item` is not such text."""
     if not isinstance(item, str) or not item.strip():
         return None
@@ -34,12 +35,12 @@ def _lines(item: object) -> list[Any] | None:
     return None if any(value is _NOT_JSON for value in values) else values
 
 
-def _all_json(outputs: Sequence[Any]) -> list[Any]:
+def _all_json(outputs: Sequence[object]) -> list[object]:
     values = [_json(item) if isinstance(item, str) else item for item in outputs]
     return list(outputs) if any(value is _NOT_JSON for value in values) else values
 
 
-def _json(text: str) -> Any:
+def _json(text: str) -> object:
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -50,7 +51,7 @@ def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _int_keys(value: Any) -> Any:
+def _int_keys(value: object) -> object:
     """Turn an object whose keys are all integers back into a dict of integers: JSON has only text as keys."""
     if (
         isinstance(value, dict)

@@ -311,7 +311,7 @@ class _Kept:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: dict[Any, list[bytes]] = {}
+        self._kept: dict[object, list[bytes]] = {}
 
     def get(self, key: object) -> list[bytes] | None:
         return self._kept.get(key)
@@ -363,7 +363,7 @@ def _trouble(outcome: Outcome) -> str | None:
     return f"{outcome.verdict}: {outcome.reason}{detail}"
 
 
-def _request(test: CheckTest, entry_point: str, known: Sequence[tuple[Any, ...]]) -> bytes:
+def _request(test: CheckTest, entry_point: str, known: Sequence[tuple[object, ...]]) -> bytes:
     return encode((test.setup, test.code, entry_point, list(known)))
 
 

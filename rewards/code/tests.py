@@ -26,7 +26,6 @@ import builtins
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any  # Any: values that a program takes or returns
 
 from policies.json_types import JsonMapping
 from rewards.code.arguments import read_calls
@@ -59,8 +58,8 @@ class CallTest:
 
     call: bytes
     """The arguments, as encode((args, kwargs))."""
-    expected: Any
-    or_expected: Any = None
+    expected: object
+    or_expected: object = None
     """A second accepted result, because APPS wraps some results in a list of one; None: no other."""
 
 
@@ -270,12 +269,12 @@ def _pairs(value: JsonMapping, entry_point: str) -> list[object]:
     calls, results, are_lines = read_calls(inputs, outputs)
     listed_calls: list[object] = []
     for args, out in zip(calls, results, strict=True):
-        is_wrapped = isinstance(out, list) and len(out) == 1 and not are_lines
-        listed_calls.append({"args": args, "expected": out} | ({"or_expected": out[0]} if is_wrapped else {}))
+        second = {"or_expected": out[0]} if isinstance(out, list) and len(out) == 1 and not are_lines else {}
+        listed_calls.append({"args": args, "expected": out} | second)
     return listed_calls
 
 
-def _call(args: Sequence[Any], kwargs: JsonMapping) -> bytes:
+def _call(args: Sequence[object], kwargs: JsonMapping) -> bytes:
     try:
         return encode((tuple(args), dict(kwargs)), strict=True)
     except NotPlain as error:

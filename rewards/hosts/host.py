@@ -25,10 +25,11 @@ import signal
 import sys
 import threading
 import time
-from typing import Any, BinaryIO  # Any: JSON messages
+from typing import BinaryIO
 
 import psutil
 
+from policies.json_types import JsonMapping
 from rewards.errors import RewardLoadError
 from rewards.hosts.processes import become_subreaper, kept, live_children
 from rewards.registry import load_reward
@@ -45,7 +46,7 @@ class Results:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: JsonMapping) -> None:
         """Write one line; ends the process if the parent is gone or the descriptor was closed."""
         line = memoryview(dump_line(message))
         try:
@@ -71,7 +72,7 @@ def main(request_fd: int, result_fd: int, parent_pid: int) -> None:
         _serve(json.loads(line), function, results, own_threads)
 
 
-def _load(message: dict[str, Any], results: Results) -> RewardFunction | None:
+def _load(message: JsonMapping, results: Results) -> RewardFunction | None:
     sys.path[:] = message["path"]
     if message["memory_bytes"]:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -101,9 +102,7 @@ def _load(message: dict[str, Any], results: Results) -> RewardFunction | None:
     return function
 
 
-def _serve(
-    message: dict[str, Any], function: RewardFunction, results: Results, own_threads: set[int]
-) -> None:
+def _serve(message: JsonMapping, function: RewardFunction, results: Results, own_threads: set[int]) -> None:
     token = message["token"]
     rows = decode_rows(message)
     results.send({"token": token, "begun": len(rows)})
@@ -118,7 +117,7 @@ def _serve(
     results.send({"token": token, "done": True, "threads": threads, "kept": kept()})
 
 
-def _plain(score: Score, traced: set[str]) -> list[Any]:
+def _plain(score: Score, traced: set[str]) -> list[object]:
     """Return a score as JSON has it; the traceback is sent with the first of the call's equal errors alone."""
     trace = "" if score.reason in traced else score.trace
     traced.add(score.reason)

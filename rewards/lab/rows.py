@@ -15,12 +15,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any  # Any: reference answers may have any class
+from typing import TypeVar
 
 from policies.json_types import JsonMapping
 from rewards.plain_rows import plain
 from rewards.row_files import read_file
 
+ItemT = TypeVar("ItemT")
 PROMPT_KEYS = ("prompt", "question", "problem")
 ANSWER_KEYS = ("answer", "ground_truth")
 GOLD_KEYS = ("gold", "solution")
@@ -52,7 +53,7 @@ class LabRow:
     line: int
     """Line number, counted from 1."""
     prompt: str
-    answer: Any
+    answer: object
     columns: JsonMapping
     gold: str
     """The answer as text; or, if `has_slot` is False, a complete completion that contains no copy of the answer."""
@@ -74,7 +75,7 @@ class Labelled:
 
     line: int
     prompt: str
-    answer: Any
+    answer: object
     columns: JsonMapping
     completion: str
     expected: float | None
@@ -110,7 +111,7 @@ def read_data(path: Path, max_rows: int) -> LabData:
     return LabData(tuple(_some(rows, max_rows)), tuple(_some(labelled, max_rows)), tuple(problems))
 
 
-def _some(items: list[Any], count: int) -> list[Any]:
+def _some(items: list[ItemT], count: int) -> list[ItemT]:
     if len(items) <= count:
         return items
     chosen = sorted(random.Random(0).sample(range(len(items)), count))

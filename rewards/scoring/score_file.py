@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any  # Any: a row's id is of any class
 
 from policies.files import replacing
 from policies.json_types import JsonDict, JsonMapping
@@ -60,7 +59,7 @@ class ScoreSummary:
 @dataclass(frozen=True)
 class _Line:
     index: int
-    id: Any
+    id: object
     row: RewardRow | None
     problem: str
 

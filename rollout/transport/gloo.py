@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any  # of torch's process groups, whose methods have no stubs
+from typing import Any, Protocol  # Any: the options of gloo's groups, of which torch's stubs lack some
 
 import numpy as np
 import ray
 import torch
-from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore
+from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore, Work
 
 from rollout.errors import WeightSyncError
 from rollout.publication import Channel, Source
@@ -25,6 +25,16 @@ from rollout.transport.stores import IN_FLIGHT, Store
 TIMEOUT = timedelta(seconds=120)
 """Longest wait for the other side to connect, to send or to receive."""
 _LEARNER, _ENGINE = 0, 1
+
+
+class Group(Protocol):
+    """The methods of a process group that are used here; torch's stubs lack them."""
+
+    def send(self, tensors: list[torch.Tensor], rank: int, tag: int) -> Work:
+        """Start to send a tensor to a rank."""
+
+    def recv(self, tensors: list[torch.Tensor], rank: int, tag: int) -> Work:
+        """Start to fill a tensor with what a rank sends."""
 
 
 class GlooStore(Store):
@@ -135,12 +145,12 @@ class GlooChannel(Channel):
         return _Received(_CONNECTIONS[key])
 
 
-_CONNECTIONS: dict[tuple[str, int, str], Any] = {}
+_CONNECTIONS: dict[tuple[str, int, str], Group] = {}
 """The engine's, which last as long as its process."""
 
 
 class _Received(Source):
-    def __init__(self, group: Any) -> None:
+    def __init__(self, group: Group) -> None:
         self._group = group
 
     def read(self, place: object) -> memoryview:
@@ -157,7 +167,7 @@ class _Received(Source):
         pass
 
 
-def join(host: str, port: int, reader: str, rank: int) -> Any:
+def join(host: str, port: int, reader: str, rank: int) -> Group:
     """Return the group of the learner, which listens at host and port, and the engine of this name.
 
     Raises:
@@ -169,7 +179,8 @@ def join(host: str, port: int, reader: str, rank: int) -> Any:
     options = gloo._Options()
     options._timeout = TIMEOUT
     options._devices = [gloo.create_device(hostname=node_address())]
-    return gloo(store, rank, 2, options)
+    group: Group = gloo(store, rank, 2, options)
+    return group
 
 
 def node_address() -> str:

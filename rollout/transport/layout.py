@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from rollout.layer_names import layer_of
+
 WINDOW_BYTES = 32 * 2**20
 """Bytes of a window, unless a layer alone has more: each costs two messages, and two are on their way at a time."""
-_LAYER = re.compile(r"^(.*?\.\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,6 @@ class RingPlace:
     offset: int
     after: int
     """Index of the last window that must have been read before this one may be written; -1: none."""
-
-
-def layer_of(name: str) -> str:
-    """Return a name's prefix up to its first number: its decoder layer, experts included; "" outside of layers."""
-    found = _LAYER.match(name)
-    return found.group(1) if found else ""
 
 
 def plan_windows(sizes: Mapping[str, int], window_bytes: int, alignment: int) -> list[WindowPlan]:

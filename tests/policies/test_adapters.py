@@ -19,9 +19,9 @@ from policies.adapters import (
     expected_shapes,
     fingerprint,
 )
-from policies.errors import BrokenCheckpoint, PolicyError
+from policies.errors import BrokenCheckpoint, PolicyError, UnsupportedArchitecture
 from policies.export import save_policy
-from policies.facts import safetensors_header
+from policies.facts import read_facts, safetensors_header
 from policies.lora import linear_layers, save_adapter
 from tests.policies.test_lora import PRESETS, adapted
 from tests.policies.tiny import tiny_policy
@@ -63,7 +63,7 @@ def test_its_own_policy_takes_it_under_any_name(folder: Path, base: Path, tmp_pa
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_familys_default_targets_are_those_that_the_config_lists(tmp_path: Path, preset: str) -> None:
+def test_default_targets_of_every_family_are_those_that_its_config_lists(tmp_path: Path, preset: str) -> None:
     base = save_policy(tiny_policy(preset), tmp_path / "base", None)
     save_adapter(adapted(preset), tmp_path / "adapter", "base", fingerprint=fingerprint(base))
     check(tmp_path / "adapter", base, targets=())
@@ -180,3 +180,8 @@ def test_a_folder_without_an_adapter_offers_the_one_inside(folder: Path, base: P
         check(folder.parent, base)
     with pytest.raises(PolicyError, match="no such folder"):
         check(folder / "nowhere", base)
+
+
+def test_an_adapter_in_the_place_of_a_policy_is_told_apart(folder: Path, base: Path) -> None:
+    with pytest.raises(UnsupportedArchitecture, match=rf"is a LoRA adapter.*its base \({base}\)"):
+        read_facts(folder)

@@ -50,7 +50,7 @@ def test_its_own_choices_replayed_change_nothing(preset: str, fields: dict[str, 
 
 
 @pytest.mark.parametrize(("preset", "fields"), POLICIES)
-def test_weights_are_the_familys_formula_over_the_recorded_experts(
+def test_weights_are_the_formula_of_the_family_over_the_recorded_experts(
     preset: str, fields: dict[str, Any]
 ) -> None:
     """Loops in float64: s = sigmoid or softmax of u·e; V3 normalises over the chosen; both scale."""

@@ -16,7 +16,7 @@ from policies.lora import adapter_tensors, store_frozen
 from policies.mtp import is_mtp_tensor
 from rollout.adapter_base import AdapterBase, BaseWeights
 from rollout.errors import WeightSyncError
-from rollout.transport.layout import layer_of
+from rollout.layer_names import layer_of
 from rollout.wire import dtype_on_wire
 from tests.policies.tiny import tiny_policy
 from tests.rollout.adapters import base_of, with_adapters

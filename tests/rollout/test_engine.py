@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from rollout.vllm_engine import READ_BACK_PARTS
 from tests.rollout.families import EVERYDAY, FAMILIES
 from tests.tiny import slow_tests_run
 
@@ -74,12 +75,13 @@ def test_engine_computes_what_transformers_does_after_a_sync(report: dict[str, A
     )
 
 
-@pytest.mark.parametrize("preset", FAMILIES)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_adapters_alone_make_the_engine_compute_the_merged_policy(
     report: dict[str, Any], preset: str
 ) -> None:
     result = section(report, preset)["adapters"]
-    assert result["tensors"] == result["found"] == result["published"], "not every tensor reached the engine"
+    assert result["tensors"] == result["published"], "not every tensor reached the engine"
+    assert result["found"] == len(range(1, result["published"], READ_BACK_PARTS)), "not read back"
     assert result["canary"] < TOLERANCE
     assert result["prompts"] < TOLERANCE
     assert result["effect"] > 0.01, "the adapters change so little that the test shows nothing"

@@ -23,11 +23,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any  # Any: the choices may be of any class
+from typing import TypeVar
 
 from data_recipes.templates import R1_ZERO
 from data_recipes.worlds.chain.problems import OPERATORS, ChainProblem, apply, question, random_problem, steps
 
+ChoiceT = TypeVar("ChoiceT")
 STYLES = {
     "steps": 0.16,
     "leap": 0.14,
@@ -170,6 +171,6 @@ def _digit(rng: random.Random) -> int:
     return rng.randrange(10)
 
 
-def pick(rng: random.Random, shares: Mapping[Any, float]) -> Any:
+def pick(rng: random.Random, shares: Mapping[ChoiceT, float]) -> ChoiceT:
     """Draw a key with the probability that is its value."""
     return rng.choices(list(shares), weights=list(shares.values()))[0]

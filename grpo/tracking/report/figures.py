@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any  # Any: options of a chart; items of any class
+from typing import TypeVar
 
 from grpo.tracking.sample_row import component_column
 from grpo.tracking.samples import read_columns, read_head, sample_files
 from grpo.tracking.screen import PHASE_TIMES
 from policies.json_types import JsonDict, JsonMapping
 
+ItemT = TypeVar("ItemT")
 MAX_POINTS = 600
 """Most points of a curve; longer runs are averaged over equal stretches of steps."""
 MAX_BARS = 80
@@ -91,7 +92,7 @@ def charts(rows: Sequence[JsonMapping], evals: Sequence[JsonMapping]) -> list[Js
     reserved = ("reward/total", "reward/abstained_share")
     components = sorted({key for row in rows for key in row if key.startswith("reward/")} - set(reserved))
 
-    def chart(title: str, unit: str, series: Iterable[JsonDict], **options: Any) -> JsonDict:
+    def chart(title: str, unit: str, series: Iterable[JsonDict], **options: object) -> JsonDict:
         return {"title": title, "unit": unit, "series": [s for s in series if s["x"]], **options}
 
     def lines(**keys: str) -> list[JsonDict]:
@@ -229,7 +230,7 @@ def samples(run_dir: Path) -> list[JsonDict]:
     return shown
 
 
-def spread(items: Sequence[Any], count: int) -> list[Any]:
+def spread(items: Sequence[ItemT], count: int) -> list[ItemT]:
     """Choose at most `count` items: the first, the last, and evenly between."""
     if len(items) <= count:
         return list(items)

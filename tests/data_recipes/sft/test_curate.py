@@ -45,6 +45,15 @@ def test_the_reason_of_a_drop(changes, reason):
     assert curate([sample(**changes)], CurateRules(), evaluation).dropped == {reason: 1}
 
 
+def test_replies_without_reasoning_are_kept_where_none_is_needed():
+    free = CurateRules(limits=ReadabilityLimits(needs_reasoning=False))
+    plain, again = "Apples and pears.", "apples and pears " * 40
+    thought = "<think>我们 数 水果 的 数目</think>two"
+    for completion, dropped in ((plain, {}), (again, {"repetition": 1}), (thought, {"mixed_language": 1})):
+        assert curate([sample(completion=completion)], free).dropped == dropped
+    assert curate([sample(completion=plain)], CurateRules()).dropped == {"no_reasoning": 1}
+
+
 def test_each_kind_of_prompt_has_its_own_rule():
     rules = CurateRules(correct=("accuracy", "code"))
     some = [

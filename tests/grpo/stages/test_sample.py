@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from pyarrow import parquet
+from rich.text import Text
 
 from grpo.common.config_io import load_config
 from grpo.common.errors import BrokenRun, ConfigError
 from grpo.config.sample import SampleConfig
-from grpo.stages.sample import Inputs, Progress, sample, summarize
+from grpo.stages.sample import Inputs, Progress, sample, show, summarize
 from grpo.tracking.run_dir import model_hash
 from grpo.tracking.sample_parts import SampleParts
 from grpo.tracking.sample_row import COLUMNS
@@ -117,6 +118,29 @@ def test_every_sample_once_in_prompt_order_with_what_it_is(tmp_path: Path) -> No
         20,
         {"format": 0.5},
     )
+
+
+class Abstains(Fake):
+    """A reward without a verdict on the second sample of each prompt."""
+
+    def collect(self, tickets: Sequence[Any]) -> list[ScoredGroup]:
+        unread = Score(
+            None, {"format": None}, "abstain", "judge: 1 of 1 verdicts cannot be read: no [object]"
+        )
+        return [
+            ScoredGroup(g, tuple(unread if s.index else Score(1.0, {"format": 1.0}) for s in g.samples))
+            for groups in tickets
+            for g in groups
+        ]
+
+
+def test_samples_without_a_score_are_counted_and_the_first_reason_is_shown(tmp_path: Path) -> None:
+    parts = run(tmp_path, Abstains())
+    shown = Text.from_markup(show(summarize(parts, config(tmp_path), ["format"]), ["format"])).plain
+    assert "5 samples have no score; the first: judge: 1 of 1 verdicts cannot be read: no [object]" in shown
+    (tmp_path / "none").mkdir()
+    free = config(tmp_path / "none", rewards=())
+    assert "no score" not in show(summarize(run(tmp_path / "none", Fake(), free), free, []), [])
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 2, 3, 4])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.transport.layout import layer_of, plan_ring, plan_windows, ring_bytes
+from rollout.layer_names import layer_of
+from rollout.transport.layout import plan_ring, plan_windows, ring_bytes
 
 MODELS = st.lists(st.lists(st.integers(0, 200), min_size=1, max_size=5), min_size=1, max_size=12)
 """Bytes of the tensors of each layer."""
