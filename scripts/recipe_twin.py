@@ -1,4 +1,4 @@
-"""Writes the tiny twin of a recipe for GPUs: the same keys with values that two CPU cores can run, to the end.
+"""Writes the tiny twin of a recipe for GPUs: the same keys with values that fit two CPU cores.
 
     python scripts/recipe_twin.py gpu-8 --policy runs/tiny-base/policy --out twins      # twins/gpu-8.toml
     grpo rl twins/gpu-8.toml

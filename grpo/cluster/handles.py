@@ -10,7 +10,9 @@ from contextlib import suppress
 from typing import Any, Protocol, cast  # Any: ray.remote, called with options
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from grpo.cluster.bundles import LEAST_MEMORY
 from grpo.cluster.ray_session import get
 from grpo.common.errors import RunError
 from policies.json_types import JsonDict
@@ -66,7 +68,14 @@ class RewardHandle:
             audit: the second verifier.
         """
         # Submits are calls of one thread, which Ray runs in order: what a list-wise reward sees is reproducible.
-        options: JsonDict = {"num_cpus": 0, "concurrency_groups": {"take": _TAKES}}
+        # On the driver's node, whose loss ends the run anyway, so that the loss of another does not.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options: JsonDict = {
+            "num_cpus": 0,
+            "concurrency_groups": {"take": _TAKES},
+            "scheduling_strategy": here,
+            "memory": LEAST_MEMORY,
+        }
         actor: Any = ray.remote(**options)(RewardWorker)
         return cls(actor.remote(rewards, workers, audit=audit))
 

@@ -188,6 +188,7 @@ def check_same_artefacts(tmp_path: Path, text: str, kills: int, share: float) ->
     assert artefacts(cut) == artefacts(whole)
 
 
+@pytest.mark.slow
 def test_killed_in_a_stage_it_goes_on_and_reruns_what_changed(cluster: Cluster, tmp_path: Path) -> None:
     whole = folder(tmp_path, "whole", HEAD.format(steps=60) + SHORT)
     with start(whole, cluster=cluster) as process:

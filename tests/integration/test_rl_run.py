@@ -117,7 +117,21 @@ def _end(process: subprocess.Popen[bytes], number: int) -> None:
     process.wait(timeout=60)
 
 
-def test_killed_and_interrupted_it_resumes_to_the_same_bits(
+def test_killed_it_resumes_to_the_same_bits(
+    base: Path, uninterrupted: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    recipe = write_recipe(tmp_path, base, tmp_path / "run")
+    joined = environment(cluster.address)
+    with subprocess.Popen(command("rl", recipe), env=joined, stdout=subprocess.DEVNULL) as process:
+        _wait_for_rows(tmp_path / "run", 2, process)
+        _end(process, signal.SIGKILL)
+    assert not (tmp_path / "run" / "summary.json").exists()
+    run_grpo("rl", recipe, cluster=cluster.address)
+    assert outcome(tmp_path / "run") == outcome(uninterrupted)
+
+
+@pytest.mark.slow
+def test_killed_early_and_interrupted_it_resumes_to_the_same_bits(
     base: Path, uninterrupted: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     """SIGKILL before the first update, then SIGTERM to every process, as Slurm ends a job.
@@ -226,6 +240,7 @@ def two(base: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) 
     return outcome(folder / "run")
 
 
+@pytest.mark.slow
 def test_two_workers_and_two_ranks_learn_the_same_to_rounding(
     uninterrupted: Path, two: dict[str, Any]
 ) -> None:
@@ -238,6 +253,7 @@ def test_two_workers_and_two_ranks_learn_the_same_to_rounding(
         assert two["metrics"][0][key] == pytest.approx(one["metrics"][0][key], rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_engines_on_a_second_node_that_is_lost_give_the_same_bits(
     base: Path,
     cluster: Cluster,

@@ -616,25 +616,16 @@ class Suite:
 
 
 def main(folder: Path, *, everyday: bool) -> None:
-    """Write the report; `everyday` leaves out families that share their kernels with others, and the traps."""
+    """Write the report; `everyday` leaves out what repeats it for other families and config files, and the traps."""
     suite = Suite(folder)
     for preset in EVERYDAY if everyday else FAMILIES:
         suite.run(preset, lambda p=preset: suite.family(p))
-    for check in (
-        suite.determinism,
-        suite.quick_sampling,
-        suite.sampling,
-        suite.refusals,
-        suite.faults,
-        suite.silent_config,
-        suite.released,
-        suite.documented,
-        suite.parity,
-    ):
+    always = (
+        suite.determinism, suite.quick_sampling, suite.sampling, suite.refusals, suite.faults, suite.bfloat16,
+    )  # fmt: skip
+    slow = (suite.silent_config, suite.released, suite.documented, suite.parity, suite.traps)
+    for check in always if everyday else (*always, *slow):
         suite.run(check.__name__, check)
-    suite.run("bfloat16", suite.bfloat16)
-    if not everyday:
-        suite.run("traps", suite.traps)
     (folder / "report.json").write_text(json.dumps(suite.report, indent=1))
 
 

@@ -187,6 +187,7 @@ def test_a_stale_bias_is_told_with_position_and_both_values(report: dict[str, An
     assert all(word in text for word in ("position", "engine", "learner"))
 
 
+@pytest.mark.slow
 def test_a_config_that_is_silent_about_the_router_means_what_transformers_means(
     report: dict[str, Any],
 ) -> None:
@@ -196,6 +197,7 @@ def test_a_config_that_is_silent_about_the_router_means_what_transformers_means(
     assert "e_score_correction_bias" in result["uncured"]
 
 
+@pytest.mark.slow
 def test_a_released_folder_runs_without_its_code_and_chooses_greedily(report: dict[str, Any]) -> None:
     result = section(report, "released")
     assert result["cured"] < TOLERANCE
@@ -203,6 +205,7 @@ def test_a_released_folder_runs_without_its_code_and_chooses_greedily(report: di
     assert not result["code_ran"]
 
 
+@pytest.mark.slow
 def test_a_family_of_one_file_runs_in_the_engine(report: dict[str, Any]) -> None:
     result = section(report, "documented")
     assert result["entropy_share"] < 0.8
@@ -210,6 +213,7 @@ def test_a_family_of_one_file_runs_in_the_engine(report: dict[str, Any]) -> None
     assert result["read_back"] > 0
 
 
+@pytest.mark.slow
 def test_a_row_of_the_doctors_table(report: dict[str, Any]) -> None:
     row = section(report, "parity")
     assert (row["preset"], row["family"], row["error"]) == ("mini-v2-lite", "deepseek_v2", "")

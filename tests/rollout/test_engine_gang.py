@@ -32,7 +32,7 @@ from rollout.weight_folders import WeightFolders
 from tests.rollout.families import VOCABULARY, policy, save
 from tests.rollout.local_ray import start_ray
 
-pytestmark = [pytest.mark.ray, pytest.mark.engine]
+pytestmark = [pytest.mark.ray, pytest.mark.engine, pytest.mark.slow]
 CONFIG = EngineConfig(
     dtype="float32", threads=1, kv_cache_gib=0.1, max_sequences=16, max_model_len=256, tensor_parallel=2
 )

@@ -19,7 +19,7 @@ from grpo.tracking.changes import allow_changes, find_changes
 from grpo.tracking.run_dir import check_or_write_manifest, facts, open_run, refuse_less
 from grpo.tracking.run_once import Summary, run_once
 from policies import clock
-from policies.settings import KeyKind
+from policies.settings import KeyKind, KeyMark
 from tests.grpo.rl.scripted import make_config
 
 CONTENT: dict[str, Any] = {"data": {"train": "1"}, "model": {"files": {"a": "1"}}, "code": {}}
@@ -77,11 +77,7 @@ def test_every_key_of_a_recipe_is_refused_or_recorded_by_its_kind(key: Any, tmp_
         section = section[part]
     section[name] = other(section[name])
     path.write_text(json.dumps(tree))
-    is_refused = key.kind is KeyKind.IDENTITY and key.path not in (
-        "policy.model",
-        "data.source",
-        "eval.data.source",
-    )
+    is_refused = key.kind is KeyKind.IDENTITY and KeyMark.CONTENT not in key.field.metadata
     if is_refused:
         with pytest.raises(
             ConfigError, match=rf"after step 10, last checkpoint step-000010:\n  {key.path}: "

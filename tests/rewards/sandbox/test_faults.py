@@ -342,7 +342,10 @@ STARTS = {
 @pytest.mark.skipif(
     os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user"
 )
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize(
+    "start",
+    [name if name == "ordinary user" else pytest.param(name, marks=pytest.mark.slow) for name in STARTS],
+)
 @pytest.mark.parametrize("tier", ["namespaces", "landlock"])
 def test_whoever_starts_it_gets_the_same_verdicts(tier, start):
     verdicts, seen = _verdicts(tier, STARTS[start])
