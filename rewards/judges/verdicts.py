@@ -26,6 +26,7 @@ _MOST_OBJECTS = 200
 _LABEL = re.compile(r"\[\[\s*(A>>B|A>B|A=B|B>A|B>>A)\s*\]\]")
 _SIGNS = str.maketrans({"≫": ">>", "》": ">>", "＞": ">", "＝": "=", "＜": "<"})
 _BAD_ESCAPE = re.compile(r'\\(?:(["\\/bfnrt]|u[0-9a-fA-F]{4})|)')
+_TAG = re.compile(r"<(/?think>)")
 VerdictT = TypeVar("VerdictT", str, float)
 _DECODER = json.JSONDecoder(strict=False)
 
@@ -91,7 +92,8 @@ def _values(text: str, key: str) -> list[object]:
         Unreadable: the key stands outside of them too: in an object that is broken, whose parts could be what the judge
             quotes and not what it says.
     """
-    said = _BAD_ESCAPE.sub(lambda match: match[0] if match[1] else "\\\\", _said(text))
+    repaired = _BAD_ESCAPE.sub(lambda match: match[0] if match[1] else "\\\\", text)
+    said = _said(_hide_quoted_tags(repaired))
     values, outside, end = [], [], 0
     for start, stop, found in _objects(said):
         outside.append(said[end:start])
@@ -102,6 +104,16 @@ def _values(text: str, key: str) -> list[object]:
     if re.search(rf'"{re.escape(key)}"\s*:', " ".join(outside)):
         raise Unreadable(f'the JSON object with "{key}" is broken in {text[-120:]!r}')
     return values
+
+
+def _hide_quoted_tags(text: str) -> str:
+    """Return a text whose `<think>` and `</think>` inside of JSON objects, where a judge quotes them, are no tags."""
+    head, tail = text[:-READ_CHARS], text[-READ_CHARS:]
+    parts, end = [head], 0
+    for start, stop, _ in _objects(tail):
+        parts += [tail[end:start], _TAG.sub(r"\1", tail[start:stop])]
+        end = stop
+    return "".join([*parts, tail[end:]])
 
 
 def _objects(text: str) -> Iterator[tuple[int, int, JsonDict]]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rewards.judges.verdicts import LABELS, Unreadable, read_number, read_preference, read_word
 
 WORDS = ("correct", "incorrect")
-texts = st.text(max_size=200)
-"""Includes quotes, braces and escapes."""
+texts = st.lists(st.sampled_from(["<think>", "</think>"]) | st.text(max_size=60), max_size=4).map("".join)
+"""Includes quotes, braces, escapes and the tags of a thought."""
 prose = st.text(st.characters(exclude_characters='{}"[]<>', exclude_categories=["Cs"]), max_size=80)
 
 
@@ -52,6 +52,8 @@ def test_text_without_the_key_has_no_verdict(text: str) -> None:
         '{"correctness": "correct"} and again {"correctness": "correct"}',
         '<think>{"correctness": "incorrect"}</think>{"correctness": "correct"}',
         '{"analysis": "he wrote {\\"correctness\\": \\"incorrect\\"}", "correctness": "correct"}',
+        '{"analysis": "no text behind </think>, which <think> opens", "correctness": "correct"}',
+        '<think>he wrote {"a": "</think>", "correctness": "incorrect"}</think>{"correctness": "correct"}',
     ],
 )
 def test_verdicts_as_models_write_them(text: str) -> None:
@@ -72,6 +74,7 @@ def test_verdicts_as_models_write_them(text: str) -> None:
         ('{"correctness": ["correct"]}', "not one of"),
         ('{"verdict": {"correctness": "correct"}}', "no JSON object"),
         ('<think>{"correctness": "correct"}', "no JSON object"),
+        ('<think>he wrote {"a": "</think>", "correctness": "correct"}', "no JSON object"),
         ("{" * 30_000, "no JSON object"),
         ('{"a":' * 9_000, "no JSON object"),
     ],
