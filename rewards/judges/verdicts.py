@@ -111,7 +111,7 @@ def _hide_quoted_tags(text: str) -> str:
     head, tail = text[:-READ_CHARS], text[-READ_CHARS:]
     parts, end = [head], 0
     for start, stop, _ in _objects(tail):
-        parts += [tail[end:start], _TAG.sub(r"\1", tail[start:stop])]
+        parts += [tail[end:start], _TAG.sub(r"(\1", tail[start:stop])]
         end = stop
     return "".join([*parts, tail[end:]])
 

@@ -11,13 +11,10 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar  # Any: MLflow's client, from a library that need not be there
 
 from grpo.tracking.trackers.tracker import PROJECT, Status, TrackedRun, flat
 from policies.json_types import JsonDict
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 T = TypeVar("T")
 STATUS: dict[Status, str] = {
@@ -43,7 +40,7 @@ class MlflowTracker:
         from mlflow import MlflowClient
 
         uri = run.state.get("tracking_uri") or mlflow.get_tracking_uri()
-        self._client: MlflowClient = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._client: Any = MlflowClient(tracking_uri=uri, registry_uri=uri)
         if "run_id" in run.state:
             self._run_id: str = run.state["run_id"]
             self._client.update_run(self._run_id, status="RUNNING")
@@ -79,7 +76,7 @@ class MlflowTracker:
             self._client.log_batch(self._run_id, params=some)
 
 
-def experiment_id(client: MlflowClient, name: str) -> str:
+def experiment_id(client: Any, name: str) -> str:
     """Return the id of the experiment of this name, which is made if it is not there."""
     from mlflow.exceptions import MlflowException
 
