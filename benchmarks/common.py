@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -18,6 +19,8 @@ import psutil
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 RESULTS = Path(__file__).resolve().parent / "results"
+UNSEEN = 10**6
+"""A batch of a procedural corpus that no run reaches."""
 
 
 def machine() -> dict[str, Any]:
@@ -146,6 +149,17 @@ def save(name: str, result: dict[str, Any]) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **result}, indent=2) + "\n")
     return path
+
+
+def sweep_parser(description: str | None, name: str, steps: int) -> argparse.ArgumentParser:
+    """Return a parser of what every sweep is told: seeds, steps of a run, name of the result file."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--name", default=name)
+    return parser
 
 
 def sweep(

@@ -11,7 +11,6 @@ share of held-out programs that the policy would write greedily.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import sweep
+from common import UNSEEN, sweep, sweep_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -40,18 +39,11 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "V2, three losses": ("V2", LOSSES),
     "V2, three losses and capacity 1.0": ("V2", LOSSES | {"capacity": 1.0}),
 }
-UNSEEN = 10**6
-"""A batch of the corpus that no run reaches."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=100)
+    parser = sweep_parser(__doc__, "expert_balance", steps=100)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
-    parser.add_argument("--name", default="expert_balance")
     args = parser.parse_args()
 
     import torch

@@ -10,7 +10,6 @@ train problems whose whole program it writes greedily from left to right, which 
 
 from __future__ import annotations
 
-import argparse
 import random
 import statistics
 import sys
@@ -20,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import sweep
+from common import sweep, sweep_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -30,14 +29,9 @@ PROBLEMS = 256
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=1000)
+    parser = sweep_parser(__doc__, "fim", steps=1000)
     parser.add_argument("--rates", type=float, nargs="+", default=list(RATES))
     parser.add_argument("--preset", default="tiny-v2")
-    parser.add_argument("--name", default="fim")
     args = parser.parse_args()
 
     import torch

@@ -9,14 +9,13 @@ in RL, once with its own choices and once with the copy's, replayed.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import sweep
+from common import UNSEEN, sweep, sweep_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -24,18 +23,11 @@ SHAPES: dict[str, dict[str, Any]] = {
     "tiny-v3": {"rope_parameters": {"rope_type": "default", "rope_theta": 100.0}},
     "tiny-v2": {"rope_parameters": {"rope_type": "default", "rope_theta": 100.0}},
 }
-UNSEEN = 10**6
-"""A batch of the corpus that no run reaches."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=60)
+    parser = sweep_parser(__doc__, "router_replay", steps=60)
     parser.add_argument("--presets", nargs="+", default=list(SHAPES), choices=list(SHAPES))
-    parser.add_argument("--name", default="router_replay")
     args = parser.parse_args()
 
     import torch

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -17,10 +20,9 @@ from policies.presets import new_policy, tiny_config
 SHORT, LONG = 160, 416
 
 
-def saved_bytes(model: torch.nn.Module, tokens: int, dtype: str) -> int:
-    """Bytes of all storages that a forward over `tokens` packed tokens saves, parameters left out."""
-    rng = np.random.default_rng(0)
-    ids = [rng.integers(2, 40, size).tolist() for size in (tokens // 4, *[tokens // 4] * 3)]
+@contextmanager
+def saving(model: torch.nn.Module, dtype: str) -> Iterator[dict[int, torch.UntypedStorage]]:
+    """Collect the storages that a forward in a dtype saves, by address, parameters left out."""
     parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
     found: dict[int, torch.UntypedStorage] = {}
 
@@ -32,28 +34,26 @@ def saved_bytes(model: torch.nn.Module, tokens: int, dtype: str) -> int:
 
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16", cache_enabled=False), hooks:
+        yield found
+
+
+def saved_bytes(model: torch.nn.Module, tokens: int, dtype: str) -> int:
+    """Bytes of all storages that a forward over `tokens` packed tokens saves, parameters left out."""
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(2, 40, size).tolist() for size in (tokens // 4, *[tokens // 4] * 3)]
+    with saving(model, dtype) as found:
         hidden_states(model, pack([(ids[0], ids[1:])]))
     return sum(storage.nbytes() for storage in found.values())
 
 
 def saved_bytes_ahead(model: torch.nn.Module, tokens: int, dtype: str) -> int:
     """The same for the forward of a layer of multi-token prediction."""
-    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    found: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            found[storage.data_ptr()] = storage
-        return tensor
-
     packed = pack_documents([list(range(2, 2 + tokens // 8))] * 8)
     positions = packed.position_ids[None]
     states = torch.randn(1, tokens, model.config.hidden_size)
     rotary = model.get_decoder().rotary_emb(states, positions)
     (layer,) = mtp_layers(model)
-    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16", cache_enabled=False), hooks:
+    with saving(model, dtype) as found:
         layer(
             states, torch.randn_like(states), attention_mask=None, position_ids=positions,
             position_embeddings=rotary, packed_layout=packed.layout,
