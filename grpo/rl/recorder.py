@@ -205,7 +205,7 @@ class Screen:
         now: Callable[[], float] = time.monotonic,
         show: Callable[[str], None] = say,
     ) -> None:
-        """Begin to measure the throughput at `start`.
+        """Take over what is known; the throughput is measured from `begin` on.
 
         Args:
             steps: updates of the whole run.
@@ -216,8 +216,13 @@ class Screen:
         """
         self._steps, self._token_budget, self._start = steps, token_budget, start
         self._now, self._show = now, show
-        self._since = now()
+        self._since: float | None = None
         self._warned: set[tuple[str, str]] = set()
+
+    def begin(self) -> None:
+        """Measure the throughput from here on: the first phase begins. Later calls change nothing."""
+        if self._since is None:
+            self._since = self._now()
 
     def show_phase(self, end: LoopState, metrics: Mapping[str, float]) -> None:
         """Print the line of a phase that ended in this state."""
@@ -225,9 +230,6 @@ class Screen:
 
     def show_eval(self, result: EvalResult) -> None:
         """Print the line of an evaluation."""
-        if result.step == self._start.step:
-            # The evaluation before the first update says nothing about the time of an update.
-            self._since = self._now()
         self._show(eval_line(result.figures()))
 
     def warn(self, findings: Sequence[Finding]) -> None:
@@ -243,4 +245,5 @@ class Screen:
         if self._token_budget is not None and end.tokens:
             tokens_left = max(self._token_budget - end.tokens, 0)
             left = min(left, tokens_left * end.step / end.tokens)
-        return (self._now() - self._since) / max(end.step - self._start.step, 1) * left
+        taken = 0.0 if self._since is None else self._now() - self._since
+        return taken / max(end.step - self._start.step, 1) * left

@@ -152,7 +152,7 @@ def train_policy(config: RlConfig, address: str | None) -> Summary:
             on_eval=recorder.on_eval,
             best=recorder.best,
             on_checkpoint=report.update,
-            on_part=announcing(ActivityLog(config.run_dir).begin),
+            on_part=announcing(ActivityLog(config.run_dir).begin, recorder.screen.begin),
         )
         refuse_untrained(end)
         exported = announce_end(recorder.best, end.step)
@@ -179,12 +179,17 @@ def preview(config: RlConfig) -> None:
     preview_end(config.run_dir)
 
 
-def announcing(begin: Callable[[str, int], None]) -> Callable[[str, int], None]:
-    """Return `begin` that also prints each part of the first phase when it begins; later phases have a line each."""
+def announcing(begin: Callable[[str, int], None], measure: Callable[[], None]) -> Callable[[str, int], None]:
+    """Return `begin` that also prints each part of the first phase when it begins; later phases have a line each.
+
+    `measure` is called when that phase begins: what went before, the start of the engines and the evaluation, says
+    nothing about the time of an update.
+    """
     waiting = dict(FIRST_PHASE)
 
     def announced(part: str, step: int) -> None:
         if part in waiting:
+            measure()
             starting(waiting.pop(part))
         if part == LAST_PART:
             waiting.clear()

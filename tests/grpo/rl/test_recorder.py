@@ -15,6 +15,7 @@ from grpo.config.rl import RlConfig
 from grpo.rl.evaluate import summarize
 from grpo.rl.loop import LoopState, PhaseRecord
 from grpo.rl.recorder import RunFiles, Screen, make_recorder, run_summary
+from grpo.stages.rl import announcing
 from grpo.tracking.ledger_file import read_ledger
 from rewards.scoring.monitor import Finding
 from rewards.types import Score, ScoredGroup
@@ -122,20 +123,26 @@ def test_the_time_left_follows_updates_or_tokens(
     start: int, end: int, tokens: int, budget: int | None, left: float
 ) -> None:
     made, clock, _ = screen(start, budget=budget)
+    made.begin()
     clock.now += float(end - start)
     assert made.eta_s(LoopState(step=end, tokens=tokens)) == pytest.approx(left)
 
 
-def test_the_first_evaluation_does_not_count_as_time_of_updates() -> None:
-    made, clock, shown = screen(0)
+@pytest.mark.parametrize("start", [0, 10])
+def test_the_start_of_engines_and_the_first_evaluation_are_no_time_of_updates(start: int) -> None:
+    made, clock, shown = screen(start)
     clock.now += 1000.0
-    made.show_eval(summarize(0, [scored()], "accuracy"))
+    made.show_eval(summarize(start, [scored()], "accuracy"))
     assert "pass@1 [bold]0.500[/]" in shown[0]
+    on_part = announcing(lambda part, step: None, made.begin)
+    clock.now += 1000.0
+    on_part("rollout", start)
     clock.now += 10.0
-    assert made.eta_s(LoopState(step=10)) == pytest.approx(90.0)
+    assert made.eta_s(LoopState(step=start + 10)) == pytest.approx(90.0 - start)
     clock.now += 5.0
-    made.show_eval(summarize(10, [scored()], "accuracy"))  # a later one does
-    assert made.eta_s(LoopState(step=10)) == pytest.approx(135.0)
+    made.show_eval(summarize(start + 10, [scored()], "accuracy"))  # a later evaluation is
+    on_part("rollout", start + 10)
+    assert made.eta_s(LoopState(step=start + 10)) == pytest.approx(1.5 * (90.0 - start))
 
 
 def test_a_warning_is_shown_once_and_as_text() -> None:
