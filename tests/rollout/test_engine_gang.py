@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ class Gang:
     reference: Any
     tensors: dict[str, torch.Tensor]
     store: SharedMemory
+    shared_memory_before: set[str]
 
     def weights(self, version: int, **changes: Any) -> Publication:
         return publish(changes.pop("tensors", self.tensors), version, store=self.store, **changes)
@@ -62,6 +64,11 @@ class Gang:
         return list(self.dispatcher.generate([replace(chunk, seeds=seeds)]))
 
 
+def shared_memory() -> set[str]:
+    """Names of the memory that vLLM's processes share on this machine: of activations and of messages."""
+    return {file.name for pattern in ("*-cpushm_*", "psm_*") for file in Path("/dev/shm").glob(pattern)}
+
+
 @torch.no_grad()
 def logprobs(model: Any, token_ids: tuple[int, ...]) -> np.ndarray:
     """(n-1,) log-probs of tokens 1 … by a plain forward."""
@@ -72,6 +79,7 @@ def logprobs(model: Any, token_ids: tuple[int, ...]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def gang(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:
+    before = shared_memory()
     start_ray()
     folder = save(policy("tiny-v3", 1), tmp_path_factory.mktemp("policy"))
     pool = RayWorkers(lambda _: start_worker(folder, CONFIG, takes_turns=True), 1, 120.0)
@@ -86,11 +94,15 @@ def gang(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:
         experts_implementation="eager",
     ).eval()
     canary = [Canary(ids, logprobs(reference, ids)) for ids in PROMPTS]
-    started = Gang(pool, dispatcher, reference, tensors, store)
+    started = Gang(pool, dispatcher, reference, tensors, store, before)
     dispatcher.load(started.weights(3, canary=canary))
     yield started
     pool.close()
     ray.shutdown()
+
+
+def test_nothing_of_the_engine_has_a_name_in_shared_memory_that_a_kill_would_leave(gang: Gang) -> None:
+    assert shared_memory() - gang.shared_memory_before == set()
 
 
 def test_the_processes_compute_together_what_transformers_does_alone(gang: Gang) -> None:
