@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from data_recipes.fields import show
 from grpo.common.errors import ConfigError
 from grpo.common.json_text import line_in_json, read_json
-from grpo.common.key_hints import fields_at, hint, model_in
+from grpo.common.key_hints import fields_at, hint, model_in, shape_of_section
 from grpo.common.recipe_paths import nearest_recipe
 from policies.json_types import JsonDict
 from policies.paths import expand
@@ -348,7 +348,7 @@ def _explain(kind: type[BaseModel], error: ErrorDetails, name: str, text: str, p
         return f"{where}: unknown key {key} = {show(found, MAX_SHOWN)}{meant}{listing}"
     if error["type"] == "missing":
         return f"{where}: {key} is missing; add it to the recipe or give --set {key}=…"
-    message = error["msg"].removeprefix("Value error, ")
+    message = shape_of_section(error["type"], key, found) or error["msg"].removeprefix("Value error, ")
     if not key:
         return f"{where}: {message}"
     shown = "" if isinstance(found, dict | list) else f" = {show(found, MAX_SHOWN)}"

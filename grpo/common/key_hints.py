@@ -11,6 +11,7 @@ commonest slip of all.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import get_origin
 
@@ -98,6 +99,33 @@ def hint(kind: type[BaseModel], path: Sequence[object]) -> str:
     if here in everywhere:
         return f" ({here} here)"
     return did_you_mean(str(key), fields_at(kind, section), ".".join(map(str, section)))
+
+
+def foreign(key: str) -> str:
+    """Return what a key of TRL or verl is called here, for the end of a message; "" if it has no name of its own."""
+    return f" ({FOREIGN[key]} here)" if key in FOREIGN else ""
+
+
+def shape_of_section(error: str, key: str, found: object) -> str:
+    """Return how a recipe writes what was expected in place of a value of another shape; "" for other errors.
+
+    Args:
+        error: pydantic's name of the error.
+        key: dotted, indices of lists included.
+        found: the value that the recipe has.
+    """
+    header = ".".join(part for part in key.split(".") if not part.isdecimal())
+    if error in ("model_type", "model_attributes_type", "dict_type"):
+        if isinstance(found, list):
+            return f"expected one section: write [{header}] in place of [[{header}]]"
+        return f"expected a section: write its keys below [{header}]"
+    if error in ("tuple_type", "list_type"):
+        if isinstance(found, Mapping):
+            return f"expected a list of sections: write [[{header}]] in place of [{header}], again for each further one"
+        if isinstance(found, str):
+            return f"expected a list: [{json.dumps(found)}]"
+        return "expected a list: values in [ ]"
+    return ""
 
 
 def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:

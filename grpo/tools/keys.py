@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from data_recipes.config import DatasetConfig
 from data_recipes.procedural import PROCEDURAL
 from grpo.common.errors import ConfigError
-from grpo.common.key_hints import did_you_mean
+from grpo.common.key_hints import did_you_mean, foreign
 from grpo.config.key_docs import KeyDoc, Section, sections_of
 from grpo.graph.config import GraphRecipe
 from grpo.stages.registry import STAGES
@@ -116,7 +116,7 @@ def find(wanted: str | None, among: Sequence[Entry]) -> list[tuple[Entry, Sequen
         part for entry in among for place in entry.places for part in (*place.full, ".".join(place.path))
     }
     names |= {key.name for entry in among for key in entry.section.keys}
-    hint = did_you_mean(wanted, sorted(names)) or did_you_mean(path[-1], sorted(names))
+    hint = foreign(path[-1]) or did_you_mean(wanted, sorted(names)) or did_you_mean(path[-1], sorted(names))
     raise ConfigError(f"no stage, section or key {wanted!r}{hint}; `grpo keys` lists all")
 
 

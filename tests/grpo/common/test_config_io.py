@@ -106,6 +106,31 @@ def test_numbers_are_finite(override: str, tmp_path: Path) -> None:
     assert "should be a finite number" in error_of(tmp_path, GOOD, override)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            '[[rewards]]\nname = "accuracy"\n\n[[rewards]]',
+            "[rewards]",
+            "line 12: rewards: expected a list of sections: write [[rewards]] in place of [rewards], again for each",
+        ),
+        ("[data]", "[[data]]", "line 9: data: expected one section: write [data] in place of [[data]]"),
+        (
+            '[policy]\nmodel = "some',
+            'policy = "some',
+            "folder': expected a section: write its keys below [policy]",
+        ),
+        ("steps = 8", 'steps = 8\ntrackers = "wandb"', """trackers = 'wandb': expected a list: ["wandb"]"""),
+        ("steps = 8", "steps = 8\ntrackers = 3", "trackers = 3: expected a list: values in [ ]"),
+    ],
+)
+def test_a_section_of_the_wrong_shape_is_answered_as_a_recipe_writes_it(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert old in GOOD
+    assert message in error_of(tmp_path, GOOD.replace(old, new))
+
+
 @pytest.mark.parametrize("override", ["optimizer.beta1=1.5", "optimizer.beta2=-0.1", "optimizer.eps=0.0"])
 def test_moments_of_adam_are_bounded(override: str, tmp_path: Path) -> None:
     assert f"--set '{override}': {override.partition('=')[0]}" in error_of(tmp_path, GOOD, override)

@@ -153,6 +153,8 @@ def test_an_unknown_name_gets_the_nearest() -> None:
         ConfigError, match=r"no stage, section or key 'optimzer' \(did you mean optimizer\?\)"
     ):
         find("optimzer", entries())
+    with pytest.raises(ConfigError, match=r"'num_generations' \(algorithm\.group_size here\)"):
+        find("num_generations", entries())
     with pytest.raises(ConfigError, match=r"no stage 'rll'.*did you mean rl"):
         schema_of("rll")
 
