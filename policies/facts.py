@@ -9,7 +9,6 @@ downloaded.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError, Uns
 from policies.families.registry import BY_ARCHITECTURE
 from policies.files import NOT_FETCHED, is_lfs_pointer
 from policies.json_types import JsonDict
+from policies.near_paths import did_you_mean_path
 from policies.refusals import refusal
 
 MTP_STATE = "mtp_state"
@@ -122,10 +122,9 @@ def resolve_model(name_or_path: str | Path) -> Path:
     name = str(name_or_path)
     if path.is_file():
         raise PolicyError(f"{name} is a file; a policy is a folder{_offer(_policies_in(path.parent))}")
+    near = did_you_mean_path(path, folders=True, cutoff=0.7)
     if path.exists() or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise PolicyError(
-            f"{name}: no such folder{_nearest(path)}; train it first, or name another policy (--model)"
-        )
+        raise PolicyError(f"{name}: no such folder{near}; train it first, or name another policy (--model)")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -134,7 +133,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise PolicyError(
-            f"{name}: no such folder here{_nearest(path)}, and the hub did not give a model of that name ({reason}); "
+            f"{name}: no such folder here{near}, and the hub did not give a model of that name ({reason}); "
             "give a folder, or download the model while online"
         ) from error
 
@@ -179,18 +178,6 @@ def _is_model(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and bool(config.get("architectures"))
-
-
-def _nearest(path: Path) -> str:
-    """Return " (did you mean …?)" with a folder of a name like the path's, or ""."""
-    while not path.parent.is_dir() and path.parent != path.parent.parent:
-        path = path.parent
-    try:
-        names = [p.name for p in path.parent.iterdir() if p.is_dir()]
-    except OSError:
-        return ""
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
-    return f" (did you mean {path.parent / near[0]}?)" if near and near[0] != path.name else ""
 
 
 def _architecture(file: Path, config: JsonDict) -> tuple[str, str]:

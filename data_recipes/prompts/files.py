@@ -7,7 +7,6 @@ for where, row in file_rows(path, on_bad): …       ("a.jsonl, line 7", {…}),
 from __future__ import annotations
 
 import codecs
-import difflib
 import glob
 import gzip
 import json
@@ -20,6 +19,7 @@ from data_recipes.config import FILE_ENDINGS, is_pattern
 from data_recipes.errors import DataError
 from data_recipes.fields import ArrowRow, Row
 from policies.files import NOT_FETCHED, is_lfs_pointer
+from policies.near_paths import did_you_mean_path
 from policies.record_batches import rows_of
 
 OnBad = Callable[[DataError], None] | None
@@ -62,14 +62,15 @@ def find_files(source: str) -> list[Path]:
         files = sorted(p for p in entries if p.name.endswith(FILE_ENDINGS) and not p.name.startswith("."))
         if not files:
             raise DataError(
-                f"{path}/: no folder with files of these endings: {', '.join(FILE_ENDINGS)}{nearest(path)}; give a "
-                "path from the recipe's folder or from the directory that the command runs in"
+                f"{path}/: no folder with files of these endings: {', '.join(FILE_ENDINGS)}"
+                f"{did_you_mean_path(path)}; give a path from the recipe's folder or from the directory that "
+                "the command runs in"
             )
         return files
     if not path.is_file():
         raise DataError(
-            f"{path}: no such file{nearest(path)}; give a path from the recipe's folder or from the directory that the "
-            "command runs in"
+            f"{path}: no such file{did_you_mean_path(path)}; give a path from the recipe's folder or from the "
+            "directory that the command runs in"
         )
     if not path.name.endswith(FILE_ENDINGS):
         raise DataError(
@@ -77,19 +78,6 @@ def find_files(source: str) -> list[Path]:
             "convert the file"
         )
     return [path]
-
-
-def nearest(path: Path) -> str:
-    """Return " (did you mean …?)" with a file or folder of a name like the path's, or ""."""
-    try:
-        parent = path.parent
-        while not parent.is_dir() and parent != parent.parent:
-            path, parent = parent, parent.parent
-        names = [p.name for p in parent.iterdir() if not p.name.startswith(".")]
-    except OSError:
-        return ""
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
-    return f" (did you mean {parent / near[0]}?)" if near else ""
 
 
 def file_rows(path: Path, on_bad: OnBad) -> Iterator[tuple[str, Row]]:

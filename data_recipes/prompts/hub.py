@@ -10,8 +10,8 @@ from typing import Any  # Any: data sets of the library
 from data_recipes.config import FILE_ENDINGS, DatasetConfig
 from data_recipes.errors import DataError
 from data_recipes.fields import ArrowRow, Row
-from data_recipes.prompts.files import nearest
 from policies.json_types import JsonDict, JsonMapping
+from policies.near_paths import did_you_mean_path
 
 _OTHER_FILES = frozenset(
     {".csv", ".tsv", ".txt", ".ndjson", ".arrow", ".yaml", ".yml", ".xml", ".zip", ".gz", ".zst"}
@@ -66,7 +66,7 @@ def hub_rows(config: DatasetConfig) -> Iterator[tuple[str, Row]]:
     suffix = Path(name).suffix.lower()
     if suffix in _OTHER_FILES or difflib.get_close_matches(suffix, FILE_ENDINGS, n=1, cutoff=0.7):
         raise DataError(
-            f"{name}: no such file{nearest(Path(name))}, and not a name on the hub; files end with "
+            f"{name}: no such file{did_you_mean_path(Path(name))}, and not a name on the hub; files end with "
             f"{', '.join(FILE_ENDINGS)}"
         )
     return _hub(config, name)
@@ -88,8 +88,9 @@ def _hub(config: DatasetConfig, name: str) -> Iterator[tuple[str, Row]]:
             if value
         )
         raise DataError(
-            f"{name}{nearest(Path(name))}: the hub gave no split {split!r}{asked} ({first_line(error)}); check name, "
-            "subset, split and revision, or without network download it elsewhere and set source to the file "
+            f"{name}{did_you_mean_path(Path(name))}: the hub gave no split {split!r}{asked} "
+            f"({first_line(error)}); check name, subset, split and revision, or without network "
+            "download it elsewhere and set source to the file "
             f"({', '.join(FILE_ENDINGS)}) or to a folder of save_to_disk"
         ) from error
     yield from _rows(f"{name} {split}", table)

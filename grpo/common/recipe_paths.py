@@ -21,8 +21,11 @@ from pathlib import Path
 from typing import Any  # Any: nodes of a TOML tree
 
 from policies.json_types import JsonDict
+from policies.near_paths import nearest_path
 
 logger = logging.getLogger(__name__)
+FILES = frozenset({".jsonl", ".json", ".parquet", ".gz", ".py", ".jinja", ".toml"})
+"""Endings of files; no repository on the hub is called so."""
 
 
 def recipe_file(recipe: str) -> Path | None:
@@ -93,13 +96,19 @@ def _walk(node: Any, key: str, patterns: Sequence[str], found: Callable[[str, st
 
 
 def beside(value: str, recipe: Path, key: str) -> str:
-    """Return a value with its path from the recipe's folder, if that is where its file is."""
+    """Return a value with its path from the recipe's folder, if that is where its file, or one of a like name, is.
+
+    A file that is nowhere gets the path from the recipe's folder if a file of a like name is there, so that the error
+    names that one.
+    """
     file, colon, function = _file_and_function(value)
     if _names_no_file(file):
         return value
     there = recipe.parent / file
     try:
-        if not _exists(str(there)) or (Path.cwd() / file).resolve() == there.resolve():
+        if (Path.cwd() / file).resolve() == there.resolve():
+            return value
+        if not _exists(str(there)) and (_exists(file) or _may_be_on_the_hub(file) or not _is_near(there)):
             return value
         if _exists(file):
             logger.warning(
@@ -121,6 +130,16 @@ def _file_and_function(value: str) -> tuple[str, str, str]:
 def _names_no_file(file: str) -> bool:
     """Return True for what is no relative path: a name, or a path that says by itself where it begins."""
     return not file or file.startswith(("/", "~", "$", "{")) or not ("/" in file or Path(file).suffix)
+
+
+def _may_be_on_the_hub(file: str) -> bool:
+    return file.count("/") == 1 and Path(file).suffix not in FILES
+
+
+def _is_near(path: Path) -> bool:
+    """Return True if a file or folder has a name like each part of a path."""
+    near = nearest_path(path, cutoff=0.8)
+    return near is not None and len(near.parts) == len(path.parts)
 
 
 def _exists(path: str) -> bool:

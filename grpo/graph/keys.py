@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from data_recipes.config import FILE_ENDINGS, is_pattern, source_kind
 from data_recipes.errors import DataError
-from data_recipes.prompts.files import find_files, nearest
+from data_recipes.prompts.files import find_files
 from grpo.common import recipe_paths
 from grpo.config.kinds import is_marked, kind_of
 from grpo.graph.parse import Node
@@ -24,6 +24,7 @@ from grpo.graph.references import leaves
 from grpo.tracking.changes import module_file
 from grpo.tracking.run_dir import CARD
 from policies.digests import digest_file, digest_json
+from policies.near_paths import did_you_mean_path
 from policies.settings import KeyKind, KeyMark
 
 FORMAT = 3
@@ -129,8 +130,8 @@ def missing_inputs(node: Node) -> list[str]:
         is_missing_folder = value.endswith("/") and source_kind(value) == "file" and not file.is_dir()
         if is_missing_folder or ((is_code or value.endswith(FILE_ENDINGS)) and not file.is_file()):
             errors.append(
-                f"stage {node.name}: {key} = {value!r}: no such file{nearest(file)}; give a path from the recipe's "
-                f"folder or from the directory that the command runs in ({Path.cwd()})"
+                f"stage {node.name}: {key} = {value!r}: no such file{did_you_mean_path(file)}; give a path from the "
+                f"recipe's folder or from the directory that the command runs in ({Path.cwd()})"
             )
     return errors
 

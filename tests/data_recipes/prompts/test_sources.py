@@ -175,7 +175,8 @@ def test_a_list_is_one_data_set(here: Path, tiny_tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("datta/rows.jsonl", r"no such file \(did you mean data\?\)"),
+        ("datta/rows.jsonl", r"no such file \(did you mean data/rows\.jsonl\?\)"),
+        ("datta/z/z.jsonl", r"no such file \(did you mean data\?\)"),
         ("data/row.jsonl", r"no such file \(did you mean data/rows\.jsonl\?\)"),
         ("data/rows.jsnl", r"no such file \(did you mean data/rows\.jsonl\?\), and not a name on the hub"),
         ("data/rows.csv", r"no such file .*, and not a name on the hub; files end with \.jsonl"),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from data_recipes.errors import DataError
+from data_recipes.prompts.files import find_files
 from grpo.common.config_io import dump, find_recipe
 from grpo.common.errors import ConfigError
 from grpo.common.recipe_paths import beside, inputs_beside, is_input, recipe_file
@@ -18,6 +22,8 @@ from grpo.tracking.changes import find_changes
 from grpo.tracking.run_dir import facts
 from policies.errors import PolicyError
 from policies.facts import resolve_model
+from rewards.errors import RewardLoadError
+from rewards.registry import load_reward
 
 RL = """
 stage = "rl"
@@ -48,6 +54,35 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     return folder
+
+
+@pytest.mark.parametrize(
+    ("written", "wrong", "meant"),
+    [
+        ("rows.jsonl", "row.jsonl", "../project/rows.jsonl"),
+        ("base/policy", "./bases/policy", "../project/base/policy"),
+        ("my_rewards.py:exact", "my_reward.py:exact", "my_rewards.py"),
+    ],
+)
+def test_a_slip_in_a_path_is_answered_with_the_file_beside_the_recipe(
+    project: Path, written: str, wrong: str, meant: str
+) -> None:
+    (project / "mine.toml").write_text(RL.replace(f'"{written}"', f'"{wrong}"'))
+    config = STAGES["rl"].load("../project/mine.toml")
+    read: dict[str, Callable[[], object]] = {
+        "rows.jsonl": lambda: find_files(str(config.data.source)),
+        "base/policy": lambda: resolve_model(config.policy.model),
+        "my_rewards.py:exact": lambda: load_reward(config.rewards[0].name),
+    }
+    with pytest.raises((DataError, PolicyError, RewardLoadError), match=f"did you mean {re.escape(meant)}"):
+        read[written]()
+
+
+@pytest.mark.parametrize("hub", ["bases/policy", "openai/gsm8k", "Qwen/Qwen2.5-1.5B"])
+def test_a_name_that_may_be_on_the_hub_stays(project: Path, hub: str) -> None:
+    (project / "Qwen/Qwen2.5-7B").mkdir(parents=True)
+    (project / "mine.toml").write_text(RL.replace("base/policy", hub))
+    assert STAGES["rl"].load("../project/mine.toml").policy.model == hub
 
 
 def test_inputs_are_found_beside_the_recipe(project: Path) -> None:
