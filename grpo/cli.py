@@ -26,6 +26,7 @@ from grpo.commands.sandbox import sandbox_app
 from grpo.commands.tools import demo, doctor, import_gguf, keys, recipes, report, submit, view
 from grpo.commands.use import chat, export_gguf, push, serve
 from grpo.common import stopping
+from grpo.common.errors import text_of
 from grpo.common.shadows import HiddenPackage
 from grpo.common.streams import steady
 from policies.json_types import JsonMapping
@@ -163,7 +164,7 @@ def _guarded(command: Callable[..., object]) -> int:
             error, (ValueError, OSError, RuntimeError, HiddenPackage)
         ):
             raise
-        errors.print(f"[bold red]error[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        errors.print(f"[bold red]error[/] {escape(text_of(error))}", highlight=False, soft_wrap=True)
         for note in getattr(error, "__notes__", ()):
             errors.print(f"[dim]{escape(note)}[/]", highlight=False, soft_wrap=True)
         return 1

@@ -52,7 +52,10 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: the folder is missing, the disk is full, or one of them refuses to be written.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except OSError as error:  # nobody has heard of the temporary name
+        raise OSError(error.errno, error.strerror, str(path)) from None
     try:
         mode = os.fstat(descriptor).st_mode
         os.close(descriptor)

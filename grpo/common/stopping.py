@@ -102,9 +102,13 @@ def last_line() -> str:
     """Return the line that tells a user how the process was stopped and how to go on."""
     if not _state.is_listening:
         return "interrupted"
-    name = next((name for number, name in NAMES.items() if number == _state.first), "Ctrl-C")
     rest = _state.note or "a run goes on from the last checkpoint by the same command"
-    return f"interrupted by {name}: {rest} (exit code {exit_code()})"
+    return f"interrupted by {cause()}: {rest} (exit code {exit_code()})"
+
+
+def cause() -> str:
+    """Return the name of the signal that stopped the process; of Ctrl-C if none was heard."""
+    return next((name for number, name in NAMES.items() if number == _state.first), "Ctrl-C")
 
 
 def exit_code() -> int:

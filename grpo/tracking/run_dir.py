@@ -97,9 +97,16 @@ def exclusive_lock(run_dir: Path, busy: str) -> Iterator[None]:
     """Hold the lock of a run directory, which is made if it is not there.
 
     Raises:
-        BrokenRun: another process holds it; `busy` says who and what to do.
+        BrokenRun: another process holds it; `busy` says who and what to do. Or it can be no folder of ours.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / ".lock").touch()
+    except OSError as error:
+        raise BrokenRun(
+            f"{run_dir}: no folder can be made and written there ({error.strerror}); choose another run_dir "
+            "(--set run_dir=…)"
+        ) from error
     with (run_dir / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,6 +19,7 @@ from typing import Literal
 
 from rich.markup import escape
 
+from grpo.common import stopping
 from grpo.common.console import say
 from grpo.common.errors import BrokenRun, ConfigError, GuardTripped
 from grpo.tracking.jsonl import read_rows
@@ -104,12 +105,18 @@ def _leave(run_dir: Path, error: BaseException) -> None:
     stopped = Stopped(
         kind=kind_of(error),
         error=type(error).__name__,
-        message=str(error),
+        message=_reason(error),
         step=rows[-1]["step"] if rows else 0,
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         traceback="".join(traceback.format_exception(error))[-MAX_TRACEBACK:],
     )
     write_atomic(run_dir / FILE, json.dumps(asdict(stopped), indent=2) + "\n")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):  # which is what every signal raises
+        return f"{stopping.cause()}; the same command goes on from the last checkpoint"
+    return str(error)
 
 
 def kind_of(error: BaseException) -> Kind:

@@ -1,12 +1,13 @@
 """A run directory: one driver, one config, atomic files."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from grpo.common.errors import BrokenRun, ConfigError
+from grpo.common.errors import BrokenRun, ConfigError, text_of
 from grpo.config.sections import OptimizerConfig
 from grpo.tracking.changes import allow_changes
 from grpo.tracking.run_dir import (
@@ -75,6 +76,30 @@ def test_atomic_write_leaves_no_litter_when_it_fails(tmp_path: Path) -> None:
         write_atomic(target, "\ud800")
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_an_atomic_write_that_cannot_begin_names_the_file_and_not_its_temporary_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        write_atomic(tmp_path / "none/summary.json", "new")
+    assert error.value.filename == str(tmp_path / "none/summary.json")
+
+
+@pytest.mark.parametrize("name", ["taken", "taken/below"])
+def test_a_run_dir_that_can_be_no_folder_is_refused_with_what_to_set(tmp_path: Path, name: str) -> None:
+    (tmp_path / "taken").write_text("a file")
+    said = rf"{tmp_path / name}: no folder can be made and written there \(.*\); choose another run_dir"
+    with pytest.raises(BrokenRun, match=said), open_run(tmp_path / name, OptimizerConfig()):
+        pass
+
+
+def test_an_error_of_the_system_says_first_what_it_is_about() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "runs/x/metrics.jsonl")
+    assert (
+        text_of(full)
+        == "runs/x/metrics.jsonl: no space left on device; free some space, or choose another place"
+    )
+    assert text_of(OSError("stdout is closed")) == "stdout is closed"
+    assert text_of(ValueError("as it is")) == "as it is"
 
 
 def test_facts_hold_versions_and_hashes(tmp_path: Path) -> None:
