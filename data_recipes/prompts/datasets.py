@@ -31,6 +31,7 @@ from data_recipes.prompts.answers import to_reference
 from data_recipes.prompts.rows import PeekedRows
 from data_recipes.shapes import CHAT, Layout, kind_of, recognise
 from data_recipes.templates import Rendered, check_template, render, render_chat
+from data_recipes.unwritten import refuse_unwritten
 from policies.errors import PolicyError
 from policies.json_types import JsonDict
 from policies.tokenizer import Tokenizer
@@ -231,6 +232,8 @@ class _Reader:
 
     def _render(self, where: str, chat: Chat) -> Rendered:
         chat = with_system(chat, self._config.system)
+        name = self._layout.fields["prompt"]
+        refuse_unwritten(where, name, chat.messages, chat.variables, self._tokenizer)
         try:
             return render_chat(chat.messages, self._tokenizer, self._config.prefill, **chat.variables)
         except DataError as error:

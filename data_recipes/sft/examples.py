@@ -38,6 +38,7 @@ from data_recipes.prompts.rows import PeekedRows
 from data_recipes.sft.config import SftSource
 from data_recipes.shapes import CHAT, QUESTIONS, Layout, kind_of, recognise
 from data_recipes.templates import check_template, opened_think, render, render_chat
+from data_recipes.unwritten import refuse_unwritten
 from policies.errors import PolicyError
 from policies.json_types import JsonDict, JsonMapping
 from policies.tokenizer import Tokenizer
@@ -222,6 +223,7 @@ class _Encoder:
         """Encode the assistant's turns of a conversation, from the message `first` on."""
         chat = read_chat(where, row, name, value, self._keys, self._tokenizer)
         chat = with_system(chat, self._config.system)
+        refuse_unwritten(where, name, chat.messages, chat.variables, self._tokenizer)
         first += len(chat.messages) - (len(value) if isinstance(value, list) else 0)
         roles = [m["role"] for m in chat.messages]
         if "assistant" not in roles:

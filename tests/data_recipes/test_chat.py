@@ -127,6 +127,16 @@ REFUSED: dict[str, tuple[str, list[dict[str, Any]], str]] = {
         [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "reasoning_content": "r"}],
         r"messages\[1\]\.reasoning_content: the chat template of .* does not write it; .*<think>",
     ),
+    "a role that the template passes over": (
+        "deepseek",
+        [{"role": "developer", "content": "be brief"}, {"role": "user", "content": "a"}, *asked()[-1:]],
+        r"messages: the chat template of .* does not write a message of the role 'developer', 'be brief'; name the",
+    ),
+    "a system message that is not the first": (
+        "deepseek",
+        [*asked(None), {"role": "system", "content": "be brief"}, *asked()[:1], *asked()[-1:]],
+        r"messages: the chat template of .* does not write a message of the role 'system', 'be brief'; put its text",
+    ),
     "a weight": (
         "qwen",
         [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0.5}],
@@ -142,6 +152,19 @@ def test_what_a_template_would_leave_out_is_refused_by_row(
     rows = write(tmp_path / "a.jsonl", [{"messages": messages}])
     with pytest.raises(DataError, match=rf"a\.jsonl, line 1: {message}"):
         read(rows, request.getfixturevalue(name))
+
+
+def test_a_system_message_of_the_recipe_that_the_template_passes_over_is_refused(
+    tmp_path: Path, deepseek: Tokenizer, plain: Tokenizer
+) -> None:
+    rows = write(tmp_path / "a.jsonl", [{"prompt": [{"role": "user", "content": "7 * 4?"}], "answer": "28"}])
+    config = DatasetConfig(source=str(rows), template="chat", system="be brief")
+    with pytest.raises(
+        DataError, match=r"a\.jsonl, line 1: prompt: .* does not write a message of the role 'system'"
+    ):
+        load_prompts(config, deepseek)
+    (prompt,) = load_prompts(config, plain)
+    assert "be brief" in prompt.text
 
 
 def test_reasoning_beside_the_content_is_learnt_as_the_template_writes_it(
