@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from data_recipes.config import AUTO, BadRowsMode, DatasetConfig
 from grpo.config.sections import OptimizerConfig
 from grpo.config.supervised import SupervisedConfig
+from policies.json_types import JsonDict
 from policies.settings import Content, Identity, Length, Settings
 
 
@@ -36,6 +37,12 @@ class RewardModelData(Settings, paths=("source",)):
     """Field of the labelled reply."""
     label_field: Identity[str] = AUTO
     """Field of the label."""
+    tools_field: Identity[str | None] = "tools"
+    """Field with the tools that the chat template shows; false leaves them out."""
+    template_fields: Identity[tuple[str, ...]] = ("enable_thinking", "chat_template_kwargs")
+    """Fields whose values the chat template gets as variables of these names; an object gives one variable a key."""
+    chat_template_kwargs: Identity[JsonDict] = Field(default_factory=dict)
+    """Variables of the chat template for all rows; they win over a row's."""
     reads: Identity[Literal["auto", "summary", "response"]] = "auto"
     """The text to read. "auto": pairwise reads the summary after `</think>`, pointwise the whole response (R1: helpful,
     safety)."""

@@ -12,13 +12,15 @@ from typing import TypeVar
 import numpy as np
 
 from data_recipes.bad_rows import BadRows
-from data_recipes.chat import to_messages
+from data_recipes.chat import ChatKeys, template_variables, to_messages
 from data_recipes.config import source_name
 from data_recipes.errors import DataError
 from data_recipes.fields import MISSING, ArrowRow, look_up
 from data_recipes.prompts.rows import PeekedRows
 from data_recipes.shapes import CHAT, Layout, kind_of, recognise
 from data_recipes.templates import render_chat
+from data_recipes.tool_calls import with_calls
+from data_recipes.unwritten import refuse_unwritten
 from grpo.config.reward_model import RewardModelConfig, RewardModelData
 from policies.errors import PolicyError
 from policies.json_types import JsonDict, JsonMapping
@@ -65,7 +67,8 @@ def read_judgements(
     peeked = PeekedRows(data.rows)
     is_pairs = config.objective == "pairwise"
     layout = recognise("pairs" if is_pairs else "labels", peeked.first, data.given, source_name(data.source))
-    reader = _Reader(layout, tokenizer, config.reads)
+    keys = ChatKeys(data.tools_field, data.template_fields, data.chat_template_kwargs)
+    reader = _Reader(layout, tokenizer, config.reads, keys)
     how = f"{source_name(data.source)}, {layout.show()}"
     if is_pairs:
         return *_read(data, peeked, reader.pair, _pair_problem), how
@@ -104,8 +107,8 @@ def _read(
 class _Reader:
     """Turns rows into items."""
 
-    def __init__(self, layout: Layout, tokenizer: Tokenizer, reads: Reads) -> None:
-        self._fields, self._tokenizer, self._reads = layout.fields, tokenizer, reads
+    def __init__(self, layout: Layout, tokenizer: Tokenizer, reads: Reads, keys: ChatKeys) -> None:
+        self._fields, self._tokenizer, self._reads, self._keys = layout.fields, tokenizer, reads, keys
 
     def pair(self, where: str, row: JsonMapping) -> Pair:
         """Return the two sides of a row."""
@@ -147,8 +150,12 @@ class _Reader:
                     "assistant, without tool_calls"
                 )
         before = sides[0][:shared] if shared else self._messages(where, "prompt", prompt, row, role="user")
+        variables = template_variables(where, row, self._keys, self._tokenizer)
+        name = names[0] if shared else "prompt"
+        before = with_calls(where, name, before, variables, self._tokenizer)
+        refuse_unwritten(where, name, before, variables, self._tokenizer)
         try:
-            rendered = render_chat(before, self._tokenizer)
+            rendered = render_chat(before, self._tokenizer, **variables)
         except (PolicyError, DataError) as error:
             raise DataError(f"{where}: {error}") from error
         return rendered.text, [str(reply[0]["content"]) for reply in replies]

@@ -13,6 +13,7 @@ from grpo.config.reward_model import RewardModelConfig
 from grpo.training.reward_model_data import Labelled, Pair, read_judgements
 from policies.tokenizer import Tokenizer
 from tests.data_recipes.sft.test_examples import tokenizer_with, write
+from tests.data_recipes.test_chat import QWEN
 from tests.policies.tiny import CHAT_TEMPLATE
 
 USER = [{"role": "user", "content": "the cat?"}]
@@ -74,6 +75,39 @@ def test_labels_of_trl(tmp_path: Path, chat: Tokenizer) -> None:
     assert isinstance(item, Labelled)
     assert item.label == 1.0
     assert chat.decode(item.token_ids.tolist(), skip_special=False).endswith("assistant\nsat<|im_end|>")
+
+
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "time", "parameters": {}}}
+CALLED = [
+    *USER,
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": "time", "arguments": '{"zone": "UTC"}'}}
+        ],
+    },
+    {"role": "tool", "content": "12", "tool_call_id": "1"},
+]
+
+
+def test_tools_and_calls_of_the_history_are_read_as_the_template_writes_them(
+    tmp_path: Path, chat: Tokenizer
+) -> None:
+    qwen = tokenizer_with(tmp_path, QWEN)
+    row = {"prompt": CALLED, "chosen": GOOD, "rejected": BAD, "tools": [TOOL], "enable_thinking": False}
+    (pair,) = items(write(tmp_path / "a.jsonl", [row]), qwen)
+    text = qwen.decode(pair.chosen.tolist(), skip_special=False)
+    assert '"name": "time"' in text.partition("<|im_end|>")[0]
+    assert '"arguments": {"zone": "UTC"}' in text
+    assert text.endswith("<think>\n\n</think>\n\nsat<|im_end|>")
+    with pytest.raises(DataError, match=r"line 1: .*does not read .*; set (tools_field|template_fields)"):
+        items(tmp_path / "a.jsonl", chat)
+    left_out = {"tools_field": None, "template_fields": []}
+    with pytest.raises(
+        DataError, match=r"line 1: prompt\[1\]\.tool_calls: the chat template .* writes no tool calls"
+    ):
+        items(tmp_path / "a.jsonl", chat, **left_out)
 
 
 @pytest.mark.parametrize(
