@@ -26,7 +26,7 @@ from pydantic import BaseModel
 from rich.markup import escape
 
 from grpo.common.config_io import dump
-from grpo.common.console import say
+from grpo.common.console import say, starting
 from grpo.common.errors import RunError
 from grpo.tracking.jsonl import truncate_to
 from grpo.tracking.trackers.child import CLOSE_S
@@ -72,6 +72,7 @@ def tracked(
     for file in ("metrics.jsonl", "eval.jsonl"):
         truncate_to(run_dir / file, resume_step)
     (run_dir / FOLDER).mkdir(parents=True, exist_ok=True)
+    starting(f"starting {', '.join(map(escape, others))}")
     tree: JsonDict = json.loads(dump(config))
     processes = [TrackerProcess(name, run_dir, tree) for name in others]
     status: Status = "failed"
