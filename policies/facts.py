@@ -235,6 +235,12 @@ def stored_tensors(folder: Path) -> dict[str, tuple[Path, list[int]]]:
         hint = f"; {others[0]} is a pickle and is not read: convert it to safetensors" if others else ""
         raise BrokenCheckpoint(f"{folder}: no {SINGLE_FILE} and no {INDEX_FILE}{hint}")
     stored: dict[str, tuple[Path, list[int]]] = {}
+    absent = [name for name in files if not (folder / name).exists()]
+    if absent:
+        raise BrokenCheckpoint(
+            f"{folder}: {len(absent)} of the {len(files)} files that {INDEX_FILE} lists are not there, {absent[0]} the "
+            "first; a download that was cut short? Copy or download it again"
+        )
     for name in files:
         file_shapes = safetensors_header(folder / name)
         stored.update({tensor: (folder / name, shape) for tensor, shape in file_shapes.items()})
@@ -253,7 +259,9 @@ def safetensors_header(file: Path) -> dict[str, list[int]]:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if total < 8 or length > total - 8:
-                raise BrokenCheckpoint(f"{file}: cut short ({total} bytes, its header is incomplete)")
+                raise BrokenCheckpoint(
+                    f"{file}: cut short ({total} bytes, its header is incomplete); copy or download it again"
+                )
             header = json.loads(stream.read(length))
     except OSError as error:
         raise BrokenCheckpoint(f"{file}: cannot be read ({error.strerror})") from error
