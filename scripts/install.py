@@ -28,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from pip_settings import uv_environment
+from pip_settings import for_uv
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -280,8 +280,9 @@ def pip(*arguments: object) -> None:
 
 def uv(*arguments: object) -> None:
     """Run `uv pip install` into .venv with pip's settings; raise InstallError with uv's own errors."""
+    options, environment = for_uv(str(VENV_PYTHON))
     command = [str(VENV / "bin" / "uv"), "pip", "install", "--no-progress", "--python", str(VENV_PYTHON)]
-    run([*command, *map(str, arguments)], "uv pip install", uv_environment(str(VENV_PYTHON)))
+    run([*command, *options, *map(str, arguments)], "uv pip install", environment)
 
 
 def run(command: list[str], what: str, environment: dict[str, str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""pip's settings as environment variables of uv: who has told pip where packages are need not tell uv.
+"""pip's settings as options and environment variables of uv: who has told pip where packages are need not tell uv.
 
 Standard library only. A setting of uv's own (a variable UV_…, uv.toml) stands before pip's.
 """
@@ -17,7 +17,6 @@ UV_NAME = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
     "find-links": "UV_FIND_LINKS",
-    "no-index": "UV_NO_INDEX",
     "trusted-host": "UV_INSECURE_HOST",
     "cert": "SSL_CERT_FILE",
     "client-cert": "SSL_CLIENT_CERT",
@@ -26,6 +25,8 @@ UV_NAME = {
     "default-timeout": "UV_HTTP_TIMEOUT",
 }
 """Settings of pip that say where packages come from and how they are fetched."""
+YES = ("1", "true", "yes", "on", "t", "y")
+"""How pip's settings say yes."""
 SEPARATOR = {"UV_FIND_LINKS": ","}
 """What stands between the values of a variable where it is not a space."""
 ALWAYS = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_SYSTEM_CERTS": "true"}
@@ -33,15 +34,16 @@ ALWAYS = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_SYSTEM_CERTS": "true"}
 strategy warns of an index with a package of the same name; here the hash of the lock decides."""
 
 
-def uv_environment(python: str) -> dict[str, str]:
-    """Return this process's environment and, where uv has no setting of its own, the settings of `python`'s pip."""
+def for_uv(python: str) -> tuple[list[str], dict[str, str]]:
+    """Return options and environment of `uv pip install`: `python`'s pip's settings where uv has none of its own."""
     listed = subprocess.run(
         [python, "-m", "pip", "--disable-pip-version-check", "config", "list"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return {**translate(read_settings(listed.stdout)), **os.environ}
+    options, variables = translate(read_settings(listed.stdout))
+    return options, {**variables, **os.environ}
 
 
 def read_settings(text: str) -> dict[str, str]:
@@ -54,10 +56,14 @@ def read_settings(text: str) -> dict[str, str]:
     return {name: value for section in SECTIONS for name, value in found[section].items()}
 
 
-def translate(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return uv's variables for pip's settings; several values of one stand in pip's order."""
+def translate(settings: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Return uv's options and variables for pip's settings; several values of one stand in pip's order.
+
+    `no-index` alone is an option: uv reads no variable for it.
+    """
     variables = dict(ALWAYS)
     for name, variable in UV_NAME.items():
         if settings.get(name, "").strip():
             variables[variable] = SEPARATOR.get(variable, " ").join(settings[name].split())
-    return variables
+    no_index = settings.get("no-index", "").strip().lower() in YES
+    return ["--no-index"] if no_index else [], variables
