@@ -155,4 +155,5 @@ class SyncReport:
     read_back: int = 0
     """Tensors that were found, bit for bit, in the engine's own parameters after the load."""
     packed: tuple[str, ...] = ()
-    """Tensors of the part read back that the engine keeps in a packed form only; the canary vouches for them."""
+    """Tensors of the part read back that the engine keeps in a packed form only: of a matrix some columns were
+    compared, for experts the canary vouches."""

@@ -106,6 +106,7 @@ class PublishingLearner:
         self._tensors = learner.named_tensors if base is None else learner.adapter_tensors
         self._sender = Sender(store, getattr(torch, settings.wire_dtype) if base is None else None, base=base)
         self._version = -1
+        self._canary: tuple[Canary, ...] | None = None
         self._has_changed = True
         self.begin_phase = learner.begin_phase
         self.save = learner.save
@@ -134,7 +135,7 @@ class PublishingLearner:
             raise WeightSyncError(
                 f"weights of version {version} are asked for again, but the learner has gone on from {self._version}"
             )
-        self._version, self._has_changed = version, False
+        self._version, self._has_changed, self._canary = version, False, None
         sender = self._sender
         head = sender.begin(version, self._tensors, readers)
         after = tuple(sender.store.after(index) for index in range(len(sender)))
@@ -147,12 +148,18 @@ class PublishingLearner:
             return None
         return self._sender.window(index)
 
+    def compute_canary(self) -> None:
+        """Compute the canary's log-probs for this stream, at any time between `begin_stream` and `finish_stream`."""
+        self._canary = tuple(
+            Canary(ids, self._learner.canary_logprobs(ids)) for ids in self._settings.canaries
+        )
+
     def finish_stream(self) -> Tail:
         """End the stream, with the canary's log-probs."""
-        learner = self._learner
-        return self._sender.finish(
-            [Canary(ids, learner.canary_logprobs(ids)) for ids in self._settings.canaries]
-        )
+        if self._canary is None:
+            self.compute_canary()
+        assert self._canary is not None
+        return self._sender.finish(self._canary)
 
     def close(self) -> None:
         """Remove what was published."""
@@ -167,6 +174,7 @@ class StreamedWeights(Publication):
         self._ranks, self._version, self._on_note = ranks, version, on_note
         self._after: tuple[int, ...] = ()
         self._nbytes = 0
+        self._canary: Callable[[], None] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -186,21 +194,31 @@ class StreamedWeights(Publication):
         return stream.head
 
     def windows(self, wait: Callable[[int], None]) -> Iterator[Window]:
-        """See `Publication.windows`; the ranks write a window while the engines load the one before."""
+        """See `Publication.windows`; the ranks write a window while the engines load the one before.
+
+        They compute the canary when they would first wait for the engines, at the latest while these load the end.
+        """
         after = self._after
         started: deque[Callable[[], Window]] = deque()
+        self._canary = None
         for index in range(len(after)):
             while started and after[index] >= index - len(started):
                 yield started.popleft()()  # its memory is needed again: the engines must have it first
+            if after[index] >= 0 and self._canary is None:
+                self._canary = self._ranks.start_all("compute_canary")
             wait(after[index])
             started.append(self._ranks.start_all("write_window", index))
             if len(started) > 1:
                 yield started.popleft()()
+        if self._canary is None:
+            self._canary = self._ranks.start_all("compute_canary")
         while started:
             yield started.popleft()()
 
     def finish(self) -> Tail:
         """See `Publication.finish`."""
+        if self._canary is not None:
+            self._canary()
         tail: Tail = self._ranks.call_all("finish_stream")
         return tail
 

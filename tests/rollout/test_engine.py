@@ -160,6 +160,7 @@ def test_bad_chunks_are_refused_before_anything_runs(report: dict[str, Any]) -> 
         ("swapped", "model.layers.2.mlp.experts.1.down_proj.weight is corrupted"),
         ("stale_parameter", "model.layers.1.input_layernorm.weight: 64 of 64 elements"),
         ("swapped_parameters", "model.layers.1.post_attention_layernorm.weight: 64 of 64 elements"),
+        ("stale_matrix", "model.layers.1.self_attn.o_proj.weight: "),
         ("dropped_by_the_learner", "model.layers.2.mlp.experts.routed_experts got 45,056 of 49,152 elements"),
         ("no_bias", "model.layers.1.mlp.gate.e_score_correction_bias got 0 of 4"),
         ("stale_bias", "canary prompt"),
