@@ -21,7 +21,7 @@ from rollout.errors import RolloutError
 from rollout.gang import EngineActor, EngineGang, rendezvous_address
 from rollout.gang_calls import MINIMAL_WAIT_S, GangCalls
 from rollout.parts import EnginePart
-from rollout.publication import Head, Publication, SyncReport, Tail, Window
+from rollout.publication import Head, Publication, SyncReport, Tail, Window, needs_canary
 from rollout.ray_errors import explain, never_ran
 from rollout.types import RolloutChunk, SampleGroup
 from rollout.worker_pool import Delivered, Died, Event, Failed, Finished, Ready
@@ -166,6 +166,8 @@ class RayWorkers:
         self._sync_timeout_s = sync_timeout_s
         self._gangs: dict[int, EngineGang] = {}
         self._starts: dict[int, int] = {}
+        self._loads: dict[int, int] = {}
+        self._uncovered: dict[int, set[str]] = {}
         self._starting: dict[ray.ObjectRef[dict[str, int]], int] = {}
         self._streams: dict[ray.ObjectRefGenerator, tuple[int, int]] = {}
         self._followers: dict[ray.ObjectRef[None], tuple[int, int]] = {}
@@ -251,7 +253,10 @@ class RayWorkers:
             worker: [f"{worker}/{self._starts[worker]}/{rank}" for rank in range(len(gang.actors))]
             for worker, gang in gangs.items()
         }
-        head = publication.begin([reader for own in readers.values() for reader in own])
+        head = publication.begin(
+            [reader for own in readers.values() for reader in own],
+            with_canary=any(needs_canary(self._loads[w], self._uncovered[w]) for w in workers),
+        )
         calls.send(
             "begin_load", {worker: [(head, reader) for reader in own] for worker, own in readers.items()}
         )
@@ -261,7 +266,12 @@ class RayWorkers:
             calls.send("load_window", {worker: [(window,)] * len(own) for worker, own in readers.items()})
         tail = publication.finish()
         calls.send("finish_load", {worker: [(tail,)] * len(own) for worker, own in readers.items()})
-        return self._bury(calls.finish())
+        answers: dict[int, SyncReport | Died] = self._bury(calls.finish())
+        for worker, answer in answers.items():
+            if isinstance(answer, SyncReport):
+                self._loads[worker] += 1
+                self._uncovered[worker] |= set(answer.uncovered)
+        return answers
 
     def sleep(self, workers: Sequence[int]) -> dict[int, Died | None]:
         """Let these workers free what a learner on the same devices needs."""
@@ -287,6 +297,7 @@ class RayWorkers:
     def restart(self, worker: int) -> None:
         """Start the worker again; a `Ready`, `Died` or `Failed` event follows."""
         self._gangs[worker] = self._start(worker)
+        self._loads[worker], self._uncovered[worker] = 0, set()
         self._starts[worker] = self._starts.get(worker, 0) + 1
         self._starting.update(dict.fromkeys(self._gangs[worker].start(), worker))
 

@@ -10,6 +10,7 @@ vLLM silently skips tensors that no parameter takes, so what was loaded is known
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any  # of vLLM's weight loaders, which are not typed
 
@@ -17,6 +18,29 @@ from torch import Tensor, nn
 
 from rollout.errors import WeightSyncError
 from rollout.vllm_readback import LoaderCall
+
+
+@contextmanager
+def _tied_once(known: dict[nn.Module, dict[str, str]]) -> Iterator[None]:
+    """Let vLLM look for tied embeddings once a stream.
+
+    Each of its calls of `load_weights`, one a window, walks through all modules twice for that, which takes as long as
+    loading the window. What is tied does not change meanwhile.
+    """
+    from vllm.model_executor.models import utils
+
+    look = utils._get_tied_embedding_params
+
+    def remembered(module: nn.Module) -> dict[str, str]:
+        if module not in known:
+            known[module] = look(module)
+        return known[module]
+
+    utils._get_tied_embedding_params = remembered
+    try:
+        yield
+    finally:
+        utils._get_tied_embedding_params = look
 
 
 class LoaderWatch:
@@ -35,6 +59,7 @@ class LoaderWatch:
         self._model, self._on_call = model, on_call
         self._owner: dict[int, str] = {}
         self._current = ""
+        self._tied: dict[nn.Module, dict[str, str]] = {}
         self._wrapped: dict[int, tuple[Any, object, Callable[..., object] | None]] = {}
         for layer in model.modules():
             for name, parameter in layer._parameters.items():
@@ -54,7 +79,8 @@ class LoaderWatch:
         self._owner = {tensor.data_ptr(): name for name, tensor in tensors.items()}
         self.touched = {}
         try:
-            self._model.load_weights(self._following(tensors))  # type: ignore[operator]
+            with _tied_once(self._tied):
+                self._model.load_weights(self._following(tensors))  # type: ignore[operator]
         except KeyError as error:
             raise WeightSyncError(f"the engine's model has no tensor {self._current}") from error
         except Exception as error:

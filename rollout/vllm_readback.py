@@ -1,8 +1,8 @@
 """Finds published tensors in the engine's own parameters, bit for bit, after vLLM has loaded and fused them.
 
-Where a tensor went is asked of vLLM's own weight loader: it loads the tensors once more, into zeros of the parameter's
-shape, and the parameter must be the same. This holds for fused parameters (q, k, v; gate, up; experts) and for the
-slices of tensor parallelism alike. Where it is not the same, the loader puts the numbers 1, 2, 3, … into zeros, so that
+Where a tensor went is asked of vLLM's own weight loader: it loads the tensors once more, into a copy of the parameter,
+which must not change by that. This holds for fused parameters (q, k, v; gate, up; experts) and for the
+slices of tensor parallelism alike. Where it changes, the loader puts the numbers 1, 2, 3, … into zeros, so that
 every position says which element of which tensor stands there, and the tensors that differ are named.
 
 Of a matrix that vLLM keeps in a packed form only, as oneDNN's on a CPU, some columns are compared: its product with a
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 _SAME_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Integers to compare bits by, by bytes of an element."""
+_TURNED_INTO_OTHERS = ".kv_b_proj.weight"
+"""MLA absorbs it into two matrices of its own."""
 COLUMNS = 8
 """Columns of a packed matrix that are compared at a time."""
 _BLOCK = 1 << 20
@@ -55,6 +57,8 @@ class ReadBack:
         """Tensors that were found."""
         self.packed: set[str] = set()
         """Tensors that the engine keeps in a packed form: some columns are compared, or nothing."""
+        self.uncovered: set[str] = set()
+        """Tensors of which nothing could be compared, or from which vLLM computes others, that nothing compares."""
         self._chosen, self._turn = chosen, turn
         self._calls: dict[tuple[nn.Module, str], list[LoaderCall]] = {}
 
@@ -69,6 +73,7 @@ class ReadBack:
 
         waiting: dict[tuple[nn.Module, str], list[LoaderCall]] = {}
         for (layer, name), calls in self._calls.items():
+            self.uncovered |= {call.name for call in calls if call.name.endswith(_TURNED_INTO_OTHERS)}
             live = getattr(layer, name, None)
             if get_layerwise_info(layer).can_load() and (live is None or live.is_meta):
                 waiting[layer, name] = [replace(call, weight=call.weight.clone()) for call in calls]
@@ -76,12 +81,15 @@ class ReadBack:
                 self.packed |= {call.name for call in calls}
                 if multiply := _packed_product(layer, name, calls):
                     self._compare_columns(multiply, calls)
+                else:
+                    self.uncovered |= {call.name for call in calls}
             else:
                 self._compare(live.detach(), calls)
         self._calls = waiting
 
     def _compare(self, live: Tensor, calls: list[LoaderCall]) -> None:
-        if _same_bits(live, _as_loaded(calls, live.dtype, live.device)):
+        # A parameter may have parts of other tensors: the loader writes over a copy of it.
+        if _same_bits(live, _as_loaded(calls, live.clone())):
             self.equal |= {call.name for call in calls}
             return
         place = _places(calls, live.device)
@@ -101,8 +109,11 @@ class ReadBack:
         ones = torch.zeros(count, width, dtype=parameter.dtype)
         ones[torch.arange(count), columns] = 1
         held = multiply(ones).T.contiguous()
-        sent = _as_loaded(calls, held.dtype, held.device)[:, columns]
-        if torch.equal(held, sent):
+        sent, other = (
+            _as_loaded(calls, torch.full((rows, width), fill, dtype=held.dtype))[:, columns]
+            for fill in (0, 1)
+        )
+        if bool(((held == sent) | (sent != other)).all()):  # what differs was not loaded
             return
         places = _places(calls, held.device).view(rows, width)[:, columns].reshape(-1)
         # A product turns −0 into 0.
@@ -161,9 +172,9 @@ def _differences(sent: Tensor, places: Tensor, held: Tensor, calls: list[LoaderC
     return torch.bucketize(origin[differs].cpu(), ends, right=True).bincount(minlength=len(calls))
 
 
-def _as_loaded(calls: list[LoaderCall], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return what a parameter holds once vLLM's loader has put the tensors into it; zeros elsewhere."""
-    scratch = _scratch(calls, dtype, device)
+def _as_loaded(calls: list[LoaderCall], values: Tensor) -> Tensor:
+    """Return these values of a parameter once vLLM's loader has put the tensors into them."""
+    scratch = _like_parameter(calls, values)
     for call in calls:
         _plain_loader(call.loader)(scratch, call.weight, *call.arguments, **call.keywords)
     return scratch.data
@@ -176,7 +187,7 @@ def _places(calls: list[LoaderCall], device: torch.device) -> Tensor:
     """
     total = sum(call.weight.numel() for call in calls)
     kind = torch.int32 if total < 2**31 - 1 else torch.int64
-    scratch = _scratch(calls, kind, device)
+    scratch = _like_parameter(calls, torch.zeros(tuple(calls[0].parameter.shape), dtype=kind, device=device))
     start = 1
     for call in calls:
         end = start + call.weight.numel()
@@ -186,13 +197,12 @@ def _places(calls: list[LoaderCall], device: torch.device) -> Tensor:
     return scratch.data.reshape(-1)
 
 
-def _scratch(calls: list[LoaderCall], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return zeros in the shape and class of the parameter, for its loader to write to."""
+def _like_parameter(calls: list[LoaderCall], values: Tensor) -> Tensor:
+    """Make values one of the parameter's class, for its loader to write to."""
     parameter = calls[0].parameter
-    scratch = torch.zeros(tuple(parameter.shape), dtype=dtype, device=device)
-    scratch.__class__ = parameter.__class__
-    scratch.__dict__ = parameter.__dict__.copy()
-    return scratch
+    values.__class__ = parameter.__class__
+    values.__dict__ = parameter.__dict__.copy()
+    return values
 
 
 def _plain_loader(loader: Callable[..., object]) -> Callable[..., object]:

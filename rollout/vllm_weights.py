@@ -41,6 +41,8 @@ class LoadReport:
     """Tensors that were found in the engine's parameters, bit for bit."""
     packed: tuple[str, ...]
     """Tensors of which the engine keeps a packed form alone; of matrices some columns were compared."""
+    uncovered: tuple[str, ...]
+    """Tensors of which nothing could be compared, or from which the engine computes others."""
 
 
 class WeightReceiver:
@@ -163,7 +165,10 @@ class StreamLoad:
         if problems:
             raise WeightSyncError("the engine did not load the published weights: " + "; ".join(problems))
         return LoadReport(
-            len(self._receiver.head.delivered), len(read_back.equal), tuple(sorted(read_back.packed))
+            tensors=len(self._receiver.head.delivered),
+            read_back=len(read_back.equal),
+            packed=tuple(sorted(read_back.packed)),
+            uncovered=tuple(sorted(read_back.uncovered)),
         )
 
     def abandon(self) -> None:

@@ -106,7 +106,7 @@ class PublishingLearner:
         self._tensors = learner.named_tensors if base is None else learner.adapter_tensors
         self._sender = Sender(store, getattr(torch, settings.wire_dtype) if base is None else None, base=base)
         self._version = -1
-        self._canary: tuple[Canary, ...] | None = None
+        self._canary: tuple[Canary, ...] = ()
         self._has_changed = True
         self.begin_phase = learner.begin_phase
         self.save = learner.save
@@ -135,7 +135,7 @@ class PublishingLearner:
             raise WeightSyncError(
                 f"weights of version {version} are asked for again, but the learner has gone on from {self._version}"
             )
-        self._version, self._has_changed, self._canary = version, False, None
+        self._version, self._has_changed, self._canary = version, False, ()
         sender = self._sender
         head = sender.begin(version, self._tensors, readers)
         after = tuple(sender.store.after(index) for index in range(len(sender)))
@@ -155,10 +155,7 @@ class PublishingLearner:
         )
 
     def finish_stream(self) -> Tail:
-        """End the stream, with the canary's log-probs."""
-        if self._canary is None:
-            self.compute_canary()
-        assert self._canary is not None
+        """End the stream, with the canary's log-probs if they were computed for it."""
         return self._sender.finish(self._canary)
 
     def close(self) -> None:
@@ -175,6 +172,7 @@ class StreamedWeights(Publication):
         self._after: tuple[int, ...] = ()
         self._nbytes = 0
         self._canary: Callable[[], None] | None = None
+        self._with_canary = True
 
     @property
     def nbytes(self) -> int:
@@ -186,8 +184,9 @@ class StreamedWeights(Publication):
         """The policy version."""
         return self._version
 
-    def begin(self, readers: Sequence[str]) -> Head:
+    def begin(self, readers: Sequence[str], *, with_canary: bool = True) -> Head:
         """See `Publication.begin`."""
+        self._with_canary = with_canary
         stream: Stream = self._ranks.call_all("begin_stream", self._version, list(readers))
         self._after, self._nbytes = stream.after, stream.nbytes
         self._on_note(stream.note)
@@ -204,16 +203,19 @@ class StreamedWeights(Publication):
         for index in range(len(after)):
             while started and after[index] >= index - len(started):
                 yield started.popleft()()  # its memory is needed again: the engines must have it first
-            if after[index] >= 0 and self._canary is None:
-                self._canary = self._ranks.start_all("compute_canary")
+            if after[index] >= 0:
+                self._start_canary()
             wait(after[index])
             started.append(self._ranks.start_all("write_window", index))
             if len(started) > 1:
                 yield started.popleft()()
-        if self._canary is None:
-            self._canary = self._ranks.start_all("compute_canary")
+        self._start_canary()
         while started:
             yield started.popleft()()
+
+    def _start_canary(self) -> None:
+        if self._with_canary and self._canary is None:
+            self._canary = self._ranks.start_all("compute_canary")
 
     def finish(self) -> Tail:
         """See `Publication.finish`."""

@@ -111,8 +111,8 @@ class Tampered:
     publication: Publication
     change: Callable[[Window], Window | None]
 
-    def begin(self, readers: Sequence[str]) -> Head:
-        return self.publication.begin(readers)
+    def begin(self, readers: Sequence[str], *, with_canary: bool = True) -> Head:
+        return self.publication.begin(readers, with_canary=with_canary)
 
     def windows(self, wait: Callable[[int], None]) -> Iterator[Window]:
         return (window for w in self.publication.windows(wait) if (window := self.change(w)) is not None)
@@ -274,6 +274,7 @@ class Suite:
                 "tensors": sync.tensors,
                 "read_back": sync.read_back,
                 "packed": list(sync.packed),
+                "uncovered": list(sync.uncovered),
                 "published": len(after.tensors),
                 "version": engine.version,
                 "prompts_after": prompt_mismatch(engine, after),
