@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from policies import limits
+from policies import limits, varlen
 from policies.context import gather_tokens, return_gradients
 from policies.kernels import attend, attend_backward
 from policies.layout import AttentionBatch, AttentionLayout, AttentionPart
@@ -101,10 +101,13 @@ class _PackedAttention(torch.autograd.Function):
         scale: float,
     ) -> Tensor:
         outs, lses = [], []
+        ctx.fused = varlen.usable(q_THK, own_v_THK)
         for heads, kv_heads in _turns(q_THK, own_k_THK, own_v_THK, layout):
             q = q_THK[:, heads]
-            k, v = _keys_and_values(q, own_k_THK[:, kv_heads], own_v_THK[:, kv_heads], layout)
-            out, lse = _joined(q, k, v, layout, scale)
+            k, v = _keys_and_values(
+                q, own_k_THK[:, kv_heads], own_v_THK[:, kv_heads], layout, repeat=not ctx.fused
+            )
+            out, lse = _joined(q, k, v, layout, scale, fused=ctx.fused)
             outs.append(out)
             lses.append(lse)
         out_THK, lse_TH = _side_by_side(outs), _side_by_side(lses)
@@ -121,9 +124,10 @@ class _PackedAttention(torch.autograd.Function):
         found = []
         for heads, kv_heads in _turns(q_THK, own_k_THK, own_v_THK, layout):
             q, grad, out, lse = (x[:, heads] for x in (q_THK, grad_THK, out_THK, lse_TH))
-            k, v = _keys_and_values(q, own_k_THK[:, kv_heads], own_v_THK[:, kv_heads], layout)
-            dq, dk, dv = _backward_parts(grad, q, k, v, out, lse, layout, ctx.scale)
-            repeats = q_THK.shape[1] // own_k_THK.shape[1]
+            own_k, own_v = own_k_THK[:, kv_heads], own_v_THK[:, kv_heads]
+            k, v = _keys_and_values(q, own_k, own_v, layout, repeat=not ctx.fused)
+            dq, dk, dv = _backward_parts(grad, q, k, v, out, lse, layout, ctx.scale, fused=ctx.fused)
+            repeats = dk.shape[1] // own_k.shape[1]
             if repeats > 1:
                 dk, dv = (x.view(len(x), -1, repeats, x.shape[-1]).sum(2) for x in (dk, dv))
             if layout.share is not None:
@@ -153,13 +157,14 @@ def _side_by_side(heads: list[Tensor]) -> Tensor:
 
 
 def _joined(
-    q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, layout: AttentionLayout, scale: float
+    q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, layout: AttentionLayout, scale: float, *, fused: bool
 ) -> tuple[Tensor, Tensor]:
     """Return outputs and log-sum-exps over all parts of the layout."""
     own, *others = layout.parts
-    out_THK, lse_TH = _part(q_THK, k_THK, v_THK, own, scale)
+    compute = _ragged_part if fused else _part
+    out_THK, lse_TH = compute(q_THK, k_THK, v_THK, own, scale)
     for part in others:
-        part_out_THK, part_lse_TH = _part(q_THK, k_THK, v_THK, part, scale)
+        part_out_THK, part_lse_TH = compute(q_THK, k_THK, v_THK, part, scale)
         joined_TH = torch.logaddexp(lse_TH, part_lse_TH)
         weight, part_weight = ((x - joined_TH).exp()[..., None] for x in (lse_TH, part_lse_TH))
         out_THK = (weight * out_THK + part_weight * part_out_THK).to(out_THK.dtype)
@@ -176,8 +181,12 @@ def _backward_parts(
     lse_TH: Tensor,
     layout: AttentionLayout,
     scale: float,
+    *,
+    fused: bool,
 ) -> list[Tensor]:
     """Return gradients of q, k and v, summed over the parts of the layout."""
+    if fused:
+        return _ragged_backward(grad_THK, q_THK, k_THK, v_THK, out_THK, lse_TH, layout, scale)
     totals: list[Tensor] = []
     for part in layout.parts:
         rows = [
@@ -199,13 +208,13 @@ def _backward_parts(
 
 
 def _keys_and_values(
-    q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, layout: AttentionLayout
+    q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, layout: AttentionLayout, *, repeat: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return keys and values of all tokens of the row, with as many heads as the queries."""
+    """Return keys and values of all tokens of the row; with `repeat` they have as many heads as the queries."""
     if layout.share is not None:
         k_THK, v_THK = gather_tokens((k_THK, v_THK), layout.share)
     repeats = q_THK.shape[1] // k_THK.shape[1]
-    if repeats > 1:
+    if repeat and repeats > 1:
         k_THK, v_THK = (x.repeat_interleave(repeats, dim=1) for x in (k_THK, v_THK))
     return k_THK, v_THK
 
@@ -231,6 +240,50 @@ def _part(
         _collect(outs, part.query_index, None if complete else 0.0),
         _collect(lses, part.query_index, None if complete else float("-inf")),
     )
+
+
+def _ragged_part(
+    q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, part: AttentionPart, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Compute `_part` with the kernels for sequences of different lengths."""
+    rows = part.ragged
+    out_qHK, lse_qH = varlen.forward(
+        q_THK[rows.queries], k_THK[rows.keys], v_THK[rows.keys], rows, causal=part.causal, scale=scale
+    )
+    out_THK = out_qHK.new_zeros(len(q_THK), *out_qHK.shape[1:]).index_copy_(0, rows.queries, out_qHK)
+    lse_TH = lse_qH.new_full((len(q_THK), lse_qH.shape[1]), float("-inf"))
+    return out_THK, lse_TH.index_copy_(0, rows.queries, lse_qH)
+
+
+def _ragged_backward(
+    grad_THK: Tensor,
+    q_THK: Tensor,
+    k_THK: Tensor,
+    v_THK: Tensor,
+    out_THK: Tensor,
+    lse_TH: Tensor,
+    layout: AttentionLayout,
+    scale: float,
+) -> list[Tensor]:
+    """Compute `_backward_parts` with the kernels for sequences of different lengths."""
+    totals = [torch.zeros_like(x, dtype=torch.float32) for x in (q_THK, k_THK, v_THK)]
+    for part in layout.parts:
+        rows = part.ragged
+        found = varlen.backward(
+            grad_THK[rows.queries],
+            q_THK[rows.queries],
+            k_THK[rows.keys],
+            v_THK[rows.keys],
+            out_THK[rows.queries],
+            lse_TH[rows.queries],
+            rows,
+            causal=part.causal,
+            scale=scale,
+        )
+        # A query and a key are in at most one row of a part, so no sum depends on an order.
+        for total, grad, index in zip(totals, found, (rows.queries, rows.keys, rows.keys), strict=True):
+            total.index_add_(0, index, grad.float())
+    return [total.to(x.dtype) for total, x in zip(totals, (q_THK, k_THK, v_THK), strict=True)]
 
 
 def _backward_batch(

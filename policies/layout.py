@@ -54,6 +54,29 @@ class AttentionBatch:
 
 
 @dataclass(frozen=True)
+class Ragged:
+    """The rows of a part without padding, one behind the other, for kernels that take lengths (policies/varlen.py)."""
+
+    queries: Tensor
+    """(q,) int64 indices of the queries, among those that are computed here."""
+    keys: Tensor
+    """(k,) int64 indices of the keys into T."""
+    query_ends: Tensor
+    """(n+1,) int32: row i has the queries from query_ends[i] to query_ends[i+1]."""
+    key_ends: Tensor
+    """(n+1,) int32, of the keys."""
+    longest_query: int
+    """Queries of the longest row."""
+    longest_key: int
+    """Keys of the longest row."""
+
+    def to(self, device: torch.device | str) -> Ragged:
+        """Return a copy on another device."""
+        tensors = ("queries", "keys", "query_ends", "key_ends")
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+
+
+@dataclass(frozen=True)
 class AttentionPart:
     """Batches of one kind; a query is in at most one of their rows, and so is a key."""
 
@@ -66,6 +89,8 @@ class AttentionPart:
     """(T,) index of each key in the flattened, concatenated keys; their total number for one in none."""
     has_all_queries: bool
     has_all_keys: bool
+    ragged: Ragged
+    """The same rows without padding."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +128,15 @@ class AttentionLayout:
                 batches=tuple(map(move, part.batches)),
                 query_index=part.query_index.to(device),
                 key_index=part.key_index.to(device),
+                ragged=part.ragged.to(device),
             )
             for part in self.parts
         )
         return replace(self, parts=parts, share=None if self.share is None else self.share.to(device))
+
+
+_Run = tuple[int, int]
+"""Start and length of consecutive indices."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +189,8 @@ def _own_part(pieces: Sequence[_Piece], token_count: int) -> AttentionPart:
         keys, _ = _index([(pieces[i].start, pieces[i].length) for i in chosen])
         # No mask: padding is on the right, and a causal query sees keys on its left only.
         batches.append((AttentionBatch(queries, keys, padding, None), padding))
-    return _part(batches, _count(pieces), token_count, causal=True)
+    rows = [((piece.row, piece.length), (piece.start, piece.length)) for piece in pieces]
+    return _part(batches, rows, _count(pieces), token_count, causal=True)
 
 
 def _prefix_part(
@@ -179,25 +210,26 @@ def _prefix_part(
         _prefix_batch([query_rows[i] for i in chosen], [key_rows[i] for i in chosen])
         for chosen in _group([length for _, length in key_rows], [length for _, length in query_rows])
     ]
-    return _part(batches, _count(pieces), token_count, causal=False)
+    paired = list(zip(query_rows, key_rows, strict=True))
+    return _part(batches, paired, _count(pieces), token_count, causal=False)
 
 
 def _earlier_part(piece: _Piece, pieces: Sequence[_Piece], token_count: int) -> AttentionPart:
     """The piece's queries and the tokens of its segment that stand before it."""
-    keys = (piece.segment.start, piece.start - piece.segment.start)
-    return _part(
-        [_prefix_batch([(piece.row, piece.length)], [keys])], _count(pieces), token_count, causal=False
-    )
+    queries, keys = (piece.row, piece.length), (piece.segment.start, piece.start - piece.segment.start)
+    batch = _prefix_batch([queries], [keys])
+    return _part([batch], [(queries, keys)], _count(pieces), token_count, causal=False)
 
 
 def _part(
     batches: Sequence[tuple[AttentionBatch, Tensor | None]],
+    rows: Sequence[tuple[_Run, _Run]],
     query_count: int,
     token_count: int,
     *,
     causal: bool,
 ) -> AttentionPart:
-    """Make a part of batches and the padding of their keys."""
+    """Make a part of batches and the padding of their keys, and of the same rows as (queries, keys)."""
     query_index = _indices_in_rows([(b.queries, b.query_padding) for b, _ in batches], query_count)
     key_index = _indices_in_rows([(b.keys, padding) for b, padding in batches], token_count)
     return AttentionPart(
@@ -207,7 +239,30 @@ def _part(
         key_index=key_index,
         has_all_queries=bool((query_index < sum(b.queries.numel() for b, _ in batches)).all()),
         has_all_keys=bool((key_index < sum(b.keys.numel() for b, _ in batches)).all()),
+        ragged=_ragged(rows),
     )
+
+
+def _ragged(rows: Sequence[tuple[_Run, _Run]]) -> Ragged:
+    """Return the rows one behind the other."""
+    (queries, query_ends), (keys, key_ends) = (
+        _concatenated([row[side] for row in rows]) for side in range(2)
+    )
+    return Ragged(
+        queries=queries,
+        keys=keys,
+        query_ends=query_ends,
+        key_ends=key_ends,
+        longest_query=max(length for (_, length), _ in rows),
+        longest_key=max(length for _, (_, length) in rows),
+    )
+
+
+def _concatenated(runs: Sequence[_Run]) -> tuple[Tensor, Tensor]:
+    """Return the indices of all runs, and where each ends."""
+    index = np.concatenate([np.arange(start, start + length) for start, length in runs])
+    ends = np.cumsum([0, *(length for _, length in runs)], dtype=np.int32)
+    return torch.from_numpy(index), torch.from_numpy(ends)
 
 
 def _count(pieces: Sequence[_Piece]) -> int:

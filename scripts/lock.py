@@ -5,6 +5,7 @@
     requirements/vllm-cpu.in  the engine on CPU                          ─┘
     … the first two and vllm-cuda.in                                      ──▶ cuda.txt
     both locks                                                            ──▶ wheels.json
+    requirements/install.in   uv, which installs the others               ──▶ install.txt
 
 uv resolves each lock once per environment (PYTHONS × MACHINES), with wheels of that environment only, and the results
 are merged: a pin that holds in some environments alone gets a marker. uv sees the package index and nothing else: pip's
@@ -43,7 +44,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
 TOOLS = ROOT / "build" / "lock-tools"
-UV = "uv==0.13.9"
 PYPI = "https://pypi.org/simple"
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
@@ -55,6 +55,7 @@ MANYLINUX = "manylinux_2_35"
 INPUTS = {
     "cpu": ("runtime.in", "dev.in", "vllm-cpu.in"),
     "cuda": ("runtime.in", "dev.in", "vllm-cuda.in"),
+    "install": ("install.in",),
 }
 WITHOUT_CPU_BUILD = ("torchvision", "torchaudio", "torchcodec")
 CUDA_ONLY = (
@@ -78,18 +79,18 @@ def main() -> int:
     parser.add_argument(
         "--upgrade", action="store_true", help="renew every pin, not only the contradicted ones"
     )
-    parser.add_argument("--only", choices=["cpu", "cuda"], help="one of the two locks")
+    parser.add_argument("--only", choices=[*INPUTS], help="one of the locks")
     args = parser.parse_args()
     for name in INPUTS if args.only is None else (args.only,):
         lock(name, upgrade=args.upgrade)
-    if args.only != "cuda":
+    if args.only in (None, "cpu"):
         target = REQUIREMENTS / "torch-cpu.txt"
         write(target, merge_torch_line(target.read_text("utf-8"), *torch_cpu_wheel()))
     return 0
 
 
 def lock(name: str, upgrade: bool) -> None:
-    """Write requirements/`name`.txt ("cpu" or "cuda") and its part of wheels.json."""
+    """Write requirements/`name`.txt, and its part of wheels.json if it has one."""
     target = REQUIREMENTS / f"{name}.txt"
     pins = "" if upgrade else without_hashes(target.read_text("utf-8"))
     found: dict[Environment, list[Pin]] = {}
@@ -107,6 +108,8 @@ def lock(name: str, upgrade: bool) -> None:
             )
         merged = [pin for pin in merged if pin.name not in ("torch", *WITHOUT_CPU_BUILD)]
     write(target, LOCK_HEADER + "".join(map(format_pin, merged)))
+    if name not in IN_WHEELS_JSON:
+        return
     table_path = REQUIREMENTS / "wheels.json"
     table = json.loads(table_path.read_text("utf-8")) if table_path.exists() else {}
     table[name] = wheel_table(target.read_text("utf-8"), IN_WHEELS_JSON[name])
@@ -135,7 +138,7 @@ def compile_lock(name: str, environment: Environment, pins: str) -> str:
         options: list[str] = []
         if name == "cpu":
             override, excluded = Path(folder, "override.txt"), Path(folder, "exclude.txt")
-            overrides = (f"torch=={torch_version()}", *CPU_OVERRIDES)
+            overrides = (f"torch=={direct_pin('runtime.in', 'torch')}", *CPU_OVERRIDES)
             override.write_text("\n".join(overrides) + "\n", encoding="utf-8")
             excluded.write_text("\n".join((*CUDA_ONLY, *WITHOUT_CPU_BUILD)) + "\n", encoding="utf-8")
             options = ["--override", str(override), "--excludes", str(excluded)]
@@ -189,10 +192,11 @@ def isolated(environment: dict[str, str] | os._Environ[str]) -> dict[str, str]:
 def uv() -> Path:
     """uv in an environment of its own under build/."""
     tool = TOOLS / "bin" / "uv"
+    pin = direct_pin("install.in", "uv")
     have = subprocess.run([str(tool), "--version"], capture_output=True, text=True) if tool.exists() else None
-    if have is None or UV.partition("==")[2] not in have.stdout:
+    if have is None or pin not in have.stdout:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(TOOLS)], check=True)
-        subprocess.run([str(TOOLS / "bin" / "pip"), "install", "--quiet", UV], check=True)
+        subprocess.run([str(TOOLS / "bin" / "pip"), "install", "--quiet", f"uv=={pin}"], check=True)
     return tool
 
 
@@ -269,17 +273,17 @@ def _any_of(variable: str, values: Sequence[str]) -> str:
 # -- torch's CPU build ------------------------------------------------------------------------------------------------
 
 
-def torch_version() -> str:
-    """The version that runtime.in pins."""
-    match = re.search(r"^torch==([^\s;]+)", (REQUIREMENTS / "runtime.in").read_text("utf-8"), re.MULTILINE)
+def direct_pin(file: str, name: str) -> str:
+    """The version of a package that an `.in` file pins."""
+    match = re.search(rf"^{name}==([^\s;]+)", (REQUIREMENTS / file).read_text("utf-8"), re.MULTILINE)
     if match is None:
-        sys.exit("requirements/runtime.in pins no torch version")
+        sys.exit(f"requirements/{file} pins no version of {name}")
     return match[1]
 
 
 def torch_cpu_wheel() -> tuple[str, str]:
     """Version and sha256 of torch's CPU wheel for this interpreter, where pip finds it, else at PyTorch's index."""
-    version = f"{torch_version()}+cpu"
+    version = f"{direct_pin('runtime.in', 'torch')}+cpu"
     uv()  # makes the environment whose pip is used
     command = [
         str(TOOLS / "bin" / "pip"), "install", "--quiet", "--dry-run", "--no-deps", "--ignore-installed",

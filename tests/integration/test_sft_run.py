@@ -119,6 +119,7 @@ def test_a_run_leaves_a_policy_that_learnt(uninterrupted: Path) -> None:
     assert {"config.json", "manifest.json", "report.html", "samples", "checkpoints"} <= names
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_bits_but_not_with_other_data(
     base: Path, uninterrupted: Path, cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -238,6 +238,7 @@ def test_weights_that_are_not_finite_are_not_quantised(tmp_path: Path) -> None:
         convert(folder, tmp_path / "out", to="fp8", report=silent)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_two_tensors(tmp_path: Path) -> None:
     """Peak resident memory of a process, beside that of one that converts next to nothing."""
 

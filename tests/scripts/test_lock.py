@@ -222,4 +222,4 @@ def test_the_wheel_of_torchs_cpu_build_is_read_from_pips_report(
     pip.chmod(0o755)
     monkeypatch.setattr(lock, "TOOLS", tmp_path)
     monkeypatch.setattr(lock, "uv", lambda: None)
-    assert lock.torch_cpu_wheel() == (f"{lock.torch_version()}+cpu", "d" * 64)
+    assert lock.torch_cpu_wheel() == (f"{lock.direct_pin('runtime.in', 'torch')}+cpu", "d" * 64)
