@@ -219,10 +219,12 @@ class TensorFile:
 
         Raises:
             OSError: the disk is full or cannot be written.
-            ValueError: it has another type or shape than its entry.
+            ValueError: it has another type or shape than its entry, or rows of it were written before.
         """
         entry = self._left[0]
-        if (tensor.dtype, tuple(tensor.shape)) != (entry.dtype, entry.shape) or self._rows:
+        if self._rows:
+            raise ValueError(f"{entry.name}: {self._rows} rows of it were written before")
+        if (tensor.dtype, tuple(tensor.shape)) != (entry.dtype, entry.shape):
             raise ValueError(
                 f"{entry.name} is {tensor.dtype} {tuple(tensor.shape)}, not {entry.dtype} {entry.shape}"
             )
