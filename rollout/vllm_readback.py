@@ -104,10 +104,9 @@ class ReadBack:
     def _compare_columns(self, multiply: Callable[[Tensor], Tensor], calls: list[LoaderCall]) -> None:
         parameter = calls[0].parameter
         rows, width = parameter.shape
-        count = min(COLUMNS, width)
-        columns = (torch.arange(count) * (width // count) + self._turn) % width
-        ones = torch.zeros(count, width, dtype=parameter.dtype)
-        ones[torch.arange(count), columns] = 1
+        columns = chosen_columns(width, self._turn)
+        ones = torch.zeros(len(columns), width, dtype=parameter.dtype)
+        ones[torch.arange(len(columns)), columns] = 1
         held = multiply(ones).T.contiguous()
         sent, other = (
             _as_loaded(calls, torch.full((rows, width), fill, dtype=held.dtype))[:, columns]
@@ -127,6 +126,12 @@ class ReadBack:
                     f"{call.name}: {count:,} of {call.weight.numel():,} elements in the engine are not those that "
                     "were sent"
                 )
+
+
+def chosen_columns(width: int, turn: int) -> Tensor:
+    """Return which columns of a packed matrix are compared; turn after turn they come to all columns."""
+    count = min(COLUMNS, width)
+    return (torch.arange(count) * (width // count) + turn) % width
 
 
 def _packed_product(

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from rollout.adapter_base import BaseWeights
 from rollout.errors import WeightSyncError
-from rollout.publication import Head, Tail, Window
+from rollout.publication import READ_BACK_PARTS, Head, Tail, Window
 from rollout.receiver import Receiver
 from rollout.vllm_loaders import LoaderWatch
 from rollout.vllm_readback import ReadBack
@@ -111,7 +111,7 @@ class StreamLoad:
         rebuild_moe_kernels(model)
         spare_embeddings(model)
         begin_reload(model)
-        self._read_back = ReadBack(chosen, receiver.head.version)
+        self._read_back = ReadBack(chosen, receiver.head.version // READ_BACK_PARTS)
         self._watch = LoaderWatch(model, self._read_back.note)
 
     @torch.no_grad()
