@@ -8,6 +8,7 @@
 #   make check               lint, format, types, spelling, layering
 #   make docs                the API reference from the docstrings into build/api; warnings are errors
 #   make bench               benchmarks/ that need nothing but this machine; results in benchmarks/results/
+#   make gpu-check           one NVIDIA GPU in under 8 minutes: right results, speed, memory; build/gpu_check.json
 #   make lock [UPGRADE=1]    resolve requirements/*.in again
 #   make clean               remove what builds and tests leave; not .venv, not runs/
 
@@ -19,7 +20,7 @@ RUN    := .venv/bin/python
 
 PACKAGES := grpo rewards rollout policies data_recipes
 
-.PHONY: install demo smollm2 test test-all check docs bench lock clean
+.PHONY: install demo smollm2 test test-all check docs bench gpu-check lock clean
 
 install:
 	@$(PYTHON) scripts/install.py --device $(DEVICE)
@@ -52,6 +53,9 @@ docs: install
 bench: install
 	@set -e; for name in rollout_throughput weight_sync learner_flops; do \
 		echo "== benchmarks/$$name.py"; $(RUN) benchmarks/$$name.py; done
+
+gpu-check: install
+	$(RUN) scripts/gpu_check.py $(ARGS)
 
 lock:
 	$(PYTHON) scripts/lock.py $(if $(UPGRADE),--upgrade)

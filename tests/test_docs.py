@@ -131,7 +131,7 @@ def test_every_make_target_exists() -> None:
     named = {
         found
         for page in PAGES
-        for found in re.findall(r"(?:^|`)make ([a-z]\w*)", page.read_text(), re.MULTILINE)
+        for found in re.findall(r"(?:^|`)make ([a-z][\w-]*)", page.read_text(), re.MULTILINE)
     }
     assert {"demo", "install", "test"} <= named <= targets
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from rewards.math.answer import committed_answer
+from rewards.math.choice import labelled
 from rewards.math.compare import DIFFERENT, SAME, compare, speaks_of_bases
 from rewards.math.numbers import read_integer
 from rewards.math.parse import parse
@@ -39,6 +40,7 @@ CPU_BUDGET_S = 0.8
 _PROMPT_CHARS = 20_000
 _ARITHMETIC = re.compile(r"[0-9.,+\-*/()\s{}^]|\\(?:cdot|times|div|frac)(?![A-Za-z])")
 _OPERATION = re.compile(r"!|\^|\\(?:sqrt|binom|gcd|lcm|log|ln|lfloor|lceil|max|min|sin|cos|tan)(?![A-Za-z])")
+_LETTER = re.compile(r"\(? ?([A-J]) ?\)?")
 _ROUNDING = re.compile(
     r"\bround|nearest|approximat|estimat|\babout\b|decimal places|significant|近似|约|保留|精确到",
     re.IGNORECASE,
@@ -196,7 +198,29 @@ def _compared(reference_text: str, reference: Value, text: str, candidate: Value
             and not isinstance(reference, Quantity)
         ):
             level = compare(spaced[0], spaced[1], prompt)
-    return level
+    return level or _compared_option(reference_text, text, prompt)
+
+
+def _compared_option(reference_text: str, text: str, prompt: str) -> int:
+    """Compare where one side is an option with its letter, "(C) 12": with another, with a letter, with a value.
+
+    A reference C may be a variable, and then (C) 12 a product, unless the question has options.
+    """
+    reference, option = labelled(reference_text), labelled(text)
+    if reference is None and option is None:
+        return DIFFERENT
+    if reference and option and reference[0] != option[0]:
+        return DIFFERENT
+    wanted, said = (
+        side[1] if side else plain for side, plain in ((reference, reference_text), (option, text))
+    )
+    letters = [(_LETTER.fullmatch(plain) or "  ")[1] for plain in (reference_text, text)]
+    if option and letters[0].strip():
+        has_options = re.search(rf"(?<![A-Za-z]){option[0]}\s?\}}*[.)]", prompt)
+        return SAME if option[0] == letters[0] and has_options else DIFFERENT
+    if reference and letters[1].strip():
+        return SAME if reference[0] == letters[1] else DIFFERENT
+    return compare(parse(wanted), parse(said), prompt)
 
 
 def _says_approximately(text: str) -> bool:

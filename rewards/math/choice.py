@@ -31,6 +31,7 @@ _LEAD = re.compile(
 )
 _ONE = re.compile(r"^\(?([A-Ja-j])\)?[.,:]?$")
 _LETTER_THEN_TEXT = re.compile(r"^(?:\(([A-J])\)|([A-J])(?:[.):]|\s+[-–—](?=\s)))\s*(\S.*)$", re.DOTALL)
+_IN_PARENTHESES = re.compile(r"^\( ?([A-J]) ?\)\s*(\S.*)$", re.DOTALL)
 _MANY = re.compile(r"^(?:\([A-J]\)){2,}\.?$|^\(?[A-J]\)?(?:\s*(?:,|;|、|&|\band\b|和|\s)\s*\(?[A-J]\)?)+\.?$")
 
 
@@ -105,6 +106,12 @@ def _named(text: str, limit: str, choices: Sequence[object]) -> frozenset[str] |
         letter, rest = match.group(1) or match.group(2), match.group(3)
         return frozenset(letter) if _agrees(letter, rest, limit, choices) else None
     return None
+
+
+def labelled(text: str) -> tuple[str, str] | None:
+    """Return letter and text of "(C) 12"; None if one is missing or the text speaks of other options."""
+    match = _IN_PARENTHESES.match(text)
+    return (match[1], match[2]) if match and _agrees(match[1], match[2], _LETTERS, ()) else None
 
 
 def _agrees(letter: str, text: str, limit: str, choices: Sequence[object]) -> bool:

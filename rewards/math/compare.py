@@ -46,6 +46,9 @@ _ASKED_BASE = re.compile(
     re.IGNORECASE,
 )
 _RATIO_WORDS = re.compile(r"\bratios?\b|\bproportion|比", re.IGNORECASE)
+_SOLVES = re.compile(
+    r"\bsol(?:ve|ution)|\broots?\b|\b(?:in)?equations?\b|inequalit|解|方程|不等式|根", re.IGNORECASE
+)
 _DAY_WORDS = re.compile(r"\bdays?\b|\bweekday|星期|周几|礼拜", re.IGNORECASE)
 _SPELLINGS = {
     spelling: spellings[0]
@@ -122,6 +125,8 @@ def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
             return SAME if reference == candidate else DIFFERENT
         case Ratio(), Ratio():
             return _ratios(reference, candidate, prompt)
+        case (Ratio(), Quantity(unit=None)) | (Quantity(unit=None), Ratio()) if _RATIO_WORDS.search(prompt):
+            return expressions(_as_fraction(reference), _as_fraction(candidate))
         case Ratio(), Clock():
             return _ratios(reference, _as_ratio(candidate), prompt)
         case Clock(), Ratio() if _RATIO_WORDS.search(prompt):
@@ -155,6 +160,10 @@ def compare(reference: Value, candidate: Value, prompt: str = "") -> int:
             return _relations(reference, candidate, prompt)
         case (Expression() | Quantity(), Expression() | Quantity()):
             return expressions(reference, candidate)
+        case (Words(text=text), Group("{}", ())) | (Group("{}", ()), Words(text=text)) if _SOLVES.search(
+            prompt
+        ):
+            return EQUAL if _folded(text) == "no solution" else DIFFERENT
         case Words(), Words():
             return SAME if _folded(reference.text) == _folded(candidate.text) != "" else DIFFERENT
     return DIFFERENT
@@ -200,6 +209,14 @@ def _as_ratio(value: Clock) -> Ratio:
         return Ratio(())
     numbers = (Numeral(Fraction(n), "integer") for n in (value.hour, value.minute))
     return Ratio(tuple(Quantity(number) for number in numbers))
+
+
+def _as_fraction(value: Value) -> Value:
+    """Convert a ratio of two numbers such as 3:2 to 3/2; others stay as they are."""
+    match value:
+        case Ratio((Quantity(unit=None) as first, Quantity(unit=None) as second)) if second.number.value:
+            return Quantity(Numeral(Fraction(first.number.value) / Fraction(second.number.value), "fraction"))
+    return value
 
 
 def _ratios(reference: Ratio, candidate: Ratio, prompt: str) -> int:

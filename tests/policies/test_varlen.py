@@ -81,12 +81,12 @@ def flash_backward(
     dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
     for a, b in rows_of(q, q_ends, k_ends):
         probs = (scores_of(q[a].float(), k[b].float(), causal, scale) - lse[:, a, None]).exp()
-        dout, keys, values = grad[a].float(), *(x[b].float().repeat_interleave(repeats, 1) for x in (k, v))
-        delta = (dout * out[a].float()).sum(-1).T[..., None]
-        dscores = probs * (torch.einsum("qhd,khd->hqk", dout, values) - delta) * scale
+        grads, keys, values = grad[a].float(), *(x[b].float().repeat_interleave(repeats, 1) for x in (k, v))
+        delta = (grads * out[a].float()).sum(-1).T[..., None]
+        dscores = probs * (torch.einsum("qhd,khd->hqk", grads, values) - delta) * scale
         dq[a] = torch.einsum("hqk,khd->qhd", dscores, keys).to(q.dtype)
         for total, each in ((dk, torch.einsum("hqk,qhd->khd", dscores, q[a].float())),
-                            (dv, torch.einsum("hqk,qhd->khd", probs, dout))):  # fmt: skip
+                            (dv, torch.einsum("hqk,qhd->khd", probs, grads))):  # fmt: skip
             total[b] = each.unflatten(1, (-1, repeats)).sum(2).to(q.dtype)
     return dq, dk, dv
 

@@ -242,6 +242,39 @@ Tuesday ¦ Thu. ¦ 0
 正确 ¦ 错 ¦ 0
 甲 ¦ 甲最快 ¦ 1 ¦ 甲、乙、丙三人谁最快？
 甲 ¦ 甲最慢 ¦ 0 ¦ 甲、乙、丙三人谁最快？
+C ¦ \textbf{(C)}\ 12 ¦ 1 ¦ What is 5+7? $\textbf{(A)}\ 10 \qquad \textbf{(B)}\ 11 \qquad\textbf{(C)}\ 12$
+12 ¦ \textbf{(C)}\ 12 ¦ 1
+\textbf{(C)}\ 12 ¦ 12 ¦ 1
+\textbf{(C)}\ 12 ¦ C ¦ 1
+\textbf{(C)}\ 12 ¦ (B) 12 ¦ 0
+\textbf{(C)}\ 12 ¦ (C) 13 ¦ 0
+\textbf{(C)}\ 12 ¦ (C) ¦ 1
+C ¦ (C) 12 or (D) 15 ¦ 0 ¦ What is 5+7? $\textbf{(A)}\ 10 \qquad \textbf{(B)}\ 11 \qquad\textbf{(C)}\ 12$
+C ¦ (B) 12 ¦ 0 ¦ What is 5+7? $\textbf{(A)}\ 10 \qquad \textbf{(B)}\ 11 \qquad\textbf{(C)}\ 12$
+12 ¦ (C) 13 ¦ 0
+\frac{1}{2} ¦ \text{(D) } \frac12 ¦ 1
+\frac{1}{2} ¦ \text{(D) } 0.5 ¦ 1
+3A ¦ (A) 3 ¦ 1
+C ¦ (C) is wrong ¦ 0 ¦ What is 5+7? $\textbf{(A)}\ 10 \qquad \textbf{(B)}\ 11 \qquad\textbf{(C)}\ 12$
+C ¦ (C)12 ¦ 0
+C ¦ (C)12 ¦ 1 ¦ What is 5+7? $\textbf{(A)}\ 10 \qquad \textbf{(B)}\ 11 \qquad\textbf{(C)}\ 12$
+C ¦ ( C ) Paris ¦ 1 ¦ Which one: (A) Rome, (B) Bern, (C) Paris?
+Paris ¦ (C) Paris ¦ 1
+Paris ¦ (C) London ¦ 0
+3:2 ¦ 3/2 ¦ 1 ¦ What is the ratio of boys to girls?
+3/2 ¦ 3:2 ¦ 1 ¦ What is the ratio of boys to girls?
+3/2 ¦ 6:4 ¦ 1 ¦ What is the ratio of boys to girls?
+3/2 ¦ 2:3 ¦ 0 ¦ What is the ratio of boys to girls?
+1:2 ¦ 0.5 ¦ 1 ¦ What is the ratio?
+1:3 ¦ 0.33 ¦ 0 ¦ What is the ratio?
+3:2:1 ¦ 3/2 ¦ 0 ¦ What is the ratio?
+\varnothing ¦ no solution ¦ 1 ¦ Find all solutions of $|x| = x - 1$.
+\text{no solution} ¦ \emptyset ¦ 1 ¦ Find all solutions of $|x| = x - 1$.
+\text{No real solutions} ¦ \emptyset ¦ 0 ¦ Find all solutions of $|x| = x - 1$.
+0 ¦ no solution ¦ 0 ¦ Find all solutions of $|x| = x - 1$.
+\emptyset ¦ 无解 ¦ 1 ¦ Find all solutions of $|x| = x - 1$.
+\emptyset ¦ There are no solutions ¦ 1 ¦ Find all solutions of $|x| = x - 1$.
+5 ¦ (5) 3 ¦ 0
 """
 
 SENTENCES = r"""
