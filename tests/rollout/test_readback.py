@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -72,3 +74,16 @@ def test_turn_after_turn_every_column_is_compared(width: int, start: int) -> Non
     seen = {c for turn in turns for c in chosen_columns(width, turn).tolist()}
     assert seen == set(range(width))
     assert all(len(set(chosen_columns(width, turn).tolist())) == min(COLUMNS, width) for turn in turns)
+
+
+def test_a_loader_that_computes_is_compared_by_its_result() -> None:
+    live, calls = fused()
+
+    def negating(parameter: Tensor, weight: Tensor, start: int) -> None:
+        rows_from(parameter, -weight, start)
+
+    calls = [replace(call, loader=negating) for call in calls]
+    live[: 2 * ROWS].neg_()
+    assert compared(live, calls, None) == compared(live, calls, 0) == []
+    live[0, 0] += 1
+    assert {line.split(":")[0] for line in compared(live, calls, None)} == {"q", "k"}
