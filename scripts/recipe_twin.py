@@ -56,10 +56,13 @@ def twin(name: str, policy: Path, run_dir: Path) -> dict[str, Any]:
             put(found, key, SMALL.get(key, ON_A_GPU.get(key)))
         elif key in AT_MOST:
             put(found, key, min(AT_MOST[key], value))
-    found |= {"run_dir": str(run_dir), "data": DATA}
+    # Rewards for some kinds of rows need rows of the first reward's.
+    kind = next((r["kinds"][0] for r in found.get("rewards", []) if r.get("kinds")), None)
+    kinds = {"constants": {"kind": kind}} if kind else {}
+    found |= {"run_dir": str(run_dir), "data": DATA | kinds}
     found["policy"] |= {"model": str(policy)}
     if "data" in found.get("eval", {}):
-        found["eval"]["data"] = HELD_OUT
+        found["eval"]["data"] = HELD_OUT | kinds
     return found
 
 

@@ -28,7 +28,7 @@ from grpo.stages.launch_data import shown
 from grpo.stages.preview import BEGINS
 from policies.errors import PolicyError
 from policies.tokenizer import Tokenizer
-from rewards.config import RewardConfig, component_labels
+from rewards.config import RewardConfig
 from rewards.errors import RewardLoadError
 from rewards.types import Needs
 from rollout.types import Prompt
@@ -100,41 +100,22 @@ def _show_prompts(
     needs: _Needs,
 ) -> list[Prompt]:
     from data_recipes.prompts.datasets import read_prompts
-    from rewards.scoring.needs import check_prompts
+    from rewards.scoring.needs import check_decides, check_prompts
 
     loaded = read_prompts(section, tokenizer)
     first = loaded.prompts[0]
     how = f"{loaded.layout.show()}; template {loaded.template}"
     answer = "no reference answer" if first.answer is None else f"answer {shown(str(first.answer))}"
     _title(node, key, data, how, is_stand_in)
-    _check_correct(node, key, loaded.prompts, needs.rewards)
+    correct = getattr(getattr(node.config, "eval", None), "correct", None)
+    if key.startswith("eval") and correct is not None:
+        check_decides(needs.rewards, correct, loaded.prompts, key)
     say(escape(f"    {shown(first.text)}{BEGINS}; {answer}"))
     if needs.rewards:
         check_prompts(needs.rewards, needs.needs, loaded.prompts)
         for kind, by in needs.by_kind(loaded.prompts):
             say(escape(f"    {kind}: {by}"))
     return loaded.prompts
-
-
-def _check_correct(node: Node, key: str, prompts: Sequence[Prompt], rewards: Sequence[RewardConfig]) -> None:
-    """Check that the reward that decides an evaluation applies to its prompts.
-
-    Raises:
-        DataError: it applies to none of them, so that nothing would be measured.
-    """
-    from rewards.scoring.scorer import applies
-
-    correct = getattr(getattr(node.config, "eval", None), "correct", None)
-    if not key.startswith("eval") or correct is None:
-        return
-    labels = component_labels(rewards)
-    deciding = [r for r, label in zip(rewards, labels, strict=True) if label == correct]
-    for reward in deciding:
-        if not any(applies(reward, p.columns, reward.start_step) for p in prompts):
-            raise DataError(
-                f"{key}: eval.correct = {correct!r} applies to the kinds {', '.join(reward.kinds)}, and no row has one "
-                f'of them; set {key}.constants = {{ kind = "{reward.kinds[0]}" }}'
-            )
 
 
 def _show_example(

@@ -172,7 +172,7 @@ def read_inputs(config: EvalStageConfig) -> Inputs:
     from policies.tokenizer import load_tokenizer
     from rewards.code.notes import import_notes
     from rewards.hosts.pool import check_reward
-    from rewards.scoring.needs import check_prompts
+    from rewards.scoring.needs import check_decides, check_prompts
 
     assert config.eval.data is not None
     model_dir = resolve_model(config.policy.model)
@@ -183,6 +183,7 @@ def read_inputs(config: EvalStageConfig) -> Inputs:
     tokenizer = load_tokenizer(model_dir)
     (prompts,) = read_and_show([config.eval.data], tokenizer)
     check_prompts(config.rewards, needs, prompts)
+    check_decides(config.rewards, config.eval.correct, prompts)
     limit = config.eval.max_tokens or max_tokens_at(0, config.sampling)
     context = check_room(prompts, limit, config.engine, policy)
     stops = stop_tokens(config.sampling.stop_tokens, tokenizer)

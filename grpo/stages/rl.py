@@ -220,7 +220,7 @@ def read_inputs(config: RlConfig) -> Inputs:
     from policies.tokenizer import load_tokenizer
     from rewards.code.notes import import_notes
     from rewards.hosts.pool import check_reward
-    from rewards.scoring.needs import check_prompts
+    from rewards.scoring.needs import check_decides, check_judged, check_prompts
     from rewards.scoring.scorer import second_verifier
 
     check_trackers(config.trackers)
@@ -248,6 +248,9 @@ def read_inputs(config: RlConfig) -> Inputs:
     prompts = [p for source in sources for p in source.prompts]
     eval_prompts = more[-1] if held_out else []
     check_prompts(rewards, needs, [*prompts, *eval_prompts])
+    check_judged(config.rewards, [p for source in sources if not source.start_step for p in source.prompts])
+    if held_out:
+        check_decides(config.rewards, config.eval.correct, eval_prompts)
     context = check_lengths(config, policy, [*prompts, *eval_prompts])
     overlap = {p.id for p in prompts} & {p.id for p in eval_prompts}
     if overlap:

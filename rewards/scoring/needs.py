@@ -2,6 +2,7 @@
 
 needs = [check_reward(reward.name, reward.arguments) for reward in rewards]
 check_prompts(rewards, needs, prompts)          raises a RewardLoadError that names reward, column and key
+check_decides(rewards, correct, prompts)        … if the reward that decides an evaluation judges none of its prompts
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
 from policies.json_types import JsonMapping
-from rewards.config import RewardConfig
+from rewards.config import RewardConfig, component_labels
 from rewards.errors import RewardLoadError
 from rewards.scoring.meanings import find_misread
 from rewards.scoring.scorer import applies
@@ -50,6 +51,56 @@ def check_prompts(rewards: Sequence[RewardConfig], needs: Sequence[Needs], promp
                     problems.append(f"{what}; {_key(name, prompt.columns)}, or limit the reward with kinds")
     if problems:
         raise RewardLoadError("\n".join(problems))
+
+
+def check_decides(
+    rewards: Sequence[RewardConfig], correct: str, prompts: Sequence[Prompt], key: str = "eval.data"
+) -> None:
+    """Check that the reward that decides an evaluation judges a prompt, from the first step on.
+
+    Args:
+        rewards: of the run.
+        correct: eval.correct, the name of one of them.
+        prompts: of the evaluation.
+        key: the section of the evaluation's data, for the message.
+
+    Raises:
+        RewardLoadError: it judges none, so that nothing would be measured; names the keys to set.
+    """
+    by_label = dict(zip(component_labels(rewards), rewards, strict=True))
+    reward = by_label.get(correct)
+    if reward is None:
+        return
+    if reward.start_step:
+        raise RewardLoadError(
+            f"eval.correct = {correct!r} counts from step {reward.start_step} on (start_step), and a run is evaluated "
+            "at step 0 as well; set eval.correct to another reward, or leave out its start_step"
+        )
+    if prompts and not any(applies(reward, p.columns, 0) for p in prompts):
+        raise RewardLoadError(
+            f"eval.correct = {correct!r} applies to the kinds {', '.join(reward.kinds)}, and no row of {key} has one "
+            f'of them; set {key}.constants = {{ kind = "{reward.kinds[0]}" }}'
+        )
+
+
+def check_judged(rewards: Sequence[RewardConfig], prompts: Sequence[Prompt]) -> None:
+    """Check that some reward applies to some prompt that a run begins with.
+
+    Raises:
+        RewardLoadError: none does, so that the first phase would have no rewards.
+    """
+    if not prompts or any(applies(reward, p.columns, 0) for reward in rewards for p in prompts):
+        return
+    there = sorted({str(p.columns["kind"]) for p in prompts if "kind" in p.columns})
+    wanted = "; ".join(
+        f"{label}: {f'from step {r.start_step} on' if r.start_step else 'kinds ' + ', '.join(r.kinds)}"
+        for label, r in zip(component_labels(rewards), rewards, strict=True)
+    )
+    raise RewardLoadError(
+        f"no reward applies to any row of the data at step 0 ({wanted}); the rows have "
+        f"{'the kinds ' + ', '.join(there) if there else 'no kind'}; set data.constants = {{ kind = … }}, or the "
+        "rewards' kinds and start_step"
+    )
 
 
 def check_rows(reward: str, need: Needs, rows: Sequence[tuple[object, JsonMapping]], source: str) -> None:

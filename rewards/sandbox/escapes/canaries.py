@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,11 @@ from rewards.sandbox.child.process_tree import remove_tree
 ENV_NAME = "GRPO_ESCAPE_CANARY"
 _IPC_PRIVATE, _IPC_RMID, _SHM_BYTES = 0, 0, 4096
 _MESSAGE_BYTES = 4096
+_NOTHING = "/nonexistent"
+_OWN_FOLDERS = ("/", "/tmp", "/etc", "/dev", "/dev/shm")
+"""Folders that a sandbox makes for itself (rewards/sandbox/child/rootfs.py): what is in them is not the host's."""
+_READABLE = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/proc")
+"""Folders that programs may read, beside the interpreter's."""
 
 
 class Canaries:
@@ -71,8 +77,8 @@ class Canaries:
             "OPEN_FOLDER": str(self._files.open_folder),
             "PID": str(self._process.pid),
             "ENV_NAME": ENV_NAME,
-            "CWD": _cwd(),
-            "PROJECT": str(Path(__file__).resolve().parents[3]),
+            "CWD": _of_the_host(_cwd()),
+            "PROJECT": _of_the_host(str(Path(__file__).resolve().parents[3])),
             **self._sockets.tokens(),
             **self._segments.tokens(),
         }
@@ -299,7 +305,16 @@ class _Segments:
 
 
 def _cwd() -> str:
+    """Return the current folder; the name of nothing if it was removed."""
     try:
         return os.getcwd()
-    except OSError:  # it was removed
-        return "/nonexistent"
+    except OSError:
+        return _NOTHING
+
+
+def _of_the_host(folder: str) -> str:
+    """Return a folder; the name of nothing if a sandbox has one of that name, its own or one that it may read."""
+    readable = (*_READABLE, sys.prefix, sys.base_prefix)
+    if folder in _OWN_FOLDERS or any(folder == path or folder.startswith(f"{path}/") for path in readable):
+        return _NOTHING
+    return folder

@@ -27,7 +27,7 @@ def names(path):
         raise OSError("nothing in it")
     return found
 for path in ["/etc/shadow", "/etc/passwd", "/etc/hostname", "/etc/machine-id", "/etc/ssh", "/root", "/home", "/var/log",
-             "/var/lib", "/srv", "/boot", "/run", "/opt", "/mnt", "/media", "/sys", "/.host", *({"@CWD@", "@PROJECT@"} - {"/"})]:
+             "/var/lib", "/srv", "/boot", "/run", "/opt", "/mnt", "/media", "/sys", "/.host", *{"@CWD@", "@PROJECT@"}]:
     if os.path.isfile(path):
         attempt("read " + path, lambda: open(path).read())
     else:

@@ -303,7 +303,9 @@ BOMBS = Category(
             "java: threads",
             "java",
             _JAVA_THREADS,
-            one_of("process_limit", "memory_limit"),
+            one_of(
+                "process_limit", "memory_limit", "time_limit"
+            ),  # a busy host starts the machine for a second
             TIGHT,
             tries=False,
             danger="host",

@@ -77,6 +77,20 @@ def test_every_token_is_filled_in() -> None:
         ], case.name
 
 
+@pytest.mark.parametrize("folder", ["/tmp", "/dev/shm", "/usr/lib", "/"])
+def test_a_folder_that_the_sandbox_has_itself_is_no_escape(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert problems_of(suite_on("namespaces", ["read the system"])) == {}
+
+
+def test_the_current_folder_is_attacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Canaries() as canaries:
+        assert canaries.tokens()["CWD"] == str(tmp_path)
+
+
 def test_namespaces_hold() -> None:
     report = suite_on("namespaces", quick_names())
     assert problems_of(report) == {}

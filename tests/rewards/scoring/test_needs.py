@@ -15,7 +15,7 @@ from rewards.errors import RewardLoadError
 from rewards.hosts.pool import check_reward
 from rewards.lab.lab import Options, try_reward
 from rewards.registry import BUILTINS, load_reward
-from rewards.scoring.needs import check_prompts
+from rewards.scoring.needs import check_decides, check_judged, check_prompts
 from rewards.scoring.score_file import score_file
 from rewards.signatures import recognise
 from rewards.types import Needs
@@ -88,6 +88,31 @@ def test_a_reward_needs_nothing_of_prompts_that_it_does_not_apply_to() -> None:
     late = [RewardConfig(name="accuracy", start_step=100)]
     with pytest.raises(RewardLoadError):
         check_prompts(late, [Needs(answer=True)], [prompt(None)])
+
+
+def test_an_evaluation_whose_reward_judges_no_row_is_refused() -> None:
+    rewards = [RewardConfig(name="accuracy", kinds=("math", "logic")), RewardConfig(name="format")]
+    for columns in ({}, {"kind": "chain"}):
+        with pytest.raises(RewardLoadError, match=r"applies to the kinds math, logic.*eval.data.constants"):
+            check_decides(rewards, "accuracy", [prompt("1", **columns)] * 2)
+    check_decides(rewards, "accuracy", [prompt("1", kind="code"), prompt("1", kind="logic")])
+    check_decides(rewards, "format", [prompt("1")])
+    late = [RewardConfig(name="accuracy", start_step=7), RewardConfig(name="format")]
+    with pytest.raises(RewardLoadError, match=r"counts from step 7 on"):
+        check_decides(late, "accuracy", [prompt("1")])
+
+
+def test_a_run_that_begins_with_no_reward_is_refused() -> None:
+    maths = RewardConfig(name="accuracy", kinds=("math",))
+    late = RewardConfig(name="format", start_step=3)
+    with pytest.raises(
+        RewardLoadError, match=r"accuracy: kinds math; format: from step 3 on.*the kinds code, stem"
+    ):
+        check_judged([maths, late], [prompt("1", kind="stem"), prompt("1", kind="code")])
+    with pytest.raises(RewardLoadError, match=r"the rows have no kind"):
+        check_judged([maths], [prompt("1")])
+    check_judged([maths, late], [prompt("1", kind="stem"), prompt("1", kind="math")])
+    check_judged([maths, RewardConfig(name="format")], [prompt("1")])
 
 
 LANGUAGE_REWARDS = [RewardConfig(name="code", kinds=("code",)), RewardConfig(name="language_consistency")]
