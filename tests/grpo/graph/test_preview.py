@@ -160,7 +160,8 @@ def test_an_evaluation_that_no_rule_decides_is_refused(
 ) -> None:
     monkeypatch.chdir(world)
     with pytest.raises(
-        ConfigError, match=r"stage dev2: eval.correct = 'accuracy' applies to the kinds math.*eval.data.constants"
+        ConfigError,
+        match=r"stage dev2: eval.correct = 'accuracy' applies to the kinds math.*eval.data.constants",
     ):
         preview(r1(world, overrides, "dev2.eval.data.constants={ language = 'en' }"))
 
