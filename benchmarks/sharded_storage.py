@@ -5,7 +5,7 @@
 Each rank is a process of its own. Before each of the three it sets the kernel's record of its largest resident set back
 (/proc/self/clear_refs), so that a figure is the growth in that part alone: at the load beyond the process without a
 policy, afterwards beyond what it holds. Pages of files that it maps count. A load may take the rank's part of weights
-and moments and two decoder layers; save, export and resume two layers.
+and moments and two decoder layers; save, export and resume two layers. More than that is an error.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def main() -> None:
     rows = [json.loads(text.splitlines()[-1]) for text in outputs]
     layer = layer_mib()
     part, moments = (max(row[k] for row in rows) for k in ("held", "moments"))
-    result = {
+    result: dict[str, Any] = {
         "policy": "random Llama, 1.1 B", "ranks": args.ranks, "policy_mib": round(sum(r["held"] for r in rows)),
         "part_mib": round(part), "moments_of_a_part_mib": round(moments), "layer_mib": round(layer),
         "allowed_mib": {
@@ -121,6 +121,10 @@ def main() -> None:
     }  # fmt: skip
     print(json.dumps(result))
     print(save(args.name, result))
+    allowed = result["allowed_mib"]
+    over = [k for k, grown in result["growth_mib"].items() if grown > allowed.get(k, allowed["others"])]
+    if over:
+        raise SystemExit(f"more than allowed: {', '.join(over)}")
 
 
 def layer_mib() -> float:

@@ -3,8 +3,8 @@
     save_policy(model, out_dir, tokenizer_from=folder)                    one process, all or nothing
     write_policy(model, out_dir, folder, part=rank, parts=ranks)          into a folder that exists, by all ranks
 
-The ranks of a divided policy run through its tensors together. Each tensor is gathered when its turn comes, and the
-rank whose file it belongs to writes it.
+The ranks of a divided policy run through its tensors together. Each tensor is gathered when its turn comes, a large
+matrix some rows at a time, and the rank whose file it belongs to writes it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from policies.errors import GatherError
 from policies.facts import INDEX_FILE, SINGLE_FILE
 from policies.files import replace_folder, sync_tree
-from policies.hf_names import named_tensors
+from policies.hf_names import named_rows
 from policies.hf_pieces import pieces, stored_shape
 from policies.load import own_tensors
 from policies.model import HfModel, causal_lm
 from policies.mtp import mtp_layers, shared_copies
 from policies.released import released_config
+from policies.shards import DividedRows
 from policies.tensor_files import Entry, TensorFile
 
 TOKENIZER_FILES = (
@@ -92,7 +94,7 @@ def write_policy(
 ) -> None:
     """Write the files of `save_policy` into an existing folder; the ranks of a divided policy call it together.
 
-    A rank whose disk fails still takes part in gathering, and raises at the end.
+    A rank whose disk fails still takes part in gathering, and raises at the end; so does one that got wrong rows.
 
     Args:
         model: a policy, possibly divided over ranks.
@@ -103,10 +105,11 @@ def write_policy(
 
     Raises:
         OSError: the disk is full or cannot be written.
+        GatherError: a tensor was not put together right.
     """
     files = _plan(_entries(model, dtype), parts)
     tensors = _tensors(model)
-    failure: OSError | None = None
+    failure: OSError | GatherError | None = None
     if part == 0:
         try:
             _write_small_files(model, folder, files, tokenizer_from, dtype)
@@ -117,10 +120,17 @@ def write_policy(
         for entry in entries:
             found, tensor = next(tensors)
             assert found == entry.name, f"{found} comes where {entry.name} was planned"
-            if writer is not None:
+            if isinstance(tensor, DividedRows):
+                try:
+                    for rows in tensor.blocks(number % parts):
+                        if writer is not None:
+                            writer.write_rows(rows)
+                except GatherError as error:
+                    failure = error
+            elif writer is not None:
                 writer.write(tensor)
         if writer is not None:
-            failure = writer.close()
+            failure = writer.close() or failure
     if failure is not None:
         raise failure
 
@@ -128,8 +138,11 @@ def write_policy(
 class _Writer:
     """A file that is written as far as the disk allows; after a failure the tensors are let pass."""
 
-    def __init__(self, path: Path, entries: list[Entry], failure: OSError | None, dtype: torch.dtype) -> None:
+    def __init__(
+        self, path: Path, entries: list[Entry], failure: Exception | None, dtype: torch.dtype
+    ) -> None:
         self._failure, self._file, self._dtype = failure, None, dtype
+        self._refused: OSError | None = None
         if failure is None:
             self._attempt(lambda: setattr(self, "_file", TensorFile(path, entries, {"format": "pt"})))
 
@@ -138,17 +151,22 @@ class _Writer:
         if file is not None and self._failure is None:
             self._attempt(lambda: file.write(tensor.to(self._dtype)))
 
+    def write_rows(self, rows: Tensor) -> None:
+        file = self._file
+        if file is not None and self._failure is None:
+            self._attempt(lambda: file.write_rows(rows.to(self._dtype)))
+
     def close(self) -> OSError | None:
-        """Close the file; returns what the disk refused."""
+        """Close the file; returns what the disk refused of it."""
         if self._file is not None:
             self._attempt(self._file.close)
-        return self._failure
+        return self._refused
 
     def _attempt(self, action: Callable[[], None]) -> None:
         try:
             action()
         except OSError as error:
-            self._failure = error
+            self._failure = self._refused = error
 
 
 def _entries(model: nn.Module, dtype: torch.dtype) -> list[Entry]:
@@ -170,9 +188,9 @@ def _entries(model: nn.Module, dtype: torch.dtype) -> list[Entry]:
     return found
 
 
-def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of the export, each whole; a collective where the policy is divided."""
-    yield from named_tensors(model)
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor | DividedRows]]:
+    """Yield the tensors of the export, whole or by rows; a collective where the policy is divided."""
+    yield from named_rows(model)
     yield from shared_copies(model)
 
 

@@ -10,18 +10,20 @@ latter are views of the fused storage, so nothing is copied:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from policies.errors import BrokenCheckpoint
-from policies.lora import frozen_state, has_adapters, plain_state
+from policies.lora import frozen_state, has_adapters, plain_rows, plain_state
 from policies.model import tied_names
 from policies.mtp import is_shared_copy
-from policies.shards import fill
+from policies.shards import DividedRows, fill
 
 _GATE_UP = ".experts.gate_up_proj"
 _DOWN = ".experts.down_proj"
+GatheredT = TypeVar("GatheredT")
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -35,23 +37,30 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     return _named(model, plain_state(model))
 
 
+def named_rows(model: nn.Module) -> Iterator[tuple[str, Tensor | DividedRows]]:
+    """Yield what `named_tensors` yields, for a file: large matrices by rows, where the policy is divided over ranks."""
+    return _named(model, plain_rows(model))
+
+
 def base_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield what `named_tensors` yields, without the adapters and in the dtypes in which it is stored."""
     return _named(model, frozen_state(model))
 
 
-def _named(model: nn.Module, state: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+def _named(
+    model: nn.Module, state: Iterable[tuple[str, GatheredT]]
+) -> Iterator[tuple[str, Tensor | GatheredT]]:
     tied = tied_names(model)
     for name, tensor in state:
         if name in tied:
             continue
-        if name.endswith(_GATE_UP):
+        if name.endswith(_GATE_UP) and isinstance(tensor, Tensor):
             prefix = name.removesuffix("gate_up_proj")
             for expert, fused in enumerate(tensor):
                 gate, up = fused.chunk(2)
                 yield f"{prefix}{expert}.gate_proj.weight", gate
                 yield f"{prefix}{expert}.up_proj.weight", up
-        elif name.endswith(_DOWN):
+        elif name.endswith(_DOWN) and isinstance(tensor, Tensor):
             prefix = name.removesuffix("down_proj")
             for expert, weight in enumerate(tensor):
                 yield f"{prefix}{expert}.down_proj.weight", weight

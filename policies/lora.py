@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -28,8 +29,9 @@ from policies.json_types import JsonDict
 from policies.model import HfModel
 from policies.mtp import is_mtp_tensor
 from policies.router import routers
-from policies.shards import fill, gathered, local, proven_whole, whole
+from policies.shards import DividedRows, fill, gathered, in_rows, local, proven_whole, whole
 
+GatheredT = TypeVar("GatheredT")
 _NAME = "default"
 _BASE, _MARK = ".base_layer.", ".lora_"
 
@@ -144,6 +146,17 @@ def plain_state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     Float32 tensors without an adapter are views; the others are new memory, created one at a time. Of a policy that is
     divided over ranks each tensor is gathered when its turn comes: all ranks run through the iterator together.
     """
+    return _plain_state(model, lambda name, tensor: proven_whole(name, tensor).float())
+
+
+def plain_rows(model: nn.Module) -> Iterator[tuple[str, Tensor | DividedRows]]:
+    """Yield `plain_state` for a file: large matrices by rows (`policies.shards.in_rows`), in the dtype stored."""
+    return _plain_state(model, in_rows)
+
+
+def _plain_state(
+    model: nn.Module, gather: Callable[[str, Tensor], GatheredT]
+) -> Iterator[tuple[str, Tensor | GatheredT]]:
     adapted, experts = _adapted(model), dict(lora_experts.adapted_experts(model))
     for name, tensor in model.state_dict().items():
         prefix, base, rest = name.partition(_BASE)
@@ -155,9 +168,9 @@ def plain_state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             with torch.no_grad():
                 yield name, proven_whole(name, tensor).float() + lora_experts.delta(experts[owner], last)
         elif base:
-            yield f"{prefix}.{rest}", proven_whole(name, tensor).float()
+            yield f"{prefix}.{rest}", gather(name, tensor)
         elif _MARK not in name:
-            yield name, proven_whole(name, tensor).float()
+            yield name, gather(name, tensor)
 
 
 def frozen_state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

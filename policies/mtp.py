@@ -26,7 +26,7 @@ from policies.facts import MTP_STATE
 from policies.logprobs import token_logprobs
 from policies.model import causal_lm
 from policies.packing import PackedSequences
-from policies.shards import whole
+from policies.shards import DividedRows, in_rows, whole
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.")
 _COPY = re.compile(r"model\.layers\.\d+\.(embed_tokens|shared_head\.head)\.weight")
@@ -128,14 +128,13 @@ def is_shared_copy(name: str) -> bool:
     return _COPY.fullmatch(name) is not None
 
 
-def shared_copies(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield copies of embedding and head for each layer: published checkpoints repeat them, and engines load them."""
+def shared_copies(model: nn.Module) -> Iterator[tuple[str, Tensor | DividedRows]]:
+    """Yield embedding and head once more for each layer: published checkpoints repeat them, and engines load them."""
     base = causal_lm(model)
     first = base.config.num_hidden_layers
     for number in range(first, first + len(mtp_layers(model))):
-        yield (
-            f"model.layers.{number}.embed_tokens.weight",
-            whole(base.get_input_embeddings().weight.detach()).clone(),
-        )
-        head = whole(base.get_output_embeddings().weight.detach()).clone()
-        yield f"model.layers.{number}.shared_head.head.weight", head
+        for name, module in (
+            (f"model.layers.{number}.embed_tokens.weight", base.get_input_embeddings()),
+            (f"model.layers.{number}.shared_head.head.weight", base.get_output_embeddings()),
+        ):
+            yield name, in_rows(name, module.weight.detach())

@@ -210,6 +210,7 @@ class TensorFile:
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
         self._left = list(entries)
+        self._rows = 0
         self._file = path.open("wb")
         self._file.write(len(text).to_bytes(8, "little") + text)
 
@@ -218,15 +219,41 @@ class TensorFile:
 
         Raises:
             OSError: the disk is full or cannot be written.
-            ValueError: it has another type or shape than its entry.
+            ValueError: it has another type or shape than its entry, or rows of it were written before.
         """
-        entry = self._left.pop(0)
+        entry = self._left[0]
+        if self._rows:
+            raise ValueError(f"{entry.name}: {self._rows} rows of it were written before")
         if (tensor.dtype, tuple(tensor.shape)) != (entry.dtype, entry.shape):
             raise ValueError(
                 f"{entry.name} is {tensor.dtype} {tuple(tensor.shape)}, not {entry.dtype} {entry.shape}"
             )
+        self._put(tensor)
+        self._left.pop(0)
+
+    def write_rows(self, rows: Tensor) -> None:
+        """Write the next rows of the next tensor, which has at least one axis.
+
+        Raises:
+            OSError: the disk is full or cannot be written.
+            ValueError: they have another type or width than their entry, or are too many.
+        """
+        entry = self._left[0]
+        done = self._rows + len(rows)
+        if (rows.dtype, *rows.shape[1:]) != (entry.dtype, *entry.shape[1:]) or done > entry.shape[0]:
+            raise ValueError(
+                f"rows up to {done} of {entry.name} are {rows.dtype} {tuple(rows.shape)}, not of {entry.dtype} "
+                f"{entry.shape}"
+            )
+        self._put(rows)
+        self._rows = done
+        if done == entry.shape[0]:
+            self._left.pop(0)
+            self._rows = 0
+
+    def _put(self, tensor: Tensor) -> None:
         flat = tensor.detach().contiguous().reshape(-1)
-        for part in flat.split(max(1, CHUNK_BYTES // entry.dtype.itemsize)):  # type: ignore[no-untyped-call]
+        for part in flat.split(max(1, CHUNK_BYTES // tensor.dtype.itemsize)):  # type: ignore[no-untyped-call]
             self._file.write(part.cpu().view(torch.uint8).numpy().data)
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from rollout.errors import RolloutError
 from rollout.gang import EngineActor, EngineGang, rendezvous_address
 from rollout.gang_calls import MINIMAL_WAIT_S, GangCalls
 from rollout.parts import EnginePart
-from rollout.publication import Head, Publication, SyncReport, Tail, Window
+from rollout.publication import Head, Publication, SyncReport, Tail, Window, needs_canary
 from rollout.ray_errors import explain, never_ran
 from rollout.types import RolloutChunk, SampleGroup
 from rollout.worker_pool import Delivered, Died, Event, Failed, Finished, Ready
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from rollout.vllm_engine import VllmEngine
 
 AnswerT = TypeVar("AnswerT")
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""Of an engine on a CPU: glibc asks for pages of 2 MiB. A weight sync allocates every packed weight anew, and faulting
+that in by pages of 4 KiB takes longer than copying it."""
 SEND_EVERY_S = 0.1
 """Seconds between two messages of a worker: each costs driver and worker some milliseconds of computing time."""
 
@@ -126,7 +129,7 @@ def start_worker(
         takes_turns: a learner computes on the same devices while the engine sleeps.
     """
     # Set here because Ray would set one thread per logical CPU that the actor asks for.
-    threads = {} if config.threads is None else {"OMP_NUM_THREADS": str(config.threads)}
+    threads = {} if config.threads is None else {"OMP_NUM_THREADS": str(config.threads), **HUGE_PAGES}
     fixed = {"num_cpus": 0, "max_restarts": 0, "runtime_env": {"env_vars": threads}}
     size = config.tensor_parallel
     parts = [EnginePart(rank, size, takes_turns) for rank in range(size)]
@@ -163,6 +166,8 @@ class RayWorkers:
         self._sync_timeout_s = sync_timeout_s
         self._gangs: dict[int, EngineGang] = {}
         self._starts: dict[int, int] = {}
+        self._loads: dict[int, int] = {}
+        self._uncovered: dict[int, set[str]] = {}
         self._starting: dict[ray.ObjectRef[dict[str, int]], int] = {}
         self._streams: dict[ray.ObjectRefGenerator, tuple[int, int]] = {}
         self._followers: dict[ray.ObjectRef[None], tuple[int, int]] = {}
@@ -248,7 +253,10 @@ class RayWorkers:
             worker: [f"{worker}/{self._starts[worker]}/{rank}" for rank in range(len(gang.actors))]
             for worker, gang in gangs.items()
         }
-        head = publication.begin([reader for own in readers.values() for reader in own])
+        head = publication.begin(
+            [reader for own in readers.values() for reader in own],
+            with_canary=any(needs_canary(self._loads[w], self._uncovered[w]) for w in workers),
+        )
         calls.send(
             "begin_load", {worker: [(head, reader) for reader in own] for worker, own in readers.items()}
         )
@@ -258,7 +266,12 @@ class RayWorkers:
             calls.send("load_window", {worker: [(window,)] * len(own) for worker, own in readers.items()})
         tail = publication.finish()
         calls.send("finish_load", {worker: [(tail,)] * len(own) for worker, own in readers.items()})
-        return self._bury(calls.finish())
+        answers: dict[int, SyncReport | Died] = self._bury(calls.finish())
+        for worker, answer in answers.items():
+            if isinstance(answer, SyncReport):
+                self._loads[worker] += 1
+                self._uncovered[worker] |= set(answer.uncovered)
+        return answers
 
     def sleep(self, workers: Sequence[int]) -> dict[int, Died | None]:
         """Let these workers free what a learner on the same devices needs."""
@@ -284,6 +297,7 @@ class RayWorkers:
     def restart(self, worker: int) -> None:
         """Start the worker again; a `Ready`, `Died` or `Failed` event follows."""
         self._gangs[worker] = self._start(worker)
+        self._loads[worker], self._uncovered[worker] = 0, set()
         self._starts[worker] = self._starts.get(worker, 0) + 1
         self._starting.update(dict.fromkeys(self._gangs[worker].start(), worker))
 

@@ -119,11 +119,12 @@ class Publication(Protocol):
     def nbytes(self) -> int:
         """Bytes of the tensors that each reader gets; 0 before the stream has begun."""
 
-    def begin(self, readers: Sequence[str]) -> Head:
+    def begin(self, readers: Sequence[str], *, with_canary: bool = True) -> Head:
         """Start a stream.
 
         Args:
             readers: names of the engines that will read it; no other engine, dead or alive, has the same name.
+            with_canary: the stream ends with the canary.
 
         Raises:
             WeightSyncError: the learner no longer holds this version.
@@ -141,6 +142,24 @@ class Publication(Protocol):
         """End the stream."""
 
 
+READ_BACK_PARTS = 8
+"""Loads after the first in which every tensor has been read back once."""
+
+
+def needs_canary(loads: int, uncovered: Collection[str]) -> bool:
+    """Return True if an engine's next load ends with the canary.
+
+    The first load is verified whole, and mostly brings what the engine has started with: the second brings the first
+    change. Then the canary's turn comes when all tensors have been read back once, but for a policy with tensors that
+    cannot be read back: there it comes each time.
+
+    Args:
+        loads: that the engine has done.
+        uncovered: see `SyncReport`.
+    """
+    return loads < 2 or loads % READ_BACK_PARTS == 0 or bool(uncovered)
+
+
 @dataclass(frozen=True)
 class SyncReport:
     """What an engine returns after a verified load of weights."""
@@ -155,4 +174,7 @@ class SyncReport:
     read_back: int = 0
     """Tensors that were found, bit for bit, in the engine's own parameters after the load."""
     packed: tuple[str, ...] = ()
-    """Tensors of the part read back that the engine keeps in a packed form only; the canary vouches for them."""
+    """Tensors of the part read back that the engine keeps in a packed form only: of a matrix some columns were
+    compared, for experts the canary vouches."""
+    uncovered: tuple[str, ...] = ()
+    """Tensors of the part read back of which nothing could be compared, or from which the engine computes others."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import torch
 from torch import Tensor
 
 from rollout.errors import WeightSyncError
 from rollout.publication import Head, Source, Tail, TensorSpec, Window, WindowEntry
-from rollout.wire import DTYPES, as_tensor, digest_bytes
+from rollout.wire import DTYPES, as_tensor, digest_bytes, part_of
 
 _VERIFIERS = ThreadPoolExecutor(1, "verify")
 """Digests windows while the engine loads them."""
@@ -40,6 +41,7 @@ class Receiver:
             self.problems.append(f"window {window.index} came, window {self._next} was expected")
         self._next = window.index + 1
         data = self._source.read(window.place)
+        flat = as_tensor(data, torch.uint8, (len(data),))
         tensors: dict[str, Tensor] = {}
         checks: list[tuple[WindowEntry, TensorSpec, memoryview]] = []
         for entry in window.entries:
@@ -53,7 +55,7 @@ class Receiver:
                 self.problems.append(f"{entry.name} is cut short")
             else:
                 self.digests[entry.name] = entry.digest
-                tensors[entry.name] = as_tensor(part, DTYPES[spec.dtype], spec.shape)
+                tensors[entry.name] = part_of(flat, entry.start, DTYPES[spec.dtype], spec.shape)
                 checks.append((entry, spec, part))
         return tensors, _VERIFIERS.submit(_verify, checks)
 

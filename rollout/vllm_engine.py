@@ -25,12 +25,10 @@ from rollout.config import EngineConfig
 from rollout.engine import Engine
 from rollout.errors import RolloutError, StaleEngine
 from rollout.parts import ALONE, EnginePart
-from rollout.publication import Head, Publication, SyncReport, Tail, Window
+from rollout.publication import READ_BACK_PARTS, Head, Publication, SyncReport, Tail, Window
 from rollout.types import RolloutChunk, Sample, SampleGroup, SamplingParams
 from rollout.vllm_settings import engine_args, prepare_process
 
-READ_BACK_PARTS = 8
-"""Loads after the first in which every tensor has been read back once."""
 LOCAL_READER = "engine"
 
 
@@ -259,7 +257,7 @@ class VllmEngine(Engine):
         self._engine.collective_rpc("load_window", args=(window,))
 
     def finish_load(self, tail: Tail) -> SyncReport:
-        """End a stream and verify it: digests of all tensors, bits in the engine's parameters, the canary prompts.
+        """End a stream and verify it: digests of all tensors, bits in the engine's parameters, canary prompts if any.
 
         The first load is read back whole, each later one in one of `READ_BACK_PARTS` parts, in turn.
 
@@ -283,6 +281,7 @@ class VllmEngine(Engine):
             canary_mean_mismatch=mean,
             read_back=report.read_back,
             packed=report.packed,
+            uncovered=report.uncovered,
         )
 
     def load_weights(self, publication: Publication) -> SyncReport:

@@ -4,16 +4,16 @@ vLLM runs `WeightReceiver` in its worker. Nothing is scheduled between the calls
 while some parameters are old and others new. The steps, each with the vLLM behaviour that makes it necessary in its
 docstring:
 
-    rebuild_moe_kernels → begin_reload → (load → keep_pending → read back) × windows → finish_reload → refresh_heads
+    rebuild_moe_kernels → spare_embeddings → begin_reload → (load → keep_pending → read back) × windows
+    → finish_reload → refresh_heads
 
 The prefix cache, which holds keys and values of the old weights, belongs to the scheduler: `VllmEngine` empties it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import wraps
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # of vLLM's model config and weight loaders, which are not typed
 
@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from rollout.adapter_base import BaseWeights
 from rollout.errors import WeightSyncError
-from rollout.publication import Head, Tail, Window
+from rollout.publication import READ_BACK_PARTS, Head, Tail, Window
 from rollout.receiver import Receiver
-from rollout.vllm_readback import LoaderCall, ReadBack
+from rollout.vllm_loaders import LoaderWatch
+from rollout.vllm_readback import ReadBack
 from rollout.vllm_types import ModelRunner
 
 EMBEDDING = "embed_tokens.weight"
@@ -39,7 +40,9 @@ class LoadReport:
     read_back: int
     """Tensors that were found in the engine's parameters, bit for bit."""
     packed: tuple[str, ...]
-    """Tensors of which the engine keeps a packed form alone."""
+    """Tensors of which the engine keeps a packed form alone; of matrices some columns were compared."""
+    uncovered: tuple[str, ...]
+    """Tensors of which nothing could be compared, or from which the engine computes others."""
 
 
 class WeightReceiver:
@@ -106,8 +109,10 @@ class StreamLoad:
         self._error: WeightSyncError | None = None
         chosen = {name for i, name in enumerate(receiver.head.delivered) if i % part[1] == part[0]}
         rebuild_moe_kernels(model)
-        self._loaded = Loaded(read_back=ReadBack(chosen))
+        spare_embeddings(model)
         begin_reload(model)
+        self._read_back = ReadBack(chosen, receiver.head.version // READ_BACK_PARTS)
+        self._watch = LoaderWatch(model, self._read_back.note)
 
     @torch.no_grad()
     def window(self, window: Window) -> None:
@@ -124,9 +129,9 @@ class StreamLoad:
     def _load_all(self, groups: Iterable[Mapping[str, Tensor]]) -> None:
         skipped = {HEAD} if ties_head(self._config) else set()
         for tensors in groups:
-            load(self._model, {n: t for n, t in tensors.items() if n not in skipped}, self._loaded)
-            keep_pending(self._model)
-            self._loaded.read_back.compare()
+            self._watch.load({n: t for n, t in tensors.items() if n not in skipped})
+            keep_pending(self._watch.touched)
+            self._read_back.compare()
 
     @torch.no_grad()
     def finish(self, tail: Tail) -> LoadReport:
@@ -138,17 +143,18 @@ class StreamLoad:
         try:
             if self._base is not None and self._error is None:
                 self._load_all(self._base.rest())
-            unfilled = unfilled_layers(self._model, self._config, self._loaded)
+            unfilled = unfilled_layers(self._model, self._config, self._watch.parameters)
         finally:
             self.abandon()
-        refresh_heads(self._model)
+        if ties_head(self._config):
+            refresh_heads(self._model)
         self._receiver.finish(tail)
         if self._error is not None:
             raise self._error
-        read_back = self._loaded.read_back
+        read_back = self._read_back
         read_back.compare()
         check_tied_head(self._config, self._receiver.digests)
-        loaded = self._loaded.names | ({HEAD} if ties_head(self._config) else set())
+        loaded = self._watch.names | ({HEAD} if ties_head(self._config) else set())
         problems = [
             f"{name} is no tensor of the model"
             for name in self._receiver.head.delivered
@@ -159,11 +165,15 @@ class StreamLoad:
         if problems:
             raise WeightSyncError("the engine did not load the published weights: " + "; ".join(problems))
         return LoadReport(
-            len(self._receiver.head.delivered), len(read_back.equal), tuple(sorted(read_back.packed))
+            tensors=len(self._receiver.head.delivered),
+            read_back=len(read_back.equal),
+            packed=tuple(sorted(read_back.packed)),
+            uncovered=tuple(sorted(read_back.uncovered)),
         )
 
     def abandon(self) -> None:
         """End the reload, after an error too, so that a later stream can be loaded."""
+        self._watch.end()
         finish_reload(self._model, self._config)
         self._receiver.close()
 
@@ -194,6 +204,31 @@ def rebuild_moe_kernels(model: nn.Module) -> None:
             method.moe_kernel = None
 
 
+def spare_embeddings(model: nn.Module) -> None:
+    """Keep vLLM from packing an embedding for products that nothing computes, and drop what it packed at the start.
+
+    On a CPU it packs every embedding, since some models have one module for embedding and head; in all others the pack
+    is a second copy of the embedding, made anew at each reload.
+    """
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
+
+    if not _on_cpu(model):
+        return
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, VocabParallelEmbedding) and not isinstance(module, ParallelLMHead):
+            names.setdefault(module, []).append(name)
+    for module, found in names.items():
+        if all(f"{name}.weight".endswith(EMBEDDING) for name in found):
+            method: Any = module.quant_method
+            method.process_weights_after_loading = _leave_as_it_is
+            module.__dict__.pop("cpu_linear", None)
+
+
+def _leave_as_it_is(layer: nn.Module) -> None:
+    """Stand in for a packing that is not needed."""
+
+
 def begin_reload(model: nn.Module) -> None:
     """Start vLLM's layer-wise reload, which restores each layer's parameters and packs a layer when it is complete.
 
@@ -213,7 +248,7 @@ def finish_reload(model: nn.Module, model_config: object) -> None:
 
 
 def refresh_heads(model: nn.Module) -> None:
-    """Pack the output heads again: a tied head owns no parameter, so the reload skips its packed embedding."""
+    """Pack tied output heads: such a head owns no parameter, so the reload skips it."""
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 
     for module in model.modules():
@@ -221,82 +256,14 @@ def refresh_heads(model: nn.Module) -> None:
             module.quant_method.process_weights_after_loading(module)
 
 
-@dataclass
-class Loaded:
-    """Records which tensors reached the model."""
-
-    read_back: ReadBack
-    names: set[str] = field(default_factory=set)
-    """Published names that were written to some parameter."""
-    parameters: set[int] = field(default_factory=set)
-    """id() of the parameters that were written to."""
-
-
-def load(model: nn.Module, tensors: Mapping[str, Tensor], loaded: Loaded) -> None:
-    """Call the model's `load_weights` and record what reaches a parameter: vLLM silently skips unknown names.
-
-    Raises:
-        WeightSyncError: vLLM cannot load a tensor; the message names it.
-    """
-    from vllm.model_executor.model_loader.weight_utils import default_weight_loader
-
-    owner = {tensor.data_ptr(): name for name, tensor in tensors.items()}
-    current = ""
-
-    def stream() -> Iterator[tuple[str, Tensor]]:
-        nonlocal current
-        for name, tensor in tensors.items():
-            current = name
-            yield name, tensor
-
-    def observed(
-        layer: nn.Module, parameter_name: str, loader: Callable[..., object]
-    ) -> Callable[..., object]:
-        # `wraps` keeps the name, by which the reload recognises its loaders, and __wrapped__, which it follows.
-        @wraps(loader)
-        def note(parameter: Tensor, weight: Tensor, *args: object, **kwargs: object) -> object:
-            name = owner.get(weight.data_ptr(), current)
-            loaded.names.add(name)
-            loaded.parameters.add(id(parameter))
-            loaded.read_back.note(
-                LoaderCall(name, weight, layer, parameter_name, parameter, loader, args, kwargs)
-            )
-            return loader(parameter, weight, *args, **kwargs)
-
-        return note
-
-    originals: dict[int, tuple[Any, Callable[..., object] | None]] = {}
-    for layer in model.modules():
-        for parameter_name, parameter in layer.named_parameters(recurse=False):
-            if id(parameter) in originals:
-                continue
-            loader = getattr(parameter, "weight_loader", None)
-            originals[id(parameter)] = parameter, loader
-            parameter.weight_loader = observed(  # type: ignore[attr-defined]
-                layer, parameter_name, loader or default_weight_loader
-            )
-    try:
-        model.load_weights(stream())  # type: ignore[operator]
-    except KeyError as error:
-        raise WeightSyncError(f"the engine's model has no tensor {current}") from error
-    except Exception as error:
-        raise WeightSyncError(f"the engine cannot load {current}: {error}") from error
-    finally:
-        for parameter, loader in originals.values():
-            if loader is not None:
-                parameter.weight_loader = loader
-            elif hasattr(parameter, "weight_loader"):
-                del parameter.weight_loader
-
-
-def keep_pending(model: nn.Module) -> None:
+def keep_pending(layers: Iterable[nn.Module]) -> None:
     """Copy what vLLM still refers to in a window: the tensors of layers that it has not packed yet.
 
     It packs a layer as soon as the layer is complete, and an embedding with padded rows only at the end of the reload.
     """
     from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
-    for layer in model.modules():
+    for layer in layers:
         for _, bound in get_layerwise_info(layer).loaded_weights:
             for key, value in bound.arguments.items():
                 if isinstance(value, Tensor) and not value.is_meta and not hasattr(value, "kept"):
@@ -304,8 +271,12 @@ def keep_pending(model: nn.Module) -> None:
                     bound.arguments[key].kept = True
 
 
-def unfilled_layers(model: nn.Module, model_config: object, loaded: Loaded) -> dict[str, tuple[int, int]]:
+def unfilled_layers(
+    model: nn.Module, model_config: object, written: Container[int]
+) -> dict[str, tuple[int, int]]:
     """Return layers and buffers that received fewer elements than they hold: {name: (received, held)}.
+
+    `written` has the id() of every parameter that a loader wrote to.
 
     Call it before `finish_reload`, which fills the rest with old weights.
     """
@@ -320,7 +291,7 @@ def unfilled_layers(model: nn.Module, model_config: object, loaded: Loaded) -> d
     result = {}
     for name, parameter in model.named_parameters():
         # The layer-wise count leaves these out: the router's correction bias.
-        if name.rpartition(".")[2] in SKIP_LOAD_TENSORS and id(parameter) not in loaded.parameters:
+        if name.rpartition(".")[2] in SKIP_LOAD_TENSORS and id(parameter) not in written:
             result[name] = (0, parameter.numel())
     for layer_name, layer in model.named_modules():
         info = get_layerwise_info(layer)

@@ -54,6 +54,14 @@ def dtype_on_wire(name: str, dtype: torch.dtype, wire_dtype: torch.dtype | None)
     return wire_dtype
 
 
+def part_of(flat: Tensor, start: int, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+    """Return the tensor that begins at a byte of `as_tensor(data, torch.uint8, …)`, a view."""
+    size = torch.Size(shape).numel() * dtype.itemsize
+    if not size:
+        return torch.empty(tuple(shape), dtype=dtype)
+    return flat[start : start + size].view(dtype).view(tuple(shape))
+
+
 def as_tensor(data: memoryview | np.ndarray, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
     """Return a view of the bytes, without a copy; the caller guarantees byte order and alignment."""
     if len(data) == 0:

@@ -37,6 +37,7 @@ CONFINED = {
     },
     "vllm": {
         "rollout/vllm_engine.py",
+        "rollout/vllm_loaders.py",
         "rollout/vllm_readback.py",
         "rollout/vllm_router.py",
         "rollout/vllm_routing.py",

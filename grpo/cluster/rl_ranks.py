@@ -106,6 +106,7 @@ class PublishingLearner:
         self._tensors = learner.named_tensors if base is None else learner.adapter_tensors
         self._sender = Sender(store, getattr(torch, settings.wire_dtype) if base is None else None, base=base)
         self._version = -1
+        self._canary: tuple[Canary, ...] = ()
         self._has_changed = True
         self.begin_phase = learner.begin_phase
         self.save = learner.save
@@ -134,7 +135,7 @@ class PublishingLearner:
             raise WeightSyncError(
                 f"weights of version {version} are asked for again, but the learner has gone on from {self._version}"
             )
-        self._version, self._has_changed = version, False
+        self._version, self._has_changed, self._canary = version, False, ()
         sender = self._sender
         head = sender.begin(version, self._tensors, readers)
         after = tuple(sender.store.after(index) for index in range(len(sender)))
@@ -147,12 +148,15 @@ class PublishingLearner:
             return None
         return self._sender.window(index)
 
-    def finish_stream(self) -> Tail:
-        """End the stream, with the canary's log-probs."""
-        learner = self._learner
-        return self._sender.finish(
-            [Canary(ids, learner.canary_logprobs(ids)) for ids in self._settings.canaries]
+    def compute_canary(self) -> None:
+        """Compute the canary's log-probs for this stream, at any time between `begin_stream` and `finish_stream`."""
+        self._canary = tuple(
+            Canary(ids, self._learner.canary_logprobs(ids)) for ids in self._settings.canaries
         )
+
+    def finish_stream(self) -> Tail:
+        """End the stream, with the canary's log-probs if they were computed for it."""
+        return self._sender.finish(self._canary)
 
     def close(self) -> None:
         """Remove what was published."""
@@ -167,6 +171,8 @@ class StreamedWeights(Publication):
         self._ranks, self._version, self._on_note = ranks, version, on_note
         self._after: tuple[int, ...] = ()
         self._nbytes = 0
+        self._canary: Callable[[], None] | None = None
+        self._with_canary = True
 
     @property
     def nbytes(self) -> int:
@@ -178,29 +184,43 @@ class StreamedWeights(Publication):
         """The policy version."""
         return self._version
 
-    def begin(self, readers: Sequence[str]) -> Head:
+    def begin(self, readers: Sequence[str], *, with_canary: bool = True) -> Head:
         """See `Publication.begin`."""
+        self._with_canary = with_canary
         stream: Stream = self._ranks.call_all("begin_stream", self._version, list(readers))
         self._after, self._nbytes = stream.after, stream.nbytes
         self._on_note(stream.note)
         return stream.head
 
     def windows(self, wait: Callable[[int], None]) -> Iterator[Window]:
-        """See `Publication.windows`; the ranks write a window while the engines load the one before."""
+        """See `Publication.windows`; the ranks write a window while the engines load the one before.
+
+        They compute the canary when they would first wait for the engines, at the latest while these load the end.
+        """
         after = self._after
         started: deque[Callable[[], Window]] = deque()
+        self._canary = None
         for index in range(len(after)):
             while started and after[index] >= index - len(started):
                 yield started.popleft()()  # its memory is needed again: the engines must have it first
+            if after[index] >= 0:
+                self._start_canary()
             wait(after[index])
             started.append(self._ranks.start_all("write_window", index))
             if len(started) > 1:
                 yield started.popleft()()
+        self._start_canary()
         while started:
             yield started.popleft()()
 
+    def _start_canary(self) -> None:
+        if self._with_canary and self._canary is None:
+            self._canary = self._ranks.start_all("compute_canary")
+
     def finish(self) -> Tail:
         """See `Publication.finish`."""
+        if self._canary is not None:
+            self._canary()
         tail: Tail = self._ranks.call_all("finish_stream")
         return tail
 

@@ -294,7 +294,7 @@ def stop_tokens(extra: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 def canaries(prompts: Sequence[Prompt], count: int = 2, tokens: int = 64) -> list[tuple[int, ...]]:
-    """Return token ids whose log-probs both sides compute after each sync: the ends of the first prompts."""
+    """Return token ids whose log-probs both sides compute to prove a sync: the ends of the first prompts."""
     return [p.token_ids[-tokens:] for p in prompts[:count]]
 
 

@@ -22,7 +22,7 @@ from grpo.training import trainer_state
 from grpo.training.collectives import RankTeam
 from grpo.training.optimizer import AdamW
 from grpo.training.reference import FrozenWeights, shards
-from grpo.training.shard_files import load_shards, save_shards
+from grpo.training.shard_files import Shard, load_shards, save_shards, shard_of
 from grpo.training.sharding.gradients import add_gradients, gradient_norm
 from grpo.training.sharding.mesh import Ranks
 from grpo.training.sharding.wrap import reshard, shard_policy
@@ -31,7 +31,7 @@ from policies import hf_names
 from policies.adapters import fingerprint
 from policies.export import write_policy
 from policies.fused import fuse
-from policies.load import blank_policy, fill_policy, read_policy
+from policies.load import blank_policy, fill_policy, own_tensors, read_policy
 from policies.lora import (
     adapter_tensors,
     add_adapters,
@@ -245,17 +245,19 @@ class TrainedPolicy:
     def save(self, folder: Path, reference: FrozenWeights | None) -> None:
         """Write what `load` needs into an existing folder; all ranks call it together, and each writes its own files.
 
-        The policy goes to policy/, or with adapters these alone to adapter/; moments, reference and head go beside it
-        (grpo/training/trainer_state.py).
+        The policy goes to policy/, that of several ranks into a file of each, or with adapters these alone to adapter/;
+        moments, reference and head go beside it (grpo/training/trainer_state.py).
         """
-        if self._policy.lora is None:
+        place = {"rank": self.ranks.rank, "ranks": self.ranks.mesh.ranks}
+        if self._policy.lora is None and self.ranks.is_sharded:
+            save_shards(folder, trainer_state.POLICY, self._weight_shards(), **place)
+        elif self._policy.lora is None:
             policy = folder / trainer_state.POLICY
             policy.mkdir(exist_ok=True)
             self._write_policy(policy)
         self._write_adapter_and_head(folder)
         if self.ranks.rank == 0:
             trainer_state.save_steps(folder, self.optimizer.steps)
-        place = {"rank": self.ranks.rank, "ranks": self.ranks.mesh.ranks}
         save_shards(folder, trainer_state.OPTIMIZER, self.optimizer.state(), **place)
         if reference is not None:
             frozen = shards(self.model, reference, self.ranks.rank)
@@ -272,6 +274,8 @@ class TrainedPolicy:
         try:
             if self._policy.lora is not None:
                 load_adapter(self.model, folder / trainer_state.ADAPTER)
+            elif not (folder / trainer_state.POLICY).is_dir():
+                load_shards(folder, trainer_state.POLICY, self._weight_shards())
             else:
                 read_policy(self.model, folder / trainer_state.POLICY)
             if self.head is not None and head is not None:
@@ -301,6 +305,10 @@ class TrainedPolicy:
     def _is_mtp(self, name: str) -> bool:
         config: HfConfig = causal_lm(self.model).config
         return is_mtp_tensor(name, config.num_hidden_layers)
+
+    def _weight_shards(self) -> list[Shard]:
+        """Return this rank's part of every tensor of the policy."""
+        return [shard_of(name, tensor, self.ranks.rank) for name, tensor in own_tensors(self.model).items()]
 
     def _write_export(self, folder: Path) -> None:
         declare_mtp(self.model, trained=any(map(self._is_mtp, self.parameters)))

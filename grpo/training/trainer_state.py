@@ -1,6 +1,7 @@
 """The learner's files in a checkpoint: safetensors and JSON, no pickle.
 
 policy/                  config, float32 weights, tokenizer: loads in transformers and vLLM
+policy-….safetensors     instead, with several ranks: each one's part of the weights (grpo/training/shard_files.py)
 adapter/                 instead of policy/ with policy.lora: the adapters alone, as peft reads them
 optimizer.safetensors    AdamW's moments; with several ranks one file each (grpo/training/shard_files.py)
 reference.safetensors    π_ref, if the recipe has one; likewise

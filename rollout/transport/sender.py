@@ -29,6 +29,7 @@ from rollout.wire import (
     as_tensor,
     digest_bytes,
     dtype_on_wire,
+    part_of,
 )
 
 NamedTensors = Callable[[], Iterable[tuple[str, Tensor]]]
@@ -98,16 +99,17 @@ class Sender:
         """
         plan = self._windows[index]
         with self.store.buffer(index) as memory:
+            flat = as_tensor(memory, torch.uint8, (len(memory),))
             # A thread digests one tensor while this one casts the next.
             digests = [
-                self._digests.submit(digest_bytes, *self._write(memory, name, start))
+                self._digests.submit(digest_bytes, *self._write(memory, flat, name, start))
                 for name, start in zip(plan.names, plan.starts, strict=True)
             ]
             entries = tuple(
                 WindowEntry(name, start, _bytes(self._entries[name]), digest.result())
                 for name, start, digest in zip(plan.names, plan.starts, digests, strict=True)
             )
-            del digests
+            del digests, flat
         return Window(self._version, index, entries, self.store.send(index))
 
     def skip(self, index: int) -> None:
@@ -115,7 +117,9 @@ class Sender:
         for _ in self._windows[index].names:
             next(self._tensors)
 
-    def _write(self, memory: memoryview, name: str, start: int) -> tuple[memoryview, str, tuple[int, ...]]:
+    def _write(
+        self, memory: memoryview, flat: Tensor, name: str, start: int
+    ) -> tuple[memoryview, str, tuple[int, ...]]:
         spec = self._entries[name]
         found, tensor = next(self._tensors, ("nothing", torch.empty(0)))
         if (found, tuple(tensor.shape)) != (name, spec.shape):
@@ -124,8 +128,7 @@ class Sender:
                 f"{found} {list(tensor.shape)}"
             )
         part = memory[start : start + _bytes(spec)]
-        if len(part):
-            as_tensor(part, DTYPES[spec.dtype], spec.shape).copy_(tensor)
+        part_of(flat, start, DTYPES[spec.dtype], spec.shape).copy_(tensor)
         return part, spec.dtype, spec.shape
 
     def finish(self, canary: Sequence[Canary]) -> Tail:
@@ -166,6 +169,7 @@ class Published(Publication):
     ) -> None:
         """Keep the arguments of `Sender.begin` and `Sender.finish`."""
         self._sender, self._version, self._tensors, self._canary = sender, version, tensors, tuple(canary)
+        self._with_canary = True
 
     @property
     def version(self) -> int:
@@ -177,8 +181,9 @@ class Published(Publication):
         """See `Publication.nbytes`."""
         return self._sender.nbytes
 
-    def begin(self, readers: Sequence[str]) -> Head:
+    def begin(self, readers: Sequence[str], *, with_canary: bool = True) -> Head:
         """See `Publication.begin`."""
+        self._with_canary = with_canary
         return self._sender.begin(self._version, self._tensors, readers)
 
     def windows(self, wait: Callable[[int], None]) -> Iterator[Window]:
@@ -189,7 +194,7 @@ class Published(Publication):
 
     def finish(self) -> Tail:
         """See `Publication.finish`."""
-        return self._sender.finish(self._canary)
+        return self._sender.finish(self._canary if self._with_canary else ())
 
 
 def publish(

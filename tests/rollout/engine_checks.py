@@ -111,8 +111,8 @@ class Tampered:
     publication: Publication
     change: Callable[[Window], Window | None]
 
-    def begin(self, readers: Sequence[str]) -> Head:
-        return self.publication.begin(readers)
+    def begin(self, readers: Sequence[str], *, with_canary: bool = True) -> Head:
+        return self.publication.begin(readers, with_canary=with_canary)
 
     def windows(self, wait: Callable[[int], None]) -> Iterator[Window]:
         return (window for w in self.publication.windows(wait) if (window := self.change(w)) is not None)
@@ -140,14 +140,19 @@ def swapped(first: str, second: str, window: Window) -> Window:
     return replace(window, entries=tuple(replace(e, start=starts[e.name]) for e in window.entries))
 
 
-def stale_norm(model: Any) -> None:
+def live(engine: VllmEngine) -> Any:
+    """vLLM's model."""
+    return engine._engine.model_executor.driver_worker.worker.model_runner.get_model()
+
+
+def stale_norm(model: Any, _: object) -> None:
     """As if the engine had not taken one parameter over."""
     norm = model.model.layers[1].input_layernorm.weight
     if not norm.is_meta:
         norm.data.fill_(1.0)
 
 
-def swapped_norms(model: Any) -> None:
+def swapped_norms(model: Any, _: object) -> None:
     """As if the engine had put two parameters into each other's place."""
     norms = [
         model.model.layers[1].input_layernorm.weight,
@@ -157,6 +162,12 @@ def swapped_norms(model: Any) -> None:
         copies = [norm.data.clone() for norm in norms]
         norms[0].data.copy_(copies[1])
         norms[1].data.copy_(copies[0])
+
+
+def stale_product(layer: Any, old: Any, _: object) -> None:
+    """As if the engine had not packed one matrix anew."""
+    if not layer.weight.is_meta:
+        layer.cpu_linear = old
 
 
 def chunk(version: int, sampling: SamplingParams, group_size: int = 6) -> RolloutChunk:
@@ -263,6 +274,7 @@ class Suite:
                 "tensors": sync.tensors,
                 "read_back": sync.read_back,
                 "packed": list(sync.packed),
+                "uncovered": list(sync.uncovered),
                 "published": len(after.tensors),
                 "version": engine.version,
                 "prompts_after": prompt_mismatch(engine, after),
@@ -443,10 +455,15 @@ class Suite:
             attempt("dropped_on_the_way", Tampered(after.publish(2), partial(without, expert)))
             attempt("dropped_window", Tampered(after.publish(2), lambda w: None if w.index == 1 else w))
             attempt("swapped", Tampered(after.publish(2), partial(swapped, expert, other)))
-            with mock.patch.object(vllm_weights, "keep_pending", stale_norm):
+            with mock.patch.object(vllm_weights, "keep_pending", partial(stale_norm, live(engine))):
                 attempt("stale_parameter", after.publish(2, canary=()))
-            with mock.patch.object(vllm_weights, "keep_pending", swapped_norms):
+            with mock.patch.object(vllm_weights, "keep_pending", partial(swapped_norms, live(engine))):
                 attempt("swapped_parameters", after.publish(2, canary=()))
+            matrix = live(engine).model.layers[1].self_attn.o_proj
+            with mock.patch.object(
+                vllm_weights, "keep_pending", partial(stale_product, matrix, matrix.cpu_linear)
+            ):
+                attempt("stale_matrix", before.publish(2, canary=()))
             attempt("dropped_by_the_learner", after.publish(2, tensors=fewer))
             attempt("no_bias", after.publish(3, tensors=without_bias))
             attempt("stale_bias", after.publish(4, tensors=list(stale.items())))

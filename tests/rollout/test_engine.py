@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from rollout.vllm_engine import READ_BACK_PARTS
+from rollout.publication import READ_BACK_PARTS
 from tests.rollout.families import EVERYDAY, FAMILIES
 from tests.tiny import slow_tests_run
 
@@ -67,6 +67,9 @@ def test_engine_computes_what_transformers_does_after_a_sync(report: dict[str, A
     assert result["read_back"] + len(result["packed"]) == result["published"]
     plain = ("norm.weight", "embed_tokens.weight", "e_score_correction_bias")
     assert not [name for name in result["packed"] if name.endswith(plain)], "not read back"
+    uncovered = [n for n in result["packed"] if ".experts." in n] if "-v" in preset else []
+    others = set(result["uncovered"]) - {n for n in result["uncovered"] if n.endswith("kv_b_proj.weight")}
+    assert others == set(uncovered), "the canary may be left out although nothing else covers a tensor"
     assert result["canary"] < TOLERANCE
     assert result["prompts_after"] < TOLERANCE
     assert result["samples_after"] < TOLERANCE
@@ -160,6 +163,7 @@ def test_bad_chunks_are_refused_before_anything_runs(report: dict[str, Any]) -> 
         ("swapped", "model.layers.2.mlp.experts.1.down_proj.weight is corrupted"),
         ("stale_parameter", "model.layers.1.input_layernorm.weight: 64 of 64 elements"),
         ("swapped_parameters", "model.layers.1.post_attention_layernorm.weight: 64 of 64 elements"),
+        ("stale_matrix", "model.layers.1.self_attn.o_proj.weight: "),
         ("dropped_by_the_learner", "model.layers.2.mlp.experts.routed_experts got 45,056 of 49,152 elements"),
         ("no_bias", "model.layers.1.mlp.gate.e_score_correction_bias got 0 of 4"),
         ("stale_bias", "canary prompt"),

@@ -41,8 +41,8 @@ class Broken:
     file: Path
     version = 5
 
-    def begin(self, readers: Sequence[str]) -> Head:
-        return self.publication.begin(readers)
+    def begin(self, readers: Sequence[str], *, with_canary: bool = True) -> Head:
+        return self.publication.begin(readers, with_canary=with_canary)
 
     def windows(self, wait: Callable[[int], None]) -> Iterator[Window]:
         for window in self.publication.windows(wait):

@@ -1,7 +1,8 @@
-"""A checkpoint of two ranks with divided tensors, gone on from by one: the same weights, moments and reference."""
+"""A checkpoint of four ranks, gone on from by one and by two: the same weights, moments and reference, bit for bit."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,19 @@ import torch
 from torch import Tensor
 
 from grpo.config.algorithm import AlgorithmConfig
+from grpo.config.mesh import MeshConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training.checkpoint import find_error, save_checkpoint
 from grpo.training.learner import Learner
-from policies.load import load_policy
+from policies import shards
+from policies.load import load_policy, own_tensors
+from policies.shards import local
+from policies.tensor_files import own_region
 from tests.grpo.tiny_phase import make_groups, make_policy
 from tests.processes import run_in_ranks
 from tests.tiny import free_port
+
+MESHES = {1: MeshConfig(), 2: MeshConfig(), 4: MeshConfig(expert=2)}
 
 
 def learner(folder: Path, rank: int, ranks: int) -> Learner:
@@ -23,36 +30,52 @@ def learner(folder: Path, rank: int, ranks: int) -> Learner:
         policy=PolicyConfig(model=str(folder), compute_dtype="float32"),
         algorithm=AlgorithmConfig(group_size=4, questions_per_step=3, kl_coef=0.1),
         optimizer=OptimizerConfig(lr=1e-2),
-        learner=LearnerConfig(ranks=ranks),
+        learner=LearnerConfig(ranks=ranks, mesh=MESHES[ranks]),
         model_path=folder,
         total_steps=8,
         rank=rank,
     )
 
 
-def state(one: Learner) -> dict[str, Tensor]:
-    """Everything that a checkpoint must bring back, whole."""
+Part = tuple[tuple[int, ...], Tensor]
+"""Where a rank's part begins in the whole tensor, and its values."""
+
+
+def parts(one: Learner) -> dict[str, Part]:
+    """Everything that a checkpoint must bring back: this rank's parts."""
     assert one._reference is not None
-    found = dict(one.model.state_dict())
-    found |= {shard.name: shard.part for shard in one.trained.optimizer.state()}
-    return found | {f"reference/{n}": t for n, t in one._reference.tensors.items()}
+    weights = own_tensors(one.model)
+    found = {name: (own_region(t).offset, local(t).clone()) for name, t in weights.items()}
+    found |= {s.name: (s.region.offset, s.part.clone()) for s in one.trained.optimizer.state()}
+    frozen = one._reference.tensors
+    return found | {f"reference/{n}": (own_region(weights[n]).offset, t.clone()) for n, t in frozen.items()}
 
 
-def save_and_load(rank: int, folder: Path, port: int) -> None:
+def meet(rank: int, ranks: int, port: int) -> None:
     torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks
     )
-    own = learner(folder / "policy", rank, 2)
+
+
+def save_by_four(rank: int, folder: Path, port: int) -> None:
+    meet(rank, 4, port)
+    shards.ROW_BYTES = 1000  # so that matrices are exported by rows
+    own = learner(folder / "policy", rank, 4)
     groups = make_groups(0)
     own.begin_phase(groups, 0, 1.0)
     own.update(groups, 0, 12)
-    team = own.trained.team
-    save_checkpoint(folder / "two", 1, {}, own.save, 2, team=team)
+    save_checkpoint(folder / "four", 1, {}, own.save, 2, team=own.trained.team)
     own.export(folder / "export")
-    # Back and forth: what one rank wrote from it is read by two.
-    again = learner(folder / "policy", rank, 2)
-    again.load(folder / "two" / "step-000001")
-    save_checkpoint(folder / "again", 1, {}, again.save, 2, team=team)
+    torch.save(parts(own), folder / f"live-{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def resume_by_two(rank: int, folder: Path, port: int) -> None:
+    meet(rank, 2, port)
+    own = learner(folder / "policy", rank, 2)
+    own.load(folder / "four" / "step-000001")
+    torch.save(parts(own), folder / f"resumed-{rank}.pt")
+    save_checkpoint(folder / "two", 1, {}, own.save, 2, team=own.trained.team)
     torch.distributed.destroy_process_group()
 
 
@@ -60,24 +83,52 @@ def save_and_load(rank: int, folder: Path, port: int) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("resharding")
     make_policy(folder / "policy")
-    run_in_ranks(save_and_load, folder, free_port(), ranks=2)
+    run_in_ranks(save_by_four, folder, free_port(), ranks=4)
+    run_in_ranks(resume_by_two, folder, free_port(), ranks=2)
     return folder
 
 
-def test_one_rank_goes_on_from_two(folder: Path, tmp_path: Path) -> None:
-    step = folder / "two" / "step-000001"
-    assert find_error(step) is None
-    assert {p.name for p in step.glob("optimizer*")} == {
-        f"optimizer-0000{i}-of-00002.safetensors" for i in (1, 2)
-    }
+def check_parts(whole: dict[str, Part], file: Path) -> None:
+    """Compare a rank's parts with the whole tensors of one rank, bit for bit."""
+    stored = torch.load(file, weights_only=True)
+    assert stored.keys() == whole.keys()
+    for name, (offset, part) in stored.items():
+        rows = tuple(slice(o, o + size) for o, size in zip(offset, part.shape, strict=True))
+        assert torch.equal(whole[name][1][rows], part), name
+
+
+@pytest.fixture(scope="module")
+def one(folder: Path) -> Learner:
     one = learner(folder / "policy", 0, 1)
-    one.load(step)
-    exported = load_policy(folder / "export").state_dict()
-    assert all(torch.equal(t, exported[n]) for n, t in one.model.state_dict().items())
+    one.load(folder / "four" / "step-000001")
+    return one
+
+
+def test_one_rank_and_two_go_on_from_four_with_the_same_bits(folder: Path, one: Learner) -> None:
+    whole = parts(one)
     assert one.trained.optimizer.steps == 1
     assert any(shard.part.abs().max() > 0 for shard in one.trained.optimizer.state())
+    for rank in range(4):
+        check_parts(whole, folder / f"live-{rank}.pt")
+    for rank in range(2):
+        check_parts(whole, folder / f"resumed-{rank}.pt")
+
+
+def test_one_rank_goes_on_from_what_two_wrote_of_four(folder: Path, one: Learner) -> None:
     other = learner(folder / "policy", 0, 1)
-    other.load(folder / "again" / "step-000001")
-    first, second = state(one), state(other)
+    other.load(folder / "two" / "step-000001")
+    first, second = parts(one), parts(other)
     assert first.keys() == second.keys()
-    assert all(torch.equal(first[n], second[n]) for n in first)
+    assert all(torch.equal(first[name][1], second[name][1]) for name in first)
+
+
+def test_every_rank_writes_its_part_of_a_checkpoint(folder: Path) -> None:
+    step = folder / "four" / "step-000001"
+    assert find_error(step) is None
+    for stem, ranks in itertools.product(("policy", "optimizer", "reference"), range(1, 5)):
+        assert (step / f"{stem}-0000{ranks}-of-00004.safetensors").stat().st_size > 1000
+
+
+def test_an_export_by_rows_has_the_bits_of_the_weights(folder: Path, one: Learner) -> None:
+    exported = load_policy(folder / "export").state_dict()
+    assert all(torch.equal(tensor, exported[name]) for name, tensor in one.model.state_dict().items())

@@ -9,10 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from grpo.training.shard_files import Shard, load_shards, save_shards
 from policies.errors import BrokenCheckpoint
-from policies.tensor_files import Region
+from policies.tensor_files import Entry, Region, TensorFile
 
 
 def shards(tensors: dict[str, torch.Tensor], axis: int, rank: int, ranks: int) -> list[Shard]:
@@ -84,3 +85,16 @@ def test_the_files_are_plain_safetensors(tmp_path: Path) -> None:
     assert torch.equal(found["a"], tensors["a"][4:])
     with safe_open(file, framework="pt") as opened:
         assert json.loads(opened.metadata()["places"])["a"] == [[4, 0], [7, 5]]
+
+
+def test_rows_that_do_not_fit_the_announced_tensor_are_refused(tmp_path: Path) -> None:
+    with TensorFile(tmp_path / "x.safetensors", [Entry("w", torch.float32, (3, 2))]) as file:
+        with pytest.raises(ValueError, match=r"rows up to 4 of w"):
+            file.write_rows(torch.zeros(4, 2))
+        with pytest.raises(ValueError, match=r"rows up to 1 of w"):
+            file.write_rows(torch.zeros(1, 3))
+        file.write_rows(torch.ones(2, 2))
+        with pytest.raises(ValueError, match="w: 2 rows of it were written before"):
+            file.write(torch.ones(3, 2))
+        file.write_rows(torch.zeros(1, 2))
+    assert load_file(tmp_path / "x.safetensors")["w"].tolist() == [[1, 1], [1, 1], [0, 0]]
