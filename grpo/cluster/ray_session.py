@@ -32,6 +32,9 @@ SHORT_TMP = Path("/tmp")
 LONGEST_TMP = 107 - len("/ray/session_2026-11-30_12-00-00_123456_1234567/sockets/plasma_store")
 """Bytes of a folder below which Ray's longest socket path is within the kernel's 107."""
 THREAD_KEYS = "learner.threads and engine.threads"
+PATIENCE = 60
+"""Health checks in a row, 3 s or more apart, that the process of an own node may miss before Ray gives the node up.
+With Ray's five a machine that is busy for a minute lost its run; a process that ends is noticed without them."""
 ON_THE_CLUSTER = "on the cluster, `ray logs cluster` lists them"
 LEARNER_TIMEOUT_S = 7200.0
 """Longest update, log-prob pass or save."""
@@ -64,6 +67,7 @@ def connect(address: str | None, run_dir: Path = Path()) -> Iterator[None]:
             "_node_ip_address": "127.0.0.1",
             "object_store_memory": 256 * 2**20,
             "_temp_dir": temp_dir(),
+            "_system_config": {"health_check_failure_threshold": PATIENCE},
         }
     else:
         probe(target)

@@ -156,3 +156,21 @@ def test_a_ray_that_does_not_come_up_is_one_error_with_the_load_and_its_logs(
     expected = r"Ray did not start: The current node timed out .* load is .*logs"
     with pytest.raises(RunError, match=expected), ray_session.connect("local", tmp_path):
         pytest.fail("there is no Ray")
+
+
+def test_an_own_ray_is_patient_with_a_busy_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """After five missed checks, a minute of other work, Ray gave its node up and ended the run's own process."""
+    seen: dict[str, object] = {}
+
+    def stops(**options: object) -> None:
+        seen.update(options)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("ray.init", stops)
+    with pytest.raises(RunError), ray_session.connect("local", tmp_path):
+        pytest.fail("there is no Ray")
+    from ray._raylet import Config
+
+    (name,) = seen["_system_config"]  # type: ignore[misc]
+    assert Config.health_check_failure_threshold() < seen["_system_config"][name]  # type: ignore[index]
+    assert hasattr(Config, name), "Ray does not know this setting"
