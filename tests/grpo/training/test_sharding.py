@@ -25,8 +25,8 @@ from tests.tiny import free_port, slow_tests_run
 ROUNDING = 1e-6
 PRESETS = sorted({case.preset for case in (*TWO, *FOUR)})
 EVERYDAY = {
-    "v3", "llama-tied", "lora-recompute", "v3-balance", "reward-model", "context-v3", "context-mtp", "copies-2x2",
-    "experts-copies", "experts-lora", "experts-balance", "experts-mtp-rl", "context-shard", "context-experts",
+    "v3", "llama-tied", "lora-recompute", "v3-balance", "reward-model", "context-v3", "copies-2x2", "experts-lora",
+    "experts-balance", "experts-mtp-rl", "context-experts",
 }  # fmt: skip
 """Every dimension of the mesh and every part of the learner once or twice; all pairs of them are slow tests."""
 CASES = [
