@@ -179,6 +179,11 @@ def _config(start: Start, machine: str, binds: Sequence[str]) -> JsonDict:
     same_user = shares_host and not start.uids
     is_counted = start.groups is not None
     resolved = _resolve([*_python_binds(), *binds])
+    modules = dict(start.modules)
+    if not shares_host:
+        beside = {os.path.dirname(where) for where in modules.values()}
+        resolved = [(s, _seen_inside(t) if os.path.dirname(t) in beside else t) for s, t in resolved]
+        modules = {name: _seen_inside(where) for name, where in modules.items()}
     return {
         "tier": start.tier,
         "binds": resolved,
@@ -190,7 +195,7 @@ def _config(start: Start, machine: str, binds: Sequence[str]) -> JsonDict:
         "readable": [*_SYSTEM, *_PUBLIC_FILES, *dict.fromkeys(path for bind in resolved for path in bind)],
         "is_counted": is_counted,
         "serves_many": start.serves_many,
-        "modules": dict(start.modules),
+        "modules": modules,
         "base": str(start.base) if start.base else "",
         "groups": start.groups.parent_fds if start.groups else [],
     }
@@ -255,6 +260,11 @@ def _resolve(binds: Sequence[str]) -> list[tuple[str, str]]:
         if os.path.exists(source) and not inside:
             found[target] = source
     return [(source, target) for target, source in found.items()]
+
+
+def _seen_inside(package: str) -> str:
+    """Return where a sandbox shows a package of the host: elsewhere if each run's own /tmp would hide it."""
+    return f"/packages{package}" if package.startswith("/tmp/") else package
 
 
 def _is_readable(channel: socket.socket, timeout_s: float) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +58,24 @@ def test_a_namespace_sandbox_shows_nothing_else_of_the_environment(sandbox: Sand
         outcome = one.run("python", source)
     assert outcome.stdout == b"['typing_extensions.py']\n"
     assert sandbox.run("python", "import typing_extensions").verdict == "runtime_error"
+
+
+def test_an_environment_below_tmp_is_not_hidden_by_the_programs_own_tmp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as site:
+        monkeypatch.syspath_prepend(site)
+        (Path(site) / "lonely.py").write_text("from crowd.member import VALUE\n")
+        (Path(site) / "crowd").mkdir()
+        (Path(site) / "crowd" / "member.py").write_text("VALUE = 7\n")
+        info = Path(site) / "lonely-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lonely\nVersion: 1.0\n")
+        (info / "RECORD").write_text("lonely.py,,\ncrowd/member.py,,\nlonely-1.0.dist-info/METADATA,,\n")
+        os.chmod(site, 0o755)
+        with Sandbox.open(SandboxSettings(packages=("lonely",))) as one:
+            outcome = one.run("python", "import lonely, os\nprint(lonely.VALUE, os.listdir('/tmp'))")
+    assert (outcome.verdict, outcome.stdout) == ("ok", b"7 ['main.py']\n"), outcome
 
 
 def test_requirements_come_along() -> None:
