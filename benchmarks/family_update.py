@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from common import sweep
+from random_phase import random_groups
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -100,7 +101,9 @@ def measure(shape: str, threads: int) -> dict[str, float]:
         packed = PROMPTS * (PROMPT_TOKENS + GROUP * TOKENS)
         times = []
         for step in range(3):
-            data = groups(step)
+            data = random_groups(
+                VOCABULARY, prompts=PROMPTS, prompt=PROMPT_TOKENS, samples=GROUP, tokens=TOKENS, seed=step
+            )
             start = time.perf_counter()
             learner.begin_phase(data, step, 1.0)
             middle = time.perf_counter()
@@ -113,30 +116,6 @@ def measure(shape: str, threads: int) -> dict[str, float]:
         "update_tokens_per_s": packed / update,
         "peak_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
-
-
-def groups(seed: int) -> list[Any]:
-    """Return a phase of random tokens."""
-    import numpy as np
-
-    from grpo.algorithm.types import TrainGroup, TrainSample
-
-    rng = np.random.default_rng(seed)
-
-    def ids(count: int) -> Any:
-        return rng.integers(2, VOCABULARY, count).astype(np.int32)
-
-    logprobs = np.full(TOKENS, -6.2, np.float32)
-    return [
-        TrainGroup(
-            ids(PROMPT_TOKENS),
-            tuple(
-                TrainSample(ids(TOKENS), logprobs, float(rng.standard_normal()), f"p{group}", index)
-                for index in range(GROUP)
-            ),
-        )
-        for group in range(PROMPTS)
-    ]
 
 
 if __name__ == "__main__":

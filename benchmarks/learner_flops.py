@@ -15,18 +15,17 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from common import save
+from random_phase import random_groups
 
-from grpo.algorithm.types import TrainGroup, TrainSample
 from grpo.config.algorithm import AlgorithmConfig
 from grpo.config.sections import LearnerConfig, OptimizerConfig, PolicyConfig
 from grpo.training.learner import Learner
 from policies.export import save_policy
 from policies.presets import new_policy
 
-PROMPTS, GROUP, PROMPT_TOKENS, TOKENS = 4, 8, 100, 96
+VOCABULARY, PROMPTS, GROUP, PROMPT_TOKENS, TOKENS = 49152, 4, 8, 100, 96
 
 
 def model_folder(folder: Path) -> tuple[Path, float, float]:
@@ -35,7 +34,7 @@ def model_folder(folder: Path) -> tuple[Path, float, float]:
 
     config = LlamaConfig(
         hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3,
-        vocab_size=49152, tie_word_embeddings=True, max_position_embeddings=8192, bos_token_id=1, eos_token_id=2,
+        vocab_size=VOCABULARY, tie_word_embeddings=True, max_position_embeddings=8192, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
     model = new_policy(config, seed=0)
     body = sum(
@@ -44,23 +43,6 @@ def model_folder(folder: Path) -> tuple[Path, float, float]:
         if isinstance(m, torch.nn.Linear) and n != "lm_head"
     )
     return save_policy(model, folder / "policy", None), float(body), float(model.lm_head.weight.numel())
-
-
-def groups(seed: int) -> list[TrainGroup]:
-    rng = np.random.default_rng(seed)
-    return [
-        TrainGroup(
-            rng.integers(0, 49152, PROMPT_TOKENS).astype(np.int32),
-            tuple(
-                TrainSample(
-                    rng.integers(0, 49152, TOKENS).astype(np.int32), np.full(TOKENS, -10.8, np.float32),
-                    float(rng.standard_normal()), f"p{g}", i,
-                )
-                for i in range(GROUP)
-            ),
-        )
-        for g in range(PROMPTS)
-    ]  # fmt: skip
 
 
 def matmul_gflops(dtype: torch.dtype) -> float:
@@ -98,7 +80,9 @@ def main() -> None:
         forward = 2 * (body * packed + head * completion)
         rows = []
         for step in range(args.steps):
-            data = groups(step)
+            data = random_groups(
+                VOCABULARY, prompts=PROMPTS, prompt=PROMPT_TOKENS, samples=GROUP, tokens=TOKENS, seed=step
+            )
             start = time.perf_counter()
             learner.begin_phase(data, step, 1.0)
             middle = time.perf_counter()

@@ -126,7 +126,8 @@ class _PackedAttention(torch.autograd.Function):
             q, grad, out, lse = (x[:, heads] for x in (q_THK, grad_THK, out_THK, lse_TH))
             own_k, own_v = own_k_THK[:, kv_heads], own_v_THK[:, kv_heads]
             k, v = _keys_and_values(q, own_k, own_v, layout, repeat=not ctx.fused)
-            dq, dk, dv = _backward_parts(grad, q, k, v, out, lse, layout, ctx.scale, fused=ctx.fused)
+            compute = _ragged_backward if ctx.fused else _backward_parts
+            dq, dk, dv = compute(grad, q, k, v, out, lse, layout, ctx.scale)
             repeats = dk.shape[1] // own_k.shape[1]
             if repeats > 1:
                 dk, dv = (x.view(len(x), -1, repeats, x.shape[-1]).sum(2) for x in (dk, dv))
@@ -181,12 +182,8 @@ def _backward_parts(
     lse_TH: Tensor,
     layout: AttentionLayout,
     scale: float,
-    *,
-    fused: bool,
 ) -> list[Tensor]:
     """Return gradients of q, k and v, summed over the parts of the layout."""
-    if fused:
-        return _ragged_backward(grad_THK, q_THK, k_THK, v_THK, out_THK, lse_TH, layout, scale)
     totals: list[Tensor] = []
     for part in layout.parts:
         rows = [

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from gpu_result import Check
 
+from benchmarks.random_phase import random_groups
+
 if TYPE_CHECKING:
-    from grpo.algorithm.types import TrainGroup
     from grpo.training.learner import Learner
 
 GIB = 2**30
@@ -278,29 +279,3 @@ def make_learner(
         total_steps=10,
         device=device,
     )
-
-
-def random_groups(
-    vocab: int, *, prompts: int, prompt: int, samples: int, tokens: int, seed: int = 0
-) -> list[TrainGroup]:
-    """Return groups of random tokens and advantages."""
-    import numpy as np
-
-    from grpo.algorithm.types import TrainGroup, TrainSample
-
-    rng = np.random.default_rng(seed)
-
-    def ids(count: int) -> np.ndarray:
-        return rng.integers(2, vocab, count).astype(np.int32)
-
-    logprobs = np.full(tokens, -float(np.log(vocab)), np.float32)
-    return [
-        TrainGroup(
-            ids(prompt),
-            tuple(
-                TrainSample(ids(tokens), logprobs, float(rng.standard_normal()), f"p{p}", i)
-                for i in range(samples)
-            ),
-        )
-        for p in range(prompts)
-    ]

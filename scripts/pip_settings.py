@@ -6,6 +6,7 @@ Standard library only. A setting of uv's own (a variable UV_…, uv.toml) stands
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import subprocess
@@ -36,14 +37,15 @@ strategy warns of an index with a package of the same name; here the hash of the
 
 def for_uv(python: str) -> tuple[list[str], dict[str, str]]:
     """Return options and environment of `uv pip install`: `python`'s pip's settings where uv has none of its own."""
-    listed = subprocess.run(
-        [python, "-m", "pip", "--disable-pip-version-check", "config", "list"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    options, variables = translate(read_settings(listed.stdout))
+    options, variables = translate(read_settings(_listed(python)))
     return options, {**variables, **os.environ}
+
+
+@functools.cache
+def _listed(python: str) -> str:
+    """Return what `pip config list` prints: once, though uv is called several times."""
+    command = [python, "-m", "pip", "--disable-pip-version-check", "config", "list"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def read_settings(text: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user whose pip and uv have no settings."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_", "SSL_"))]:
         monkeypatch.delenv(name)
+    settings._listed.cache_clear()
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # pip then reads no other file either
 
 
