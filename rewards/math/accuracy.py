@@ -211,15 +211,12 @@ def _compared_option(reference_text: str, text: str, prompt: str) -> int:
         return DIFFERENT
     if reference and option and reference[0] != option[0]:
         return DIFFERENT
-    wanted, said = (
-        side[1] if side else plain for side, plain in ((reference, reference_text), (option, text))
-    )
-    letters = [(_LETTER.fullmatch(plain) or "  ")[1] for plain in (reference_text, text)]
-    if option and letters[0].strip():
+    if option and (letter := _LETTER.fullmatch(reference_text)):
         has_options = re.search(rf"(?<![A-Za-z]){option[0]}\s?\}}*[.)]", prompt)
-        return SAME if option[0] == letters[0] and has_options else DIFFERENT
-    if reference and letters[1].strip():
-        return SAME if reference[0] == letters[1] else DIFFERENT
+        return SAME if option[0] == letter[1] and has_options else DIFFERENT
+    if reference and (letter := _LETTER.fullmatch(text)):
+        return SAME if reference[0] == letter[1] else DIFFERENT
+    wanted, said = reference[1] if reference else reference_text, option[1] if option else text
     return compare(parse(wanted), parse(said), prompt)
 
 
