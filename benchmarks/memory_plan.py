@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -105,15 +104,14 @@ def learner_of(case: dict[str, Any]) -> LearnerConfig:
 
 def measure(case: dict[str, Any]) -> int:
     """Run all ranks of a case; returns the largest peak, in MiB."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        case = case | {"meet": f"tcp://127.0.0.1:{probe.getsockname()[1]}"}
     command = [sys.executable, __file__, "--rank"]
-    ranks = [
-        subprocess.Popen([*command, json.dumps(case | {"rank": r})], stdout=subprocess.PIPE, text=True)
-        for r in range(case["ranks"])
-    ]
-    outputs = [process.communicate()[0] for process in ranks]
+    with tempfile.TemporaryDirectory() as folder:
+        case = case | {"meet": f"file://{folder}/store"}
+        ranks = [
+            subprocess.Popen([*command, json.dumps(case | {"rank": r})], stdout=subprocess.PIPE, text=True)
+            for r in range(case["ranks"])
+        ]
+        outputs = [process.communicate()[0] for process in ranks]
     if any(process.returncode for process in ranks):
         raise SystemExit(f"{case}: a rank failed")
     return max(json.loads(text.splitlines()[-1])["peak_mib"] for text in outputs)

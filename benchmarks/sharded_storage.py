@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -97,9 +96,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         subprocess.run([sys.executable, __file__, "--make", scratch], check=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            meet = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+        meet = f"file://{scratch}/store"
         command = [sys.executable, __file__, "--ranks", str(args.ranks), "--rank"]
         processes = [
             subprocess.Popen([*command, str(rank), meet, scratch], stdout=subprocess.PIPE, text=True)

@@ -18,11 +18,12 @@ import ray
 from policies.json_types import JsonMapping
 from rollout.config import EngineConfig
 from rollout.errors import RolloutError
-from rollout.gang import EngineActor, EngineGang, rendezvous_address
+from rollout.gang import EngineActor, EngineGang, open_rendezvous
 from rollout.gang_calls import MINIMAL_WAIT_S, GangCalls
 from rollout.parts import EnginePart
 from rollout.publication import Head, Publication, SyncReport, Tail, Window, needs_canary
 from rollout.ray_errors import explain, never_ran
+from rollout.rendezvous import Rendezvous
 from rollout.types import RolloutChunk, SampleGroup
 from rollout.worker_pool import Delivered, Died, Event, Failed, Finished, Ready
 
@@ -44,10 +45,12 @@ class RolloutWorker:
         """Keep the arguments of `VllmEngine` for `start`."""
         self._arguments = (model_dir, config, version, part)
         self._engine: VllmEngine | None = None
+        self._rendezvous: Rendezvous | None = None
 
     def rendezvous_address(self) -> str:
-        """Return the address where the other parts of the engine meet this one."""
-        return rendezvous_address()
+        """Return the address where all parts of the engine meet; this part listens there from now on."""
+        self._rendezvous = open_rendezvous()
+        return self._rendezvous.address
 
     def start(self, rendezvous: str | None = None) -> dict[str, int]:
         """Start the engine, once, and return its rank, process id and `max_model_len`.

@@ -7,26 +7,20 @@ gang.generate(chunk)            rank 0's stream of groups, and what the others r
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from typing import Literal, Protocol, TypeVar, cast
 
 import ray
 
+from rollout.rendezvous import Rendezvous
 from rollout.types import RolloutChunk
 
 AnswerT = TypeVar("AnswerT")
 
 
-def rendezvous_address() -> str:
-    """Return "tcp://host:port", free now, by which actors on all nodes reach this one.
-
-    The host is localhost on a cluster of this machine alone.
-    """
-    host = ray.util.get_node_ip_address()
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return f"tcp://{host}:{probe.getsockname()[1]}"
+def open_rendezvous() -> Rendezvous:
+    """Listen on an address by which actors on all nodes reach this one: localhost if it is alone."""
+    return Rendezvous(ray.util.get_node_ip_address())
 
 
 class RemoteMethod(Protocol[AnswerT]):

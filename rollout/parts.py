@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from policies.json_types import JsonDict
+from rollout.rendezvous import split_address
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,12 @@ def launcher_environment(part: EnginePart, rendezvous: str | None) -> dict[str, 
     """
     if rendezvous is None:
         return {}
-    host, _, port = rendezvous.removeprefix("tcp://").rpartition(":")
+    host, port = split_address(rendezvous)
     return {
         "MASTER_ADDR": host,
-        "MASTER_PORT": port,
+        "MASTER_PORT": str(port),
+        # Rank 0's actor listens there already, so torch must not.
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
         "RANK": str(part.rank),
         "WORLD_SIZE": str(part.world_size),
         # Ray shows each actor one GPU, so every process computes on device 0.

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 
+import torch.distributed as dist
 import torch.multiprocessing as mp
 
 PRELOADED = [
@@ -26,6 +29,14 @@ def run_in_ranks(function: Callable[..., object], *arguments: object, ranks: int
     """Call `function(rank, *arguments)` in as many new processes, one thread each; an error in one ends all."""
     multiprocessing.set_forkserver_preload(PRELOADED)
     mp.start_processes(_one_thread, (function, arguments), nprocs=ranks, start_method="forkserver")
+
+
+def meet(rank: int, ranks: int, place: Path, timeout_s: float = 600.0) -> None:
+    """Join the gloo group of all ranks through the file `place`: unlike a port, nothing else can take it."""
+    dist.init_process_group(
+        "gloo", store=dist.FileStore(str(place), ranks), rank=rank, world_size=ranks,
+        timeout=timedelta(seconds=timeout_s),
+    )  # fmt: skip
 
 
 def run_in_new_process(function: Callable[..., object], *arguments: object) -> None:

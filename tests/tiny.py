@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -167,7 +168,15 @@ def slow_tests_run(request: pytest.FixtureRequest) -> bool:
 
 
 def free_port() -> int:
-    """A TCP port on localhost that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on localhost that is free now, and that nothing gets by chance before a server of the test has it.
+
+    The kernel gives ports from 32768 on to whoever asks for any, and Ray's workers take 10002 to 19999.
+    """
+    while True:
+        port = secrets.choice(range(20000, 30000))
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

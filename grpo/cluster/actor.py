@@ -15,7 +15,8 @@ from typing import Any, Protocol  # Any: what a method called by its name return
 
 from grpo.cluster.shared_folder import Marker, why_absent
 from policies.json_types import JsonMapping
-from rollout.gang import rendezvous_address
+from rollout.gang import open_rendezvous
+from rollout.rendezvous import Rendezvous, connect
 
 ONEDNN_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """Environment variables that torch reads at its first kernel."""
@@ -69,11 +70,13 @@ class RankWorker:
         self._make, self._rank, self._world_size = make, rank, world_size
         self._threads, self._resume_from = threads, resume_from
         self._learner: RankLearner | None = None
+        self._rendezvous: Rendezvous | None = None
         self._device = "cpu"
 
     def rendezvous_address(self) -> str:
-        """Return the address where the ranks meet this one; see `rendezvous_address`."""
-        return rendezvous_address()
+        """Return the address where all ranks meet; this one listens there from now on."""
+        self._rendezvous = open_rendezvous()
+        return self._rendezvous.address
 
     def why_absent(self, marker: Marker) -> str | None:
         """Return why this rank's node cannot use the run's folder; see `grpo.cluster.shared_folder`."""
@@ -134,13 +137,14 @@ def join_ranks(rank: int, world_size: int, threads: int, rendezvous: str | None)
 
     torch.set_num_threads(threads)
     has_gpu = torch.cuda.is_available()
-    if world_size > 1:
+    if rendezvous is not None:
+        timeout = timedelta(seconds=COLLECTIVE_TIMEOUT_S)
         torch.distributed.init_process_group(
             "nccl" if has_gpu else "gloo",
-            init_method=rendezvous,
+            store=connect(rendezvous, timeout),
             rank=rank,
             world_size=world_size,
-            timeout=timedelta(seconds=COLLECTIVE_TIMEOUT_S),
+            timeout=timeout,
         )
     return "cuda" if has_gpu else "cpu"
 

@@ -15,8 +15,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from policies import shards
 from policies.errors import GatherError
 from policies.shards import DividedRows, proven_whole
-from tests.processes import run_in_ranks
-from tests.tiny import free_port
+from tests.processes import meet, run_in_ranks
 
 CASES = {"rows": Shard(0), "columns": Shard(1), "copies": Replicate()}
 
@@ -88,8 +87,8 @@ def rows_refusal(rows: DividedRows, flip: bool = True) -> str:
     return ""
 
 
-def work(rank: int, port: int, folder: Path) -> None:
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def work(rank: int, folder: Path) -> None:
+    meet(rank, 2, folder / "store")
     found = damaged(rank, folder)
     dist.destroy_process_group()
     (folder / f"{rank}.json").write_text(json.dumps(found))
@@ -98,7 +97,7 @@ def work(rank: int, port: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("ranks")
-    run_in_ranks(work, free_port(), folder, ranks=2)
+    run_in_ranks(work, folder, ranks=2)
     other = json.loads((folder / "1.json").read_text())
     assert other["rows_whole"] == "True"
     assert {value for key, value in other.items() if "torch." in key and key.endswith("_1")} == {"True"}

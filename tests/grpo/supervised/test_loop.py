@@ -35,9 +35,8 @@ from policies.logprobs import completion_logprobs, hidden_states
 from policies.packing import pack_documents
 from policies.shards import whole
 from tests.grpo.tiny_phase import VOCAB, make_policy
-from tests.processes import run_in_new_process, run_in_ranks
+from tests.processes import meet, run_in_new_process, run_in_ranks
 from tests.signals import listening  # noqa: F401 - a fixture
-from tests.tiny import free_port
 
 SIZES = st.lists(st.integers(1, 40), max_size=30)
 
@@ -276,8 +275,8 @@ def test_packs_and_order_change_the_gradient_by_rounding_only(folder: Path, budg
         torch.testing.assert_close(parts[name], whole[name], rtol=1e-3, atol=1e-5 * a["grad_norm"], msg=name)
 
 
-def _rank(rank: int, folder: str, port: int, out: str) -> None:
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _rank(rank: int, folder: str, out: str) -> None:
+    meet(rank, 2, Path(out) / "store")
     learner = make(Path(folder), rank, 2, gamma=0.01)
     rows = [learner.update(make_items(n, n), step) for step, n in enumerate((5, 1))]
     rows.append(learner.evaluate(make_items(5, 9)))
@@ -287,7 +286,7 @@ def _rank(rank: int, folder: str, port: int, out: str) -> None:
 
 def test_two_ranks_do_what_one_does(folder: Path, tmp_path: Path) -> None:
     """The second batch has one item: a rank without any takes part all the same."""
-    run_in_ranks(_rank, str(folder), free_port(), str(tmp_path), ranks=2)
+    run_in_ranks(_rank, str(folder), str(tmp_path), ranks=2)
     (rows, weights), (other_rows, other) = (torch.load(tmp_path / f"{r}.pt") for r in (0, 1))
     assert same(weights, other)
     assert [timeless(r) for r in rows] == [timeless(r) for r in other_rows]

@@ -10,12 +10,10 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +21,7 @@ from grpo.training.checkpoint import find_error, latest, save_checkpoint
 from grpo.training.collectives import RankTeam
 from grpo.training.shard_files import Shard, load_shards, save_shards
 from policies.tensor_files import Region
-from tests.tiny import free_port
+from tests.processes import meet
 
 RANKS, ROWS = 3, 5
 """Rank r holds rows r·5 to r·5 + 5 of one tensor."""
@@ -63,40 +61,40 @@ def die_at(operation: int) -> None:
 
 def ranks(work: Callable[[int], None]) -> list[int]:
     """Run work(rank) in a process for each rank; returns their exit codes, −9 of one that was killed."""
-    port = free_port()
-    pids = []
-    for rank in range(RANKS):
-        if (pid := os.fork()) == 0:
-            code = 1
-            try:
-                torch.set_num_threads(1)
-                dist.init_process_group(
-                    "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=RANKS,
-                    timeout=timedelta(seconds=DEADLINE_S),
-                )  # fmt: skip
-                work(rank)
-                code = 0
-            except RuntimeError:  # what a collective raises when a rank has gone
-                code = 2
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        pids.append(pid)
-    codes: dict[int, int] = {}
-    deadline = time.monotonic() + DEADLINE_S
-    while len(codes) < RANKS:
-        for pid in set(pids) - codes.keys():
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                codes[pid] = os.waitstatus_to_exitcode(status)
-        if time.monotonic() > deadline:
+    with tempfile.TemporaryDirectory() as folder:
+        pids = [forked(work, rank, Path(folder) / "store") for rank in range(RANKS)]
+        codes: dict[int, int] = {}
+        deadline = time.monotonic() + DEADLINE_S
+        while len(codes) < RANKS:
             for pid in set(pids) - codes.keys():
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-            raise AssertionError(f"{RANKS - len(codes)} ranks hang")
-        time.sleep(0.005)
-    return [codes[pid] for pid in pids]
+                done, status = os.waitpid(pid, os.WNOHANG)
+                if done:
+                    codes[pid] = os.waitstatus_to_exitcode(status)
+            if time.monotonic() > deadline:
+                for pid in set(pids) - codes.keys():
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                raise AssertionError(f"{RANKS - len(codes)} ranks hang")
+            time.sleep(0.005)
+        return [codes[pid] for pid in pids]
+
+
+def forked(work: Callable[[int], None], rank: int, store: Path) -> int:
+    """Start work(rank) in a process that has met the others; returns its id."""
+    if (pid := os.fork()) != 0:
+        return pid
+    code = 1
+    try:
+        torch.set_num_threads(1)
+        meet(rank, RANKS, store, DEADLINE_S)
+        work(rank)
+        code = 0
+    except RuntimeError:  # what a collective raises when a rank has gone
+        code = 2
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def whole(root: Path, step: int) -> None:

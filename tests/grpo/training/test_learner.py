@@ -15,8 +15,7 @@ from grpo.training.learner import Learner
 from policies.load import load_policy
 from tests.grpo.tiny_phase import make_groups, make_policy
 from tests.oracles import learner_oracle
-from tests.processes import run_in_new_process, run_in_ranks
-from tests.tiny import free_port
+from tests.processes import meet, run_in_new_process, run_in_ranks
 
 LR = 1e-3
 
@@ -369,10 +368,8 @@ def test_the_gradient_is_clipped_to_its_norm(folder):
         torch.testing.assert_close(moment, unclipped[name] * scale)
 
 
-def rank_main(rank, world_size, port, folder, out):
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
-    )
+def rank_main(rank, world_size, folder, out):
+    meet(rank, world_size, out / "store")
     learner = make(folder, rank, world_size, mini_batches=2, kl_coef=0.1, gamma=0.01, budget=60)
     mismatch, metrics = phase(learner, make_groups(), mini_batches=2)
     after = weights(learner)
@@ -380,12 +377,12 @@ def rank_main(rank, world_size, port, folder, out):
     learner.begin_phase(make_groups(groups=1, samples=1), 2, 1.0)
     learner.update(make_groups(groups=1, samples=1), 2, 16)
     assert same(weights(learner), after) is False
-    torch.save((after, mismatch, metrics), f"{out}/{rank}.pt")
+    torch.save((after, mismatch, metrics), out / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 def test_two_ranks_are_one_to_rounding(folder, tmp_path):
-    run_in_ranks(rank_main, 2, free_port(), folder, str(tmp_path), ranks=2)
+    run_in_ranks(rank_main, 2, folder, tmp_path, ranks=2)
     (first, mismatch, metrics), (second, _, other) = (torch.load(tmp_path / f"{r}.pt") for r in range(2))
     assert same(first, second)
     learner = make(folder, mini_batches=2, kl_coef=0.1, gamma=0.01, budget=60)

@@ -19,8 +19,7 @@ from policies.load import load_policy, own_tensors
 from policies.shards import local
 from policies.tensor_files import own_region
 from tests.grpo.tiny_phase import make_groups, make_policy
-from tests.processes import run_in_ranks
-from tests.tiny import free_port
+from tests.processes import meet, run_in_ranks
 
 MESHES = {1: MeshConfig(), 2: MeshConfig(), 4: MeshConfig(expert=2)}
 
@@ -51,14 +50,8 @@ def parts(one: Learner) -> dict[str, Part]:
     return found | {f"reference/{n}": (own_region(weights[n]).offset, t.clone()) for n, t in frozen.items()}
 
 
-def meet(rank: int, ranks: int, port: int) -> None:
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks
-    )
-
-
-def save_by_four(rank: int, folder: Path, port: int) -> None:
-    meet(rank, 4, port)
+def save_by_four(rank: int, folder: Path) -> None:
+    meet(rank, 4, folder / "store-of-four")
     shards.ROW_BYTES = 1000  # so that matrices are exported by rows
     own = learner(folder / "policy", rank, 4)
     groups = make_groups(0)
@@ -70,8 +63,8 @@ def save_by_four(rank: int, folder: Path, port: int) -> None:
     torch.distributed.destroy_process_group()
 
 
-def resume_by_two(rank: int, folder: Path, port: int) -> None:
-    meet(rank, 2, port)
+def resume_by_two(rank: int, folder: Path) -> None:
+    meet(rank, 2, folder / "store-of-two")
     own = learner(folder / "policy", rank, 2)
     own.load(folder / "four" / "step-000001")
     torch.save(parts(own), folder / f"resumed-{rank}.pt")
@@ -83,8 +76,8 @@ def resume_by_two(rank: int, folder: Path, port: int) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("resharding")
     make_policy(folder / "policy")
-    run_in_ranks(save_by_four, folder, free_port(), ranks=4)
-    run_in_ranks(resume_by_two, folder, free_port(), ranks=2)
+    run_in_ranks(save_by_four, folder, ranks=4)
+    run_in_ranks(resume_by_two, folder, ranks=2)
     return folder
 
 

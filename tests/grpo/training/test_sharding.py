@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,11 @@ from grpo.training.learner import Learner
 from policies import limits
 from tests.grpo.tiny_phase import make_groups, make_policy
 from tests.grpo.training.sharded_cases import FOUR, SHAPES, TWO, Case, Outcome, run_case
-from tests.processes import run_in_ranks
-from tests.tiny import free_port, slow_tests_run
+from tests.processes import meet, run_in_ranks
+from tests.tiny import slow_tests_run
 
 ROUNDING = 1e-6
+TIMEOUT_S = 60.0
 PRESETS = sorted({case.preset for case in (*TWO, *FOUR)})
 EVERYDAY = {
     "v3", "llama-tied", "lora-recompute", "v3-balance", "reward-model", "context-v3", "copies-2x2", "experts-lora",
@@ -35,18 +35,18 @@ CASES = [
 NAMES = [case.name for case in (*TWO, *FOUR)]
 
 
-def _work(rank: int, folder: Path, ports: tuple[int, ...], chosen: set[str]) -> None:
+def _work(rank: int, folder: Path, chosen: set[str]) -> None:
     """Run the chosen cases of four ranks, then, in pairs of ranks, every second one of two."""
     limits.GATHERED_ELEMENTS = 1  # heads take turns, as those of a long row do
     pair, place = divmod(rank, 2)
-    _join(ports[0], rank, 4)
+    meet(rank, 4, folder / "four", TIMEOUT_S)
     for case in (case for case in FOUR if case.name in chosen):
         _keep(case, folder, rank)
     torch.save(resumed(folder, rank), folder / f"resumed-{rank}.pt")
     torch.save(uneven(folder / "tiny-v3", rank, 4), folder / f"uneven-{rank}.pt")
     torch.save(uneven(folder / "tiny-v3", rank, 4, context=2), folder / f"uneven-context-{rank}.pt")
     dist.destroy_process_group()
-    _join(ports[1 + pair], place, 2)
+    meet(place, 2, folder / f"pair-{pair}", TIMEOUT_S)
     for case in [case for case in TWO if case.name in chosen][pair::2]:
         _keep(case, folder, place)
     dist.destroy_process_group()
@@ -110,12 +110,6 @@ def resumed(folder: Path, rank: int) -> bool:
     return before.keys() == after.keys() and all(torch.equal(before[n], after[n]) for n in before)
 
 
-def _join(port: int, rank: int, ranks: int) -> None:
-    dist.init_process_group(
-        "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks, timeout=timedelta(seconds=60)
-    )
-
-
 def _keep(case: Case, folder: Path, rank: int) -> None:
     try:
         result: Outcome | str = run_case(case, folder / case.preset, rank)
@@ -130,9 +124,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     for preset in PRESETS:
         name, fields = SHAPES.get(preset, (preset, {}))
         make_policy(folder / preset, name, **fields)
-    ports = tuple(free_port() for _ in range(3))
     chosen = set(NAMES) if slow_tests_run(request) else EVERYDAY
-    run_in_ranks(_work, folder, ports, chosen, ranks=4)
+    run_in_ranks(_work, folder, chosen, ranks=4)
     return folder
 
 
