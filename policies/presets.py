@@ -16,17 +16,9 @@ from torch import nn
 
 from policies.attention import NAME as ATTENTION
 from policies.attention import register
-from policies.families.registry import FAMILIES
-from policies.json_types import JsonDict
+from policies.families.registry import PRESETS
 from policies.model import HfConfig
 from policies.router import route_in_float32
-
-_PRESETS: dict[str, tuple[str, JsonDict]] = {
-    name: (family.name, fields) for family in FAMILIES.values() for name, fields in family.presets.items()
-}
-
-PRESETS: tuple[str, ...] = tuple(_PRESETS)
-"""Names of all presets."""
 
 
 def tiny_config(preset: str, vocab_size: int, **special_ids: object) -> HfConfig:
@@ -41,9 +33,9 @@ def tiny_config(preset: str, vocab_size: int, **special_ids: object) -> HfConfig
     """
     from transformers import AutoConfig
 
-    if preset not in _PRESETS:
+    if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
-    model_type, fields = _PRESETS[preset]
+    model_type, fields = PRESETS[preset]
     ids = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
     return AutoConfig.for_model(model_type, **{**fields, "vocab_size": vocab_size, **ids, **special_ids})
 

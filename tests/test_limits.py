@@ -14,8 +14,7 @@ import pytest
 
 from grpo.config.rl import RlConfig
 from grpo.config.sections import SamplingConfig
-from policies.families.registry import FAMILIES
-from policies.presets import PRESETS
+from policies.families.registry import FAMILIES, PRESETS
 from tests.test_docs import ROOT
 
 

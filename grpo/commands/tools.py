@@ -16,17 +16,27 @@ def demo(
     task: Annotated[
         str, typer.Option(help="`chain`: arithmetic; `code`: small programs, run in the sandbox.")
     ] = "chain",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Shape of the policy (docs/policies.md): `mini-v3`, `mini-v2`, `mini-coder-v2` have every switch of "
+            "the published models, and take two to four times as long."
+        ),
+    ] = "tiny-v3",
 ) -> None:
     """DeepSeek-R1-Zero in miniature: pre-train a tiny DeepSeek-V3, then GRPO; a report and samples at the end."""
     from grpo.common import stopping
     from grpo.common.shadows import first_on_the_path_of_workers, refuse_shadows_in
-    from grpo.tools.demo import TASKS, run
+    from grpo.tools.demo import TASKS, default_folder, run
+    from policies.families.registry import PRESETS
 
     stopping.listen()
     refuse_shadows_in(first_on_the_path_of_workers())
     if task not in TASKS:
         raise typer.BadParameter(f"there are {', '.join(TASKS)}", param_hint="--task")
-    run(seed, run_dir or Path("runs/demo" if task == "chain" else f"runs/demo-{task}"), task)
+    if preset not in PRESETS:
+        raise typer.BadParameter(f"there are {', '.join(PRESETS)}", param_hint="--preset")
+    run(seed, run_dir or default_folder(task, preset), task, preset)
 
 
 def recipes(

@@ -33,7 +33,7 @@ class PretrainConfig(Settings):
     corpus: Identity[Literal["chain", "r1-world", "code-tiny"]] = "chain"
     """The task world whose corpus and tokenizer are used (data_recipes/worlds/)."""
     preset: Identity[str] = "tiny-v3"
-    """Name of a preset in `policies.presets.PRESETS`."""
+    """Name of a preset in `policies.families.registry.PRESETS`."""
     preset_overrides: Identity[dict[str, int | float | str | dict[str, str | float]]] = Field(
         default_factory=dict
     )

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from rich.markup import escape
 from rich.table import Table
@@ -21,6 +23,7 @@ from grpo.config.rl import RlConfig
 from grpo.tracking.report.page import write_report
 from grpo.tracking.sample_row import SampleRow
 from grpo.tracking.samples import file_name, read_samples
+from policies.families.registry import PRESETS
 from policies.files import write_atomic
 from policies.json_types import JsonDict
 
@@ -54,18 +57,25 @@ TASKS = {
 }
 
 
-def run(seed: int, run_dir: Path, task_name: str = "chain") -> JsonDict:
+def default_folder(task_name: str, preset: str) -> Path:
+    """Return where the runs of a task with a preset go if nobody says."""
+    words = [task_name] * (task_name != "chain") + [preset] * (preset != "tiny-v3")
+    return Path("runs") / "-".join(["demo", *words])
+
+
+def run(seed: int, run_dir: Path, task_name: str = "chain", preset: str = "tiny-v3") -> JsonDict:
     """Pre-train the base, train it by GRPO, print samples before and after; returns and leaves summary.json.
 
     Args:
         seed: of everything.
         run_dir: of the RL run; the base's is beside it.
         task_name: one of `TASKS`.
+        preset: one of `policies.families.registry.PRESETS`.
     """
     task = TASKS[task_name]
     base_recipe, rl_recipe = task.base, task.rl
     base_dir = run_dir.with_name(run_dir.name + "-base")
-    base = load_config(PretrainConfig, base_recipe, [f"seed={seed}", f'run_dir="{base_dir}"'])
+    base = base_config(base_recipe, preset, [f"seed={seed}", f'run_dir="{base_dir}"'])
     rl = load_config(
         RlConfig, rl_recipe, [f"seed={seed}", f'run_dir="{run_dir}"', f'policy.model="{base_dir / "policy"}"']
     )
@@ -97,6 +107,22 @@ def run(seed: int, run_dir: Path, task_name: str = "chain") -> JsonDict:
         f"({(between - started) / 60:.1f} of them pre-training)"
     )
     return summary
+
+
+def base_config(recipe: str, preset: str, overrides: Sequence[str]) -> PretrainConfig:
+    """Return the recipe of the base for any preset: with its own kind of rotation, and the recipe's wavelengths.
+
+    rope_theta suits the length of the recipe's documents; what a preset adds, YaRN for one, is its own.
+    """
+    base = load_config(PretrainConfig, recipe, overrides)
+    if preset == base.preset:
+        return base
+    own = PRESETS[preset][1].get("rope_parameters", {})
+    recipes = cast("dict[str, str | float]", base.preset_overrides["rope_parameters"])
+    rotation = recipes | own | {"rope_theta": recipes["rope_theta"]}
+    table = ", ".join(f"{key} = {json.dumps(value)}" for key, value in rotation.items())
+    shape = [f'preset="{preset}"', f"preset_overrides.rope_parameters={{ {table} }}"]
+    return load_config(PretrainConfig, recipe, [*overrides, *shape])
 
 
 def put_aside(folder: Path, seed: int) -> None:

@@ -59,7 +59,7 @@ def measure(preset: str, dtype: str, folder: Path) -> Parity:
     """Make two random policies of the preset, start the engine on one, update it to the other, and compare.
 
     Args:
-        preset: of `policies.presets.PRESETS`.
+        preset: of `policies.families.registry.PRESETS`.
         dtype: of the engine and of the learner's matrix products, "float32" or "bfloat16".
         folder: an empty folder for the policies.
     """

@@ -2,6 +2,7 @@
 
 FAMILIES["deepseek_v3"]               by transformers' model_type
 BY_ARCHITECTURE["DeepseekV3ForCausalLM"]
+PRESETS["mini-v3"]                    the small shapes, by name: family and fields of the config
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import pkgutil
 from importlib import import_module
 
 import policies.families
-from policies.families.family import Family
+from policies.families.family import Family, Fields
 
 
 def _find() -> dict[str, Family]:
@@ -27,6 +28,15 @@ FAMILIES: dict[str, Family] = _find()
 """By transformers' model_type."""
 BY_ARCHITECTURE: dict[str, Family] = {family.architecture: family for family in FAMILIES.values()}
 """By the class name that config.json holds."""
+
+PRESETS: dict[str, tuple[str, Fields]] = {
+    name: (family.name, fields) for family in FAMILIES.values() for name, fields in family.presets.items()
+}
+"""Small policies of all families: model_type and fields of transformers' config, by preset.
+
+A "tiny" one has the family's structure with the simplest switches, a "mini" one every switch of the published
+config.json with smaller sizes.
+"""
 
 
 def family_of(model_type: object) -> Family:

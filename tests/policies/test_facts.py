@@ -9,7 +9,7 @@ import pytest
 from policies.errors import BrokenCheckpoint, MissingTokenizer, PolicyError, UnsupportedArchitecture
 from policies.export import save_policy
 from policies.facts import read_facts, resolve_model
-from policies.presets import PRESETS
+from policies.families.registry import PRESETS
 from policies.tokenizer import load_tokenizer
 from tests.policies.tiny import tiny_policy, write_tokenizer
 

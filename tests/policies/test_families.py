@@ -12,11 +12,11 @@ import torch
 from policies.errors import UnsupportedArchitecture
 from policies.export import save_policy
 from policies.facts import read_facts
-from policies.families.registry import BY_ARCHITECTURE, FAMILIES
+from policies.families.registry import BY_ARCHITECTURE, FAMILIES, PRESETS
 from policies.load import load_policy
 from policies.logprobs import sequence_logprobs
 from policies.parts import tensors
-from policies.presets import PRESETS, tiny_config
+from policies.presets import tiny_config
 from policies.refusals import refusal
 from tests.policies.documented_family import added, documented_family
 from tests.policies.released_folders import CONFIGS

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from policies.families.registry import PRESETS
 from policies.fused import fuse, rms_norm, swiglu
 from policies.logprobs import completion_logprobs
 from policies.packing import pack
-from policies.presets import PRESETS
 from tests.policies.tiny import random_groups, tiny_policy
 
 

@@ -11,11 +11,12 @@ from safetensors.torch import load_file, save_file
 
 from policies.errors import BrokenCheckpoint, UnsupportedArchitecture
 from policies.export import save_policy
+from policies.families.registry import PRESETS
 from policies.hf_names import load_named_tensors, named_tensors
 from policies.load import load_policy
 from policies.logprobs import sequence_logprobs
 from policies.mtp import is_shared_copy
-from policies.presets import PRESETS, new_policy, tiny_config
+from policies.presets import new_policy, tiny_config
 from policies.tokenizer import load_tokenizer
 from tests.policies.tiny import tiny_policy, write_tokenizer
 

@@ -7,9 +7,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from policies.families.registry import PRESETS
 from policies.logprobs import completion_logprobs, sequence_logprobs, token_logprobs
 from policies.packing import pack, pack_documents
-from policies.presets import PRESETS, new_policy, tiny_config
+from policies.presets import new_policy, tiny_config
 from tests.oracles.policies_oracle import plain_logprobs
 from tests.policies.tiny import random_groups, tiny_policy
 

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policies.families.registry import PRESETS
 from policies.parts import tensors
-from policies.presets import PRESETS, tiny_config
+from policies.presets import tiny_config
 from policies.sizes import CONFIGS, policy_size
 
 

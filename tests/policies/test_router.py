@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from policies.export import save_policy
+from policies.families.registry import PRESETS
 from policies.load import load_policy
 from policies.logprobs import completion_logprobs, hidden_states
 from policies.mtp import mtp_logprobs
 from policies.packing import pack, pack_documents
-from policies.presets import PRESETS
 from policies.router import (
     Dropping,
     Routed,

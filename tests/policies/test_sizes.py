@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from policies.presets import PRESETS, new_policy, tiny_config
+from policies.families.registry import PRESETS
+from policies.presets import new_policy, tiny_config
 from policies.sizes import SIZES, policy_size
 
 PRINTED = {

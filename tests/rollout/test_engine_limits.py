@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig
 
-from policies.presets import PRESETS, tiny_config
+from policies.families.registry import PRESETS
+from policies.presets import tiny_config
 from rollout.config import EngineConfig
 from rollout.engine_limits import CPU_HEAD_SIZES, attention_width, cpu_refusal, split_refusal
 from rollout.errors import RolloutError
