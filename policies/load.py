@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from policies import attention
+from policies import attention, experts
 from policies.errors import BrokenCheckpoint
 from policies.facts import PolicyFacts, read_facts, stored_tensors
 from policies.hf_pieces import pieces, stored_shape
@@ -55,6 +55,7 @@ def blank_policy(folder: Path | str) -> nn.Module:
     from transformers.utils import logging
 
     attention.register()
+    experts.register()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = AutoConfig.from_pretrained(facts.folder, local_files_only=True, trust_remote_code=False)
@@ -63,7 +64,7 @@ def blank_policy(folder: Path | str) -> nn.Module:
                 config,
                 dtype=torch.float32,
                 attn_implementation=attention.NAME,
-                experts_implementation="eager",
+                experts_implementation=experts.NAME,
             )
         if (facts.folder / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(facts.folder)

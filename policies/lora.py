@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from policies import lora_experts
 from policies.adapters import ADAPTER_FILE, CONFIG_FILE, EXPERTS, FINGERPRINT, PREFIX
 from policies.errors import BrokenCheckpoint, PolicyError
+from policies.experts import FUSED
 from policies.json_types import JsonDict
 from policies.model import HfModel
 from policies.mtp import is_mtp_tensor
@@ -71,9 +72,7 @@ def add_adapters(model: HfModel, rank: int, alpha: float, targets: Sequence[str]
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # peft only divides it by r
         target_modules=linear,
-        target_parameters=[f"mlp.experts.{name}" for name in lora_experts.NAMES]
-        if EXPERTS in targets
-        else None,
+        target_parameters=[f"mlp.experts.{name}" for name in FUSED] if EXPERTS in targets else None,
         task_type="CAUSAL_LM",
     )
     if linear:
@@ -164,7 +163,7 @@ def _plain_state(
         if base and rest == "weight":
             with torch.no_grad():
                 yield f"{prefix}.weight", proven_whole(name, tensor).float() + _delta(adapted[prefix])
-        elif owner in experts and last in lora_experts.NAMES:
+        elif owner in experts and last in FUSED:
             with torch.no_grad():
                 yield name, proven_whole(name, tensor).float() + lora_experts.delta(experts[owner], last)
         elif base:

@@ -13,21 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from types import MethodType
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from policies.adapters import file_names
+from policies.experts import FUSED
 from policies.model import HfModel
 from policies.shards import fill, local, whole
 
-NAMES = ("gate_up_proj", "down_proj")
-"""The fused tensors of a layer's routed experts: (E, 2I, D) and (E, D, I)."""
 _A, _B = "lora_A", "lora_B"
-Linear = tuple[Tensor, tuple[Tensor, Tensor, float] | None]
-"""W (out, in), and an adapter's A (r, in), B (out, r) and α/r."""
 
 
 def expert_modules(model: nn.Module) -> Iterator[tuple[str, HfModel]]:
@@ -35,7 +30,7 @@ def expert_modules(model: nn.Module) -> Iterator[tuple[str, HfModel]]:
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.ParameterDict):  # the adapters' own
             continue
-        if all(isinstance(getattr(module, tensor, None), nn.Parameter) for tensor in NAMES):
+        if all(isinstance(getattr(module, tensor, None), nn.Parameter) for tensor in FUSED):
             yield name, module
 
 
@@ -43,7 +38,7 @@ def add_expert_adapters(layers: nn.Module, rank: int, alpha: float) -> None:
     """Add adapters to the routed experts of these layers, in place; on the meta device they have no values yet."""
     for _, experts in expert_modules(layers):
         pair: dict[str, dict[str, nn.Parameter]] = {_A: {}, _B: {}}
-        for name in NAMES:
+        for name in FUSED:
             base = getattr(experts, name)
             count, out, inner = base.shape
             for kind, shape in ((_A, (count, rank, inner)), (_B, (count, out, rank))):
@@ -51,14 +46,13 @@ def add_expert_adapters(layers: nn.Module, rank: int, alpha: float) -> None:
         for kind, parameters in pair.items():
             experts.add_module(kind, nn.ParameterDict(parameters))
         experts.lora_scale = alpha / rank
-        experts.forward = MethodType(_forward, experts)
 
 
 @torch.no_grad()
 def draw_expert_adapters(model: nn.Module) -> None:
     """Draw A as peft does, uniform within 1/√in, and set B to zero; the generator is the caller's."""
     for _, experts in adapted_experts(model):
-        for name in NAMES:
+        for name in FUSED:
             first = getattr(experts, _A)[name]
             count, rank, inner = first.shape
             drawn = nn.init.kaiming_uniform_(torch.empty(count * rank, inner), a=math.sqrt(5))
@@ -81,7 +75,7 @@ def delta(experts: HfModel, name: str) -> Tensor:
 def to_file(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield the adapters by their names and in the layout of peft's files, each whole; a collective if divided."""
     for module, experts in adapted_experts(model):
-        for name in NAMES:
+        for name in FUSED:
             first, second = (whole(getattr(experts, kind)[name].detach()) for kind in (_A, _B))
             a, b = file_names(f"{module}.{name}")
             yield a, first.flatten(0, 1)
@@ -92,7 +86,7 @@ def file_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Return the shapes of `to_file`, by name."""
     shapes: dict[str, tuple[int, ...]] = {}
     for module, experts in adapted_experts(model):
-        for name in NAMES:
+        for name in FUSED:
             a, b = file_names(f"{module}.{name}")
             count, rank, inner = getattr(experts, _A)[name].shape
             shapes |= {a: (count * rank, inner), b: (getattr(experts, _B)[name].shape[1], rank * count)}
@@ -102,7 +96,7 @@ def file_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 def from_file(model: nn.Module, saved: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield each live tensor of the adapters, and its value in a file of fitting shapes."""
     for module, experts in adapted_experts(model):
-        for name in NAMES:
+        for name in FUSED:
             first, second = (getattr(experts, kind)[name] for kind in (_A, _B))
             a, b = file_names(f"{module}.{name}")
             yield first, saved[a].view(first.shape)
@@ -110,40 +104,6 @@ def from_file(model: nn.Module, saved: Mapping[str, Tensor]) -> Iterator[tuple[T
             yield second, saved[b].view(out, rank, count).permute(2, 0, 1)
 
 
-def expert_output(rows: Tensor, gate_up: Linear, down: Linear, act: nn.Module) -> Tensor:
-    """Return one expert's (N, D) output of (N, D) rows."""
-    gate, up = apply(rows, gate_up).chunk(2, dim=-1)
-    return apply(act(gate) * up, down)
-
-
-def apply(rows: Tensor, linear: Linear) -> Tensor:
-    """Return x Wᵀ + (α/r) (x Aᵀ) Bᵀ."""
-    weight, adapter = linear
-    output = F.linear(rows, weight)
-    if adapter is None:
-        return output
-    first, second, scale = adapter
-    return output + F.linear(F.linear(rows, first), second) * scale
-
-
 def adapters_of(experts: HfModel) -> tuple[nn.ParameterDict, ...]:
     """Return A and B by the fused tensors' names; () without adapters."""
     return (experts.lora_A, experts.lora_B) if hasattr(experts, _A) else ()
-
-
-def _forward(self: HfModel, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-    """Compute (T, D) outputs of (T, D) states, (T, K) chosen experts and their (T, K) weights, expert by expert."""
-    output = torch.zeros_like(hidden_states)
-    for expert in torch.unique(top_k_index).tolist():
-        token, position = torch.where(top_k_index == expert)
-        gate_up, down = (
-            (
-                getattr(self, name)[expert],
-                (self.lora_A[name][expert], self.lora_B[name][expert], self.lora_scale),
-            )
-            for name in NAMES
-        )
-        rows = expert_output(hidden_states[token], gate_up, down, self.act_fn)
-        rows = rows * top_k_weights[token, position, None]
-        output.index_add_(0, token, rows.to(output.dtype))
-    return output

@@ -16,6 +16,8 @@ from torch import nn
 
 from policies.attention import NAME as ATTENTION
 from policies.attention import register
+from policies.experts import NAME as EXPERTS
+from policies.experts import register as register_experts
 from policies.families.registry import PRESETS
 from policies.model import HfConfig
 from policies.router import route_in_float32
@@ -52,11 +54,12 @@ def new_policy(config: HfConfig, seed: int, weight_std: float = 0.02) -> nn.Modu
 
         make = AutoModelForCausalLM.from_config
     register()
+    register_experts()
     config.initializer_range = weight_std
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: nn.Module = make(
-            config, dtype=torch.float32, attn_implementation=ATTENTION, experts_implementation="eager"
+            config, dtype=torch.float32, attn_implementation=ATTENTION, experts_implementation=EXPERTS
         )
     route_in_float32(model)
     return model.eval()

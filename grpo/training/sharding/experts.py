@@ -3,9 +3,8 @@
     shard_experts(model, ranks)      in place, before the layers are wrapped
 
 Each token is sent to the ranks that hold its chosen experts (all-to-all), computed there together with the tokens of
-the other ranks, and sent back; the weighted sum is the one of transformers' own loop, in the same order. Gradients of
-tokens travel the other way, and those of an expert are complete where it is, but for the ranks that hold the same
-experts.
+the other ranks, and sent back; the weighted sum is that of one rank, in the same order. Gradients of tokens travel the
+other way, and those of an expert are complete where it is, but for the ranks that hold the same experts.
 
 Axes: T tokens, K experts of a token, E experts of a layer, E_local experts of this rank, D model width, I expert width.
 """
@@ -24,7 +23,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
 from grpo.training.sharding.mesh import Ranks
-from policies.lora_experts import NAMES, Linear, adapters_of, expert_modules, expert_output
+from policies.experts import FUSED, expert_outputs, linears
+from policies.lora_experts import adapters_of, expert_modules
 from policies.model import HfModel
 
 
@@ -44,10 +44,10 @@ def shard_experts(model: nn.Module, ranks: Ranks) -> list[FSDPModule]:
     )
     wrapped = []
     for _, experts in expert_modules(model):
-        for name in NAMES:
+        for name in FUSED:
             setattr(experts, name, _own_experts(getattr(experts, name), mesh))
         for pair in adapters_of(experts):
-            for name in NAMES:
+            for name in FUSED:
                 pair[name] = _own_experts(pair[name], mesh)
         experts.expert_group = group
         experts.forward = MethodType(_forward, experts)
@@ -90,23 +90,8 @@ def _forward(self: HfModel, hidden_states: Tensor, top_k_index: Tensor, top_k_we
     # Rows come sorted by rank, then by expert.
     local = torch.arange(received.shape[1], device=rows.device).repeat(len(received))
     by_expert = local.repeat_interleave(received.flatten()).argsort(stable=True)
-    pieces = rows[by_expert].split(received.sum(0).tolist())
-    experts = zip(*(_local_linears(self, name) for name in NAMES), strict=True)
-    outputs = [
-        expert_output(piece, gate_up, down, self.act_fn)
-        for piece, (gate_up, down) in zip(pieces, experts, strict=True)
-    ]
-    computed = torch.cat(outputs)[by_expert.argsort()]
+    ends = received.sum(0).cumsum(0).int()
+    computed = expert_outputs(rows[by_expert], ends, *linears(self), self.act_fn)[by_expert.argsort()]
     returned = all_to_all_single_autograd(computed, sent_rows, received_rows, group)
-    weighted = returned * top_k_weights.reshape(-1)[order, None]
-    return torch.zeros_like(hidden_states).index_add(0, token, weighted.to(hidden_states.dtype))
-
-
-def _local_linears(experts: HfModel, name: str) -> list[Linear]:
-    """Return this rank's experts of one fused tensor, each with its adapter if it has one."""
-    weights = getattr(experts, name).to_local().unbind()
-    adapters = [pair[name].to_local().unbind() for pair in adapters_of(experts)]
-    if not adapters:
-        return [(weight, None) for weight in weights]
-    first, second = adapters
-    return [(w, (a, b, experts.lora_scale)) for w, a, b in zip(weights, first, second, strict=True)]
+    by_token = returned[order.argsort()].view(*top_k_index.shape, hidden_states.shape[1])
+    return (by_token * top_k_weights[..., None]).sum(1).to(hidden_states.dtype)
