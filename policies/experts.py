@@ -107,6 +107,9 @@ def grouped_linear(rows: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
     out, inner = weight.shape[1:]
     more_out, more_inner = -out % _ALIGNED, -inner % _ALIGNED
     rows, weight = rows.to(dtype), weight.to(dtype)
+    if dtype == torch.float64:  # of tests' oracles, which grouped products refuse
+        counts = ends.diff(prepend=ends.new_zeros(1)).tolist()
+        return torch.cat([F.linear(x, w) for x, w in zip(rows.split(counts), weight, strict=True)])
     if more_inner:
         rows = F.pad(rows, (0, more_inner))
     if more_out or more_inner:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-from policies import presets
 from policies.families import registry
 from policies.families.family import Family
 
@@ -37,6 +36,6 @@ def added(family: Family) -> Iterator[Family]:
     with (
         mock.patch.dict(registry.FAMILIES, {family.name: family}),
         mock.patch.dict(registry.BY_ARCHITECTURE, {family.architecture: family}),
-        mock.patch.dict(presets._PRESETS, shapes),
+        mock.patch.dict(registry.PRESETS, shapes),
     ):
         yield family

@@ -23,7 +23,7 @@ def test_every_preset_keeps_its_rotation_at_the_recipes_base(recipe: str, preset
     made = tiny_config(preset, 64, **config.preset_overrides).rope_parameters
     own = tiny_config(preset, 64).rope_parameters
     assert made == own | {"rope_theta": 100.0}
-    assert config.preset == preset
+    assert (config.preset, config.lr) == (preset, 2e-3 if preset == "tiny-v3" else 1e-3)
 
 
 def test_the_recipes_own_preset_changes_nothing() -> None:
