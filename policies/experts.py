@@ -46,13 +46,32 @@ def routed_output(
         top_k_index: (T, K) int64 experts.
         top_k_weights: (T, K); summed in this type, so that a float32 router's weights add up in float32.
     """
-    chosen = top_k_index.reshape(-1)
-    order = chosen.argsort(stable=True)
-    ends = expert_ends(chosen[order], experts.num_experts)
-    rows = hidden_states[order // top_k_index.shape[1]]
+    rows, chosen, back = sorted_by_expert(hidden_states, top_k_index)
+    ends = expert_ends(chosen, experts.num_experts)
     outputs = expert_outputs(rows, ends, *linears(experts), experts.act_fn)
-    by_token = outputs[order.argsort()].view(*top_k_index.shape, hidden_states.shape[1])
-    return (by_token * top_k_weights[..., None]).sum(1).to(hidden_states.dtype)
+    return weighted_sum(outputs.index_select(0, back), top_k_weights, hidden_states.dtype)
+
+
+def sorted_by_expert(hidden_states: Tensor, top_k_index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the (S, D) rows of all (token, choice) pairs in the order of their experts.
+
+    A token's row is repeated before it is sorted: so no backward adds up rows in an order that a GPU chooses.
+
+    Returns:
+        The rows, their (S,) experts in order, and (S,) where the row of each pair went.
+    """
+    (tokens, width), choices = hidden_states.shape, top_k_index.shape[1]
+    chosen, order = top_k_index.reshape(-1).sort(stable=True)
+    repeated = hidden_states.unsqueeze(1).expand(tokens, choices, width).reshape(tokens * choices, width)
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order), device=order.device)
+    return repeated.index_select(0, order), chosen, back
+
+
+def weighted_sum(outputs: Tensor, top_k_weights: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return (T, D): the (S, D) outputs of each token's experts, by its (T, K) weights."""
+    by_token = outputs.view(*top_k_weights.shape, outputs.shape[1])
+    return (by_token * top_k_weights[..., None]).sum(1).to(dtype)
 
 
 def expert_ends(sorted_experts: Tensor, count: int) -> Tensor:
@@ -109,7 +128,7 @@ def grouped_linear(rows: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
     rows, weight = rows.to(dtype), weight.to(dtype)
     if dtype == torch.float64:  # of tests' oracles, which grouped products refuse
         counts = ends.diff(prepend=ends.new_zeros(1)).tolist()
-        return torch.cat([F.linear(x, w) for x, w in zip(rows.split(counts), weight, strict=True)])
+        return torch.cat([F.linear(x, w) for x, w in zip(torch.split(rows, counts), weight, strict=True)])
     if more_inner:
         rows = F.pad(rows, (0, more_inner))
     if more_out or more_inner:

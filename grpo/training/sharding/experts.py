@@ -23,7 +23,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
 from grpo.training.sharding.mesh import Ranks
-from policies.experts import FUSED, expert_outputs, linears
+from policies.experts import FUSED, expert_outputs, linears, sorted_by_expert, weighted_sum
 from policies.lora_experts import adapters_of, expert_modules
 from policies.model import HfModel
 
@@ -79,19 +79,16 @@ def _own_experts(parameter: nn.Parameter, mesh: DeviceMesh) -> nn.Parameter:
 def _forward(self: HfModel, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
     """Compute (T, D) outputs of (T, D) states, (T, K) chosen experts and their (T, K) weights; a collective."""
     group = self.expert_group
-    chosen = top_k_index.reshape(-1)
-    order = chosen.argsort(stable=True)
-    token = order // top_k_index.shape[1]
+    sorted_rows, chosen, back = sorted_by_expert(hidden_states, top_k_index)
     sent = chosen.bincount(minlength=self.num_experts).view(dist.get_world_size(group), -1)
     received = torch.empty_like(sent)
     dist.all_to_all_single(received, sent, group=group)
     sent_rows, received_rows = sent.sum(1).tolist(), received.sum(1).tolist()
-    rows = all_to_all_single_autograd(hidden_states[token], received_rows, sent_rows, group)
+    rows = all_to_all_single_autograd(sorted_rows, received_rows, sent_rows, group)
     # Rows come sorted by rank, then by expert.
     local = torch.arange(received.shape[1], device=rows.device).repeat(len(received))
     by_expert = local.repeat_interleave(received.flatten()).argsort(stable=True)
     ends = received.sum(0).cumsum(0).int()
     computed = expert_outputs(rows[by_expert], ends, *linears(self), self.act_fn)[by_expert.argsort()]
     returned = all_to_all_single_autograd(computed, sent_rows, received_rows, group)
-    by_token = returned[order.argsort()].view(*top_k_index.shape, hidden_states.shape[1])
-    return (by_token * top_k_weights[..., None]).sum(1).to(hidden_states.dtype)
+    return weighted_sum(returned.index_select(0, back), top_k_weights, hidden_states.dtype)
