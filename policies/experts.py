@@ -22,6 +22,8 @@ NAME = "grpo_grouped"
 """The name under which transformers finds `routed_output`."""
 FUSED = ("gate_up_proj", "down_proj")
 """The tensors of a layer's routed experts: (E, 2I, D) and (E, D, I)."""
+ADAPTERS = ("lora_A", "lora_B")
+"""LoRA of the experts, where they have it: (E, r, in) and (E, out, r) by the names of `FUSED`."""
 Linears = tuple[Tensor, tuple[Tensor, Tensor, float] | None]
 """W (E, out, in) of all experts, and the adapters' A (E, r, in), B (E, out, r) and α/r."""
 _ALIGNED = 8
@@ -92,14 +94,22 @@ def linears(experts: HfModel) -> tuple[Linears, Linears]:
     return gate_up, down
 
 
+def adapters_of(experts: HfModel) -> tuple[nn.ParameterDict, ...]:
+    """Return A and B by the fused tensors' names; () without adapters."""
+    first, second = ADAPTERS
+    return (getattr(experts, first), getattr(experts, second)) if hasattr(experts, first) else ()
+
+
 def _linears(experts: HfModel, name: str) -> Linears:
-    weight = _held(getattr(experts, name))
-    if not hasattr(experts, "lora_A"):
+    weight, adapters = _held(getattr(experts, name)), adapters_of(experts)
+    if not adapters:
         return weight, None
-    return weight, (_held(experts.lora_A[name]), _held(experts.lora_B[name]), experts.lora_scale)
+    first, second = (_held(tensors[name]) for tensors in adapters)
+    return weight, (first, second, experts.lora_scale)
 
 
 def _held(parameter: Tensor) -> Tensor:
+    """Return this rank's part, with its gradient."""
     to_local = getattr(parameter, "to_local", None)
     return parameter if to_local is None else to_local()
 

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from policies.adapters import file_names
-from policies.experts import FUSED
+from policies.experts import ADAPTERS, FUSED
 from policies.model import HfModel
 from policies.shards import fill, local, whole
 
-_A, _B = "lora_A", "lora_B"
+_A, _B = ADAPTERS
 
 
 def expert_modules(model: nn.Module) -> Iterator[tuple[str, HfModel]]:
@@ -102,8 +102,3 @@ def from_file(model: nn.Module, saved: Mapping[str, Tensor]) -> Iterator[tuple[T
             yield first, saved[a].view(first.shape)
             count, out, rank = second.shape
             yield second, saved[b].view(out, rank, count).permute(2, 0, 1)
-
-
-def adapters_of(experts: HfModel) -> tuple[nn.ParameterDict, ...]:
-    """Return A and B by the fused tensors' names; () without adapters."""
-    return (experts.lora_A, experts.lora_B) if hasattr(experts, _A) else ()

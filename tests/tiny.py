@@ -8,6 +8,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,18 @@ def run_grpo(
     if check and done.returncode:
         raise AssertionError(f"exit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}")
     return done
+
+
+def wait_for_rows(run_dir: Path, rows: int, process: subprocess.Popen[Any], timeout_s: float = 300) -> None:
+    """Return when a run that goes on has that many rows of metrics."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        path = run_dir / "metrics.jsonl"
+        if path.exists() and len(path.read_text().splitlines()) >= rows:
+            return
+        assert process.poll() is None, "the run ended before it got that far"
+        time.sleep(0.02)
+    raise AssertionError("the run did not get that far")
 
 
 def outcome(run_dir: Path, ignore: Sequence[str] = ("time/", "tokens_per_s", "flops")) -> dict[str, Any]:

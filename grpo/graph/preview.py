@@ -180,7 +180,7 @@ def _needs(reward: RewardConfig, loaded: LoadedNeeds) -> Needs:
     builtin = BUILTINS.get(reward.name)
     if builtin is not None:
         return builtin.needs
-    key = reward.name, repr(reward.params)
+    key = reward.name, repr(reward.arguments)
     if key not in loaded:
-        loaded[key] = check_reward(reward.name, reward.params)
+        loaded[key] = check_reward(reward.name, reward.arguments)
     return loaded[key]

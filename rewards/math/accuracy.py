@@ -18,6 +18,7 @@ import math
 import re
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -285,11 +286,23 @@ def _is_sum(latex: str) -> bool:
 
 
 def _swallows(frame: FrameType | None) -> bool:
-    """Return True in a finalizer or a collector's callback, where Python prints an exception and goes on."""
-    if frame is None:
-        return False
+    """Return True below a finalizer, or a callback of the collector or of the standard library's weak references.
+
+    There Python prints an exception and goes on.
+    """
     callbacks = {getattr(callback, "__code__", None) for callback in gc.callbacks}
-    return frame.f_code.co_name == "__del__" or frame.f_code in callbacks
+    while frame is not None:
+        code = frame.f_code
+        is_weak = code.co_filename in _WEAK_FILES and code.co_name in _WEAK_CALLBACKS
+        if code.co_name == "__del__" or code in callbacks or is_weak:
+            return True
+        frame = frame.f_back
+    return False
+
+
+_WEAK_FILES = {kind.__init__.__code__.co_filename for kind in (weakref.WeakKeyDictionary, weakref.WeakSet)}
+_WEAK_CALLBACKS = {"remove", "_remove", "__call__"}
+"""Of dictionaries, of sets, of `weakref.finalize`."""
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.machines import Machine
 from tests.tiny import environment, free_port
 
 DEATH = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "6"}
@@ -53,11 +54,15 @@ def second_node(cluster: Cluster, tmp_path: Path) -> Iterator[subprocess.Popen[b
 
 
 @contextmanager
-def node(words: list[str], log: Path, is_up: Callable[[str], bool]) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a node, wait until it is up, and end it after the block."""
+def node(
+    words: list[str], log: Path, is_up: Callable[[str], bool], on: Machine | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a node, on a machine of its own if one is given, wait until it is up, and end it after the block."""
     # Another Ray on this machine has the default port.
     more = ["--block", "--num-cpus", "2", "--dashboard-agent-listen-port", str(free_port())]
     command = [str(Path(sys.executable).parent / "ray"), "start", *words, *more]
+    if on is not None:
+        command = on.words(command)
     env = environment() | DEATH
     if (Path.home() / ".ray" / "auth_token").is_file():  # a head demands the token as soon as there is one
         env["RAY_AUTH_MODE"] = "token"

@@ -18,7 +18,7 @@ import pytest
 from grpo.tracking.ledger_file import read_ledger
 from tests.examples.test_examples import run_example
 from tests.integration.conftest import Cluster
-from tests.tiny import command, environment, make_base, outcome, run_grpo, write_recipe
+from tests.tiny import command, environment, make_base, outcome, run_grpo, wait_for_rows, write_recipe
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
 
@@ -101,17 +101,6 @@ def test_a_finished_run_does_nothing_again(uninterrupted: Path) -> None:
     assert outcome(uninterrupted) == before
 
 
-def _wait_for_rows(run_dir: Path, rows: int, process: subprocess.Popen[Any], timeout_s: float = 300) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        path = run_dir / "metrics.jsonl"
-        if path.exists() and len(path.read_text().splitlines()) >= rows:
-            return
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.02)
-    raise AssertionError("the run did not get that far")
-
-
 def _end(process: subprocess.Popen[bytes], number: int) -> None:
     os.kill(process.pid, number)
     process.wait(timeout=60)
@@ -123,7 +112,7 @@ def test_killed_it_resumes_to_the_same_bits(
     recipe = write_recipe(tmp_path, base, tmp_path / "run")
     joined = environment(cluster.address)
     with subprocess.Popen(command("rl", recipe), env=joined, stdout=subprocess.DEVNULL) as process:
-        _wait_for_rows(tmp_path / "run", 2, process)
+        wait_for_rows(tmp_path / "run", 2, process)
         _end(process, signal.SIGKILL)
     assert not (tmp_path / "run" / "summary.json").exists()
     run_grpo("rl", recipe, cluster=cluster.address)
@@ -149,7 +138,7 @@ def test_killed_early_and_interrupted_it_resumes_to_the_same_bits(
 
     words = command("rl", recipe, "--set", "checkpoint.every_phases=100")
     with subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE) as process:
-        _wait_for_rows(tmp_path / "run", 2, process)
+        wait_for_rows(tmp_path / "run", 2, process)
         driver = psutil.Process(process.pid)
         for one in (driver, *driver.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -195,7 +184,7 @@ def test_own_functions_and_a_killed_rollout_worker_give_the_same_bits_as_a_job(
     with subprocess.Popen(
         command(*words), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        _wait_for_rows(tmp_path / "run", 2, process)
+        wait_for_rows(tmp_path / "run", 2, process)
         (victim,) = rollout_workers(cluster)
         victim.kill()
         said, _ = process.communicate(timeout=300)
@@ -269,7 +258,7 @@ def test_engines_on_a_second_node_that_is_lost_give_the_same_bits(
         log.open("w") as out,
         subprocess.Popen(words, stdout=out, stderr=out, env=environment()) as process,
     ):
-        _wait_for_rows(tmp_path / "run", 2, process)
+        wait_for_rows(tmp_path / "run", 2, process)
         node = psutil.Process(second_node.pid)
         everything = [*node.children(recursive=True), node]
         lost = [p for p in everything if any("RolloutWorker" in word for word in p.cmdline())]

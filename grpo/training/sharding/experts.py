@@ -23,8 +23,15 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
 from grpo.training.sharding.mesh import Ranks
-from policies.experts import FUSED, expert_outputs, linears, sorted_by_expert, weighted_sum
-from policies.lora_experts import adapters_of, expert_modules
+from policies.experts import (
+    FUSED,
+    adapters_of,
+    expert_outputs,
+    linears,
+    sorted_by_expert,
+    weighted_sum,
+)
+from policies.lora_experts import expert_modules
 from policies.model import HfModel
 
 

@@ -188,12 +188,14 @@ policy = {{ model = "{world}/models/Llama-3.3-70B-Instruct" }}
 data = {{ source = "{{kept.rows}}", prompt_field = "messages" }}
 max_tokens = 4096
 """
-OWN = '[{{ name = "{place}/own.py:own" }}]'
+OWN = '[{{ name = "{place}/own.py:own", llm = {{ url = "http://127.0.0.1:9/v1" }} }}]'
 
 
 def own_graph(world: Path, place: Path, rows: list[dict[str, object]]) -> Graph:
     (place / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (place / "own.py").write_text("def own(completions, level):\n    return [1.0 for _ in completions]\n")
+    (place / "own.py").write_text(
+        "def own(completions, level, llm):\n    return [1.0 for _ in completions]\n"
+    )
     text = GRAPH.format(world=world, data=place / "data.jsonl", rewards=OWN.format(place=place))
     (place / "own.toml").write_text(text)
     return load_graph(str(place / "own.toml"))

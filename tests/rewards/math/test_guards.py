@@ -1,6 +1,7 @@
 """Hostile answers: refused before a parser sees them, or stopped by the budget; never evaluated as code."""
 
 import time
+import weakref
 
 import pytest
 
@@ -69,22 +70,59 @@ def test_budget_ends_a_comparison_and_says_so(monkeypatch):
     assert (score.total, score.verdict) == (None, "timeout")
 
 
-def test_time_that_runs_out_in_a_finalizer_is_reported_after_it(monkeypatch):
-    class Slow:
-        def __del__(self):
-            end = time.process_time() + 0.3
-            while time.process_time() < end:
-                pass
+def busy(seconds=0.3):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+class Finalized:
+    def __del__(self):
+        busy()
+
+
+class SlowToRemove(dict):
+    """What a dictionary of weak references keeps its values in."""
+
+    def __delitem__(self, key):
+        busy()
+        super().__delitem__(key)
+
+
+class SlowToDiscard(set):
+    def discard(self, key):
+        busy()
+        super().discard(key)
+
+
+def weak_dictionary():
+    kept = weakref.WeakKeyDictionary()
+    kept.data = SlowToRemove()
+    kept[Key()] = 1  # removed at once
+
+
+def weak_set():
+    kept = weakref.WeakSet()
+    kept.data = SlowToDiscard()
+    kept.add(Key())
+
+
+class Key:
+    pass
+
+
+@pytest.mark.parametrize("swallows", [Finalized, weak_dictionary, weak_set])
+def test_time_that_runs_out_where_python_swallows_errors_is_reported_after_it(monkeypatch, swallows):
+    """A warning about an unraisable error fails the test; nothing was raised in there."""
 
     def spin(*_):
-        slow = Slow()
-        del slow
+        swallows()
         while True:
             pass
 
     monkeypatch.setattr("rewards.math.accuracy.is_correct", spin)
     score = accuracy(RewardRow("<answer>1</answer>", answer="2"), cpu_budget_s=0.05)
-    assert (score.total, score.verdict) == (None, "timeout")  # nothing was raised where Python swallows it
+    assert (score.total, score.verdict) == (None, "timeout")
 
 
 def test_equality_holds_on_both_sides_of_zero():
