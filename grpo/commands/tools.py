@@ -20,7 +20,7 @@ def demo(
         str,
         typer.Option(
             help="Shape of the policy (docs/policies.md): `mini-v3`, `mini-v2`, `mini-coder-v2` have every switch of "
-            "the published models, and take two to four times as long."
+            "the published models, and take several times as long."
         ),
     ] = "tiny-v3",
 ) -> None:
