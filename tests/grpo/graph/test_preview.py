@@ -188,7 +188,7 @@ policy = {{ model = "{world}/models/Llama-3.3-70B-Instruct" }}
 data = {{ source = "{{kept.rows}}", prompt_field = "messages" }}
 max_tokens = 4096
 """
-OWN = '[{{ name = "{place}/own.py:own", llm = {{ url = "http://127.0.0.1:9/v1" }} }}]'
+OWN = '[{{ name = "{place}/own.py:own", llm = {{ url = "http://127.0.0.1:9/v1", cache = "{place}/llm" }} }}]'
 
 
 def own_graph(world: Path, place: Path, rows: list[dict[str, object]]) -> Graph:
