@@ -65,9 +65,14 @@ def sorted_by_expert(hidden_states: Tensor, top_k_index: Tensor) -> tuple[Tensor
     (tokens, width), choices = hidden_states.shape, top_k_index.shape[1]
     chosen, order = top_k_index.reshape(-1).sort(stable=True)
     repeated = hidden_states.unsqueeze(1).expand(tokens, choices, width).reshape(tokens * choices, width)
+    return repeated.index_select(0, order), chosen, inverse(order)
+
+
+def inverse(order: Tensor) -> Tensor:
+    """Return where each row went, of an (S,) order in which rows were taken; without sorting again."""
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order), device=order.device)
-    return repeated.index_select(0, order), chosen, back
+    return back
 
 
 def weighted_sum(outputs: Tensor, top_k_weights: Tensor, dtype: torch.dtype) -> Tensor:

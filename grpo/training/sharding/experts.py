@@ -27,6 +27,7 @@ from policies.experts import (
     FUSED,
     adapters_of,
     expert_outputs,
+    inverse,
     linears,
     sorted_by_expert,
     weighted_sum,
@@ -96,6 +97,6 @@ def _forward(self: HfModel, hidden_states: Tensor, top_k_index: Tensor, top_k_we
     local = torch.arange(received.shape[1], device=rows.device).repeat(len(received))
     by_expert = local.repeat_interleave(received.flatten()).argsort(stable=True)
     ends = received.sum(0).cumsum(0).int()
-    computed = expert_outputs(rows[by_expert], ends, *linears(self), self.act_fn)[by_expert.argsort()]
+    computed = expert_outputs(rows[by_expert], ends, *linears(self), self.act_fn)[inverse(by_expert)]
     returned = all_to_all_single_autograd(computed, sent_rows, received_rows, group)
     return weighted_sum(returned.index_select(0, back), top_k_weights, hidden_states.dtype)
